@@ -1,0 +1,1 @@
+"""What surrounds the cursor: documents, their syntax, and the prompt. Knows no torch and no LSP."""
