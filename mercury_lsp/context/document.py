@@ -1,0 +1,76 @@
+r"""A text document at one version, as an immutable value.
+
+Owns where its lines begin. Lines end at \n, \r\n and \r only, as the protocol says: Python's `str.splitlines` ends
+them at form feeds, U+2028 and others too. Positions are pairs of line and character, offsets are plain integers, and
+both count code points; knows nothing of UTF-8 and UTF-16 positions, nor of editors.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+_ENDING = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`path` is what the model is told: relative to the workspace, POSIX, or the bare file name; may be empty."""
+
+    uri: str
+    path: str
+    language_id: str
+    version: int
+    text: str
+    _starts: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_starts", [0, *(match.end() for match in _ENDING.finditer(self.text))])
+
+    @property
+    def line_count(self) -> int:
+        """At least one: the text after the last line ending is a line, even when it is empty."""
+        return len(self._starts)
+
+    @property
+    def eol(self) -> str:
+        r"""The line ending of the first line; \n in a document of one line."""
+        first = _ENDING.search(self.text)
+        return first.group() if first else "\n"
+
+    def line(self, number: int) -> str:
+        """A line without its ending. Raises `IndexError` outside of `range(line_count)`."""
+        start, end = self.span(number)
+        return self.text[start:end]
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Offsets of a line's start and end, the line ending left out. Raises `IndexError` like `line`."""
+        if not 0 <= number < len(self._starts):
+            raise IndexError(f"no line {number} in {len(self._starts)} lines")
+        start = self._starts[number]
+        if number + 1 == len(self._starts):
+            return start, len(self.text)
+        end = self._starts[number + 1] - 1
+        return start, end - 1 if end > start and self.text[end - 1 : end + 1] == "\r\n" else end
+
+    def offset(self, line: int, character: int) -> int:
+        """The offset of a position. A position past its line's end is that end; past the last line, the text's end."""
+        if line < 0:
+            return 0
+        if line >= len(self._starts):
+            return len(self.text)
+        start, end = self.span(line)
+        return min(start + max(0, character), end)
+
+    def position(self, offset: int) -> tuple[int, int]:
+        r"""Line and character of an offset, clamped to the text; inside of \r\n it is the end of the line."""
+        offset = max(0, min(offset, len(self.text)))
+        line = bisect_right(self._starts, offset) - 1
+        start, end = self.span(line)
+        return line, min(offset, end) - start
+
+    def replace(self, start: int, end: int, text: str, version: int) -> Document:
+        """The document with the characters from `start` to `end` replaced, at its new version."""
+        changed = self.text[:start] + text + self.text[end:]
+        return Document(self.uri, self.path, self.language_id, version, changed)

@@ -1,0 +1,191 @@
+"""The languages whose syntax is known: one entry each, with the names that its tree-sitter grammar uses.
+
+Owns the choice of a language for a document and the loading of grammars, each from its own wheel, when first needed.
+A grammar that is missing or does not load is logged once, and its language is treated by indentation like any other.
+Knows nothing of documents or trees.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+from tree_sitter import Language as Grammar
+
+_log = logging.getLogger(__name__)
+
+_BRACE = r"\{$|^(case\b.*|default\s*):$"
+"""What a line looks like, without comments and blanks around it, after which a body is to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Names of node kinds are those of the grammar's ``node-types.json``.
+
+    `opener` is a regular expression, searched for in a logical line (all of a statement's head, on one line, with
+    comments blanked out and strings replaced by quotes), that finds a body's beginning at its end.
+    """
+
+    name: str
+    ids: tuple[str, ...]  # LSP language identifiers
+    suffixes: tuple[str, ...]
+    module: str
+    function: str = "language"
+    line_comment: str = "//"
+    opener: str = _BRACE
+    comments: tuple[str, ...] = ("comment",)
+    strings: tuple[str, ...] = ()
+    interpolations: tuple[str, ...] = ()  # code inside of strings
+    definitions: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ("argument_list",)
+
+    def grammar(self) -> Grammar | None:
+        """The grammar, or None where it cannot be loaded."""
+        return _grammar(self.module, self.function)
+
+
+@cache
+def _grammar(module: str, function: str) -> Grammar | None:
+    try:
+        return Grammar(getattr(importlib.import_module(module), function)())
+    except (ImportError, AttributeError, ValueError) as error:
+        _log.warning("no grammar from %s, its files are treated by indentation: %s", module, error)
+        return None
+
+
+_SCRIPT_DEFINITIONS = (
+    "function_declaration", "generator_function_declaration", "function_expression", "arrow_function",
+    "method_definition", "class_declaration", "class",
+)  # fmt: skip
+_TYPE_DEFINITIONS = (
+    *_SCRIPT_DEFINITIONS, "abstract_class_declaration", "interface_declaration", "enum_declaration", "internal_module",
+)  # fmt: skip
+_SCRIPT_BODIES = ("statement_block", "class_body", "switch_body")
+_TYPE_BODIES = (*_SCRIPT_BODIES, "interface_body", "enum_body")
+_SCRIPT_STRINGS = ("string", "template_string", "regex")
+_C_STRINGS = ("string_literal", "char_literal", "system_lib_string", "raw_string_literal")
+_C_BODIES = ("compound_statement", "field_declaration_list", "enumerator_list", "declaration_list")
+
+LANGUAGES = (
+    Language(
+        "Python", ("python",), (".py", ".pyi", ".pyw"), "tree_sitter_python",
+        line_comment="#",
+        opener=r"^(async\s+)?(def|class|if|elif|else|for|while|try|except|finally|with|match|case)\b.*:$",
+        strings=("string",),
+        interpolations=("interpolation",),
+        definitions=("function_definition", "class_definition"),
+        bodies=("block",),
+    ),
+    Language(
+        "JavaScript", ("javascript", "javascriptreact"), (".js", ".jsx", ".mjs", ".cjs"), "tree_sitter_javascript",
+        comments=("comment", "html_comment"),
+        strings=_SCRIPT_STRINGS,
+        interpolations=("template_substitution",),
+        definitions=_SCRIPT_DEFINITIONS,
+        bodies=_SCRIPT_BODIES,
+        arguments=("arguments",),
+    ),
+    Language(
+        "TypeScript", ("typescript",), (".ts", ".mts", ".cts"), "tree_sitter_typescript", "language_typescript",
+        strings=_SCRIPT_STRINGS,
+        interpolations=("template_substitution",),
+        definitions=_TYPE_DEFINITIONS,
+        bodies=_TYPE_BODIES,
+        arguments=("arguments",),
+    ),
+    Language(
+        "TSX", ("typescriptreact",), (".tsx",), "tree_sitter_typescript", "language_tsx",
+        strings=_SCRIPT_STRINGS,
+        interpolations=("template_substitution",),
+        definitions=_TYPE_DEFINITIONS,
+        bodies=_TYPE_BODIES,
+        arguments=("arguments",),
+    ),
+    Language(
+        "Go", ("go",), (".go",), "tree_sitter_go",
+        strings=("interpreted_string_literal", "raw_string_literal", "rune_literal"),
+        definitions=("function_declaration", "method_declaration", "func_literal", "type_declaration"),
+        bodies=("block", "field_declaration_list"),
+    ),
+    Language(
+        "Rust", ("rust",), (".rs",), "tree_sitter_rust",
+        comments=("line_comment", "block_comment"),
+        strings=("string_literal", "raw_string_literal", "char_literal"),
+        definitions=("function_item", "impl_item", "trait_item", "struct_item", "enum_item", "mod_item"),
+        bodies=("block", "declaration_list", "match_block", "field_declaration_list", "enum_variant_list"),
+        arguments=("arguments",),
+    ),
+    Language(
+        "C", ("c",), (".c", ".h"), "tree_sitter_c",
+        strings=_C_STRINGS[:3],
+        definitions=("function_definition", "struct_specifier", "enum_specifier", "union_specifier"),
+        bodies=_C_BODIES,
+    ),
+    Language(
+        "C++", ("cpp", "cuda-cpp"), (".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".c++", ".h++", ".cu", ".cuh"),
+        "tree_sitter_cpp",
+        strings=_C_STRINGS,
+        definitions=(
+            "function_definition", "class_specifier", "struct_specifier", "enum_specifier", "union_specifier",
+            "namespace_definition", "lambda_expression",
+        ),
+        bodies=_C_BODIES,
+    ),
+    Language(
+        "Java", ("java",), (".java",), "tree_sitter_java",
+        comments=("line_comment", "block_comment"),
+        strings=("string_literal", "character_literal"),
+        interpolations=("string_interpolation",),
+        definitions=(
+            "method_declaration", "constructor_declaration", "class_declaration", "interface_declaration",
+            "enum_declaration", "record_declaration", "lambda_expression",
+        ),
+        bodies=("block", "constructor_body", "class_body", "interface_body", "enum_body", "switch_block"),
+    ),
+    Language(
+        "Bash", ("shellscript", "sh", "bash"), (".sh", ".bash"), "tree_sitter_bash",
+        line_comment="#",
+        opener=r"\{$|\b(then|do|else|in)$|^[^()]*\)$",
+        strings=("string", "raw_string", "ansi_c_string", "heredoc_body", "regex"),
+        interpolations=("expansion", "command_substitution"),
+        definitions=("function_definition",),
+        bodies=("compound_statement", "do_group"),
+        arguments=(),
+    ),
+    Language(
+        "PHP", ("php",), (".php", ".phtml"), "tree_sitter_php", "language_php",
+        opener=_BRACE + r"|^(if|elseif|else|for|foreach|while|switch)\b.*:$",
+        strings=("string", "encapsed_string", "heredoc_body", "nowdoc_body"),
+        interpolations=("expression", "subscript_expression", "member_access_expression"),
+        definitions=(
+            "function_definition", "method_declaration", "class_declaration", "interface_declaration",
+            "trait_declaration", "enum_declaration", "anonymous_function",
+        ),
+        bodies=("compound_statement", "declaration_list", "switch_block", "match_block", "colon_block"),
+        arguments=("arguments",),
+    ),
+    Language(
+        "Ruby", ("ruby",), (".rb", ".rake", ".gemspec"), "tree_sitter_ruby",
+        line_comment="#",
+        opener=(
+            r"^(def\b(?!\s+\S+?(\(.*\))?\s+=\s)|(class|module|if|unless|while|until|for|case|begin|else|elsif|when"
+            r"|rescue|ensure)\b)(?!.*\b(end|then\b.+)$)|(\bdo|\{)(\s*\|[^|]*\|)?$"
+        ),
+        strings=("string", "string_array", "symbol_array", "subshell", "regex", "heredoc_body", "character"),
+        interpolations=("interpolation",),
+        definitions=("method", "singleton_method", "class", "module"),
+        bodies=("body_statement", "block_body", "then", "do"),
+    ),
+)  # fmt: skip
+
+_BY_ID = {identifier: language for language in LANGUAGES for identifier in language.ids}
+_BY_SUFFIX = {suffix: language for language in LANGUAGES for suffix in language.suffixes}
+
+
+def for_document(language_id: str, path: str) -> Language | None:
+    """The language by the editor's identifier, or else (editors differ in them) by the file name's suffix."""
+    return _BY_ID.get(language_id) or _BY_SUFFIX.get(PurePosixPath(path).suffix.lower())

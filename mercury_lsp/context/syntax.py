@@ -1,0 +1,223 @@
+"""What the syntax around an offset tells: string or comment, enclosing definition, one line or several, errors.
+
+Owns the tree-sitter tree of one document. A language without a grammar, and a text over `LARGEST`, have no tree, and
+are judged by their lines alone. The line at the cursor is mostly unfinished, so the tree is asked only for what
+survives errors (strings, comments, definitions around it); where bodies begin is read from the lines.
+Knows nothing of the model and of what it suggests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from tree_sitter import Node, Parser, Query, QueryCursor, Tree
+
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.languages import Language, for_document
+
+LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
+HOLES = ("arguments", "condition", "body")
+NEARBY = 60  # lines, each way, in which the beginning and the end of a body are looked for
+
+_FOREIGN = re.compile("[^\x00-\x7f]+")
+_LONE_CR = re.compile("\r(?!\n)")
+_OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
+_BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Syntax:
+    """One parse of one document; offsets count characters, as everywhere."""
+
+    document: Document
+    language: Language | None
+    tree: Tree | None
+
+    @classmethod
+    def of(cls, document: Document) -> Syntax:
+        """Parse a document."""
+        language = for_document(document.language_id, document.path)
+        grammar = language.grammar() if language and len(document.text) <= LARGEST else None
+        tree = Parser(grammar).parse(_shadow(document.text)) if grammar else None
+        return cls(document, language, tree)
+
+    def errors(self) -> int:
+        """How many nodes are errors or missing; 0 without a tree."""
+        return sum(1 for _ in self._errors())
+
+    def nodes(self, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
+        """Start, end and kind of what a programmer writes as one piece, for holes in training; sorted.
+
+        Arguments, conditions and bodies come without the brackets and blanks around them; empty ones and those with
+        errors do not come.
+        """
+        text = self.document.text
+        found = []
+        captured = self._captured(0, len(text))
+        for kind in kinds:
+            for node in captured.get(kind, []):
+                start, end = _inside(node)
+                inside = text[start:end]
+                start, end = end - len(inside.lstrip()), start + len(inside.rstrip())
+                if start < end and not node.has_error:
+                    found.append((start, end, kind))
+        return sorted(found)
+
+    def scope(self, offset: int) -> tuple[int, int] | None:
+        """Start and end of the innermost definition (function, class and the like) around an offset."""
+        for node in self._around(offset):
+            if self.language and node.type in self.language.definitions:
+                return node.start_byte, node.end_byte
+        return None
+
+    def in_string_or_comment(self, offset: int) -> bool:
+        """Whether a character typed here would be text: not code, nor code that is interpolated into a string."""
+        line, column = self.document.position(offset)
+        if self.language and self.tree:
+            for node in self._around(offset):
+                if node.type in self.language.interpolations:
+                    return False
+                if node.type in self.language.strings and offset < node.end_byte:
+                    return True
+                if node.type in self.language.comments:
+                    to_line_end = self.document.text.startswith(self.language.line_comment, node.start_byte)
+                    return to_line_end or offset < node.end_byte
+            start, end = self.document.span(line)
+            if not any(node.start_byte <= end and start <= node.end_byte for node in self._errors()):
+                return False
+        return _unclosed(self.document.line(line)[:column], self.language.line_comment if self.language else "#")
+
+    def multiline(self, offset: int) -> bool:
+        """Whether a completion here should run over several lines: a body begins here, and is empty so far."""
+        number, column = self.document.position(offset)
+        rest = self.document.line(number)[column:]
+        if rest.strip(" \t)]};,") or self.in_string_or_comment(offset):
+            return False
+        above = self._code(max(0, number - NEARBY), number + 1)
+        above[-1] = above[-1][:column]
+        while above and not above[-1].strip(' \t"'):  # blanks, comments and docstrings
+            above.pop()
+        head = _head(above)
+        opener = re.compile(self.language.opener) if self.language else _OPENER
+        if not head or not opener.search(" ".join(line.strip() for line in head)):
+            return False
+        below = self._code(number + 1, min(number + 1 + NEARBY, self.document.line_count))
+        first = next((line for line in below if line.strip()), "}")
+        return first.lstrip().startswith(("}", ")", "]")) or _indent(first) <= _indent(head[0])
+
+    def _code(self, first: int, last: int) -> list[str]:
+        """The lines from `first` up to `last`, in which comments are blank and strings are all quotes."""
+        if first >= last:
+            return []
+        low, high = self.document.span(first)[0], self.document.span(last - 1)[1]
+        text = list(self.document.text[low:high])
+        captured = self._captured(low, high)
+        for kind, filler in (("string", '"'), ("comment", " ")):
+            for node in captured.get(kind, []):
+                for i in range(max(0, node.start_byte - low), min(len(text), node.end_byte - low)):
+                    if text[i] not in "\r\n":
+                        text[i] = filler
+        code = re.split(r"\r\n|\r|\n", "".join(text))
+        return code if self.tree else [re.sub(r"^\s*(#|//).*", "", line) for line in code]
+
+    def _captured(self, low: int, high: int) -> dict[str, list[Node]]:
+        """The nodes of the language's query that touch a range, by capture."""
+        if self.tree is None or self.language is None:
+            return {}
+        return QueryCursor(_query(self.language)).set_byte_range(low, high).captures(self.tree.root_node)
+
+    def _around(self, offset: int) -> Iterator[Node]:
+        """The nodes that hold the character left of an offset, innermost first."""
+        if self.tree is None or offset == 0:
+            return
+        node = self.tree.root_node.descendant_for_byte_range(offset - 1, offset)
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def _errors(self) -> Iterator[Node]:
+        nodes = [self.tree.root_node] if self.tree else []
+        while nodes:
+            node = nodes.pop()
+            if node.is_error or node.is_missing:
+                yield node
+            nodes.extend(child for child in node.children if child.has_error)
+
+
+def _shadow(text: str) -> bytes:
+    r"""A text of one byte a character that parses alike, so that a tree's byte offsets are offsets of characters.
+
+    Of the characters beyond ASCII, blanks become spaces and all others letters, since nearly all of them stand in
+    strings, comments and names. A \r which ends a line becomes the \n that grammars know.
+    """
+    text = _LONE_CR.sub("\n", text)
+    if not text.isascii():
+        text = _FOREIGN.sub(_plain, text)
+    return text.encode("ascii")
+
+
+def _plain(run: re.Match[str]) -> str:
+    return "".join(" " if character.isspace() or character == "\ufeff" else "x" for character in run.group())
+
+
+@cache
+def _query(language: Language) -> Query:
+    kinds = {
+        "comment": language.comments,
+        "string": language.strings,
+        "arguments": language.arguments,
+        "body": language.bodies,
+    }
+    patterns = [f"({node}) @{capture}" for capture, nodes in kinds.items() for node in nodes]
+    grammar = language.grammar()
+    assert grammar is not None  # there is a tree
+    return Query(grammar, "\n".join([*patterns, "(_ condition: (_) @condition)"]))
+
+
+def _inside(node: Node) -> tuple[int, int]:
+    """The range of a node without the brackets it begins and ends with."""
+    start, end = node.start_byte, node.end_byte
+    if node.child_count > 1:
+        first, last = node.children[0], node.children[-1]
+        if first.type in _BRACKETS:
+            start = first.end_byte
+        if last.type in _BRACKETS:
+            end = max(start, last.start_byte)
+    return start, end
+
+
+def _unclosed(left: str, line_comment: str) -> bool:
+    """Whether a comment or a string has begun in a line and not ended, told from its characters."""
+    quote = ""
+    i = 0
+    while i < len(left):
+        if quote:
+            if left[i] == "\\":
+                i += 1
+            elif left[i] == quote:
+                quote = ""
+        elif left.startswith(line_comment, i):
+            return True
+        elif left[i] in "\"'`" and not (left[i] == "'" and i and left[i - 1].isalnum() and left[i - 1] not in "bfru"):
+            quote = left[i]
+        i += 1
+    return bool(quote)
+
+
+def _head(lines: list[str]) -> list[str]:
+    """The last lines that make one logical line: upward until all brackets that close have been opened."""
+    depth = 0
+    for i in range(len(lines) - 1, -1, -1):
+        closers = sum(lines[i].count(bracket) for bracket in ")]}")
+        depth += closers - sum(lines[i].count(bracket) for bracket in "([{")
+        if depth <= 0:
+            return lines[i:]
+    return []
+
+
+def _indent(line: str) -> int:
+    line = line.expandtabs()
+    return len(line) - len(line.lstrip())

@@ -1,0 +1,86 @@
+"""Lines, offsets and positions of a document."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mercury_lsp.context.document import Document
+
+
+def document(text: str) -> Document:
+    return Document("file:///a.py", "a.py", "python", 1, text)
+
+
+def lines(text: str) -> list[str]:
+    found = document(text)
+    return [found.line(i) for i in range(found.line_count)]
+
+
+def test_lines_end_as_the_protocol_says() -> None:
+    assert lines("a\nb\r\nc\rd") == ["a", "b", "c", "d"]
+    assert lines("") == [""]
+    assert lines("\n\r\r\n") == ["", "", "", ""]
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_other_separators_are_ordinary_characters(character: str) -> None:
+    assert lines(f"a{character}b\nc") == [f"a{character}b", "c"]
+
+
+def test_positions_count_code_points() -> None:
+    found = document("é𐐷x\r\ny")
+    assert found.offset(0, 2) == 2
+    assert found.position(2) == (0, 2)
+    assert found.offset(1, 1) == 6
+    assert found.position(6) == (1, 1)
+
+
+def test_positions_out_of_range_are_clamped() -> None:
+    found = document("ab\r\ncd")
+    assert found.offset(0, 99) == 2
+    assert found.offset(99, 0) == 6
+    assert found.offset(-1, 5) == 0
+    assert found.offset(1, -3) == 4
+    assert found.position(-1) == (0, 0)
+    assert found.position(99) == (1, 2)
+    assert found.position(3) == (0, 2)  # between \r and \n
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_line_that_is_not_there(number: int) -> None:
+    with pytest.raises(IndexError):
+        document("a\nb").line(number)
+
+
+@pytest.mark.parametrize(("text", "eol"), [("a", "\n"), ("a\r\nb\n", "\r\n"), ("a\rb\n", "\r"), ("a\nb\r\n", "\n")])
+def test_eol(text: str, eol: str) -> None:
+    assert document(text).eol == eol
+
+
+def test_replace_leaves_the_older_document_alone() -> None:
+    old = document("one\ntwo\n")
+    new = old.replace(4, 7, "2\n3", 2)
+    assert (new.text, new.version, new.line(2)) == ("one\n2\n3\n", 2, "3")
+    assert (old.text, old.version, old.line_count) == ("one\ntwo\n", 1, 3)
+    assert (new.uri, new.path, new.language_id) == (old.uri, old.path, old.language_id)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        new.text = ""  # type: ignore[misc]
+
+
+def test_equal_texts_make_equal_documents() -> None:
+    assert document("a\nb") == document("a\nb") != document("a\nc")
+    assert len({document("a\nb"), document("a\nb")}) == 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(alphabet="ab \n\ré𐐷\x0c\u2028", max_size=30))
+def test_every_offset_comes_back(text: str) -> None:
+    found = document(text)
+    for offset in range(len(text) + 1):
+        inside = text[max(0, offset - 1) : offset + 1] == "\r\n"
+        assert found.offset(*found.position(offset)) == offset - inside
+    assert "".join(lines(text)) == text.replace("\r", "").replace("\n", "")
