@@ -25,6 +25,7 @@ NEARBY = 60  # lines, each way, in which the beginning and the end of a body are
 _FOREIGN = re.compile("[^\x00-\x7f]+")
 _LONE_CR = re.compile("\r(?!\n)")
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
+_WORD = re.compile(r"[&<]$|(?<![\w])(?![bfruBFRU]{1,2}$)\w+$")  # after it, ' is an apostrophe or begins a lifetime
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
@@ -106,7 +107,7 @@ class Syntax:
             return False
         below = self._code(number + 1, min(number + 1 + NEARBY, self.document.line_count))
         first = next((line for line in below if line.strip()), "}")
-        return first.lstrip().startswith(("}", ")", "]")) or _indent(first) <= _indent(head[0])
+        return first.lstrip().startswith(("}", ")", "]", ";;")) or _indent(first) <= _indent(head[0])
 
     def _code(self, first: int, last: int) -> list[str]:
         """The lines from `first` up to `last`, in which comments are blank and strings are all quotes."""
@@ -127,7 +128,9 @@ class Syntax:
         """The nodes of the language's query that touch a range, by capture."""
         if self.tree is None or self.language is None:
             return {}
-        return QueryCursor(_query(self.language)).set_byte_range(low, high).captures(self.tree.root_node)
+        cursor = QueryCursor(_query(self.language))
+        cursor.set_byte_range(low, high)
+        return cursor.captures(self.tree.root_node)
 
     def _around(self, offset: int) -> Iterator[Node]:
         """The nodes that hold the character left of an offset, innermost first."""
@@ -201,21 +204,21 @@ def _unclosed(left: str, line_comment: str) -> bool:
                 quote = ""
         elif left.startswith(line_comment, i):
             return True
-        elif left[i] in "\"'`" and not (left[i] == "'" and i and left[i - 1].isalnum() and left[i - 1] not in "bfru"):
+        elif left[i] in "\"`" or (left[i] == "'" and not _WORD.search(left, 0, i)):
             quote = left[i]
         i += 1
     return bool(quote)
 
 
 def _head(lines: list[str]) -> list[str]:
-    """The last lines that make one logical line: upward until all brackets that close have been opened."""
+    """The last lines that make one logical line: as far up as the brackets that close are opened."""
     depth = 0
     for i in range(len(lines) - 1, -1, -1):
         closers = sum(lines[i].count(bracket) for bracket in ")]}")
         depth += closers - sum(lines[i].count(bracket) for bracket in "([{")
         if depth <= 0:
             return lines[i:]
-    return []
+    return lines[-1:]
 
 
 def _indent(line: str) -> int:

@@ -1,0 +1,243 @@
+"""Strings, comments, scopes, holes, errors, and where a completion runs over several lines. ¦ is the cursor."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.context import languages
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.syntax import LARGEST, Syntax
+
+
+def parse(language_id: str, text: str) -> Syntax:
+    return Syntax.of(Document("file:///a", "a", language_id, 1, text))
+
+
+def at_cursor(language_id: str, marked: str) -> tuple[Syntax, int]:
+    assert marked.count("¦") == 1
+    return parse(language_id, marked.replace("¦", "")), marked.index("¦")
+
+
+BODIES = [
+    ("python", "def f():¦"),
+    ("python", "def f():\n    ¦"),
+    ("python", "def f():\n¦"),
+    ("python", "def f(a,\n      b):\n    ¦\n\n\ndef g(): pass\n"),
+    ("python", 'def f():\n    """What f does:"""\n    ¦\n\ndef g(): pass\n'),
+    ("python", 'def f():\n    """What\n\n    f does.\n    """\n    ¦\n'),
+    ("python", "class A:\n    def f(self):\n        ¦"),
+    ("python", "class A:\n    def f(self):\n        ¦\n    def g(self):\n        pass\n"),
+    ("python", "if x:  # why\n    # because:\n    ¦\n"),
+    ("python", "if x:\n    ¦\nelse:\n    pass\n"),
+    ("python", "if x:\n    y\nelse:¦"),
+    ("python", "async with a as b:\n    ¦"),
+    ("python", "é = 'ü𐐷'\ndef f():\n    ¦"),
+    ("python", "def f(x='):'):\r\n    ¦\r\n"),
+    ("javascript", "function f() {¦}"),
+    ("javascript", "function f() {\n  ¦\n}\n"),
+    ("javascript", "const f = (a) => {¦\n"),
+    ("javascript", "on('x', function () {¦});"),
+    ("javascript", "switch (x) {\n  case 1:\n    ¦\n  case 2:\n    break;\n}"),
+    ("typescript", "interface A {\n  ¦\n}"),
+    ("typescript", "class A {\n  f(): void {\n    // nothing yet\n    ¦\n  }\n}"),
+    ("typescriptreact", "const A = () => {\n  ¦\n}"),
+    ("go", "func f() {\n\t¦\n}\n"),
+    ("go", "type A struct {¦"),
+    ("rust", "fn f<'a>(x: &'a str) -> i32 {\n    ¦\n}"),
+    ("rust", "    match x {\n        ¦\n    }\n"),
+    ("c", "int f(int a,\n      int b) {\n  ¦\n}\n"),
+    ("c", "int f()\n{\n  ¦\n}\n"),
+    ("c", "int f() {\n  ¦\n\nint g() { return 1; }\n"),
+    ("cpp", "namespace a {\nclass B {\n public:\n  B() {¦}\n};\n}"),
+    ("java", "class A {\n    void f() {\n        ¦\n    }\n}"),
+    ("shellscript", "if true; then\n  ¦\nfi"),
+    ("shellscript", "for x in a; do ¦"),
+    ("shellscript", "case $x in\n  a)\n    ¦\n    ;;\nesac"),
+    ("shellscript", "f() {\n  ¦\n}"),
+    ("php", "<?php\nfunction f() {\n    ¦\n}"),
+    ("php", "<?php\nforeach ($a as $b):\n  ¦\nendforeach;"),
+    ("ruby", "def f\n  ¦\nend"),
+    ("ruby", "class A < B\n  ¦"),
+    ("ruby", "a.each do |b|\n  ¦\nend"),
+    ("ruby", "a.map { |b|¦"),
+    ("yaml", "a:\n  ¦"),
+    ("lua", "if x then\n  ¦"),
+]
+
+LINES = [
+    ("python", "¦"),
+    ("python", "x = ¦"),
+    ("python", "def f(¦"),
+    ("python", "def f(¦):\n    pass"),
+    ("python", "def f():\n    re¦"),
+    ("python", "def f():\n    x = 1\n    ¦\n"),
+    ("python", "def f():\n    ¦\n    return 1\n"),
+    ("python", "def f():¦\n    return 1\n"),
+    ("python", 'def f():\n    """Doc"""\n    ¦\n    return 1\n'),
+    ("python", "x = {'a':¦\n"),
+    ("python", "a[1:¦"),
+    ("python", "x = 'if y:¦'"),
+    ("python", "# if x:¦"),
+    ("python", "# if x:\n¦"),
+    ("python", "'''\nif x:\n    ¦\n'''"),
+    ("python", "foo(\n    ¦\n)"),
+    ("python", "def f(): return 1\n¦\n"),
+    ("javascript", "const f = (a) => {\n  ¦\n  return 1;\n}"),
+    ("javascript", "if (x) {¦ y }"),
+    ("javascript", "if (x) ¦"),
+    ("javascript", "// {¦"),
+    ("javascript", "x = `{\n¦`"),
+    ("c", "int f() {\n  return 1;\n  ¦\n}"),
+    ("c", "#include ¦"),
+    ("ruby", "if x then y end\n¦"),
+    ("ruby", "def f = 1\n¦"),
+    ("shellscript", "x=$(foo)\n¦"),
+    ("yaml", "a: b¦"),
+    ("plaintext", "Some words¦"),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked"), BODIES)
+def test_several_lines_where_an_empty_body_begins(language_id: str, marked: str) -> None:
+    syntax, offset = at_cursor(language_id, marked)
+    assert syntax.multiline(offset)
+
+
+@pytest.mark.parametrize(("language_id", "marked"), LINES)
+def test_one_line_elsewhere(language_id: str, marked: str) -> None:
+    syntax, offset = at_cursor(language_id, marked)
+    assert not syntax.multiline(offset)
+
+
+TEXT = [
+    ("python", "x = 'ab¦c'\ny = 1\n"),
+    ("python", "x = 'ab¦\ny = 1\n"),
+    ("python", 'def f():\n    """What ¦\n    x = 1\n'),
+    ("python", 'def f():\n    """What\n    ¦\n    """\n'),
+    ("python", "# a¦"),
+    ("python", "# ¦a\nb"),
+    ("python", "x = 1  # é¦\n"),
+    ("javascript", "x = `a¦"),
+    ("javascript", "f('a¦"),
+    ("javascript", "/* a¦ */"),
+    ("javascript", "x = /a¦b/"),
+    ("c", 'char *s = "a¦'),
+    ("go", "x := `a\n¦`"),
+    ("rust", "// it's¦"),
+    ("ruby", "puts 'a¦'"),
+    ("shellscript", 'x="a¦'),
+    ("php", "<?php $a = 'b¦';"),
+    ("java", 'String s = "a¦";'),
+    ("yaml", "# a¦"),
+]
+
+CODE = [
+    ("python", "¦'a'"),
+    ("python", "'a'¦"),
+    ("python", "f'a{b¦}'"),
+    ("python", "# a\n¦"),
+    ("python", "x = don¦"),
+    ("javascript", "`a ${b¦}`"),
+    ("javascript", "/* a */¦"),
+    ("rust", "let x: &'a ¦"),
+    ("rust", "fn f<'a>(x: &'a str, ¦"),
+    ("shellscript", 'x="$(ls ¦)"'),
+    ("plaintext", "I don't know¦"),
+    ("yaml", "¦"),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked"), TEXT)
+def test_inside_of_strings_and_comments(language_id: str, marked: str) -> None:
+    syntax, offset = at_cursor(language_id, marked)
+    assert syntax.in_string_or_comment(offset)
+
+
+@pytest.mark.parametrize(("language_id", "marked"), CODE)
+def test_outside_of_strings_and_comments(language_id: str, marked: str) -> None:
+    syntax, offset = at_cursor(language_id, marked)
+    assert not syntax.in_string_or_comment(offset)
+
+
+def test_scope_is_the_innermost_definition() -> None:
+    text = "é = 1\nclass A:\n    def f(self):\n        pass\n\nx = 2\n"
+    syntax = parse("python", text)
+
+    def scope(needle: str) -> str | None:
+        found = syntax.scope(text.index(needle) + 1)
+        return text[slice(*found)] if found else None
+
+    assert scope("pass") == "def f(self):\n        pass"
+    assert (scope("A:") or "").startswith("class A:")
+    assert scope("x = 2") is None
+    assert parse("yaml", "a: b").scope(2) is None
+
+
+@pytest.mark.parametrize(
+    ("language_id", "text", "holes"),
+    [
+        (
+            "python",
+            "def f():\n    if é(x, '𐐷') and y:\n        return g(1)\n",
+            [
+                ("body", "if é(x, '𐐷') and y:\n        return g(1)"),
+                ("condition", "é(x, '𐐷') and y"),
+                ("arguments", "x, '𐐷'"),
+                ("body", "return g(1)"),
+                ("arguments", "1"),
+            ],
+        ),
+        ("python", "f()\ndef g(): x(\n", []),
+        ("javascript", "if (a) { f( b ) }", [("condition", "a"), ("body", "f( b )"), ("arguments", "b")]),
+        ("c", "int f() { }", []),
+        ("shellscript", "for x in y; do\n  z\ndone\n", [("body", "z")]),
+        ("rust", "fn f() { g(1) }", [("body", "g(1)"), ("arguments", "1")]),
+        ("ruby", "while a do\n  b(1)\nend", [("condition", "a"), ("body", "b(1)"), ("arguments", "1")]),
+        ("plaintext", "f(1)", []),
+    ],
+)
+def test_nodes(language_id: str, text: str, holes: list[tuple[str, str]]) -> None:
+    assert [(kind, text[start:end]) for start, end, kind in parse(language_id, text).nodes()] == holes
+
+
+def test_nodes_of_chosen_kinds() -> None:
+    assert parse("python", "if f(1): pass").nodes(["condition"]) == [(3, 7, "condition")]
+
+
+def test_errors() -> None:
+    assert parse("python", "x = 1\n").errors() == 0
+    assert parse("python", "x = (1\n").errors() > 0
+    assert parse("c", "int f() { return 1 }").errors() == 1  # a missing ;
+    assert parse("plaintext", "(((").errors() == 0
+
+
+@pytest.mark.parametrize("eol", ["\r\n", "\r"])
+def test_other_line_endings_parse_alike(eol: str) -> None:
+    text = f"def f():{eol}    x = 1{eol}{eol}{eol}y = 2{eol}"
+    syntax = parse("python", text)
+    assert syntax.errors() == 0
+    assert text[slice(*syntax.scope(text.index("x")) or ())] == f"def f():{eol}    x = 1"
+
+
+def test_odd_characters_parse() -> None:
+    assert parse("python", "\ufeffx\u00e9 = '\ud800 \u2028'\x0c\n").errors() == 0
+    assert parse("python", "x = 1\n\x00\x00").errors() > 0
+
+
+def test_a_large_text_is_judged_by_its_lines() -> None:
+    text = "x = 1\n" * (LARGEST // 6 + 1) + "def f():\n    "
+    syntax = parse("python", text)
+    assert syntax.tree is None
+    assert syntax.multiline(len(text))
+    assert not syntax.multiline(4)
+
+
+def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(languages, "_grammar", lambda module, function: None)
+    syntax, offset = at_cursor("python", "if x:\n    # because\n    ¦")
+    assert syntax.tree is None and syntax.language is not None
+    assert syntax.multiline(offset)
+    assert syntax.multiline(len("if x:"))
+    assert not syntax.multiline(len("if x"))
+    assert syntax.in_string_or_comment(offset - 6)
+    assert (syntax.errors(), syntax.nodes(), syntax.scope(offset)) == (0, [], None)
