@@ -1,0 +1,106 @@
+"""The values the engine starts from: the prompt as text, its tokens, and the special tokens that lay it out.
+
+Owns the one definition of the layout (training and serving both call `encode`) and of which ids may be shown to a
+user. Knows no torch: context and the server import it freely.
+
+Layout: ``<file_sep> related ... <fim_suffix> following <fim_prefix> path, prefix <fim_rest> rest <fim_middle>``.
+The following lines come first and the short rest of the cursor's line comes late, so that typing leaves everything
+before the cursor's line where it was, and its keys and values in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer as _Vocabulary
+
+ENTROPY_BOUND = 0.3
+"""Default of the sampler's entropy bound, in nats; here, as the settings need it without torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A piece of another file of the workspace."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model sees of a document, as text whose lines end with ``\\n``.
+
+    ``path`` is workspace-relative and POSIX, or empty; ``prefix`` is the window before the cursor; ``rest`` is the
+    rest of the cursor's line without its ending; ``following`` starts with that line's ending, or is empty.
+    """
+
+    path: str
+    prefix: str
+    rest: str
+    following: str
+    related: tuple[Snippet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Specials:
+    """Ids of the tokens with a meaning of their own. None of them can be written by a text."""
+
+    eot: int
+    mask: int
+    file_sep: int
+    fim_prefix: int
+    fim_suffix: int
+    fim_rest: int
+    fim_middle: int
+
+
+class Tokenizer:
+    """Byte-level BPE in which every text is plain text, special strings included."""
+
+    FILE = "tokenizer.json"
+
+    def __init__(self, vocabulary: _Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        vocabulary.encode_special_tokens = True
+        added = vocabulary.get_added_tokens_decoder()
+        by_name = {token.content: i for i, token in added.items()}
+        self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
+        self.hidden: tuple[int, ...] = tuple(sorted(i for i in added if i != self.specials.eot))
+        """Ids that the sampler must never emit: every special token but ``<eot>``."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read ``tokenizer.json`` from a checkpoint's folder. Raises ``OSError``, ``ValueError`` or ``KeyError``."""
+        return cls(_Vocabulary.from_str((folder / cls.FILE).read_text(encoding="utf-8")))
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return int(self._vocabulary.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, with no special token among them."""
+        return list(self._vocabulary.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens leave nothing, bytes that are no UTF-8 leave U+FFFD."""
+        return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
+
+    def count(self, text: str) -> int:
+        """How many tokens a text takes."""
+        return len(self._vocabulary.encode(text, add_special_tokens=False).ids)
+
+
+def encode(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids of everything the model reads before the middle, up to and including ``<fim_middle>``."""
+    special = tokenizer.specials
+    ids: list[int] = []
+    for snippet in prompt.related:
+        ids += [special.file_sep, *tokenizer.encode(f"{snippet.path}\n{snippet.text}")]
+    ids += [special.fim_suffix, *tokenizer.encode(prompt.following)]
+    header = f"{prompt.path}\n" if prompt.path else ""
+    ids += [special.fim_prefix, *tokenizer.encode(header + prompt.prefix)]
+    ids += [special.fim_rest, *tokenizer.encode(prompt.rest)]
+    return (*ids, special.fim_middle)

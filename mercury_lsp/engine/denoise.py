@@ -1,0 +1,73 @@
+"""Denoising of one block: from all-masked to settled, a few tokens a pass.
+
+Owns the loop over passes and what ends it. The network comes in as a function, so that the loop can be driven by
+scripted predictions; which positions to commit is `choose`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mercury_lsp.engine.choose import choose
+
+Predict = Callable[[Sequence[int | None]], Tensor]
+"""Given a block with None where it is undecided: logits of the undecided positions, left to right. (n, V)"""
+
+
+class Ends(Protocol):
+    """Tells whether a token at an index of the block would end the text."""
+
+    def __call__(self, index: int, token: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A denoised block. ``tokens``: what is settled from its left end on, without the end; ``logp``: their and the
+    end's log-probabilities when committed; ``ended``: an end was committed behind them; ``full``: no mask is left."""
+
+    tokens: tuple[int, ...]
+    logp: tuple[float, ...]
+    passes: int
+    ended: bool
+    full: bool
+
+
+def denoise(
+    predict: Predict,
+    size: int,
+    ends: Ends,
+    bound: float,
+    may_go_on: Callable[[], bool],
+    seen: Callable[[Sequence[int | None]], None] | None = None,
+) -> Block:
+    """Denoise a block of ``size`` masked tokens.
+
+    bound: entropy, in nats, that may be committed together. may_go_on: asked before each pass; False ends with what is settled, an exception from it (cancellation) passes through. seen: told of each draft.
+    """
+    tokens: list[int | None] = [None] * size
+    logp = [0.0] * size
+    passes = 0
+    end = None
+    while end is None and None in tokens and may_go_on():
+        undecided = [i for i, token in enumerate(tokens) if token is None]
+        scores = predict(tokens).float().log_softmax(-1)  # (n, V)
+        passes += 1
+        best, ids = scores.max(-1)
+        entropy = -torch.nan_to_num(scores.exp() * scores, nan=0.0).sum(-1)  # forbidden tokens: 0 * -inf
+        chosen_ids, surety = ids.tolist(), best.tolist()
+        is_end = [ends(i, token) for i, token in zip(undecided, chosen_ids, strict=True)]
+        for j in choose(entropy.tolist(), is_end, bound):
+            i = undecided[j]
+            tokens[i], logp[i] = chosen_ids[j], surety[j]
+            if is_end[j]:
+                end = i
+        if seen is not None:
+            seen(tokens)
+    settled = end if end is not None else next((i for i, token in enumerate(tokens) if token is None), size)
+    left = tuple(token for token in tokens[:settled] if token is not None)
+    return Block(left, tuple(logp[: settled + (end is not None)]), passes, end is not None, None not in tokens)

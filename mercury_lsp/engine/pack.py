@@ -1,0 +1,51 @@
+"""Packing of matrices into a few bits a value, for the files we ship.
+
+Owns the number format: rows in groups of equal width, each with one fp16 scale; values rounded to signed integers of
+``bits`` bits and stored as bit planes, so that any width from 2 to 8 takes just its bits. Knows no file and no
+network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outliers can buy a finer grid
+
+
+def pack(matrix: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
+    """Quantise (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
+
+    Each group takes the scale that leaves the least squared error of a few tried. C is a multiple of ``group`` and 8.
+    """
+    rows, columns = matrix.shape
+    values = matrix.float().view(rows, columns // group, group)
+    top = 2 ** (bits - 1) - 1
+    peak = values.abs().amax(-1, keepdim=True).clamp(min=1e-8)
+    best = torch.full_like(peak, torch.inf)
+    scale = peak
+    for shrink in _SHRINKS:
+        tried = (peak * shrink / top).half().float().clamp(min=1e-7)
+        error = (quantise(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
+        scale = torch.where(error < best, tried, scale)
+        best = torch.minimum(best, error)
+    levels = (quantise(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
+    place = 2 ** torch.arange(8, dtype=torch.uint8)
+    planes = [(((levels >> bit) & 1) * place).sum(-1, dtype=torch.uint8) for bit in range(bits)]
+    return torch.stack(planes), scale.squeeze(-1).half()
+
+
+def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
+    """Nearest integer levels in [-top - 1, top]."""
+    return (values / scale).round().clamp(-top - 1, top)
+
+
+def unpack(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix (R, C) that `pack` stored, in ``dtype``."""
+    bits, rows, bytes_ = planes.shape
+    place = torch.arange(8, dtype=torch.uint8)
+    levels = torch.zeros(rows, bytes_, 8, dtype=torch.uint8)
+    for bit in range(bits):
+        levels |= ((planes[bit].unsqueeze(-1) >> place) & 1) << bit
+    signed = levels.view(rows, scale.shape[1], -1).float() - 2 ** (bits - 1)
+    return (signed * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)

@@ -1,0 +1,38 @@
+"""What the tests share: a real network, tiny and random, in a real checkpoint, with the shipped tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.network import Network, Shape
+
+TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE
+TINY = Shape(vocabulary=49152, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=128)
+
+
+def tiny_network(seed: int = 0) -> Network:
+    """A random network of `TINY` shape whose logits are far enough apart for comparisons to mean something."""
+    torch.manual_seed(seed)
+    network = Network(TINY)
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=0.1)
+    return network.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.load(TOKENIZER_JSON.parent)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a checkpoint with two random layers."""
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint.save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    return folder
