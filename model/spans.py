@@ -1,0 +1,98 @@
+"""Holes: which piece of a file the model has to fill in, and the prompt that an editor would have sent for it.
+
+Owns the kinds of holes and their shares. Holes are cut at character positions, as a cursor is, not at token
+boundaries. A group's holes end on one line, so that all its prompts share the following lines and most of the prefix
+and can hang on one encoded trunk. Prompts are built by the server's own `context.prompt.build`. Knows no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from mercury_lsp.context import prompt
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.engine.canvas import Prompt
+
+KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
+"""Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
+MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end within the canvases that we attach
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A prompt and the text that was cut out of it."""
+
+    kind: str
+    prompt: Prompt
+    middle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of one group's windows."""
+
+    prefix: int
+    following: int
+
+
+Nodes = Callable[[int, int], list[tuple[int, int]]]
+"""Given the start and end of a line, the syntax nodes worth cutting that end on it, as character ranges."""
+
+
+def node_finder(path: str, text: str) -> Nodes:
+    """Finds argument lists, conditions and bodies by tree-sitter; the file is parsed when first asked."""
+
+    @cache
+    def found() -> list[tuple[int, int, str]]:
+        return Syntax.of(Document(uri="", path=path, language_id="", version=0, text=text)).nodes()
+
+    return lambda start, end: [(a, b) for a, b, _ in found() if start <= b <= end]
+
+
+def cut(
+    path: str, text: str, count: Callable[[str], int], budget: Budget, holes: int, random: Random, nodes: Nodes
+) -> list[Hole]:
+    """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file."""
+    starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
+    ends = [*(start - 1 for start in starts[1:]), len(text)]
+    filled = [i for i, start in enumerate(starts) if len(text[start : ends[i]].strip()) > 2]
+    if not filled:
+        return []
+    line = random.choice(filled)
+    ranges: set[tuple[int, int]] = set()
+    group: list[Hole] = []
+    for kind in random.choices(list(KINDS), KINDS.values(), k=holes):
+        found = _range(kind, text, starts, ends, line, random, nodes)
+        if found is None or found in ranges or not text[slice(*found)].strip():
+            continue
+        ranges.add(found)
+        a, b = found
+        made = prompt.build(path, text[:a], text[b:], count, budget.prefix, budget.following)
+        group.append(Hole(kind, made, text[a:b]))
+    return group
+
+
+def _range(
+    kind: str, text: str, starts: list[int], ends: list[int], line: int, random: Random, nodes: Nodes
+) -> tuple[int, int] | None:
+    """Character range of a hole that ends on ``line``; None where the file has none of this kind there."""
+    start, end = starts[line], ends[line]
+    indented = start + len(text[start:end]) - len(text[start:end].lstrip())
+    if kind == "line":  # the cursor stands at the line's start or, as editors indent, behind the indentation
+        return random.choice((start, indented)), end
+    if kind == "rest":
+        return random.randint(indented, max(indented, end - 2)), end
+    first = max(0, line - random.randint(1, 5))
+    if kind == "lines":
+        a = random.choice((starts[first], ends[first], random.randint(starts[first], ends[first])))
+        return (a, end) if end - a <= MIDDLE_CHARACTERS else None
+    if kind == "node":
+        found = [(a, b) for a, b in nodes(start, end) if 2 < b - a <= MIDDLE_CHARACTERS]
+        return random.choice(found) if found else None
+    a = random.randint(starts[random.choice((first, line))], end)
+    b = random.randint(max(a, start), end)
+    return (a, b) if 0 < b - a <= MIDDLE_CHARACTERS else None
