@@ -1,0 +1,100 @@
+"""One completion, from a snapshot to what is shown; read it from top to bottom.
+
+Owns the order of the steps and nothing of what they do. Knows neither torch nor editors, and runs in the worker's
+thread, where parsing and tokenising a large file hold nobody up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from mercury_lsp import postprocess
+from mercury_lsp.config import Config
+from mercury_lsp.context import prompt
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.privacy import is_private
+from mercury_lsp.context.syntax import Syntax
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.infill import Draft, Engine, Infill
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a completion may depend on. `roots` are the workspace folders' paths."""
+
+    document: Document
+    config: Config
+    roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A suggestion for the characters from `start`, the cursor, to `end`, which is in the same line.
+
+    `text` is what the model wrote, `shown` what is worth showing of it, or None.
+    """
+
+    text: str
+    shown: str | None
+    start: int
+    end: int
+    infill: Infill
+
+
+def declined(snapshot: Snapshot) -> str | None:
+    """Why nothing is suggested in this document, for the log; None where there is no such reason."""
+    document, config = snapshot.document, snapshot.config
+    if not config.enabled:
+        return "suggestions are switched off"
+    if document.language_id in config.disabled_languages:
+        return f"suggestions are switched off for {document.language_id}"
+    if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
+        return "files of this name hold secrets"
+    if "\0" in document.text:
+        return "it is a binary file"
+    return None
+
+
+def complete(
+    snapshot: Snapshot,
+    offset: int,
+    engine: Engine,
+    cancelled: Callable[[], bool] = lambda: False,
+    watch: Callable[[Draft], None] | None = None,
+) -> Completion | None:
+    """What to suggest at an offset of a document; None where nothing may be.
+
+    `watch` sees each draft. Raises `Cancelled` soon after `cancelled()` is true.
+    """
+    from mercury_lsp.engine.infill import Sampling  # imports torch
+
+    if declined(snapshot):
+        return None
+    document, config = snapshot.document, snapshot.config
+    syntax = Syntax.of(document)
+    single_line = config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
+    question = prompt.build(
+        document.path,
+        document.text[:offset],
+        document.text[offset:],
+        engine.count,
+        config.prefix_tokens,
+        config.following_tokens,
+    )
+    sampling = Sampling(
+        mode=config.mode,
+        max_tokens=config.max_tokens,
+        max_passes=config.max_passes,
+        deadline_ms=config.deadline_ms,
+        entropy_bound=config.entropy_bound,
+        single_line=single_line,
+    )
+    infill = engine.infill(question, sampling, cancelled, watch)
+    shown = postprocess.shown(infill.text, document, offset, syntax, single_line)
+    if shown is None:
+        return Completion(infill.text, None, offset, offset, infill)
+    return Completion(infill.text, shown.text, offset, shown.end, infill)

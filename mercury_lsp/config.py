@@ -1,0 +1,125 @@
+"""Every option once: its type, default, range and meaning.
+
+Owns how settings, from wherever they come, become a `Config`. A setting that is wrong costs one sentence for the user
+and its default, never the server. Knows neither editors nor where the settings came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from mercury_lsp.engine.canvas import ENTROPY_BOUND
+
+SECTION = "mercury"
+EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
+
+T = TypeVar("T")
+
+
+def _option(default: T, doc: str, low: float = 0, high: float = 0, choices: Sequence[str] = ()) -> T:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": tuple(choices)})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options' values. `OPTIONS` describes them."""
+
+    enabled: bool = _option(True, "Whether anything is suggested.")
+    model: str = _option("small", "A shipped model's name, or a checkpoint's folder.")
+    device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
+    mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))
+    max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
+    multiline: str = _option(
+        "auto",
+        "Whether suggestions have several lines; auto asks the syntax.",
+        choices=("auto", "never", "always"),
+    )
+    deadline_ms: int = _option(2000, "Time for one suggestion, in milliseconds; 0 is no limit.", 0, 60_000)
+    max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
+    entropy_bound: float = _option(
+        ENTROPY_BOUND, "Entropy, in nats, that one pass may decide; more is faster and less sure.", 0, 10
+    )
+    prefix_tokens: int = _option(512, "Tokens of the text before the cursor that the model sees.", 16, 4096)
+    following_tokens: int = _option(
+        192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
+    )
+    disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
+    debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
+    log_level: str = _option(
+        "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of `Config`. `low` and `high` bound a number, `choices` a text; the default shows the type."""
+
+    name: str
+    default: Any
+    doc: str
+    low: float
+    high: float
+    choices: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, as words for `The setting x must be ...`."""
+        match self.default:
+            case bool():
+                return "true or false"
+            case int():
+                return f"a whole number from {self.low} to {self.high}"
+            case float():
+                return f"a number from {self.low} to {self.high}"
+            case str():
+                return f"one of {', '.join(self.choices)}" if self.choices else "a text that is not empty"
+            case _:
+                return "a list of texts"
+
+    def read(self, value: object) -> object:
+        """The value as `Config` holds it. Raises `ValueError` where it is not what is `expected`."""
+        match self.default, value:
+            case bool(), bool():
+                return value
+            case int(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
+                if value == int(value):  # some clients send every number as a float
+                    return int(value)
+            case float(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
+                return float(value)
+            case str(), str() if value in self.choices or (value.strip() and not self.choices):
+                return value
+            case tuple(), list() | tuple() if all(isinstance(item, str) for item in value):
+                return tuple(value)
+        must = f"The setting {self.name} must be {self.expected}"
+        raise ValueError(f"{must}, not {value!r}; {self.default!r} is used.")
+
+
+OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for option in fields(Config))
+
+
+def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
+    """A `Config` from settings by the options' names, and one sentence for each problem.
+
+    A missing setting, or one that is null, is its default. Never raises.
+    """
+    if not isinstance(settings, Mapping):
+        return Config(), (f"The settings must be an object of options, not {settings!r}; defaults are used.",)
+    values: dict[str, object] = {}
+    known = EDITORS_OWN.union(Config.__dataclass_fields__)
+    problems = [_unknown(str(name)) for name in settings if name not in known]
+    for option in OPTIONS:
+        if settings.get(option.name) is not None:
+            try:
+                values[option.name] = option.read(settings[option.name])
+            except ValueError as error:
+                problems.append(str(error))
+    return Config(**values), tuple(problems)  # type: ignore[arg-type]  # read gave each its type
+
+
+def _unknown(name: str) -> str:
+    near = get_close_matches(name, Config.__dataclass_fields__, n=1)
+    return f"There is no setting {name!r}" + (f"; did you mean {near[0]}?" if near else ".")

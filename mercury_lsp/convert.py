@@ -1,0 +1,133 @@
+"""Between the protocol's values and ours: positions, URIs, and the two forms of an answer.
+
+Pure functions. Positions count the units of the negotiated encoding; `Document` counts characters. Paths are POSIX in
+form on every platform, and serve to name a file to the model, never to open one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from urllib.parse import unquote
+
+from lsprotocol import types
+
+from mercury_lsp.complete import Completion
+from mercury_lsp.context.document import Document
+
+_URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)")
+_DRIVE = re.compile(r"/([A-Za-z]):(?=/|$)")
+_WORD = re.compile(r"\w*$")
+
+
+def offset(document: Document, position: types.Position, encoding: str) -> int:
+    """Where a position is in a document's text, clamped to its line and to the text.
+
+    A position inside of a character, which only a faulty client sends, is where that character begins.
+    """
+    if position.line >= document.line_count:
+        return len(document.text)
+    line, units = document.line(position.line), position.character
+    if encoding == "utf-8" and not line.isascii():
+        units = len(line.encode()[:units].decode(errors="ignore"))
+    elif encoding == "utf-16" and not line.isascii():
+        units = len(line.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore"))
+    return document.offset(position.line, units)
+
+
+def position(document: Document, offset: int, encoding: str) -> types.Position:
+    """The position of an offset, which is clamped to the text."""
+    line, character = document.position(offset)
+    before = document.line(line)[:character]
+    if encoding == "utf-8":
+        character = len(before.encode())
+    elif encoding == "utf-16":
+        character = len(before.encode("utf-16-le")) // 2
+    return types.Position(line, character)
+
+
+def span(document: Document, range_: types.Range, encoding: str) -> tuple[int, int]:
+    """Offsets of a range's start and end, never the wrong way round."""
+    start = offset(document, range_.start, encoding)
+    return start, max(start, offset(document, range_.end, encoding))
+
+
+def path(uri: str) -> str:
+    r"""The path that a URI of any scheme names, with `/` on every platform, or "" where it names none.
+
+    Drive letters are upper case (`C:/x`), for editors disagree on them; a share is `//host/share/x`.
+    """
+    parts = _URI.match(uri)
+    if parts is None:  # never: every part of the pattern may be empty
+        return ""
+    name = unquote(parts["path"])
+    if (parts["scheme"] or "").lower() == "file" and parts["host"] not in (None, "", "localhost"):
+        return f"//{unquote(parts['host'])}{name}"
+    return _DRIVE.sub(lambda drive: f"{drive[1].upper()}:", name, count=1) if _DRIVE.match(name) else name
+
+
+def name(uri: str, roots: Iterable[str]) -> str:
+    """What the model is told a document is: its path from the innermost workspace folder, or its bare file name."""
+    whole = path(uri)
+    windows = re.match(r"[A-Z]:|//", whole) is not None
+    for root in sorted(roots, key=len, reverse=True):
+        folder = root.rstrip("/") + "/"
+        head = whole[: len(folder)]
+        if head == folder or (windows and head.lower() == folder.lower()):
+            return whole[len(folder) :]
+    return whole.rpartition("/")[2]
+
+
+def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding: str) -> tuple[Document, int]:
+    """The document as if the item that is chosen in the editor's own menu were accepted, and the cursor in it."""
+    start, end = span(document, chosen.range, encoding)
+    return document.replace(start, end, chosen.text, document.version), start + len(chosen.text)
+
+
+def with_chosen(
+    completion: Completion, document: Document, chosen: types.SelectedCompletionInfo, encoding: str
+) -> Completion:
+    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text."""
+    start, end = span(document, chosen.range, encoding)
+    end += completion.end - completion.start
+    return replace(completion, shown=chosen.text + (completion.shown or ""), start=start, end=end)
+
+
+def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
+    """Ghost text. Where it replaces something, the client wants that to be a prefix of the filter text."""
+    shown = completion.shown or ""
+    replaced = document.text[completion.start : completion.end]
+    item = types.InlineCompletionItem(
+        insert_text=shown,
+        filter_text=None if shown.startswith(replaced) else replaced + shown,
+        range=_range(document, completion.start, completion.end, encoding),
+    )
+    return types.InlineCompletionList(items=[item])
+
+
+def plain(completion: Completion, document: Document, encoding: str) -> types.CompletionList:
+    """An entry of a completion menu. It begins with the word at the cursor, by which clients filter their menus."""
+    shown = completion.shown or ""
+    line, character = document.position(completion.start)
+    word = _WORD.findall(document.line(line)[:character])[0]
+    text = word + shown
+    first, _, more = text.replace("\r", "\n").partition("\n")
+    item = types.CompletionItem(
+        label=first.strip() + (" …" if more else ""),
+        kind=types.CompletionItemKind.Text,
+        detail="mercury",
+        documentation=text if more else None,
+        preselect=True,
+        filter_text=text,
+        insert_text_format=types.InsertTextFormat.PlainText,
+        insert_text_mode=types.InsertTextMode.AsIs,  # the lines are indented already
+        text_edit=types.TextEdit(
+            range=_range(document, completion.start - len(word), completion.end, encoding), new_text=text
+        ),
+    )
+    return types.CompletionList(is_incomplete=True, items=[item])
+
+
+def _range(document: Document, start: int, end: int, encoding: str) -> types.Range:
+    return types.Range(position(document, start, encoding), position(document, end, encoding))

@@ -1,0 +1,98 @@
+"""What one client has told us: its configuration, its workspace folders and its open documents.
+
+One of the three mutable owners of the program. Everything it hands out is a frozen value, so whoever holds a snapshot
+holds the text that a request was about, whatever is typed meanwhile. Knows neither LSP types nor position encodings.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+from mercury_lsp.complete import Snapshot
+from mercury_lsp.config import SECTION, parse
+from mercury_lsp.context.document import Document
+
+LARGEST = (
+    2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """The documents, folders and settings of one client. `overrides` are settings that no client can change."""
+
+    def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
+        self._overrides = dict(overrides or {})
+        self._first: dict[str, object] = {}
+        self._documents: dict[str, Document] = {}
+        self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
+        self.roots: tuple[str, ...] = ()
+        self.config, self.problems = parse(self._overrides)
+
+    def configure(self, settings: object, first: bool = False) -> None:
+        """Take settings by the options' names; `problems` then has a sentence for each that is wrong.
+
+        They come bare or under the name of our section. What they leave out is as in the `first` ones, those of
+        `initialize`, or has its default.
+        """
+        if isinstance(settings, Mapping):
+            settings = settings.get(SECTION, settings)
+        given = settings if isinstance(settings, Mapping) else {}
+        given = {name: value for name, value in given.items() if value is not None}
+        if first:
+            self._first = given
+        self.config, self.problems = parse({**self._first, **given, **self._overrides})
+        if settings is not None and not isinstance(settings, Mapping):
+            self.problems += parse(settings)[1]
+
+    def open(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
+        """Take a document's text, whether it was open before or not. `path` is what the model is told."""
+        whole = Document(uri, path, language_id, version, "" if len(text) > LARGEST else _clean(text))
+        self._keep(whole, len(text))
+
+    def rewrite(self, uri: str, version: int, text: str) -> None:
+        """Take a whole new text of an open document. Of one that is not open, nothing."""
+        if (old := self._documents.get(uri)) is not None:
+            self.open(uri, old.path, old.language_id, version, text)
+
+    def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
+        """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
+        if (old := self.document(uri)) is not None:
+            new = old.replace(start, end, _clean(text), version)
+            self._keep(new, len(new.text))
+
+    def close(self, uri: str) -> None:
+        """Forget a document."""
+        self._documents.pop(uri, None)
+        self._withheld.discard(uri)
+
+    def document(self, uri: str) -> Document | None:
+        """The document as it is now; None where it is not open, or too large."""
+        return None if uri in self._withheld else self._documents.get(uri)
+
+    def snapshot(self, uri: str) -> Snapshot | None:
+        """What a completion in this document may depend on, as it is now; None where there is no `document`."""
+        document = self.document(uri)
+        return None if document is None else Snapshot(document, self.config, self.roots)
+
+    def _keep(self, document: Document, size: int) -> None:
+        uri = document.uri
+        self._documents[uri] = document
+        if size <= LARGEST:
+            self._withheld.discard(uri)
+        elif uri not in self._withheld:
+            log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
+            self._withheld.add(uri)
+            self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")
+
+
+def _clean(text: str) -> str:
+    """With U+FFFD for each half of a surrogate pair, of which no tokenizer, parser or file can be made.
+
+    JSON can carry such halves. The replacement is as long as they are in each of the three position encodings.
+    """
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -1,0 +1,85 @@
+"""Options: each default is valid, each wrong value costs one sentence and leaves the default."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.config import OPTIONS, Config, parse
+
+
+def test_no_settings_are_the_defaults_without_a_problem() -> None:
+    assert parse({}) == (Config(), ())
+
+
+def test_every_default_is_a_valid_value_of_its_option() -> None:
+    assert parse({option.name: option.default for option in OPTIONS}) == (Config(), ())
+
+
+def test_every_option_is_documented_and_bounded() -> None:
+    for option in OPTIONS:
+        assert option.doc.endswith("."), option.name
+        if isinstance(option.default, (int, float)) and not isinstance(option.default, bool):
+            assert option.low < option.high, option.name
+
+
+def test_good_settings_are_taken() -> None:
+    config, problems = parse(
+        {"max_tokens": 16, "enabled": False, "disabled_languages": ["markdown"], "device": "cpu"}
+    )
+    assert problems == ()
+    assert config == Config(max_tokens=16, enabled=False, disabled_languages=("markdown",), device="cpu")
+
+
+def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
+    config, problems = parse({"max_tokens": None, "threads": 2.0, "entropy_bound": 1})
+    assert problems == ()
+    assert config == Config(threads=2, entropy_bound=1.0)
+    assert isinstance(config.threads, int) and isinstance(config.entropy_bound, float)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("enabled", 1),
+        ("enabled", "true"),
+        ("model", ""),
+        ("model", 3),
+        ("device", "gpu"),
+        ("threads", True),
+        ("threads", 65),
+        ("threads", -1),
+        ("threads", 2.5),
+        ("max_tokens", "64"),
+        ("max_tokens", float("nan")),
+        ("max_tokens", float("inf")),
+        ("max_tokens", 10**400),
+        ("entropy_bound", -0.1),
+        ("entropy_bound", [1]),
+        ("multiline", "sometimes"),
+        ("disabled_languages", "python"),
+        ("disabled_languages", [1]),
+        ("log_level", {}),
+    ],
+)
+def test_a_bad_value_costs_one_sentence_and_leaves_the_others(name: str, value: object) -> None:
+    config, problems = parse({name: value, "max_passes": 7})
+    assert config == Config(max_passes=7)
+    assert len(problems) == 1
+    assert name in problems[0] and problems[0].count("\n") == 0
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
+    assert parse({"max_token": 3}) == (
+        Config(),
+        ("There is no setting 'max_token'; did you mean max_tokens?",),
+    )
+
+
+def test_what_belongs_to_the_editors_extension_is_no_problem() -> None:
+    assert parse({"trace": {"server": "verbose"}, "server": {"command": "x"}}) == (Config(), ())
+
+
+@pytest.mark.parametrize("settings", [None, 5, "fast", ["max_tokens"]])
+def test_settings_of_another_shape_are_one_problem(settings: object) -> None:
+    config, problems = parse(settings)
+    assert config == Config() and len(problems) == 1

@@ -1,0 +1,150 @@
+"""Positions, URIs and answers, as data."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lsprotocol.types import Position, Range, SelectedCompletionInfo
+
+from mercury_lsp import convert
+from mercury_lsp.complete import Completion
+from mercury_lsp.context.document import Document
+from mercury_lsp.engine.infill import Infill
+
+ENCODINGS = ["utf-8", "utf-16", "utf-32"]
+NO_INFILL = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)
+
+
+def document(text: str) -> Document:
+    return Document("file:///w/a.py", "a.py", "python", 1, text)
+
+
+def suggestion(shown: str, start: int, end: int | None = None) -> Completion:
+    return Completion(shown, shown, start, start if end is None else end, NO_INFILL)
+
+
+@pytest.mark.parametrize(("encoding", "column"), [("utf-8", 11), ("utf-16", 6), ("utf-32", 5)])
+def test_columns_count_the_units_of_the_encoding(encoding: str, column: int) -> None:
+    text = "é€a😀b;\r\n\x0c\u2028x"  # 2 + 3 + 1 + 4 + 1 bytes before the semicolon
+    assert convert.offset(document(text), Position(0, column), encoding) == 5
+    assert convert.position(document(text), 5, encoding) == Position(0, column)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(text=st.text(alphabet="aé€😀\r\n\x0c\x0b\x85\u2028\u2029 ", max_size=40), data=st.data())
+def test_every_place_has_one_position(encoding: str, text: str, data: st.DataObject) -> None:
+    offset = data.draw(st.integers(0, len(text)))
+    if text[offset - 1 : offset + 1] == "\r\n" and offset > 0:
+        offset -= 1  # no position is inside of a line's ending
+    place = convert.position(document(text), offset, encoding)
+    assert convert.offset(document(text), place, encoding) == offset
+    assert place.line == len([c for c in text[:offset].replace("\r\n", "\n") if c in "\r\n"])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    ("place", "offset"),
+    [(Position(0, 99), 3), (Position(1, 2**31 - 1), 6), (Position(2, 0), 7), (Position(9, 9), 7)],
+)
+def test_positions_out_of_range_are_clamped(encoding: str, place: Position, offset: int) -> None:
+    assert convert.offset(document("añb\n€d\n"), place, encoding) == offset
+
+
+def test_a_position_inside_of_a_character_is_where_it_begins() -> None:
+    assert convert.offset(document("a😀b"), Position(0, 2), "utf-16") == 1
+    assert convert.offset(document("a😀b"), Position(0, 4), "utf-8") == 1
+
+
+def test_a_range_the_wrong_way_round_is_empty() -> None:
+    assert convert.span(document("abc\n"), Range(Position(0, 2), Position(0, 1)), "utf-16") == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:///home/u/a%20b%23c.py", "/home/u/a b#c.py"),
+        ("file:///Users/u/caf%C3%A9/%E6%96%87.py", "/Users/u/café/文.py"),
+        ("file:///Users/u/cafe%CC%81.py", "/Users/u/cafe\u0301.py"),
+        ("file:///c%3A/Users/u/a.py", "C:/Users/u/a.py"),
+        ("file:///C:/Users/u/a.py", "C:/Users/u/a.py"),
+        ("file:///c:", "C:"),
+        ("file://server/share/a.py", "//server/share/a.py"),
+        ("file://wsl%24/Ubuntu/a.py", "//wsl$/Ubuntu/a.py"),
+        ("file://localhost/home/u/a.py", "/home/u/a.py"),
+        ("file:/home/u/a.py", "/home/u/a.py"),
+        ("FILE:///home/u/a.py", "/home/u/a.py"),
+        ("untitled:Untitled-1", "Untitled-1"),
+        ("untitled:/home/u/new.py", "/home/u/new.py"),
+        ("vscode-notebook-cell:/home/u/n.ipynb#W0sZmlsZQ%3D%3D", "/home/u/n.ipynb"),
+        ("vscode-notebook-cell://ssh-remote%2Bhost/home/u/n.ipynb#X1", "/home/u/n.ipynb"),
+        ("git:/home/u/a.py?%7B%22ref%22%3A%22HEAD%22%7D", "/home/u/a.py"),
+        ("file:///home/u/%FF%zz.py", "/home/u/\ufffd%zz.py"),
+        ("", ""),
+        ("file://", ""),
+        ("http://[bad", ""),
+        ("::::", "::::"),
+    ],
+)
+def test_paths_of_uris(uri: str, path: str) -> None:
+    assert convert.path(uri) == path
+
+
+@given(st.text())
+def test_no_uri_is_an_error(uri: str) -> None:
+    assert "/" not in convert.name(uri, [convert.path(uri)])
+
+
+@pytest.mark.parametrize(
+    ("uri", "roots", "name"),
+    [
+        ("file:///w/src/a.py", ["/w"], "src/a.py"),
+        ("file:///w/src/a.py", ["/w/", "/w/src"], "a.py"),
+        ("file:///w/src/a.py", ["/"], "w/src/a.py"),
+        ("file:///work/a.py", ["/w"], "a.py"),
+        ("file:///else/where/a.py", ["/w"], "a.py"),
+        ("file:///c%3A/W/src/a.py", ["C:/w"], "src/a.py"),
+        ("file://server/Share/x/a.py", ["//server/share"], "x/a.py"),
+        ("file:///W/a.py", ["/w"], "a.py"),
+        ("untitled:Untitled-1", ["/w"], "Untitled-1"),
+        ("file:///w/a.py", [], "a.py"),
+        ("", ["/w"], ""),
+    ],
+)
+def test_names_of_documents(uri: str, roots: list[str], name: str) -> None:
+    assert convert.name(uri, roots) == name
+
+
+def test_ghost_text_is_inserted_at_the_cursor() -> None:
+    (item,) = convert.inline(suggestion("1 + 2", 6), document("é = 😀 \n"), "utf-16").items
+    assert item.insert_text == "1 + 2" and item.filter_text is None
+    assert item.range == Range(Position(0, 7), Position(0, 7))
+
+
+def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
+    (item,) = convert.inline(suggestion("x) + 1", 2, 3), document("f()\n"), "utf-16").items
+    assert item.range == Range(Position(0, 2), Position(0, 3))
+    assert item.filter_text == ")x) + 1"
+    (item,) = convert.inline(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
+    assert item.filter_text is None and item.insert_text == ")()"
+
+
+def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
+    answer = convert.plain(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
+    (item,) = answer.items
+    assert answer.is_incomplete and item.preselect and item.detail == "mercury"
+    assert item.label == "return x …" and item.documentation == "return x\n    y"
+    assert item.filter_text == "return x\n    y"
+    assert item.text_edit is not None and item.text_edit.new_text == "return x\n    y"
+    assert item.text_edit.range == Range(Position(1, 2), Position(1, 5))
+
+
+def test_a_chosen_menu_entry_is_assumed_and_then_part_of_the_answer() -> None:
+    text = document("x.app()\n")
+    chosen = SelectedCompletionInfo(Range(Position(0, 2), Position(0, 5)), "append")
+    assumed, cursor = convert.accepted(text, chosen, "utf-16")
+    assert assumed.text == "x.append()\n" and assumed.text[:cursor] == "x.append"
+    answer = convert.with_chosen(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16")
+    (item,) = convert.inline(answer, text, "utf-16").items
+    assert item.insert_text == "append(1)" and item.range == Range(Position(0, 2), Position(0, 7))
+    assert item.filter_text == "app()append(1)"
