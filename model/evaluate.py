@@ -6,8 +6,9 @@ prompt that an editor would have sent and only a limit of tokens: passes and tim
 
 Latency is that of a keystroke in a file which the engine has seen: the prompt is in the cache when the
 clock starts, and what putting it there took is reported beside. Otherwise the first of two modes would
-prefill for the second. Intervals are 95% percentile bootstraps over tasks (paired for what compares modes). Tasks cut from one
-problem count as independent, which makes them somewhat too narrow, and at 0% or 100% they have no width.
+prefill for the second. Intervals are 95% percentile bootstraps over tasks (paired for what compares modes).
+Tasks cut from one problem count as independent, which makes them somewhat too narrow, and at 0% or 100%
+they have no width.
 """
 
 from __future__ import annotations
