@@ -1,0 +1,35 @@
+"""The subcommands, one module each. They end early by raising `Failure`; nothing else imports them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mercury_lsp.config import Config
+    from mercury_lsp.engine.infill import Engine
+
+
+class Failure(Exception):
+    """Ends the program: the message is one clear sentence for the user, `status` the exit status."""
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class BadUsage(Failure):
+    """What was asked for makes no sense."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, status=2)
+
+
+def engine_of(config: Config) -> Engine:
+    """The engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
+    from mercury_lsp.engine.checkpoint import CheckpointError  # these import torch
+    from mercury_lsp.engine.infill import Engine
+
+    try:
+        return Engine.load(config.model, config.device, config.threads)
+    except CheckpointError as error:
+        raise Failure(str(error)) from error

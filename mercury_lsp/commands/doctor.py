@@ -1,0 +1,203 @@
+"""`mercury-lsp doctor`: what would run where on this machine, and what is wrong, each problem with its mend.
+
+Owns the checks. Each works whatever the others found: a broken set-up is what it is for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mercury_lsp import __version__
+from mercury_lsp.config import Config
+
+_LIBRARIES = ("torch", "pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
+_REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong and how to mend it. With a fatal one nothing can be suggested."""
+
+    problem: str
+    mend: str
+    fatal: bool
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. `facts` are JSON values by name."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, problem: str, mend: str, fatal: bool = False) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(problem, mend, fatal))
+
+    @property
+    def usable(self) -> bool:
+        """Whether suggestions can be expected."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def run(arguments: Namespace) -> int:
+    """Check, and print what was found; 0 if mercury-lsp is usable here."""
+    report = examine()
+    if arguments.json:
+        problems = [asdict(problem) for problem in report.problems]
+        print(json.dumps({"usable": report.usable, **report.facts, "problems": problems}))
+    else:
+        _show(report)
+    return 0 if report.usable else 1
+
+
+def examine() -> Report:
+    """Run all checks."""
+    report = Report()
+    for name, check in _CHECKS.items():
+        try:
+            report.facts[name] = check(report)
+        except Exception as error:  # whatever is broken, the other checks still tell something
+            report.facts[name] = None
+            report.wrong(f"{name}: {type(error).__name__}: {error}", _REINSTALL, fatal=True)
+    return report
+
+
+def _versions(report: Report) -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"mercury-lsp": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        versions[name] = _version(name)
+        if versions[name] is None:
+            report.wrong(f"{name} is not installed", f"pip install {name}", fatal=True)
+    return versions
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _grammars(report: Report) -> dict[str, str | None]:
+    """By language, the version of its grammar; None where it does not load."""
+    from mercury_lsp.context.languages import LANGUAGES
+
+    grammars: dict[str, str | None] = {}
+    for language in LANGUAGES:
+        package = language.module.replace("_", "-")
+        works = language.grammar() is not None
+        grammars[language.name] = _version(package) if works else None
+        if not works:
+            report.wrong(
+                f"{language.name} has no grammar, its files are treated by indentation",
+                f"pip install --force-reinstall {package}",
+            )
+    return grammars
+
+
+def _devices(report: Report) -> dict[str, Any]:
+    import torch
+
+    from mercury_lsp.engine.infill import pick_device
+
+    found = {"cpu": platform.processor() or platform.machine()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_device_name()
+    elif shutil.which("nvidia-smi"):
+        report.wrong(
+            "there is an NVIDIA driver, but this build of torch cannot use it",
+            "install a CUDA build of torch that suits the driver, as pytorch.org tells",
+        )
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    return {"used": str(pick_device("auto")), "found": found, "torch_build": torch.__version__}
+
+
+def _memory(report: Report) -> dict[str, int] | None:
+    """Megabytes; None where the system does not tell."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total, free = (page * os.sysconf(name) >> 20 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable"))
+    except (AttributeError, ValueError):  # Windows, or a system without these figures
+        return None
+    except OSError:
+        pass
+    return {"total_mb": total, "available_mb": free}
+
+
+def _model(report: Report) -> dict[str, Any] | None:
+    """Load the model, and let it complete a line."""
+    from mercury_lsp.engine import checkpoint
+    from mercury_lsp.engine.canvas import Prompt
+    from mercury_lsp.engine.infill import Engine, Sampling
+
+    wanted = os.environ.get("MERCURY_MODEL") or Config().model
+    began = time.perf_counter()
+    try:
+        folder = checkpoint.find(wanted)
+        engine = Engine.load(wanted)
+    except checkpoint.CheckpointError as error:
+        report.wrong(
+            str(error), _REINSTALL + ", or set the option model to a checkpoint's folder", fatal=True
+        )
+        return None
+    except MemoryError:
+        report.wrong("the model does not fit into the memory", "close other programs", fatal=True)
+        return None
+    loaded = time.perf_counter()
+    infill = engine.infill(
+        Prompt("sum.py", "def add(a, b):\n    return ", "", "\n"), Sampling(single_line=True)
+    )
+    return {
+        "name": engine.name,
+        "folder": str(folder),
+        "fingerprint": engine.fingerprint,
+        "parameters": engine.parameters,
+        "size_mb": sum(file.stat().st_size for file in folder.iterdir()) >> 20,
+        "device": engine.device,
+        "threads": engine.threads,
+        "load_ms": round((loaded - began) * 1e3),
+        "first_completion_ms": round(infill.ms),
+    }
+
+
+_CHECKS: dict[str, Callable[[Report], Any]] = {
+    "versions": _versions,
+    "grammars": _grammars,
+    "devices": _devices,
+    "memory": _memory,
+    "model": _model,
+}
+
+
+def _show(report: Report) -> None:
+    output = Console(highlight=False)
+    table = Table(show_header=False, box=None)
+    for name, facts in report.facts.items():
+        rows = facts.items() if isinstance(facts, dict) else [("", facts)]
+        for number, (part, value) in enumerate(rows):
+            known = value if not isinstance(value, dict) else ", ".join(f"{k}: {v}" for k, v in value.items())
+            table.add_row("" if number else name, part, "-" if known is None else str(known))
+    output.print(table)
+    for problem in report.problems:
+        output.print(f"\n[red]{'wrong' if problem.fatal else 'note'}[/red]: ", end="")
+        output.print(f"{problem.problem}\n  mend: {problem.mend}", markup=False)
+    output.print(
+        f"\nmercury-lsp {'is ready on this machine' if report.usable else 'cannot suggest anything yet'}."
+    )

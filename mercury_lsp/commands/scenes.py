@@ -1,0 +1,101 @@
+"""Places in the bundled files where something is typed again, for the demonstration and the measurements.
+
+The files in `samples/` are real code, written for this project, and no part of the training data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "samples"
+LANGUAGE_IDS = {".py": "python", ".ts": "typescript", ".go": "go", ".c": "c", ".rs": "rust"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A piece of a bundled file: the text from `start` to `end` is deleted, and typed again from the cursor at `start`.
+
+    `text` is the whole file's.
+    """
+
+    path: Path
+    text: str
+    start: int
+    end: int
+
+    @property
+    def uri(self) -> str:
+        """The file's URI."""
+        return self.path.as_uri()
+
+    @property
+    def language_id(self) -> str:
+        """LSP's name of the language."""
+        return LANGUAGE_IDS[self.path.suffix]
+
+    @property
+    def original(self) -> str:
+        """What the author wrote there."""
+        return self.text[self.start : self.end]
+
+    @property
+    def cut(self) -> str:
+        """The file without it."""
+        return self.text[: self.start] + self.text[self.end :]
+
+
+# A file, and text in it of which the part in ⟦ ⟧ is what is deleted. Files alternate: each scene starts cold.
+_MARKS = (
+    ("expiring_cache.py", "    def requests(self) -> int:\n        return ⟦self.hits + self.misses⟧"),
+    ("sales_report.py", "        self.quantity += ⟦sale.quantity⟧"),
+    ("retry_client.ts", '    return this.request<T>(path, { ...options, method: ⟦"POST", body });⟧'),
+    ("worker_pool.go", "func (r Result) Failed() bool {\n\treturn ⟦r.Err != nil⟧"),
+    ("string_map.c", "    map->entries = ⟦calloc(INITIAL_CAPACITY, sizeof(*map->entries));⟧"),
+    ("ini_parser.rs", "    pub fn is_empty(&self) -> bool {\n        ⟦self.values.is_empty()⟧"),
+    ("expiring_cache.py", "            entry = ⟦self._entries.get(key)⟧\n            if entry is None:"),
+    ("sales_report.py", "        if self.count == 0:\n            return ⟦Decimal(0)⟧"),
+    (
+        "retry_client.ts",
+        '    super(`${url} did not answer within ${timeoutMs} ms`);\n    this.name = ⟦"TimeoutError";⟧',
+    ),
+    ("worker_pool.go", "\tfor i := 0; ⟦i < workers; i++⟧ {"),
+    ("string_map.c", "static char *copy_string(const char *text)\n{\n    size_t length = ⟦strlen(text);⟧"),
+    ("ini_parser.rs", "        self.values.insert(⟦key.to_string(), value.to_string()⟧);"),
+    ("expiring_cache.py", "            for key in expired:\n                ⟦del self._entries[key]⟧"),
+    ("sales_report.py", '    lines += render_table(⟦"By month", summarise(sales, "month"))⟧'),
+    ("retry_client.ts", "    for (let attempt = 0; ⟦attempt < this.options.attempts; attempt++⟧) {"),
+    ("worker_pool.go", "\tif err != nil {\n\t\t⟦return nil, err⟧\n\t}\n\tgo func"),
+    (
+        "string_map.c",
+        "    if (map == NULL) {\n        return;\n    }\n    for (⟦size_t i = 0; i < map->capacity; i++⟧) {",
+    ),
+    ("ini_parser.rs", "    fn from(error: io::Error) -> Self {\n        ⟦Error::Io(error)⟧"),
+    ("expiring_cache.py", "            while len(self._entries) >= ⟦self.capacity⟧:"),
+    ("sales_report.py", '    else:\n        ⟦arguments.output.write_text(report, encoding="utf-8")⟧'),
+    ("retry_client.ts", "    } finally {\n      ⟦clearTimeout(timer);⟧"),
+    (
+        "worker_pool.go",
+        "\t\tvar cancel context.CancelFunc\n\t\t⟦ctx, cancel = context.WithTimeout(ctx, p.timeout)⟧",
+    ),
+    ("string_map.c", "    free(entry->key);\n    memset(⟦entry, 0, sizeof(*entry)⟧);"),
+    ("ini_parser.rs", "        let text = ⟦fs::read_to_string(path)?;⟧"),
+)
+
+
+@cache
+def scenes() -> tuple[Scene, ...]:
+    """All scenes, in the order of `_MARKS`."""
+    return tuple(_scene(name, marked) for name, marked in _MARKS)
+
+
+def _scene(name: str, marked: str) -> Scene:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    head, _, rest = marked.partition("⟦")
+    original, _, tail = rest.partition("⟧")
+    whole = head + original + tail
+    if text.count(whole) != 1:
+        raise LookupError(f"{name} has {whole!r} {text.count(whole)} times, not once")
+    start = text.index(whole) + len(head)
+    return Scene(FOLDER / name, text, start, start + len(original))
