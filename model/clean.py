@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH
 
+from mercury_lsp.context.privacy import is_private
+
 Hashes = npt.NDArray[np.uint64]
 
 SMALLEST, LARGEST = 200, 200_000  # bytes of a file worth reading
@@ -41,7 +43,7 @@ _SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
     r"|\bxox[abprs]-[0-9A-Za-z-]{20,}"
 )
-_LITERAL = re.compile(r'"[^"\n]*"|\'[^\'\n]*\'|\b\d[\w.]*')
+_LITERAL = re.compile(r'''"{3}|'{3}|"[^"\n]*"|'[^'\n]*'|\b\d[\w.]*''')  # a docstring is no data
 
 TOKEN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*|[0-9]+|[^\sA-Za-z_0-9]")
 """A code token: a word, a run of digits, or any other single character. Whitespace never counts."""
@@ -52,6 +54,8 @@ def flaw(path: str, content: bytes) -> str | None:
     parts = PurePosixPath(path.lower()).parts
     if VENDORED.intersection(parts[:-1]):
         return "vendored"
+    if is_private(path):
+        return "secret"
     if ".min." in parts[-1] or parts[-1].endswith((".d.ts", "_pb2.py", ".pb.go")):
         return "generated"
     if not SMALLEST <= len(content) <= LARGEST:
@@ -143,12 +147,17 @@ class Originals:
 
 
 class Evaluation:
-    """Every run of 13 code tokens of the evaluation tasks; no training file may hold one."""
+    """Runs of 13 code tokens of the evaluation tasks; no training file may hold one.
+
+    A run counts if at least two different words of two or more letters are in it. Others are numbers, punctuation
+    and single letters, such as ``[1, 2, 3, 4, 5, 6, 7]``, which every third file of tests holds by chance.
+    """
 
     WIDTH = 13
+    WORDS = 2
 
     def __init__(self, texts: Iterable[str]) -> None:
-        runs = [shingles(tokens(text), self.WIDTH) for text in texts]
+        runs = [self._runs(text) for text in dict.fromkeys(texts)]
         self.runs = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *runs]))
 
     @classmethod
@@ -162,6 +171,12 @@ class Evaluation:
                     texts.append("".join(task.get(part) or "" for part in program))
                     texts += [task.get(part) or "" for part in ("test", "description")]
         return cls(texts)
+
+    def _runs(self, text: str) -> Hashes:
+        runs = shingles(tokens(text), self.WIDTH)
+        words = [token if len(token) > 1 and token[0] not in "0123456789" else "" for token in TOKEN.findall(text)]
+        spans = (words[start : start + self.WIDTH] for start in range(len(runs)))
+        return runs[np.array([len({*span} - {""}) >= self.WORDS for span in spans], dtype=bool)]
 
     def shares(self, hashes: Hashes) -> bool:
         """Whether a file with these tokens holds a run of any task."""

@@ -14,6 +14,7 @@ import gzip
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import tomllib
@@ -32,23 +33,24 @@ from model.fetch import KINDS, FetchError, fetch, members
 
 PERMISSIVE = frozenset(
     "MIT MIT-0 BSD-2-Clause BSD-3-Clause Apache-2.0 ISC PSF-2.0 Python-2.0 Zlib Unlicense PostgreSQL BSL-1.0 0BSD "
-    "curl NCSA HPND X11 OpenSSH Ruby-BSD blessing CC0-1.0 LLVM-exception public-domain".split()
+    "curl TCL X11 blessing CC0-1.0 public-domain".split()
 )
 SUFFIXES = {
-    "python": (".py", ".pyi"),
+    "python": (".py",),  # stubs (.pyi) are declarations only
     "javascript": (".js", ".mjs", ".cjs", ".jsx"),
     "typescript": (".ts", ".mts", ".cts"),
     "tsx": (".tsx",),
     "go": (".go",),
     "rust": (".rs",),
     "c": (".c", ".h"),
-    "cpp": (".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".h", ".ipp"),
+    "cpp": (".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".h"),
     "java": (".java",),
     "php": (".php",),
     "ruby": (".rb", ".rake"),
     "bash": (".sh", ".bash"),
 }
 SPLITS = ("train", "heldout")
+_SHELL = re.compile(rb"#! ?/(?:usr/)?bin/(?:env )?(?:ba|da|k)?sh\b")
 
 
 class CorpusError(Exception):
@@ -81,13 +83,15 @@ class Package:
     exclude: tuple[str, ...] = ()
     heldout: bool = False
 
-    def language(self, path: str) -> str | None:
+    def language(self, path: str, content: bytes) -> str | None:
         """The language of a file of this package, or ``None`` if it is not to be taken."""
         if not any(fnmatchcase(path, glob) for glob in self.include):
             return None
         if any(fnmatchcase(path, glob) for glob in self.exclude):
             return None
         suffix = PurePosixPath(path).suffix.lower()
+        if not suffix and "bash" in self.languages and _SHELL.match(content):
+            return "bash"
         return next((language for language in self.languages if suffix in SUFFIXES[language]), None)
 
 
@@ -159,7 +163,7 @@ class Build:
         root = f"{package.root.strip('/')}/" if package.root else ""
         for inside, content in files:
             path = inside.removeprefix(root)
-            language = package.language(path) if inside.startswith(root) else None
+            language = package.language(path, content) if inside.startswith(root) else None
             if language is None:
                 continue
             reason = flaw(path, content)

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-KINDS = ("pypi", "pypi-sdist", "npm", "debian", "debian-source")
+KINDS = ("pypi", "npm", "debian", "debian-source")
 
 LARGEST = 1_000_000  # bytes: a member above this is no source file that anybody wrote, and is not unpacked
 
@@ -54,10 +54,8 @@ def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -
             target = ["--only-binary=:all:", "--python-version=3.13", "--implementation=cp"]
             platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
             target += [f"--platform={platform}" for platform in platforms]
-            _run([sys.executable, "-m", "pip", "download", *_PIP, *target, f"{name}=={version}"], folder)
-        case "pypi-sdist":
-            source = ["--no-binary=:all:", "--no-build-isolation"]
-            _run([sys.executable, "-m", "pip", "download", *_PIP, *source, f"{name}=={version}"], folder)
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            _run([*pip, "--dest=.", *target, f"{name}=={version}"], folder)
         case "npm":
             _run(["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"], folder)
         case "debian":
@@ -67,9 +65,6 @@ def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -
             _run(["apt-get", *apt, "source", f"{name}={version}"], folder)
         case _:
             raise FetchError(f"{name}: unknown kind {kind!r}; the manifest knows {', '.join(KINDS)}")
-
-
-_PIP = ("--quiet", "--disable-pip-version-check", "--no-deps", "--dest=.")
 
 
 def _run(command: list[str], folder: Path) -> None:
