@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -231,7 +232,9 @@ def main(argv: list[str] | None = None) -> None:
     contexts = Contexts(recipe, run.tokenizer, arguments.corpus)
     left = range(run.step, recipe.steps)
     data = DataLoader(contexts, batch_size=None, sampler=left, num_workers=recipe.workers)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the last checkpoint is kept"))
+    stop = threading.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):  # finish the step, save, end
+        signal.signal(wanted, lambda *_: stop.set())
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     saved = time.monotonic()
     with (
@@ -242,8 +245,10 @@ def main(argv: list[str] | None = None) -> None:
         for measured in run.train(iter(data)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
-            words = f"next {measured['next_token']:.2f}  masked {measured['masked']:.2f}  {measured['rows_per_s']:.0f} rows/s"
-            bar.update(task, completed=run.step, description=words)
+            losses = f"next token {measured['next_token']:.2f}, masked {measured['masked']:.2f}"
+            bar.update(task, completed=run.step, description=f"{losses}, {measured['rows_per_s']:.0f} rows/s")
+            if stop.is_set():
+                break
             if time.monotonic() - saved > recipe.save_minutes * 60:
                 run.save()
                 saved = time.monotonic()

@@ -59,7 +59,7 @@ def read_config(folder: Path) -> dict[str, object]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {error}.") from error
+        raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {_sentence(error)}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"The model in {folder} has a format that this version does not read; update mercury-lsp.")
     return config
@@ -97,10 +97,15 @@ def load(
         network.load_state_dict(weights, strict=True, assign=True)
         network.build_tables()
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"The model in {folder} cannot be used: {error}.") from error
+        raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
     network.requires_grad_(False).eval()
     name = str(config.get("name", folder.name))
     return Checkpoint(name, folder, network, tokenizer, found, config.get("about", {}))  # type: ignore[arg-type]
+
+
+def _sentence(error: Exception) -> str:
+    """An exception's words on one line."""
+    return " ".join(str(error).split()).rstrip(" .")
 
 
 def _read(

@@ -30,22 +30,25 @@ def pack(matrix: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
         scale = torch.where(error < best, tried, scale)
         best = torch.minimum(best, error)
     levels = (quantise(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
-    place = 2 ** torch.arange(8, dtype=torch.uint8)
-    planes = [(((levels >> bit) & 1) * place).sum(-1, dtype=torch.uint8) for bit in range(bits)]
+    planes = [(((levels >> bit) & 1) * _PLACES).sum(-1, dtype=torch.uint8) for bit in range(bits)]
     return torch.stack(planes), scale.squeeze(-1).half()
 
 
 def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
     """Nearest integer levels in [-top - 1, top]."""
-    return (values / scale).round().clamp(-top - 1, top)
+    return torch.clamp((values / scale).round(), -top - 1, top)
 
 
 def unpack(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """The matrix (R, C) that `pack` stored, in ``dtype``."""
-    bits, rows, bytes_ = planes.shape
-    place = torch.arange(8, dtype=torch.uint8)
-    levels = torch.zeros(rows, bytes_, 8, dtype=torch.uint8)
+    bits, rows, _ = planes.shape
+    levels = torch.zeros(planes.shape[1:], dtype=torch.int64)  # each holds eight levels, a byte each
     for bit in range(bits):
-        levels |= ((planes[bit].unsqueeze(-1) >> place) & 1) << bit
-    signed = levels.view(rows, scale.shape[1], -1).float() - 2 ** (bits - 1)
-    return (signed * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)
+        levels |= _SPREAD[planes[bit].int()] << bit
+    values = levels.view(torch.uint8).view(rows, scale.shape[1], -1).float() - 2 ** (bits - 1)
+    return (values * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)
+
+
+_PLACES = 2 ** torch.arange(8, dtype=torch.uint8)
+_SPREAD = ((torch.arange(256, dtype=torch.uint8).unsqueeze(-1) & _PLACES) != 0).view(torch.uint8).view(torch.int64).flatten()
+"""For each byte, its eight bits as eight bytes in one word: a table of a plane's worth of work."""

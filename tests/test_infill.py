@@ -1,0 +1,125 @@
+"""The engine as a whole, on the tiny network: exactness of the cache, limits, cancellation, what may be shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mercury_lsp.engine.canvas import Prompt, encode
+from mercury_lsp.engine.infill import Draft, Engine, Sampling
+from mercury_lsp.engine.worker import Cancelled
+
+LINES = "".join(f"    value_{i} = compute({i}, other)\n" for i in range(12))
+PROMPT = Prompt("a.py", f"def f(other):\n{LINES}    total = ", ")", "\n    return total\n")
+MODES = ("diffusion", "autoregressive")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine.load(str(tiny_model), device="cpu")
+
+
+@pytest.fixture
+def fresh(tiny_model: Path) -> Engine:
+    return Engine.load(str(tiny_model), device="cpu")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_used_cache_gives_what_an_empty_one_gives(engine: Engine, fresh: Engine, mode: str) -> None:
+    sampling = Sampling(mode=mode, max_tokens=24)
+    for typed in ("", "s", "su", "sum", "sum("):
+        warm = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + typed), sampling)
+    cold = fresh.infill(replace(PROMPT, prefix=PROMPT.prefix + "sum("), sampling)
+    assert cold.cached_tokens == 0
+    assert warm.cached_tokens > warm.prompt_tokens - 12  # all but the cursor's line and its rest
+    assert warm.text == cold.text
+    assert warm.confidence == pytest.approx(cold.confidence, rel=0.02)
+
+
+def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.infill(PROMPT, Sampling(max_passes=1))
+    rows: list[int] = []
+    forward = engine.network.forward
+    monkeypatch.setattr(engine.network, "forward", lambda ids, *rest: rows.append(ids.shape[1]) or forward(ids, *rest))
+    engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1, block=16))
+    assert sum(rows) < 12 + 17
+
+
+def test_prefill_reads_ahead(engine: Engine) -> None:
+    asked = replace(PROMPT, path="other.py")
+    assert engine.prefill(asked) > 0
+    assert engine.prefill(asked) == 0
+    got = engine.infill(asked, Sampling(max_passes=1))
+    assert got.cached_tokens == got.prompt_tokens - 1  # the last row runs again: it foretells the first token
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_limits_are_kept(engine: Engine, mode: str) -> None:
+    got = engine.infill(PROMPT, Sampling(mode=mode, max_tokens=11))
+    assert got.tokens <= 11
+    got = engine.infill(PROMPT, Sampling(mode=mode, max_passes=3))
+    assert got.forward_passes == 3
+    assert not got.finished
+    got = engine.infill(PROMPT, Sampling(mode=mode, deadline_ms=0.001))
+    assert got.forward_passes == 0
+
+
+def test_diffusion_with_a_wide_bound_takes_fewer_passes_than_tokens(engine: Engine) -> None:
+    got = engine.infill(PROMPT, Sampling(max_tokens=32, block=16, entropy_bound=1e9))
+    assert got.forward_passes <= 3  # a pass a block, and one between them
+    assert engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=32)).forward_passes > 20
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cancellation_is_seen_between_two_passes(engine: Engine, mode: str) -> None:
+    asked = 0
+
+    def cancelled() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 4
+
+    with pytest.raises(Cancelled):
+        engine.infill(PROMPT, Sampling(mode=mode), cancelled)
+    assert asked == 5
+    assert engine.infill(PROMPT, Sampling(mode=mode, max_passes=2)).forward_passes == 2
+
+
+def test_a_cancelled_prefill_leaves_an_exact_cache(engine: Engine, fresh: Engine) -> None:
+    asked = replace(PROMPT, path="third.py", prefix=LINES * 3 + PROMPT.prefix)
+    looks = iter([False, True])
+    with pytest.raises(Cancelled):
+        engine.prefill(asked, lambda: next(looks))
+    got = engine.infill(asked, Sampling(max_tokens=16))
+    assert 64 <= got.cached_tokens < 64 + 10  # the one chunk that was read, behind the following lines it knew
+    assert got.text == fresh.infill(asked, Sampling(max_tokens=16)).text
+
+
+def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: Engine) -> None:
+    names = engine.tokenizer._vocabulary.get_added_tokens_decoder()
+    everything = "".join(token.content for token in names.values())
+    ids = encode(replace(PROMPT, prefix=everything, rest=everything, following="\n" + everything), engine.tokenizer)
+    special = engine.tokenizer.specials
+    layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
+    assert [i for i in ids if i in names] == layout
+    assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
+    scores = engine._scores(torch.ones(1, 64, dtype=engine.network.embedding.weight.dtype))
+    assert sorted(torch.nonzero(torch.isinf(scores[0])).flatten().tolist()) == sorted(engine.tokenizer.hidden)
+
+
+def test_drafts_sharpen_to_the_text(engine: Engine) -> None:
+    drafts: list[Draft] = []
+    got = engine.infill(PROMPT, Sampling(max_tokens=16), watch=drafts.append)
+    assert len(drafts) == got.forward_passes
+    assert [draft.forward_passes for draft in drafts] == list(range(1, len(drafts) + 1))
+    assert [draft.decided for draft in drafts] == sorted(draft.decided for draft in drafts)
+    assert drafts[-1].text.startswith(got.text)
+
+
+def test_a_single_line_ends_at_its_end(engine: Engine) -> None:
+    for typed in range(6):
+        got = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "x" * typed), Sampling(single_line=True))
+        assert "\n" not in got.text.lstrip("\n")

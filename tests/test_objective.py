@@ -1,0 +1,193 @@
+"""The assembly of a training context, and that learning by it works: a tiny network comes to infill its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import tokenizers
+import torch
+from conftest import TINY
+
+from mercury_lsp.context import prompt
+from mercury_lsp.engine.canvas import Specials, Tokenizer, encode
+from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.network import Network, Shape, visible
+from model.objective import NO_TARGET, Batch, Weights, assemble, collate, loss_of
+from model.spans import KINDS, Budget, Hole, cut, node_finder
+
+FILE = '''import os
+
+
+def area(width, height):
+    """Area of a rectangle."""
+    return width * height
+
+
+def names(folder):
+    found = []
+    for entry in os.scandir(folder):
+        if entry.is_file():
+            found.append(entry.name)
+    return sorted(found)
+'''
+BUDGET = Budget(prefix=200, following=100)
+
+
+def group(tokenizer: Tokenizer, seed: int) -> list[Hole]:
+    return cut("area.py", FILE, tokenizer.count, BUDGET, 6, Random(seed), node_finder("area.py", FILE))
+
+
+def batch(tokenizer: Tokenizer, seed: int, rows: int = 512) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    made = assemble(group(tokenizer, seed), tokenizer, rows, Weights(trunk_share=1.0), generator)
+    assert made is not None
+    return collate([made], rows, tokenizer.specials.eot)
+
+
+def test_holes_put_back_give_the_file(tokenizer: Tokenizer) -> None:
+    kinds = set()
+    for seed in range(60):
+        for hole in group(tokenizer, seed):
+            kinds.add(hole.kind)
+            at = hole.prompt
+            assert at.prefix + hole.middle + at.rest + at.following == FILE
+    assert kinds == set(KINDS)
+
+
+def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None:
+    for seed in range(20):
+        holes = group(tokenizer, seed)
+        made = batch(tokenizer, seed)
+        clean, branch = made.rows.canvas[0] == 0, made.rows.branch[0]
+        expected = [[*encode(hole.prompt, tokenizer), *tokenizer.encode(hole.middle)] for hole in holes]
+        trunk = made.ids[0][clean & (branch == 0)].tolist()
+        for number in range(1, int(branch.max()) + 1):
+            tail = made.ids[0][clean & (branch == number)].tolist()
+            assert tail[-1] == tokenizer.specials.eot
+            assert [*trunk, *tail[:-1]] in expected
+
+
+def test_canvases_have_their_tokens_hidden_and_as_targets(tokenizer: Tokenizer) -> None:
+    made = batch(tokenizer, 3)
+    canvas, target = made.rows.canvas[0], made.target[0]
+    for number in range(1, int(canvas[canvas < 1 << 20].max()) + 1):
+        ids, targets = made.ids[0][canvas == number], target[canvas == number]
+        hidden = ids[1:] == tokenizer.specials.mask
+        assert hidden.equal(targets[:-1] != NO_TARGET)
+        assert targets[-1] == NO_TARGET
+
+
+def test_no_row_sees_its_own_target(tokenizer: Tokenizer) -> None:
+    """Changing the clean copy of a canvas's text, or another canvas, changes nothing that the canvas's rows see."""
+    made = batch(tokenizer, 5)
+    seen = visible(made.rows, made.rows)[0]
+    rows = made.rows
+    for row in torch.nonzero(rows.canvas[0]).flatten().tolist():
+        if rows.canvas[0, row] >= 1 << 20:
+            continue
+        keys = torch.nonzero(seen[row]).flatten()
+        clean = keys[rows.canvas[0, keys] == 0]
+        others = keys[rows.canvas[0, keys] > 0]
+        assert bool((rows.position[0, clean] < rows.start[0, row]).all())
+        assert bool((rows.canvas[0, others] == rows.canvas[0, row]).all())
+        own = rows.branch[0, clean]
+        assert bool(((own == 0) | (own == rows.branch[0, row])).all())
+
+
+def test_a_branch_gives_the_logits_that_serving_would(tokenizer: Tokenizer) -> None:
+    """The packed rows of a branch equal a plain causal run over its own tokens."""
+    torch.manual_seed(0)
+    network = Network(TINY).eval()
+    made = batch(tokenizer, 7)
+    rows = made.rows
+    with torch.no_grad():
+        packed = network(made.ids, rows.position, visible(rows, rows))[0]
+        chosen = (rows.canvas[0] == 0) & ((rows.branch[0] == 0) | (rows.branch[0] == 1))
+        ids = made.ids[:, chosen]
+        n = ids.shape[1]
+        plain = network(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())[0]
+    torch.testing.assert_close(packed[chosen], plain, atol=1e-5, rtol=1e-4)
+
+
+LESSONS = {
+    "area.py": "def area(width, height):\n    return width * height\n",
+    "names.py": "def names(folder):\n    for entry in folder:\n        yield entry.name\n",
+    "max.js": "function max(a, b) {\n  return a > b ? a : b;\n}\n",
+}
+QUESTIONS = (
+    ("area.py", "width * height"),
+    ("area.py", "    return width * height"),
+    ("names.py", "entry.name"),
+    ("names.py", "folder:\n        yield entry.name"),
+    ("max.js", "a > b ? a : b;"),
+)
+
+
+def byte_tokenizer(folder: Path) -> Tokenizer:
+    """Bytes alone: two layers learn in seconds to go on at any character, which pieces of words would make longer."""
+    vocabulary = tokenizers.Tokenizer(tokenizers.models.BPE())
+    vocabulary.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    vocabulary.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=0,
+        special_tokens=[f"<{name}>" for name in Specials.__dataclass_fields__],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    vocabulary.train_from_iterator(LESSONS.values(), trainer)
+    vocabulary.save(str(folder / Tokenizer.FILE))
+    return Tokenizer.load(folder)
+
+
+def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
+    random, generator = Random(step), torch.Generator().manual_seed(step)
+    contexts = []
+    for path, text in LESSONS.items():
+        holes = cut(path, text, tokenizer.count, BUDGET, 3, random, node_finder(path, text))
+        made = assemble(holes, tokenizer, rows, Weights(trunk_share=1.0), generator) if holes else None
+        contexts += [made] if made is not None else []
+    return collate(contexts, rows, tokenizer.specials.eot)
+
+
+def right(learner: Checkpoint, mode: str) -> tuple[int, int, int]:
+    """How many questions are answered exactly, in how many passes and tokens."""
+    engine = Engine(learner, torch.device("cpu"))  # a new one: an engine's cache does not expect weights to change
+    good = passes = tokens = 0
+    for path, middle in QUESTIONS:
+        before, after = LESSONS[path].split(middle)
+        asked = prompt.build(path, before, after, engine.count, BUDGET.prefix, BUDGET.following)
+        got = engine.infill(asked, Sampling(mode=mode))
+        good += (got.text, got.finished) == (middle, True)
+        passes, tokens = passes + got.forward_passes, tokens + got.tokens
+    return good, passes, tokens
+
+
+def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer(tmp_path)
+    torch.manual_seed(0)
+    network = Network(
+        Shape(vocabulary=tokenizer.size, width=160, layers=2, heads=5, kv_heads=5, head_width=32, hidden=320)
+    )
+    for weight in network.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=0.05)
+    learner = Checkpoint("learner", tmp_path, network, tokenizer, "", {})
+    assert right(learner, "diffusion")[0] == 0
+    steps = 450
+    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
+        loss = loss_of(network, lesson(tokenizer, step), torch.float32)
+        loss.total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        if step % 50 == 49 and right(learner, "diffusion")[0] == right(learner, "autoregressive")[0] == len(QUESTIONS):
+            break
+    good, passes, tokens = right(learner, "diffusion")
+    assert good == len(QUESTIONS)
+    assert right(learner, "autoregressive")[0] == len(QUESTIONS)
+    assert passes < tokens / 2
