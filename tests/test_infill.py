@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt, encode
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
 from mercury_lsp.engine.worker import Cancelled
@@ -17,14 +18,19 @@ PROMPT = Prompt("a.py", f"def f(other):\n{LINES}    total = ", ")", "\n    retur
 MODES = ("diffusion", "autoregressive")
 
 
+def load(folder: Path) -> Engine:
+    """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
+    return Engine(checkpoint.load(folder, torch.float32), torch.device("cpu"))
+
+
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> Engine:
-    return Engine.load(str(tiny_model), device="cpu")
+    return load(tiny_model)
 
 
 @pytest.fixture
 def fresh(tiny_model: Path) -> Engine:
-    return Engine.load(str(tiny_model), device="cpu")
+    return load(tiny_model)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -36,14 +42,16 @@ def test_a_used_cache_gives_what_an_empty_one_gives(engine: Engine, fresh: Engin
     assert cold.cached_tokens == 0
     assert warm.cached_tokens > warm.prompt_tokens - 12  # all but the cursor's line and its rest
     assert warm.text == cold.text
-    assert warm.confidence == pytest.approx(cold.confidence, rel=0.02)
+    assert warm.confidence == pytest.approx(cold.confidence, rel=1e-3)
 
 
 def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.infill(PROMPT, Sampling(max_passes=1))
     rows: list[int] = []
     forward = engine.network.forward
-    monkeypatch.setattr(engine.network, "forward", lambda ids, *rest: rows.append(ids.shape[1]) or forward(ids, *rest))
+    monkeypatch.setattr(
+        engine.network, "forward", lambda ids, *rest: rows.append(ids.shape[1]) or forward(ids, *rest)
+    )
     engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1, block=16))
     assert sum(rows) < 12 + 17
 
@@ -94,14 +102,18 @@ def test_a_cancelled_prefill_leaves_an_exact_cache(engine: Engine, fresh: Engine
     with pytest.raises(Cancelled):
         engine.prefill(asked, lambda: next(looks))
     got = engine.infill(asked, Sampling(max_tokens=16))
-    assert 64 <= got.cached_tokens < 64 + 10  # the one chunk that was read, behind the following lines it knew
+    assert (
+        64 <= got.cached_tokens < 64 + 10
+    )  # the one chunk that was read, behind the following lines it knew
     assert got.text == fresh.infill(asked, Sampling(max_tokens=16)).text
 
 
 def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: Engine) -> None:
     names = engine.tokenizer._vocabulary.get_added_tokens_decoder()
     everything = "".join(token.content for token in names.values())
-    ids = encode(replace(PROMPT, prefix=everything, rest=everything, following="\n" + everything), engine.tokenizer)
+    ids = encode(
+        replace(PROMPT, prefix=everything, rest=everything, following="\n" + everything), engine.tokenizer
+    )
     special = engine.tokenizer.specials
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
