@@ -41,7 +41,10 @@ class Language:
     interpolations: tuple[str, ...] = ()  # code inside of strings
     definitions: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()  # what the grammar takes and the language of today does not
     arguments: tuple[str, ...] = ("argument_list",)
+    brackets: str = "()[]{}"
+    offside: bool = False  # whether blocks are told by their indentation
 
     def grammar(self) -> Grammar | None:
         """The grammar, or None where it cannot be loaded."""
@@ -79,6 +82,8 @@ LANGUAGES = (
         interpolations=("interpolation",),
         definitions=("function_definition", "class_definition"),
         bodies=("block",),
+        strays=("print_statement", "exec_statement"),
+        offside=True,
     ),
     Language(
         "JavaScript", ("javascript", "javascriptreact"), (".js", ".jsx", ".mjs", ".cjs"), "tree_sitter_javascript",
@@ -155,6 +160,7 @@ LANGUAGES = (
         definitions=("function_definition",),
         bodies=("compound_statement", "do_group"),
         arguments=(),
+        brackets="[]{}",  # `case` items have a closing parenthesis alone
     ),
     Language(
         "PHP", ("php",), (".php", ".phtml"), "tree_sitter_php", "language_php",

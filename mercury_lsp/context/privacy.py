@@ -8,12 +8,14 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 FILES = (
-    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "*.pkcs12", "*.jks", "*.keystore",
-    "*.keytab", "*.kdbx", "*.gpg", "*.pgp", "*.asc", "*.ovpn", "*.tfvars", "*.tfvars.json", "id_rsa", "id_rsa.*", "id_dsa",
-    "id_dsa.*", "id_ecdsa", "id_ecdsa.*", "id_ed25519", "id_ed25519.*", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml",
-    ".pypirc", ".htpasswd", ".pgpass", ".my.cnf", ".git-credentials", ".dockercfg", ".vault-token", ".boto", ".s3cfg",
-    "credentials", "credentials.*", "*credentials.json", "client_secret*.json", "service-account*.json",
-    "service_account*.json", "secret", "secret.*", "secrets", "secrets.*", "*.secret", "*.secrets",
+    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "*.pkcs12",
+    "*.jks", "*.keystore", "*.keytab", "*.kdbx", "*.gpg", "*.pgp", "*.asc", "*.ovpn", "*.tfvars",
+    "*.tfvars.json", "id_rsa", "id_rsa.*", "id_dsa", "id_dsa.*", "id_ecdsa", "id_ecdsa.*",
+    "id_ed25519", "id_ed25519.*", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc",
+    ".htpasswd", ".pgpass", ".my.cnf", ".git-credentials", ".dockercfg", ".vault-token", ".boto",
+    ".s3cfg", "credentials", "credentials.*", "*credentials.json", "client_secret*.json",
+    "service-account*.json", "service_account*.json", "secret", "secret.*", "secrets", "secrets.*",
+    "*.secret", "*.secrets",
 )  # fmt: skip
 FOLDERS = frozenset([".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets"])
 

@@ -17,6 +17,7 @@ from tree_sitter import Node, Parser, Query, QueryCursor, Tree
 
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import Language, for_document
+from mercury_lsp.context.layout import head, joined, width
 
 LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
 HOLES = ("arguments", "condition", "body")
@@ -24,6 +25,9 @@ NEARBY = 60  # lines, each way, in which the beginning and the end of a body are
 
 _FOREIGN = re.compile("[^\x00-\x7f]+")
 _LONE_CR = re.compile("\r(?!\n)")
+LINE_END = re.compile(r"\r\n|\r|\n")
+_CHARACTER = re.compile(r"[^\r\n]")
+_COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)  # as good as can be told without a grammar
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
 _WORD = re.compile(r"[&<]$|(?<![\w])(?![bfruBFRU]{1,2}$)\w+$")  # after it, ' is an apostrophe or begins a lifetime
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
@@ -47,7 +51,7 @@ class Syntax:
 
     def errors(self) -> int:
         """How many nodes are errors or missing; 0 without a tree."""
-        return sum(1 for _ in self._errors())
+        return sum(1 for _ in self.broken())
 
     def nodes(self, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
         """Start, end and kind of what a programmer writes as one piece, for holes in training; sorted.
@@ -87,7 +91,7 @@ class Syntax:
                     to_line_end = self.document.text.startswith(self.language.line_comment, node.start_byte)
                     return to_line_end or offset < node.end_byte
             start, end = self.document.span(line)
-            if not any(node.start_byte <= end and start <= node.end_byte for node in self._errors()):
+            if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return False
         return _unclosed(self.document.line(line)[:column], self.language.line_comment if self.language else "#")
 
@@ -97,32 +101,63 @@ class Syntax:
         rest = self.document.line(number)[column:]
         if rest.strip(" \t)]};,") or self.in_string_or_comment(offset):
             return False
-        above = self._code(max(0, number - NEARBY), number + 1)
+        above = self.lines(number - NEARBY, number + 1)
         above[-1] = above[-1][:column]
         while above and not above[-1].strip(' \t"'):  # blanks, comments and docstrings
             above.pop()
-        head = _head(above)
-        opener = re.compile(self.language.opener) if self.language else _OPENER
-        if not head or not opener.search(" ".join(line.strip() for line in head)):
+        logical = head(above)
+        if not self.opens(joined(logical)):
             return False
-        below = self._code(number + 1, min(number + 1 + NEARBY, self.document.line_count))
+        below = self.lines(number + 1, number + 1 + NEARBY)
         first = next((line for line in below if line.strip()), "}")
-        return first.lstrip().startswith(("}", ")", "]", ";;")) or _indent(first) <= _indent(head[0])
+        return first.lstrip().startswith(("}", ")", "]", ";;")) or width(first) <= width(logical[0])
 
-    def _code(self, first: int, last: int) -> list[str]:
-        """The lines from `first` up to `last`, in which comments are blank and strings are all quotes."""
+    def opens(self, line: str) -> bool:
+        """Whether a body is to come after this logical line of `code`."""
+        return bool(re.search(self.language.opener, line) if self.language else _OPENER.search(line))
+
+    def code(self, low: int, high: int) -> str:
+        """The text from `low` to `high`, as long as it is, without what could be taken for code and is not.
+
+        Comments are blank; strings are quotes in their first line, and blank in the others.
+        """
+        text = self.document.text
+        if self.tree is None:
+            return _COMMENT_LINE.sub(_blank, text[low:high])
+        captured = self._captured(low, high)
+        marks = [(node.start_byte, node.end_byte, " ") for node in captured.get("comment", [])]
+        for node in captured.get("string", []):
+            line_end = text.find("\n", node.start_byte, node.end_byte) % (node.end_byte + 1)
+            marks += [(node.start_byte, line_end, '"'), (line_end, node.end_byte, " ")]
+        pieces = []
+        at = low
+        for start, end, filler in sorted(marks):
+            start, end = max(at, start), min(end, high)
+            if end > start:
+                pieces += [text[at:start], _CHARACTER.sub(filler, text[start:end])]
+                at = end
+        return "".join([*pieces, text[at:high]])
+
+    def lines(self, first: int, last: int) -> list[str]:
+        """`code` of the lines from number `first` up to `last`; numbers out of range are left out."""
+        first, last = max(0, first), min(last, self.document.line_count)
         if first >= last:
             return []
-        low, high = self.document.span(first)[0], self.document.span(last - 1)[1]
-        text = list(self.document.text[low:high])
-        captured = self._captured(low, high)
-        for kind, filler in (("string", '"'), ("comment", " ")):
-            for node in captured.get(kind, []):
-                for i in range(max(0, node.start_byte - low), min(len(text), node.end_byte - low)):
-                    if text[i] not in "\r\n":
-                        text[i] = filler
-        code = re.split(r"\r\n|\r|\n", "".join(text))
-        return code if self.tree else [re.sub(r"^\s*(#|//).*", "", line) for line in code]
+        return LINE_END.split(self.code(self.document.span(first)[0], self.document.span(last - 1)[1]))
+
+    def replaced(self, start: int, end: int, text: str) -> Syntax:
+        """The syntax of the document in which `text` replaces a range of one line; only what changed is parsed."""
+        document = self.document.replace(start, end, text, self.document.version)
+        if self.tree is None or self.language is None:
+            return Syntax(document, self.language, None)
+        tree = self.tree.copy()
+        where = self.document.position
+        tree.edit(start, end, start + len(text), where(start), where(end), document.position(start + len(text)))
+        return Syntax(document, self.language, Parser(self.language.grammar()).parse(_shadow(document.text), tree))
+
+    def strays(self, low: int, high: int) -> int:
+        """How many nodes in a range the grammar takes though the language does not."""
+        return len(self._captured(low, high).get("stray", []))
 
     def _captured(self, low: int, high: int) -> dict[str, list[Node]]:
         """The nodes of the language's query that touch a range, by capture."""
@@ -141,7 +176,8 @@ class Syntax:
             yield node
             node = node.parent
 
-    def _errors(self) -> Iterator[Node]:
+    def broken(self) -> Iterator[Node]:
+        """The nodes that are errors or missing, in no order."""
         nodes = [self.tree.root_node] if self.tree else []
         while nodes:
             node = nodes.pop()
@@ -173,6 +209,7 @@ def _query(language: Language) -> Query:
         "string": language.strings,
         "arguments": language.arguments,
         "body": language.bodies,
+        "stray": language.strays,
     }
     patterns = [f"({node}) @{capture}" for capture, nodes in kinds.items() for node in nodes]
     grammar = language.grammar()
@@ -192,6 +229,10 @@ def _inside(node: Node) -> tuple[int, int]:
     return start, end
 
 
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match.group())
+
+
 def _unclosed(left: str, line_comment: str) -> bool:
     """Whether a comment or a string has begun in a line and not ended, told from its characters."""
     quote = ""
@@ -208,19 +249,3 @@ def _unclosed(left: str, line_comment: str) -> bool:
             quote = left[i]
         i += 1
     return bool(quote)
-
-
-def _head(lines: list[str]) -> list[str]:
-    """The last lines that make one logical line: as far up as the brackets that close are opened."""
-    depth = 0
-    for i in range(len(lines) - 1, -1, -1):
-        closers = sum(lines[i].count(bracket) for bracket in ")]}")
-        depth += closers - sum(lines[i].count(bracket) for bracket in "([{")
-        if depth <= 0:
-            return lines[i:]
-    return lines[-1:]
-
-
-def _indent(line: str) -> int:
-    line = line.expandtabs()
-    return len(line) - len(line.lstrip())

@@ -1,0 +1,97 @@
+"""Lines and their indentation: logical lines, blocks told by indentation, and tabs against spaces.
+
+Owns what can be said of code by looking at whole lines. Its lines come from `Syntax.lines`, without comments and with
+nothing in strings that could be taken for code. Knows no grammar and no document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+_INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)  # of code: not of the lines of a C comment
+
+
+def width(line: str) -> int:
+    """The column at which a line's text begins, with a tab stop every eight columns."""
+    line = line.expandtabs()
+    return len(line) - len(line.lstrip())
+
+
+def depth(line: str) -> int:
+    """How many more brackets a line opens than it closes."""
+    return sum(line.count(opener) for opener in "([{") - sum(line.count(closer) for closer in ")]}")
+
+
+def head(lines: Sequence[str]) -> Sequence[str]:
+    """The last lines that make one logical line: as far up as the brackets that close are opened."""
+    balance = 0
+    for i in range(len(lines) - 1, -1, -1):
+        balance += depth(lines[i])
+        if balance >= 0:
+            return lines[i:]
+    return lines[-1:]
+
+
+def joined(lines: Sequence[str]) -> str:
+    """One line of several, without what is blank at the ends of each."""
+    return " ".join(line.strip() for line in lines).strip()
+
+
+class Blocks:
+    """Where a line may begin in a language whose blocks are told by indentation, going down line by line."""
+
+    def __init__(self, above: Sequence[str], opens: Callable[[str], bool]) -> None:
+        """`above` must not end inside of brackets; `opens` tells whether a body is to come after a logical line."""
+        self._opens = opens
+        self._levels: list[int] = []
+        self._logical: list[str] = []
+        above = [line for line in above if line.strip()]
+        last = head(above)
+        self.opened = opens(joined(last))
+        for line in [*last[:1], *reversed(above[: len(above) - len(last)])]:
+            if not self._levels or width(line) < self._levels[0]:
+                self._levels.insert(0, width(line))
+
+    def fits(self, line: str) -> bool:
+        """Whether a line may come next."""
+        if self._logical or not line.strip():
+            return True
+        if self.opened:
+            return width(line) > self._levels[-1]
+        return width(line) in self._levels or width(line) < min(self._levels, default=1)  # above what is known
+
+    def step(self, line: str) -> None:
+        """Go on to a line, whether it fits or not."""
+        if not self._logical:
+            if not line.strip():
+                return
+            self._levels = [level for level in self._levels if level < width(line)] + [width(line)]
+        self._logical.append(line)
+        if sum(map(depth, self._logical)) <= 0 and not line.endswith("\\"):
+            self.opened = self._opens(joined(self._logical))
+            self._logical.clear()
+
+
+def restyled(text: str, document: str) -> str:
+    """A text, from its second line on, indented by tabs or by spaces as the document is; mixed ones are left alone."""
+    theirs = _INDENT.findall(document)
+    ours = _INDENT.findall(text[text.find("\n") + 1 :]) if "\n" in text else []
+    if not theirs or not ours:
+        return text
+    tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs)
+    if tabs and not any("\t" in indent for indent in ours):
+        size = 4 if all(len(indent) % 4 == 0 for indent in ours) else 2
+        return _replaced(text, " " * size, "\t")
+    if not tabs and not any(" " in indent for indent in ours):
+        widths = [len(indent) for indent in theirs if "\t" not in indent]
+        steps = Counter(b - a for a, b in pairwise([0, *widths]) if b - a > 1) or Counter([4])
+        return _replaced(text, "\t", " " * steps.most_common(1)[0][0])
+    return text
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    """With each `old` at the beginning of a line, but the first line, as `new`."""
+    return re.sub(f"(?<=\n)(?:{old})+", lambda match: new * (len(match.group()) // len(old)), text)

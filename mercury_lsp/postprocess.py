@@ -1,0 +1,186 @@
+"""From what the model wrote to what is shown, or to nothing.
+
+Owns what a suggestion must not be: blank, a repetition of what stands around it or of itself, a bracket or an
+indentation out of place, an error. Text that does not fit is cut back until it does. Pure; knows neither the model
+nor editors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.layout import restyled
+from mercury_lsp.context.site import Fit, Site
+from mercury_lsp.context.syntax import Syntax
+
+LARGEST = 200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
+VICINITY = 400  # lines, each way
+TRIALS = 16  # cuts that are tried, at about 4 ms each in a document of 100,000 characters
+FOLLOWING = 12  # lines below that must not be repeated
+PERIOD = 4  # lines in the longest loop
+
+_UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
+_STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{2,20}?)\1{4,}")
+_TWO_WORDS = re.compile(r"\w\W+\w")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Text for the range from the cursor to `end`, an offset in the cursor's line; mostly that is the cursor itself."""
+
+    text: str
+    end: int
+
+
+def shown(
+    text: str, document: Document, offset: int, syntax: Syntax, single_line: bool, finished: bool = True
+) -> Shown | None:
+    """What to show of the model's `text` at an offset; None where nothing is worth it.
+
+    `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _UNREADABLE.split(text, 1)[0]
+    if single_line:
+        text = text.partition("\n")[0]
+    elif not finished and "\n" in text:
+        text = text[: text.rindex("\n")]
+    site = _site(document, offset, syntax)
+    text = restyled(_without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
+    if site.left.strip() and site.left[-1] in " \t":
+        text = text.lstrip(" \t")
+    text = _trimmed(_without_following(text, site), site.rest)
+    found = _fitting(text, site)
+    if found is None or _repeats(found.text, site):
+        return None
+    return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
+
+
+def _site(document: Document, offset: int, syntax: Syntax) -> Site:
+    if len(document.text) <= LARGEST:
+        return Site(syntax, offset)
+    line, _ = document.position(offset)
+    first = max(0, line - VICINITY)
+    while first < line and document.line(first)[:1].strip() == "":  # to where a definition may begin
+        first += 1
+    start = document.span(first)[0]
+    end = document.span(min(line + VICINITY, document.line_count - 1))[1]
+    near = Document(document.uri, document.path, document.language_id, document.version, document.text[start:end])
+    return Site(Syntax.of(near), offset - start)
+
+
+def _without_loops(text: str, left: str) -> str:
+    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five."""
+    stutter = _STUTTER.search(text)
+    if stutter:
+        text = text[: stutter.end(1)]
+    lines = text.split("\n")
+    whole = [left + lines[0], *lines[1:]]
+    for i in range(len(lines)):
+        for period in range(1, PERIOD + 1):
+            first, second, third = (whole[i + n * period : i + (n + 1) * period] for n in range(3))
+            if first == second == third and any(line.strip() for line in first):
+                return "\n".join(lines[: i + period])
+    return text
+
+
+def _without_following(text: str, site: Site) -> str:
+    """Cut before the lines which equal those that follow the cursor's line."""
+    document = site.syntax.document
+    last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
+    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
+    lines = text.split("\n")
+    whole = [site.left + lines[0], *lines[1:]]
+    whole[-1] += site.rest
+    for i, line in enumerate(whole):
+        here = [line.rstrip() for line in whole[i:] if line.strip()]
+        pairs = list(zip(here, following, strict=False))
+        if (
+            line.strip()
+            and all(one == other.rstrip() for one, other in pairs)
+            and any(re.search(r"\w", one) for one, _ in pairs)
+        ):
+            return "\n".join(lines[:i])
+    return text
+
+
+def _trimmed(text: str, rest: str) -> str:
+    """Without blanks at the end; before a rest of the line, with at most the new line that the rest goes to."""
+    if not rest.strip():
+        return text.rstrip()
+    if rest[0].isspace():
+        text = text.rstrip(" \t")
+    return re.sub(r"\s*\n([ \t]*)\Z", r"\n\1", text)
+
+
+def _fitting(text: str, site: Site) -> Shown | None:
+    """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
+    waiting = None
+    seen: set[Shown] = set()
+    for part in _parts(text, site.rest):
+        queue = deque(_variants(part, site))
+        while queue:
+            candidate = queue.popleft()
+            if not candidate.text.strip() or candidate in seen:
+                continue
+            if len(seen) == TRIALS:
+                return waiting
+            seen.add(candidate)
+            trial = site.try_out(candidate.text, candidate.end)
+            # A text may close what is closed already and open it again, `} else {`, but not before a rest of the line.
+            closes = trial.surplus is not None and candidate.end == site.offset and site.rest.strip() != ""
+            if trial.fit == Fit.SOUND and not closes:
+                return candidate
+            if trial.surplus is not None:
+                queue.append(Shown(_trimmed(candidate.text[: trial.surplus], site.rest), candidate.end))
+            elif trial.closers:
+                queue.append(Shown(candidate.text + trial.closers, candidate.end))
+            if trial.fit == Fit.OPEN and not closes:
+                waiting = waiting or candidate
+    return waiting
+
+
+def _parts(text: str, rest: str) -> Iterator[str]:
+    """A text, then without its last line, and so on, then the beginnings of its first line that may be complete."""
+    yield text
+    lines = text.split("\n")
+    end = f"\n{lines[-1]}" if rest.strip() and not lines[-1].strip() else ""
+    for i in range(len(lines) - 1, 0, -1):
+        yield "\n".join(lines[:i]).rstrip() + end
+    balance = 0
+    ends = []
+    for i, character in enumerate(lines[0], 1):
+        balance += (character in "([{") - (character in ")]}")
+        if balance == 0 and character in ")]};":
+            ends.append(i)
+    for i in reversed(ends):
+        yield lines[0][:i]
+
+
+def _variants(text: str, site: Site) -> Iterator[Shown]:
+    """A text without what the rest of the line repeats, most of it first; whole; and in place of that rest."""
+    rest = site.rest.rstrip()
+    for size in range(min(len(text), len(rest)), 0, -1):
+        if text.endswith(rest[:size]) and not _splits_word(text, len(text) - size) and not _splits_word(rest, size):
+            yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
+    yield Shown(text, site.offset)
+    first, newline, _ = text.partition("\n")
+    if rest and newline and first.endswith(rest):
+        yield Shown(text.rstrip(), site.offset + len(site.rest))
+
+
+def _splits_word(text: str, at: int) -> bool:
+    return re.fullmatch(r"\w\w", text[max(0, at - 1) : at + 1]) is not None
+
+
+def _repeats(text: str, site: Site) -> bool:
+    """Whether the lines that a text makes are those right above, or only blank."""
+    lines = [line.strip() for line in (site.left + text + site.rest).split("\n") if line.strip()]
+    document = site.syntax.document
+    above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
+    last = [line for line in above if line][: len(lines)]
+    return last[::-1] == lines and _TWO_WORDS.search(" ".join(lines)) is not None
