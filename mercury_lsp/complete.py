@@ -94,7 +94,7 @@ def complete(
         single_line=single_line,
     )
     infill = engine.infill(question, sampling, cancelled, watch)
-    shown = postprocess.shown(infill.text, document, offset, syntax, single_line)
+    shown = postprocess.shown(infill.text, document, offset, syntax, single_line, infill.finished)
     if shown is None:
         return Completion(infill.text, None, offset, offset, infill)
     return Completion(infill.text, shown.text, offset, shown.end, infill)

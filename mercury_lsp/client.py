@@ -1,0 +1,84 @@
+"""What a user sees of the server beside suggestions: messages, the progress of loading, and problems in the log.
+
+Owns how these are sent, not when. Knows nothing of documents and suggestions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import suppress
+
+from lsprotocol import types
+from pygls.capabilities import get_capability
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+
+from mercury_lsp.engine.worker import State
+
+
+def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
+    """Show something to the user."""
+    server.window_show_message(types.ShowMessageParams(kind, f"mercury: {sentences}"))
+
+
+class Progress:
+    """A loading model in the client's progress display, where it has one."""
+
+    def __init__(self, server: LanguageServer, title: str) -> None:
+        self._server = server
+        self._token = str(uuid.uuid4())
+        self._title = title
+        self._begun = self._ended = False
+        self._percent = 0
+
+    async def begin(self) -> None:
+        """Ask the client for a display, and use it once it is there, if it still has something to show."""
+        if not get_capability(self._server.client_capabilities, "window.work_done_progress"):
+            return
+        with suppress(JsonRpcException):  # it refused
+            await self._server.work_done_progress.create_async(self._token)
+            self._begun = not self._ended
+            if self._begun:
+                self._send(types.WorkDoneProgressBegin(self._title, percentage=self._percent))
+
+    def show(self, state: State) -> None:
+        """Tell the client how far the model is, in steps that can be seen."""
+        percent = int(100 * state.fraction)
+        if state.kind in ("ready", "failed"):
+            self._ended = True
+            self._send(types.WorkDoneProgressEnd())
+        elif percent >= self._percent + 5:
+            self._percent = percent
+            self._send(types.WorkDoneProgressReport(percentage=percent))
+
+    def _send(
+        self, value: types.WorkDoneProgressBegin | types.WorkDoneProgressReport | types.WorkDoneProgressEnd
+    ) -> None:
+        if self._begun:
+            self._server.progress(types.ProgressParams(self._token, value))
+
+
+class ClientLog(logging.Handler):
+    """Sends problems, but no lesser news, to the client's log."""
+
+    def __init__(self, server: LanguageServer) -> None:
+        super().__init__(logging.WARNING)
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+
+    def attach(self) -> None:
+        """Begin."""
+        logging.getLogger(__package__).addHandler(self)
+
+    def detach(self) -> None:
+        """End."""
+        logging.getLogger(__package__).removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, from any thread."""
+        kind = types.MessageType.Error if record.levelno >= logging.ERROR else types.MessageType.Warning
+        params = types.LogMessageParams(kind, self.format(record))
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._server.window_log_message, params)

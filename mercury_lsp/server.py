@@ -1,0 +1,371 @@
+"""The language server: what is answered to each message of an editor, and the single error boundary.
+
+A handler reads the session, asks the worker and hands the answer to `convert`; nothing else is decided here. All of it
+runs on one event loop, and only the worker's job does not. Knows nothing of models, prompts or syntax.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from lsprotocol import types
+from pygls.capabilities import get_capability
+from pygls.lsp.server import LanguageServer
+
+from mercury_lsp import __version__, convert
+from mercury_lsp.client import ClientLog, Progress, tell
+from mercury_lsp.complete import Completion, Snapshot, complete, declined
+from mercury_lsp.config import SECTION
+from mercury_lsp.context.document import Document
+from mercury_lsp.engine.worker import State, Worker
+from mercury_lsp.session import Session
+from mercury_lsp.wire import Output, Protocol, Writer, frames, read_from
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.infill import Engine
+
+PATIENCE = 2.0  # seconds that a request waits for the model, and the model for the client's settings
+FAREWELL = 1.0  # seconds that a running job may delay the exit
+TRIGGERS = (
+    ".",
+    "(",
+    "[",
+    "{",
+    ",",
+    "=",
+    ":",
+)  # clients ask at words themselves, a menu at each blank would be a bore
+DIGEST = "mercury/documentDigest"
+
+A = TypeVar("A")
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def boundary(doing: str) -> Iterator[None]:
+    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on."""
+    try:
+        yield
+    except Exception:
+        log.exception("An unexpected error while %s.", doing)
+
+
+class Server(LanguageServer):
+    """The server of one client: its session and its worker."""
+
+    protocol: Protocol
+
+    def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
+        super().__init__("mercury-lsp", __version__, protocol_cls=Protocol)
+        self.session = Session(overrides)
+        self.client_log = ClientLog(self)
+        self._told: tuple[str, ...] = ()
+        self._worker: Worker[Engine] | None = None
+        self._wanted: tuple[str, str, int] | None = None
+        self._settled = asyncio.Event()  # the model is ready, or will never be
+        self._newest: object = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        for method, handler, options in FEATURES:
+            self.feature(method, options)(handler)
+
+    @property
+    def encoding(self) -> str:
+        """Of positions: the first that the client offered and we know. The order of its offers is its preference."""
+        return types.PositionEncodingKind(self.server_capabilities.position_encoding or "utf-16").value
+
+    def supports(self, capability: Any) -> bool:
+        """Whether the client has a capability."""
+        return bool(get_capability(self.client_capabilities, capability))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the messages, until it or the server ends."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End all that runs for the client."""
+        self.client_log.detach()
+        await self.protocol.settle()
+        for task in self._tasks:
+            task.cancel()
+        if self._worker is not None:
+            self._worker.stop(FAREWELL)
+
+    def report_server_error(self, error: Exception, source: object) -> None:
+        """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""
+        with boundary("handling a message"):
+            raise error
+
+    def configure(self, settings: object, first: bool = False) -> None:
+        """Take the client's settings, and tell the user, once, what is wrong with them."""
+        self.session.configure(settings, first)
+        logging.getLogger(__package__).setLevel(self.session.config.log_level.upper())
+        if self.session.problems and self.session.problems != self._told:
+            tell(self, types.MessageType.Warning, " ".join(self.session.problems))
+        self._told = self.session.problems
+
+    async def ask_settings(self) -> None:
+        """Ask the client for its settings, and load the model with what is known then."""
+        with boundary("asking the client for its settings"):
+            items = [types.ConfigurationItem(section=SECTION)]
+            answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
+            self.configure(answer[0] if answer else None)
+        self.load()
+
+    def load(self) -> None:
+        """Load the model that the settings name, unless that is done or under way."""
+        config = self.session.config
+        wanted = (config.model, config.device, config.threads)
+        if not config.enabled or wanted == self._wanted:
+            return
+        if self._worker is not None:
+            self._worker.stop(0)
+        self._wanted = wanted
+        self._settled.clear()
+        loop, progress = asyncio.get_running_loop(), Progress(self, f"Loading the model {config.model}")
+        self.spawn(progress.begin())
+
+        def load(report: Callable[[float], None]) -> Engine:
+            from mercury_lsp.engine.infill import Engine  # imports torch, in the worker's thread
+
+            return Engine.load(*wanted, report)
+
+        def show(state: State) -> None:
+            progress.show(state)
+            if state.kind in ("ready", "failed") and wanted == self._wanted:
+                self._settled.set()
+                if state.kind == "failed":
+                    tell(self, types.MessageType.Error, state.detail)
+
+        def on_state(state: State) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                loop.call_soon_threadsafe(show, state)
+
+        self._worker = Worker(load, on_state)
+        self._worker.start()
+
+    async def suggest(
+        self,
+        params: types.InlineCompletionParams | types.CompletionParams,
+        chosen: types.SelectedCompletionInfo | None,
+        render: Callable[[Completion, Document, str], A],
+        nothing: A,
+    ) -> A:
+        """Answer a request for a suggestion; with `nothing` where there is none, or anything goes wrong.
+
+        What stands before the first `await` is done before the next message is read (see `serve`), so the snapshot
+        is the text that the client meant. `chosen` is the item that is selected in the editor's own menu.
+        """
+        with boundary("looking for a suggestion"):
+            snapshot = self.session.snapshot(params.text_document.uri)
+            if snapshot is None or declined(snapshot):
+                return nothing
+            document = snapshot.document
+            if chosen is None:
+                offset = convert.offset(document, params.position, self.encoding)
+            else:
+                assumed, offset = convert.accepted(document, chosen, self.encoding)
+                snapshot = replace(snapshot, document=assumed)
+            completion = await self._completion(snapshot, offset)
+            if completion is None or completion.shown is None:
+                return nothing
+            if chosen is not None:
+                completion = convert.with_chosen(completion, document, chosen, self.encoding)
+            return render(completion, document, self.encoding)
+        return nothing
+
+    async def _completion(self, snapshot: Snapshot, offset: int) -> Completion | None:
+        """From the worker; None where a newer request came meanwhile, or the model is not there in time."""
+        self._newest = key = (snapshot, offset)
+        await asyncio.sleep(snapshot.config.debounce_ms / 1000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):  # `wait_for` may swallow a cancellation
+                await self._settled.wait()
+        if self._worker is None or self._worker.state.kind != "ready" or self._newest != key:
+            return None
+
+        def work(engine: Engine, cancelled: Callable[[], bool]) -> Completion | None:
+            return complete(snapshot, offset, engine, cancelled)
+
+        future = self._worker.submit(key, work)
+        return await asyncio.wrap_future(future)
+
+
+def initialize(ls: Server, params: types.InitializeParams) -> None:
+    """Note what the client is. Its capabilities decide in which form suggestions are offered."""
+    ls.session.roots = roots(ls)
+    ls.configure(params.initialization_options, first=True)
+    text = params.capabilities.text_document
+    if text is None or text.inline_completion is None:
+        options = types.CompletionOptions(trigger_characters=TRIGGERS)
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
+
+
+def initialized(ls: Server, _: types.InitializedParams) -> None:
+    """Begin to work: from here on the server may send requests of its own."""
+    ls.client_log.attach()
+    if ls.supports("workspace.did_change_configuration.dynamic_registration"):
+        method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
+        options = types.DidChangeConfigurationRegistrationOptions(SECTION)
+        ls.client_register_capability(types.RegistrationParams([types.Registration(method, method, options)]))
+    if ls.supports("workspace.configuration"):
+        ls.spawn(ls.ask_settings())
+        asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
+    else:
+        ls.load()
+
+
+def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
+    """Take a document."""
+    document = params.text_document
+    path = convert.name(document.uri, ls.session.roots)
+    ls.session.open(document.uri, path, document.language_id, document.version, document.text)
+
+
+def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
+    """Apply changes, each to the outcome of the one before."""
+    uri, version = params.text_document.uri, params.text_document.version
+    for change in params.content_changes:
+        if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+            ls.session.rewrite(uri, version, change.text)
+        elif document := ls.session.document(uri):
+            ls.session.replace(uri, version, *convert.span(document, change.range, ls.encoding), change.text)
+
+
+def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
+    """Forget a document."""
+    ls.session.close(params.text_document.uri)
+
+
+def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
+    """Take new settings: from the message where the client cannot be asked."""
+    if ls.supports("workspace.configuration"):
+        ls.spawn(ls.ask_settings())
+    else:
+        ls.configure(params.settings)
+        ls.load()
+
+
+def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Take the folders as they are now."""
+    ls.session.roots = roots(ls)
+
+
+async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
+    """Ghost text."""
+    chosen = params.context.selected_completion_info
+    return await ls.suggest(params, chosen, convert.inline, types.InlineCompletionList([]))
+
+
+async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
+    """The same as an entry of a menu, for clients without ghost text."""
+    return await ls.suggest(params, None, convert.plain, types.CompletionList(True, []))
+
+
+def document_digest(ls: Server, params: Any) -> dict[str, object] | None:
+    """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
+    document = ls.session.document(params.textDocument.uri)
+    if document is None:
+        return None
+    digest = hashlib.sha256(document.text.encode()).hexdigest()
+    return {"version": document.version, "characters": len(document.text), "sha256": digest}
+
+
+def roots(ls: Server) -> tuple[str, ...]:
+    """Paths of the workspace's folders."""
+    uris = [folder.uri for folder in ls.workspace.folders.values()] or [ls.workspace.root_uri]
+    return tuple(convert.path(uri) for uri in uris if uri)
+
+
+FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
+    (types.INITIALIZE, initialize, None),
+    (types.INITIALIZED, initialized, None),
+    (types.TEXT_DOCUMENT_DID_OPEN, did_open, None),
+    (types.TEXT_DOCUMENT_DID_CHANGE, did_change, None),
+    (types.TEXT_DOCUMENT_DID_CLOSE, did_close, None),
+    (types.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
+    (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
+    (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
+    (DIGEST, document_digest, None),
+)
+
+
+async def serve(
+    reader: asyncio.StreamReader, writer: Writer, overrides: Mapping[str, object] | None = None
+) -> int:
+    """Serve one client until it exits or is gone; the exit status that the protocol asks for."""
+    server = Server(overrides)
+    server.protocol.set_writer(writer)
+    try:
+        async for body in frames(reader):
+            with boundary("reading a message"):
+                server.protocol.receive(body)
+            if server.protocol.exit_code is not None:
+                return server.protocol.exit_code
+            # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
+            # a change that comes right after a request cannot get ahead of the request's snapshot.
+            await asyncio.sleep(0)
+        return 1
+    finally:
+        await server.close()
+        writer.close()
+
+
+def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
+    """Serve the client on stdin and stdout, then end the process. `overrides` are settings no client can change."""
+    log_to_stderr()
+    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # what a library prints must not come between two messages
+
+    async def main() -> int:
+        return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)
+
+    with suppress(KeyboardInterrupt):
+        leave(asyncio.run(main()))
+    leave(130)
+
+
+def run_tcp(host: str, port: int, overrides: Mapping[str, object] | None = None) -> NoReturn:
+    """Serve each client that connects, with a session and a model of its own, until interrupted.
+
+    Port 0 is any free one. A client's `exit` ends its connection. Raises `OSError` where it cannot listen.
+    """
+    log_to_stderr()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with boundary("serving a client"):
+            await serve(reader, writer, overrides)
+
+    async def main() -> None:
+        listener = await asyncio.start_server(connected, host, port)
+        for socket in listener.sockets:
+            print("listening on {}:{}".format(*socket.getsockname()), file=sys.stderr, flush=True)
+        await listener.serve_forever()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
+    leave(130)
+
+
+def log_to_stderr() -> None:
+    """Log to stderr, and leave out pygls, whose errors reach `report_server_error`, and whose news quote documents."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pygls").setLevel(logging.CRITICAL)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: a worker inside of torch must not see the interpreter being torn down around it."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,154 @@
+"""Ten kinds of bad input, and one of odd input: a clear error or an empty answer, and the server goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp.engine.canvas import Tokenizer
+
+from .conftest import COMMAND, Client, Process, at, change, frame
+
+
+def test_a_truncated_header_is_skipped(client: Client) -> None:
+    client.write(b"Content-Len")
+    assert client.is_served()
+    client.write(b"Content-Length: 40\r\n")
+    assert client.is_served()
+
+
+def test_wrong_json_is_a_parse_error(client: Client) -> None:
+    for body in (b"{wrong", b"", b"\xff\xfe{}", b"[" * 100_000):
+        client.answers.pop(None, None)
+        client.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert client.answer(None)["error"]["code"] == -32700
+    for body in (b"[]", b"17", b'{"id": 1}', b'{"jsonrpc": "2.0", "id": [], "method": "shutdown"}'):
+        client.answers.pop(None, None)
+        client.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert client.answer(None)["error"]["code"] == -32600
+    assert client.is_served()
+
+
+def test_an_unknown_method_is_an_error_and_an_unknown_notification_none(client: Client) -> None:
+    client.notify("mercury/unknown", {"jsonrpc": "2.0"})
+    client.notify("$/unknown", None)
+    client.write(frame({"method": "exit/"}))
+    assert client.ask("mercury/unknown", {})["error"]["code"] == -32601
+    id_ = client.new_id()
+    client.write(frame({"id": id_, "method": "mercury/unknown"}))  # without parameters
+    assert client.answer(id_)["error"]["code"] == -32601
+    assert client.is_served()
+
+
+def test_wrong_parameters_are_an_error(client: Client) -> None:
+    for params in ({}, None, [], {"textDocument": 5, "position": "here"}, at("file:///w/a.txt", -1, 0)):
+        assert client.ask("textDocument/inlineCompletion", params)["error"]["code"] == -32602
+    for method in (
+        "textDocument/didOpen",
+        "textDocument/didChange",
+        "textDocument/didClose",
+        "$/cancelRequest",
+    ):
+        client.notify(method, {"textDocument": 5})
+    assert client.is_served()
+
+
+def test_a_position_out_of_range_is_clamped(client: Client) -> None:
+    uri = client.open("some words and")
+    for line, character in ((0, 99), (7, 3), (2**31 - 1, 2**31 - 1)):
+        (item,) = client.complete(uri, line, character)
+        assert item["range"]["start"] == {"line": 0, "character": 14}
+    client.write(frame(change(uri, 2, " more", (3, 9), (8, 0)), change(uri, 3, "", (0, 2), (0, 1))))
+    (item,) = client.complete(uri, 0, 99)
+    assert item["range"]["start"] == {"line": 0, "character": 19}
+
+
+def test_an_unopened_document_has_no_suggestion(client: Client) -> None:
+    uri = "file:///w/never-opened.txt"
+    assert client.complete(uri, 0, 0) == []
+    client.write(frame(change(uri, 2, "x", (0, 0), (0, 0))))
+    client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+    assert client.complete(uri, 0, 0) == []
+    assert client.is_served()
+
+
+def test_a_file_of_20_megabytes_has_no_suggestion_until_it_is_small(client: Client) -> None:
+    uri = client.open("x = 1\n" * 3_500_000, "file:///w/large.txt")
+    assert client.complete(uri, 5, 5) == []
+    client.write(frame(change(uri, 2, "y", (0, 0), (0, 0))))
+    assert client.complete(uri, 0, 1) == []
+    assert client.is_served()
+    params = {"textDocument": {"uri": uri, "version": 3}, "contentChanges": [{"text": "some words and"}]}
+    client.notify("textDocument/didChange", params)
+    assert client.complete(uri, 0, 14)
+
+
+def test_a_binary_file_has_no_suggestion(client: Client) -> None:
+    text = bytes(range(256)).decode("latin-1") * 40
+    assert client.complete(client.open(text, "file:///w/a.bin"), 1, 0) == []
+    assert client.complete(client.open("half \ud83d of a pair and ", "file:///w/half.txt"), 0, 18)
+    assert client.is_served()
+
+
+def test_wrong_settings_cost_one_message_and_leave_the_defaults(launch: Callable[..., Process]) -> None:
+    client = launch().client
+    client.start(options={"max_tokens": "many", "device": "toaster", "max_passes": 4})
+    assert client.is_served()
+    client.notify("workspace/didChangeConfiguration", {"settings": {"mercury": {"max_tokens": "many"}}})
+    assert client.is_served()
+    client.notify("workspace/didChangeConfiguration", {"settings": 5})
+    assert client.is_served()
+    first, *later = client.messages()
+    assert "max_tokens" in first and "device" in first and "max_passes" not in first
+    assert len(later) == 1 and "must be an object" in later[0]
+
+
+@pytest.mark.parametrize("name", ["model-0.safetensors", "config.json", "tokenizer.json"])
+def test_corrupt_weights_cost_one_message(
+    name: str, launch: Callable[..., Process], model: Path, tmp_path: Path
+) -> None:
+    corrupt = shutil.copytree(model, tmp_path / "corrupt")
+    with (corrupt / name).open("r+b") as file:
+        file.truncate(os.path.getsize(corrupt / name) // 2)
+    client = launch(corrupt).client
+    client.start()
+    assert not client.is_served()
+    assert not client.is_served()
+    (message,) = client.messages()
+    assert str(corrupt) in message and message.count("\n") == 0
+
+
+EDITOR = """
+import subprocess, sys, time
+print(subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE).pid, flush=True)
+time.sleep(999)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_client_takes_the_server_with_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", EDITOR, *COMMAND], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        os.kill(server, 0)  # it is there
+        process.send_signal(signal.SIGKILL)
+        # The server has the other end of this pipe too, so it ends when both are gone.
+        assert process.stdout.read() == b""
+
+
+def test_a_text_may_contain_every_special_string_of_the_tokenizer(client: Client, model: Path) -> None:
+    tokenizer = Tokenizer.load(model)
+    special = list(tokenizer._vocabulary.get_added_tokens_decoder().values())
+    text = " ".join(token.content for token in special)
+    assert "<mask>" in text and "<eot>" in text and "<fim_middle>" in text
+    uri = client.open(f"{text}\n{text} and \n{text}\n", "file:///w/special.txt")
+    (item,) = client.complete(uri, 1, len(text) + 5)
+    assert not any(token.content in item["insertText"] for token in special)
+    assert client.is_served()

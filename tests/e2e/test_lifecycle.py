@@ -1,0 +1,183 @@
+"""From the first message to the last: initialize, loading, settings, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame
+
+Launch = Callable[..., Process]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc/PID/maps")
+def test_initialize_is_answered_without_torch(launch: Launch) -> None:
+    server = launch()
+    server.client.initialize()
+    assert "libtorch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
+    server.client.notify("initialized", {})
+    server.client.until(
+        lambda: any(
+            m["method"] == "$/progress" and m["params"]["value"]["kind"] == "end" for m in server.client.told
+        )
+    )
+    assert "libtorch" in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+
+def test_loading_is_shown_as_work_done_progress(launch: Launch) -> None:
+    client = launch().client
+    client.start()
+    kinds = client.progress()
+    assert client.asked == ["window/workDoneProgress/create"]
+    assert kinds[0] == "begin" and kinds[-1] == "end" and set(kinds[1:-1]) <= {"report"}
+    assert len({m["params"]["token"] for m in client.told if m["method"] == "$/progress"}) == 1
+
+
+def test_a_client_without_progress_and_without_initialized_parameters_is_served(launch: Launch) -> None:
+    client = launch().client
+    client.initialize({"textDocument": {"inlineCompletion": {}}})
+    client.write(frame({"method": "initialized"}))
+    while not client.is_served():  # until the model is there, requests are answered empty
+        pass
+    assert client.asked == []
+    assert {m["method"] for m in client.told} == set()
+
+
+def test_requests_before_the_model_is_ready_are_never_errors(launch: Launch) -> None:
+    client = launch().client
+    client.initialize()
+    uri = "file:///w/a.txt"
+    item = {"uri": uri, "languageId": "plaintext", "version": 1, "text": "some words and "}
+    id_ = client.new_id()
+    client.write(
+        frame(
+            {"method": "initialized", "params": {}},
+            {"method": "textDocument/didOpen", "params": {"textDocument": item}},
+            {"id": id_, "method": "textDocument/inlineCompletion", "params": at(uri, 0, 15)},
+        )
+    )
+    assert "items" in client.answer(id_)["result"]
+
+
+def test_requests_at_the_wrong_time_are_errors(launch: Launch) -> None:
+    server = launch()
+    client = server.client
+    client.open("text")
+    assert client.ask("textDocument/inlineCompletion", at("file:///w/a.txt", 0, 0))["error"]["code"] == -32002
+    client.initialize()
+    assert (
+        client.ask("initialize", {"processId": None, "rootUri": None, "capabilities": {}})["error"]["code"]
+        == -32600
+    )
+    assert client.ask("shutdown", None)["result"] is None
+    assert client.ask("textDocument/inlineCompletion", at("file:///w/a.txt", 0, 0))["error"]["code"] == -32600
+    client.write(frame({"method": "exit"}))
+    assert server.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_the_clients_first_known_encoding_is_taken(encoding: str, launch: Launch) -> None:
+    general = {"positionEncodings": ["utf-7", encoding, "utf-8", "utf-16", "utf-32"]}
+    assert launch().client.initialize({**INLINE, "general": general})["positionEncoding"] == encoding
+
+
+def test_positions_are_utf_16_for_a_client_that_says_nothing(launch: Launch) -> None:
+    assert launch().client.initialize({})["positionEncoding"] == "utf-16"
+
+
+def test_menus_are_offered_only_to_clients_without_ghost_text(launch: Launch) -> None:
+    offered = launch().client.initialize({"textDocument": {"completion": {}}})
+    assert "." in offered["completionProvider"]["triggerCharacters"]
+    assert offered["textDocumentSync"] == {"openClose": True, "change": 2, "save": False}
+    server = launch()
+    offered = server.client.initialize(INLINE)
+    assert "inlineCompletionProvider" in offered and "completionProvider" not in offered
+    assert (
+        server.client.ask("textDocument/completion", at("file:///w/a.txt", 0, 0))["error"]["code"] == -32601
+    )
+
+
+def test_settings_are_pulled_where_the_client_can_be_asked(launch: Launch) -> None:
+    workspace = {"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}}
+    client = launch(settings={"enabled": False, "max_passes": 0}).client
+    client.initialize({**INLINE, "workspace": workspace}, options={"enabled": True})
+    client.notify("initialized", {})
+    client.until(lambda: "workspace/configuration" in client.asked)
+    assert "client/registerCapability" in client.asked
+    client.until(lambda: any(m["method"] == "window/showMessage" for m in client.told))
+    assert "max_passes" in client.messages()[0]
+    assert not client.is_served()
+    client.asked.clear()
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    client.until(lambda: "workspace/configuration" in client.asked)
+    assert len(client.messages()) == 1  # the same problem again
+
+
+def test_shutdown_and_exit_leave_no_process(launch: Launch) -> None:
+    server = launch()
+    server.client.start()
+    assert server.end() == 0
+
+
+def test_shutdown_and_exit_end_a_server_that_is_loading(launch: Launch) -> None:
+    server = launch()
+    server.client.initialize()
+    server.client.notify("initialized", {})
+    assert server.end() == 0
+
+
+def test_exit_without_shutdown_has_status_1(launch: Launch) -> None:
+    server = launch()
+    server.client.initialize()
+    server.client.write(frame({"method": "exit"}))
+    assert server.process.wait(PATIENCE) == 1
+
+
+def test_the_end_of_stdin_ends_the_server(launch: Launch) -> None:
+    server = launch()
+    server.client.start()
+    assert server.process.stdin is not None
+    server.process.stdin.close()
+    assert server.process.wait(PATIENCE) == 1
+
+
+NOISY = """
+import os
+from mercury_lsp import server
+async def noisy(*_):
+    print("noise", flush=True)
+    os.write(1, b"noise")
+    return 0
+server.serve = noisy
+server.run_stdio()
+"""
+
+
+def test_what_a_library_prints_does_not_come_between_messages() -> None:
+    done = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, timeout=PATIENCE, check=True)
+    assert done.stdout == b"" and done.stderr.count(b"noise") == 2
+
+
+def test_clients_come_and_go_over_tcp(model: Path) -> None:
+    command = [*COMMAND[:-1], "--tcp", "--port", "0"]
+    environment = {**os.environ, "MERCURY_MODEL": str(model)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        address = re.search(rb"listening on (\S+):(\d+)\s", process.stderr.readline())
+        assert address is not None and address[1] == b"127.0.0.1"
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", int(address[2]))) as connection:
+                stream = connection.makefile("rwb")
+                client = Client(stream, stream)
+                client.start()
+                assert client.is_served()
+                assert client.ask("shutdown", None)["result"] is None
+                client.write(frame({"method": "exit"}))
+        process.terminate()

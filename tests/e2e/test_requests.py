@@ -1,0 +1,109 @@
+"""Requests: the text they are about, cancellation, and the two forms of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import WORD, Client, Message, Process, at, change, frame
+
+METHOD = "textDocument/inlineCompletion"
+
+
+def request(client: Client, uri: str, line: int, character: int) -> Message:
+    return {"id": client.new_id(), "method": METHOD, "params": at(uri, line, character)}
+
+
+def test_a_suggestion_is_inserted_at_the_cursor(client: Client) -> None:
+    (item,) = client.complete(client.open("some words and \nmore"), 0, 15)
+    assert item["insertText"] == WORD
+    assert item["range"] == {"start": {"line": 0, "character": 15}, "end": {"line": 0, "character": 15}}
+
+
+def test_a_change_and_a_request_in_one_piece_are_answered_for_the_right_text(client: Client) -> None:
+    uri = client.open("")
+    asked = request(client, uri, 1, 17)
+    client.write(
+        frame(
+            change(uri, 2, "first\r\nsome 😀 words and \n", (0, 0), (0, 0)),
+            asked,
+            change(uri, 3, "", (0, 0), (2, 0)),  # in the text after it, the request's place is out of range
+        )
+    )
+    (item,) = client.answer(asked["id"])["result"]["items"]
+    assert item["range"]["start"] == {"line": 1, "character": 17}
+    assert client.complete(uri, 1, 17) == [] or client.complete(uri, 1, 17)[0]["range"]["start"]["line"] == 0
+
+
+def test_a_cancelled_request_is_answered_once_as_cancelled(client: Client) -> None:
+    uri = client.open("some words and ")
+    asked = request(client, uri, 0, 15)
+    client.write(frame(asked, {"method": "$/cancelRequest", "params": {"id": asked["id"]}}))
+    assert client.answer(asked["id"])["error"]["code"] == -32800
+    client.notify("$/cancelRequest", {"id": asked["id"]})
+    client.notify("$/cancelRequest", {"id": "never asked"})
+    assert client.is_served()
+    assert len(client.answers[asked["id"]]) == 1
+
+
+def test_cancelling_one_of_two_equal_requests_leaves_the_other(client: Client) -> None:
+    uri = client.open("some words and ")
+    one, two = request(client, uri, 0, 15), request(client, uri, 0, 15)
+    client.write(frame(one, two, {"method": "$/cancelRequest", "params": {"id": one["id"]}}))
+    assert client.answer(one["id"])["error"]["code"] == -32800
+    assert client.answer(two["id"])["result"]["items"]
+
+
+def test_the_newest_of_several_requests_is_answered_and_the_others_are_empty(client: Client) -> None:
+    uri = client.open("some words and ")
+    asked = [request(client, uri, 0, column) for column in (3, 7, 11, 15)]
+    client.write(frame(*asked))
+    *older, newest = [client.answer(message["id"])["result"]["items"] for message in asked]
+    assert older == [[], [], []] and newest
+    assert all(len(client.answers[message["id"]]) == 1 for message in asked)
+
+
+def test_equal_requests_have_equal_answers(client: Client) -> None:
+    uri = client.open("some words and ")
+    asked = [request(client, uri, 0, 15) for _ in range(3)]
+    client.write(frame(*asked))
+    first, *others = [client.answer(message["id"])["result"]["items"] for message in asked]
+    assert first and all(items == first for items in others)
+
+
+def test_the_item_chosen_in_a_menu_is_part_of_the_answer(client: Client) -> None:
+    uri = client.open("some wo")
+    params = at(uri, 0, 7)
+    range_ = {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 7}}
+    params["context"]["selectedCompletionInfo"] = {"range": range_, "text": "words and "}
+    (item,) = client.ask(METHOD, params)["result"]["items"]
+    assert item["insertText"] == f"words and {WORD}"
+    assert item["range"] == range_
+
+
+@pytest.mark.parametrize("uri", ["file:///w/.env", "file:///home/u/.ssh/config", "untitled:server.key"])
+def test_private_files_have_no_suggestion(client: Client, uri: str) -> None:
+    assert client.complete(client.open("some words and ", uri), 0, 15) == []
+
+
+def test_a_closed_document_has_no_suggestion(client: Client) -> None:
+    uri = client.open("some words and ")
+    client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+    assert client.complete(uri, 0, 15) == []
+
+
+def test_a_client_without_ghost_text_gets_a_menu_entry(launch: Callable[..., Process]) -> None:
+    client = launch().client
+    client.start({"window": {"workDoneProgress": True}}, options={"disabled_languages": ["markdown"]})
+    params = at(client.open("é some word"), 0, 11)
+    answer = client.ask("textDocument/completion", params)["result"]
+    (item,) = answer["items"]
+    assert answer["isIncomplete"] and item["preselect"] and item["detail"] == "mercury"
+    assert item["textEdit"]["newText"] == f"word{WORD}"
+    assert item["textEdit"]["range"] == {
+        "start": {"line": 0, "character": 7},
+        "end": {"line": 0, "character": 11},
+    }
+    params = at(client.open("é some word", "file:///w/a.md", "markdown"), 0, 11)
+    assert client.ask("textDocument/completion", params)["result"] == {"isIncomplete": True, "items": []}

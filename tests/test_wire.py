@@ -1,0 +1,99 @@
+"""Framing: whatever stands between the messages, the messages are found."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mercury_lsp.wire import LARGEST, Output, frames, read_from
+
+
+def framed(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def bodies(*pieces: bytes) -> list[bytes]:
+    reader = asyncio.StreamReader()
+
+    async def feed() -> None:
+        for piece in pieces:
+            reader.feed_data(piece)
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    feeding = asyncio.create_task(feed())
+    found = [body async for body in frames(reader)]
+    await feeding
+    return found
+
+
+@settings(max_examples=30)
+@given(st.lists(st.binary(max_size=30), max_size=4), st.integers(1, 17))
+def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -> None:
+    stream = b"".join(framed(body) for body in sent)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    assert asyncio.run(bodies(*pieces)) == sent
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"Content-Len\r\n\r\n",
+        b"Content-Length: 9",
+        b"Content-Length: nine\r\n\r\n{some body}",
+        b"Content-Length: -9\r\n\r\n{some body}",
+        b"Content-Length: 9\r\n",
+        b"Content-Length: %d\r\n\r\n{}" % (LARGEST + 1),
+        b"\r\n\r\n",
+        b"\x00\xff\xfe\r\n",
+        b"x" * 200_000 + b"\r\n",
+        b"{no header at all}",
+    ],
+)
+async def test_a_message_after_garbage_is_found(garbage: bytes) -> None:
+    assert await bodies(garbage + framed(b"good")) == [b"good"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"content-length:4\r\n\r\n",
+        b"Content-Type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length: 4\r\n\r\n",
+        b"Content-Length: 4\r\nContent-Type: x\r\n\r\n",
+        b"Content-Length: 4\n\n",
+    ],
+)
+async def test_headers_come_in_several_forms(header: bytes) -> None:
+    assert await bodies(header + b"good") == [b"good"]
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"Content-Le", b"Content-Length: 4\r\n", b"Content-Length: 4\r\n\r\ngo"]
+)
+async def test_a_stream_may_end_anywhere(end: bytes) -> None:
+    assert await bodies(framed(b"good"), end) == [b"good"]
+
+
+async def test_a_descriptor_is_read_to_its_end() -> None:
+    out, into = os.pipe()
+    os.write(into, framed(b"one") + framed(b"two"))
+    os.close(into)
+    assert [body async for body in frames(read_from(out))] == [b"one", b"two"]
+    os.close(out)
+
+
+def test_what_is_written_to_a_client_that_is_gone_is_dropped() -> None:
+    out, into = os.pipe()
+    os.close(out)
+    output = Output(os.fdopen(into, "wb"))
+    output.write(b"lost")
+    output.close()
+    output.write(b"lost")
+    kept = io.BytesIO()
+    Output(kept).write(b"kept")
+    assert kept.getvalue() == b"kept"
