@@ -130,15 +130,11 @@ def _devices(report: Report) -> dict[str, Any]:
 def _memory(report: Report) -> dict[str, int] | None:
     """Megabytes; None where the system does not tell."""
     try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = (page * os.sysconf(name) >> 20 for name in ("SC_PHYS_PAGES", "SC_AVPHYS_PAGES"))
         lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable"))
-    except (AttributeError, ValueError):  # Windows, or a system without these figures
-        return None
     except OSError:
-        pass
-    return {"total_mb": total, "available_mb": free}
+        return None
+    sizes = {line.partition(":")[0]: int(line.split()[1]) >> 10 for line in lines}
+    return {"total_mb": sizes["MemTotal"], "available_mb": sizes["MemAvailable"]}
 
 
 def _model(report: Report) -> dict[str, Any] | None:

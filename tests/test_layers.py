@@ -1,0 +1,151 @@
+"""The layers of the package: who may import whom, and what starting must not import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mercury_lsp"
+
+# Lower layers first. A module belongs to the longest prefix that fits it, and imports its own layer or lower ones.
+LAYERS = (
+    ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
+    ("mercury_lsp.context", "mercury_lsp.engine"),
+    ("mercury_lsp.complete", "mercury_lsp.postprocess"),
+    ("mercury_lsp.session",),
+    ("mercury_lsp.server", "mercury_lsp.convert", "mercury_lsp.client", "mercury_lsp.wire"),
+    ("mercury_lsp.__main__", "mercury_lsp.commands"),
+)
+APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
+TORCH = tuple(
+    f"mercury_lsp.engine.{name}"
+    for name in ("network", "noise", "cache", "choose", "denoise", "checkpoint", "pack", "infill")
+)
+ONLY = {
+    "torch": (*TORCH, "mercury_lsp.commands.doctor"),
+    "safetensors": ("mercury_lsp.engine.checkpoint",),
+    "tokenizers": ("mercury_lsp.engine.canvas",),
+    "tree_sitter": ("mercury_lsp.context",),
+    "pygls": LAYERS[4],
+    "lsprotocol": LAYERS[4],
+    "rich": LAYERS[5],
+}
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if PACKAGE / "samples" not in path.parents
+}
+
+
+def within(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def layer(module: str) -> int:
+    fits = [
+        (len(name), number)
+        for number, names in enumerate(LAYERS)
+        for name in names
+        if within(module, (name,))
+    ]
+    return max(fits)[1]
+
+
+def imports(path: Path, lazy: bool = True) -> set[str]:
+    """Modules that a file imports, but for what only the type checker sees; with `lazy`, in functions too."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not lazy:
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(inner & MODULES.keys() or {node.module})
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def test_modules_import_their_own_layer_or_lower_ones() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        for imported in imports(path):
+            if within(imported, ("mercury_lsp",)):
+                assert imported in MODULES, f"{module} imports {imported}, which there is not"
+                apart = any(within(module, (a,)) and within(imported, (b,)) for a, b in APART)
+                if layer(imported) > layer(module) - apart:
+                    wrong.append(f"{module} imports {imported}")
+    assert not wrong
+
+
+def test_libraries_are_imported_only_where_they_belong() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        for imported in imports(path):
+            if not within(module, ONLY.get(imported.partition(".")[0], (module,))):
+                wrong.append(f"{module} imports {imported}")
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - set(TORCH)))
+def test_only_the_engines_inner_modules_import_torch_at_once(module: str) -> None:
+    """Directly or through others: what a module imports when it is imported, followed to the end."""
+    seen, todo = set(), [module]
+    while todo:
+        current = todo.pop()
+        assert current not in TORCH, f"{module} imports {current}, and so torch"
+        if current not in seen and current in MODULES:
+            seen.add(current)
+            todo += imports(MODULES[current], lazy=False)
+
+
+def test_nothing_imports_the_workshop() -> None:
+    assert not [name for name, path in MODULES.items() if any(within(i, ("model",)) for i in imports(path))]
+
+
+def test_no_module_is_long() -> None:
+    """The design's limit is about 350 lines."""
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: length for name, length in lengths.items() if length > 400}
+
+
+HEAVY = ("torch", "pygls", "lsprotocol", "tokenizers", "tree_sitter", "rich", "numpy", "asyncio")
+
+
+def started(statement: str) -> list[str]:
+    """The `HEAVY` modules that are imported after a statement in a fresh interpreter."""
+    report = f"print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    code = f"import sys, contextlib\nwith contextlib.suppress(SystemExit):\n    {statement}\n{report}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import mercury_lsp",
+        "from mercury_lsp.__main__ import main; main(['--help'])",
+        "from mercury_lsp.__main__ import main; main(['complete', '--help'])",
+        "from mercury_lsp.__main__ import main; main(['--version'])",
+    ],
+)
+def test_help_is_instant(statement: str) -> None:
+    assert started(statement) == []
+
+
+def test_the_server_starts_without_torch() -> None:
+    assert "torch" not in started("import mercury_lsp.server")
