@@ -17,14 +17,16 @@ from mercury_lsp.context.layout import restyled
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
 
-LARGEST = 200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
+LARGEST = (
+    200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
+)
 VICINITY = 400  # lines, each way
 TRIALS = 16  # cuts that are tried, at about 4 ms each in a document of 100,000 characters
 FOLLOWING = 12  # lines below that must not be repeated
 PERIOD = 4  # lines in the longest loop
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
-_STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{2,20}?)\1{4,}")
+_STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
@@ -69,7 +71,9 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         first += 1
     start = document.span(first)[0]
     end = document.span(min(line + VICINITY, document.line_count - 1))[1]
-    near = Document(document.uri, document.path, document.language_id, document.version, document.text[start:end])
+    near = Document(
+        document.uri, document.path, document.language_id, document.version, document.text[start:end]
+    )
     return Site(Syntax.of(near), offset - start)
 
 
@@ -165,7 +169,11 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
     """A text without what the rest of the line repeats, most of it first; whole; and in place of that rest."""
     rest = site.rest.rstrip()
     for size in range(min(len(text), len(rest)), 0, -1):
-        if text.endswith(rest[:size]) and not _splits_word(text, len(text) - size) and not _splits_word(rest, size):
+        if (
+            text.endswith(rest[:size])
+            and not _splits_word(text, len(text) - size)
+            and not _splits_word(rest, size)
+        ):
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
     yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")

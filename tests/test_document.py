@@ -56,7 +56,9 @@ def test_a_line_that_is_not_there(number: int) -> None:
         document("a\nb").line(number)
 
 
-@pytest.mark.parametrize(("text", "eol"), [("a", "\n"), ("a\r\nb\n", "\r\n"), ("a\rb\n", "\r"), ("a\nb\r\n", "\n")])
+@pytest.mark.parametrize(
+    ("text", "eol"), [("a", "\n"), ("a\r\nb\n", "\r\n"), ("a\rb\n", "\r"), ("a\nb\r\n", "\n")]
+)
 def test_eol(text: str, eol: str) -> None:
     assert document(text).eol == eol
 

@@ -23,6 +23,7 @@ def test_every_kind_is_in_its_grammar(language: Language) -> None:
         language.interpolations,
         language.definitions,
         language.bodies,
+        language.strays,
         language.arguments,
     ):
         assert set(names) <= kinds

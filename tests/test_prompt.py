@@ -28,7 +28,9 @@ def at(line: int, column: int, text: str = FILE) -> tuple[str, str]:
 
 
 def test_a_small_file_is_shown_whole() -> None:
-    built = prompt.build("a.py", "import os\nos.pa", "th.join()\nprint()\n", count, related=[Snippet("b.py", "b")])
+    built = prompt.build(
+        "a.py", "import os\nos.pa", "th.join()\nprint()\n", count, related=[Snippet("b.py", "b")]
+    )
     assert (built.path, built.prefix, built.rest, built.following) == (
         "a.py",
         "import os\nos.pa",
@@ -134,14 +136,18 @@ def test_little_of_a_large_file_is_counted() -> None:
 
 
 pieces = st.lists(
-    st.sampled_from(["a", "word ", "\n", "\n\n", "\r\n", "    ", "\r", "é", "𐐷", "x" * 40, "f(1, 2)", "y " * 300]),
+    st.sampled_from(
+        ["a", "word ", "\n", "\n\n", "\r\n", "    ", "\r", "é", "𐐷", "x" * 40, "f(1, 2)", "y " * 300]
+    ),
     max_size=40,
 ).map("".join)
 
 
 @settings(deadline=None, max_examples=150)
 @given(pieces, pieces, st.integers(0, 80), st.integers(0, 60))
-def test_never_over_budget_and_always_next_to_the_cursor(before: str, after: str, above: int, below: int) -> None:
+def test_never_over_budget_and_always_next_to_the_cursor(
+    before: str, after: str, above: int, below: int
+) -> None:
     built = prompt.build("p", before, after, count, prefix_tokens=above, following_tokens=below)
     assert count(built.prefix) <= above
     assert count(built.following) <= below

@@ -61,7 +61,8 @@ class Blocks:
             return True
         if self.opened:
             return width(line) > self._levels[-1]
-        return width(line) in self._levels or width(line) < min(self._levels, default=1)  # above what is known
+        known = min(self._levels, default=1)  # the lines above need not go up to the file's top
+        return width(line) in self._levels or width(line) < known
 
     def step(self, line: str) -> None:
         """Go on to a line, whether it fits or not."""

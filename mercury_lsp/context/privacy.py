@@ -17,7 +17,9 @@ FILES = (
     "service-account*.json", "service_account*.json", "secret", "secret.*", "secrets", "secrets.*",
     "*.secret", "*.secrets",
 )  # fmt: skip
-FOLDERS = frozenset([".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets"])
+FOLDERS = frozenset(
+    [".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets"]
+)
 
 
 def is_private(path: str) -> bool:

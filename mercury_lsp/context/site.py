@@ -49,7 +49,8 @@ class Site:
         self.line, column = document.position(offset)
         self.left, self.rest = document.line(self.line)[:column], document.line(self.line)[column:]
         self._start = offset - column
-        self._elsewhere = len(self._errors(syntax, offset + len(self.rest))[1])
+        here, elsewhere = self._errors(syntax, offset + len(self.rest))
+        self._elsewhere, self._everywhere = len(elsewhere), len(here) + len(elsewhere)
         self._open: list[Bracket] = []
         _match(self._open, self._brackets(syntax, 0, offset))
         self._closers = self._closed_from(syntax, offset)
@@ -73,7 +74,9 @@ class Site:
     def _fit(self, after: Syntax, end: int, last: int, unmatched: int) -> Fit:
         stop = last + len(self.rest) - (end - self.offset)
         here, elsewhere = self._errors(after, stop)
-        if len(elsewhere) > self._elsewhere or unmatched > self._unmatched:
+        if len(elsewhere) > self._elsewhere or len(here) + len(elsewhere) > self._everywhere:
+            return Fit.BROKEN
+        if unmatched > self._unmatched:
             return Fit.BROKEN
         if after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)):
             return Fit.BROKEN
@@ -149,7 +152,8 @@ class Site:
             if not blocks.fits(line):
                 return True
             blocks.step(line)
-        below = next((line for line in self.syntax.lines(self.line + 1, self.line + NEARBY) if line.strip()), "")
+        lines = self.syntax.lines(self.line + 1, self.line + NEARBY)
+        below = next((line for line in lines if line.strip()), "")
         blocks_before = Blocks(above, self.syntax.opens)
         blocks_before.step(self.left)
         return blocks_before.fits(below) and not blocks.fits(below) and not blocks.opened

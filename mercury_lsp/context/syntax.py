@@ -29,7 +29,9 @@ LINE_END = re.compile(r"\r\n|\r|\n")
 _CHARACTER = re.compile(r"[^\r\n]")
 _COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)  # as good as can be told without a grammar
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
-_WORD = re.compile(r"[&<]$|(?<![\w])(?![bfruBFRU]{1,2}$)\w+$")  # after it, ' is an apostrophe or begins a lifetime
+_WORD = re.compile(
+    r"[&<]$|(?<![\w])(?![bfruBFRU]{1,2}$)\w+$"
+)  # after it, ' is an apostrophe or begins a lifetime
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
@@ -93,7 +95,9 @@ class Syntax:
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return False
-        return _unclosed(self.document.line(line)[:column], self.language.line_comment if self.language else "#")
+        return _unclosed(
+            self.document.line(line)[:column], self.language.line_comment if self.language else "#"
+        )
 
     def multiline(self, offset: int) -> bool:
         """Whether a completion here should run over several lines: a body begins here, and is empty so far."""
@@ -152,8 +156,12 @@ class Syntax:
             return Syntax(document, self.language, None)
         tree = self.tree.copy()
         where = self.document.position
-        tree.edit(start, end, start + len(text), where(start), where(end), document.position(start + len(text)))
-        return Syntax(document, self.language, Parser(self.language.grammar()).parse(_shadow(document.text), tree))
+        tree.edit(
+            start, end, start + len(text), where(start), where(end), document.position(start + len(text))
+        )
+        return Syntax(
+            document, self.language, Parser(self.language.grammar()).parse(_shadow(document.text), tree)
+        )
 
     def strays(self, low: int, high: int) -> int:
         """How many nodes in a range the grammar takes though the language does not."""
@@ -245,7 +253,7 @@ def _unclosed(left: str, line_comment: str) -> bool:
                 quote = ""
         elif left.startswith(line_comment, i):
             return True
-        elif left[i] in "\"`" or (left[i] == "'" and not _WORD.search(left, 0, i)):
+        elif left[i] in '"`' or (left[i] == "'" and not _WORD.search(left, 0, i)):
             quote = left[i]
         i += 1
     return bool(quote)
