@@ -15,8 +15,6 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp.engine.worker import State
-
 
 def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
     """Show something to the user."""
@@ -24,34 +22,33 @@ def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> Non
 
 
 class Progress:
-    """A loading model in the client's progress display, where it has one."""
+    """Something that takes a while, in the client's display of such things, where it has one."""
 
-    def __init__(self, server: LanguageServer, title: str) -> None:
+    def __init__(self, server: LanguageServer) -> None:
         self._server = server
         self._token = str(uuid.uuid4())
-        self._title = title
         self._begun = self._ended = False
         self._percent = 0
 
-    async def begin(self) -> None:
-        """Ask the client for a display, and use it once it is there, if it still has something to show."""
-        if not get_capability(self._server.client_capabilities, "window.work_done_progress"):
-            return
-        with suppress(JsonRpcException):  # it refused
-            await self._server.work_done_progress.create_async(self._token)
-            self._begun = not self._ended
-            if self._begun:
-                self._send(types.WorkDoneProgressBegin(self._title, percentage=self._percent))
+    async def begin(self, title: str) -> None:
+        """Ask the client for a display, and use it once it is there, if there is still something to show."""
+        if get_capability(self._server.client_capabilities, "window.work_done_progress"):
+            with suppress(JsonRpcException):  # it refused
+                await self._server.work_done_progress.create_async(self._token)
+                self._begun = not self._ended
+                self._send(types.WorkDoneProgressBegin(title, percentage=self._percent))
 
-    def show(self, state: State) -> None:
-        """Tell the client how far the model is, in steps that can be seen."""
-        percent = int(100 * state.fraction)
-        if state.kind in ("ready", "failed"):
-            self._ended = True
-            self._send(types.WorkDoneProgressEnd())
-        elif percent >= self._percent + 5:
+    def show(self, fraction: float) -> None:
+        """Tell how much is done, in steps that can be seen."""
+        percent = int(100 * fraction)
+        if percent >= self._percent + 5:
             self._percent = percent
             self._send(types.WorkDoneProgressReport(percentage=percent))
+
+    def end(self) -> None:
+        """End the display. Once is enough."""
+        self._send(types.WorkDoneProgressEnd())
+        self._ended, self._begun = True, False
 
     def _send(
         self, value: types.WorkDoneProgressBegin | types.WorkDoneProgressReport | types.WorkDoneProgressEnd
@@ -67,14 +64,6 @@ class ClientLog(logging.Handler):
         super().__init__(logging.WARNING)
         self._server = server
         self._loop = asyncio.get_running_loop()
-
-    def attach(self) -> None:
-        """Begin."""
-        logging.getLogger(__package__).addHandler(self)
-
-    def detach(self) -> None:
-        """End."""
-        logging.getLogger(__package__).removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record, from any thread."""

@@ -34,15 +34,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds that a request waits for the model, and the model for the client's settings
 FAREWELL = 1.0  # seconds that a running job may delay the exit
-TRIGGERS = (
-    ".",
-    "(",
-    "[",
-    "{",
-    ",",
-    "=",
-    ":",
-)  # clients ask at words themselves, a menu at each blank would be a bore
+TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 DIGEST = "mercury/documentDigest"
 
 A = TypeVar("A")
@@ -69,6 +61,7 @@ class Server(LanguageServer):
         self.client_log = ClientLog(self)
         self._told: tuple[str, ...] = ()
         self._worker: Worker[Engine] | None = None
+        self._progress = Progress(self)
         self._wanted: tuple[str, str, int] | None = None
         self._settled = asyncio.Event()  # the model is ready, or will never be
         self._newest: object = None
@@ -93,7 +86,7 @@ class Server(LanguageServer):
 
     async def close(self) -> None:
         """End all that runs for the client."""
-        self.client_log.detach()
+        logging.getLogger(__package__).removeHandler(self.client_log)
         await self.protocol.settle()
         for task in self._tasks:
             task.cancel()
@@ -129,10 +122,12 @@ class Server(LanguageServer):
             return
         if self._worker is not None:
             self._worker.stop(0)
+            self._progress.end()
         self._wanted = wanted
         self._settled.clear()
-        loop, progress = asyncio.get_running_loop(), Progress(self, f"Loading the model {config.model}")
-        self.spawn(progress.begin())
+        loop, progress = asyncio.get_running_loop(), Progress(self)
+        self._progress = progress
+        self.spawn(progress.begin(f"Loading the model {config.model}"))
 
         def load(report: Callable[[float], None]) -> Engine:
             from mercury_lsp.engine.infill import Engine  # imports torch, in the worker's thread
@@ -140,11 +135,13 @@ class Server(LanguageServer):
             return Engine.load(*wanted, report)
 
         def show(state: State) -> None:
-            progress.show(state)
-            if state.kind in ("ready", "failed") and wanted == self._wanted:
+            progress.show(state.fraction)
+            if state.kind in ("ready", "failed") and progress is self._progress:
+                progress.end()
                 self._settled.set()
                 if state.kind == "failed":
-                    tell(self, types.MessageType.Error, state.detail)
+                    sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
+                    tell(self, types.MessageType.Error, sentence)
 
         def on_state(state: State) -> None:
             with suppress(RuntimeError):  # the loop is closed: the client is gone
@@ -212,7 +209,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
 
 def initialized(ls: Server, _: types.InitializedParams) -> None:
     """Begin to work: from here on the server may send requests of its own."""
-    ls.client_log.attach()
+    logging.getLogger(__package__).addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
         options = types.DidChangeConfigurationRegistrationOptions(SECTION)
@@ -323,10 +320,9 @@ async def serve(
 def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
     """Serve the client on stdin and stdout, then end the process. `overrides` are settings no client can change."""
     log_to_stderr()
+    # What a library prints must not come between two messages.
     stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # what a library prints must not come between two messages
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     async def main() -> int:
         return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)

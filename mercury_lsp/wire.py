@@ -26,7 +26,7 @@ from pygls.exceptions import (
     JsonRpcParseError,
     JsonRpcServerNotInitialized,
 )
-from pygls.protocol import LanguageServerProtocol, lsp_method
+from pygls.protocol import LanguageServerProtocol
 
 LARGEST = 1 << 28  # bytes: a message's length above it is a broken header
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
@@ -120,9 +120,9 @@ class Protocol(LanguageServerProtocol):
             types.TEXT_DOCUMENT_DID_CLOSE,
         ):  # pygls splits lines where the protocol does not, and moves positions that are out of range in place
             del self.fm.builtin_features[method]
+        self.fm.add_builtin_feature(types.EXIT, self._exit)
 
-    @lsp_method(types.EXIT)
-    def lsp_exit(self, *_: object) -> None:
+    def _exit(self, _: object) -> None:
         """Only note it: whoever reads the messages ends."""
         self.exit_code = 0 if self._shutdown else 1
 
@@ -153,7 +153,7 @@ class Protocol(LanguageServerProtocol):
 
     async def settle(self) -> None:
         """Cancel the requests that are still open, and wait until they are answered."""
-        tasks = [future for future in self._request_futures.values() if isinstance(future, asyncio.Task)]
+        tasks: list[Any] = [f for f in self._request_futures.values() if isinstance(f, asyncio.Task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

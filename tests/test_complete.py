@@ -1,0 +1,87 @@
+"""The pipeline of one completion, with a real engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp.complete import Snapshot, complete, declined
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.engine.infill import Draft, Engine
+from mercury_lsp.engine.worker import Cancelled
+
+TEXT = "def total(value):\r\n    return \r\n\r\nprint(total(3))\r\n"
+OFFSET = TEXT.index("return ") + len("return ")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine.load(str(tiny_model), "cpu")
+
+
+def snapshot(
+    path: str = "a.py", uri: str = "file:///w/a.py", text: str = TEXT, **options: object
+) -> Snapshot:
+    config = Config(**{"max_tokens": 8, "deadline_ms": 0, **options})  # type: ignore[arg-type]
+    return Snapshot(Document(uri, path, "python", 1, text), config, ("/w",))
+
+
+def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: Engine) -> None:
+    found = complete(snapshot(), OFFSET, engine)
+    assert found is not None
+    assert found.text == found.infill.text and found.infill.tokens > 0
+    assert found.start == OFFSET <= found.end <= TEXT.index("\r\n", OFFSET)
+
+
+@pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
+def test_the_settings_reach_the_engine(engine: Engine, mode: str) -> None:
+    drafts: list[Draft] = []
+    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, watch=drafts.append)
+    assert found is not None and found.infill.tokens <= 5 and drafts
+    long = f"{'x = 1  # one of many lines' * 3}\r\n" * 60 + TEXT
+    tokens = []
+    for options in ({}, {"prefix_tokens": 64}, {"prefix_tokens": 64, "following_tokens": 0}):
+        there = complete(snapshot(text=long, **options), long.index("return ") + 7, engine)  # type: ignore[arg-type]
+        assert there is not None
+        tokens.append(there.infill.prompt_tokens)
+    assert tokens[0] > tokens[1] > tokens[2]
+    found = complete(snapshot(max_passes=1, entropy_bound=0.0), OFFSET, engine)
+    assert found is not None and found.infill.forward_passes == 1
+
+
+def test_one_line_is_asked_for_where_several_never_are_wanted(engine: Engine) -> None:
+    for offset in range(0, len(TEXT), 3):
+        found = complete(snapshot(multiline="never", max_tokens=32), offset, engine)
+        assert found is not None and "\n" not in found.text.lstrip("\n")
+        assert found.shown is None or "\n" not in found.shown
+
+
+def test_every_offset_has_an_answer(engine: Engine) -> None:
+    for offset in range(len(TEXT) + 1):
+        assert complete(snapshot(max_tokens=4), offset, engine) is not None
+
+
+def test_a_cancelled_completion_stops(engine: Engine) -> None:
+    with pytest.raises(Cancelled):
+        complete(snapshot(), OFFSET, engine, cancelled=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        (snapshot(enabled=False), "switched off"),
+        (snapshot(disabled_languages=("python",)), "python"),
+        (snapshot(path=".env"), "secrets"),
+        (snapshot(path="config", uri="file:///home/u/%2Essh/config"), "secrets"),
+        (snapshot(text="a\0b"), "binary"),
+    ],
+)
+def test_documents_that_are_declined(engine: Engine, where: Snapshot, reason: str) -> None:
+    assert reason in (declined(where) or "")
+    assert complete(where, 0, engine) is None
+
+
+def test_other_documents_are_not_declined() -> None:
+    assert declined(snapshot(disabled_languages=("go",))) is None

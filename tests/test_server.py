@@ -1,0 +1,177 @@
+"""The server in this process: its error boundary, and what settings do to a running worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercury_lsp import server
+from mercury_lsp.complete import Snapshot
+from mercury_lsp.session import Session
+
+Message = dict[str, Any]
+URI = "file:///w/a.txt"
+INLINE: Message = {"textDocument": {"inlineCompletion": {}}, "window": {"workDoneProgress": True}}
+ITEM = {"uri": URI, "languageId": "plaintext", "version": 1, "text": "some words and "}
+
+
+class Editor:
+    """The other end of `serve`, in the same loop. It is also the server's writer."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self.sent: list[Message] = []
+        self._arrived = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        message = json.loads(data.partition(b"\r\n\r\n")[2])
+        self.sent.append(message)
+        self._arrived.set()
+        if "id" in message and "method" in message:
+            self.send(id=message["id"], result=None)
+
+    def close(self) -> None:
+        pass
+
+    def send(self, **message: object) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self.reader.feed_data(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    async def until(self, fulfilled: Callable[[Message], bool]) -> Message:
+        """The first message that fulfils something."""
+        while True:
+            for message in self.sent:
+                if fulfilled(message):
+                    return message
+            self._arrived.clear()
+            await asyncio.wait_for(self._arrived.wait(), 120)
+
+    async def ask(self, id_: int, method: str, params: object) -> Message:
+        self.send(id=id_, method=method, params=params)
+        return await self.until(lambda message: message.get("id") == id_ and "method" not in message)
+
+    async def complete(self, id_: int) -> Message:
+        position = {"line": 0, "character": 15}
+        params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
+        return await self.ask(id_, "textDocument/inlineCompletion", params)
+
+    def ends(self) -> int:
+        """How many displays of progress have ended."""
+        return sum(message.get("params", {}).get("value", {}).get("kind") == "end" for message in self.sent)
+
+    async def start(self, **options: object) -> None:
+        """Begin a session with a document."""
+        params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
+        params["workspaceFolders"] = [{"uri": "file:///w", "name": "w"}]
+        await self.ask(0, "initialize", {**params, "initializationOptions": options})
+        self.send(method="initialized", params={})
+        self.send(method="textDocument/didOpen", params={"textDocument": ITEM})
+
+
+@pytest.fixture
+async def editor() -> Any:
+    """An editor whose server is gone after the test, with nothing left unanswered."""
+    editor = Editor()
+    serving = asyncio.create_task(server.serve(editor.reader, editor))
+    yield editor
+    editor.reader.feed_eof()
+    assert await serving == 1
+
+
+async def test_an_error_in_the_worker_costs_one_empty_answer(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("no more")
+
+    await editor.start(model=str(tiny_model), deadline_ms=0, max_tokens=4)
+    await editor.until(lambda _: editor.ends() == 1)
+    monkeypatch.setattr(server, "complete", fail)
+    assert (await editor.complete(1))["result"] == {"items": []}
+    (record,) = caplog.records
+    assert record.exc_info is not None and record.exc_info[0] is MemoryError
+    problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
+    assert "Traceback" in problem["params"]["message"]
+    monkeypatch.undo()
+    assert "result" in await editor.complete(2)
+    assert len(caplog.records) == 1
+
+
+async def test_an_error_in_a_notification_is_logged_with_its_cause(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("out of order")
+
+    await editor.start(enabled=False)
+    monkeypatch.setattr(Session, "close", fail)
+    editor.send(method="textDocument/didClose", params={"textDocument": {"uri": URI}})
+    assert (await editor.ask(1, "mercury/documentDigest", {"textDocument": {"uri": URI}}))["result"][
+        "version"
+    ] == 1
+    assert "out of order" in caplog.text and "in fail" in caplog.text
+
+
+async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    await editor.start(model=str(tiny_model))
+    await editor.until(lambda _: editor.ends() == 1)
+    await editor.complete(1)
+    added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
+    event = {"added": [added], "removed": [removed]}
+    editor.send(method="workspace/didChangeWorkspaceFolders", params={"event": event})
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": {"max_tokens": 4}})
+    editor.send(method="textDocument/didOpen", params={"textDocument": {**ITEM, "version": 2}})
+    await editor.complete(2)
+    first, second = seen
+    assert (first.document.path, first.document.version, first.roots) == ("a.txt", 1, ("/w",))
+    assert (second.document.path, second.document.version, second.roots) == ("w/a.txt", 2, ("/",))
+    assert first.config.max_tokens == 64 and second.config.max_tokens == 4
+
+
+async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
+    editor: Editor, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    await editor.start(model=str(tmp_path))
+    told = await editor.until(lambda message: message.get("method") == "window/showMessage")
+    assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]
+    assert (await editor.complete(1))["result"] == {"items": []}
+    settings = {"mercury": {"model": str(tiny_model), "deadline_ms": 0, "max_tokens": 4}}
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": settings})
+    await editor.until(lambda _: editor.ends() == 2)
+    assert "result" in await editor.complete(2)
+    assert sum(message.get("method") == "window/showMessage" for message in editor.sent) == 1
+    assert caplog.records == []
+
+
+async def test_a_client_that_leaves_in_the_middle_gets_all_its_answers(
+    editor: Editor, tiny_model: Path
+) -> None:
+    await editor.start(model=str(tiny_model), debounce_ms=1000)
+    position = {"line": 0, "character": 15}
+    params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
+    editor.send(id=1, method="textDocument/inlineCompletion", params=params)
+    editor.send(id=2, method="shutdown")
+    answer = await editor.until(lambda message: message.get("id") == 1)
+    assert answer["error"]["code"] == -32800
+    assert (await editor.until(lambda message: message.get("id") == 2))["result"] is None
+
+
+async def test_no_model_is_loaded_while_suggestions_are_switched_off(
+    editor: Editor, tiny_model: Path
+) -> None:
+    await editor.start(enabled=False, model=str(tiny_model))
+    assert (await editor.complete(1))["result"] == {"items": []}
+    assert not any(message.get("method") == "window/workDoneProgress/create" for message in editor.sent)
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": {"enabled": True}})
+    await editor.until(lambda _: editor.ends() == 1)
