@@ -87,9 +87,11 @@ def complete(
     )
     sampling = Sampling(
         mode=config.mode,
+        verify=config.verify,
         max_tokens=config.max_tokens,
         max_passes=config.max_passes,
         deadline_ms=config.deadline_ms,
+        draft_surety=config.draft_surety,
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )

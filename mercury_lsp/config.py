@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from mercury_lsp.engine.canvas import ENTROPY_BOUND
+from mercury_lsp.engine.canvas import DRAFT_SURETY, ENTROPY_BOUND
 
 SECTION = "mercury"
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
@@ -40,8 +40,14 @@ class Config:
     )
     deadline_ms: int = _option(2000, "Time for one suggestion, in milliseconds; 0 is no limit.", 0, 60_000)
     max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
+    verify: bool = _option(
+        True, "Whether the next pass verifies what diffusion drafted; without, drafts are settled by entropy."
+    )
+    draft_surety: float = _option(
+        DRAFT_SURETY, "With `verify`: least joint probability of a drafted run of tokens.", 0, 1
+    )
     entropy_bound: float = _option(
-        ENTROPY_BOUND, "Entropy, in nats, that one pass may decide; more is faster and less sure.", 0, 10
+        ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may settle.", 0, 10
     )
     prefix_tokens: int = _option(512, "Tokens of the text before the cursor that the model sees.", 16, 4096)
     following_tokens: int = _option(

@@ -50,10 +50,14 @@ def weights_of(llama: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
         attention, feed = theirs + "self_attn.", theirs + "mlp."
         ours |= {
             f"layers.{i}.attention_norm.weight": llama[theirs + "input_layernorm.weight"],
-            f"layers.{i}.attention.qkv.weight": torch.cat([llama[f"{attention}{x}_proj.weight"] for x in "qkv"]),
+            f"layers.{i}.attention.qkv.weight": torch.cat(
+                [llama[f"{attention}{x}_proj.weight"] for x in "qkv"]
+            ),
             f"layers.{i}.attention.out.weight": llama[attention + "o_proj.weight"],
             f"layers.{i}.feed_norm.weight": llama[theirs + "post_attention_layernorm.weight"],
-            f"layers.{i}.gate_up.weight": torch.cat([llama[f"{feed}{x}_proj.weight"] for x in ("gate", "up")]),
+            f"layers.{i}.gate_up.weight": torch.cat(
+                [llama[f"{feed}{x}_proj.weight"] for x in ("gate", "up")]
+            ),
             f"layers.{i}.down.weight": llama[feed + "down_proj.weight"],
         }
     return ours
@@ -91,7 +95,9 @@ def convert(file: Path, folder: Path) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m model.base", description="Make the base checkpoint.")
-    parser.add_argument("--out", type=Path, default=cache() / "base", help="folder to write (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=cache() / "base", help="folder to write (default: %(default)s)"
+    )
     folder = parser.parse_args().out
     print(f"{folder}: {convert(gguf_file(), folder)}")
 

@@ -230,7 +230,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--threads", type=int, default=0, help="CPU threads (default: as the server chooses)")
     made.add_argument("--path", default="solution.py", help="the document's name (default: %(default)s)")
-    made.add_argument("--entropy-bound", type=float, help="nats that one pass may decide")
+    made.add_argument("--no-verify", dest="verify", action="store_false", default=None, help="denoise only")
+    made.add_argument("--draft-surety", type=float, help="least joint probability of a draft")
+    made.add_argument("--entropy-bound", type=float, help="nats that one pass may settle, with --no-verify")
     made.add_argument("--block", type=_positive, help="tokens of a block")
     made.add_argument("--max-tokens", type=_positive, help="longest completion")
     made.add_argument("--details", type=Path, metavar="FILE", help="write each task's result to a JSONL file")
@@ -256,7 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except CheckpointError as error:
             console.print(str(error), markup=False, highlight=False)
             return 1
-        chosen = {name: getattr(given, name) for name in ("entropy_bound", "block", "max_tokens")}
+        chosen = {
+            name: getattr(given, name)
+            for name in ("verify", "draft_surety", "entropy_bound", "block", "max_tokens")
+        }
         sampling = Sampling(**{name: value for name, value in chosen.items() if value is not None})
         # A pass decides a token or more, so this bounds neither mode; the server's bound would cut one.
         sampling = replace(sampling, max_passes=2 * sampling.max_tokens)

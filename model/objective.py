@@ -54,7 +54,9 @@ class Batch:
         """The same batch on a device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         rows = moved.pop("rows").map(lambda row: row.to(device, non_blocking=True))
-        return Batch(rows=rows, **{name: value.to(device, non_blocking=True) for name, value in moved.items()})
+        return Batch(
+            rows=rows, **{name: value.to(device, non_blocking=True) for name, value in moved.items()}
+        )
 
 
 @dataclass(slots=True)
@@ -103,14 +105,23 @@ class _Context:
         """Append one canvas: the anchor, then ``truth`` with the masked tokens hidden. place: first, branch, fork."""
         first, branch, fork = place
         n = len(truth)
-        self.ids += [anchor, *(mask_id if hidden else token for token, hidden in zip(truth, masked, strict=True))]
+        self.ids += [
+            anchor,
+            *(mask_id if hidden else token for token, hidden in zip(truth, masked, strict=True)),
+        ]
         self.position += range(first - 1, first + n)
         self.start += [first] * (n + 1)
         self.canvas += [number] * (n + 1)
         self.branch += [branch] * (n + 1)
         self.fork += [fork] * (n + 1)
-        self.target += [*(t if hidden else NO_TARGET for t, hidden in zip(truth, masked, strict=True)), NO_TARGET]
-        self.weight += [*(w * v if hidden else 0.0 for w, v, hidden in zip(loss, worth, masked, strict=True)), 0.0]
+        self.target += [
+            *(t if hidden else NO_TARGET for t, hidden in zip(truth, masked, strict=True)),
+            NO_TARGET,
+        ]
+        self.weight += [
+            *(w * v if hidden else 0.0 for w, v, hidden in zip(loss, worth, masked, strict=True)),
+            0.0,
+        ]
 
 
 def assemble(

@@ -19,7 +19,9 @@ def bits(name: str) -> int:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m model.ship", description="Pack a checkpoint for shipping.")
+    parser = argparse.ArgumentParser(
+        prog="python -m model.ship", description="Pack a checkpoint for shipping."
+    )
     parser.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint")
     parser.add_argument("--name", default="small", help="of the model (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder to write (default: the package's own of that name)")

@@ -54,7 +54,13 @@ def node_finder(path: str, text: str) -> Nodes:
 
 
 def cut(
-    path: str, text: str, count: Callable[[str], int], budget: Budget, holes: int, random: Random, nodes: Nodes
+    path: str,
+    text: str,
+    count: Callable[[str], int],
+    budget: Budget,
+    holes: int,
+    random: Random,
+    nodes: Nodes,
 ) -> list[Hole]:
     """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file."""
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]

@@ -125,7 +125,10 @@ class Run:
         self.network: Network = start.network.requires_grad_(True).train().to(device)
         decayed = [weight for _, weight in self.network.matrices()]
         plain = [weight for weight in self.network.parameters() if weight.ndim != 2]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
         self.step = 0
         self.spent = 0.0  # seconds of training, over all sittings
@@ -155,7 +158,9 @@ class Run:
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         about = {**self.base.about, "recipe": self.recipe.name, **counts}
-        checkpoint.save(self.folder / "checkpoint", self.recipe.name, self.network, self.tokenizer_json, about)
+        checkpoint.save(
+            self.folder / "checkpoint", self.recipe.name, self.network, self.tokenizer_json, about
+        )
         plot(self.folder)
 
     def train(self, data: Iterator[Batch]) -> Iterator[dict[str, float]]:
@@ -207,7 +212,9 @@ def plot(folder: Path) -> None:
         values = torch.tensor([line[name] for line in lines])
         wide = min(50, len(values))
         if wide:
-            axes.plot([line["step"] for line in lines][wide - 1 :], values.unfold(0, wide, 1).mean(-1), label=name)
+            axes.plot(
+                [line["step"] for line in lines][wide - 1 :], values.unfold(0, wide, 1).mean(-1), label=name
+            )
     axes.legend()
     figure.savefig(folder / "loss.png", dpi=110)
 
@@ -216,11 +223,15 @@ def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m model.train", description="Train a model by a recipe.")
     parser.add_argument("recipe", type=Path, help="a TOML file, as in model/recipes")
-    parser.add_argument("--minutes", type=float, default=0.0, help="end by training time, if it comes before the steps")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="end by training time, if it comes before the steps"
+    )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=cache() / "runs", help="where runs live (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=cache() / "runs", help="where runs live (default: %(default)s)"
+    )
     parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)

@@ -25,7 +25,9 @@ def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
     loaded = checkpoint.load(folder)
     assert loaded.name == "tiny"
     assert loaded.network.shape == TINY
-    for (name, ours), theirs in zip(tiny_network().named_parameters(), loaded.network.parameters(), strict=True):
+    for (name, ours), theirs in zip(
+        tiny_network().named_parameters(), loaded.network.parameters(), strict=True
+    ):
         torch.testing.assert_close(ours.bfloat16(), theirs.bfloat16(), msg=name)
 
 

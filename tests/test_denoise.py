@@ -24,7 +24,7 @@ def scripted(truth: Sequence[int], sure: Sequence[bool], calls: list[list[int | 
         for row, i in enumerate(undecided):
             known = sure[i] or (i > 0 and block[i - 1] is not None)
             logits[row, truth[i]] = SURE if known else UNSURE
-        return logits
+        return logits.log_softmax(-1)
 
     return predict
 
@@ -47,7 +47,14 @@ def test_unsure_tokens_wait_for_their_context() -> None:
     block, calls = run([5, 6, 7, EOT, EOT, EOT], [True, False, False, True, True, True])
     assert block.tokens == (5, 6, 7)
     assert block.passes == 2
-    assert calls[1] == [5, 6, None, None, None, None]  # one unsure token is let in by the bound, the end waits
+    assert calls[1] == [
+        5,
+        6,
+        None,
+        None,
+        None,
+        None,
+    ]  # one unsure token is let in by the bound, the end waits
 
 
 def test_a_block_without_an_end_is_full() -> None:
@@ -75,7 +82,7 @@ def test_forbidden_tokens_are_never_chosen() -> None:
     def predict(block: Sequence[int | None]) -> torch.Tensor:
         logits = torch.zeros(block.count(None), 9)
         logits[:, 3], logits[:, 4] = 5.0, -torch.inf
-        return logits
+        return logits.log_softmax(-1)
 
     block = denoise(predict, 3, lambda _, t: t == EOT, 0.0, lambda: True)
     assert block.tokens == (3, 3, 3)

@@ -15,7 +15,12 @@ from mercury_lsp.engine.worker import Cancelled
 
 LINES = "".join(f"    value_{i} = compute({i}, other)\n" for i in range(12))
 PROMPT = Prompt("a.py", f"def f(other):\n{LINES}    total = ", ")", "\n    return total\n")
-MODES = ("diffusion", "autoregressive")
+MODES = {
+    "verified": Sampling(max_tokens=24),
+    "denoised": Sampling(verify=False, max_tokens=24),
+    "autoregressive": Sampling(mode="autoregressive", max_tokens=24),
+}
+each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 
 
 def load(folder: Path) -> Engine:
@@ -33,9 +38,10 @@ def fresh(tiny_model: Path) -> Engine:
     return load(tiny_model)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_used_cache_gives_what_an_empty_one_gives(engine: Engine, fresh: Engine, mode: str) -> None:
-    sampling = Sampling(mode=mode, max_tokens=24)
+@each_mode
+def test_a_used_cache_gives_what_an_empty_one_gives(
+    engine: Engine, fresh: Engine, sampling: Sampling
+) -> None:
     for typed in ("", "s", "su", "sum", "sum("):
         warm = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + typed), sampling)
     cold = fresh.infill(replace(PROMPT, prefix=PROMPT.prefix + "sum("), sampling)
@@ -52,8 +58,10 @@ def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.M
     monkeypatch.setattr(
         engine.network, "forward", lambda ids, *rest: rows.append(ids.shape[1]) or forward(ids, *rest)
     )
-    engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1, block=16))
-    assert sum(rows) < 12 + 17
+    engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1))
+    assert (
+        sum(rows) < 12 + 9 + 1 + 9
+    )  # the line's end and a canvas, one token and its canvas; the prompt has hundreds
 
 
 def test_prefill_reads_ahead(engine: Engine) -> None:
@@ -64,25 +72,25 @@ def test_prefill_reads_ahead(engine: Engine) -> None:
     assert got.cached_tokens == got.prompt_tokens - 1  # the last row runs again: it foretells the first token
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_limits_are_kept(engine: Engine, mode: str) -> None:
-    got = engine.infill(PROMPT, Sampling(mode=mode, max_tokens=11))
+@each_mode
+def test_limits_are_kept(engine: Engine, sampling: Sampling) -> None:
+    got = engine.infill(PROMPT, replace(sampling, max_tokens=11))
     assert got.tokens <= 11
-    got = engine.infill(PROMPT, Sampling(mode=mode, max_passes=3))
+    got = engine.infill(PROMPT, replace(sampling, max_passes=3))
     assert got.forward_passes == 3
     assert not got.finished
-    got = engine.infill(PROMPT, Sampling(mode=mode, deadline_ms=0.001))
+    got = engine.infill(PROMPT, replace(sampling, deadline_ms=0.001))
     assert got.forward_passes == 0
 
 
 def test_diffusion_with_a_wide_bound_takes_fewer_passes_than_tokens(engine: Engine) -> None:
-    got = engine.infill(PROMPT, Sampling(max_tokens=32, block=16, entropy_bound=1e9))
+    got = engine.infill(PROMPT, Sampling(verify=False, max_tokens=32, block=16, entropy_bound=1e9))
     assert got.forward_passes <= 3  # a pass a block, and one between them
     assert engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=32)).forward_passes > 20
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_cancellation_is_seen_between_two_passes(engine: Engine, mode: str) -> None:
+@each_mode
+def test_cancellation_is_seen_between_two_passes(engine: Engine, sampling: Sampling) -> None:
     asked = 0
 
     def cancelled() -> bool:
@@ -91,9 +99,9 @@ def test_cancellation_is_seen_between_two_passes(engine: Engine, mode: str) -> N
         return asked > 4
 
     with pytest.raises(Cancelled):
-        engine.infill(PROMPT, Sampling(mode=mode), cancelled)
+        engine.infill(PROMPT, sampling, cancelled)
     assert asked == 5
-    assert engine.infill(PROMPT, Sampling(mode=mode, max_passes=2)).forward_passes == 2
+    assert engine.infill(PROMPT, replace(sampling, max_passes=2)).forward_passes == 2
 
 
 def test_a_cancelled_prefill_leaves_an_exact_cache(engine: Engine, fresh: Engine) -> None:
@@ -118,16 +126,33 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: E
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine._scores(torch.ones(1, 64, dtype=engine.network.embedding.weight.dtype))
+    scores = engine._passes.scores(torch.ones(1, 64))
     assert sorted(torch.nonzero(torch.isinf(scores[0])).flatten().tolist()) == sorted(engine.tokenizer.hidden)
 
 
-def test_drafts_sharpen_to_the_text(engine: Engine) -> None:
+def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: Engine) -> None:
+    one_by_one = engine.infill(PROMPT, MODES["autoregressive"])
+    for surety in (0.0, 1e-9, 1.0):  # every draft, those that a random network is surest of, none
+        drafted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=surety))
+        assert drafted.text == one_by_one.text
+        assert drafted.confidence == pytest.approx(one_by_one.confidence, rel=1e-3)
+        assert drafted.forward_passes <= one_by_one.forward_passes
+    assert drafted.forward_passes == one_by_one.forward_passes
+
+
+def test_verified_rows_stay_in_the_cache(engine: Engine) -> None:
+    got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
+    kept = engine.tokenizer.decode(engine._passes.cache.ids[got.prompt_tokens :])
+    assert kept == got.text
+
+
+@each_mode
+def test_drafts_sharpen_to_the_text(engine: Engine, sampling: Sampling) -> None:
     drafts: list[Draft] = []
-    got = engine.infill(PROMPT, Sampling(max_tokens=16), watch=drafts.append)
-    assert len(drafts) == got.forward_passes
-    assert [draft.forward_passes for draft in drafts] == list(range(1, len(drafts) + 1))
-    assert [draft.decided for draft in drafts] == sorted(draft.decided for draft in drafts)
+    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), watch=drafts.append)
+    counts = [draft.forward_passes for draft in drafts]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == got.forward_passes
     assert drafts[-1].text.startswith(got.text)
 
 

@@ -24,7 +24,18 @@ LAYERS = (
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
 TORCH = tuple(
     f"mercury_lsp.engine.{name}"
-    for name in ("network", "noise", "cache", "choose", "denoise", "checkpoint", "pack", "infill")
+    for name in (
+        "network",
+        "noise",
+        "cache",
+        "choose",
+        "denoise",
+        "checkpoint",
+        "pack",
+        "passes",
+        "decode",
+        "infill",
+    )
 )
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),

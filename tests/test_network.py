@@ -59,7 +59,9 @@ def test_cached_equals_uncached_for_clean_rows() -> None:
 def test_cached_block_equals_uncached_block() -> None:
     network = tiny_network()
     context, block = Rows.clean(0, 24), Rows.block(24, 15)
-    ids = torch.cat((IDS[:, :24], IDS[:, 23:24], IDS[:, 24:39]), dim=1)  # the anchor is a copy of the last context token
+    ids = torch.cat(
+        (IDS[:, :24], IDS[:, 23:24], IDS[:, 24:39]), dim=1
+    )  # the anchor is a copy of the last context token
     both = Rows(*(torch.cat((getattr(context, f), getattr(block, f))) for f in Rows.__dataclass_fields__))
     whole = network(ids, both.position[None], visible(both, both)[None])[:, 24:]
     cache = Cache(TINY, torch.float32, torch.device("cpu"))

@@ -112,7 +112,11 @@ def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
     go.set()
     assert future.result(WAIT) == "late"
     worker.stop()
-    assert [(state.kind, state.fraction) for state in states] == [("loading", 0.0), ("loading", 0.5), ("ready", 1.0)]
+    assert [(state.kind, state.fraction) for state in states] == [
+        ("loading", 0.0),
+        ("loading", 0.5),
+        ("ready", 1.0),
+    ]
 
 
 def test_a_failed_load_fails_waiting_and_later_jobs() -> None:

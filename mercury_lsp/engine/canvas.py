@@ -17,7 +17,9 @@ from pathlib import Path
 from tokenizers import Tokenizer as _Vocabulary
 
 ENTROPY_BOUND = 0.3
-"""Default of the sampler's entropy bound, in nats; here, as the settings need it without torch."""
+"""Default of plain denoising's entropy bound, in nats; here, as the settings need it without torch."""
+DRAFT_SURETY = 0.1
+"""Default of the least joint probability of a draft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens leave nothing, bytes that are no UTF-8 leave U+FFFD."""
         return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
+
+    def newlines(self) -> frozenset[int]:
+        """Ids of the tokens with a line's end in their text."""
+        # Byte-level BPE spells the byte 0x0A as this letter, and no other byte so.
+        return frozenset(i for token, i in self._vocabulary.get_vocab().items() if "Ċ" in token)
 
     def count(self, text: str) -> int:
         """How many tokens a text takes."""

@@ -51,7 +51,7 @@ def find(model: str) -> Path:
     for folder in (SHIPPED / model, Path(model).expanduser()):
         if (folder / CONFIG).is_file():
             return folder
-    raise CheckpointError(f"There is no model {model!r}: it is neither a shipped one nor a folder with a {CONFIG}.")
+    raise CheckpointError(f"There is no model {model!r}: neither a shipped one nor a folder with a {CONFIG}.")
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -61,7 +61,9 @@ def read_config(folder: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {_sentence(error)}.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise CheckpointError(f"The model in {folder} has a format that this version does not read; update mercury-lsp.")
+        raise CheckpointError(
+            f"The model in {folder} has a format that is not known here; update mercury-lsp."
+        )
     return config
 
 
@@ -87,10 +89,11 @@ def load(
     try:
         found = fingerprint(folder)
         if found != config.get("fingerprint"):
-            raise CheckpointError(f"The model in {folder} is damaged: its files do not match their fingerprint; reinstall it.")
+            raise CheckpointError(
+                f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
+            )
         tokenizer = Tokenizer.load(folder)
         shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
-        bits: dict[str, int] = dict(config.get("bits", {}))  # type: ignore[call-overload]
         weights = _read(folder, dict(config.get("bits", {})), dtype, progress)  # type: ignore[call-overload]
         with torch.device("meta"):
             network = Network(shape)
@@ -117,7 +120,7 @@ def _read(
     if not shards:
         raise OSError("its weights are missing")
     for index, path in enumerate(shards):
-        with safe_open(path, framework="pt") as shard:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as shard:
             names = list(shard.keys())
             for done, name in enumerate(names):
                 if name.endswith(".planes"):
@@ -164,6 +167,14 @@ def save(
     (folder / Tokenizer.FILE).write_text(tokenizer_json, encoding="utf-8")
     found = fingerprint(folder)
     shape = asdict(network.shape)
-    config = {"format": FORMAT, "name": name, "shape": shape, "bits": packed, "fingerprint": found, "about": dict(about)}
+    about = dict(about)
+    config = {
+        "format": FORMAT,
+        "name": name,
+        "shape": shape,
+        "bits": packed,
+        "fingerprint": found,
+        "about": about,
+    }
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     return found

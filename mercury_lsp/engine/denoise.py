@@ -16,13 +16,16 @@ from torch import Tensor
 from mercury_lsp.engine.choose import choose
 
 Predict = Callable[[Sequence[int | None]], Tensor]
-"""Given a block with None where it is undecided: logits of the undecided positions, left to right. (n, V)"""
+"""Given a block with None where it is undecided: float log-probabilities of the undecided positions, left to right.
+(n, V), -inf where forbidden."""
 
 
 class Ends(Protocol):
     """Tells whether a token at an index of the block would end the text."""
 
-    def __call__(self, index: int, token: int) -> bool: ...
+    def __call__(self, index: int, token: int) -> bool:
+        """Whether it would."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def denoise(
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
 
-    bound: entropy, in nats, that may be committed together. may_go_on: asked before each pass; False ends with what is settled, an exception from it (cancellation) passes through. seen: told of each draft.
+    bound: entropy, in nats, that may be committed together. may_go_on: asked before each pass; False ends with what
+    is settled, an exception from it (cancellation) passes through. seen: told of each draft.
     """
     tokens: list[int | None] = [None] * size
     logp = [0.0] * size
@@ -55,7 +59,7 @@ def denoise(
     end = None
     while end is None and None in tokens and may_go_on():
         undecided = [i for i, token in enumerate(tokens) if token is None]
-        scores = predict(tokens).float().log_softmax(-1)  # (n, V)
+        scores = predict(tokens)  # (n, V)
         passes += 1
         best, ids = scores.max(-1)
         entropy = -torch.nan_to_num(scores.exp() * scores, nan=0.0).sum(-1)  # forbidden tokens: 0 * -inf
@@ -70,4 +74,6 @@ def denoise(
             seen(tokens)
     settled = end if end is not None else next((i for i, token in enumerate(tokens) if token is None), size)
     left = tuple(token for token in tokens[:settled] if token is not None)
-    return Block(left, tuple(logp[: settled + (end is not None)]), passes, end is not None, None not in tokens)
+    return Block(
+        left, tuple(logp[: settled + (end is not None)]), passes, end is not None, None not in tokens
+    )

@@ -1,7 +1,7 @@
 """The engine's façade: a prompt in, the text of its middle out.
 
-Owns the order of one infilling (encode, reuse the cache, prefill, denoise block after block, decode) and its limits.
-Knows no LSP, no files of the user, no syntax. One thread uses an engine at a time; `worker` sees to that.
+Owns the order of one infilling (encode, reuse the cache, prefill, decode, text) and its limits. Knows no LSP, no files
+of the user, no syntax. One thread uses an engine at a time; `worker` sees to that.
 """
 
 from __future__ import annotations
@@ -11,31 +11,29 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.cache import Cache
-from mercury_lsp.engine.canvas import ENTROPY_BOUND, Prompt, Tokenizer, encode
-from mercury_lsp.engine.denoise import denoise
-from mercury_lsp.engine.network import Network, Rows, visible
-from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.engine.canvas import DRAFT_SURETY, ENTROPY_BOUND, Prompt, Tokenizer, encode
+from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch, refine, spell, verify
+from mercury_lsp.engine.passes import CHUNK, Passes
 
-CHUNK = 64  # rows of prefill between two looks at cancellation
 UNDECIDED = "░"
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to infill. ``deadline_ms``: 0 for none; ``entropy_bound``: nats, see `choose`."""
+    """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
+    ``deadline_ms``: 0 for none; ``draft_surety`` and ``entropy_bound``: of the decoders with and without verifying."""
 
     mode: str = "diffusion"
-    block: int = 16
+    verify: bool = True
+    block: int = 6
     max_tokens: int = 64
     max_passes: int = 64
     deadline_ms: float = 0.0
+    draft_surety: float = DRAFT_SURETY
     entropy_bound: float = ENTROPY_BOUND
     single_line: bool = False
 
@@ -83,30 +81,29 @@ class Engine:
         self.name = loaded.name
         self.fingerprint = loaded.fingerprint
         self.tokenizer: Tokenizer = loaded.tokenizer
-        self.network: Network = loaded.network.to(device)
+        self.network = loaded.network
+        self.parameters = sum(weight.numel() for weight in loaded.network.parameters())
         self.device = str(device)
         self.threads = torch.get_num_threads()
-        weight = self.network.embedding.weight
-        self._cache = Cache(self.network.shape, weight.dtype, device)
-        self._forbidden = torch.tensor(self.tokenizer.hidden, device=device)
+        self._passes = Passes(loaded.network, self.tokenizer.hidden, device)
+        self._any_end = Ends(self.tokenizer.specials.eot, frozenset())
+        self._line_end = Ends(self.tokenizer.specials.eot, self.tokenizer.newlines())
 
     @classmethod
     def load(
-        cls, model: str = "small", device: str = "auto", threads: int = 0, progress: Callable[[float], None] | None = None
+        cls,
+        model: str = "small",
+        device: str = "auto",
+        threads: int = 0,
+        progress: Callable[[float], None] | None = None,
     ) -> Engine:
         """Load a model by its name or folder.
 
         device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
         """
-        if threads or device in ("auto", "cpu"):
-            torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
+        torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
         place = pick_device(device)
         return cls(checkpoint.load(checkpoint.find(model), pick_dtype(place), progress), place)
-
-    @property
-    def parameters(self) -> int:
-        """How many weights the model has."""
-        return sum(weight.numel() for weight in self.network.parameters())
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -115,8 +112,8 @@ class Engine:
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never) -> int:
         """Read a prompt into the cache ahead of its infilling; returns how many tokens had to be read."""
         ids = encode(prompt, self.tokenizer)
-        kept = self._cache.reuse(ids)
-        self._read(ids[kept:], cancelled)
+        kept = self._passes.cache.reuse(ids)
+        self._passes.read(ids[kept:], cancelled)
         return len(ids) - kept
 
     def infill(
@@ -128,179 +125,70 @@ class Engine:
     ) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true."""
         began = time.perf_counter()
+        until = began + sampling.deadline_ms / 1e3 if sampling.deadline_ms else math.inf
         ids = encode(prompt, self.tokenizer)
-        cached = self._cache.reuse(ids[:-1])
-        last = self._read(ids[cached:], cancelled)
-        prefilled = time.perf_counter()
-        limit = _Limit(sampling, began, cancelled)
-        fill = self._refine if sampling.mode == "diffusion" else self._spell
-        tokens, logp, passes, finished = fill(last, sampling, limit, watch)
+        cached = self._passes.cache.reuse(ids[:-1])
+        tail = max(
+            cached, len(ids) - CHUNK
+        )  # the decoder reads the last chunk: its last row foretells the middle
+        self._passes.read(ids[cached:tail], cancelled)
+        limit = Limit(
+            sampling.max_passes, sampling.max_tokens, lambda: time.perf_counter() < until, cancelled
+        )
+        ends = self._line_end if sampling.single_line else self._any_end
+        middle = self._decode(ids[tail:], sampling, ends, limit, self._watcher(watch, limit))
         done = time.perf_counter()
         return Infill(
-            text=self.tokenizer.decode(tokens),
-            tokens=len(tokens) + finished,
-            steps=passes,
+            text=self.tokenizer.decode(middle.tokens),
+            tokens=len(middle.tokens) + middle.finished,
+            steps=middle.steps,
             forward_passes=limit.passes,
             ms=(done - began) * 1e3,
-            ms_prefill=(prefilled - began) * 1e3,
-            ms_denoise=(done - prefilled) * 1e3,
+            ms_prefill=(limit.prefilled - began) * 1e3,
+            ms_denoise=(done - limit.prefilled) * 1e3,
             cached_tokens=cached,
             prompt_tokens=len(ids),
-            confidence=math.exp(sum(logp) / len(logp)) if logp else 0.0,
-            finished=finished,
+            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
+            finished=middle.finished,
         )
 
-    @torch.inference_mode()
-    def _read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Tensor:
-        """Run known tokens causally behind the cache and keep them; returns the last row. (width,)"""
-        hidden = torch.empty(0)
-        for at in range(0, len(ids), CHUNK):
-            if cancelled():
-                raise Cancelled
-            chunk = ids[at : at + CHUNK]
-            hidden = self._run(chunk, Rows.clean(len(self._cache.ids), len(chunk)))[-1]
-            self._cache.keep(chunk)
-        return hidden
+    def _decode(
+        self, tail: Sequence[int], sampling: Sampling, ends: Ends, limit: Limit, watch: Watch
+    ) -> Middle:
+        passes, mask, block = self._passes, self.tokenizer.specials.mask, sampling.block
+        if sampling.mode == "autoregressive":
+            return spell(passes, tail, ends, limit, watch)
+        if sampling.verify:
+            return verify(passes, tail, mask, block, sampling.draft_surety, ends, limit, watch)
+        return refine(passes, tail, mask, block, sampling.entropy_bound, ends, limit, watch)
 
-    def _run(self, ids: Sequence[int], rows: Rows) -> Tensor:
-        """One forward pass of new rows behind the cache, by the attention rule. Returns (T, width)."""
-        past = len(self._cache.ids)
-        self._cache.reserve(past + len(ids))
-        # A canvas sees all the context and itself both ways, and so does a single clean row: no mask to build.
-        everything = len(ids) == 1 or bool(rows.canvas.all())
-        mask = None if everything else self._mask(rows, past)
-        device = self._forbidden.device
-        given = torch.tensor([ids], device=device)
-        return self.network(given, rows.position.to(device)[None], mask, self._cache)[0]  # type: ignore[no-any-return]
-
-    def _mask(self, rows: Rows, past: int) -> Tensor:
-        both = zip(*(_fields(Rows.clean(0, past)), _fields(rows)), strict=True)
-        keys = Rows(*(torch.cat(pair) for pair in both))
-        return visible(rows, keys)[None].to(self._forbidden.device)  # (1, T, S)
-
-    def _scores(self, hidden: Tensor) -> Tensor:
-        """Logits without the tokens that must never be shown. (n, width) -> (n, V)"""
-        return self.network.logits(hidden).index_fill(-1, self._forbidden, -torch.inf)
-
-    @torch.inference_mode()
-    def _refine(
-        self, last: Tensor, sampling: Sampling, limit: _Limit, watch: Callable[[Draft], None] | None
-    ) -> tuple[list[int], list[float], int, bool]:
-        """Denoise block after block."""
-        mask = self.tokenizer.specials.mask
-        tokens: list[int] = []
-        logp: list[float] = []
-        steps = 0
-        while len(tokens) < sampling.max_tokens:
-            size = min(sampling.block, sampling.max_tokens - len(tokens))
-            rows = Rows.block(len(self._cache.ids), size)
-            anchor = self._cache.ids[-1]
-
-            def predict(block: Sequence[int | None], rows: Rows = rows, anchor: int = anchor) -> Tensor:
-                limit.passes += 1
-                hidden = self._run([anchor, *(mask if token is None else token for token in block)], rows)
-                wanted = [i for i, token in enumerate(block) if token is None]  # row i predicts the block's i
-                return self._scores(hidden[wanted])
-
-            def seen(block: Sequence[int | None], before: tuple[int, ...] = tuple(tokens)) -> None:
-                if watch is not None:
-                    watch(self._draft(before, block, limit.passes))
-
-            ends = _Ends(self, tokens, sampling.single_line)
-            block = denoise(predict, size, ends, sampling.entropy_bound, limit.may_go_on, seen)
-            tokens += block.tokens
-            logp += block.logp
-            steps += block.passes
-            if block.ended or not block.full or not limit.may_go_on():
-                return tokens, logp, steps, block.ended
-            if len(tokens) < sampling.max_tokens:
-                limit.passes += 1
-                self._read(block.tokens, limit.cancelled)
-        return tokens, logp, steps, False
-
-    @torch.inference_mode()
-    def _spell(
-        self, last: Tensor, sampling: Sampling, limit: _Limit, watch: Callable[[Draft], None] | None
-    ) -> tuple[list[int], list[float], int, bool]:
-        """Autoregressive decoding with the same weights: the baseline. The prefill's last row gives the first token."""
-        tokens: list[int] = []
-        logp: list[float] = []
-        while True:
-            scores = self._scores(last[None])[0].float().log_softmax(-1)
-            token = int(scores.argmax())
-            logp.append(float(scores[token]))
-            if _Ends(self, tokens, sampling.single_line)(0, token):
-                return tokens, logp, limit.passes, True
-            tokens.append(token)
+    def _watcher(self, watch: Callable[[Draft], None] | None, limit: Limit) -> Watch:
+        def told(settled: Sequence[int], behind: Sequence[int | None]) -> None:
             if watch is not None:
-                watch(self._draft(tuple(tokens), (), limit.passes))
-            if len(tokens) >= sampling.max_tokens or not limit.may_go_on():
-                return tokens, logp, limit.passes, False
-            limit.passes += 1
-            last = self._read([token], limit.cancelled)
+                decided = len(settled) + sum(token is not None for token in behind)
+                watch(Draft(self._text(settled, behind), decided, len(settled) + len(behind), limit.passes))
 
-    def _draft(self, before: Sequence[int], block: Sequence[int | None], passes: int) -> Draft:
-        """The draft of a block, up to its first ``<eot>``, behind the blocks before it."""
+        return told
+
+    def _text(self, settled: Sequence[int], behind: Sequence[int | None]) -> str:
+        """A draft's text up to its first ``<eot>``, a mark for each undecided token."""
         eot = self.tokenizer.specials.eot
-        shown = list(block[: block.index(eot)] if eot in block else block)
-        while shown and shown[-1] is None:
-            shown.pop()
-        text, run = "", list(before)
-        for token in shown:
+        text, run = "", list(settled)
+        for token in behind[: behind.index(eot)] if eot in behind else behind:
             if token is None:
                 text, run = text + self.tokenizer.decode(run) + UNDECIDED, []
             else:
                 run.append(token)
-        decided = len(before) + sum(token is not None for token in block)
-        return Draft(text + self.tokenizer.decode(run), decided, len(before) + len(block), passes)
-
-    @cached_property
-    def newlines(self) -> frozenset[int]:
-        """Ids of tokens whose text has a line's end in it."""
-        decode = self.tokenizer.decode
-        return frozenset(i for i in range(self.tokenizer.size) if "\n" in decode([i]))
-
-
-def _fields(rows: Rows) -> tuple[Tensor, ...]:
-    return rows.position, rows.start, rows.canvas, rows.branch, rows.fork
-
-
-class _Ends:
-    """An ``<eot>`` ends a middle; where one line is wanted, so does a line's end behind its first token."""
-
-    def __init__(self, engine: Engine, before: Sequence[int], single_line: bool) -> None:
-        self._eot = engine.tokenizer.specials.eot
-        self._newlines = engine.newlines if single_line else frozenset[int]()
-        self._begun = len(before) > 0
-
-    def __call__(self, index: int, token: int) -> bool:
-        return token == self._eot or (token in self._newlines and (self._begun or index > 0))
-
-
-class _Limit:
-    """Counts passes, and says when to stop."""
-
-    def __init__(self, sampling: Sampling, began: float, cancelled: Callable[[], bool]) -> None:
-        self.passes = 0
-        self.cancelled = cancelled
-        self._most = sampling.max_passes
-        self._until = began + sampling.deadline_ms / 1e3 if sampling.deadline_ms else math.inf
-
-    def may_go_on(self) -> bool:
-        """Asked before each pass. Raises `Cancelled`."""
-        if self.cancelled():
-            raise Cancelled
-        return self.passes < self._most and time.perf_counter() < self._until
+        return text + self.tokenizer.decode(run)
 
 
 def pick_device(device: str) -> torch.device:
     """The device of a setting; auto prefers CUDA, then Apple's MPS, then the CPU."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            device = "cuda"
-        else:
-            device = "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(device)
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

@@ -12,7 +12,7 @@ the trunk up to where it forks off. After BD3-LM (Arriola et al. 2025) and the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -58,22 +58,27 @@ class Rows:
     fork: Tensor
 
     @classmethod
-    def clean(cls, first: int, count: int, device: torch.device | None = None) -> Rows:
+    def clean(cls, first: int, count: int) -> Rows:
         """Rows of ``count`` known tokens from position ``first`` on, on the trunk."""
-        position = torch.arange(first, first + count, device=device)
+        position = torch.arange(first, first + count)
         zero = torch.zeros_like(position)
         return cls(position, position + 1, zero, zero, position + 1)
 
     @classmethod
-    def block(cls, first: int, size: int, device: torch.device | None = None) -> Rows:
+    def block(cls, first: int, size: int, number: int = 1) -> Rows:
         """Rows of one canvas on the trunk: the anchor at ``first - 1`` and ``size`` tokens from ``first`` on."""
-        position = torch.arange(first - 1, first + size, device=device)
+        position = torch.arange(first - 1, first + size)
         zero, start = torch.zeros_like(position), torch.full_like(position, first)
-        return cls(position, start, zero + 1, zero, start)
+        return cls(position, start, zero + number, zero, start)
 
-    def map(self, change: object) -> Rows:
-        """The same rows with ``change`` (a function of a tensor) applied to each field."""
-        return Rows(*(change(getattr(self, field.name)) for field in fields(self)))  # type: ignore[operator]
+    @classmethod
+    def join(cls, *parts: Rows) -> Rows:
+        """Rows one after the other, along the last dimension."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts], -1) for field in fields(cls)))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """The same rows with ``change`` applied to each field."""
+        return Rows(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def visible(query: Rows, key: Rows) -> Tensor:
@@ -106,6 +111,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, past: Past | None
     ) -> Tensor:
+        """(N, T, W) in and out; ``mask`` (N, 1, G T, S), ``turn`` the rows' cosines and sines (N, 1, T, D / 2)."""
         n, t, _ = x.shape
         shape = self.shape
         heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
@@ -135,6 +141,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, past: Past | None
     ) -> Tensor:
+        """As `Attention.forward`."""
         x = x + self.attention(self.attention_norm(x), turn, mask, layer, past)
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
         fed: Tensor = x + self.down(F.silu(gate) * up)
@@ -158,7 +165,9 @@ class Network(nn.Module):
         """Make the tables of rotary angles; they are derived, so no checkpoint holds them."""
         shape = self.shape
         power = torch.arange(0, shape.head_width, 2, dtype=torch.float64, device="cpu") / shape.head_width
-        angle = torch.outer(torch.arange(shape.positions, dtype=torch.float64, device="cpu"), shape.rope_theta**-power)
+        angle = torch.outer(
+            torch.arange(shape.positions, dtype=torch.float64, device="cpu"), shape.rope_theta**-power
+        )
         self.register_buffer("cosine", angle.cos().float(), persistent=False)  # (P, D / 2)
         self.register_buffer("sine", angle.sin().float(), persistent=False)
 
@@ -174,7 +183,9 @@ class Network(nn.Module):
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
         if mask is not None:
             groups = self.shape.heads // self.shape.kv_heads
-            mask = mask.repeat(1, groups, 1).unsqueeze(1)  # (N, 1, G T, S): a row for each query head of a group
+            mask = mask.repeat(1, groups, 1).unsqueeze(
+                1
+            )  # (N, 1, G T, S): a row for each query head of a group
         for index, layer in enumerate(self.layers):
             x = layer(x, turn, mask, index, past)
         hidden: Tensor = self.norm(x)

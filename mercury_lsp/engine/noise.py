@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 T_MIN = 0.02
-WEIGHT_MAX = 10.0  # 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and pure variance
+WEIGHT_MAX = (
+    10.0  # 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and pure variance
+)
 ALL_MASKED = 0.2  # share of pairs whose first canvas is drawn at t = 1, where every sampling begins
 
 

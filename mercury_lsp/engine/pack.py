@@ -36,7 +36,8 @@ def pack(matrix: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
 
 def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
     """Nearest integer levels in [-top - 1, top]."""
-    return torch.clamp((values / scale).round(), -top - 1, top)
+    levels: Tensor = torch.clamp((values / scale).round(), -top - 1, top)
+    return levels
 
 
 def unpack(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
@@ -46,9 +47,11 @@ def unpack(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     for bit in range(bits):
         levels |= _SPREAD[planes[bit].int()] << bit
     values = levels.view(torch.uint8).view(rows, scale.shape[1], -1).float() - 2 ** (bits - 1)
-    return (values * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)
+    matrix: Tensor = (values * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)
+    return matrix
 
 
 _PLACES = 2 ** torch.arange(8, dtype=torch.uint8)
-_SPREAD = ((torch.arange(256, dtype=torch.uint8).unsqueeze(-1) & _PLACES) != 0).view(torch.uint8).view(torch.int64).flatten()
+_BITS = (torch.arange(256, dtype=torch.uint8).unsqueeze(-1) & _PLACES) != 0  # (256, 8)
+_SPREAD = _BITS.view(torch.uint8).view(torch.int64).flatten()
 """For each byte, its eight bits as eight bytes in one word: a table of a plane's worth of work."""

@@ -126,12 +126,13 @@ class Worker(Generic[E]):
             engine = self._load(lambda fraction: self._tell(State("loading", fraction=fraction)))
         except Exception as error:
             log.debug("loading the engine failed", exc_info=True)
+            failure = error
             with self._changed:
-                self._failure = error
+                self._failure = failure
                 job, self._waiting = self._waiting, None
                 if job is not None:
-                    _resolve(job, lambda future: future.set_exception(error))
-            self._tell(State("failed", str(error)))
+                    _resolve(job, lambda future: future.set_exception(failure))
+            self._tell(State("failed", str(failure)))
             return None
         self._tell(State("ready", fraction=1.0))
         return engine

@@ -1,0 +1,202 @@
+"""Three ways to decode a middle behind a prompt that has been read, all with the same weights.
+
+Owns their loops over passes. `verify` is the default: diffusion drafts, the causal rows of the next pass verify.
+`refine` is plain block diffusion, where entropy alone decides what is committed. `spell` is the autoregressive
+baseline. Knows passes and tokens; neither prompts nor text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mercury_lsp.engine.denoise import denoise
+from mercury_lsp.engine.network import Rows
+from mercury_lsp.engine.passes import Passes
+from mercury_lsp.engine.worker import Cancelled
+
+Watch = Callable[[Sequence[int], Sequence[int | None]], None]
+"""Told of each draft: the settled tokens, and those behind them, None where undecided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """Decoded tokens without their end. ``logp``: theirs, and the end's if they ``finished``; ``steps``: rounds of
+    drafting or choosing, a pass each, without the passes that only read."""
+
+    tokens: list[int]
+    logp: list[float]
+    steps: int
+    finished: bool
+
+
+@dataclass(slots=True)
+class Limit:
+    """Counts the passes of one decoding and says when to stop."""
+
+    most: int
+    tokens: int
+    in_time: Callable[[], bool]
+    cancelled: Callable[[], bool]
+    passes: int = 0
+    prefilled: float = 0.0
+
+    def prefill_ends(self) -> None:
+        """The prompt has been read; the passes from here on count."""
+        self.prefilled = time.perf_counter()
+
+    def may_go_on(self) -> bool:
+        """Asked before each pass. Raises `Cancelled`."""
+        if self.cancelled():
+            raise Cancelled
+        return self.passes < self.most and self.in_time()
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """An ``<eot>`` ends a middle; where one line is wanted, so does a line's end behind its first token."""
+
+    eot: int
+    newlines: frozenset[int]
+
+    def __call__(self, index: int, token: int) -> bool:
+        """Whether ``token`` ends the text when ``index`` tokens stand before it."""
+        return token == self.eot or (index > 0 and token in self.newlines)
+
+
+def verify(
+    passes: Passes,
+    tail: Sequence[int],
+    mask: int,
+    block: int,
+    surety: float,
+    ends: Ends,
+    limit: Limit,
+    watch: Watch,
+) -> Middle:
+    """Draft by diffusion and verify causally, both in each pass; the text is the causal greedy one.
+
+    A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
+    how far the draft is what the causal model would have written, and the one token after that, which is known from
+    then on. The canvas behind the last right token, denoised all at once, is the next draft. So each pass settles a
+    token at least, and the clean rows that hold are in the cache already. Drafting and verifying in one pass is
+    TiDAR's idea (Liu et al. 2025); that it loses nothing is speculative decoding's (Leviathan et al. 2023).
+
+    tail: the prompt's unread end, one token at least; its pass, part of the prefill, also makes the first draft.
+    surety: a draft goes on while the product of its tokens' probabilities is at least this: each costs ``block + 2``
+    rows.
+    """
+    tokens: list[int] = []
+    logp: list[float] = []
+    known, draft = list(tail), list[int]()
+    while True:
+        clean = [*known, *draft]
+        n, first, k = len(clean), len(passes.cache.ids), len(known)
+        canvases = (Rows.block(first + i, block, number=i) for i in range(k, n + 1))
+        hidden = passes.run(
+            [*clean, *(token for anchor in clean[k - 1 :] for token in (anchor, *[mask] * block))],
+            Rows.join(Rows.clean(first, n), *canvases),
+        )
+        scores = passes.scores(hidden[k - 1 : n])  # what follows the last known token, and each drafted one
+        wanted = scores.argmax(-1).tolist()
+        right = next((i for i, token in enumerate(draft) if token != wanted[i]), len(draft))
+        settled = clean[: k + right]
+        passes.cache.keep(settled)
+        if limit.passes:  # else it was the prompt's
+            tokens += settled
+        logp += [float(scores[i, wanted[i]]) for i in range(right + 1)]
+        sure = wanted[right]
+        if not limit.passes:
+            limit.prefill_ends()
+        if ends(len(tokens), sure):
+            return Middle(tokens, logp, limit.passes, True)
+        if len(tokens) >= limit.tokens or not limit.may_go_on():
+            return Middle(tokens, logp[:-1], limit.passes, False)
+        canvas = n + right * (block + 1)
+        room = max(0, limit.tokens - len(tokens) - 1)
+        draft = _confident(passes.scores(hidden[canvas + 1 : canvas + block]), surety, ends, len(tokens) + 1)[
+            :room
+        ]
+        known = [sure]
+        limit.passes += 1
+        watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
+
+
+def _confident(scores: Tensor, surety: float, ends: Ends, before: int) -> list[int]:
+    """The likeliest tokens of (n, V) from the left while they are likely together, and without an end."""
+    best, ids = scores.max(-1)
+    draft: list[int] = []
+    for token, sum_logp in zip(ids.tolist(), best.cumsum(-1).exp().tolist(), strict=True):
+        if sum_logp < surety or ends(before + len(draft), token):
+            break
+        draft.append(token)
+    return draft
+
+
+def refine(
+    passes: Passes,
+    tail: Sequence[int],
+    mask: int,
+    block: int,
+    bound: float,
+    ends: Ends,
+    limit: Limit,
+    watch: Watch,
+) -> Middle:
+    """Denoise block after block, committing what the entropy bound lets through; see `denoise`."""
+    tokens: list[int] = []
+    logp: list[float] = []
+    steps = 0
+    passes.read(tail, limit.cancelled)
+    limit.prefill_ends()
+    while len(tokens) < limit.tokens:
+        size = min(block, limit.tokens - len(tokens))
+        rows = Rows.block(len(passes.cache.ids), size)
+        anchor, before = passes.cache.ids[-1], tuple(tokens)
+
+        def predict(draft: Sequence[int | None], rows: Rows = rows, anchor: int = anchor) -> Tensor:
+            limit.passes += 1
+            hidden = passes.run([anchor, *(mask if token is None else token for token in draft)], rows)
+            return passes.scores(
+                hidden[[i for i, token in enumerate(draft) if token is None]]
+            )  # row i predicts i
+
+        def ends_here(index: int, token: int, before: Sequence[int] = before) -> bool:
+            return ends(len(before) + index, token)
+
+        def seen(draft: Sequence[int | None], before: Sequence[int] = before) -> None:
+            watch(before, draft)
+
+        done = denoise(predict, size, ends_here, bound, limit.may_go_on, seen)
+        tokens += done.tokens
+        logp += done.logp
+        steps += done.passes
+        if done.ended or not done.full or not limit.may_go_on():
+            return Middle(tokens, logp, steps, done.ended)
+        if len(tokens) < limit.tokens:
+            limit.passes += 1
+            passes.read(done.tokens, limit.cancelled)
+    return Middle(tokens, logp, steps, False)
+
+
+def spell(passes: Passes, tail: Sequence[int], ends: Ends, limit: Limit, watch: Watch) -> Middle:
+    """One token a pass, from left to right. The prompt's last row gives the first."""
+    last = passes.read(tail, limit.cancelled)
+    limit.prefill_ends()
+    tokens: list[int] = []
+    logp: list[float] = []
+    while True:
+        scores = passes.scores(last[None])[0]
+        token = int(scores.argmax())
+        if ends(len(tokens), token):
+            return Middle(tokens, [*logp, float(scores[token])], limit.passes, True)
+        if len(tokens) >= limit.tokens or not limit.may_go_on():
+            return Middle(tokens, logp, limit.passes, False)
+        tokens.append(token)
+        logp.append(float(scores[token]))
+        limit.passes += 1
+        last = passes.read([token], limit.cancelled)
+        watch(tokens, ())
