@@ -94,7 +94,10 @@ class Client:
     def initialize(self, capabilities: Message = INLINE, options: Message | None = None) -> Message:
         """The server's capabilities; it is not told yet that the client is ready."""
         params: Message = {"processId": os.getpid(), "rootUri": None, "capabilities": capabilities}
-        params["initializationOptions"] = {"deadline_ms": 0, **(options or {})}  # a busy machine is no failure
+        params["initializationOptions"] = {
+            "deadline_ms": 0,
+            **(options or {}),
+        }  # a busy machine is no failure
         return self.ask("initialize", params)["result"]["capabilities"]
 
     def start(self, capabilities: Message = INLINE, options: Message | None = None) -> Message:
@@ -166,8 +169,8 @@ class Process:
 def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
 
-    Its layers add nothing, so that each row predicts what its own token's embedding points at: the anchor, which is
-    `<fim_middle>`, at the word, and each mask at the end.
+    Its layers add nothing, so that a row predicts what its own token's embedding points at: `<fim_middle>` at the
+    word, the word at the end, and each mask at the end.
     """
     loaded = checkpoint.load(tiny_model)
     network, special = loaded.network, loaded.tokenizer.specials
@@ -176,8 +179,13 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for layer in network.layers:
             layer.attention.out.weight.zero_()
             layer.down.weight.zero_()
-        one, other = torch.eye(network.shape.width)[:2]
-        embeddings = {special.fim_middle: one, word: 3 * one, special.mask: other, special.eot: 3 * other}
+        x, y, z = torch.eye(network.shape.width)[:3]
+        embeddings = {
+            special.fim_middle: x,
+            word: 3 * x + 4 * z,
+            special.mask: y,
+            special.eot: 3 * y + 10 * z,
+        }
         for id_, embedding in embeddings.items():
             network.embedding.weight[id_] = embedding
     folder = tmp_path_factory.mktemp("word")
