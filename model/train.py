@@ -149,6 +149,11 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
+        log = self.folder / "metrics.jsonl"  # may be ahead of the state: what was lost is measured again
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+        log.write_text(
+            "".join(line for line in lines if json.loads(line)["step"] <= self.step), encoding="utf-8"
+        )
         print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
 
     def save(self) -> None:
