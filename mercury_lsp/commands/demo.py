@@ -7,6 +7,7 @@ after each key, until the ghost text is what the author wrote.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from argparse import Namespace
 from contextlib import ExitStack
@@ -29,14 +30,13 @@ _CONTEXT = 3  # lines to show above the cursor's
 
 def run(_: Namespace) -> int:
     """Play the scenes, and say how long the answers took."""
-    asyncio.run(_play(Console(highlight=False, soft_wrap=False)))
+    asyncio.run(_play(Console(highlight=False, soft_wrap=not sys.stdout.isatty())))
     return 0
 
 
 async def _play(output: Console) -> None:
     began = time.perf_counter()
-    # Whoever watches wants to see an answer to each key, however slow the machine.
-    async with Editor.start(FOLDER, {"deadline_ms": 0}) as editor:
+    async with Editor.start(FOLDER, {}) as editor:
         output.print("mercury-lsp is started, over stdio, as an editor starts it; the model is loading ...")
         await editor.loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s")
@@ -80,7 +80,7 @@ async def _scene(editor: Editor, scene: Scene, output: Console, answers: list[Gh
                 break
     buffer.close()
     if best is not None:
-        output.print(_frame(scene, *best, output.is_terminal))
+        output.print(_frame(scene, *best, output.is_terminal), no_wrap=True, overflow="ellipsis")
     return best is not None
 
 

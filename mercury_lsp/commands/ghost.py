@@ -6,6 +6,7 @@ from rich.text import Text
 
 UNDECIDED = "░"  # what a draft has for each token that is not decided yet
 _CURSOR = "▏"
+_TAB = 4
 
 
 def lines(before: str, ghost: str, after: str, first: int, styled: bool = True) -> Text:
@@ -14,11 +15,11 @@ def lines(before: str, ghost: str, after: str, first: int, styled: bool = True) 
     Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested.
     """
     marks = ("", "") if styled else ("⟦", "⟧")
-    code = Text(before, no_wrap=True, overflow="ellipsis")
+    code = Text(before.expandtabs(_TAB), no_wrap=True, overflow="ellipsis")
     code.append(_CURSOR, style="bold")
-    code.append(f"{marks[0]}{ghost}{marks[1]}" if ghost else "", style="bright_black italic")
+    code.append(f"{marks[0]}{ghost.expandtabs(_TAB)}{marks[1]}" if ghost else "", style="bright_black italic")
     code.highlight_regex(UNDECIDED, style="bright_blue")
-    code.append(after)
+    code.append(after.expandtabs(_TAB))
     rows = code.split("\n", allow_blank=True)
     cursor = before.count("\n")
     for number, row in enumerate(rows):
