@@ -25,10 +25,11 @@ Hashes = npt.NDArray[np.uint64]
 SMALLEST, LARGEST = 200, 200_000  # bytes of a file worth reading
 LONGEST_LINE, LONGEST_MEAN_LINE = 1_000, 100  # characters; above them a file is minified or data
 
-VENDORED = frozenset(
-    "vendor vendored _vendor vendors third_party thirdparty third-party node_modules bower_components "
-    "extern externals external 3rdparty bundled deps _vendored_packages site-packages".split()
-)
+VENDORED = frozenset([
+    "vendor", "vendored", "_vendor", "vendors", "third_party", "thirdparty", "third-party", "node_modules",
+    "bower_components", "extern", "externals", "external", "3rdparty", "bundled", "deps",
+    "_vendored_packages", "site-packages",
+])  # fmt: skip
 _COMMENT = re.compile(r"^\s*(?:#|//|/\*|\*|--|<!--|;|\"\"\"|''')(.*)$", re.MULTILINE)
 _GENERATED = re.compile(
     r"do not (?:edit|modify)|@generated|(?:auto|automatically|machine)[- ]?generated|code generated"
@@ -43,7 +44,7 @@ _SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b"
     r"|\bxox[abprs]-[0-9A-Za-z-]{20,}"
 )
-_LITERAL = re.compile(r'''"{3}|'{3}|"[^"\n]*"|'[^'\n]*'|\b\d[\w.]*''')  # a docstring is no data
+_LITERAL = re.compile(r""""{3}|'{3}|"[^"\n]*"|'[^'\n]*'|\b\d[\w.]*""")  # a docstring is no data
 
 TOKEN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*|[0-9]+|[^\sA-Za-z_0-9]")
 """A code token: a word, a run of digits, or any other single character. Whitespace never counts."""
@@ -174,7 +175,9 @@ class Evaluation:
 
     def _runs(self, text: str) -> Hashes:
         runs = shingles(tokens(text), self.WIDTH)
-        words = [token if len(token) > 1 and token[0] not in "0123456789" else "" for token in TOKEN.findall(text)]
+        words = [
+            token if len(token) > 1 and token[0] not in "0123456789" else "" for token in TOKEN.findall(text)
+        ]
         spans = (words[start : start + self.WIDTH] for start in range(len(runs)))
         return runs[np.array([len({*span} - {""}) >= self.WORDS for span in spans], dtype=bool)]
 

@@ -31,10 +31,11 @@ from model import folders
 from model.clean import Evaluation, Originals, flaw, normalised, tokens
 from model.fetch import KINDS, FetchError, fetch, members
 
-PERMISSIVE = frozenset(
-    "MIT MIT-0 BSD-2-Clause BSD-3-Clause Apache-2.0 ISC PSF-2.0 Python-2.0 Zlib Unlicense PostgreSQL BSL-1.0 0BSD "
-    "curl TCL X11 blessing CC0-1.0 public-domain".split()
-)
+PERMISSIVE = frozenset([
+    "MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "ISC", "PSF-2.0", "Python-2.0", "Zlib",
+    "Unlicense", "PostgreSQL", "BSL-1.0", "0BSD", "curl", "TCL", "X11", "blessing", "CC0-1.0",
+    "public-domain",
+])  # fmt: skip
 SUFFIXES = {
     "python": (".py",),  # stubs (.pyi) are declarations only
     "javascript": (".js", ".mjs", ".cjs", ".jsx"),
@@ -50,6 +51,7 @@ SUFFIXES = {
     "bash": (".sh", ".bash"),
 }
 SPLITS = ("train", "heldout")
+_COPYLEFT = re.compile(r"\b[AL]?GPL|General Public|\b(?:MPL|EPL|CDDL|SSPL|BUSL)\b|Mozilla Public")
 _SHELL = re.compile(rb"#! ?/(?:usr/)?bin/(?:env )?(?:ba|da|k)?sh\b")
 
 
@@ -95,6 +97,16 @@ class Package:
         return next((language for language in self.languages if suffix in SUFFIXES[language]), None)
 
 
+def declared(path: str, content: bytes) -> str:
+    """What a package's own metadata (of a wheel or of npm) says of its licence; ``""`` for any other file."""
+    if path.count("/") == 1 and path.endswith(".dist-info/METADATA"):
+        header = content.decode("utf-8", "replace").partition("\n\n")[0].splitlines()
+        return "; ".join(line for line in header if line.startswith(("License", "Classifier: License")))
+    if path == "package.json":
+        return str(json.loads(content).get("license"))
+    return ""
+
+
 def read_manifest(file: Path) -> tuple[Package, ...]:
     """The packages of a manifest, checked; :class:`CorpusError` names the entry that is wrong."""
     try:
@@ -114,9 +126,13 @@ def read_manifest(file: Path) -> tuple[Package, ...]:
         if package.kind not in KINDS:
             raise CorpusError(f"{file}, package {package.name}: kind must be one of {', '.join(KINDS)}")
         if wrong or not package.languages:
-            raise CorpusError(f"{file}, package {package.name}: languages must be among {', '.join(SUFFIXES)}")
+            raise CorpusError(
+                f"{file}, package {package.name}: languages must be among {', '.join(SUFFIXES)}"
+            )
         if not licences or licences - PERMISSIVE:
-            raise CorpusError(f"{file}, package {package.name}: {package.licence!r} is not a permissive licence")
+            raise CorpusError(
+                f"{file}, package {package.name}: {package.licence!r} is not a permissive licence"
+            )
     return tuple(packages)
 
 
@@ -156,12 +172,14 @@ class Build:
         self._originals = Originals()
 
     def add(self, package: Package, files: Iterable[tuple[str, bytes]]) -> None:
-        """Takes the fit files of one package."""
+        """Takes the fit files of one package; raises :class:`CorpusError` if its own metadata says copyleft."""
         dropped: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         count = 0
         root = f"{package.root.strip('/')}/" if package.root else ""
         for inside, content in files:
+            if _COPYLEFT.search(licence := declared(inside, content)):
+                raise CorpusError(f"{package.name} {package.version} says of itself: {licence}; take it out")
             path = inside.removeprefix(root)
             language = package.language(path, content) if inside.startswith(root) else None
             if language is None:
@@ -183,7 +201,9 @@ class Build:
             count += 1
         self.dropped.update(dropped)
         entry = asdict(package) | {"files": count, "bytes": dict(sizes), "dropped": dict(dropped)}
-        self.packages.append({key: value for key, value in entry.items() if key not in ("include", "exclude")})
+        self.packages.append(
+            {key: value for key, value in entry.items() if key not in ("include", "exclude")}
+        )
 
     def write(self, folder: Path) -> dict[str, object]:
         """Puts the corpus into ``folder``, each file at once whole, and returns its statistics."""
@@ -219,8 +239,18 @@ class Build:
         return statistics
 
 
-def build(manifest: Path, out: Path, downloads: Path, evaluation: Evaluation, console: Console) -> dict[str, object]:
-    """Fetches, cleans and writes everything in the manifest; all packages that cannot be had are named at once."""
+def build(
+    manifest: Path,
+    out: Path,
+    downloads: Path,
+    evaluation: Evaluation,
+    console: Console,
+    keep_going: bool = False,
+) -> dict[str, object]:
+    """Fetches, cleans and writes everything in the manifest, and returns the statistics.
+
+    All packages that cannot be had are named at once in a :class:`CorpusError`, or, to keep going, left out.
+    """
     packages = read_manifest(manifest)
     columns = (TextColumn("{task.description:38}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     made = Build(evaluation)
@@ -234,9 +264,12 @@ def build(manifest: Path, out: Path, downloads: Path, evaluation: Evaluation, co
             except FetchError as error:
                 gone.append(str(error))
             progress.advance(fetching)
-        if gone:
-            raise CorpusError("these packages could not be fetched:\n  " + "\n  ".join(gone))
-        cleaning = progress.add_task("clean", total=len(packages))
+        if gone and not keep_going:
+            mend = "\nbuild without them with --keep-going"
+            raise CorpusError("these packages could not be fetched:\n  " + "\n  ".join(gone) + mend)
+        for complaint in gone:
+            console.print(f"left out: {complaint}", markup=False, highlight=False)
+        cleaning = progress.add_task("clean", total=len(archives))
         for package, files in archives.items():
             progress.update(cleaning, description=f"clean {package.name[:32]}")
             for archive in files:
@@ -246,6 +279,7 @@ def build(manifest: Path, out: Path, downloads: Path, evaluation: Evaluation, co
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m model.corpus", description="Build the training corpus.")
     here = Path(__file__).resolve().parent
     parser.add_argument("--manifest", type=Path, default=here / "manifest.toml")
@@ -253,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--downloads", type=Path, default=folders.cache() / "downloads")
     parser.add_argument("--eval-dir", type=Path, default=here.parents[1] / "shared" / "eval")
     parser.add_argument("--no-decontaminate", action="store_true", help="build without the evaluation data")
+    parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be had")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -265,7 +300,8 @@ def main(arguments: list[str] | None = None) -> int:
                     f"there is no evaluation data in {options.eval_dir} to decontaminate against; "
                     "name its folder with --eval-dir, or say --no-decontaminate"
                 )
-        statistics = build(options.manifest, options.out, options.downloads, evaluation, console)
+        keep_going = options.keep_going
+        statistics = build(options.manifest, options.out, options.downloads, evaluation, console, keep_going)
     except (CorpusError, FetchError) as error:
         console.print(f"corpus: {error}", style="red", markup=False, highlight=False)
         return 1

@@ -54,7 +54,15 @@ def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -
             target = ["--only-binary=:all:", "--python-version=3.13", "--implementation=cp"]
             platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
             target += [f"--platform={platform}" for platform in platforms]
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ]
             _run([*pip, "--dest=.", *target, f"{name}=={version}"], folder)
         case "npm":
             _run(["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"], folder)
@@ -74,7 +82,9 @@ def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        complaint = next((s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason given")
+        complaint = next(
+            (s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason given"
+        )
         raise FetchError(
             f"{what}: {complaint} - if this machine is offline, connect it and run again (what is there is kept); "
             "if that version is gone, put the present one in the manifest and check its licence"
@@ -100,7 +110,10 @@ def _private_apt(downloads: Path) -> list[str]:
     for folder in (parts, lists / "partial", cache / "archives" / "partial"):
         folder.mkdir(parents=True, exist_ok=True)
     etc = Path("/etc/apt")
-    own = [etc / "sources.list", *(etc / "sources.list.d" / f"{name}.sources" for name in ("debian", "ubuntu"))]
+    own = [
+        etc / "sources.list",
+        *(etc / "sources.list.d" / f"{name}.sources" for name in ("debian", "ubuntu")),
+    ]
     for file in filter(Path.is_file, own):
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".sources":
@@ -128,9 +141,11 @@ def members(archive: Path) -> Iterator[tuple[str, bytes]]:
                         yield info.filename, bundle.read(info)
         elif archive.suffix == ".deb":
             command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE) as unpacker:
-                with tarfile.open(fileobj=unpacker.stdout, mode="r|") as bundle:
-                    yield from _files(bundle, wrapped=False)
+            with (
+                subprocess.Popen(command, stdout=subprocess.PIPE) as unpacker,
+                tarfile.open(fileobj=unpacker.stdout, mode="r|") as bundle,
+            ):
+                yield from _files(bundle, wrapped=False)
         else:
             with tarfile.open(archive, mode="r|*") as bundle:
                 yield from _files(bundle, wrapped=True)
