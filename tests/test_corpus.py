@@ -124,7 +124,7 @@ def evaluation(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "shared"),
     [
-        # 13 tokens across the hole, whose edges cut a word in two: best = numbers [ 0 ] for number in numbers : if number
+        # 13 tokens across the hole, which cuts a word: best = numbers [ 0 ] for number in numbers : if number
         ("x = 1; best=numbers[0]\nfor number in\n   numbers : if number: pass", True),
         ("x = 1; best=numbers[0]\nfor number in\n   numbers : if other: pass", False),  # 12 of them
         ("assert candidate([1, 2, 3, 4, 5])", True),  # of the test
