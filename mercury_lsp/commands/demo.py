@@ -13,7 +13,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 from statistics import median
 
-from rich.console import Console, RenderableType
+from rich.console import Console, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -80,7 +80,10 @@ async def _scene(editor: Editor, scene: Scene, output: Console, answers: list[Gh
                 break
     buffer.close()
     if best is not None:
-        output.print(_frame(scene, *best, output.is_terminal), no_wrap=True, overflow="ellipsis")
+        overflow: OverflowMethod | None = "ellipsis" if output.is_terminal else None
+        output.print(
+            _frame(scene, *best, output.is_terminal), overflow=overflow, no_wrap=output.is_terminal or None
+        )
     return best is not None
 
 
