@@ -95,7 +95,9 @@ def shoot(chosen: argparse.Namespace, folder: Path) -> None:
             keys("-l", key)
         # The model may still be loading, and the request that came then is answered empty: ask again by a key.
         end = time.monotonic() + PATIENCE
-        while ask('luaeval("Ghost()")') != "1" and time.monotonic() < end:
+        while ask('luaeval("Ghost()")') != "1":
+            if time.monotonic() > end:
+                raise SystemExit(f"No ghost text came in {PATIENCE} s.")
             keys("BSpace")
             keys("-l", chosen.type[-1])
             until = time.monotonic() + 40
