@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,6 @@ class Editor:
         params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
         return await self.ask(id_, "textDocument/inlineCompletion", params)
 
-    def ends(self) -> int:
-        """How many displays of progress have ended."""
-        return sum(message.get("params", {}).get("value", {}).get("kind") == "end" for message in self.sent)
-
     async def start(self, **options: object) -> None:
         """Begin a session with a document."""
         params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
@@ -75,8 +70,9 @@ class Editor:
 
 
 @pytest.fixture
-async def editor() -> Any:
-    """An editor whose server is gone after the test, with nothing left unanswered."""
+async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An editor whose server waits until its model is loaded, and is gone after the test."""
+    monkeypatch.setattr(server, "PATIENCE", 120)
     editor = Editor()
     serving = asyncio.create_task(server.serve(editor.reader, editor))
     yield editor
@@ -91,16 +87,16 @@ async def test_an_error_in_the_worker_costs_one_empty_answer(
         raise MemoryError("no more")
 
     await editor.start(model=str(tiny_model), deadline_ms=0, max_tokens=4)
-    await editor.until(lambda _: editor.ends() == 1)
     monkeypatch.setattr(server, "complete", fail)
     assert (await editor.complete(1))["result"] == {"items": []}
     (record,) = caplog.records
     assert record.exc_info is not None and record.exc_info[0] is MemoryError
     problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
     assert "Traceback" in problem["params"]["message"]
-    monkeypatch.undo()
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
     assert "result" in await editor.complete(2)
-    assert len(caplog.records) == 1
+    assert len(seen) == 1 and len(caplog.records) == 1
 
 
 async def test_an_error_in_a_notification_is_logged_with_its_cause(
@@ -124,7 +120,6 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     seen: list[Snapshot] = []
     monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
-    await editor.until(lambda _: editor.ends() == 1)
     await editor.complete(1)
     added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
     event = {"added": [added], "removed": [removed]}
@@ -139,19 +134,19 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
 
 
 async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
-    editor: Editor, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.WARNING)
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
     await editor.start(model=str(tmp_path))
     told = await editor.until(lambda message: message.get("method") == "window/showMessage")
     assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]
     assert (await editor.complete(1))["result"] == {"items": []}
-    settings = {"mercury": {"model": str(tiny_model), "deadline_ms": 0, "max_tokens": 4}}
+    settings = {"mercury": {"model": str(tiny_model)}}
     editor.send(method="workspace/didChangeConfiguration", params={"settings": settings})
-    await editor.until(lambda _: editor.ends() == 2)
-    assert "result" in await editor.complete(2)
+    await editor.complete(2)
+    assert len(seen) == 1
     assert sum(message.get("method") == "window/showMessage" for message in editor.sent) == 1
-    assert caplog.records == []
 
 
 async def test_a_client_that_leaves_in_the_middle_gets_all_its_answers(
@@ -174,4 +169,4 @@ async def test_no_model_is_loaded_while_suggestions_are_switched_off(
     assert (await editor.complete(1))["result"] == {"items": []}
     assert not any(message.get("method") == "window/workDoneProgress/create" for message in editor.sent)
     editor.send(method="workspace/didChangeConfiguration", params={"settings": {"enabled": True}})
-    await editor.until(lambda _: editor.ends() == 1)
+    await editor.until(lambda message: message.get("method") == "window/workDoneProgress/create")

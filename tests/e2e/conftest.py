@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -48,11 +49,12 @@ class Client:
 
     def _pump(self) -> None:
         length = 0
-        while line := self._from.readline():
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-            elif not line.strip():
-                self._inbox.put(json.loads(self._from.read(length)))
+        with suppress(OSError):  # a connection that is reset has ended too
+            while line := self._from.readline():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+                elif not line.strip():
+                    self._inbox.put(json.loads(self._from.read(length)))
         self._inbox.put(None)
 
     def write(self, data: bytes) -> None:

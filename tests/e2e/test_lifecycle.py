@@ -31,12 +31,10 @@ def test_initialize_is_answered_without_torch(launch: Launch) -> None:
     assert "libtorch" in Path(f"/proc/{server.process.pid}/maps").read_text()
 
 
-def test_loading_is_shown_as_work_done_progress(launch: Launch) -> None:
-    client = launch().client
-    client.start()
-    kinds = client.progress()
+def test_loading_is_shown_as_work_done_progress(client: Client) -> None:
+    begin, *reports, end = client.progress()
     assert client.asked == ["window/workDoneProgress/create"]
-    assert kinds[0] == "begin" and kinds[-1] == "end" and set(kinds[1:-1]) <= {"report"}
+    assert begin == "begin" and end == "end" and set(reports) <= {"report"}
     assert len({m["params"]["token"] for m in client.told if m["method"] == "$/progress"}) == 1
 
 
@@ -142,7 +140,7 @@ def test_exit_without_shutdown_has_status_1(launch: Launch) -> None:
 
 def test_the_end_of_stdin_ends_the_server(launch: Launch) -> None:
     server = launch()
-    server.client.start()
+    server.client.initialize()
     assert server.process.stdin is not None
     server.process.stdin.close()
     assert server.process.wait(PATIENCE) == 1
@@ -176,8 +174,7 @@ def test_clients_come_and_go_over_tcp(model: Path) -> None:
             with socket.create_connection(("127.0.0.1", int(address[2]))) as connection:
                 stream = connection.makefile("rwb")
                 client = Client(stream, stream)
-                client.start()
-                assert client.is_served()
+                assert "inlineCompletionProvider" in client.initialize()
                 assert client.ask("shutdown", None)["result"] is None
                 client.write(frame({"method": "exit"}))
         process.terminate()
