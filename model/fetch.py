@@ -43,8 +43,10 @@ def fetch(kind: str, name: str, version: str, downloads: Path) -> tuple[Path, ..
 
 
 def _is_source_archive(name: str) -> bool:
-    """Every archive but the packaging part of a Debian source package and signatures."""
-    return name.endswith((".whl", ".zip", ".tgz", ".deb")) or (".tar." in name and ".debian.tar." not in name)
+    """Every archive but the packaging part of a Debian source package; no signatures."""
+    if name.endswith((".whl", ".zip", ".tgz", ".deb")):
+        return True
+    return name.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) and ".debian.tar." not in name
 
 
 def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -> None:
@@ -54,16 +56,8 @@ def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -
             target = ["--only-binary=:all:", "--python-version=3.13", "--implementation=cp"]
             platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
             target += [f"--platform={platform}" for platform in platforms]
-            pip = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ]
-            _run([*pip, "--dest=.", *target, f"{name}=={version}"], folder)
+            pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet"]
+            _run([*pip, "--no-deps", "--dest=.", *target, f"{name}=={version}"], folder)
         case "npm":
             _run(["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"], folder)
         case "debian":
@@ -82,9 +76,7 @@ def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        complaint = next(
-            (s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason given"
-        )
+        complaint = next((s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason")
         raise FetchError(
             f"{what}: {complaint} - if this machine is offline, connect it and run again (what is there is kept); "
             "if that version is gone, put the present one in the manifest and check its licence"
