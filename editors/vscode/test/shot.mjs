@@ -3,7 +3,8 @@
 //     node editors/vscode/test/shot.mjs URL OUT.png FILE LINE TEXT
 //
 // URL is that of a code-server which runs with this extension and has a folder with FILE open; LINE's text is deleted and
-// TEXT is typed in its place, and the change is undone at the end. Needs Chromium and `playwright-core`, found from the
+// TEXT is typed in its place; nothing is saved. Set `mercury.deadline_ms` to 60000 on a slow machine, and switch
+// `files.autoSave` and `editor.quickSuggestions` off. Needs Chromium and `playwright-core`, found from the
 // working folder.
 
 import { createRequire } from "node:module";
@@ -11,29 +12,26 @@ import { join } from "node:path";
 
 const { chromium } = createRequire(join(process.cwd(), "x.js"))("playwright-core");
 const [url, picture, file, line, text] = process.argv.slice(2);
-const PATIENCE = 240_000; // ms; the first answer waits for the model
+const PATIENCE = 300_000; // ms; the first answer waits for the model
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox"],
 });
+const page = await browser.newPage({ viewport: { width: 900, height: 560 } });
 try {
-  const page = await browser.newPage({ viewport: { width: 900, height: 560 } });
   page.setDefaultTimeout(PATIENCE);
-  await page.goto(url);
+  await page.goto(url, { waitUntil: "commit" });
   await page.waitForSelector(".monaco-workbench");
 
-  const pick = async (what) => {
-    await page.keyboard.press("Control+P");
-    await page.waitForSelector(".quick-input-widget:not([style*='display: none']) input");
-    await page.keyboard.type(what);
-    await page.waitForTimeout(3000);
-    await page.keyboard.press("Enter");
-  };
-  await pick(file);
-  await page.waitForSelector(`.tab[data-resource-name="${file}"]`);
+  await page.locator(".explorer-folders-view .monaco-list-row", { hasText: file }).dblclick();
   await page.waitForSelector(".editor-instance .view-line");
-  await pick(`:${line}`);
+  await page.keyboard.press("Control+G");
+  await page.waitForSelector(".quick-input-list .monaco-list-row");
+  await page.keyboard.type(line);
+  await page.waitForSelector(`.quick-input-list .monaco-list-row:has-text("${line}")`);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".monaco-editor.focused");
   await page.keyboard.press("Home");
   await page.keyboard.press("Shift+End");
   await page.keyboard.type(text, { delay: 100 });
@@ -56,6 +54,9 @@ try {
   await page.keyboard.press("Tab");
   await page.waitForTimeout(3000);
   console.log("accepted:", (await read()).join(" | "));
+} catch (error) {
+  await page.screenshot({ path: picture }); // how far it came
+  throw error;
 } finally {
   await browser.close();
 }
