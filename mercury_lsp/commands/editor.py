@@ -90,6 +90,8 @@ class Editor:
             await asyncio.wait_for(self._loaded.wait(), LOADING)
         except TimeoutError:
             raise Failure(f"The model has not been loaded within {LOADING:.0f} s.") from None
+        # The reason of a failure may follow the end of the progress; any answer comes behind both.
+        await Buffer(self, "untitled:loaded", "plaintext", "").complete(0)
         if self._complaint:
             raise Failure(self._complaint)
 
@@ -160,7 +162,7 @@ class Editor:
             case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
                 kind == _ERROR
             ):
-                self._complaint = text
+                self._complaint = text.removeprefix("mercury: ")
                 self._loaded.set()
 
 
