@@ -62,12 +62,12 @@ def _port(text: str) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.stdio or arguments.tcp:
-        from mercury_lsp import server  # imports pygls
+        from mercury_lsp import process  # imports pygls
 
         if arguments.stdio:
-            server.run_stdio()
+            process.run_stdio()
         try:
-            server.run_tcp(arguments.host, arguments.port)
+            process.run_tcp(arguments.host, arguments.port)
         except OSError as error:
             raise Failure(f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror}.") from error
     raise BadUsage("Nothing to do: give --stdio, --tcp or a command; see mercury-lsp --help.")

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
-import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
@@ -27,7 +25,7 @@ from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.worker import State, Worker
 from mercury_lsp.session import Session
-from mercury_lsp.wire import Output, Protocol, Writer, frames, read_from
+from mercury_lsp.wire import Protocol, Writer, frames
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine
@@ -315,53 +313,3 @@ async def serve(
     finally:
         await server.close()
         writer.close()
-
-
-def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
-    """Serve the client on stdin and stdout, then end the process. `overrides` are settings no client can change."""
-    log_to_stderr()
-    # What a library prints must not come between two messages.
-    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    async def main() -> int:
-        return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)
-
-    with suppress(KeyboardInterrupt):
-        leave(asyncio.run(main()))
-    leave(130)
-
-
-def run_tcp(host: str, port: int, overrides: Mapping[str, object] | None = None) -> NoReturn:
-    """Serve each client that connects, with a session and a model of its own, until interrupted.
-
-    Port 0 is any free one. A client's `exit` ends its connection. Raises `OSError` where it cannot listen.
-    """
-    log_to_stderr()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with boundary("serving a client"):
-            await serve(reader, writer, overrides)
-
-    async def main() -> None:
-        listener = await asyncio.start_server(connected, host, port)
-        for socket in listener.sockets:
-            print("listening on {}:{}".format(*socket.getsockname()), file=sys.stderr, flush=True)
-        await listener.serve_forever()
-
-    with suppress(KeyboardInterrupt):
-        asyncio.run(main())
-    leave(130)
-
-
-def log_to_stderr() -> None:
-    """Log to stderr, and leave out pygls, whose errors reach `report_server_error`, and whose news quote documents."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pygls").setLevel(logging.CRITICAL)
-
-
-def leave(status: int) -> NoReturn:
-    """End the process at once: a worker inside of torch must not see the interpreter being torn down around it."""
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)

@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from threading import Thread
-from typing import Any, BinaryIO
+from typing import Any
 from typing import Protocol as Interface
 
 from lsprotocol import types
@@ -34,25 +31,6 @@ _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 log = logging.getLogger(__name__)
 
 
-def read_from(descriptor: int) -> asyncio.StreamReader:
-    """A reader of what a thread reads from a file descriptor: the one way that works for all kinds on all platforms.
-
-    The thread may be blocked when the process ends. So it reads the descriptor itself: a daemon thread that holds
-    the lock of `sys.stdin` would be fatal to the interpreter's end.
-    """
-    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-
-    def pump() -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            with suppress(OSError):
-                while chunk := os.read(descriptor, 1 << 16):
-                    loop.call_soon_threadsafe(reader.feed_data, chunk)
-            loop.call_soon_threadsafe(reader.feed_eof)
-
-    Thread(target=pump, name="stdin", daemon=True).start()
-    return reader
-
-
 class Writer(Interface):
     """Where the answers go; `asyncio.StreamWriter` is one."""
 
@@ -61,24 +39,6 @@ class Writer(Interface):
 
     def close(self) -> None:
         """End."""
-
-
-class Output:
-    """A binary file as pygls' writer. When nobody reads it any more, what is written is dropped."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, data: bytes) -> None:
-        """Write it all, now."""
-        with suppress(OSError, ValueError):  # the client is gone, or the file closed
-            self._file.write(data)
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(OSError):
-            self._file.close()
 
 
 async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

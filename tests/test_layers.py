@@ -18,7 +18,13 @@ LAYERS = (
     ("mercury_lsp.context", "mercury_lsp.engine"),
     ("mercury_lsp.complete", "mercury_lsp.postprocess"),
     ("mercury_lsp.session",),
-    ("mercury_lsp.server", "mercury_lsp.convert", "mercury_lsp.client", "mercury_lsp.wire"),
+    (
+        "mercury_lsp.server",
+        "mercury_lsp.convert",
+        "mercury_lsp.client",
+        "mercury_lsp.wire",
+        "mercury_lsp.process",
+    ),
     ("mercury_lsp.__main__", "mercury_lsp.commands"),
 )
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.wire import LARGEST, Output, frames, read_from
+from mercury_lsp.wire import LARGEST, frames
 
 
 def framed(body: bytes) -> bytes:
@@ -77,23 +75,3 @@ async def test_headers_come_in_several_forms(header: bytes) -> None:
 )
 async def test_a_stream_may_end_anywhere(end: bytes) -> None:
     assert await bodies(framed(b"good"), end) == [b"good"]
-
-
-async def test_a_descriptor_is_read_to_its_end() -> None:
-    out, into = os.pipe()
-    os.write(into, framed(b"one") + framed(b"two"))
-    os.close(into)
-    assert [body async for body in frames(read_from(out))] == [b"one", b"two"]
-    os.close(out)
-
-
-def test_what_is_written_to_a_client_that_is_gone_is_dropped() -> None:
-    out, into = os.pipe()
-    os.close(out)
-    output = Output(os.fdopen(into, "wb"))
-    output.write(b"lost")
-    output.close()
-    output.write(b"lost")
-    kept = io.BytesIO()
-    Output(kept).write(b"kept")
-    assert kept.getvalue() == b"kept"

@@ -148,13 +148,13 @@ def test_the_end_of_stdin_ends_the_server(launch: Launch) -> None:
 
 NOISY = """
 import os
-from mercury_lsp import server
+from mercury_lsp import process
 async def noisy(*_):
     print("noise", flush=True)
     os.write(1, b"noise")
     return 0
-server.serve = noisy
-server.run_stdio()
+process.serve = noisy
+process.run_stdio()
 """
 
 

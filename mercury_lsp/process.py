@@ -1,0 +1,104 @@
+"""The server as a process: its stdin and stdout, or its socket, its log, and its end.
+
+Owns what is the operating system's about serving. Knows nothing of messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import Thread
+from typing import BinaryIO, NoReturn
+
+from mercury_lsp.server import boundary, serve
+
+
+def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
+    """Serve the client on stdin and stdout, then end the process. `overrides` are settings no client can change."""
+    log_to_stderr()
+    # What a library prints must not come between two messages.
+    stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    async def main() -> int:
+        return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)
+
+    with suppress(KeyboardInterrupt):
+        leave(asyncio.run(main()))
+    leave(130)
+
+
+def run_tcp(host: str, port: int, overrides: Mapping[str, object] | None = None) -> NoReturn:
+    """Serve each client that connects, with a session and a model of its own, until interrupted.
+
+    Port 0 is any free one. A client's `exit` ends its connection. Raises `OSError` where it cannot listen.
+    """
+    log_to_stderr()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with boundary("serving a client"):
+            await serve(reader, writer, overrides)
+
+    async def main() -> None:
+        listener = await asyncio.start_server(connected, host, port)
+        for socket in listener.sockets:
+            print("listening on {}:{}".format(*socket.getsockname()), file=sys.stderr, flush=True)
+        await listener.serve_forever()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
+    leave(130)
+
+
+def log_to_stderr() -> None:
+    """Log to stderr, and leave out pygls, whose errors reach `report_server_error`, and whose news quote documents."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pygls").setLevel(logging.CRITICAL)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: a worker inside of torch must not see the interpreter being torn down around it."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def read_from(descriptor: int) -> asyncio.StreamReader:
+    """A reader of what a thread reads from a file descriptor: the one way that works for all kinds on all platforms.
+
+    The thread may be blocked when the process ends. So it reads the descriptor itself: a daemon thread that holds
+    the lock of `sys.stdin` would be fatal to the interpreter's end.
+    """
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+
+    def pump() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            with suppress(OSError):
+                while chunk := os.read(descriptor, 1 << 16):
+                    loop.call_soon_threadsafe(reader.feed_data, chunk)
+            loop.call_soon_threadsafe(reader.feed_eof)
+
+    Thread(target=pump, name="stdin", daemon=True).start()
+    return reader
+
+
+class Output:
+    """A binary file as pygls' writer. When nobody reads it any more, what is written is dropped."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        """Write it all, now."""
+        with suppress(OSError, ValueError):  # the client is gone, or the file closed
+            self._file.write(data)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._file.close()
