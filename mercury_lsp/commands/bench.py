@@ -35,7 +35,7 @@ from mercury_lsp.context.document import Document
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine, Infill
 
-_KEYS = 6  # typed in each scene
+_KEYS = 3  # typed in each scene
 _VISITS = 2  # of each file, which is opened cold each time
 _ROWS = (8, 16, 32)
 _DECODED = 12  # scenes that both decoders complete
