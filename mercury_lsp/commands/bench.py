@@ -175,7 +175,9 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
         )
         engine.prefill(question)
         for rows in _ROWS:
-            infill = engine.infill(question, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4))
+            infill = engine.infill(
+                question, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4)
+            )
             times[rows].append(infill.ms_denoise / infill.forward_passes)
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
