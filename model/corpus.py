@@ -22,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
@@ -272,8 +273,7 @@ def build(
         cleaning = progress.add_task("clean", total=len(archives))
         for package, files in archives.items():
             progress.update(cleaning, description=f"clean {package.name[:32]}")
-            for archive in files:
-                made.add(package, members(archive))
+            made.add(package, chain.from_iterable(map(members, files)))
             progress.advance(cleaning)
     return made.write(out)
 
