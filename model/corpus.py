@@ -15,6 +15,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -209,6 +210,8 @@ class Build:
     def write(self, folder: Path) -> dict[str, object]:
         """Puts the corpus into ``folder``, each file at once whole, and returns its statistics."""
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".build-*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         splits: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
         with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary:
             for (split, language), sources in sorted(self.kept.items()):

@@ -223,6 +223,7 @@ def test_a_build_can_be_read_back(
     out = tmp_path / "out"
     out.mkdir()
     (out / "train-java.jsonl.gz").write_bytes(b"of an earlier manifest")
+    (out / ".build-killed").mkdir()
     assert corpus.main(world) == 0
     assert json.loads(capsys.readouterr().out)["files"] == 4
     train = {source.path: source for source in iter_documents("train", folder=out)}
