@@ -6,7 +6,7 @@ optimiser; who sees whom is `network.visible`, what is masked and how it weighs 
 
 A context is ``[trunk | branches | canvases]``. The trunk is what the prompts of a group of holes have in common; each
 branch is the rest of one prompt, its middle and ``<eot>``. On the branches' middles, and on plain blocks of the
-trunk, hang pairs of canvases with complementary masks, each blind to all others: one pass over the context trains
+trunk, hang canvases, all masked or in pairs with complementary masks, each blind to all others: one pass over the context trains
 them all (the vectorised training of BD3-LM, Arriola et al. 2025).
 """
 
@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from mercury_lsp.engine import noise
 from mercury_lsp.engine.canvas import Tokenizer, encode
-from mercury_lsp.engine.network import Network, Rows, visible
+from mercury_lsp.engine.network import Network, Rows
+from model.attention import attention
 from model.spans import Hole
 
-BLOCK_SIZES = {8: 0.25, 16: 0.5, 32: 0.25}  # drawn blindly of the middle's length, which they must not betray
+BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
 NO_TARGET = -100
 
 
@@ -34,9 +35,9 @@ class Weights:
     """Shares of the loss."""
 
     trunk: float = 0.3  # next token, on text that the base model could mostly read already
-    trunk_share: float = 0.25  # of the trunk's rows that go through the costly vocabulary at all
-    middle: float = 1.0  # next token, on the hole
-    canvas: float = 1.0  # masked tokens
+    trunk_share: float = 1.0  # of the trunk's rows that go through the costly vocabulary at all
+    middle: float = 2.0  # next token, on the hole: what a verified draft must agree with
+    canvas: float = 0.4  # masked tokens
     filling: float = 0.1  # an <eot> behind the first one
 
 
@@ -92,21 +93,14 @@ class _Context:
         self.weight += [0.0] * n
 
     def block(
-        self,
-        anchor: int,
-        truth: Sequence[int],
-        worth: Sequence[float],
-        masked: Sequence[bool],
-        loss: Sequence[float],
-        mask_id: int,
-        place: tuple[int, int, int],
-        number: int,
+        self, canvas: _Canvas, masked: Sequence[bool], loss: Sequence[float], mask_id: int, number: int
     ) -> None:
-        """Append one canvas: the anchor, then ``truth`` with the masked tokens hidden. place: first, branch, fork."""
-        first, branch, fork = place
+        """Append one canvas of a block: the anchor, then its tokens with the masked ones hidden."""
+        first, branch, fork = canvas.place
+        truth = canvas.truth
         n = len(truth)
         self.ids += [
-            anchor,
+            canvas.anchor,
             *(mask_id if hidden else token for token, hidden in zip(truth, masked, strict=True)),
         ]
         self.position += range(first - 1, first + n)
@@ -119,9 +113,21 @@ class _Context:
             NO_TARGET,
         ]
         self.weight += [
-            *(w * v if hidden else 0.0 for w, v, hidden in zip(loss, worth, masked, strict=True)),
+            *(w * v if hidden else 0.0 for w, v, hidden in zip(loss, canvas.worth, masked, strict=True)),
             0.0,
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """One block to be drafted: its anchor and tokens, what each is worth, and the canvases drawn for it (C, size)."""
+
+    anchor: int
+    truth: list[int]
+    worth: list[float]
+    masks: Tensor
+    loss: Tensor
+    place: tuple[int, int, int]  # first position, branch, fork
 
 
 def assemble(
@@ -141,43 +147,47 @@ def assemble(
     for i in range(n - 1):
         if learned[i] and trunk[i + 1] > last_special:
             context.target[i], context.weight[i] = trunk[i + 1], weights.trunk
-    canvases: list[tuple[int, list[int], list[float], tuple[int, int, int]]] = []
+    canvases: list[_Canvas] = []
     branch = 0
+    room = length - n
     for index in kept:
-        size = _draw_size(generator)
         tail, middle = prompts[index][n:], middles[index]
-        blocks = -(-len(middle) // size)
-        cost = len(tail) + len(middle) + blocks * 2 * (size + 1)
-        if len(context) + sum(2 * (len(c[1]) + 1) for c in canvases) + cost > length:
+        places = {0, int(torch.randint(len(middle), (), generator=generator))}  # a draft may begin at any token
+        drawn = [(at, *_draw(generator)) for at in sorted(places)]
+        cost = len(tail) + len(middle) + sum(masks.shape[0] * (masks.shape[1] + 1) for _, masks, _ in drawn)
+        if cost > room:
             continue
+        room -= cost
         branch += 1
         offset = len(context)
         context.clean([*tail, *middle], n, branch, n)
         for i, token in enumerate(middle):
             row = offset + len(tail) + i - 1
             context.target[row], context.weight[row] = token, weights.middle
-        for at in range(0, blocks * size, size):
+        for at, masks, loss in drawn:
+            size = masks.shape[1]
             truth = middle[at : at + size]
             worth = [weights.canvas] * len(truth) + [weights.filling * weights.canvas] * (size - len(truth))
-            anchor = ([*tail, *middle] if at else tail)[len(tail) + at - 1]
             truth = truth + [special.eot] * (size - len(truth))
-            canvases.append((anchor, truth, worth, (n + len(tail) + at, branch, n)))
+            anchor = [*tail, *middle][len(tail) + at - 1]
+            canvases.append(_Canvas(anchor, truth, worth, masks, loss, (n + len(tail) + at, branch, n)))
     if branch == 0 or special.fim_prefix not in trunk:
         return None
     body = trunk.index(special.fim_prefix) + 9
-    room = length - len(context) - sum(2 * (len(c[1]) + 1) for c in canvases)
-    while room >= 18 and n - body > 8:  # what is left of the budget goes to plain blocks of the file
-        size = 16 if room >= 34 and n - body > 16 and torch.rand((), generator=generator) < 0.5 else 8
+    while room > min(BLOCK_SIZES) < n - body:  # what is left of the budget goes to plain blocks of the file
+        masks, loss = _draw(generator)
+        size = masks.shape[1]
+        if size >= n - body or masks.shape[0] * (size + 1) > room:
+            continue
+        room -= masks.shape[0] * (size + 1)
         at = int(torch.randint(body, n - size + 1, (), generator=generator))
-        canvases.append((trunk[at - 1], trunk[at : at + size], [weights.canvas] * size, (at, 0, at)))
-        room -= 2 * (size + 1)
+        worth = [weights.canvas] * size
+        canvases.append(_Canvas(trunk[at - 1], trunk[at : at + size], worth, masks, loss, (at, 0, at)))
     number = 0
-    for anchor, truth, worth, place in canvases:
-        masks, loss = noise.draw(1, len(truth), generator)
-        for twin in range(2):
+    for canvas in canvases:
+        for hidden, value in zip(canvas.masks.tolist(), canvas.loss.tolist(), strict=True):
             number += 1
-            hidden, value = masks[0, twin].tolist(), loss[0, twin].tolist()
-            context.block(anchor, truth, worth, hidden, value, special.mask, place, number)
+            context.block(canvas, hidden, value, special.mask, number)
     return context
 
 
@@ -193,9 +203,10 @@ def _trunk(prompts: list[list[int]]) -> tuple[list[int], list[int]]:
     return shared, kept
 
 
-def _draw_size(generator: torch.Generator) -> int:
+def _draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The canvases of a block of some size: masks and loss weights (C, size)."""
     share = torch.tensor(list(BLOCK_SIZES.values()))
-    return list(BLOCK_SIZES)[int(torch.multinomial(share, 1, generator=generator))]
+    return noise.draw(list(BLOCK_SIZES)[int(torch.multinomial(share, 1, generator=generator))], generator)
 
 
 def collate(contexts: Sequence[_Context], length: int, filler: int) -> Batch:
@@ -225,10 +236,10 @@ class Loss:
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype) -> Loss:
     """The joint loss of a batch. Only rows with a target go through the vocabulary."""
-    mask = visible(batch.rows, batch.rows)
+    attend, mask = attention(batch.rows)
     device = batch.ids.device.type
     with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-        hidden = network(batch.ids, batch.rows.position, mask)
+        hidden = network(batch.ids, batch.rows.position, mask, attend=attend)
         chosen = batch.target != NO_TARGET
         logits = network.logits(hidden[chosen])
     nats = F.cross_entropy(logits.float(), batch.target[chosen], reduction="none")

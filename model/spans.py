@@ -7,7 +7,7 @@ and can hang on one encoded trunk. Prompts are built by the server's own `contex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -15,7 +15,7 @@ from random import Random
 from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.engine.canvas import Prompt
+from mercury_lsp.engine.canvas import Prompt, Snippet
 
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
 """Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
@@ -61,6 +61,8 @@ def cut(
     holes: int,
     random: Random,
     nodes: Nodes,
+    kinds: Mapping[str, float] = KINDS,
+    related: Sequence[Snippet] = (),
 ) -> list[Hole]:
     """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file."""
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
@@ -71,13 +73,13 @@ def cut(
     line = random.choice(filled)
     ranges: set[tuple[int, int]] = set()
     group: list[Hole] = []
-    for kind in random.choices(list(KINDS), KINDS.values(), k=holes):
+    for kind in random.choices(list(kinds), list(kinds.values()), k=holes):
         found = _range(kind, text, starts, ends, line, random, nodes)
         if found is None or found in ranges or not text[slice(*found)].strip():
             continue
         ranges.add(found)
         a, b = found
-        made = prompt.build(path, text[:a], text[b:], count, budget.prefix, budget.following)
+        made = prompt.build(path, text[:a], text[b:], count, budget.prefix, budget.following, related)
         group.append(Hole(kind, made, text[a:b]))
     return group
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,8 +31,10 @@ from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
 from model.corpus import iter_documents
 from model.folders import cache
+from model.hardware import keep_memory
+from model.neighbours import snippet
 from model.objective import Batch, Weights, assemble, collate, loss_of
-from model.spans import Budget, cut, node_finder
+from model.spans import KINDS, Budget, cut, node_finder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Recipe:
     prefix_tokens: tuple[int, int] = (48, 224)  # range of a context's budgets, drawn uniformly
     following_tokens: tuple[int, int] = (0, 96)
     path_share: float = 0.7  # of contexts with a path header
+    related_share: float = 0.25  # of contexts with a snippet of a neighbouring file
+    related_tokens: tuple[int, int] = (24, 96)
+    kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
     rate: float = 3e-4
     warmup: int = 40  # steps
     decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth
@@ -75,9 +81,11 @@ class Contexts(Dataset[Batch]):
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None) -> None:
         self.recipe = recipe
         self.tokenizer = tokenizer
-        self.files: dict[str, list[tuple[str, str]]] = {language: [] for language in recipe.languages}
+        self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
+        self.packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for source in iter_documents("train", list(recipe.languages), corpus):
-            self.files[source.language].append((source.path, source.text))
+            self.files[source.language].append((source.package, source.path, source.text))
+            self.packages[source.package].append((source.path, source.text))
         self.files = {language: files for language, files in self.files.items() if files}
         if not self.files:
             sys.exit("The corpus has no file of the recipe's languages: run 'python -m model.corpus' first.")
@@ -94,11 +102,16 @@ class Contexts(Dataset[Batch]):
         contexts = []
         while len(contexts) < recipe.contexts:
             language = random.choices(list(self.files), self.shares)[0]
-            path, text = random.choice(self.files[language])
+            package, path, text = random.choice(self.files[language])
             budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
             header = path if random.random() < recipe.path_share else ""
-            nodes = node_finder(path, text)
-            group = cut(header, text, self.tokenizer.count, budget, recipe.holes, random, nodes)
+            count, nodes = self.tokenizer.count, node_finder(path, text)
+            related = None
+            if random.random() < recipe.related_share:
+                tokens = random.randint(*recipe.related_tokens)
+                related = snippet(path, text, self.packages[package], count, tokens, random)
+            shown = () if related is None else (related,)
+            group = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, shown)
             made = assemble(group, self.tokenizer, recipe.rows, weights, generator) if group else None
             if made is not None:
                 contexts.append(made)
@@ -242,6 +255,7 @@ def main(argv: list[str] | None = None) -> None:
     recipe = Recipe.read(arguments.recipe)
     if arguments.steps:
         recipe = replace(recipe, steps=arguments.steps)
+    keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     run = Run(recipe, arguments.runs / recipe.name, torch.device(arguments.device), arguments.minutes)

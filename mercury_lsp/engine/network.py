@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,9 +82,12 @@ class Rows:
 
 
 def visible(query: Rows, key: Rows) -> Tensor:
-    """The attention rule: which key each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
-    q = query.map(lambda row: row.unsqueeze(-1))
-    k = key.map(lambda row: row.unsqueeze(-2))
+    """Which key each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
+    return sees(query.map(lambda row: row.unsqueeze(-1)), key.map(lambda row: row.unsqueeze(-2)))
+
+
+def sees(q: Rows, k: Rows) -> Tensor:
+    """The attention rule, for queries and keys of one shape, or of shapes that broadcast."""
     lineage = (k.branch == q.branch) | ((k.branch == 0) & (k.position < q.fork))
     context = (k.canvas == 0) & lineage & (k.position < q.start)
     together = (k.canvas > 0) & (k.canvas == q.canvas)
@@ -99,6 +102,27 @@ class Past(Protocol):
         ...
 
 
+class Attend(Protocol):
+    """A way to compute attention."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
+        """Heads (N, H, T, D) over keys and values (N, Hkv, S, D), H a multiple of Hkv; returns (N, H, T, D).
+
+        ``mask`` is what `Network.forward` was given.
+        """
+        ...
+
+
+def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Torch's fused attention; ``mask`` is bool (N, 1, G T, S).
+
+    The query heads of a group become more rows of its one key head: no key or value is ever repeated.
+    """
+    n, kv_heads = k.shape[:2]
+    y = F.scaled_dot_product_attention(q.reshape(n, kv_heads, -1, q.shape[-1]), k, v, attn_mask=mask)
+    return y.reshape(q.shape)
+
+
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions (Su et al. 2021, in Llama's half-split form)."""
 
@@ -109,9 +133,9 @@ class Attention(nn.Module):
         self.out = nn.Linear(shape.heads * shape.head_width, shape.width, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, past: Past | None
+        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
     ) -> Tensor:
-        """(N, T, W) in and out; ``mask`` (N, 1, G T, S), ``turn`` the rows' cosines and sines (N, 1, T, D / 2)."""
+        """(N, T, W) in and out; ``turn`` the rows' cosines and sines (N, 1, T, D / 2)."""
         n, t, _ = x.shape
         shape = self.shape
         heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
@@ -119,10 +143,7 @@ class Attention(nn.Module):
         q, k = rotate(q, turn), rotate(k, turn)
         if past is not None:
             k, v = past.join(layer, k, v)
-        # The query heads of a group become more rows of its one key head: no key or value is ever repeated.
-        q = q.reshape(n, shape.kv_heads, -1, shape.head_width)  # (N, Hkv, G T, D)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        y = y.reshape(n, shape.heads, t, shape.head_width).transpose(1, 2).reshape(n, t, -1)
+        y = attend(q, k, v, mask).transpose(1, 2).reshape(n, t, -1)
         out: Tensor = self.out(y)
         return out
 
@@ -139,10 +160,10 @@ class Layer(nn.Module):
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, past: Past | None
+        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
     ) -> Tensor:
         """As `Attention.forward`."""
-        x = x + self.attention(self.attention_norm(x), turn, mask, layer, past)
+        x = x + self.attention(self.attention_norm(x), turn, attend, mask, layer, past)
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
         fed: Tensor = x + self.down(F.silu(gate) * up)
         return fed
@@ -172,22 +193,27 @@ class Network(nn.Module):
         self.register_buffer("sine", angle.sin().float(), persistent=False)
 
     def forward(
-        self, ids: Tensor, position: Tensor, mask: Tensor | None = None, past: Past | None = None
+        self,
+        ids: Tensor,
+        position: Tensor,
+        mask: Any = None,
+        past: Past | None = None,
+        attend: Attend | None = None,
     ) -> Tensor:
         """Run rows through all layers.
 
         ids, position: (N, T). mask: bool (N, T, S), who sees whom by `visible`; None where every row sees every key.
-        past: earlier keys and values, which come before the new ones. Returns (N, T, width), normalised.
+        past: earlier keys and values, which come before the new ones. attend: another way to compute attention than
+        `folded`, which is then given the mask as it is. Returns (N, T, width), normalised.
         """
         x = self.embedding(ids)  # (N, T, W)
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
-        if mask is not None:
-            groups = self.shape.heads // self.shape.kv_heads
-            mask = mask.repeat(1, groups, 1).unsqueeze(
-                1
-            )  # (N, 1, G T, S): a row for each query head of a group
+        if attend is None:
+            attend = folded
+            if mask is not None:  # (N, 1, G T, S): a row for each query head of a group
+                mask = mask.repeat(1, self.shape.heads // self.shape.kv_heads, 1).unsqueeze(1)
         for index, layer in enumerate(self.layers):
-            x = layer(x, turn, mask, index, past)
+            x = layer(x, turn, attend, mask, index, past)
         hidden: Tensor = self.norm(x)
         return hidden
 

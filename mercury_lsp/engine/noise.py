@@ -16,25 +16,21 @@ T_MIN = 0.02
 WEIGHT_MAX = (
     10.0  # 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and pure variance
 )
-ALL_MASKED = 0.2  # share of pairs whose first canvas is drawn at t = 1, where every sampling begins
+ALL_MASKED = 0.5  # share of blocks that are drafted from nothing, as sampling begins and verified drafts are made
 
 
-def draw(pairs: int, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Masks and loss weights of ``pairs`` pairs of canvases of ``size`` tokens. bool and float (pairs, 2, size).
+def draw(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """Masks and loss weights of the canvases of one block of ``size`` tokens. bool and float (C, size).
 
-    A pair at noise level t masks each token in the first canvas with probability t and in the second where the first
-    does not. At t = 1, where the second would have nothing to learn, it is an independent one at a level of its own.
+    One canvas with all tokens masked (t = 1, whose complement would have nothing to learn), or a pair: at noise level
+    t the first masks each token with probability t, and the second those that the first does not.
     """
-    level = T_MIN + (1 - T_MIN) * torch.rand(pairs, 2, generator=generator)
-    chance = torch.rand(pairs, 2, size, generator=generator)
-    first = chance[:, 0] < level[:, :1]
-    all_masked = torch.rand(pairs, 1, generator=generator) < ALL_MASKED
-    second = torch.where(all_masked, chance[:, 1] < level[:, 1:], ~first)
-    level_first = torch.where(all_masked, 1.0, level[:, :1])
-    level_second = torch.where(all_masked, level[:, 1:], 1 - level[:, :1])
-    masks = torch.stack((first | all_masked, second), dim=1)
-    levels = torch.stack((level_first, level_second), dim=1)  # (pairs, 2, 1)
-    return masks, weight(levels).expand(-1, -1, size)
+    if torch.rand((), generator=generator) < ALL_MASKED:
+        return torch.ones(1, size, dtype=torch.bool), torch.ones(1, size)
+    level = T_MIN + (1 - T_MIN) * torch.rand((), generator=generator)
+    first = torch.rand(size, generator=generator) < level
+    levels = torch.stack((level, 1 - level))[:, None]  # (2, 1)
+    return torch.stack((first, ~first)), weight(levels).expand(-1, size)
 
 
 def weight(level: Tensor) -> Tensor:
