@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -140,10 +141,12 @@ def save(
     tokenizer_json: str,
     about: Mapping[str, object],
     bits: Callable[[str], int] | None = None,
+    scales: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> str:
     """Write a checkpoint of a network and return its fingerprint.
 
-    bits: how many bits the matrix of a name takes; None writes bf16. Shards stay below `SHARD_BYTES`. What lay in the
+    bits: how many bits the matrix of a name takes; None writes bf16. scales: of matrices that lie on a grid of so
+    many bits already, by name. Shards stay below `SHARD_BYTES`. What lay in the
     folder before is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +158,7 @@ def save(
     for key, weight in network.state_dict().items():
         parts = {key: weight.detach().to("cpu", torch.bfloat16).contiguous()}
         if key in packed:
-            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP)
+            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, scales.get(key))
             parts = {f"{key}.planes": planes, f"{key}.scale": scale}
         bytes_ = sum(part.numel() * part.element_size() for part in parts.values())
         if shard and size + bytes_ > SHARD_BYTES:
