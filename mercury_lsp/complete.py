@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a completion may depend on. `roots` are the workspace folders' paths."""
+    """All that a completion may depend on. `roots` are the workspace folders' paths.
+
+    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key.
+    """
 
     document: Document
     config: Config
     roots: tuple[str, ...] = ()
+    invoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A suggestion for the characters from `start`, the cursor, to `end`, which is in the same line.
 
-    `text` is what the model wrote, `shown` what is worth showing of it, or None.
+    `text` is what the model wrote, `shown` what is worth showing of it, or None; then `reason` says why, for the log.
     """
 
     text: str
@@ -43,6 +47,7 @@ class Completion:
     start: int
     end: int
     infill: Infill
+    reason: str | None = None
 
 
 def declined(snapshot: Snapshot) -> str | None:
@@ -57,6 +62,20 @@ def declined(snapshot: Snapshot) -> str | None:
     if "\0" in document.text:
         return "it is a binary file"
     return None
+
+
+def likelihood(confidence: float, tokens: int) -> float:
+    """The probability that the model gives to all of a suggestion's tokens and its end, together.
+
+    `confidence` and `tokens` are `Infill`'s. Of an exact model this is the chance that the user would have written
+    just that. A mean over the tokens tells less: a long text is right only where each token is.
+    """
+    return confidence**tokens
+
+
+def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
+    """Whether a suggestion at an offset has to end with its line."""
+    return config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
 
 
 def complete(
@@ -76,7 +95,7 @@ def complete(
         return None
     document, config = snapshot.document, snapshot.config
     syntax = Syntax.of(document)
-    single_line = config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
+    single_line = one_line(config, syntax, offset)
     question = prompt.build(
         document.path,
         document.text[:offset],
@@ -98,5 +117,9 @@ def complete(
     infill = engine.infill(question, sampling, cancelled, watch)
     shown = postprocess.shown(infill.text, document, offset, syntax, single_line, infill.finished)
     if shown is None:
-        return Completion(infill.text, None, offset, offset, infill)
-    return Completion(infill.text, shown.text, offset, shown.end, infill)
+        reason = "nothing of what the model wrote fits there"
+    elif not snapshot.invoked and likelihood(infill.confidence, infill.tokens) < config.show_likelihood:
+        reason = "the model takes it to be too unlikely"
+    else:
+        return Completion(infill.text, shown.text, offset, shown.end, infill)
+    return Completion(infill.text, None, offset, offset, infill, reason)

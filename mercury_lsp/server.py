@@ -154,17 +154,20 @@ class Server(LanguageServer):
         chosen: types.SelectedCompletionInfo | None,
         render: Callable[[Completion, Document, str], A],
         nothing: A,
+        invoked: bool = False,
     ) -> A:
         """Answer a request for a suggestion; with `nothing` where there is none, or anything goes wrong.
 
         What stands before the first `await` is done before the next message is read (see `serve`), so the snapshot
-        is the text that the client meant. `chosen` is the item that is selected in the editor's own menu.
+        is the text that the client meant. `chosen` is the item that is selected in the editor's own menu; `invoked`
+        tells that the user asked.
         """
         with boundary("looking for a suggestion"):
             snapshot = self.session.snapshot(params.text_document.uri)
             if snapshot is None or declined(snapshot):
                 return nothing
             document = snapshot.document
+            snapshot = replace(snapshot, invoked=invoked)
             if chosen is None:
                 offset = convert.offset(document, params.position, self.encoding)
             else:
@@ -172,6 +175,8 @@ class Server(LanguageServer):
                 snapshot = replace(snapshot, document=assumed)
             completion = await self._completion(snapshot, offset)
             if completion is None or completion.shown is None:
+                if completion is not None:
+                    log.debug("Nothing is shown: %s.", completion.reason)
                 return nothing
             if chosen is not None:
                 completion = convert.with_chosen(completion, document, chosen, self.encoding)
@@ -257,12 +262,14 @@ def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersP
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
     """Ghost text."""
-    chosen = params.context.selected_completion_info
-    return await ls.suggest(params, chosen, convert.inline, types.InlineCompletionList([]))
+    context = params.context
+    invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    nothing = types.InlineCompletionList([])
+    return await ls.suggest(params, context.selected_completion_info, convert.inline, nothing, invoked)
 
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
-    """The same as an entry of a menu, for clients without ghost text."""
+    """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
     return await ls.suggest(params, None, convert.plain, types.CompletionList(True, []))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import Snapshot, complete, declined
+from mercury_lsp.complete import Snapshot, complete, declined, likelihood
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.infill import Draft, Engine
@@ -61,6 +62,27 @@ def test_one_line_is_asked_for_where_several_never_are_wanted(engine: Engine) ->
 def test_every_offset_has_an_answer(engine: Engine) -> None:
     for offset in range(len(TEXT) + 1):
         assert complete(snapshot(max_tokens=4), offset, engine) is not None
+
+
+def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None:
+    config = Config(max_tokens=8, deadline_ms=0, multiline="always")
+    words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
+    free = complete(words, 15, engine)
+    assert free is not None and free.shown and free.reason is None
+    sure = likelihood(free.infill.confidence, free.infill.tokens)
+    assert 0 < sure < 0.9
+    for threshold, shown in ((sure * 0.99, free.shown), (sure * 1.01, None)):
+        limited = replace(words, config=replace(config, show_likelihood=threshold))
+        found = complete(limited, 15, engine)
+        assert found is not None and found.shown == shown
+        assert found.reason is None if shown else "unlikely" in (found.reason or "")
+        asked = complete(replace(limited, invoked=True), 15, engine)
+        assert asked is not None and asked.shown == free.shown
+
+
+def test_likelihood_is_that_of_the_whole_text() -> None:
+    assert likelihood(0.5, 3) == 0.125
+    assert likelihood(1.0, 60) == 1.0
 
 
 def test_a_cancelled_completion_stops(engine: Engine) -> None:

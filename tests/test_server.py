@@ -133,6 +133,18 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     assert first.config.max_tokens == 64 and second.config.max_tokens == 4
 
 
+@pytest.mark.parametrize(("kind", "invoked"), [(1, True), (2, False)])
+async def test_a_completion_knows_whether_the_user_asked(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
+) -> None:
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    await editor.start(model=str(tiny_model))
+    place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
+    await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
+    assert [snapshot.invoked for snapshot in seen] == [invoked]
+
+
 async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def run(arguments: Namespace) -> int:
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = read(arguments.place, session)
+    snapshot = replace(snapshot, invoked=True)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
     engine = engine_of(snapshot.config)
