@@ -1,0 +1,152 @@
+"""``python -m model.heldout``: what suggestions spare those who type the code of packages never trained on.
+
+Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
+`complete.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
+post-processing, with the options' defaults; only the deadline is off, for what is measured must not depend on what
+else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mercury_lsp.complete import Snapshot, complete, one_line
+from mercury_lsp.config import Config
+from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.infill import Engine
+from model.corpus import CorpusError, iter_documents
+from model.cursors import KINDS, LANGUAGES, Cursor, draw
+from model.figures import markdown, report, table
+from model.records import DetailsError, Record, read
+from model.verdict import judge
+
+
+def measure(engine: Engine, cursor: Cursor, seed: int, config: Config) -> Record | None:
+    """Suggest at a cursor; None where the server declines."""
+    document = cursor.document()
+    found = complete(Snapshot(document, config, invoked=True), cursor.start, engine)
+    if found is None:
+        return None
+    single, infill = one_line(config, Syntax.of(document), cursor.start), found.infill
+    replaced = document.text[found.start : found.end]
+    verdict = judge(cursor.hole, found.shown, replaced, infill.text, infill.finished, single, cursor.fresh)
+    return Record(
+        model=f"{engine.name} {engine.fingerprint[:12]}",
+        seed=seed,
+        language=cursor.source.language,
+        package=cursor.source.package,
+        path=cursor.source.path,
+        kind=cursor.kind,
+        start=cursor.start,
+        hole=cursor.hole,
+        text=infill.text,
+        shown=found.shown,
+        one_line=single,
+        finished=infill.finished,
+        tokens=infill.tokens,
+        passes=infill.forward_passes,
+        confidence=infill.confidence,
+        ms=round(infill.ms, 1),
+        **asdict(verdict),
+    )
+
+
+def _run(given: argparse.Namespace, console: Console) -> Iterator[Record]:
+    """Records as they are made, place by place, until the time is over."""
+    languages = given.languages.split(",")
+    places = draw(
+        iter_documents("heldout", languages, given.corpus),
+        languages,
+        given.per_language,
+        given.seed,
+        given.kinds.split(","),
+    )
+    if not places:
+        raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
+    engine = Engine.load(given.model, given.device, given.threads)
+    config = Config(deadline_ms=0)
+    columns = (TextColumn("filling holes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    began = time.monotonic()
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        for place in progress.track(places):
+            if given.minutes and time.monotonic() - began > 60 * given.minutes:
+                break
+            records = (measure(engine, cursor, given.seed, config) for cursor in place)
+            yield from (record for record in records if record is not None)
+
+
+def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
+    """The records, each written to the details at once."""
+    if file is None:
+        return list(records)
+    kept = []
+    with file.open("w", encoding="utf-8", buffering=1) as details:
+        for record in records:
+            kept.append(record)
+            details.write(record.line())
+    return kept
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.heldout", description="Measure on held-out packages."
+    )
+    made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
+    made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
+    made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
+    made.add_argument(
+        "--kinds", default=",".join(KINDS), help="of holes at each place (default: %(default)s)"
+    )
+    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=0)
+    made.add_argument("--device", default="auto")
+    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--show-likelihood", type=float, default=Config().show_likelihood)
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each hole")
+    made.add_argument(
+        "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit status."""
+    options = parser()
+    given = options.parse_args(arguments)
+    console = Console(stderr=True)
+    if unknown := set(given.kinds.split(",")) - set(KINDS):
+        options.error(f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join(KINDS)}")
+    try:
+        records = read(given.again) if given.again else _kept(_run(given, console), given.details)
+    except (CheckpointError, CorpusError, DetailsError, OSError) as error:
+        console.print(str(error), markup=False, highlight=False)
+        return 1
+    if not records:
+        console.print("There is no hole to report on; allow more --minutes.")
+        return 1
+    answer = report(records, given.show_likelihood)
+    if given.markdown:
+        given.markdown.write_text(markdown(answer), encoding="utf-8")
+    if given.json:
+        print(json.dumps(answer))
+    else:
+        Console().print(table(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
