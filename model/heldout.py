@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         records = read(given.again) if given.again else _kept(_run(given, console), given.details)
     except (CheckpointError, CorpusError, DetailsError, OSError) as error:
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     if not records:
         console.print("There is no hole to report on; allow more --minutes.")
