@@ -16,21 +16,30 @@ T_MIN = 0.02
 WEIGHT_MAX = (
     10.0  # 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and pure variance
 )
-ALL_MASKED = 0.5  # share of blocks that are drafted from nothing, as sampling begins and verified drafts are made
+ALL_MASKED = (
+    0.5  # share of blocks that are drafted from nothing, as sampling begins and verified drafts are made
+)
 
 
 def draw(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Masks and loss weights of the canvases of one block of ``size`` tokens. bool and float (C, size).
+    """Masks and loss weights of the canvases of one block of ``size`` tokens. bool and float (C, size)."""
+    masks, weights, paired = blocks(1, size, generator)
+    canvases = 1 + int(paired[0])
+    return masks[0, :canvases], weights[0, :canvases, None].expand(-1, size)
 
-    One canvas with all tokens masked (t = 1, whose complement would have nothing to learn), or a pair: at noise level
-    t the first masks each token with probability t, and the second those that the first does not.
+
+def blocks(count: int, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks (B, 2, size), loss weights (B, 2) and pairedness (B,) of the two canvases of each of ``count`` blocks.
+
+    A block has one canvas with all tokens masked (t = 1, whose complement would have nothing to learn), or a pair: at
+    noise level t the first masks each token with probability t, and the second those that the first does not.
     """
-    if torch.rand((), generator=generator) < ALL_MASKED:
-        return torch.ones(1, size, dtype=torch.bool), torch.ones(1, size)
-    level = T_MIN + (1 - T_MIN) * torch.rand((), generator=generator)
-    first = torch.rand(size, generator=generator) < level
-    levels = torch.stack((level, 1 - level))[:, None]  # (2, 1)
-    return torch.stack((first, ~first)), weight(levels).expand(-1, size)
+    level = T_MIN + (1 - T_MIN) * torch.rand(count, generator=generator)
+    paired = torch.rand(count, generator=generator) >= ALL_MASKED
+    level = torch.where(paired, level, 1.0)
+    first = torch.rand(count, size, generator=generator) < level.unsqueeze(-1)
+    levels = torch.stack((level, 1 - level), dim=-1)
+    return torch.stack((first, ~first), dim=1), weight(levels), paired
 
 
 def weight(level: Tensor) -> Tensor:
