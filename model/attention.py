@@ -7,11 +7,12 @@ kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024).
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from mercury_lsp.engine.network import Attend, Rows, sees, visible
 
@@ -19,20 +20,37 @@ from mercury_lsp.engine.network import Attend, Rows, sees, visible
 def attention(rows: Rows) -> tuple[Attend, Any]:
     """The way to attend among rows (N, T) on their device, and the mask that it takes."""
     if rows.position.device.type == "cuda":
-        n, t = rows.position.shape
-
-        def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return sees(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
-
-        return fused, create_block_mask(rule, n, None, t, t, rows.position.device, _compile=True)
+        return fused, block_mask(rows, _compiled(create_block_mask))
     return product, visible(rows, rows)
 
 
+def block_mask(rows: Rows, make: Any = create_block_mask) -> BlockMask:
+    """The mask among rows (N, T) as FlexAttention takes it: which blocks are empty or full, and the rule for the rest.
+
+    make: ``create_block_mask``, or that compiled.
+    """
+    n, t = rows.position.shape
+
+    def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return sees(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
+
+    made: BlockMask = make(rule, n, None, t, t, rows.position.device)
+    return made
+
+
 def fused(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
-    """FlexAttention; fast only inside of a compiled network. mask: a ``BlockMask``."""
-    y = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
+    """FlexAttention; compiled where there is a GPU, else a slow reference. mask: a ``BlockMask``."""
+    attend = _compiled(flex_attention) if q.is_cuda else flex_attention
+    q, k = q.to(v.dtype), k.to(v.dtype)  # the rotation leaves them in fp32, which autocast does not undo here
+    y = attend(q, k, v, block_mask=mask, enable_gqa=True)
     assert isinstance(y, Tensor)  # the log-sums were not asked for
     return y
+
+
+@cache
+def _compiled(function: Any) -> Any:
+    """Compiled for fixed shapes, once; inside of a compiled network this is part of its graph."""
+    return torch.compile(function, dynamic=False)
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -26,15 +26,16 @@ def keep_memory() -> None:
     libc.mallopt(_TOP_PAD, 1 << 29)
 
 
-def flops(shape: Shape, rows: int, length: int, targets: int) -> float:
+def flops(shape: Shape, rows: int, seen: float, targets: int) -> float:
     """Floating-point operations of one training step: 6 for each weight and row, 12 for each pair of rows and channel.
 
-    rows: of the whole batch; length: of one context, whose rows all count as seen; targets: rows that go through the
-    vocabulary. What is recomputed would not count (the convention of PaLM, Chowdhery et al. 2022).
+    rows: of the whole batch; seen: rows that a row attends to, on average; targets: rows that go through the
+    vocabulary. What a kernel works out for nothing, or again, does not count (the convention of PaLM, Chowdhery et al.
+    2022).
     """
     heads = shape.heads * shape.head_width
     layer = shape.width * (2 * heads + 2 * shape.kv_heads * shape.head_width + 3 * shape.hidden)
-    body = 6 * shape.layers * layer * rows + 12 * shape.layers * heads * length * rows
+    body = 6 * shape.layers * layer * rows + 12 * shape.layers * heads * seen * rows
     return float(body + 6 * shape.width * shape.vocabulary * targets)
 
 
@@ -42,12 +43,19 @@ def ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> f
     """FLOP/s of the device's best large matrix product, as measured here and now."""
     size = 8192 if device.type == "cuda" else 1024
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    one @ other  # loads and chooses kernels
     best, end = 0.0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    while best == 0 or time.monotonic() < end:
+        settle(device)
         began = time.perf_counter()
         for _ in range(4):
             one @ other
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        settle(device)
         best = max(best, 4 * 2 * size**3 / (time.perf_counter() - began))
     return best
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a device has done what it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

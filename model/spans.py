@@ -16,9 +16,8 @@ from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Prompt, Snippet
+from model.recipe import KINDS
 
-KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
-"""Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
 MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end within the canvases that we attach
 
 

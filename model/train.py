@@ -1,121 +1,45 @@
 """``python -m model.train RECIPE``: trains a checkpoint by one recipe file, and takes up where it was stopped.
 
-Owns the run: data order, optimiser, schedule, checkpoints, metrics, plot. Knows neither the objective's inside nor the
-network's. A run lives in the user's cache folder, under its recipe's name; its data are a function of (seed, step),
-so a resumed run sees what an unbroken one would have seen.
+    python -m model.train model/recipes/small-h100.toml --minutes 60
+    torchrun --nproc-per-node 8 -m model.train model/recipes/small-h100.toml
+
+Owns the run: optimiser, schedule, checkpoints, metrics. Knows neither the objective's inside nor the network's, nor
+where data come from. A run lives in the user's cache folder, under its recipe's name; its data are a function of
+(seed, step), so a resumed run sees what an unbroken one would have seen, on however many processes, which are
+Accelerate's to connect. One step of the loop never waits for the device but when metrics are due.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import signal
 import sys
 import threading
 import time
-import tomllib
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from random import Random
+from typing import Any
 
 import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
-from model.corpus import iter_documents
+from model.data import Cuts, Groups, Steps
 from model.folders import cache
-from model.hardware import keep_memory
-from model.neighbours import snippet
-from model.objective import Batch, Weights, assemble, collate, loss_of
-from model.spans import KINDS, Budget, cut, node_finder
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A run's settings: the fields of a recipe file. Raises ``TypeError`` for a field that is not here."""
-
-    name: str
-    base: str  # a checkpoint's folder or shipped name; "base" is what model.base makes
-    steps: int
-    rows: int = 512  # of one context
-    contexts: int = 4  # of one step
-    holes: int = 4  # of one context, at most
-    prefix_tokens: tuple[int, int] = (48, 224)  # range of a context's budgets, drawn uniformly
-    following_tokens: tuple[int, int] = (0, 96)
-    path_share: float = 0.7  # of contexts with a path header
-    related_share: float = 0.25  # of contexts with a snippet of a neighbouring file
-    related_tokens: tuple[int, int] = (24, 96)
-    kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
-    rate: float = 3e-4
-    warmup: int = 40  # steps
-    decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    seed: int = 0
-    bf16: bool = True
-    compile: bool = False
-    workers: int = 0
-    save_minutes: float = 8.0
-    languages: dict[str, float] = field(default_factory=lambda: {"python": 1.0})
-    weights: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, file: Path) -> Recipe:
-        """Parse a TOML recipe; its name defaults to the file's."""
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return cls(**{"name": file.stem, **values, **lists})
-
-
-class Contexts(Dataset[Batch]):
-    """The batch of each step, made from (seed, step) alone."""
-
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None) -> None:
-        self.recipe = recipe
-        self.tokenizer = tokenizer
-        self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
-        self.packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for source in iter_documents("train", list(recipe.languages), corpus):
-            self.files[source.language].append((source.package, source.path, source.text))
-            self.packages[source.package].append((source.path, source.text))
-        self.files = {language: files for language, files in self.files.items() if files}
-        if not self.files:
-            sys.exit("The corpus has no file of the recipe's languages: run 'python -m model.corpus' first.")
-        self.shares = [recipe.languages[language] for language in self.files]
-
-    def __len__(self) -> int:
-        return self.recipe.steps
-
-    def __getitem__(self, step: int) -> Batch:
-        recipe = self.recipe
-        random = Random(f"{recipe.seed}/{step}")
-        generator = torch.Generator().manual_seed(random.getrandbits(62))
-        weights = Weights(**recipe.weights)
-        contexts = []
-        while len(contexts) < recipe.contexts:
-            language = random.choices(list(self.files), self.shares)[0]
-            package, path, text = random.choice(self.files[language])
-            budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
-            header = path if random.random() < recipe.path_share else ""
-            count, nodes = self.tokenizer.count, node_finder(path, text)
-            related = None
-            if random.random() < recipe.related_share:
-                tokens = random.randint(*recipe.related_tokens)
-                related = snippet(path, text, self.packages[package], count, tokens, random)
-            shown = () if related is None else (related,)
-            group = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, shown)
-            made = assemble(group, self.tokenizer, recipe.rows, weights, generator) if group else None
-            if made is not None:
-                contexts.append(made)
-        return collate(contexts, recipe.rows, self.tokenizer.specials.eot)
+from model.hardware import ceiling, flops, keep_memory
+from model.layout import Batch
+from model.objective import Objective
+from model.plot import plot
+from model.recipe import Recipe
+from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 
 
 def rate_at(progress: float, step: int, recipe: Recipe) -> float:
@@ -128,14 +52,18 @@ def rate_at(progress: float, step: int, recipe: Recipe) -> float:
 class Run:
     """One run: a network under training, its optimiser, and how far it has come."""
 
-    def __init__(self, recipe: Recipe, folder: Path, device: torch.device, minutes: float) -> None:
-        self.recipe, self.folder, self.device, self.minutes = recipe, folder, device, minutes
+    def __init__(
+        self, recipe: Recipe, folder: Path, accelerator: Accelerator, minutes: float, base: Path
+    ) -> None:
+        self.recipe, self.folder, self.accelerator, self.minutes = recipe, folder, accelerator, minutes
+        self.device = accelerator.device
         folder.mkdir(parents=True, exist_ok=True)
-        base = cache() / "base" if recipe.base == "base" else checkpoint.find(recipe.base)
-        start = checkpoint.load(base)
-        self.base, self.tokenizer = start, start.tokenizer
-        self.tokenizer_json = (start.folder / Tokenizer.FILE).read_text(encoding="utf-8")
-        self.network: Network = start.network.requires_grad_(True).train().to(device)
+        self.base = checkpoint.load(base)
+        self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
+        self.network: Network = self.base.network.requires_grad_(True).train().to(self.device)
+        self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
+        objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile)
+        self.objective = accelerator.prepare_model(objective)
         decayed = [weight for _, weight in self.network.matrices()]
         plain = [weight for weight in self.network.parameters() if weight.ndim != 2]
         groups = [
@@ -143,8 +71,9 @@ class Run:
             {"params": plain, "weight_decay": 0.0},
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
+        self.stop = threading.Event()
         self.step = 0
-        self.spent = 0.0  # seconds of training, over all sittings
+        self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
         self.rows = self.masked = 0
         self._resume()
 
@@ -162,15 +91,17 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
-        log = self.folder / "metrics.jsonl"  # may be ahead of the state: what was lost is measured again
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
-        log.write_text(
-            "".join(line for line in lines if json.loads(line)["step"] <= self.step), encoding="utf-8"
-        )
-        print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
+        if self.accelerator.is_main_process:
+            log = self.folder / "metrics.jsonl"  # may be ahead of the state: what was lost is measured again
+            lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+            kept = (line for line in lines if json.loads(line)["step"] <= self.step)
+            log.write_text("".join(kept), encoding="utf-8")
+            print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
 
     def save(self) -> None:
-        """Write the state to resume from and a checkpoint to try out, each at once whole."""
+        """Write the state to resume from and a checkpoint to try out, each at once whole. One process does."""
+        if not self.accelerator.is_main_process:
+            return
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
         torch.save(state, self.folder / "state.part")
@@ -181,60 +112,136 @@ class Run:
         )
         plot(self.folder)
 
-    def train(self, data: Iterator[Batch]) -> Iterator[dict[str, float]]:
-        """Take the remaining steps; yields each step's metrics."""
-        dtype = torch.bfloat16 if self.recipe.bf16 else torch.float32
-        if self.recipe.compile:
-            self.network.compile()
-        for batch in data:
-            began = time.monotonic()
-            rate = rate_at(self.progress, self.step, self.recipe)
+    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor:
+        """One step of the optimiser; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
+
+        The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
+        """
+        ranks = self.accelerator.num_processes
+        worth = torch.full((), sum(part.worth for part in parts), device=self.device)
+        worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
+        sums = torch.zeros(5, device=self.device)
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                loss = self.objective(part.to(self.device), worth)
+                loss.total.backward()
+            sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        # As GradScaler does it: the fused kernel leaves everything as it was after a gradient that is not finite,
+        # and nobody has to look at the norm here and now.
+        self.optimiser.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return torch.cat((sums, norm.detach()[None] / ranks))
+
+    def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
+        """Take the remaining steps; yields the metrics of every so many steps, as means over them."""
+        recipe, device = self.recipe, self.device
+        best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
+        sums, steps, work, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+        began = asked = time.monotonic()
+        for parts in data:
+            waited += time.monotonic() - asked
+            rate = rate_at(self.progress, self.step, recipe)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            loss = loss_of(self.network, batch.to(self.device), dtype)
-            loss.total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-            if math.isfinite(float(norm)):
-                self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
-            took = time.monotonic() - began
+            sums += self.take(parts)
+            rows = sum(part.ids.numel() for part in parts)
+            pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
+            work += flops(self.network.shape, rows, pairs / rows, targets)
             self.step += 1
-            self.spent += took
-            self.rows += batch.ids.numel()
-            self.masked += loss.masked_targets
+            steps += 1
+            if self.step % recipe.every and self.step < recipe.steps:
+                asked = time.monotonic()
+                continue
+            main, taken = self.accelerator.is_main_process, time.monotonic() - began
+            shared = torch.tensor([self.stop.is_set(), main * (self.spent + taken)], device=device)
+            told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
+            next_nats, next_count, nats, masked, loss, norm, stop, spent = told
+            took = time.monotonic() - began
+            self.spent = spent
+            self.rows += steps * recipe.contexts * recipe.rows
+            self.masked += int(masked)
+            if stop:
+                self.stop.set()
             yield {
                 "step": self.step,
                 "minutes": self.spent / 60,
-                "loss": float(loss.total.detach()),
-                "next_token": float(loss.next_token),
-                "masked": float(loss.masked),
+                "loss": loss / steps,
+                "next_token": next_nats / max(1, next_count),
+                "masked": nats / max(1, masked),
                 "rate": rate,
-                "norm": float(norm),
-                "rows_per_s": batch.ids.numel() / took,
-                "masked_per_s": loss.masked_targets / took,
+                "norm": norm / steps,
+                "rows": self.rows,
+                "rows_per_s": steps * recipe.contexts * recipe.rows / took,
+                "masked_per_s": masked / took,
+                "utilisation": work / took / best,
+                "waiting": waited / took,
             }
-            if self.progress >= 1:
+            if self.progress >= 1 or self.stop.is_set():
                 return
+            sums, steps, work, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+            began = asked = time.monotonic()
 
 
-def plot(folder: Path) -> None:
-    """Draw the loss curves of a run's metrics into ``loss.png``, where matplotlib is installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="step", ylabel="nats a token, mean of 50 steps")
-    for name in ("next_token", "masked"):
-        values = torch.tensor([line[name] for line in lines])
-        wide = min(50, len(values))
-        if wide:
-            axes.plot(
-                [line["step"] for line in lines][wide - 1 :], values.unfold(0, wide, 1).mean(-1), label=name
-            )
-    axes.legend()
-    figure.savefig(folder / "loss.png", dpi=110)
+def groups_for(
+    recipe: Recipe, base: Path, tokenizer: Tokenizer, shards: Path | None, corpus: Path | None
+) -> Groups:
+    """Where a run's data come from: shards where they are named or the recipe wants them, else the corpus itself.
+
+    What is missing of the recipe's own shards is made first: the corpus, then they.
+    """
+    if shards is None and not recipe.shards_mb:
+        return Cuts(recipe, tokenizer, corpus)
+    folder = shards or default_folder(recipe)
+    if shards is None and not (folder / INDEX).is_file():
+        build_corpus(corpus)
+        write(recipe, base, folder, megabytes=recipe.shards_mb, processes=os.cpu_count() or 1, corpus=corpus)
+    found = Shards(folder, recipe.seed)
+    if found.index.tokenizer != tokenizer_fingerprint(base):
+        sys.exit(f"The shards in {folder} were cut for another tokenizer than that of {base}.")
+    if found.index.data != recipe.data_fingerprint():
+        print(f"note: {folder} was cut by other settings than this recipe's", file=sys.stderr)
+    return found
+
+
+def build_corpus(corpus: Path | None) -> None:
+    """Build the corpus where there is none; exits where that fails."""
+    from model import corpus as workshop
+
+    folder = corpus or workshop.corpus_folder()
+    if not (folder / "statistics.json").is_file() and workshop.main(["--out", str(folder)]):
+        sys.exit(1)
+
+
+def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Batch, ...]]:
+    """The steps' batches from ``first`` on, made ahead of time by worker processes where the recipe has any."""
+    workers = steps.recipe.workers
+    return iter(
+        DataLoader(
+            steps,
+            batch_size=None,
+            sampler=range(first, len(steps)),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=leave_signals,
+            collate_fn=as_is,
+        )
+    )
+
+
+def leave_signals(_: int) -> None:
+    """A signal to end reaches all processes of a group: only the run itself acts on it, and ends its workers."""
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, signal.SIG_IGN)
+
+
+def as_is(parts: Any) -> Any:
+    """What `DataLoader` shall make of a step's batches: nothing."""
+    return parts
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -245,45 +252,62 @@ def main(argv: list[str] | None = None) -> None:
         "--minutes", type=float, default=0.0, help="end by training time, if it comes before the steps"
     )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda where there is one)")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="that make batches, instead of the recipe's")
     parser.add_argument(
         "--runs", type=Path, default=cache() / "runs", help="where runs live (default: %(default)s)"
     )
+    parser.add_argument("--shards", type=Path, help="folder of model.shards to stream, instead of cutting")
     parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)
-    if arguments.steps:
-        recipe = replace(recipe, steps=arguments.steps)
+    changed = {"steps": arguments.steps, "workers": arguments.workers}
+    recipe = replace(recipe, **{name: value for name, value in changed.items() if value is not None})
     keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run = Run(recipe, arguments.runs / recipe.name, torch.device(arguments.device), arguments.minutes)
-    contexts = Contexts(recipe, run.tokenizer, arguments.corpus)
-    left = range(run.step, recipe.steps)
-    data = DataLoader(contexts, batch_size=None, sampler=left, num_workers=recipe.workers)
-    stop = threading.Event()
+    torch.set_float32_matmul_precision("high")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the objective casts by itself
+    base = cache() / "base" if recipe.base == "base" else checkpoint.find(recipe.base)
+    run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
+    with accelerator.main_process_first():
+        groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
+    steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)
     for wanted in (signal.SIGTERM, signal.SIGINT):  # finish the step, save, end
-        signal.signal(wanted, lambda *_: stop.set())
+        signal.signal(wanted, lambda *_: run.stop.set())
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    budget = recipe.steps * recipe.contexts * recipe.rows
     saved = time.monotonic()
-    with (
-        Progress(*columns) as bar,
-        (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics,
-    ):
+    quiet = not accelerator.is_main_process
+    log = Path(os.devnull) if quiet else run.folder / "metrics.jsonl"
+    with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:
         task = bar.add_task("", total=recipe.steps, completed=run.step)
-        for measured in run.train(iter(data)):
+        for measured in run.train(loader(steps, run.step, accelerator.device)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
-            losses = f"next token {measured['next_token']:.2f}, masked {measured['masked']:.2f}"
-            bar.update(task, completed=run.step, description=f"{losses}, {measured['rows_per_s']:.0f} rows/s")
-            if stop.is_set():
-                break
+            bar.update(task, completed=run.step, description=described(measured, budget))
             if time.monotonic() - saved > recipe.save_minutes * 60:
                 run.save()
                 saved = time.monotonic()
     run.save()
-    print(f"{run.folder / 'checkpoint'}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
+    if not quiet:
+        trained = run.folder / "checkpoint"
+        print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
+        print(f"to judge it:  python -m model.evaluate --suite single-line --model {trained}")
+        print(f"to ship it:   python -m model.ship {trained}")
+    accelerator.end_training()
+
+
+def described(measured: dict[str, float], budget: int) -> str:
+    """The words beside the progress bar."""
+    return (
+        f"next token {measured['next_token']:.2f}, masked {measured['masked']:.2f}, "
+        f"{measured['rows'] / 1e6:.1f} of {budget / 1e6:.0f}M rows, {measured['rows_per_s']:.0f} rows/s, "
+        f"{measured['masked_per_s']:.0f} masked/s, utilisation {measured['utilisation']:.0%}, "
+        f"waiting {measured['waiting']:.0%}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -35,4 +37,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers."""
     folder = tmp_path_factory.mktemp("tiny")
     checkpoint.save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    return folder
+
+
+SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Folder of a training corpus of three files."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "statistics.json").write_text("{}", encoding="utf-8")
+    with gzip.open(folder / "train-python.jsonl.gz", "wt", encoding="utf-8") as lines:
+        for i in range(3):
+            source = {
+                "language": "python",
+                "package": "p",
+                "version": "1",
+                "licence": "MIT",
+                "path": f"{i}.py",
+            }
+            lines.write(json.dumps(source | {"text": SOURCE}) + "\n")
     return folder

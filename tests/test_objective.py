@@ -14,8 +14,11 @@ from mercury_lsp.engine.canvas import Specials, Tokenizer, encode
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.infill import Engine, Sampling
 from mercury_lsp.engine.network import Network, Shape, visible
-from model.objective import NO_TARGET, Batch, Weights, assemble, collate, loss_of
-from model.spans import KINDS, Budget, Hole, cut, node_finder
+from model.groups import encode_group
+from model.layout import NO_TARGET, Batch, Context, Weights, collate, lay_out
+from model.objective import loss_of
+from model.recipe import KINDS
+from model.spans import Budget, Hole, cut, node_finder
 
 FILE = '''import os
 
@@ -39,9 +42,16 @@ def group(tokenizer: Tokenizer, seed: int) -> list[Hole]:
     return cut("area.py", FILE, tokenizer.count, BUDGET, 6, Random(seed), node_finder("area.py", FILE))
 
 
+def assemble(
+    holes: list[Hole], tokenizer: Tokenizer, rows: int, generator: torch.Generator
+) -> Context | None:
+    made = encode_group(holes, tokenizer)
+    return lay_out(made, tokenizer, rows, Weights(trunk_share=1.0), generator) if made is not None else None
+
+
 def batch(tokenizer: Tokenizer, seed: int, rows: int = 512) -> Batch:
     generator = torch.Generator().manual_seed(seed)
-    made = assemble(group(tokenizer, seed), tokenizer, rows, Weights(trunk_share=1.0), generator)
+    made = assemble(group(tokenizer, seed), tokenizer, rows, generator)
     assert made is not None
     return collate([made], rows, tokenizer.specials.eot)
 
@@ -149,7 +159,7 @@ def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
     contexts = []
     for path, text in LESSONS.items():
         holes = cut(path, text, tokenizer.count, BUDGET, 3, random, node_finder(path, text))
-        made = assemble(holes, tokenizer, rows, Weights(trunk_share=1.0), generator) if holes else None
+        made = assemble(holes, tokenizer, rows, generator)
         contexts += [made] if made is not None else []
     return collate(contexts, rows, tokenizer.specials.eot)
 

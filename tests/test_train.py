@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -10,27 +9,8 @@ import pytest
 import torch
 
 from mercury_lsp.engine import checkpoint
-from model.train import Recipe, main, rate_at
-
-SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    (folder / "statistics.json").write_text("{}", encoding="utf-8")
-    with gzip.open(folder / "train-python.jsonl.gz", "wt", encoding="utf-8") as lines:
-        for i in range(3):
-            source = {
-                "language": "python",
-                "package": "p",
-                "version": "1",
-                "licence": "MIT",
-                "path": f"{i}.py",
-            }
-            lines.write(json.dumps(source | {"text": SOURCE}) + "\n")
-    return folder
+from model.recipe import Recipe
+from model.train import main, rate_at
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""The data of each training step, made from (seed, step) alone: which groups of holes, and their batches of rows.
+
+Owns the choice of files, budgets and holes where contexts are cut as they are needed, and the share of a step's
+contexts that each of several processes takes. Where groups come from shards, only noise, block sizes and canvases are
+drawn here. Cutting imports a parser; streaming shards does not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import torch
+from torch.utils.data import Dataset
+
+from mercury_lsp.engine.canvas import Tokenizer
+from model.groups import Group, encode_group
+from model.layout import Batch, Context, Weights, collate, lay_out
+from model.recipe import Recipe
+
+ATTEMPTS = 1000  # at one context; more means that the corpus has nothing to cut
+
+
+class Groups(Protocol):
+    """Where groups of holes come from."""
+
+    def pick(self, number: int, attempt: int) -> Group | None:
+        """The group of a run's context of this number, the same each time; None asks for another attempt."""
+        ...
+
+
+class Cuts:
+    """Groups cut from the corpus's training files, by the server's own prompts."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None) -> None:
+        from model.corpus import iter_documents
+
+        self.recipe = recipe
+        self.tokenizer = tokenizer
+        self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
+        self.packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for source in iter_documents("train", list(recipe.languages), corpus):
+            self.files[source.language].append((source.package, source.path, source.text))
+            self.packages[source.package].append((source.path, source.text))
+        self.files = {language: files for language, files in self.files.items() if files}
+        if not self.files:
+            sys.exit("The corpus has no file of the recipe's languages: run 'python -m model.corpus' first.")
+        self.shares = [recipe.languages[language] for language in self.files]
+
+    def pick(self, number: int, attempt: int) -> Group | None:
+        """As `Groups.pick`: one random place in one random file."""
+        from model.neighbours import snippet
+        from model.spans import Budget, cut, node_finder
+
+        recipe, count = self.recipe, self.tokenizer.count
+        random = Random(f"{recipe.seed}/{number}/{attempt}")
+        language = random.choices(list(self.files), self.shares)[0]
+        package, path, text = random.choice(self.files[language])
+        budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
+        header = path if random.random() < recipe.path_share else ""
+        nodes = node_finder(path, text)
+        related = None
+        if random.random() < recipe.related_share:
+            tokens = random.randint(*recipe.related_tokens)
+            related = snippet(path, text, self.packages[package], count, tokens, random)
+        shown = () if related is None else (related,)
+        holes = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, shown)
+        return encode_group(holes, self.tokenizer, language)
+
+
+def found(groups: Groups, number: int) -> Group:
+    """The first group that a context's number gives."""
+    for attempt in range(ATTEMPTS):
+        group = groups.pick(number, attempt)
+        if group is not None:
+            return group
+    sys.exit("The corpus's files are too short: no hole could be cut.")
+
+
+class Steps(Dataset[tuple[Batch, ...]]):
+    """The batches of each step that one of several processes takes, of at most ``recipe.part`` contexts each."""
+
+    def __init__(
+        self, recipe: Recipe, tokenizer: Tokenizer, groups: Groups, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if recipe.contexts % ranks:
+            sys.exit(f"A step's {recipe.contexts} contexts cannot be shared evenly by {ranks} processes.")
+        self.recipe, self.tokenizer, self.groups = recipe, tokenizer, groups
+        self.weights = Weights(**recipe.weights)
+        self.share = recipe.contexts // ranks
+        self.first = rank * self.share
+
+    def __len__(self) -> int:
+        return self.recipe.steps
+
+    def __getitem__(self, step: int) -> tuple[Batch, ...]:
+        recipe = self.recipe
+        begin = step * recipe.contexts + self.first
+        contexts = [self.context(number) for number in range(begin, begin + self.share)]
+        part = recipe.part or len(contexts)
+        filler = self.tokenizer.specials.eot
+        return tuple(
+            collate(contexts[i : i + part], recipe.rows, filler, recipe.chunk)
+            for i in range(0, len(contexts), part)
+        )
+
+    def context(self, number: int) -> Context:
+        """The rows of the run's context of this number."""
+        recipe = self.recipe
+        noise = Random(f"{recipe.seed}/{number}/noise").getrandbits(62)
+        generator = torch.Generator().manual_seed(noise)
+        for attempt in range(ATTEMPTS):
+            group = self.groups.pick(number, attempt)
+            if group is not None:
+                made = lay_out(group, self.tokenizer, recipe.rows, self.weights, generator)
+                if made is not None:
+                    return made
+        sys.exit(f"No group of holes fits into a context of {recipe.rows} rows.")
