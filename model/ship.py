@@ -1,7 +1,6 @@
 """``python -m model.ship CHECKPOINT``: packs a checkpoint into the few bits that the package carries.
 
-Owns how many bits each kind of matrix gets, and the passes over training data by which they are rounded. Knows
-nothing of training.
+Owns the passes over training data by which the weights are rounded. Knows nothing of training.
 """
 
 from __future__ import annotations
@@ -18,24 +17,23 @@ from torch import Tensor
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
+from model.data import Cuts, Groups, Steps
 from model.objective import loss_of
 from model.quantise import moments, rounded
-from model.train import Contexts, Recipe
+from model.recipe import Recipe
+from model.rounding import bits
+from model.shards import Shards
 
 RECIPE = Path(__file__).resolve().parent / "recipes" / "small-cpu.toml"
 
 
-def bits(name: str) -> int:
-    """Five for the feed-forward, which is three fifths of the model and the least sensitive; six for all else."""
-    return 5 if name.endswith(("gate_up.weight", "down.weight")) else 6
-
-
-def round_all(source: checkpoint.Checkpoint, contexts: Contexts, steps: int) -> dict[str, Tensor]:
-    """Put all but the embedding on its grid, in place, by the inputs of ``steps`` batches; returns the scales."""
+def round_all(source: checkpoint.Checkpoint, data: Steps, steps: int) -> dict[str, Tensor]:
+    """Put all but the embedding on its grid, in place, by the inputs of ``steps`` steps; returns the scales."""
 
     def run() -> Iterator[object]:
         for step in track(range(steps), "reading", transient=True):
-            yield loss_of(source.network, contexts[step], torch.bfloat16)
+            for part in data[step]:
+                yield loss_of(source.network, part, torch.bfloat16)
 
     weights = dict(source.network.matrices())
     scales = {}
@@ -44,6 +42,14 @@ def round_all(source: checkpoint.Checkpoint, contexts: Contexts, steps: int) -> 
         values, scales[name] = rounded(weights[name], moment, bits(name), checkpoint.GROUP)
         weights[name].copy_(values)
     return scales
+
+
+def split(file: Path, size: int) -> None:
+    """Replace a file by parts of at most ``size`` bytes, whose names sort as they follow one another."""
+    content = file.read_bytes()
+    for number, at in enumerate(range(0, len(content), size)):
+        file.with_name(f"{file.name}.part-{number:02}").write_bytes(content[at : at + size])
+    file.unlink()
 
 
 def main() -> None:
@@ -58,7 +64,13 @@ def main() -> None:
         "--steps", type=int, default=16, help="batches to round by; 0 rounds each weight by itself"
     )
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
+    parser.add_argument("--shards", type=Path, help="folder of model.shards to take them from")
+    parser.add_argument(
+        "--part-mb", type=float, help="with --out: cut larger files into parts of this size, to be carried"
+    )
     arguments = parser.parse_args()
+    if arguments.part_mb and not arguments.out:
+        parser.error("--part-mb is for a folder that is carried elsewhere: name it with --out")
     try:
         source = checkpoint.load(arguments.checkpoint)
     except checkpoint.CheckpointError as error:
@@ -66,12 +78,19 @@ def main() -> None:
     scales = {}
     if arguments.steps:
         recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
-        scales = round_all(source, Contexts(recipe, source.tokenizer), arguments.steps)
+        shards = arguments.shards
+        groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
+        scales = round_all(source, Steps(recipe, source.tokenizer, groups), arguments.steps)
     folder = arguments.out or checkpoint.SHIPPED / arguments.name
     tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
     found = checkpoint.save(folder, arguments.name, source.network, tokenizer, source.about, bits, scales)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     print(f"{folder}: {size / 1e6:.1f} MB, fingerprint {found[:12]}")
+    if arguments.part_mb:
+        part = int(arguments.part_mb * 1e6)
+        for file in sorted(file for file in folder.iterdir() if file.stat().st_size > part):
+            split(file, part)
+            print(f"to join:  cat {file.name}.part-* > {file.name} && rm {file.name}.part-*")
 
 
 if __name__ == "__main__":
