@@ -128,8 +128,8 @@ def table(answer: dict[str, Any]) -> Table:
     """The report for people."""
     title = f"{answer['n']} holes in {answer['files']} held-out files, {answer['model']}"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("hole", "language", "n", "spared", "by word", "exact", "right end", "shown", "passes"):
-        made.add_column(heading, justify="left" if heading in ("hole", "language") else "right")
+    for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "passes"):
+        made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
     for kind, languages in answer["kinds"].items():
         for language, row in languages.items():
             rates = [row[name]["share"] for name in ("spared", "spared_by_word", "exact")]
