@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from test_heldout import RECORD
+from test_records import RECORD
 
 from mercury_lsp.complete import likelihood
 from model.calibrate import STATISTICS, at, auc, choose, error, halves, main, markdown, reliability, report

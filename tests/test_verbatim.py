@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_heldout import RECORD
+from test_records import RECORD
 
 from model.corpus import Source
 from model.verbatim import WIDTH, Search, figures, main
