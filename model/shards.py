@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None) -> None:
     base = arguments.model or recipe.base
     folder = cache() / "base" if base == "base" else checkpoint.find(base)
     out = arguments.out or default_folder(recipe)
-    megabytes = 0.0 if arguments.contexts else arguments.megabytes or float(recipe.shards_mb or 100)
+    megabytes = 0.0 if arguments.contexts else arguments.megabytes or recipe.shards_mb or 100.0
     index = write(recipe, folder, out, arguments.contexts, megabytes, arguments.processes, arguments.corpus)
     print(
         f"{out}: {index.groups} contexts, {sum(index.kinds.values())} holes, {index.tokens} tokens "

@@ -21,11 +21,12 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch.utils.data import DataLoader
 
@@ -34,7 +35,7 @@ from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
 from model.data import Cuts, Groups, Steps
 from model.folders import cache
-from model.hardware import ceiling, flops, keep_memory
+from model.hardware import Work, ceiling, flops, keep_memory, settle
 from model.layout import Batch
 from model.objective import Objective
 from model.plot import plot
@@ -138,23 +139,26 @@ class Run:
     def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
         """Take the remaining steps; yields the metrics of every so many steps, as means over them."""
         recipe, device = self.recipe, self.device
+        work = Work(device)
         best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
-        sums, steps, work, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+        sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
         began = asked = time.monotonic()
         for parts in data:
-            waited += time.monotonic() - asked
+            waited += (time.monotonic() - asked) * work.done()
             rate = rate_at(self.progress, self.step, recipe)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             sums += self.take(parts)
+            work.mark()
             rows = sum(part.ids.numel() for part in parts)
             pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
-            work += flops(self.network.shape, rows, pairs / rows, targets)
+            operations += flops(self.network.shape, rows, pairs / rows, targets)
             self.step += 1
             steps += 1
             if self.step % recipe.every and self.step < recipe.steps:
                 asked = time.monotonic()
                 continue
+            settle(device)
             main, taken = self.accelerator.is_main_process, time.monotonic() - began
             shared = torch.tensor([self.stop.is_set(), main * (self.spent + taken)], device=device)
             told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
@@ -176,12 +180,14 @@ class Run:
                 "rows": self.rows,
                 "rows_per_s": steps * recipe.contexts * recipe.rows / took,
                 "masked_per_s": masked / took,
-                "utilisation": work / took / best,
-                "waiting": waited / took,
+                "utilisation": work
+                / took
+                / best,  # model-FLOPs of this process, of what its device multiplies
+                "waiting": waited / took,  # share of the time in which no batch was ready
             }
             if self.progress >= 1 or self.stop.is_set():
                 return
-            sums, steps, work, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+            sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
             began = asked = time.monotonic()
 
 
@@ -216,7 +222,7 @@ def build_corpus(corpus: Path | None) -> None:
 
 
 def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Batch, ...]]:
-    """The steps' batches from ``first`` on, made ahead of time by worker processes where the recipe has any."""
+    """The steps' batches from ``first`` on, made ahead of time by worker processes where there are any."""
     workers = steps.recipe.workers
     return iter(
         DataLoader(
@@ -224,7 +230,6 @@ def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Bat
             batch_size=None,
             sampler=range(first, len(steps)),
             num_workers=workers,
-            prefetch_factor=4 if workers else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_signals,
@@ -269,7 +274,10 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     torch.set_float32_matmul_precision("high")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")  # the objective casts by itself
+    patience = InitProcessGroupKwargs(
+        timeout=timedelta(days=1)
+    )  # of those that wait for the first to cut shards
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     base = cache() / "base" if recipe.base == "base" else checkpoint.find(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
     with accelerator.main_process_first():
@@ -277,7 +285,7 @@ def main(argv: list[str] | None = None) -> None:
     steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)
     for wanted in (signal.SIGTERM, signal.SIGINT):  # finish the step, save, end
         signal.signal(wanted, lambda *_: run.stop.set())
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     budget = recipe.steps * recipe.contexts * recipe.rows
     saved = time.monotonic()
     quiet = not accelerator.is_main_process
@@ -301,12 +309,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def described(measured: dict[str, float], budget: int) -> str:
-    """The words beside the progress bar."""
+    """The words beside the progress bar: nats a token, rows so far, speed, and what the device and the data are at."""
     return (
-        f"next token {measured['next_token']:.2f}, masked {measured['masked']:.2f}, "
-        f"{measured['rows'] / 1e6:.1f} of {budget / 1e6:.0f}M rows, {measured['rows_per_s']:.0f} rows/s, "
-        f"{measured['masked_per_s']:.0f} masked/s, utilisation {measured['utilisation']:.0%}, "
-        f"waiting {measured['waiting']:.0%}"
+        f"next {measured['next_token']:.2f} masked {measured['masked']:.2f} | "
+        f"{measured['rows'] / 1e6:.1f}/{budget / 1e6:.0f}M rows | {measured['rows_per_s']:.0f} rows/s, "
+        f"{measured['masked_per_s']:.0f} masked | {measured['utilisation']:.0%} used, "
+        f"{measured['waiting']:.0%} waiting"
     )
 
 

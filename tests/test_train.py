@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from conftest import TOKENIZER_JSON
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.network import Network
+from model.data import Cuts, Steps
+from model.layout import Batch
+from model.objective import Objective
 from model.recipe import Recipe
-from model.train import main, rate_at
+from model.shards import write
+from model.train import Run, main, rate_at
 
 
 @pytest.fixture
@@ -66,6 +80,119 @@ def test_a_run_starts_at_its_base_and_learns(
     about = checkpoint.load(tmp_path / "trial" / "checkpoint").about
     assert about["step"] == 30
     assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def weights_after(
+    recipe: Path, shards: Path, runs: Path, *launcher: str, steps: int = 4
+) -> dict[str, torch.Tensor]:
+    """A run in processes of its own."""
+    command = [*launcher, "-m", "model.train", str(recipe), "--shards", str(shards), "--runs", str(runs)]
+    options = ["--device", "cpu", "--steps", str(steps)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command, *options], check=True, env=environment, timeout=110)
+    return dict(checkpoint.load(runs / "trial" / "checkpoint").network.state_dict())
+
+
+def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    """The first half by two, the rest by one; and the loss in parts and chunks, as a GPU would take it."""
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\ndecay = 0.0\n", encoding="utf-8")
+    shards = tmp_path / "shards"
+    write(Recipe.read(recipe), TOKENIZER_JSON.parent, shards, 30, corpus=corpus)
+    main([str(recipe), "--shards", str(shards), "--runs", str(tmp_path / "one"), "--device", "cpu"])
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "part = 1\nchunk = 64\n", encoding="utf-8")
+    half = weights_after(recipe, shards, tmp_path / "two", *launcher, steps=3)
+    main([str(recipe), "--shards", str(shards), "--runs", str(tmp_path / "two"), "--device", "cpu"])
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 3, 4, 5, 6]
+    for name in ("loss", "next_token", "masked", "norm", "rows"):
+        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4), name
+    whole = checkpoint.load(tmp_path / "one" / "trial" / "checkpoint").network.state_dict()
+    mixed = checkpoint.load(tmp_path / "two" / "trial" / "checkpoint").network.state_dict()
+    assert not half["layers.0.down.weight"].equal(mixed["layers.0.down.weight"])
+    for (
+        key,
+        weight,
+    ) in whole.items():  # as stored, in bf16; Adam makes much of the sign of a gradient near zero
+        torch.testing.assert_close(mixed[key], weight, atol=2e-3, rtol=2e-2, msg=key)
+
+
+@pytest.fixture
+def one_run(recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path) -> tuple[Run, tuple[Batch, ...]]:
+    """A run before its first step, and the batches of that."""
+    settings = replace(Recipe.read(recipe), part=1, chunk=64)
+    run = Run(settings, tmp_path / "run", Accelerator(cpu=True), 0.0, tiny_model)
+    tokenizer = run.base.tokenizer
+    return run, Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))[0]
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    run, parts = one_run
+    run.take(parts)
+    before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
+    state = {key: value.clone() for key, value in run.optimiser.state[run.network.norm.weight].items()}
+    sums = run.take((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
+    assert not bool(sums[-1].isfinite())
+    for key, weight in run.network.state_dict().items():
+        assert weight.equal(before[key]), key
+    for key, value in run.optimiser.state[run.network.norm.weight].items():
+        assert value.equal(state[key]), key
+    run.take(parts)
+    assert not run.network.norm.weight.equal(before["norm.weight"])
+
+
+def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Tensors without values pass through all of it: whatever looked at one, or had a shape by one, would fail."""
+    run, parts = one_run
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        unreal = tuple(part.map(fake.from_tensor) for part in parts)
+        run.network = Network(run.network.shape)
+        run.objective = Objective(run.network, run.dtype, 64)
+        run.optimiser = torch.optim.AdamW(run.network.parameters(), fused=True)
+        assert run.take(unreal).shape == (6,)
+        with pytest.raises(DataDependentOutputException):
+            bool(unreal[0].ids.sum() > 0)
+
+
+def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(
+    recipe: Path,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nshards_mb = 0.05\n", encoding="utf-8")
+    run(recipe, corpus, tmp_path, "--steps", "2")
+    index = tmp_path / "mercury-lsp" / "shards" / "trial" / "index.json"
+    cut = index.stat().st_mtime_ns
+    out = capsys.readouterr().out
+    assert f"model.evaluate --suite single-line --model {tmp_path / 'trial' / 'checkpoint'}" in out
+    assert f"model.ship {tmp_path / 'trial' / 'checkpoint'}" in out
+    run(recipe, corpus, tmp_path, "--steps", "3")
+    assert index.stat().st_mtime_ns == cut
+    assert metrics(tmp_path)[-1]["rows"] == 3 * 2 * 192
+    line = metrics(tmp_path)[0]
+    assert 0 < line["utilisation"] < 1 and 0 <= line["waiting"] < 1
+
+
+def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nworkers = 1\n", encoding="utf-8")
+    command = [str(recipe), "--corpus", str(corpus), "--runs", str(tmp_path), "--device", "cpu"]
+    begun = [sys.executable, "-m", "model.train", *command, "--steps", "100000"]
+    with subprocess.Popen(begun, start_new_session=True, stdout=subprocess.PIPE, text=True) as process:
+        log = tmp_path / "trial" / "metrics.jsonl"
+        while not (log.is_file() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to the workers too
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    step = metrics(tmp_path)[-1]["step"]
+    assert 1 <= step < 100_000
+    assert f"{step} steps" in out
+    assert torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["step"] == step
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
