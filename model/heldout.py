@@ -2,8 +2,8 @@
 
 Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
 `complete.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
-post-processing, with the options' defaults; only the deadline is off, for what is measured must not depend on what
-else the machine does.
+post-processing, with the options' defaults but for what ``--setting`` says; only the deadline is off, for what is
+measured must not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mercury_lsp.complete import Snapshot, complete, one_line
-from mercury_lsp.config import Config
+from mercury_lsp.config import Config, parse
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
@@ -61,7 +61,7 @@ def measure(engine: Engine, cursor: Cursor, seed: int, config: Config) -> Record
     )
 
 
-def _run(given: argparse.Namespace, console: Console) -> Iterator[Record]:
+def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterator[Record]:
     """Records as they are made, place by place, until the time is over."""
     languages = given.languages.split(",")
     places = draw(
@@ -74,7 +74,6 @@ def _run(given: argparse.Namespace, console: Console) -> Iterator[Record]:
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
     engine = Engine.load(given.model, given.device, given.threads)
-    config = Config(deadline_ms=0)
     columns = (TextColumn("filling holes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began = time.monotonic()
     with Progress(*columns, console=console, refresh_per_second=2) as progress:
@@ -97,6 +96,14 @@ def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
     return kept
 
 
+def _value(text: str) -> object:
+    """A setting's value as an editor would send it: JSON, or else a bare word."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's options."""
     made = argparse.ArgumentParser(
@@ -112,6 +119,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--device", default="auto")
+    made.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server's options"
+    )
     made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
     made.add_argument("--show-likelihood", type=float, default=Config().show_likelihood)
     made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each hole")
@@ -130,8 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     if unknown := set(given.kinds.split(",")) - set(KINDS):
         options.error(f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join(KINDS)}")
+    settings = dict(setting.partition("=")[::2] for setting in given.setting)
+    config, problems = parse({"deadline_ms": 0, **{name: _value(text) for name, text in settings.items()}})
+    if problems:
+        options.error(problems[0])
     try:
-        records = read(given.again) if given.again else _kept(_run(given, console), given.details)
+        records = read(given.again) if given.again else _kept(_run(given, config, console), given.details)
     except (CheckpointError, CorpusError, DetailsError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -69,6 +69,26 @@ def test_what_cannot_be_measured_is_said(
     assert "rust" in capsys.readouterr().err
     assert main(["--again", str(corpus / "statistics.json")]) == 1
     assert "was not written by model.heldout" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as left:
-        main(["--kinds", "rest,half"])
-    assert left.value.code == 2
+    for arguments in (["--kinds", "rest,half"], ["--setting", "max_tokens=many"], ["--setting", "speed=9"]):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == 2
+
+
+def test_settings_are_the_servers(
+    corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    details = tmp_path / "details.jsonl"
+    arguments = ("--corpus", corpus, "--model", tiny_model, "--device", "cpu", "--details", details)
+    arguments += (
+        "--languages",
+        "go",
+        "--per-language",
+        2,
+        "--kinds",
+        "next",
+        "--setting",
+        "multiline=always",
+    )
+    run(capsys, *arguments, "--setting", "max_tokens=4")
+    assert all(not record.one_line and record.tokens <= 5 for record in read(details))
