@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp.complete import likelihood
+from model.bootstrap import interval
 from model.cursors import KINDS
-from model.evaluate import interval
 from model.records import DetailsError, Record, read
 
 STATISTICS: dict[str, Callable[[float, int], float]] = {

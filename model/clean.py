@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHash, MinHashLSH
+from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]
 
 from mercury_lsp.context.privacy import is_private
 
@@ -186,7 +186,8 @@ class Evaluation:
             token if len(token) > 1 and token[0] not in "0123456789" else "" for token in TOKEN.findall(text)
         ]
         spans = (words[start : start + self.WIDTH] for start in range(len(runs)))
-        return runs[np.array([len({*span} - {""}) >= self.WORDS for span in spans], dtype=bool)]
+        kept: Hashes = runs[np.array([len({*span} - {""}) >= self.WORDS for span in spans], dtype=bool)]
+        return kept
 
     def shares(self, hashes: Hashes) -> bool:
         """Whether a file with these tokens holds a run of any task."""

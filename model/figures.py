@@ -17,8 +17,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from model.bootstrap import interval
 from model.cursors import KINDS
-from model.evaluate import interval
 from model.records import Record
 
 HEADLINE = {"rest": "Rest of the line", "next": "Next line"}

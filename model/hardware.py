@@ -65,7 +65,7 @@ class Work:
     """What a device was asked to do up to the last `mark`; tells, without waiting, whether it is done."""
 
     def __init__(self, device: torch.device) -> None:
-        self._event = torch.cuda.Event() if device.type == "cuda" else None
+        self._event = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def mark(self) -> None:
         """All work so far."""
@@ -74,4 +74,4 @@ class Work:
 
     def done(self) -> bool:
         """Whether the device stands idle. A processor's work is done when its call returns."""
-        return self._event is None or bool(self._event.query())
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ class Batch:
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with ``change`` applied to each tensor."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        tensors = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
         return replace(self, rows=self.rows.map(change), **tensors)
 
     def to(self, device: torch.device) -> Batch:

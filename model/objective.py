@@ -54,7 +54,7 @@ class Objective(nn.Module):
             hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)
             hidden = hidden.flatten(0, 1).index_select(0, kept)  # (K, W)
             if self.chunk and len(kept) > self.chunk:  # a chunk's logits are made again for its gradient
-                parts = zip(hidden.split(self.chunk), target.split(self.chunk), strict=True)
+                parts = zip(torch.split(hidden, self.chunk), torch.split(target, self.chunk), strict=True)
                 nats = torch.cat(
                     [checkpoint(self.compiled_nats, *part, use_reentrant=False) for part in parts]
                 )

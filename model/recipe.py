@@ -42,6 +42,7 @@ class Recipe:
     rate: float = 3e-4
     warmup: int = 40  # steps
     decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth
+    rounded: float = 0.0  # last share of the run in which each step sees the weights as they will be shipped
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0

@@ -40,6 +40,7 @@ from model.layout import Batch
 from model.objective import Objective
 from model.plot import plot
 from model.recipe import Recipe
+from model.rounding import Rounding, bits
 from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 
 
@@ -65,6 +66,7 @@ class Run:
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
         objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile)
         self.objective = accelerator.prepare_model(objective)
+        self.rounding = Rounding(self.network, bits, checkpoint.GROUP)
         decayed = [weight for _, weight in self.network.matrices()]
         plain = [weight for weight in self.network.parameters() if weight.ndim != 2]
         groups = [
@@ -117,17 +119,20 @@ class Run:
         """One step of the optimiser; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
 
         The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
+        In the recipe's last share of the run, loss and gradient are those of the weights as they will be shipped.
         """
+        shipped = self.progress > 1 - self.recipe.rounded
         ranks = self.accelerator.num_processes
         worth = torch.full((), sum(part.worth for part in parts), device=self.device)
         worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
         sums = torch.zeros(5, device=self.device)
-        for number, part in enumerate(parts, 1):
-            last = number == len(parts)
-            with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss = self.objective(part.to(self.device), worth)
-                loss.total.backward()
-            sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
+        with self.rounding.step() if shipped else nullcontext():
+            for number, part in enumerate(parts, 1):
+                last = number == len(parts)
+                with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                    loss = self.objective(part.to(self.device), worth)
+                    loss.total.backward()
+                sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         # As GradScaler does it: the fused kernel leaves everything as it was after a gradient that is not finite,
         # and nobody has to look at the norm here and now.
@@ -180,9 +185,7 @@ class Run:
                 "rows": self.rows,
                 "rows_per_s": steps * recipe.contexts * recipe.rows / took,
                 "masked_per_s": masked / took,
-                "utilisation": work
-                / took
-                / best,  # model-FLOPs of this process, of what its device multiplies
+                "utilisation": operations / took / best,  # model-FLOPs of this process, of its device's
                 "waiting": waited / took,  # share of the time in which no batch was ready
             }
             if self.progress >= 1 or self.stop.is_set():

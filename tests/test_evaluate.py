@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_suite import LINE, SPAN, TASKS, as_object, write
+from test_suite import FUNCTION, LINE, METHOD, SPAN, TASKS, as_object, write
 
 from mercury_lsp.engine.infill import Engine, Infill, Sampling
-from model.evaluate import Answer, Result, difference, figures, generate, interval, judge, main
+from model.answers import Answer, Result, generate, judge
+from model.bootstrap import interval
+from model.evaluate import main
 from model.execute import Outcome
-from model.suite import FILES, LATER, Task
+from model.reports import difference, figures
+from model.suite import FILES, Task
 
 KEYS = {
     "suite",
@@ -155,19 +158,74 @@ def test_one_mode_on_a_sample(tiny_model: Path, tmp_path: Path, capsys: pytest.C
 def test_people_get_a_table(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", as_object(LINE))
     assert main(["--suite", suite, "--mode", "both", "--model", str(tiny_model), "--max-tokens", "8"]) == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert "autoregressive" in shown
     assert "of the passes" in shown
+
+
+def test_a_table_in_markdown_has_a_row_for_each_suite_and_mode(tiny_model: Path, tmp_path: Path) -> None:
+    lines, functions = tmp_path / "lines.jsonl.gz", tmp_path / "functions.jsonl.gz"
+    suites = ("--suite", write(lines, as_object(LINE)), "--suite", write(functions, as_object(FUNCTION)))
+    table = tmp_path / "table.md"
+    arguments = (*suites, "--mode", "both", "--model", str(tiny_model), "--max-tokens", "8", "--shots", "2")
+    assert main([*arguments, "--markdown", str(table)]) == 0
+    rows = [
+        line.split(" | ") for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")
+    ]
+    assert [row[0].strip("| ") for row in rows] == ["suite", "---", *[str(lines)] * 2, *[str(functions)] * 2]
+    assert [row[2] for row in rows[2:]] == ["0", "0", "2", "2"]  # shots are for whole functions
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_a_suite_whose_tools_are_missing_is_told_and_fails_the_run(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    java, ours = tmp_path / "java.jsonl.gz", tmp_path / "ours.jsonl.gz"
+    suites = ["--suite", write(java, as_object(METHOD)), "--suite", write(ours, as_object(LINE))]
+    arguments = [
+        *suites,
+        "--model",
+        str(tiny_model),
+        "--max-tokens",
+        "8",
+        "--toolchains",
+        str(tmp_path),
+        "--json",
+    ]
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    told = " ".join(printed.err.split())
+    assert "is not run: java: javac is not on the PATH" in told
+    assert "apt-get install default-jdk-headless" in told
+    missing, ran = json.loads(printed.out)["suites"]
+    assert "pass_at_1" not in missing
+    assert ran["n"] == 1
+
+
+def test_two_models_are_paired_in_one_run_or_from_their_details(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = write(tmp_path / "ours.jsonl.gz", *map(as_object, TASKS))
+    arguments = ("--suite", suite, "--model", str(tiny_model), "--max-tokens", "8")
+    found = run(capsys, *arguments, "--against", str(tiny_model))
+    (row,) = found["paired"]["suites"]
+    assert (row["n"], row["pass_at_1"]["difference"], row["forward_passes_ratio"]) == (3, 0, 1)
+    details = tmp_path / "details.jsonl"
+    run(capsys, *arguments, "--details", str(details))
+    assert main(["--compare", str(details), str(details), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suites"] == [row]
+    assert main(["--compare", str(details), str(tmp_path / "none.jsonl")]) == 1
+    assert "cannot be read as details" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        *((["--suite", name], f"The suite {name} comes with a later release") for name in LATER),
         (["--suite", "nonsense"], "There is no suite or file 'nonsense'"),
         (["--suite", next(iter(FILES)), "--limit", "0"], "argument --limit: invalid"),
         (["--suite", next(iter(FILES)), "--mode", "fast"], "argument --mode: invalid choice: 'fast'"),
-        ([], "the following arguments are required: --suite"),
+        ([], "one of the arguments --suite --compare is required"),
     ],
 )
 def test_bad_usage_is_one_sentence(
@@ -199,8 +257,8 @@ def test_a_model_that_is_not_there_fails(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_it_runs_as_a_module() -> None:
-    command = [sys.executable, "-m", "model.evaluate", "--suite", "java"]
+    command = [sys.executable, "-m", "model.evaluate", "--suite", "nonsense"]
     folder = Path(__file__).parents[1]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert ran.stderr.startswith("python -m model.evaluate: The suite java comes with a later release")
+    assert ran.stderr.startswith("python -m model.evaluate: There is no suite or file 'nonsense'")
