@@ -26,6 +26,13 @@ def keep_memory() -> None:
     libc.mallopt(_TOP_PAD, 1 << 29)
 
 
+def return_memory() -> None:
+    """Give back what the allocator keeps and nothing uses. Where `keep_memory` is on and shapes change from step to
+    step, the heap fragments: now and then this is worth the page faults of one step."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 def flops(shape: Shape, rows: int, seen: float, targets: int) -> float:
     """Floating-point operations of one training step: 6 for each weight and row, 12 for each pair of rows and channel.
 

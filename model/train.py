@@ -35,13 +35,15 @@ from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
 from model.data import Cuts, Groups, Steps
 from model.folders import cache
-from model.hardware import Work, ceiling, flops, keep_memory, settle
+from model.hardware import Work, ceiling, flops, keep_memory, return_memory, settle
 from model.layout import Batch
 from model.objective import Objective
 from model.plot import plot
 from model.recipe import Recipe
 from model.rounding import Rounding, bits
 from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
+
+TRIM = 32  # steps on a processor after which what fragments of the heap is given back
 
 
 def rate_at(progress: float, step: int, recipe: Recipe) -> float:
@@ -160,6 +162,8 @@ class Run:
             operations += flops(self.network.shape, rows, pairs / rows, targets)
             self.step += 1
             steps += 1
+            if device.type == "cpu" and self.step % TRIM == 0:
+                return_memory()
             if self.step % recipe.every and self.step < recipe.steps:
                 asked = time.monotonic()
                 continue
