@@ -17,7 +17,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from model.bootstrap import interval
+from model.bootstrap import interval, ratio
 from model.cursors import KINDS
 from model.records import Record
 
@@ -48,7 +48,7 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
         for record in records:
             by_file[record.file].append(record)
         clusters = [(sum(map(value, own)), sum(map(of, own))) for own in by_file.values()]
-        return {"share": round(_ratio(clusters), 4), "interval": interval(clusters, _ratio)}
+        return {"share": round(ratio(clusters), 4), "interval": interval(clusters, ratio)}
 
     return {
         "n": n,
@@ -67,10 +67,6 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
             lambda record: record.spared_by_word * (id(record) in shown), lambda record: record.keys
         ),
     }
-
-
-def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    return sum(a for a, _ in pairs) / max(sum(b for _, b in pairs), 1e-9)
 
 
 def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
