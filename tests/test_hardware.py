@@ -1,8 +1,12 @@
-"""The count of a step's operations, against those that torch counts as they run."""
+"""The count of a step's operations, against those that torch counts as they run, and the memory it keeps."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,3 +34,30 @@ def test_a_steps_operations_are_those_that_run() -> None:
 def test_the_ceiling_is_what_a_product_reaches(dtype: torch.dtype) -> None:
     device = torch.device("cpu")
     assert 1e8 < ceiling(device, dtype, 0.05) < 1e15
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
+def test_kept_memory_is_given_back_when_asked() -> None:
+    # In a process of its own, for the allocator's settings hold to its end.
+    program = """
+import torch
+from model.hardware import keep_memory, return_memory
+keep_memory()
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) >> 8
+before = rss()
+blocks = [torch.ones(4 << 20) for _ in range(16)]  # 16 MiB each
+del blocks[:-1]  # what is left keeps the heap from shrinking at its end
+kept = rss()
+return_memory()
+print(kept - before, rss() - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, left = map(int, ran.stdout.split())
+    assert kept > 200
+    assert left < 100
