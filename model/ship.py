@@ -24,6 +24,7 @@ from model.recipe import Recipe
 from model.rounding import bits
 from model.shards import Shards
 
+STEPS = 16
 RECIPE = Path(__file__).resolve().parent / "recipes" / "small-cpu.toml"
 
 
@@ -61,7 +62,10 @@ def main() -> None:
     parser.add_argument("--name", default="small", help="of the model (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder to write (default: the package's own of that name)")
     parser.add_argument(
-        "--steps", type=int, default=16, help="batches to round by; 0 rounds each weight by itself"
+        "--steps",
+        type=int,
+        help="batches to round by; 0 rounds each weight by itself "
+        "(default: 0 for what was trained rounded, which other rounding would undo; else 16)",
     )
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
     parser.add_argument("--shards", type=Path, help="folder of model.shards to take them from")
@@ -75,12 +79,15 @@ def main() -> None:
         source = checkpoint.load(arguments.checkpoint)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
+    steps = arguments.steps
+    if steps is None:
+        steps = 0 if source.about.get("rounded") else STEPS
     scales = {}
-    if arguments.steps:
+    if steps:
         recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
         shards = arguments.shards
         groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
-        scales = round_all(source, Steps(recipe, source.tokenizer, groups), arguments.steps)
+        scales = round_all(source, Steps(recipe, source.tokenizer, groups), steps)
     folder = arguments.out or checkpoint.SHIPPED / arguments.name
     tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
     found = checkpoint.save(folder, arguments.name, source.network, tokenizer, source.about, bits, scales)

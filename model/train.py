@@ -111,24 +111,32 @@ class Run:
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
-        about = {**self.base.about, "recipe": self.recipe.name, **counts}
+        about = {**self.base.about, "recipe": self.recipe.name, "rounded": self.recipe.rounded, **counts}
         checkpoint.save(
-            self.folder / "checkpoint", self.recipe.name, self.network, self.tokenizer_json, about
+            self.folder / "checkpoint",
+            self.recipe.name,
+            self.network,
+            self.tokenizer_json,
+            about,
+            bits if self.rounded else None,
         )
         plot(self.folder)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether this is the recipe's last share of the run, in which the weights count as they will be shipped."""
+        return self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
 
     def take(self, parts: tuple[Batch, ...]) -> torch.Tensor:
         """One step of the optimiser; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
 
         The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
-        In the recipe's last share of the run, loss and gradient are those of the weights as they will be shipped.
         """
-        shipped = self.progress > 1 - self.recipe.rounded
         ranks = self.accelerator.num_processes
         worth = torch.full((), sum(part.worth for part in parts), device=self.device)
         worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
         sums = torch.zeros(5, device=self.device)
-        with self.rounding.step() if shipped else nullcontext():
+        with self.rounding.step() if self.rounded else nullcontext():
             for number, part in enumerate(parts, 1):
                 last = number == len(parts)
                 with nullcontext() if last else self.accelerator.no_sync(self.objective):

@@ -19,10 +19,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.pack import pack, unpack
 from model.data import Cuts, Steps
 from model.layout import Batch
 from model.objective import Objective
 from model.recipe import Recipe
+from model.rounding import bits
 from model.shards import write
 from model.train import Run, main, rate_at
 
@@ -80,6 +82,20 @@ def test_a_run_starts_at_its_base_and_learns(
     about = checkpoint.load(tmp_path / "trial" / "checkpoint").about
     assert about["step"] == 30
     assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
+    run(recipe, corpus, tmp_path)
+    trained = checkpoint.load(tmp_path / "trial" / "checkpoint")
+    state = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
+    assert trained.about["rounded"] == 0.5
+    for name, weight in trained.network.matrices():
+        again = unpack(*pack(weight.float(), bits(name), checkpoint.GROUP), torch.float32)
+        assert again.equal(weight.float())
+        assert not state[name].equal(weight.float())  # training goes on from what is not rounded
 
 
 def weights_after(

@@ -28,11 +28,14 @@ def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> 
 
 
 def nearest_scale(values: Tensor, top: int) -> Tensor:
-    """For groups (..., G) the scales (..., 1), exact in fp16, that leave the least squared error of a few tried."""
+    """For groups (..., G) the scales (..., 1), exact in fp16, that leave the least squared error of a few tried.
+
+    Of values that lie on a grid already it finds that grid, whichever end of it the group's peak is at.
+    """
     peak = values.abs().amax(-1, keepdim=True).clamp(min=1e-8)
     best = torch.full_like(peak, torch.inf)
     scale = peak
-    for shrink in _SHRINKS:
+    for shrink in (*_SHRINKS, top / (top + 1)):
         tried = (peak * shrink / top).half().float().clamp(min=1e-7)
         error = (quantise(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
         scale = torch.where(error < best, tried, scale)
