@@ -91,6 +91,62 @@ def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
     }
 
 
+def gains(records: Sequence[Record], others: Sequence[Record]) -> dict[str, Any]:
+    """What the first records have over another model's at the same holes: by kind, and in it by language.
+
+    Differences of the shares of exact suggestions and of characters spared, all suggestions being shown. Empty where
+    no hole is in both.
+    """
+    theirs = {record.hole_id: record for record in others}
+    pairs = [(record, theirs[record.hole_id]) for record in records if record.hole_id in theirs]
+    answer: dict[str, Any] = {}
+    for kind in (*KINDS, TOTAL):
+        own = [pair for pair in pairs if kind in (pair[0].kind, TOTAL)]
+        languages = dict.fromkeys(pair[0].language for pair in own)
+        rows = {
+            name: _gain([pair for pair in own if name in (pair[0].language, TOTAL)])
+            for name in (*languages, TOTAL)
+        }
+        if own:
+            answer[kind] = rows
+    return answer
+
+
+def _gain(pairs: Sequence[tuple[Record, Record]]) -> dict[str, Any]:
+    exact: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    spared: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for ours, theirs in pairs:
+        for sums, gain, of in (
+            (exact, ours.exact - theirs.exact, 1),
+            (spared, ours.spared - theirs.spared, ours.keys),
+        ):
+            sums[ours.file][0] += gain
+            sums[ours.file][1] += of
+    return {"n": len(pairs)} | {
+        name: {
+            "difference": round(ratio([(a, b) for a, b in sums.values()]), 4),
+            "interval": interval([(a, b) for a, b in sums.values()], ratio),
+        }
+        for name, sums in (("exact", exact), ("spared", spared))
+    }
+
+
+def gains_table(answer: dict[str, Any]) -> Table:
+    """What one model has over another, for people."""
+    made = Table(title="less the other model, at the same holes", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("hole", "language", "n", "exact (95%)", "spared (95%)"):
+        made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
+    for kind, languages in answer.items():
+        for language, row in languages.items():
+            made.add_row(kind, language, str(row["n"]), *(_signed(row[name]) for name in ("exact", "spared")))
+    return made
+
+
+def _signed(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['difference']:+.1%} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def markdown(answer: dict[str, Any]) -> str:
     """The report as two tables: the headline by language, and every kind of hole."""
     kinds = answer["kinds"]

@@ -26,7 +26,7 @@ from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, Cursor, draw
-from model.figures import markdown, report, table
+from model.figures import gains, gains_table, markdown, report, table
 from model.records import DetailsError, Record, read
 from model.verdict import judge
 
@@ -128,6 +128,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
     )
+    made.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="details of another model at the same holes, to be paired",
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return made
@@ -145,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problems:
         options.error(problems[0])
     try:
+        others = read(given.against) if given.against else []
         records = read(given.again) if given.again else _kept(_run(given, config, console), given.details)
     except (CheckpointError, CorpusError, DetailsError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
@@ -153,12 +160,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("There is no hole to report on; allow more --minutes.")
         return 1
     answer = report(records, given.show_likelihood)
+    if given.against:
+        answer["gains"] = gains(records, others)
+        if not answer["gains"]:
+            console.print(f"No hole is in {given.against} too.", markup=False, soft_wrap=True)
+            return 1
     if given.markdown:
         given.markdown.write_text(markdown(answer), encoding="utf-8")
     if given.json:
         print(json.dumps(answer))
     else:
         Console().print(table(answer))
+        if given.against:
+            Console().print(gains_table(answer["gains"]))
     return 0
 
 

@@ -49,6 +49,11 @@ class Record:
         return self.package, self.path
 
     @property
+    def hole_id(self) -> tuple[str, str, str, int]:
+        """What is the same for two models that were asked at the same hole."""
+        return self.package, self.path, self.kind, self.start
+
+    @property
     def likelihood(self) -> float:
         """As the server takes it."""
         return likelihood(self.confidence, self.tokens)

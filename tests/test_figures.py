@@ -7,7 +7,7 @@ from dataclasses import replace
 from test_records import RECORD
 
 from mercury_lsp.complete import likelihood
-from model.figures import figures, markdown, report
+from model.figures import figures, gains, markdown, report
 
 WRONG = replace(
     RECORD, path="b.py", exact=False, first_line=False, ending="other", keys=12, spared=0, spared_by_word=5
@@ -53,3 +53,15 @@ def test_a_report_has_a_row_for_each_language_and_all() -> None:
     lines = markdown(answer).splitlines()
     assert any(line.startswith("| Rest of the line | go | 1 | 0.0% (0.0 to 0.0) |") for line in lines)
     assert len({line.count("|") for line in lines[:5]}) == 1
+
+
+def test_gains_are_paired_by_hole() -> None:
+    ours = [replace(RECORD, start=i, path=f"{i}.py") for i in range(9)]
+    theirs = [replace(record, exact=False, spared=record.spared - 1) for record in reversed(ours[1:])]
+    found = gains(ours, theirs)["all"]["all"]
+    assert found["n"] == 8
+    assert found["exact"] == {"difference": 1.0, "interval": [1.0, 1.0]}
+    assert found["spared"]["difference"] == round(1 / RECORD.keys, 4)
+    same = gains(ours, ours)["rest"]["python"]["exact"]
+    assert same == {"difference": 0.0, "interval": [0.0, 0.0]}
+    assert gains(ours, [WRONG]) == {}

@@ -58,6 +58,9 @@ def test_a_run_writes_what_it_reports(
     assert run(capsys, "--again", details) == first
     stricter = run(capsys, "--again", details, "--show-likelihood", 1)
     assert stricter["kinds"]["rest"]["all"]["shown"] == 0
+    paired = run(capsys, "--again", details, "--against", details)["gains"]
+    assert paired["all"]["all"]["n"] == first["n"]
+    assert paired["all"]["all"]["spared"]["difference"] == 0
 
 
 def test_what_cannot_be_measured_is_said(
