@@ -39,7 +39,7 @@ class Config:
         choices=("auto", "never", "always"),
     )
     show_likelihood: float = _option(
-        0.0, "Least probability, by the model's own word, of what is shown unasked; 0 shows all.", 0, 1
+        0.15, "Least probability, by the model's own word, of what is shown unasked; 0 shows all.", 0, 1
     )
     deadline_ms: int = _option(2000, "Time for one suggestion, in milliseconds; 0 is no limit.", 0, 60_000)
     max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
