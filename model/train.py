@@ -320,6 +320,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
         print(f"to judge it:  python -m model.evaluate --suite single-line --model {trained}")
         print(f"to ship it:   python -m model.ship {trained}")
+    accelerator.wait_for_everyone()  # one that leaves while another still saves takes the connection with it
     accelerator.end_training()
 
 
