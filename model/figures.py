@@ -11,7 +11,7 @@ places in one file are alike.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -44,11 +44,8 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
     shown = {id(record) for record in seen}
 
     def share(value: Callable[[Record], float], of: Callable[[Record], float]) -> dict[str, Any]:
-        by_file: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        for record in records:
-            by_file[record.file].append(record)
-        clusters = [(sum(map(value, own)), sum(map(of, own))) for own in by_file.values()]
-        return {"share": round(ratio(clusters), 4), "interval": interval(clusters, ratio)}
+        found, bounds = _by_file((record.file, value(record), of(record)) for record in records)
+        return {"share": found, "interval": bounds}
 
     return {
         "n": n,
@@ -67,6 +64,15 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
             lambda record: record.spared_by_word * (id(record) in shown), lambda record: record.keys
         ),
     }
+
+
+def _by_file(counts: Iterable[tuple[tuple[str, str], float, float]]) -> tuple[float, list[float]]:
+    """Of (file, what is counted, of how much): the ratio of the sums, and its interval over files."""
+    sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0, 0))
+    for file, count, of in counts:
+        sums[file] = sums[file][0] + count, sums[file][1] + of
+    clusters = list(sums.values())
+    return round(ratio(clusters), 4), interval(clusters, ratio)
 
 
 def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
@@ -113,21 +119,11 @@ def gains(records: Sequence[Record], others: Sequence[Record]) -> dict[str, Any]
 
 
 def _gain(pairs: Sequence[tuple[Record, Record]]) -> dict[str, Any]:
-    exact: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    spared: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for ours, theirs in pairs:
-        for sums, gain, of in (
-            (exact, ours.exact - theirs.exact, 1),
-            (spared, ours.spared - theirs.spared, ours.keys),
-        ):
-            sums[ours.file][0] += gain
-            sums[ours.file][1] += of
+    exact = _by_file((ours.file, ours.exact - theirs.exact, 1) for ours, theirs in pairs)
+    spared = _by_file((ours.file, ours.spared - theirs.spared, ours.keys) for ours, theirs in pairs)
+    found = {"exact": exact, "spared": spared}
     return {"n": len(pairs)} | {
-        name: {
-            "difference": round(ratio([(a, b) for a, b in sums.values()]), 4),
-            "interval": interval([(a, b) for a, b in sums.values()], ratio),
-        }
-        for name, sums in (("exact", exact), ("spared", spared))
+        name: {"difference": difference, "interval": bounds} for name, (difference, bounds) in found.items()
     }
 
 

@@ -27,9 +27,8 @@ def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, 
 
             def see(_: nn.Module, given: tuple[Tensor, ...], key: str = f"{name}.weight") -> None:
                 x = given[0].detach().flatten(0, -2)  # (rows, C)
-                with torch.autocast(
-                    x.device.type, enabled=False
-                ):  # in bf16 the sums would not be positive definite
+                # In bf16 the sums would not be positive definite.
+                with torch.autocast(x.device.type, enabled=False):
                     found[key] = found.get(key, 0) + x.float().T @ x.float()
 
             handles.append(layer.register_forward_pre_hook(see))

@@ -30,7 +30,7 @@ class Rounding:
 
     def __init__(self, network: Network, width: Callable[[str], int], group: int) -> None:
         self._weights = [(weight, 2 ** (width(name) - 1) - 1) for name, weight in network.matrices()]
-        self._kept = [weight.detach().clone() for weight, _ in self._weights]
+        self._kept: list[Tensor] = []  # from the first step on: as large as the weights
         self._scales: list[Tensor] = []
         self._group = group
         self._steps = 0
@@ -42,6 +42,7 @@ class Rounding:
         if self._steps % REFRESH == 0:
             self._scales = [nearest_scale(self._grouped(weight), top) for weight, top in self._weights]
         self._steps += 1
+        self._kept = self._kept or [torch.empty_like(weight) for weight, _ in self._weights]
         for (weight, top), kept, scale in zip(self._weights, self._kept, self._scales, strict=True):
             kept.copy_(weight)
             values = self._grouped(weight)

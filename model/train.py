@@ -111,7 +111,8 @@ class Run:
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
-        about = {**self.base.about, "recipe": self.recipe.name, "rounded": self.recipe.rounded, **counts}
+        rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.ship` goes by
+        about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
         checkpoint.save(
             self.folder / "checkpoint",
             self.recipe.name,
