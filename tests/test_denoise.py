@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from mercury_lsp.engine.denoise import Block, Predict, denoise
+from mercury_lsp.engine.choose import entropy_bound, threshold
+from mercury_lsp.engine.denoise import Block, Predict, Settle, denoise
 from mercury_lsp.engine.worker import Cancelled
 
 EOT = 0
@@ -34,7 +35,9 @@ def run(
 ) -> tuple[Block, list[list[int | None]]]:
     calls: list[list[int | None]] = []
     predict = scripted(truth, sure, calls)
-    block = denoise(predict, len(truth), lambda _, t: t == EOT, bound, lambda: len(calls) < most)
+    block = denoise(
+        predict, len(truth), lambda _, t: t == EOT, Settle(entropy_bound(bound)), lambda: len(calls) < most
+    )
     return block, calls
 
 
@@ -75,7 +78,7 @@ def test_cancellation_passes_through() -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        denoise(scripted([5], [True], []), 1, lambda _, t: t == EOT, 0.5, cancelled)
+        denoise(scripted([5], [True], []), 1, lambda _, t: t == EOT, Settle(entropy_bound(0.5)), cancelled)
 
 
 def test_forbidden_tokens_are_never_chosen() -> None:
@@ -84,6 +87,22 @@ def test_forbidden_tokens_are_never_chosen() -> None:
         logits[:, 3], logits[:, 4] = 5.0, -torch.inf
         return logits.log_softmax(-1)
 
-    block = denoise(predict, 3, lambda _, t: t == EOT, 0.0, lambda: True)
+    block = denoise(predict, 3, lambda _, t: t == EOT, Settle(entropy_bound(0.0)), lambda: True)
     assert block.tokens == (3, 3, 3)
     assert block.passes == 3  # the entropy is a number, not a NaN that lets everything through
+
+
+def test_a_threshold_looks_at_the_surest_token_alone() -> None:
+    """Each position's best token has the probability 0.6, whatever the rest of its mass is spread over."""
+
+    def predict(block: Sequence[int | None]) -> torch.Tensor:
+        chances = torch.full((block.count(None), 41), 0.01)
+        chances[:, 3] = 0.6
+        return chances.log()
+
+    def passes(settle: Settle) -> int:
+        return denoise(predict, 4, lambda _, t: t == EOT, settle, lambda: True).passes
+
+    assert passes(Settle(threshold(0.5), by_entropy=False)) == 1
+    assert passes(Settle(threshold(0.7), by_entropy=False)) == 4
+    assert passes(Settle(entropy_bound(0.5))) == 4

@@ -18,6 +18,7 @@ PROMPT = Prompt("a.py", f"def f(other):\n{LINES}    total = ", ")", "\n    retur
 MODES = {
     "verified": Sampling(max_tokens=24),
     "denoised": Sampling(verify=False, max_tokens=24),
+    "by threshold": Sampling(verify=False, max_tokens=24, threshold=0.5),
     "autoregressive": Sampling(mode="autoregressive", max_tokens=24),
 }
 each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
@@ -138,6 +139,18 @@ def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: 
         assert drafted.confidence == pytest.approx(one_by_one.confidence, rel=1e-3)
         assert drafted.forward_passes <= one_by_one.forward_passes
     assert drafted.forward_passes == one_by_one.forward_passes
+
+
+def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: Engine) -> None:
+    exact = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
+    some, all_ = (
+        engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_slack=slack))
+        for slack in (3.0, 1e9)
+    )
+    assert exact.forward_passes > some.forward_passes > all_.forward_passes
+    assert all_.tokens == exact.tokens == 24
+    assert all_.forward_passes == 4  # a block's five drafted tokens and a causal one each
+    assert exact.confidence > some.confidence > all_.confidence  # what is not the likeliest counts as it is
 
 
 def test_verified_rows_stay_in_the_cache(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mercury_lsp.engine.denoise import denoise
+from mercury_lsp.engine.denoise import Settle, denoise
 from mercury_lsp.engine.network import Rows
 from mercury_lsp.engine.passes import Passes
 from mercury_lsp.engine.worker import Cancelled
@@ -73,11 +73,12 @@ def verify(
     mask: int,
     block: int,
     surety: float,
+    slack: float,
     ends: Ends,
     limit: Limit,
     watch: Watch,
 ) -> Middle:
-    """Draft by diffusion and verify causally, both in each pass; the text is the causal greedy one.
+    """Draft by diffusion and verify causally, both in each pass; without ``slack`` the text is the causal greedy one.
 
     A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
     how far the draft is what the causal model would have written, and the one token after that, which is known from
@@ -87,7 +88,8 @@ def verify(
 
     tail: the prompt's unread end, one token at least; its pass, part of the prefill, also makes the first draft.
     surety: a draft goes on while the product of its tokens' probabilities is at least this: each costs ``block + 2``
-    rows.
+    rows. slack: a drafted token holds if the causal rows give it at most so many nats less than their likeliest,
+    which must not be an end (a greedy form of Medusa's typical acceptance, Cai et al. 2024).
     """
     tokens: list[int] = []
     logp: list[float] = []
@@ -101,14 +103,12 @@ def verify(
             Rows.join(Rows.clean(first, n), *canvases),
         )
         scores = passes.scores(hidden[k - 1 : n])  # what follows the last known token, and each drafted one
-        wanted = scores.argmax(-1).tolist()
-        right = next((i for i, token in enumerate(draft) if token != wanted[i]), len(draft))
+        right, sure = _held(scores, draft, slack, ends, len(tokens) + k)
         settled = clean[: k + right]
         passes.cache.keep(settled)
         if limit.passes:  # else it was the prompt's
             tokens += settled
-        logp += [float(scores[i, wanted[i]]) for i in range(right + 1)]
-        sure = wanted[right]
+        logp += [float(scores[i, token]) for i, token in enumerate((*draft[:right], sure))]
         if not limit.passes:
             limit.prefill_ends()
         if ends(len(tokens), sure):
@@ -123,6 +123,17 @@ def verify(
         known = [sure]
         limit.passes += 1
         watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
+
+
+def _held(scores: Tensor, draft: Sequence[int], slack: float, ends: Ends, before: int) -> tuple[int, int]:
+    """How many drafted tokens hold by the causal scores (len(draft) + 1, V), and the likeliest one behind them."""
+    best, wanted = scores.max(-1)
+    likeliest = wanted.tolist()
+    for i, token in enumerate(draft):
+        wrong = not slack or float(best[i] - scores[i, token]) > slack or ends(before + i, likeliest[i])
+        if token != likeliest[i] and wrong:
+            return i, likeliest[i]
+    return len(draft), likeliest[-1]
 
 
 def _confident(scores: Tensor, surety: float, ends: Ends, before: int) -> list[int]:
@@ -141,12 +152,12 @@ def refine(
     tail: Sequence[int],
     mask: int,
     block: int,
-    bound: float,
+    settle: Settle,
     ends: Ends,
     limit: Limit,
     watch: Watch,
 ) -> Middle:
-    """Denoise block after block, committing what the entropy bound lets through; see `denoise`."""
+    """Denoise block after block, committing what ``settle`` lets through; see `denoise`."""
     tokens: list[int] = []
     logp: list[float] = []
     steps = 0
@@ -170,7 +181,7 @@ def refine(
         def seen(draft: Sequence[int | None], before: Sequence[int] = before) -> None:
             watch(before, draft)
 
-        done = denoise(predict, size, ends_here, bound, limit.may_go_on, seen)
+        done = denoise(predict, size, ends_here, settle, limit.may_go_on, seen)
         tokens += done.tokens
         logp += done.logp
         steps += done.passes

@@ -13,11 +13,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.choose import choose
+from mercury_lsp.engine.choose import Enough, choose
 
 Predict = Callable[[Sequence[int | None]], Tensor]
 """Given a block with None where it is undecided: float log-probabilities of the undecided positions, left to right.
 (n, V), -inf where forbidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What a pass may commit: ``enough`` of the positions by their entropies, or else by their surest tokens."""
+
+    enough: Enough
+    by_entropy: bool = True
 
 
 class Ends(Protocol):
@@ -40,18 +48,23 @@ class Block:
     full: bool
 
 
+def entropy(scores: Tensor) -> Tensor:
+    """Nats of each prediction: log-probabilities (..., V), -inf where forbidden -> (...)."""
+    return -torch.nan_to_num(scores.exp() * scores, nan=0.0).sum(-1)  # forbidden tokens: 0 * -inf
+
+
 def denoise(
     predict: Predict,
     size: int,
     ends: Ends,
-    bound: float,
+    settle: Settle,
     may_go_on: Callable[[], bool],
     seen: Callable[[Sequence[int | None]], None] | None = None,
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
 
-    bound: entropy, in nats, that may be committed together. may_go_on: asked before each pass; False ends with what
-    is settled, an exception from it (cancellation) passes through. seen: told of each draft.
+    settle: what may be committed together. may_go_on: asked before each pass; False ends with what is settled, an
+    exception from it (cancellation) passes through. seen: told of each draft.
     """
     tokens: list[int | None] = [None] * size
     logp = [0.0] * size
@@ -62,10 +75,10 @@ def denoise(
         scores = predict(tokens)  # (n, V)
         passes += 1
         best, ids = scores.max(-1)
-        entropy = -torch.nan_to_num(scores.exp() * scores, nan=0.0).sum(-1)  # forbidden tokens: 0 * -inf
+        doubt = entropy(scores) if settle.by_entropy else -best
         chosen_ids, surety = ids.tolist(), best.tolist()
         is_end = [ends(i, token) for i, token in zip(undecided, chosen_ids, strict=True)]
-        for j in choose(entropy.tolist(), is_end, bound):
+        for j in choose(doubt.tolist(), is_end, settle.enough):
             i = undecided[j]
             tokens[i], logp[i] = chosen_ids[j], surety[j]
             if is_end[j]:

@@ -16,7 +16,9 @@ import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import DRAFT_SURETY, ENTROPY_BOUND, Prompt, Tokenizer, encode
+from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch, refine, spell, verify
+from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.passes import CHUNK, Passes
 
 UNDECIDED = "░"
@@ -25,7 +27,8 @@ UNDECIDED = "░"
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
-    ``deadline_ms``: 0 for none; ``draft_surety`` and ``entropy_bound``: of the decoders with and without verifying."""
+    ``deadline_ms``: 0 for none; ``draft_surety`` and ``draft_slack``: of the verifying decoder; ``entropy_bound``, or a
+    ``threshold`` of probability where it is not 0: of that without verifying."""
 
     mode: str = "diffusion"
     verify: bool = True
@@ -34,7 +37,9 @@ class Sampling:
     max_passes: int = 64
     deadline_ms: float = 0.0
     draft_surety: float = DRAFT_SURETY
+    draft_slack: float = 0.0
     entropy_bound: float = ENTROPY_BOUND
+    threshold: float = 0.0
     single_line: bool = False
 
 
@@ -159,8 +164,12 @@ class Engine:
         if sampling.mode == "autoregressive":
             return spell(passes, tail, ends, limit, watch)
         if sampling.verify:
-            return verify(passes, tail, mask, block, sampling.draft_surety, ends, limit, watch)
-        return refine(passes, tail, mask, block, sampling.entropy_bound, ends, limit, watch)
+            surety, slack = sampling.draft_surety, sampling.draft_slack
+            return verify(passes, tail, mask, block, surety, slack, ends, limit, watch)
+        settle = Settle(entropy_bound(sampling.entropy_bound))
+        if sampling.threshold:
+            settle = Settle(threshold(sampling.threshold), by_entropy=False)
+        return refine(passes, tail, mask, block, settle, ends, limit, watch)
 
     def _watcher(self, watch: Callable[[Draft], None] | None, limit: Limit) -> Watch:
         def told(settled: Sequence[int], behind: Sequence[int | None]) -> None:
