@@ -101,7 +101,7 @@ def generate(
 ) -> Iterator[tuple[Answer, ...]]:
     """For each task one answer by each sampling, in turn. path: the document's name, as the model sees it."""
     for task in tasks:
-        made = _prompt(engine, path, task.before, task.after)
+        made = prompt_of(engine, path, task.before, task.after)
         begin = time.perf_counter()
         engine.prefill(made)
         ms_prefill = 1000 * (time.perf_counter() - begin)
@@ -129,7 +129,7 @@ def write(engine: Engine, task: Task, sampling: Sampling, path: str) -> Infill:
         left = sampling.max_tokens - engine.count(text)
         if left <= 0:
             break
-        made = _prompt(engine, path, task.before + text, "")
+        made = prompt_of(engine, path, task.before + text, "")
         watch = _Watch(over)
         try:
             found = engine.infill(made, replace(sampling, max_tokens=left, max_passes=2 * left), watch=watch)
@@ -172,6 +172,7 @@ def judge(answers: Sequence[Answer], processes: int = 2, tools: Tools | None = N
         yield Result(answer, outcome)
 
 
-def _prompt(engine: Engine, path: str, before: str, after: str) -> Prompt:
+def prompt_of(engine: Engine, path: str, before: str, after: str) -> Prompt:
+    """What the server would ask with its default budgets."""
     budgets = Config()
     return prompt.build(path, before, after, engine.count, budgets.prefix_tokens, budgets.following_tokens)

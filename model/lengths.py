@@ -1,0 +1,171 @@
+"""Four ways to find the length of a middle before it is denoised, to be compared with letting the model end it.
+
+Owns infilling on a canvas whose length is told: an ``<eot>`` stands behind the masks from the first pass on. Candidate
+lengths are decoded as one batch, each a canvas behind the one cache and blind to the others; then one causal pass, in
+which each candidate is a branch of the prompt, gives its exact likelihood with its end. An experiment of the workshop:
+what it showed is in the model card, and the server does not use it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mercury_lsp.engine.canvas import Prompt, encode
+from mercury_lsp.engine.choose import choose
+from mercury_lsp.engine.choose import entropy_bound as bounded
+from mercury_lsp.engine.denoise import entropy
+from mercury_lsp.engine.infill import Engine, Infill, never
+from mercury_lsp.engine.network import Rows
+from mercury_lsp.engine.passes import Passes
+
+SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
+RULES = ("ranked", "revised", "confident", "oracle")
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A canvas of a told length: its tokens, None where undecided; ``logp``: of each token and the end, causally."""
+
+    tokens: list[int | None]
+    logp: Tensor | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens of a candidate without a mask."""
+        return [token for token in self.tokens if token is not None]
+
+
+class Lengths:
+    """Infills lines by lengths that a rule chooses, with a cache of its own.
+
+    The rules: *ranked* decodes all lengths and takes the likeliest text, its log-likelihood divided by its number of
+    tokens to the power of ``calibration``; *revised* then masks anew, once, what the causal pass finds less likely than
+    ``doubtful``; *confident* decodes only the length whose empty canvas is predicted with the least entropy a token,
+    which one pass over all tells; *oracle* is told the length.
+    """
+
+    def __init__(
+        self, engine: Engine, bound: float = 0.3, calibration: float = 0.0, doubtful: float = 0.1
+    ) -> None:
+        self._tokenizer = engine.tokenizer
+        self._enough, self._calibration, self._doubtful = bounded(bound), calibration, doubtful
+        # Beside those that are never shown: what would end the line before the end that was told.
+        ends = {engine.tokenizer.specials.eot, *engine.tokenizer.newlines()}
+        self._inner = torch.tensor(sorted(ends))
+        self._passes = Passes(engine.network, engine.tokenizer.hidden, torch.device(engine.device))
+
+    def prefill(self, prompt: Prompt) -> int:
+        """As `Engine.prefill`."""
+        ids = encode(prompt, self._tokenizer)
+        kept = self._passes.cache.reuse(ids)
+        self._passes.read(ids[kept:], never)
+        return len(ids) - kept
+
+    def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
+        """As `Engine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
+        began = time.perf_counter()
+        ids = encode(prompt, self._tokenizer)
+        cached = self._passes.cache.reuse(ids[:-1])
+        last = self._passes.read(ids[cached:], never)
+        prefilled = time.perf_counter()
+        lengths: Sequence[int] = range(1, SIZE)
+        if rule == "oracle":
+            lengths = [min(SIZE - 1, max(1, length))]
+        candidates = [Candidate([None] * length) for length in lengths]
+        passes = 0
+        if rule == "confident":
+            doubts = [float(entropy(scores).mean()) for scores in self._predict(candidates)]
+            candidates = [candidates[doubts.index(min(doubts))]]
+            passes += 1
+        passes += self._denoise(candidates)
+        if rule in ("ranked", "revised"):
+            best = self._best(candidates, last)
+            passes += 1
+            if rule == "revised" and (again := self._masked_anew(best)):
+                passes += self._denoise([again]) + 1
+                best = self._best([best, again], last)
+        else:
+            best = candidates[0]
+        done = time.perf_counter()
+        logp = best.logp
+        return Infill(
+            text=self._tokenizer.decode(best.ids),
+            tokens=len(best.ids) + 1,
+            steps=passes,
+            forward_passes=passes,
+            ms=(done - began) * 1e3,
+            ms_prefill=(prefilled - began) * 1e3,
+            ms_denoise=(done - prefilled) * 1e3,
+            cached_tokens=cached,
+            prompt_tokens=len(ids),
+            confidence=0.0 if logp is None else math.exp(float(logp.mean())),
+            finished=True,
+        )
+
+    def _predict(self, candidates: Sequence[Candidate]) -> list[Tensor]:
+        """One pass: log-probabilities (n, V) of the undecided positions of each candidate."""
+        special, cache = self._tokenizer.specials, self._passes.cache
+        first, ids, blocks = len(cache.ids), list[int](), []
+        for number, candidate in enumerate(candidates, 1):
+            tokens = [special.mask if token is None else token for token in candidate.tokens]
+            ids += [cache.ids[-1], *tokens, *[special.eot] * (SIZE - len(tokens))]
+            blocks.append(Rows.block(first, SIZE, number))
+        hidden = self._passes.run(ids, Rows.join(*blocks))
+        made, at = [], 0
+        for candidate, rows in zip(candidates, blocks, strict=True):
+            wanted = [at + i for i, token in enumerate(candidate.tokens) if token is None]
+            scores = self._passes.scores(hidden[wanted])
+            made.append(scores.index_fill(-1, self._inner, -torch.inf).log_softmax(-1))
+            at += len(rows.position)
+        return made
+
+    def _denoise(self, candidates: Sequence[Candidate]) -> int:
+        """Decide all tokens of all candidates; how many passes that took."""
+        passes = 0
+        while left := [candidate for candidate in candidates if None in candidate.tokens]:
+            passes += 1
+            for candidate, scores in zip(left, self._predict(left), strict=True):
+                undecided = [i for i, token in enumerate(candidate.tokens) if token is None]
+                tokens = scores.argmax(-1).tolist()
+                for j in choose(entropy(scores).tolist(), [False] * len(undecided), self._enough):
+                    candidate.tokens[undecided[j]] = tokens[j]
+        return passes
+
+    def _best(self, candidates: Sequence[Candidate], last: Tensor) -> Candidate:
+        """The likeliest candidate, all of them scored in one causal pass. last: the prompt's last row (width,)."""
+        first, eot = len(self._passes.cache.ids), self._tokenizer.specials.eot
+        branches = []
+        for number, candidate in enumerate(candidates, 1):
+            rows = Rows.clean(first, len(candidate.tokens))
+            branches.append(
+                replace(rows, branch=rows.branch + number, fork=torch.full_like(rows.fork, first))
+            )
+        ids = [token for candidate in candidates for token in candidate.ids]
+        hidden = self._passes.run(ids, Rows.join(*branches))
+        at = 0
+        for candidate in candidates:
+            rows_before = torch.cat((last[None], hidden[at : at + len(candidate.ids)]))
+            scores = self._passes.scores(rows_before)  # (L + 1, V)
+            candidate.logp = scores[torch.arange(len(scores)), torch.tensor([*candidate.ids, eot])]
+            at += len(candidate.ids)
+        return max(candidates, key=self._worth)
+
+    def _worth(self, candidate: Candidate) -> float:
+        assert candidate.logp is not None
+        return float(candidate.logp.sum()) / len(candidate.logp) ** self._calibration
+
+    def _masked_anew(self, best: Candidate) -> Candidate | None:
+        """The candidate with its doubtful tokens masked; None where all or none of them are."""
+        assert best.logp is not None
+        likely = best.logp[:-1].exp() >= self._doubtful
+        if bool(likely.all()) or not bool(likely.any()):
+            return None
+        return Candidate(
+            [token if kept else None for token, kept in zip(best.tokens, likely.tolist(), strict=True)]
+        )
