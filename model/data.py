@@ -115,7 +115,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         for attempt in range(ATTEMPTS):
             group = self.groups.pick(number, attempt)
             if group is not None:
-                made = lay_out(group, self.tokenizer, recipe.rows, self.weights, generator)
+                made = lay_out(group, self.tokenizer, recipe.rows, self.weights, generator, recipe.all_masked)
                 if made is not None:
                     return made
         sys.exit(f"No group of holes fits into a context of {recipe.rows} rows.")

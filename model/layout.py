@@ -28,6 +28,7 @@ from model.groups import Group
 
 BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
 NO_TARGET = -100
+NO_TWIN = -1
 PADDING = 1 << 20  # the canvas of padding rows: they see one another only
 
 Array = npt.NDArray[np.int64]
@@ -50,7 +51,11 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows of one context, each field (T,): those of `network.Rows`, and what each row is to predict."""
+    """The rows of one context, each field (T,): those of `network.Rows`, and what each row is to predict.
+
+    ``twin`` is the clean row that predicts the same token, knowing all before it: for a clean row itself; `NO_TWIN`
+    for what fills a canvas behind the end.
+    """
 
     ids: Array
     position: Array
@@ -60,15 +65,16 @@ class Context:
     fork: Array
     target: Array
     weight: npt.NDArray[np.float32]
+    twin: Array
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contexts as tensors. ids, target, is_canvas, weight and each of rows: (N, L).
+    """Contexts as tensors. ids, target, is_canvas, weight, twin and each of rows: (N, L).
 
     ``chosen`` (K,) are the flat places of the rows that have a target, with -1 where it was filled up to a multiple.
     ``targets`` is how many they are and ``worth`` their weight; ``pairs`` is how many pairs of query and key see each
-    other.
+    other; ``clean`` is how many rows at the start of a context are clean ones, at most.
     """
 
     ids: Tensor
@@ -80,6 +86,8 @@ class Batch:
     targets: int
     worth: float
     pairs: int
+    twin: Tensor
+    clean: int
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with ``change`` applied to each tensor."""
@@ -110,16 +118,24 @@ class _Block:
 
 
 def lay_out(
-    group: Group, tokenizer: Tokenizer, length: int, weights: Weights, generator: torch.Generator
+    group: Group,
+    tokenizer: Tokenizer,
+    length: int,
+    weights: Weights,
+    generator: torch.Generator,
+    all_masked: float = noise.ALL_MASKED,
 ) -> Context | None:
-    """One context of at most ``length`` rows of a group, with fresh noise; None where not even one hole fits."""
+    """One context of at most ``length`` rows of a group, with fresh noise; None where not even one hole fits.
+
+    all_masked: share of the blocks that are drafted from nothing.
+    """
     special = tokenizer.specials
     n = len(group.trunk)
     room = length - n
     draws = 2 * len(group.branches) + max(0, room) // min(_SIZES) + 4
     drawn = torch.multinomial(_SHARES, draws, replacement=True, generator=generator).tolist()
     sizes = [_SIZES[i] for i in drawn]
-    masks, losses, paired = (part.numpy() for part in noise.blocks(draws, _WIDEST, generator))
+    masks, losses, paired = (part.numpy() for part in noise.blocks(draws, _WIDEST, generator, all_masked))
     costs = [(size + 1) * (1 + pair) for size, pair in zip(sizes, paired.tolist(), strict=True)]
     where = torch.rand(draws, generator=generator).tolist()
     learned = torch.rand(n, generator=generator).numpy() < weights.trunk_share
@@ -190,6 +206,7 @@ def _clean(
         fork=np.where(branch > 0, n, position + 1),
         target=np.where(trunk | middle, following, NO_TARGET),
         weight=(trunk * weights.trunk + middle * weights.middle).astype(np.float32),
+        twin=np.arange(len(ids)),
     )
 
 
@@ -232,8 +249,10 @@ def _canvases(
     target, weight = np.full_like(ids, NO_TARGET), np.zeros(ids.shape, np.float32)
     target[:, :-1] = np.where(asked, token[:, 1:], NO_TARGET)
     weight[:, :-1] = asked * loss
+    twin = np.full_like(ids, NO_TWIN)
+    twin[:, :-1] = np.where(real[:, 1:], place[:, :-1], NO_TWIN)
     number = np.arange(1, len(which) + 1)[:, None]
-    columns = (ids, first - 1 + across, first, number, branch, fork, target, weight)
+    columns = (ids, first - 1 + across, first, number, branch, fork, target, weight, twin)
     return Context(*(np.broadcast_to(column, kept.shape)[kept] for column in columns))
 
 
@@ -244,7 +263,7 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
     """
     columns = {}
     for f in fields(Context):
-        empty = {"ids": filler, "canvas": PADDING, "target": NO_TARGET}.get(f.name, 0)
+        empty = {"ids": filler, "canvas": PADDING, "target": NO_TARGET, "twin": NO_TWIN}.get(f.name, 0)
         column = np.full((len(contexts), length), empty, np.float32 if f.name == "weight" else np.int64)
         for row, context in zip(column, contexts, strict=True):
             values = getattr(context, f.name)
@@ -260,7 +279,16 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
         wide = np.bincount(context.canvas)[1:]
         pairs += int(context.start.sum()) + int((wide * wide).sum())
     worth = float(columns["weight"].sum(dtype=torch.float64))
-    is_canvas = rows.canvas > 0
     return Batch(
-        columns["ids"], rows, columns["target"], columns["weight"], is_canvas, chosen, targets, worth, pairs
+        ids=columns["ids"],
+        rows=rows,
+        target=columns["target"],
+        weight=columns["weight"],
+        is_canvas=rows.canvas > 0,
+        chosen=chosen,
+        targets=targets,
+        worth=worth,
+        pairs=pairs,
+        twin=columns["twin"],
+        clean=max(int((context.canvas == 0).sum()) for context in contexts),
     )

@@ -2,6 +2,12 @@
 
 Owns the loss of a batch, as a function and as a module that an engine for several devices can wrap. Knows no files
 and no optimiser; the rows and their targets are `layout`'s, the way to attend is `attention`'s.
+
+A share of what a row is to predict can be a *teacher's* distribution instead of the author's token (Hinton et al.
+2015). The teacher's row is a causal one that knows all tokens before the predicted one, so a canvas learns what
+verification will say to its draft, as the drafter of speculative decoding does in DistillSpec (Zhou et al. 2024). The
+teacher is a larger network, from which a pruned one recovers; or the network itself as it is at this step, whose
+causal rows then teach its canvases in the same pass.
 """
 
 from __future__ import annotations
@@ -32,10 +38,21 @@ class Loss:
 class Objective(nn.Module):
     """The joint loss of a network over batches."""
 
-    def __init__(self, network: Network, dtype: torch.dtype, chunk: int = 0, fast: bool = False) -> None:
-        """``chunk``: rows that go through the vocabulary at once, 0 for all; ``fast``: compile what has one shape."""
+    def __init__(
+        self,
+        network: Network,
+        dtype: torch.dtype,
+        chunk: int = 0,
+        fast: bool = False,
+        taught: float = 0.0,
+        teacher: Network | None = None,
+    ) -> None:
+        """``chunk``: rows that go through the vocabulary at once, 0 for all; ``fast``: compile what has one shape;
+        ``taught``: share of a target that is a teacher's distribution; ``teacher``: of the same vocabulary, and None
+        where the causal rows are to teach the canvases."""
         super().__init__()
         self.network, self.dtype, self.chunk = network, dtype, chunk
+        self.taught, self.teacher = taught, teacher
         if fast:
             network.compile(dynamic=False)
         self.compiled_nats = torch.compile(self.nats, dynamic=False) if fast and chunk else self.nats
@@ -51,24 +68,49 @@ class Objective(nn.Module):
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
         canvas = batch.is_canvas.flatten()[kept] & ~none
         with torch.autocast(batch.ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)
-            hidden = hidden.flatten(0, 1).index_select(0, kept)  # (K, W)
+            hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)  # (N, L, W)
+            given = [hidden.flatten(0, 1).index_select(0, kept), target]  # (K, W), (K,)
+            if self.taught:
+                taught = canvas if self.teacher is None else ~none
+                given += self.told(batch, hidden.detach(), kept, taught)
             if self.chunk and len(kept) > self.chunk:  # a chunk's logits are made again for its gradient
-                parts = zip(torch.split(hidden, self.chunk), torch.split(target, self.chunk), strict=True)
-                nats = torch.cat(
-                    [checkpoint(self.compiled_nats, *part, use_reentrant=False) for part in parts]
-                )
+                parts = zip(*(torch.split(value, self.chunk) for value in given), strict=True)
+                made = [checkpoint(self.compiled_nats, *part, use_reentrant=False) for part in parts]
+                nats, asked = (torch.cat(values) for values in zip(*made, strict=True))
             else:
-                nats = self.compiled_nats(hidden, target)
-        total = (nats * weight).sum() / ((batch.worth if worth is None else worth) + 1e-6)
+                nats, asked = self.compiled_nats(*given)
+        total = (asked * weight).sum() / ((batch.worth if worth is None else worth) + 1e-6)
         plain, clean = nats.detach(), ~(canvas | none)
         sums = [(plain * clean).sum(), clean.sum(), (plain * canvas).sum(), canvas.sum()]
         return Loss(total, torch.stack([value.float() for value in sums]))
 
-    def nats(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of each row (K,); zero where there is no target."""
+    @torch.no_grad()
+    def told(self, batch: Batch, hidden: Tensor, kept: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's hidden rows (K, W) for the rows ``kept``, and which share each has of the target (K,).
+
+        hidden: the network's own rows (N, L, W). taught: which of ``kept`` are, where they have a twin.
+        """
+        if self.teacher is not None:  # it is asked for clean rows only
+            clean = batch.rows.map(lambda row: row[:, : batch.clean])
+            attend, mask = attention(clean)
+            hidden = self.teacher(batch.ids[:, : batch.clean], clean.position, mask, attend=attend)
+        twin = batch.twin.flatten()[kept]
+        row = kept // batch.ids.shape[1] * hidden.shape[1] + twin.clamp(min=0)
+        return hidden.flatten(0, 1).index_select(0, row), self.taught * (taught & (twin >= 0))
+
+    def nats(
+        self, hidden: Tensor, target: Tensor, told: Tensor | None = None, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each row with its target (K,), zero where there is none; and that to be minimised, with
+        the teacher's distribution as ``share`` of the target."""
         logits = self.network.logits(hidden).float()  # (K, V)
-        return F.cross_entropy(logits, target, reduction="none", ignore_index=NO_TARGET)
+        hard = F.cross_entropy(logits, target, reduction="none", ignore_index=NO_TARGET)
+        if told is None or share is None:
+            return hard, hard
+        with torch.no_grad():
+            belief = (self.teacher or self.network).logits(told).float().softmax(-1)  # (K, V)
+        soft = logits.logsumexp(-1) - torch.einsum("kv,kv->k", belief, logits)
+        return hard, hard + share * (soft - hard)
 
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype) -> Loss:

@@ -11,6 +11,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mercury_lsp.engine.noise import ALL_MASKED
+
 # The package's own names, without what cuts holes: a machine that trains from shards need not have a parser.
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
 """Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
@@ -36,6 +38,11 @@ class Recipe:
     related_share: float = 0.25  # of contexts with a snippet of a neighbouring file
     related_tokens: tuple[int, int] = (24, 96)
     kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
+    all_masked: float = ALL_MASKED  # of blocks: drafted from nothing, as serving does
+    teacher: str = (
+        ""  # a checkpoint, whose causal rows tell what all rows should predict; "self": see Objective
+    )
+    taught: float = 0.0  # share of a row's target that is the teacher's distribution, not the author's token
     shards_mb: int = (
         0  # of token shards that a run cuts first and then streams; 0 cuts contexts as they are needed
     )

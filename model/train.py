@@ -43,7 +43,16 @@ from model.recipe import Recipe
 from model.rounding import Rounding, bits
 from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 
+SELF = "self"  # as a recipe's teacher: the causal rows teach the canvases
 TRIM = 32  # steps on a processor after which what fragments of the heap is given back
+
+
+def find(model: str) -> Path:
+    """Folder of a checkpoint by a recipe's word for it; exits with a sentence where there is none."""
+    try:
+        return cache() / "base" if model == "base" else checkpoint.find(model)
+    except checkpoint.CheckpointError as error:
+        sys.exit(str(error))
 
 
 def rate_at(progress: float, step: int, recipe: Recipe) -> float:
@@ -66,7 +75,10 @@ class Run:
         self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
         self.network: Network = self.base.network.requires_grad_(True).train().to(self.device)
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
-        objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile)
+        teacher = None
+        if recipe.taught and recipe.teacher != SELF:
+            teacher = checkpoint.load(find(recipe.teacher), self.dtype).network.to(self.device)
+        objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher)
         self.objective = accelerator.prepare_model(objective)
         self.rounding = Rounding(self.network, bits, checkpoint.GROUP)
         decayed = [weight for _, weight in self.network.matrices()]
@@ -294,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
         timeout=timedelta(days=1)
     )  # of those that wait for the first to cut shards
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
-    base = cache() / "base" if recipe.base == "base" else checkpoint.find(recipe.base)
+    base = find(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
     with accelerator.main_process_first():
         groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import pytest
 import tokenizers
 import torch
-from conftest import TINY
+from conftest import TINY, tiny_network
+from torch import Tensor
 
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.canvas import Specials, Tokenizer, encode
@@ -15,8 +17,8 @@ from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.infill import Engine, Sampling
 from mercury_lsp.engine.network import Network, Shape, visible
 from model.groups import encode_group
-from model.layout import NO_TARGET, Batch, Context, Weights, collate, lay_out
-from model.objective import loss_of
+from model.layout import NO_TARGET, NO_TWIN, Batch, Context, Weights, collate, lay_out
+from model.objective import Objective, loss_of
 from model.recipe import KINDS
 from model.spans import Budget, Hole, cut, node_finder
 
@@ -119,6 +121,77 @@ def test_a_branch_gives_the_logits_that_serving_would(tokenizer: Tokenizer) -> N
         n = ids.shape[1]
         plain = network(ids, torch.arange(n)[None], torch.ones(1, n, n).tril().bool())[0]
     torch.testing.assert_close(packed[chosen], plain, atol=1e-5, rtol=1e-4)
+
+
+def test_a_twin_is_the_clean_row_that_predicts_the_same_token(tokenizer: Tokenizer) -> None:
+    for seed in range(10):
+        made = batch(tokenizer, seed)
+        rows, twin, target = made.rows.map(lambda row: row[0]), made.twin[0], made.target[0]
+        asked = torch.nonzero(target != NO_TARGET).flatten()
+        fillers = 0
+        for row in asked.tolist():
+            other = int(twin[row])
+            if other == NO_TWIN:
+                assert target[row] == tokenizer.specials.eot
+                fillers += 1
+                continue
+            assert 0 <= other < made.clean
+            assert rows.canvas[other] == 0
+            assert rows.position[other] == rows.position[row]
+            if rows.branch[other] == rows.branch[other + 1]:
+                assert made.ids[0, other + 1] == target[row]
+            if rows.canvas[row] == 0:
+                assert other == row
+        assert fillers < len(asked) / 2
+        assert bool((rows.canvas[: made.clean] == 0).all()) and rows.canvas[made.clean] > 0
+
+
+def expected(network: Network, teacher: Network, made: Batch, rows: Tensor, taught: float) -> Tensor:
+    """The nats to be minimised at some rows, worked out one by one."""
+    mask = visible(made.rows, made.rows)
+    clean = made.rows.map(lambda row: row[:, : made.clean])
+    with torch.no_grad():
+        logits = network.logits(network(made.ids, made.rows.position, mask))[0]
+        seen = teacher(made.ids[:, : made.clean], clean.position, visible(clean, clean))
+        told = teacher.logits(seen)[0]
+    nats = []
+    for row in rows.tolist():
+        logp, twin = logits[row].log_softmax(-1), int(made.twin[0, row])
+        hard = -logp[made.target[0, row]]
+        soft = hard if twin == NO_TWIN else -(told[twin].softmax(-1) * logp).sum()
+        nats.append((1 - taught) * hard + taught * soft)
+    return torch.stack(nats)
+
+
+@pytest.mark.parametrize("chunk", [0, 50])
+def test_a_teacher_is_a_share_of_every_target_that_has_a_twin(tokenizer: Tokenizer, chunk: int) -> None:
+    network, teacher = tiny_network(1), tiny_network(2)
+    made = batch(tokenizer, 3, rows=320)
+    asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
+    nats = expected(network, teacher, made, asked, 0.7)
+    whole = (nats * made.weight[0, asked]).sum() / made.worth
+    objective = Objective(network.requires_grad_(True), torch.float32, chunk, taught=0.7, teacher=teacher)
+    loss = objective(made)
+    torch.testing.assert_close(loss.total, whole, rtol=1e-4, atol=1e-5)
+    loss.total.backward()
+    assert network.layers[0].down.weight.grad is not None  # type: ignore[union-attr]
+    assert all(weight.grad is None for weight in teacher.parameters())
+    plain = loss_of(network, made, torch.float32)
+    torch.testing.assert_close(loss.sums, plain.sums)  # metrics stay those of the author's tokens
+
+
+def test_without_a_teacher_the_causal_rows_teach_the_canvases_only(tokenizer: Tokenizer) -> None:
+    network = tiny_network(1)
+    made = batch(tokenizer, 3, rows=320)
+    asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
+    canvas = made.rows.canvas[0, asked] > 0
+    nats = torch.where(
+        canvas, expected(network, network, made, asked, 0.7), expected(network, network, made, asked, 0.0)
+    )
+    whole = (nats * made.weight[0, asked]).sum() / made.worth
+    torch.testing.assert_close(
+        Objective(network, torch.float32, taught=0.7)(made).total, whole, rtol=1e-4, atol=1e-5
+    )
 
 
 LESSONS = {

@@ -28,14 +28,17 @@ def draw(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, T
     return masks[0, :canvases], weights[0, :canvases, None].expand(-1, size)
 
 
-def blocks(count: int, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def blocks(
+    count: int, size: int, generator: torch.Generator | None = None, all_masked: float = ALL_MASKED
+) -> tuple[Tensor, Tensor, Tensor]:
     """Masks (B, 2, size), loss weights (B, 2) and pairedness (B,) of the two canvases of each of ``count`` blocks.
 
-    A block has one canvas with all tokens masked (t = 1, whose complement would have nothing to learn), or a pair: at
-    noise level t the first masks each token with probability t, and the second those that the first does not.
+    A share ``all_masked`` of the blocks has one canvas with all tokens masked (t = 1, whose complement would have
+    nothing to learn), the others a pair: at noise level t the first masks each token with probability t, and the
+    second those that the first does not.
     """
     level = T_MIN + (1 - T_MIN) * torch.rand(count, generator=generator)
-    paired = torch.rand(count, generator=generator) >= ALL_MASKED
+    paired = torch.rand(count, generator=generator) >= all_masked
     level = torch.where(paired, level, 1.0)
     first = torch.rand(count, size, generator=generator) < level.unsqueeze(-1)
     levels = torch.stack((level, 1 - level), dim=-1)
