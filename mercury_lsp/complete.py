@@ -111,6 +111,8 @@ def complete(
         max_passes=config.max_passes,
         deadline_ms=config.deadline_ms,
         draft_surety=config.draft_surety,
+        draft_lookup=config.draft_lookup,
+        draft_slack=config.draft_slack,
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from mercury_lsp.engine.canvas import DRAFT_SURETY, ENTROPY_BOUND
+from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, ENTROPY_BOUND
 
 SECTION = "mercury"
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
@@ -48,6 +48,18 @@ class Config:
     )
     draft_surety: float = _option(
         DRAFT_SURETY, "With `verify`: least joint probability of a drafted run of tokens.", 0, 1
+    )
+    draft_lookup: int = _option(
+        DRAFT_LOOKUP,
+        "With `verify`: where the last so many tokens stood before, what followed is the draft; 0 never.",
+        0,
+        8,
+    )
+    draft_slack: float = _option(
+        0.0,
+        "With `verify`: nats that a drafted token may be less likely than the likeliest; more is faster and less exact.",
+        0,
+        10,
     )
     entropy_bound: float = _option(
         ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may settle.", 0, 10

@@ -62,13 +62,18 @@ class Decoder:
 def decoders() -> list[Decoder]:
     """All that are compared."""
     plain = Sampling(verify=False)
-    slacks = {"exact": 0.0, "half as likely": math.log(2), "a fifth as likely": math.log(5)}
+    drafts = {
+        "diffusion alone": Sampling(draft_lookup=0),
+        "with lookup": Sampling(),
+        "half as likely": Sampling(draft_slack=math.log(2)),
+        "a fifth as likely": Sampling(draft_slack=math.log(5)),
+    }
     return [
         Decoder("autoregressive", "", Sampling(mode="autoregressive")),
         Decoder(REFERENCE, "", replace(plain, entropy_bound=0.0)),
         *(Decoder("entropy bound", f"{b:g} nats", replace(plain, entropy_bound=b)) for b in (0.3, 1.0)),
         *(Decoder("threshold", f"{t:g}", replace(plain, threshold=t)) for t in (0.9, 0.6)),
-        *(Decoder("draft and verify", name, Sampling(draft_slack=slack)) for name, slack in slacks.items()),
+        *(Decoder("draft and verify", name, sampling) for name, sampling in drafts.items()),
         Decoder("one canvas", f"{SIZE} tokens", replace(plain, block=SIZE)),
         *(Decoder("told length", rule, rule=rule) for rule in RULES),
     ]

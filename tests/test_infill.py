@@ -10,6 +10,7 @@ import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt, encode
+from mercury_lsp.engine.decode import _repeated
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
@@ -134,11 +135,31 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: E
 def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: Engine) -> None:
     one_by_one = engine.infill(PROMPT, MODES["autoregressive"])
     for surety in (0.0, 1e-9, 1.0):  # every draft, those that a random network is surest of, none
-        drafted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=surety))
+        sampling = replace(MODES["verified"], draft_surety=surety, draft_lookup=0)
+        drafted = engine.infill(PROMPT, sampling)
         assert drafted.text == one_by_one.text
         assert drafted.confidence == pytest.approx(one_by_one.confidence, rel=1e-3)
         assert drafted.forward_passes <= one_by_one.forward_passes
     assert drafted.forward_passes == one_by_one.forward_passes
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_draft_that_is_looked_up_is_verified_as_any(engine: Engine, length: int) -> None:
+    one_by_one = engine.infill(PROMPT, MODES["autoregressive"])
+    found = engine.infill(PROMPT, replace(MODES["verified"], draft_lookup=length))
+    assert found.text == one_by_one.text
+    assert found.confidence == pytest.approx(one_by_one.confidence, rel=1e-3)
+    if length == 1:  # a random network says some tokens over and over: what followed them is right
+        assert found.forward_passes < one_by_one.forward_passes - 5
+
+
+def test_what_followed_the_last_tokens_where_they_last_stood() -> None:
+    ids = [1, 2, 3, 4, 1, 2, 5, 6, 7, 1, 2]
+    assert _repeated(ids, 2, 3) == [5, 6, 7]
+    assert _repeated(ids, 2, 9) == [5, 6, 7, 1, 2]
+    assert _repeated(ids, 3, 3) == []
+    assert _repeated([4, 4, 4], 2, 3) == [4]
+    assert _repeated([1], 2, 3) == []
 
 
 def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: Engine) -> None:

@@ -20,6 +20,8 @@ ENTROPY_BOUND = 0.3
 """Default of plain denoising's entropy bound, in nats; here, as the settings need it without torch."""
 DRAFT_SURETY = 0.1
 """Default of the least joint probability of a draft."""
+DRAFT_LOOKUP = 2
+"""Default of how many last tokens are looked up for a draft."""
 
 
 @dataclass(frozen=True, slots=True)

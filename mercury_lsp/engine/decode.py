@@ -7,6 +7,7 @@ baseline. Knows passes and tokens; neither prompts nor text.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,18 +68,28 @@ class Ends:
         return token == self.eot or (index > 0 and token in self.newlines)
 
 
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """How `verify` drafts. ``mask``: the mask's id; ``block``: tokens of a canvas.
+
+    ``surety``: a draft goes on while the product of its tokens' probabilities is at least this: each costs
+    ``block + 2`` rows. ``lookup``: where the last so many tokens stood before, what followed there is the draft instead
+    (prompt lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token holds if the causal rows give it at most
+    so many nats less than their likeliest, which must not be an end (a greedy form of Medusa's typical acceptance, Cai
+    et al. 2024).
+    """
+
+    mask: int
+    block: int
+    surety: float
+    lookup: int
+    slack: float
+
+
 def verify(
-    passes: Passes,
-    tail: Sequence[int],
-    mask: int,
-    block: int,
-    surety: float,
-    slack: float,
-    ends: Ends,
-    limit: Limit,
-    watch: Watch,
+    passes: Passes, tail: Sequence[int], drafting: Drafting, ends: Ends, limit: Limit, watch: Watch
 ) -> Middle:
-    """Draft by diffusion and verify causally, both in each pass; without ``slack`` the text is the causal greedy one.
+    """Draft by diffusion and verify causally, both in each pass; without a slack the text is the causal greedy one.
 
     A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
     how far the draft is what the causal model would have written, and the one token after that, which is known from
@@ -87,10 +98,8 @@ def verify(
     TiDAR's idea (Liu et al. 2025); that it loses nothing is speculative decoding's (Leviathan et al. 2023).
 
     tail: the prompt's unread end, one token at least; its pass, part of the prefill, also makes the first draft.
-    surety: a draft goes on while the product of its tokens' probabilities is at least this: each costs ``block + 2``
-    rows. slack: a drafted token holds if the causal rows give it at most so many nats less than their likeliest,
-    which must not be an end (a greedy form of Medusa's typical acceptance, Cai et al. 2024).
     """
+    block = drafting.block
     tokens: list[int] = []
     logp: list[float] = []
     known, draft = list(tail), list[int]()
@@ -99,11 +108,11 @@ def verify(
         n, first, k = len(clean), len(passes.cache.ids), len(known)
         canvases = (Rows.block(first + i, block, number=i) for i in range(k, n + 1))
         hidden = passes.run(
-            [*clean, *(token for anchor in clean[k - 1 :] for token in (anchor, *[mask] * block))],
+            [*clean, *(token for anchor in clean[k - 1 :] for token in (anchor, *[drafting.mask] * block))],
             Rows.join(Rows.clean(first, n), *canvases),
         )
         scores = passes.scores(hidden[k - 1 : n])  # what follows the last known token, and each drafted one
-        right, sure = _held(scores, draft, slack, ends, len(tokens) + k)
+        right, sure = _held(scores, draft, drafting.slack, ends, len(tokens) + k)
         settled = clean[: k + right]
         passes.cache.keep(settled)
         if limit.passes:  # else it was the prompt's
@@ -116,10 +125,11 @@ def verify(
         if len(tokens) >= limit.tokens or not limit.may_go_on():
             return Middle(tokens, logp[:-1], limit.passes, False)
         canvas = n + right * (block + 1)
-        room = max(0, limit.tokens - len(tokens) - 1)
-        draft = _confident(passes.scores(hidden[canvas + 1 : canvas + block]), surety, ends, len(tokens) + 1)[
-            :room
-        ]
+        foretold = passes.scores(hidden[canvas + 1 : canvas + block])  # (block - 1, V)
+        repeated = _repeated([*passes.cache.ids, sure], drafting.lookup, block - 1)
+        before, room = len(tokens) + 1, max(0, limit.tokens - len(tokens) - 1)
+        draft = _possible(repeated, foretold, ends, before)
+        draft = (draft or _confident(foretold, drafting.surety, ends, before))[:room]
         known = [sure]
         limit.passes += 1
         watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
@@ -145,6 +155,25 @@ def _confident(scores: Tensor, surety: float, ends: Ends, before: int) -> list[i
             break
         draft.append(token)
     return draft
+
+
+def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
+    """The tokens, at most so many, that followed the last ``length`` of ``ids`` where these last stood before."""
+    if not length:
+        return []
+    key = list(ids[-length:])
+    for at in range(len(ids) - length - 1, -1, -1):
+        if list(ids[at : at + length]) == key:
+            return list(ids[at + length : at + length + most])
+    return []
+
+
+def _possible(draft: Sequence[int], scores: Tensor, ends: Ends, before: int) -> list[int]:
+    """The tokens of a draft up to the first that is an end or must not be shown, by scores (n, V)."""
+    for i, token in enumerate(draft):
+        if ends(before + i, token) or float(scores[i, token]) == -math.inf:
+            return list(draft[:i])
+    return list(draft)
 
 
 def refine(

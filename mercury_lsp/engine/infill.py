@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import DRAFT_SURETY, ENTROPY_BOUND, Prompt, Tokenizer, encode
+from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, ENTROPY_BOUND, Prompt, Tokenizer, encode
 from mercury_lsp.engine.choose import entropy_bound, threshold
-from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch, refine, spell, verify
+from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
 from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.passes import CHUNK, Passes
 
@@ -27,8 +27,8 @@ UNDECIDED = "░"
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
-    ``deadline_ms``: 0 for none; ``draft_surety`` and ``draft_slack``: of the verifying decoder; ``entropy_bound``, or a
-    ``threshold`` of probability where it is not 0: of that without verifying."""
+    ``deadline_ms``: 0 for none; ``draft_surety``, ``draft_lookup`` and ``draft_slack``: see `Drafting`;
+    ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
 
     mode: str = "diffusion"
     verify: bool = True
@@ -37,6 +37,7 @@ class Sampling:
     max_passes: int = 64
     deadline_ms: float = 0.0
     draft_surety: float = DRAFT_SURETY
+    draft_lookup: int = DRAFT_LOOKUP
     draft_slack: float = 0.0
     entropy_bound: float = ENTROPY_BOUND
     threshold: float = 0.0
@@ -164,8 +165,10 @@ class Engine:
         if sampling.mode == "autoregressive":
             return spell(passes, tail, ends, limit, watch)
         if sampling.verify:
-            surety, slack = sampling.draft_surety, sampling.draft_slack
-            return verify(passes, tail, mask, block, surety, slack, ends, limit, watch)
+            drafting = Drafting(
+                mask, block, sampling.draft_surety, sampling.draft_lookup, sampling.draft_slack
+            )
+            return verify(passes, tail, drafting, ends, limit, watch)
         settle = Settle(entropy_bound(sampling.entropy_bound))
         if sampling.threshold:
             settle = Settle(threshold(sampling.threshold), by_entropy=False)
