@@ -57,7 +57,8 @@ class Config:
     )
     draft_slack: float = _option(
         0.0,
-        "With `verify`: nats that a drafted token may be less likely than the likeliest; more is faster and less exact.",
+        "With `verify`: nats that a drafted token may be less likely than the likeliest; "
+        "more is faster and less exact.",
         0,
         10,
     )
