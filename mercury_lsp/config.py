@@ -28,7 +28,7 @@ class Config:
     """The options' values. `OPTIONS` describes them."""
 
     enabled: bool = _option(True, "Whether anything is suggested.")
-    model: str = _option("small", "A shipped model's name, or a checkpoint's folder.")
+    model: str = _option("small", "A shipped model's name, small or mini, or a checkpoint's folder.")
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
     mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))

@@ -158,7 +158,7 @@ class Lengths:
 
     def _worth(self, candidate: Candidate) -> float:
         assert candidate.logp is not None
-        return float(candidate.logp.sum()) / len(candidate.logp) ** self._calibration
+        return float(candidate.logp.sum()) / math.pow(len(candidate.logp), self._calibration)
 
     def _masked_anew(self, best: Candidate) -> Candidate | None:
         """The candidate with its doubtful tokens masked; None where all or none of them are."""
