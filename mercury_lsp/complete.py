@@ -113,6 +113,7 @@ def complete(
         draft_surety=config.draft_surety,
         draft_lookup=config.draft_lookup,
         draft_slack=config.draft_slack,
+        draft_trust=config.draft_trust,
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )

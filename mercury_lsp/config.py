@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, ENTROPY_BOUND
+from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
 
 SECTION = "mercury"
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
@@ -61,6 +61,12 @@ class Config:
         "more is faster and less exact.",
         0,
         10,
+    )
+    draft_trust: float = _option(
+        DRAFT_TRUST,
+        "With `verify`: joint probability above which a draft that ends the text is not verified; 1 verifies all.",
+        0,
+        1,
     )
     entropy_bound: float = _option(
         ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may settle.", 0, 10

@@ -1,7 +1,7 @@
 """How training computes attention by the design's mask, on each kind of device.
 
-Owns the choice of kernel and the mask's form for it; who sees whom is `network.sees`. A processor multiplies matrices
-in bf16 several times faster than torch's fused attention takes a mask there. On a GPU the mask is compiled into the
+Owns the choice of kernel and the mask's form for it; who sees whom is `network.sees`. On a processor torch's fused
+attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU the mask is compiled into the
 kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024).
 """
 
@@ -17,11 +17,11 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from mercury_lsp.engine.network import Attend, Rows, sees, visible
 
 
-def attention(rows: Rows) -> tuple[Attend, Any]:
-    """The way to attend among rows (N, T) on their device, and the mask that it takes."""
+def attention(rows: Rows) -> tuple[Attend | None, Any]:
+    """The way to attend among rows (N, T) on their device, None for the network's own, and the mask that it takes."""
     if rows.position.device.type == "cuda":
         return fused, block_mask(rows, _compiled(create_block_mask))
-    return product, visible(rows, rows)
+    return (product if torch.is_grad_enabled() else None), visible(rows, rows)
 
 
 def block_mask(rows: Rows, make: Any = create_block_mask) -> BlockMask:

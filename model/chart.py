@@ -191,20 +191,19 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
             panel.errorbar(
                 x, y, (low, high), fmt="osD^vPX*"[number % 8], linestyle=line, label=name, elinewidth=0.6
             )
-            for point in own if len(own) > 1 else ():
+            for index, point in enumerate(own if len(own) > 1 else ()):
                 panel.annotate(
                     point["setting"],
                     (point["passes"], 100 * point["pass_at_1"]),
-                    (4, 4),
+                    (4, 4 - 11 * (index % 2)),  # neighbours would write over one another
                     textcoords="offset points",
                     fontsize=6,
                 )
         n = max(point["n"] for point in made if point["model"] == model)
         panel.set(title=f"{model}, n = {n}", xlabel="forward passes a line")
-        panel.set_xlim(left=0)
-        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("single-line infilling, pass@1 in %")
+    panels[0].set(ylabel="single-line infilling, pass@1 in %", ylim=(0, None))
+    panels[0].set_xlim(0, 1.1 * max(point["passes"] for point in made))  # room for the last one's words
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=120)
 

@@ -34,7 +34,9 @@ from model.suite import FILES, SuiteError, Task, load, sample, with_examples
 from model.toolchains import ToolchainError, Tools
 
 MODES = ("diffusion", "autoregressive")
-SAMPLING = ("verify", "draft_surety", "draft_lookup", "draft_slack", "entropy_bound", "block", "max_tokens")
+SAMPLING = (
+    "verify", "draft_surety", "draft_lookup", "draft_slack", "draft_trust", "entropy_bound", "block", "max_tokens",
+)  # fmt: skip
 FUNCTION_TOKENS = 256
 """Default of the longest function, in tokens."""
 
@@ -167,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--draft-surety", type=float, help="least joint probability of a draft")
     made.add_argument("--draft-lookup", type=int, help="tokens that are looked up for a draft; 0 never")
     made.add_argument("--draft-slack", type=float, help="nats that a drafted token may be less likely")
+    made.add_argument("--draft-trust", type=float, help="joint probability above which an end is not verified")
     made.add_argument("--entropy-bound", type=float, help="nats that one pass may settle, with --no-verify")
     made.add_argument("--block", type=_positive, help="tokens of a block")
     made.add_argument(

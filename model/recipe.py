@@ -39,13 +39,12 @@ class Recipe:
     related_tokens: tuple[int, int] = (24, 96)
     kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
     all_masked: float = ALL_MASKED  # of blocks: drafted from nothing, as serving does
-    teacher: str = (
-        ""  # a checkpoint, whose causal rows tell what all rows should predict; "self": see Objective
-    )
+    teacher: str = ""  # a checkpoint, whose causal rows tell what all should predict; "self": see Objective
     taught: float = 0.0  # share of a row's target that is the teacher's distribution, not the author's token
     shards_mb: int = (
         0  # of token shards that a run cuts first and then streams; 0 cuts contexts as they are needed
     )
+    frozen: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are
     rate: float = 3e-4
     warmup: int = 40  # steps
     decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth

@@ -26,10 +26,11 @@ def bits(name: str) -> int:
 
 
 class Rounding:
-    """Rounds a network's matrices around each step. width: how many bits a matrix of a name gets."""
+    """Rounds the matrices of a network that learn, around each step. width: how many bits a matrix of a name gets."""
 
     def __init__(self, network: Network, width: Callable[[str], int], group: int) -> None:
-        self._weights = [(weight, 2 ** (width(name) - 1) - 1) for name, weight in network.matrices()]
+        learning = ((name, weight) for name, weight in network.matrices() if weight.requires_grad)
+        self._weights = [(weight, 2 ** (width(name) - 1) - 1) for name, weight in learning]
         self._kept: list[Tensor] = []  # from the first step on: as large as the weights
         self._scales: list[Tensor] = []
         self._group = group

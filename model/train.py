@@ -73,7 +73,9 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.base = checkpoint.load(base)
         self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
-        self.network: Network = self.base.network.requires_grad_(True).train().to(self.device)
+        self.network: Network = self.base.network.train().to(self.device)
+        for name, weight in self.network.named_parameters():
+            weight.requires_grad_(not name.startswith(recipe.frozen))
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
@@ -81,8 +83,9 @@ class Run:
         objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher)
         self.objective = accelerator.prepare_model(objective)
         self.rounding = Rounding(self.network, bits, checkpoint.GROUP)
-        decayed = [weight for _, weight in self.network.matrices()]
-        plain = [weight for weight in self.network.parameters() if weight.ndim != 2]
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        decayed = [weight for weight in trained if weight.ndim == 2]
+        plain = [weight for weight in trained if weight.ndim != 2]
         groups = [
             {"params": decayed, "weight_decay": recipe.weight_decay},
             {"params": plain, "weight_decay": 0.0},

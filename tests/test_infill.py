@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt, encode
-from mercury_lsp.engine.decode import _repeated
+from mercury_lsp.engine.decode import Ends, _finished, _repeated
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
@@ -172,6 +173,29 @@ def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: Engine) -> No
     assert all_.tokens == exact.tokens == 24
     assert all_.forward_passes == 4  # a block's five drafted tokens and a causal one each
     assert exact.confidence > some.confidence > all_.confidence  # what is not the likeliest counts as it is
+
+
+def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
+    ends = Ends(eot=0, newlines=frozenset([1]))
+    scores = torch.tensor([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]]).log()
+    found = _finished(scores, 0.45, ends, before=1)
+    assert found is not None
+    assert (found.tokens, found.logp) == ([2], pytest.approx([math.log(0.8), math.log(0.6)]))
+    assert _finished(scores, 0.5, ends, before=1) is None  # 0.48
+    assert _finished(scores[:1], 0.1, ends, before=1) is None  # no end
+    assert _finished(torch.tensor([[1.0, 0.0]]).log(), 1.0, ends, before=1) is None  # never
+
+
+def test_trust_spares_the_passes_that_would_have_verified(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_any_end", lambda index, token: index == 8)
+    verified = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
+    trusted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_trust=0.0))
+    assert verified.finished
+    assert trusted.finished
+    assert verified.tokens == trusted.tokens == 9
+    assert verified.forward_passes > trusted.forward_passes > 0  # a canvas reaches five tokens ahead
 
 
 def test_verified_rows_stay_in_the_cache(engine: Engine) -> None:

@@ -35,15 +35,26 @@ def test_a_step_sees_what_packing_leaves_and_leaves_what_it_found() -> None:
 
 
 def test_weights_are_themselves_again_after_an_error() -> None:
-    network = tiny_network()
-    before = network.embedding.weight.clone()
+    network = tiny_network().requires_grad_(True)
+    before = network.embedding.weight.detach().clone()
     rounding = Rounding(network, lambda name: 3, GROUP)
     try:
         with rounding.step():
+            assert not network.embedding.weight.equal(before)
             raise MemoryError
     except MemoryError:
         pass
     assert network.embedding.weight.equal(before)
+
+
+def test_weights_that_do_not_learn_are_left_as_they_are() -> None:
+    network = tiny_network().requires_grad_(True)
+    network.embedding.requires_grad_(False)
+    embedding, down = network.embedding.weight.clone(), network.layers[0].get_parameter("down.weight")
+    before = down.detach().clone()
+    with Rounding(network, lambda name: 2, GROUP).step():
+        assert network.embedding.weight.equal(embedding)
+        assert not down.equal(before)
 
 
 def loss(network: Network) -> torch.Tensor:

@@ -84,6 +84,23 @@ def test_a_run_starts_at_its_base_and_learns(
     assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_a_recipe_freezes_stays_as_it_is(
+    recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8") + '\nfrozen = ["embedding", "layers.0."]\nrounded = 1.0\n',
+        encoding="utf-8",
+    )
+    trained = run(recipe, corpus, tmp_path)
+    base = checkpoint.load(tiny_model).network
+    packed = {
+        name: unpack(*pack(weight, bits(name), checkpoint.GROUP), torch.float32)
+        for name, weight in base.matrices()
+    }
+    stayed = {name for name, weight in packed.items() if trained[name].equal(weight)}
+    assert stayed == {name for name in packed if name.startswith(("embedding", "layers.0."))}
+
+
 def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
     recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ DRAFT_SURETY = 0.1
 """Default of the least joint probability of a draft."""
 DRAFT_LOOKUP = 2
 """Default of how many last tokens are looked up for a draft."""
+DRAFT_TRUST = 1.0
+"""Default of the joint probability above which a draft with an end is not verified."""
 
 
 @dataclass(frozen=True, slots=True)

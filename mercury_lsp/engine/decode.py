@@ -76,7 +76,7 @@ class Drafting:
     ``block + 2`` rows. ``lookup``: where the last so many tokens stood before, what followed there is the draft instead
     (prompt lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token holds if the causal rows give it at most
     so many nats less than their likeliest, which must not be an end (a greedy form of Medusa's typical acceptance, Cai
-    et al. 2024).
+    et al. 2024). ``trust``: a draft that reaches an end and is jointly likelier than this is not verified; 1 never.
     """
 
     mask: int
@@ -84,12 +84,13 @@ class Drafting:
     surety: float
     lookup: int
     slack: float
+    trust: float
 
 
 def verify(
     passes: Passes, tail: Sequence[int], drafting: Drafting, ends: Ends, limit: Limit, watch: Watch
 ) -> Middle:
-    """Draft by diffusion and verify causally, both in each pass; without a slack the text is the causal greedy one.
+    """Draft by diffusion and verify causally, both in each pass; with no slack or trust the text is the causal greedy one.
 
     A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
     how far the draft is what the causal model would have written, and the one token after that, which is known from
@@ -126,10 +127,11 @@ def verify(
             return Middle(tokens, logp[:-1], limit.passes, False)
         canvas = n + right * (block + 1)
         foretold = passes.scores(hidden[canvas + 1 : canvas + block])  # (block - 1, V)
-        repeated = _repeated([*passes.cache.ids, sure], drafting.lookup, block - 1)
         before, room = len(tokens) + 1, max(0, limit.tokens - len(tokens) - 1)
-        draft = _possible(repeated, foretold, ends, before)
-        draft = (draft or _confident(foretold, drafting.surety, ends, before))[:room]
+        rest = _finished(foretold, drafting.trust, ends, before)
+        if rest is not None and len(rest.tokens) <= room:
+            return Middle([*tokens, sure, *rest.tokens], [*logp, *rest.logp], limit.passes, True)
+        draft = _draft([*passes.cache.ids, sure], foretold, drafting, ends, before)[:room]
         known = [sure]
         limit.passes += 1
         watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
@@ -144,6 +146,27 @@ def _held(scores: Tensor, draft: Sequence[int], slack: float, ends: Ends, before
         if token != likeliest[i] and wrong:
             return i, likeliest[i]
     return len(draft), likeliest[-1]
+
+
+def _finished(scores: Tensor, trust: float, ends: Ends, before: int) -> Middle | None:
+    """The likeliest tokens of (n, V) up to the first end, if they and it are jointly likelier than ``trust``."""
+    best, ids = scores.max(-1)
+    tokens, logp = ids.tolist(), best.tolist()
+    for i, token in enumerate(tokens):
+        if math.exp(sum(logp[: i + 1])) <= trust:
+            return None
+        if ends(before + i, token):
+            return Middle(tokens[:i], logp[: i + 1], 0, True)
+    return None
+
+
+def _draft(ids: Sequence[int], scores: Tensor, drafting: Drafting, ends: Ends, before: int) -> list[int]:
+    """What to verify behind the known ``ids``, by their own repetitions or else by the canvas's scores (n, V), and then
+    again by repetitions."""
+    draft = _possible(_repeated(ids, drafting.lookup, len(scores)), scores, ends, before)
+    draft = draft or _confident(scores, drafting.surety, ends, before)
+    left, at = scores[len(draft) :], before + len(draft)
+    return draft + _possible(_repeated([*ids, *draft], drafting.lookup, len(left)), left, ends, at)
 
 
 def _confident(scores: Tensor, surety: float, ends: Ends, before: int) -> list[int]:

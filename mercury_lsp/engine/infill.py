@@ -15,7 +15,15 @@ from dataclasses import dataclass
 import torch
 
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, ENTROPY_BOUND, Prompt, Tokenizer, encode
+from mercury_lsp.engine.canvas import (
+    DRAFT_LOOKUP,
+    DRAFT_SURETY,
+    DRAFT_TRUST,
+    ENTROPY_BOUND,
+    Prompt,
+    Tokenizer,
+    encode,
+)
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
 from mercury_lsp.engine.denoise import Settle
@@ -27,7 +35,7 @@ UNDECIDED = "░"
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
-    ``deadline_ms``: 0 for none; ``draft_surety``, ``draft_lookup`` and ``draft_slack``: see `Drafting`;
+    ``deadline_ms``: 0 for none; the settings ``draft_...``: see `Drafting`;
     ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
 
     mode: str = "diffusion"
@@ -39,6 +47,7 @@ class Sampling:
     draft_surety: float = DRAFT_SURETY
     draft_lookup: int = DRAFT_LOOKUP
     draft_slack: float = 0.0
+    draft_trust: float = DRAFT_TRUST
     entropy_bound: float = ENTROPY_BOUND
     threshold: float = 0.0
     single_line: bool = False
@@ -166,7 +175,12 @@ class Engine:
             return spell(passes, tail, ends, limit, watch)
         if sampling.verify:
             drafting = Drafting(
-                mask, block, sampling.draft_surety, sampling.draft_lookup, sampling.draft_slack
+                mask,
+                block,
+                surety=sampling.draft_surety,
+                lookup=sampling.draft_lookup,
+                slack=sampling.draft_slack,
+                trust=sampling.draft_trust,
             )
             return verify(passes, tail, drafting, ends, limit, watch)
         settle = Settle(entropy_bound(sampling.entropy_bound))
