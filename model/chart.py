@@ -63,10 +63,12 @@ def decoders() -> list[Decoder]:
     """All that are compared."""
     plain = Sampling(verify=False)
     drafts = {
-        "diffusion alone": Sampling(draft_lookup=0),
-        "with lookup": Sampling(),
-        "half as likely": Sampling(draft_slack=math.log(2)),
-        "a fifth as likely": Sampling(draft_slack=math.log(5)),
+        "diffusion alone": Sampling(draft_lookup=0, draft_trust=1.0),
+        "with lookup": Sampling(draft_trust=1.0),
+        "ends above 0.9": Sampling(draft_trust=0.9),
+        "ends above 0.7": Sampling(draft_trust=0.7),
+        "half as likely": Sampling(draft_slack=math.log(2), draft_trust=1.0),
+        "half as likely, ends above 0.7": Sampling(draft_slack=math.log(2), draft_trust=0.7),
     }
     return [
         Decoder("autoregressive", "", Sampling(mode="autoregressive")),

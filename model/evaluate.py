@@ -169,7 +169,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--draft-surety", type=float, help="least joint probability of a draft")
     made.add_argument("--draft-lookup", type=int, help="tokens that are looked up for a draft; 0 never")
     made.add_argument("--draft-slack", type=float, help="nats that a drafted token may be less likely")
-    made.add_argument("--draft-trust", type=float, help="joint probability above which an end is not verified")
+    made.add_argument(
+        "--draft-trust", type=float, help="joint probability above which an end is not verified"
+    )
     made.add_argument("--entropy-bound", type=float, help="nats that one pass may settle, with --no-verify")
     made.add_argument("--block", type=_positive, help="tokens of a block")
     made.add_argument(
