@@ -90,7 +90,7 @@ class Drafting:
 def verify(
     passes: Passes, tail: Sequence[int], drafting: Drafting, ends: Ends, limit: Limit, watch: Watch
 ) -> Middle:
-    """Draft by diffusion and verify causally, both in each pass; the text is the causal greedy one but for slack and trust.
+    """Draft by diffusion and verify causally, both in each pass: the causal greedy text, but for slack and trust.
 
     A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
     how far the draft is what the causal model would have written, and the one token after that, which is known from
