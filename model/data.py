@@ -33,16 +33,18 @@ class Groups(Protocol):
 
 
 class Cuts:
-    """Groups cut from the corpus's training files, by the server's own prompts."""
+    """Groups cut from the corpus's files of one split, by the server's own prompts."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None, split: str = "train"
+    ) -> None:
         from model.corpus import iter_documents
 
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
         self.packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for source in iter_documents("train", list(recipe.languages), corpus):
+        for source in iter_documents(split, list(recipe.languages), corpus):
             self.files[source.language].append((source.package, source.path, source.text))
             self.packages[source.package].append((source.path, source.text))
         self.files = {language: files for language, files in self.files.items() if files}

@@ -5,13 +5,15 @@
 
 Owns the run: optimiser, schedule, checkpoints, metrics. Knows neither the objective's inside nor the network's, nor
 where data come from. A run lives in the user's cache folder, under its recipe's name; its data are a function of
-(seed, step), so a resumed run sees what an unbroken one would have seen, on however many processes, which are
-Accelerate's to connect. One step of the loop never waits for the device but when metrics are due.
+(seed, base, step): a resumed run sees what an unbroken one would have seen, on however many processes, which are
+Accelerate's to connect, and one that starts from another's weights does not read again what these have seen. One step
+of the loop never waits for the device but when metrics are due.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -53,6 +55,11 @@ def find(model: str) -> Path:
         return cache() / "base" if model == "base" else checkpoint.find(model)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
+
+
+def seed_of(recipe: Recipe, base: str) -> int:
+    """The seed of a run's data. base: fingerprint of the weights that it starts from."""
+    return int.from_bytes(hashlib.sha256(f"{recipe.seed}/{base}".encode()).digest()[:4])
 
 
 def rate_at(progress: float, step: int, recipe: Recipe) -> float:
@@ -311,6 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     base = find(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
+    recipe = replace(recipe, seed=seed_of(recipe, run.base.fingerprint))
     with accelerator.main_process_first():
         groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
     steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -226,6 +227,25 @@ def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path
     assert torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["step"] == step
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_a_run_from_other_weights_reads_other_contexts(
+    recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def steps(settings: Recipe, *rest: Any) -> Steps:
+        seeds.append(settings.seed)
+        return Steps(settings, *rest)
+
+    monkeypatch.setattr("model.train.Steps", steps)
+    for name in ("first", "first", "same"):  # the second is the first, resumed
+        run(recipe, corpus, tmp_path / name, "--steps", "2")
+    settings = recipe.read_text(encoding="utf-8").splitlines()
+    base = tmp_path / "first" / "trial" / "checkpoint"
+    recipe.write_text("\n".join([f'base = "{base}"', *settings[1:]]), encoding="utf-8")
+    run(recipe, corpus, tmp_path / "on", "--steps", "2")
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
