@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -43,9 +44,9 @@ def measure(network: Network, batches: Iterable[Batch]) -> list[Sums]:
     return [((next_, count), (masked, asked)) for next_, count, masked, asked in sums]
 
 
-def figures(own: Sequence[Sums], first: Sequence[Sums]) -> dict[str, dict[str, object]]:
+def figures(own: Sequence[Sums], first: Sequence[Sums]) -> dict[str, dict[str, Any]]:
     """Nats a token, and the difference to the first model's with its interval over batches, paired."""
-    made: dict[str, dict[str, object]] = {}
+    made: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(("next_token", "masked")):
         pairs = [(a[index][0] - b[index][0], a[index][1]) for a, b in zip(own, first, strict=True)]
         made[name] = {
@@ -57,11 +58,11 @@ def figures(own: Sequence[Sums], first: Sequence[Sums]) -> dict[str, dict[str, o
     return made
 
 
-def row(name: str, made: dict[str, dict[str, object]], first: bool) -> list[str]:
+def row(name: str, made: dict[str, dict[str, Any]], first: bool) -> list[str]:
     """A model's row of the table."""
     cells = [name]
     for found in made.values():
-        low, high = found["interval"]  # type: ignore[misc]
+        low, high = found["interval"]
         gain = tables.NOTHING if first else f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
         cells += [f"{found['nats']:.3f}", gain]
     return cells
