@@ -181,6 +181,7 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
     names = list(dict.fromkeys(point["decoder"] for point in made))
     figure = Figure(figsize=(5.2 * len(models) + 1.6, 4.4), layout="constrained")
     panels = figure.subplots(1, len(models), sharey=True, sharex=True, squeeze=False)[0]
+    marks: dict[str, Any] = {}
     for panel, model in zip(panels, models, strict=True):
         for number, name in enumerate(names):
             own = [point for point in made if (point["model"], point["decoder"]) == (model, name)]
@@ -190,14 +191,20 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
             low = [100 * (point["pass_at_1"] - point["interval"][0]) for point in own]
             high = [100 * (point["interval"][1] - point["pass_at_1"]) for point in own]
             line = "none" if name == "told length" else "-"  # its points are rules, not one rule's settings
-            panel.errorbar(
-                x, y, (low, high), fmt="osD^vPX*"[number % 8], linestyle=line, label=name, elinewidth=0.6
+            marks[name] = panel.errorbar(
+                x,
+                y,
+                (low, high),
+                fmt="osD^vPX*"[number % 8],
+                color=f"C{number}",
+                linestyle=line,
+                elinewidth=0.6,
             )
             for index, point in enumerate(own if len(own) > 1 else ()):
                 panel.annotate(
                     point["setting"],
                     (point["passes"], 100 * point["pass_at_1"]),
-                    (4, 4 - 11 * (index % 2)),  # neighbours would write over one another
+                    (4, 4 - 8 * index),  # one below the other: points lie close together
                     textcoords="offset points",
                     fontsize=6,
                 )
@@ -206,7 +213,7 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
         panel.grid(alpha=0.3)
     panels[0].set(ylabel="single-line infilling, pass@1 in %", ylim=(0, None))
     panels[0].set_xlim(0, 1.1 * max(point["passes"] for point in made))  # room for the last one's words
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    figure.legend([marks[name] for name in names], names, loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=120)
 
 
