@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp import postprocess
@@ -190,6 +190,7 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
 
 @settings(deadline=None, max_examples=300)
+@example("'", "\r\n", "\n'", "python", False)  # an end of a line that the parser takes otherwise than \n
 @given(
     pieces, pieces, pieces, st.sampled_from(["python", "javascript", "c", "ruby", "plaintext"]), st.booleans()
 )

@@ -61,15 +61,23 @@ class Site:
         self._free = Counter(opener for _, opener in (*skipped, *stack))
 
     def try_out(self, text: str, end: int) -> Trial:
-        """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look."""
-        after = self.syntax.replaced(self.offset, end, text)
-        last = self.offset + len(text)
+        """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look.
+
+        Its lines end in \\n, and are tried with the document's own ends, which a parser may take otherwise.
+        """
+        eol = self.syntax.document.eol
+        written = text.replace("\n", eol)
+        after = self.syntax.replaced(self.offset, end, written)
+        last = self.offset + len(written)
         middle = self._brackets(after, self.offset, last)
         closers = [closer for closer in self._closers if closer[0] >= end]
         if self._in_string:  # once it ends, what was string below is code, and the other way round
             closers = self._closed_from(after, last)
         fit = self._fit(after, end, last, self._count(middle, closers))
-        return Trial(fit, self._surplus(middle), self._missing(after, last, middle, closers))
+        surplus = self._surplus(middle)
+        if surplus is not None:  # in the text as it was given
+            surplus = len(written[:surplus].replace(eol, "\n"))
+        return Trial(fit, surplus, self._missing(after, last, middle, closers))
 
     def _fit(self, after: Syntax, end: int, last: int, unmatched: int) -> Fit:
         stop = last + len(self.rest) - (end - self.offset)
