@@ -92,6 +92,7 @@ def test_an_unknown_decoder_is_named(capsys: pytest.CaptureFixture[str]) -> None
     assert "there is no decoder magic" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("suite")
 def test_a_model_that_is_missing_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", "/nowhere", "--limit", "1"]) == 1
     assert "There is no model" in capsys.readouterr().err
