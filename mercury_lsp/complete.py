@@ -89,7 +89,7 @@ def complete(
 
     `watch` sees each draft. Raises `Cancelled` soon after `cancelled()` is true.
     """
-    from mercury_lsp.engine.infill import Sampling  # imports torch
+    from mercury_lsp.engine.infill import Sampling  # imports numpy
 
     if declined(snapshot):
         return None

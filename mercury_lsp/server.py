@@ -128,7 +128,7 @@ class Server(LanguageServer):
         self.spawn(progress.begin(f"Loading the model {config.model}"))
 
         def load(report: Callable[[float], None]) -> Engine:
-            from mercury_lsp.engine.infill import Engine  # imports torch, in the worker's thread
+            from mercury_lsp.engine.infill import Engine  # in the worker's thread, as torch may be imported
 
             return Engine.load(*wanted, report)
 

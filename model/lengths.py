@@ -13,16 +13,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mercury_lsp.engine.canvas import Prompt, encode
 from mercury_lsp.engine.choose import choose
 from mercury_lsp.engine.choose import entropy_bound as bounded
 from mercury_lsp.engine.denoise import entropy
 from mercury_lsp.engine.infill import Engine, Infill, never
-from mercury_lsp.engine.network import Rows
-from mercury_lsp.engine.passes import Passes
+from mercury_lsp.engine.rows import Rows
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
 RULES = ("ranked", "revised", "confident", "oracle")
@@ -33,7 +32,7 @@ class Candidate:
     """A canvas of a told length: its tokens, None where undecided; ``logp``: of each token and the end, causally."""
 
     tokens: list[int | None]
-    logp: Tensor | None = None
+    logp: NDArray[np.float32] | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -42,7 +41,7 @@ class Candidate:
 
 
 class Lengths:
-    """Infills lines by lengths that a rule chooses, with a cache of its own.
+    """Infills lines by lengths that a rule chooses, with an engine's cache.
 
     The rules: *ranked* decodes all lengths and takes the likeliest text, its log-likelihood divided by its number of
     tokens to the power of ``calibration``; *revised* then masks anew, once, what the causal pass finds less likely than
@@ -57,8 +56,8 @@ class Lengths:
         self._enough, self._calibration, self._doubtful = bounded(bound), calibration, doubtful
         # Beside those that are never shown: what would end the line before the end that was told.
         ends = {engine.tokenizer.specials.eot, *engine.tokenizer.newlines()}
-        self._inner = torch.tensor(sorted(ends))
-        self._passes = Passes(engine.network, engine.tokenizer.hidden, torch.device(engine.device))
+        self._inner = sorted(ends)
+        self._passes = engine.passes
 
     def prefill(self, prompt: Prompt) -> int:
         """As `Engine.prefill`."""
@@ -72,7 +71,7 @@ class Lengths:
         began = time.perf_counter()
         ids = encode(prompt, self._tokenizer)
         cached = self._passes.cache.reuse(ids[:-1])
-        last = self._passes.read(ids[cached:], never)
+        foretold = self._passes.scores(self._passes.read(ids[cached:], never))  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
         if rule == "oracle":
@@ -85,11 +84,11 @@ class Lengths:
             passes += 1
         passes += self._denoise(candidates)
         if rule in ("ranked", "revised"):
-            best = self._best(candidates, last)
+            best = self._best(candidates, foretold)
             passes += 1
             if rule == "revised" and (again := self._masked_anew(best)):
                 passes += self._denoise([again]) + 1
-                best = self._best([best, again], last)
+                best = self._best([best, again], foretold)
         else:
             best = candidates[0]
         done = time.perf_counter()
@@ -108,7 +107,7 @@ class Lengths:
             finished=True,
         )
 
-    def _predict(self, candidates: Sequence[Candidate]) -> list[Tensor]:
+    def _predict(self, candidates: Sequence[Candidate]) -> list[NDArray[np.float32]]:
         """One pass: log-probabilities (n, V) of the undecided positions of each candidate."""
         special, cache = self._tokenizer.specials, self._passes.cache
         first, ids, blocks = len(cache.ids), list[int](), []
@@ -120,8 +119,9 @@ class Lengths:
         made, at = [], 0
         for candidate, rows in zip(candidates, blocks, strict=True):
             wanted = [at + i for i, token in enumerate(candidate.tokens) if token is None]
-            scores = self._passes.scores(hidden[wanted])
-            made.append(scores.index_fill(-1, self._inner, -torch.inf).log_softmax(-1))
+            scores = self._passes.scores(hidden[wanted]).copy()
+            scores[:, self._inner] = -np.inf
+            made.append(scores - np.log(np.exp(scores).sum(-1, keepdims=True)))
             at += len(rows.position)
         return made
 
@@ -137,22 +137,20 @@ class Lengths:
                     candidate.tokens[undecided[j]] = tokens[j]
         return passes
 
-    def _best(self, candidates: Sequence[Candidate], last: Tensor) -> Candidate:
-        """The likeliest candidate, all of them scored in one causal pass. last: the prompt's last row (width,)."""
+    def _best(self, candidates: Sequence[Candidate], foretold: NDArray[np.float32]) -> Candidate:
+        """The likeliest candidate, all of them scored in one causal pass. foretold: by the prompt's last row (1, V)."""
         first, eot = len(self._passes.cache.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
             rows = Rows.clean(first, len(candidate.tokens))
-            branches.append(
-                replace(rows, branch=rows.branch + number, fork=torch.full_like(rows.fork, first))
-            )
+            branches.append(replace(rows, branch=rows.branch + number, fork=np.full_like(rows.fork, first)))
         ids = [token for candidate in candidates for token in candidate.ids]
         hidden = self._passes.run(ids, Rows.join(*branches))
         at = 0
         for candidate in candidates:
-            rows_before = torch.cat((last[None], hidden[at : at + len(candidate.ids)]))
-            scores = self._passes.scores(rows_before)  # (L + 1, V)
-            candidate.logp = scores[torch.arange(len(scores)), torch.tensor([*candidate.ids, eot])]
+            scores = self._passes.scores(hidden[at : at + len(candidate.ids)])
+            scores = np.concatenate((foretold, scores))  # (L + 1, V)
+            candidate.logp = scores[np.arange(len(scores)), [*candidate.ids, eot]]
             at += len(candidate.ids)
         return max(candidates, key=self._worth)
 
@@ -163,7 +161,7 @@ class Lengths:
     def _masked_anew(self, best: Candidate) -> Candidate | None:
         """The candidate with its doubtful tokens masked; None where all or none of them are."""
         assert best.logp is not None
-        likely = best.logp[:-1].exp() >= self._doubtful
+        likely = np.exp(best.logp[:-1]) >= self._doubtful
         if bool(likely.all()) or not bool(likely.any()):
             return None
         return Candidate(

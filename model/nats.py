@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         batches = [part for step in range(given.steps) for part in data[step]]
         for model, found in loaded.items():
             shown = track(batches, model, console=Console(stderr=True), transient=True)
-            sums[model] = measure(found.network, shown)
+            sums[model] = measure(Network.of(found), shown)
     except (checkpoint.CheckpointError, CorpusError) as error:
         sys.exit(str(error))
     first = sums[given.models[0]]

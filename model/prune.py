@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Layer, Network, Shape
+from mercury_lsp.engine.network import Layer, Network
+from mercury_lsp.engine.shape import Shape
 from model.data import Cuts, Groups, Steps
 from model.hardware import flops, keep_memory
 from model.layout import Batch
 from model.objective import loss_of
 from model.recipe import Recipe
+from model.save import GROUP, save
 from model.shards import Shards
 
 RECIPE = Path(__file__).resolve().parent / "recipes" / "mini-cpu.toml"
@@ -124,13 +126,13 @@ def main(argv: list[str] | None = None) -> None:
         source = checkpoint.load(checkpoint.find(given.checkpoint))
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
-    network = source.network
+    network = Network.of(source)
     before = network.shape
     layers, hidden = given.layers or before.layers, given.hidden or before.hidden
-    if not 0 < layers <= before.layers or not 0 < hidden <= before.hidden or hidden % checkpoint.GROUP:
+    if not 0 < layers <= before.layers or not 0 < hidden <= before.hidden or hidden % GROUP:
         parser.error(
             f"of {before.layers} layers and {before.hidden} channels some must stay, "
-            f"and of the channels a multiple of {checkpoint.GROUP}"
+            f"and of the channels a multiple of {GROUP}"
         )
     recipe = replace(Recipe.read(given.recipe), seed=2)  # no batch that a run draws
     groups: Groups = (
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"without layer {index}: {left:.3f}")
     tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
     about = {**source.about, "pruned_from": source.fingerprint[:12], "rounded": 0.0}
-    checkpoint.save(given.out, given.name, network, tokenizer, about)
+    save(given.out, given.name, network, tokenizer, about)
     print(f"{given.out}: {compute(network.shape) / compute(before):.1%} of the compute of a pass")
 
 

@@ -1,6 +1,6 @@
 """Rounding of weights to few bits, column by column, so that what one column loses the later ones make up for.
 
-Owns GPTQ (Frantar et al. 2022) on the number format of `pack`: the second moments of each matrix's inputs, and the
+Owns GPTQ (Frantar et al. 2022) on the grid of `grid`: the second moments of each matrix's inputs, and the
 rounding that leaves the outputs nearest to what they were. Rounding each weight by itself costs `small` about 0.024
 nats on the tokens of holes. The embedding, whose inputs are single tokens, is not its concern.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.pack import nearest_scale, quantise
+from model.grid import nearest_scale, quantise
 
 DAMPING = 0.01  # of the mean second moment, so that inputs hardly ever seen do not make the inverse explode
 

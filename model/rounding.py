@@ -2,7 +2,7 @@
 
 Owns how many bits each kind of matrix gets, and the swap: while a step's loss and gradient are computed, the matrices
 hold what rounding would leave of them, and the optimiser then moves the weights themselves (quantisation-aware
-training with a straight-through gradient, Bengio et al. 2013; Jacob et al. 2018). The format is `pack`'s. Knows
+training with a straight-through gradient, Bengio et al. 2013; Jacob et al. 2018). The grid is `grid`'s. Knows
 neither data nor optimiser.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.pack import nearest_scale, quantise
+from model.grid import nearest_scale, quantise
 
 REFRESH = 16  # steps for which a scale stays: looking for it costs several times what rounding does
 

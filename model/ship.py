@@ -17,30 +17,32 @@ from torch import Tensor
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.network import Network
 from model.data import Cuts, Groups, Steps
 from model.objective import loss_of
 from model.quantise import moments, rounded
 from model.recipe import Recipe
 from model.rounding import bits
+from model.save import GROUP, save
 from model.shards import Shards
 
 STEPS = 16
 RECIPE = Path(__file__).resolve().parent / "recipes" / "small-cpu.toml"
 
 
-def round_all(source: checkpoint.Checkpoint, data: Steps, steps: int) -> dict[str, Tensor]:
+def round_all(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
     """Put all but the embedding on its grid, in place, by the inputs of ``steps`` steps; returns the scales."""
 
     def run() -> Iterator[object]:
         for step in track(range(steps), "reading", transient=True):
             for part in data[step]:
-                yield loss_of(source.network, part, torch.bfloat16)
+                yield loss_of(network, part, torch.bfloat16)
 
-    weights = dict(source.network.matrices())
+    weights = dict(network.matrices())
     scales = {}
-    found = moments(source.network, run)
+    found = moments(network, run)
     for name, moment in track(found.items(), "rounding", transient=True):
-        values, scales[name] = rounded(weights[name], moment, bits(name), checkpoint.GROUP)
+        values, scales[name] = rounded(weights[name], moment, bits(name), GROUP)
         weights[name].copy_(values)
     return scales
 
@@ -79,6 +81,7 @@ def main() -> None:
         source = checkpoint.load(arguments.checkpoint)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
+    network = Network.of(source)
     steps = arguments.steps
     if steps is None:
         steps = 0 if source.about.get("rounded") else STEPS
@@ -87,10 +90,10 @@ def main() -> None:
         recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
         shards = arguments.shards
         groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
-        scales = round_all(source, Steps(recipe, source.tokenizer, groups), steps)
+        scales = round_all(network, Steps(recipe, source.tokenizer, groups), steps)
     folder = arguments.out or checkpoint.SHIPPED / arguments.name
     tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
-    found = checkpoint.save(folder, arguments.name, source.network, tokenizer, source.about, bits, scales)
+    found = save(folder, arguments.name, network, tokenizer, source.about, bits, scales)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     print(f"{folder}: {size / 1e6:.1f} MB, fingerprint {found[:12]}")
     if arguments.part_mb:

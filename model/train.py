@@ -43,6 +43,7 @@ from model.objective import Objective
 from model.plot import plot
 from model.recipe import Recipe
 from model.rounding import Rounding, bits
+from model.save import GROUP, save
 from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 
 SELF = "self"  # as a recipe's teacher: the causal rows teach the canvases
@@ -80,16 +81,17 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.base = checkpoint.load(base)
         self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
-        self.network: Network = self.base.network.train().to(self.device)
+        self.network = Network.of(self.base).train().to(self.device)
+        self.base = replace(self.base, weights={})  # as large as the network, and not needed again
         for name, weight in self.network.named_parameters():
             weight.requires_grad_(not name.startswith(recipe.frozen))
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
-            teacher = checkpoint.load(find(recipe.teacher), self.dtype).network.to(self.device)
+            teacher = Network.of(checkpoint.load(find(recipe.teacher)), self.dtype).to(self.device)
         objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher)
         self.objective = accelerator.prepare_model(objective)
-        self.rounding = Rounding(self.network, bits, checkpoint.GROUP)
+        self.rounding = Rounding(self.network, bits, GROUP)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         decayed = [weight for weight in trained if weight.ndim == 2]
         plain = [weight for weight in trained if weight.ndim != 2]
@@ -135,7 +137,7 @@ class Run:
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.ship` goes by
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
-        checkpoint.save(
+        save(
             self.folder / "checkpoint",
             self.recipe.name,
             self.network,

@@ -11,7 +11,9 @@ import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Network, Shape
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.shape import Shape
+from model.save import save
 
 TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE
 TINY = Shape(vocabulary=49152, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=128)
@@ -36,7 +38,7 @@ def tokenizer() -> Tokenizer:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers."""
     folder = tmp_path_factory.mktemp("tiny")
-    checkpoint.save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
     return folder
 
 

@@ -13,7 +13,8 @@ from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import create_block_mask
 
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Attend, Network, Rows, visible
+from mercury_lsp.engine.network import Attend, Network
+from mercury_lsp.engine.rows import Rows, visible
 from model.attention import attention, block_mask, fused, product
 from model.layout import Batch
 
@@ -92,6 +93,6 @@ def test_the_mask_and_the_network_are_compiled_once_and_whole(made: Batch) -> No
 
 
 def test_a_processor_multiplies() -> None:
-    attend, mask = attention(Rows.clean(0, 4).map(lambda row: row[None]))
+    attend, mask = attention(Rows.clean(0, 4).map(lambda row: torch.from_numpy(row)[None]))
     assert attend is product
     assert mask.dtype == torch.bool

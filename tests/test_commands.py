@@ -21,8 +21,8 @@ from mercury_lsp.commands.editor import Buffer, Editor
 from mercury_lsp.commands.scenes import FOLDER, scenes
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
+from model.save import save
 
 WORD = "value"
 SOURCE = "def total(value):\n    return \n\n\nprint(total(3))\n"
@@ -51,7 +51,7 @@ def word_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -
         network.embedding.weight[word] = 2 * first + second
         network.embedding.weight[specials.eot] = 10 * second
     folder = tmp_path_factory.mktemp("word")
-    checkpoint.save(folder, "word", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    save(folder, "word", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
     return folder
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.denoise import Block, Predict, Settle, denoise
@@ -15,17 +16,21 @@ EOT = 0
 SURE, UNSURE = 20.0, 1.0
 
 
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
 def scripted(truth: Sequence[int], sure: Sequence[bool], calls: list[list[int | None]]) -> Predict:
     """Predicts ``truth``; an unsure position becomes sure once its left neighbour is decided."""
 
-    def predict(block: Sequence[int | None]) -> torch.Tensor:
+    def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
         calls.append(list(block))
         undecided = [i for i, token in enumerate(block) if token is None]
-        logits = torch.zeros(len(undecided), 50)
+        logits = np.zeros((len(undecided), 50), np.float32)
         for row, i in enumerate(undecided):
             known = sure[i] or (i > 0 and block[i - 1] is not None)
             logits[row, truth[i]] = SURE if known else UNSURE
-        return logits.log_softmax(-1)
+        return log_softmax(logits)
 
     return predict
 
@@ -82,10 +87,10 @@ def test_cancellation_passes_through() -> None:
 
 
 def test_forbidden_tokens_are_never_chosen() -> None:
-    def predict(block: Sequence[int | None]) -> torch.Tensor:
-        logits = torch.zeros(block.count(None), 9)
-        logits[:, 3], logits[:, 4] = 5.0, -torch.inf
-        return logits.log_softmax(-1)
+    def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
+        logits = np.zeros((block.count(None), 9), np.float32)
+        logits[:, 3], logits[:, 4] = 5.0, -np.inf
+        return log_softmax(logits)
 
     block = denoise(predict, 3, lambda _, t: t == EOT, Settle(entropy_bound(0.0)), lambda: True)
     assert block.tokens == (3, 3, 3)
@@ -95,10 +100,10 @@ def test_forbidden_tokens_are_never_chosen() -> None:
 def test_a_threshold_looks_at_the_surest_token_alone() -> None:
     """Each position's best token has the probability 0.6, whatever the rest of its mass is spread over."""
 
-    def predict(block: Sequence[int | None]) -> torch.Tensor:
-        chances = torch.full((block.count(None), 41), 0.01)
+    def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
+        chances = np.full((block.count(None), 41), 0.01, np.float32)
         chances[:, 3] = 0.6
-        return chances.log()
+        return np.log(chances)
 
     def passes(settle: Settle) -> int:
         return denoise(predict, 4, lambda _, t: t == EOT, settle, lambda: True).passes

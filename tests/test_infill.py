@@ -6,13 +6,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt, encode
 from mercury_lsp.engine.decode import Ends, _finished, _repeated
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
 LINES = "".join(f"    value_{i} = compute({i}, other)\n" for i in range(12))
@@ -28,7 +32,8 @@ each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 
 def load(folder: Path) -> Engine:
     """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
-    return Engine(checkpoint.load(folder, torch.float32), torch.device("cpu"))
+    loaded = checkpoint.load(folder)
+    return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +62,8 @@ def test_a_used_cache_gives_what_an_empty_one_gives(
 def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.infill(PROMPT, Sampling(max_passes=1))
     rows: list[int] = []
-    forward = engine.network.forward
-    monkeypatch.setattr(
-        engine.network, "forward", lambda ids, *rest: rows.append(ids.shape[1]) or forward(ids, *rest)
-    )
+    run = engine.passes.run
+    monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
     engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1))
     assert (
         sum(rows) < 12 + 9 + 1 + 9
@@ -129,8 +132,8 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: E
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine._passes.scores(torch.ones(1, 64))
-    assert sorted(torch.nonzero(torch.isinf(scores[0])).flatten().tolist()) == sorted(engine.tokenizer.hidden)
+    scores = engine.passes.scores(engine.passes.run([5], Rows.clean(len(engine.passes.cache.ids), 1)))
+    assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
 
 
 def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: Engine) -> None:
@@ -175,15 +178,20 @@ def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: Engine) -> No
     assert exact.confidence > some.confidence > all_.confidence  # what is not the likeliest counts as it is
 
 
+def log(chances: list[list[float]]) -> NDArray[np.float32]:
+    with np.errstate(divide="ignore"):
+        return np.log(np.array(chances, np.float32))
+
+
 def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
     ends = Ends(eot=0, newlines=frozenset([1]))
-    scores = torch.tensor([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]]).log()
+    scores = log([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
     found = _finished(scores, 0.45, ends, before=1)
     assert found is not None
     assert (found.tokens, found.logp) == ([2], pytest.approx([math.log(0.8), math.log(0.6)]))
     assert _finished(scores, 0.5, ends, before=1) is None  # 0.48
     assert _finished(scores[:1], 0.1, ends, before=1) is None  # no end
-    assert _finished(torch.tensor([[1.0, 0.0]]).log(), 1.0, ends, before=1) is None  # never
+    assert _finished(log([[1.0, 0.0]]), 1.0, ends, before=1) is None  # never
 
 
 def test_trust_spares_the_passes_that_would_have_verified(

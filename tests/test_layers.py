@@ -28,23 +28,10 @@ LAYERS = (
     ("mercury_lsp.__main__", "mercury_lsp.commands"),
 )
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
-TORCH = tuple(
-    f"mercury_lsp.engine.{name}"
-    for name in (
-        "network",
-        "noise",
-        "cache",
-        "choose",
-        "denoise",
-        "checkpoint",
-        "pack",
-        "passes",
-        "decode",
-        "infill",
-    )
-)
+TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "torch_executor"))
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
+    "numpy": ("mercury_lsp.engine",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
     "tree_sitter": ("mercury_lsp.context",),
@@ -52,6 +39,8 @@ ONLY = {
     "lsprotocol": LAYERS[4],
     "rich": LAYERS[5],
 }
+# Who may import those that import torch, and then in a function only.
+TORCH_BY_NEED = ("mercury_lsp.engine.devices",)
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -119,7 +108,7 @@ def test_libraries_are_imported_only_where_they_belong() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - set(TORCH)))
-def test_only_the_engines_inner_modules_import_torch_at_once(module: str) -> None:
+def test_only_what_is_behind_the_executor_imports_torch_at_once(module: str) -> None:
     """Directly or through others: what a module imports when it is imported, followed to the end."""
     seen, todo = set(), [module]
     while todo:
@@ -128,6 +117,11 @@ def test_only_the_engines_inner_modules_import_torch_at_once(module: str) -> Non
         if current not in seen and current in MODULES:
             seen.add(current)
             todo += imports(MODULES[current], lazy=False)
+
+
+def test_only_the_choice_of_device_imports_torchs_modules() -> None:
+    asking = {name for name, path in MODULES.items() if imports(path) & set(TORCH)}
+    assert asking - set(TORCH) == set(TORCH_BY_NEED)
 
 
 def test_nothing_imports_the_workshop() -> None:
@@ -164,5 +158,18 @@ def test_help_is_instant(statement: str) -> None:
     assert started(statement) == []
 
 
-def test_the_server_starts_without_torch() -> None:
-    assert "torch" not in started("import mercury_lsp.server")
+HIDDEN = "sys.modules['torch'] = None"
+
+
+@pytest.mark.parametrize(
+    "module", ["mercury_lsp.server", "mercury_lsp.engine.infill", "mercury_lsp.commands.doctor"]
+)
+def test_serving_starts_without_torch(module: str) -> None:
+    assert "torch" not in started(f"import {module}")
+    code = f"import sys\n{HIDDEN}\nimport {module}\nassert sys.modules['torch'] is None"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_checkpoint_is_read_without_torch() -> None:
+    read = "from mercury_lsp.engine import checkpoint; checkpoint.load(checkpoint.find('mini'))"
+    assert "torch" not in started(f"import os; os.environ.pop('MERCURY_MODEL', None); {read}")

@@ -6,21 +6,22 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt, encode
 from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.network import Rows
-from mercury_lsp.engine.passes import Passes
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.torch_executor import TorchExecutor
 from model.lengths import RULES, SIZE, Lengths
 
 PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine(tiny_model: Path) -> Engine:
-    return Engine(checkpoint.load(tiny_model, torch.float32), torch.device("cpu"))
+    loaded = checkpoint.load(tiny_model)
+    return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
 def ids(engine: Engine, text: str) -> list[int]:
@@ -53,7 +54,8 @@ def test_a_batch_of_lengths_decodes_each_as_if_alone(engine: Engine) -> None:
 
 def test_the_likelihood_is_the_causal_one(engine: Engine) -> None:
     found = Lengths(engine).infill(PROMPT, "ranked")
-    passes = Passes(engine.network, engine.tokenizer.hidden, torch.device("cpu"))
+    passes = engine.passes
+    passes.cache.reuse([])
     prompt = encode(PROMPT, engine.tokenizer)
     tokens = ids(engine, found.text)
     assert engine.tokenizer.decode(tokens) == found.text
@@ -83,4 +85,6 @@ def test_prefilling_ahead_changes_nothing(engine: Engine) -> None:
     assert lengths.prefill(PROMPT) == 0
     warm = lengths.infill(PROMPT, "ranked")
     assert warm.cached_tokens == warm.prompt_tokens - 1
-    assert warm.text == Lengths(engine).infill(PROMPT, "ranked").text
+    engine.passes.cache.reuse([])
+    cold = lengths.infill(PROMPT, "ranked")
+    assert (cold.cached_tokens, cold.text) == (0, warm.text)

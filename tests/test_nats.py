@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import TOKENIZER_JSON, tiny_network
 
-from mercury_lsp.engine import checkpoint
 from model.nats import figures, main, row
+from model.save import save
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_models_are_compared_on_what_is_held_out(
     with torch.no_grad():
         flat.norm.weight.zero_()  # every token is as likely as any other
     other = tmp_path / "flat"
-    checkpoint.save(other, "flat", flat, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    save(other, "flat", flat, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
     options = ["--recipe", str(recipe), "--corpus", str(heldout), "--steps", "2"]
     assert main([str(other), str(tiny_model), *options, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)["models"]

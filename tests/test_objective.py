@@ -15,7 +15,10 @@ from mercury_lsp.context import prompt
 from mercury_lsp.engine.canvas import Specials, Tokenizer, encode
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.infill import Engine, Sampling
-from mercury_lsp.engine.network import Network, Shape, visible
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.rows import visible
+from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.torch_executor import TorchExecutor
 from model.groups import encode_group
 from model.layout import NO_TARGET, NO_TWIN, Batch, Context, Weights, collate, lay_out
 from model.objective import Objective, loss_of
@@ -237,11 +240,10 @@ def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
     return collate(contexts, rows, tokenizer.specials.eot)
 
 
-def right(learner: Checkpoint, mode: str) -> tuple[int, int, int]:
+def right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
     """How many questions are answered exactly, in how many passes and tokens."""
-    engine = Engine(
-        learner, torch.device("cpu")
-    )  # a new one: an engine's cache does not expect weights to change
+    # A new one: an engine's cache does not expect weights to change.
+    engine = Engine(learner, TorchExecutor(network, learner.tokenizer.hidden, "cpu"))
     good = passes = tokens = 0
     for path, middle in QUESTIONS:
         before, after = LESSONS[path].split(middle)
@@ -261,8 +263,8 @@ def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
     for weight in network.parameters():
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.05)
-    learner = Checkpoint("learner", tmp_path, network, tokenizer, "", {})
-    assert right(learner, "diffusion")[0] == 0
+    learner = Checkpoint("learner", tmp_path, network.shape, tokenizer, "", {}, {})
+    assert right(learner, network, "diffusion")[0] == 0
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
     for step in range(3 * CYCLE):  # the first cycle is mostly enough
         if step % CYCLE == 0:
@@ -273,11 +275,10 @@ def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
-        if step % 50 == 49 and right(learner, "diffusion")[0] == right(learner, "autoregressive")[0] == len(
-            QUESTIONS
-        ):
+        modes = ("diffusion", "autoregressive")
+        if step % 50 == 49 and all(right(learner, network, mode)[0] == len(QUESTIONS) for mode in modes):
             break
-    good, passes, tokens = right(learner, "diffusion")
+    good, passes, tokens = right(learner, network, "diffusion")
     assert good == len(QUESTIONS)
-    assert right(learner, "autoregressive")[0] == len(QUESTIONS)
+    assert right(learner, network, "autoregressive")[0] == len(QUESTIONS)
     assert passes < tokens / 2

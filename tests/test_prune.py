@@ -63,7 +63,7 @@ def test_the_command_writes_a_checkpoint_that_loads(
     where = ["--recipe", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path / "out")]
     main([str(tiny_model), "--layers", "1", "--hidden", "64", *where])
     made = checkpoint.load(tmp_path / "out")
-    assert (made.name, made.network.shape) == ("mini", replace(TINY, layers=1, hidden=64))
+    assert (made.name, made.shape) == ("mini", replace(TINY, layers=1, hidden=64))
     assert made.about["pruned_from"] == checkpoint.load(tiny_model).fingerprint[:12]
     assert "of the compute of a pass" in capsys.readouterr().out
     with pytest.raises(SystemExit):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from conftest import tiny_network
 
-from mercury_lsp.engine.network import Rows, visible
-from mercury_lsp.engine.pack import pack, unpack
+from mercury_lsp.engine.rows import Rows, visible
+from model.grid import pack, unpack
 from model.quantise import moments, rounded
 
 
@@ -19,7 +19,7 @@ def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
     x = inputs()
     weight = torch.randn(96, 128)
     values, _ = rounded(weight, x.T @ x, 4, 64)
-    plain = unpack(*pack(weight, 4, 64), torch.float32)
+    plain = unpack(*pack(weight, 4, 64))
     error, before = ((x @ (each - weight).T).square().mean() for each in (values, plain))
     assert error < 0.6 * before
 
@@ -27,7 +27,7 @@ def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
 def test_packing_keeps_what_was_rounded() -> None:
     x = inputs()
     values, scale = rounded(torch.randn(96, 128), x.T @ x, 5, 64)
-    torch.testing.assert_close(unpack(*pack(values, 5, 64, scale), torch.float32), values)
+    torch.testing.assert_close(unpack(*pack(values, 5, 64, scale)), values)
 
 
 def test_inputs_that_never_vary_do_no_harm() -> None:
@@ -39,7 +39,7 @@ def test_inputs_that_never_vary_do_no_harm() -> None:
 
 def test_moments_are_of_each_linear_layers_inputs() -> None:
     network = tiny_network()
-    rows = Rows.clean(0, 12)
+    rows = Rows.clean(0, 12).map(torch.from_numpy)
     ids = torch.arange(12)[None]
     found = moments(network, lambda: [network(ids, rows.position[None], visible(rows, rows)[None])])
     linear = {name for name, _ in network.matrices()} - {"embedding.weight"}

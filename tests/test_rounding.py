@@ -6,7 +6,7 @@ import torch
 from conftest import tiny_network
 
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.pack import pack, unpack
+from model.grid import pack, unpack
 from model.rounding import Rounding
 
 IDS = torch.arange(24)[None]
@@ -14,10 +14,7 @@ GROUP = 32
 
 
 def packed(network: Network, bits: int) -> dict[str, torch.Tensor]:
-    return {
-        name: unpack(*pack(weight.detach(), bits, GROUP), torch.float32)
-        for name, weight in network.matrices()
-    }
+    return {name: unpack(*pack(weight.detach(), bits, GROUP)) for name, weight in network.matrices()}
 
 
 def test_a_step_sees_what_packing_leaves_and_leaves_what_it_found() -> None:

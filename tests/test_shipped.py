@@ -7,7 +7,7 @@ import pytest
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt
 from mercury_lsp.engine.infill import Engine, Sampling
-from mercury_lsp.engine.network import Shape
+from mercury_lsp.engine.shape import Shape
 from model.prune import compute
 
 QUESTION = Prompt("sum.py", "def add(a, b):\n    ret", "", "\n\n\nprint(add(1, 2))\n")

@@ -20,12 +20,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.pack import pack, unpack
 from model.data import Cuts, Steps
+from model.grid import pack, unpack
 from model.layout import Batch
 from model.objective import Objective
 from model.recipe import Recipe
 from model.rounding import bits
+from model.save import GROUP
 from model.shards import write
 from model.train import Run, main, rate_at
 
@@ -45,9 +46,14 @@ def recipe(tmp_path: Path, tiny_model: Path) -> Path:
     return file
 
 
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint."""
+    return dict(Network.of(checkpoint.load(folder)).state_dict())
+
+
 def run(recipe: Path, corpus: Path, runs: Path, *options: str) -> dict[str, torch.Tensor]:
     main([str(recipe), "--corpus", str(corpus), "--runs", str(runs), "--device", "cpu", *options])
-    return dict(checkpoint.load(runs / "trial" / "checkpoint").network.state_dict())
+    return state(runs / "trial" / "checkpoint")
 
 
 def metrics(runs: Path) -> list[dict[str, float]]:
@@ -75,7 +81,7 @@ def test_a_run_starts_at_its_base_and_learns(
 ) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrate = 0.003\n", encoding="utf-8")
     trained = run(recipe, corpus, tmp_path, "--steps", "30")
-    base = checkpoint.load(tiny_model).network.state_dict()
+    base = state(tiny_model)
     moved = max(float((trained[key] - base[key]).abs().max()) for key in base)
     assert 0 < moved < 0.5
     losses = [line["loss"] for line in metrics(tmp_path)]
@@ -93,11 +99,8 @@ def test_what_a_recipe_freezes_stays_as_it_is(
         encoding="utf-8",
     )
     trained = run(recipe, corpus, tmp_path)
-    base = checkpoint.load(tiny_model).network
-    packed = {
-        name: unpack(*pack(weight, bits(name), checkpoint.GROUP), torch.float32)
-        for name, weight in base.matrices()
-    }
+    base = Network.of(checkpoint.load(tiny_model))
+    packed = {name: unpack(*pack(weight, bits(name), GROUP)) for name, weight in base.matrices()}
     stayed = {name for name, weight in packed.items() if trained[name].equal(weight)}
     assert stayed == {name for name in packed if name.startswith(("embedding", "layers.0."))}
 
@@ -108,12 +111,12 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
     run(recipe, corpus, tmp_path)
     trained = checkpoint.load(tmp_path / "trial" / "checkpoint")
-    state = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
+    kept = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
     assert trained.about["rounded"] == 0.5
-    for name, weight in trained.network.matrices():
-        again = unpack(*pack(weight.float(), bits(name), checkpoint.GROUP), torch.float32)
+    for name, weight in Network.of(trained).matrices():
+        again = unpack(*pack(weight.float(), bits(name), GROUP))
         assert again.equal(weight.float())
-        assert not state[name].equal(weight.float())  # training goes on from what is not rounded
+        assert not kept[name].equal(weight.float())  # training goes on from what is not rounded
 
 
 def weights_after(
@@ -124,7 +127,7 @@ def weights_after(
     options = ["--device", "cpu", "--steps", str(steps)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *command, *options], check=True, env=environment, timeout=110)
-    return dict(checkpoint.load(runs / "trial" / "checkpoint").network.state_dict())
+    return state(runs / "trial" / "checkpoint")
 
 
 def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path: Path) -> None:
@@ -141,8 +144,8 @@ def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path:
     assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 3, 4, 5, 6]
     for name in ("loss", "next_token", "masked", "norm", "rows"):
         assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4), name
-    whole = checkpoint.load(tmp_path / "one" / "trial" / "checkpoint").network.state_dict()
-    mixed = checkpoint.load(tmp_path / "two" / "trial" / "checkpoint").network.state_dict()
+    whole = state(tmp_path / "one" / "trial" / "checkpoint")
+    mixed = state(tmp_path / "two" / "trial" / "checkpoint")
     assert not half["layers.0.down.weight"].equal(mixed["layers.0.down.weight"])
     for (
         key,

@@ -26,7 +26,7 @@ class BadUsage(Failure):
 
 def engine_of(config: Config) -> Engine:
     """The engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
-    from mercury_lsp.engine.checkpoint import CheckpointError  # these import torch
+    from mercury_lsp.engine.checkpoint import CheckpointError  # these import numpy
     from mercury_lsp.engine.infill import Engine
 
     try:

@@ -161,7 +161,7 @@ def _decode(config: Config, engine: Engine, progress: Progress) -> dict[str, lis
 
 def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, float]:
     """Milliseconds of one denoising step behind a cached context, by the rows of its block."""
-    from mercury_lsp.engine.infill import Sampling  # imports torch
+    from mercury_lsp.engine.infill import Sampling  # imports numpy
 
     times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
     for scene in progress.track(scenes()[:_DECODED], description="steps"):

@@ -23,7 +23,8 @@ from rich.table import Table
 from mercury_lsp import __version__
 from mercury_lsp.config import Config
 
-_LIBRARIES = ("torch", "pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
+_LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
+_OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
 _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 
@@ -82,7 +83,7 @@ def _versions(report: Report) -> dict[str, str | None]:
         versions[name] = _version(name)
         if versions[name] is None:
             report.wrong(f"{name} is not installed", f"pip install {name}", fatal=True)
-    return versions
+    return versions | {name: _version(name) for name in _OPTIONAL}
 
 
 def _version(package: str) -> str | None:
@@ -110,21 +111,28 @@ def _grammars(report: Report) -> dict[str, str | None]:
 
 
 def _devices(report: Report) -> dict[str, Any]:
-    import torch
+    from mercury_lsp.engine import devices
 
-    from mercury_lsp.engine.infill import pick_device
+    found, build = {"cpu": platform.processor() or platform.machine()}, None
+    nvidia = shutil.which("nvidia-smi") is not None
+    if not devices.has_torch():
+        if nvidia or devices.may_have_gpu():
+            report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
+        return {"used": devices.pick("auto"), "found": found, "torch_build": build}
+    if nvidia or devices.may_have_gpu():  # importing torch takes seconds
+        import torch
 
-    found = {"cpu": platform.processor() or platform.machine()}
-    if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.get_device_name()
-    elif shutil.which("nvidia-smi"):
-        report.wrong(
-            "there is an NVIDIA driver, but this build of torch cannot use it",
-            "install a CUDA build of torch that suits the driver, as pytorch.org tells",
-        )
-    if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU"
-    return {"used": str(pick_device("auto")), "found": found, "torch_build": torch.__version__}
+        build = torch.__version__
+        if torch.cuda.is_available():
+            found["cuda"] = torch.cuda.get_device_name()
+        elif nvidia:
+            report.wrong(
+                "there is an NVIDIA driver, but this build of torch cannot use it",
+                "install a CUDA build of torch that suits the driver, as pytorch.org tells",
+            )
+        if torch.backends.mps.is_available():
+            found["mps"] = "Apple GPU"
+    return {"used": devices.pick("auto"), "found": found, "torch_build": build}
 
 
 def _memory(report: Report) -> dict[str, int] | None:

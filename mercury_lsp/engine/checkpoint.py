@@ -1,7 +1,8 @@
 """Checkpoints: a folder of safetensors shards, ``config.json`` and ``tokenizer.json``, with a fingerprint.
 
-Owns the file format, the packing into few bits being `pack`'s. Every way in which such a folder can be wrong ends in
-a `CheckpointError` of one sentence. Never pickle, never code from a checkpoint.
+Owns the reading of the file format; packed matrices stay packed, as `pack` tells, for whoever computes with them to
+unpack in their way. Every way in which such a folder can be wrong ends in a `CheckpointError` of one sentence. Never
+pickle, never code from a checkpoint. The writing is the workshop's, `model.save`.
 """
 
 from __future__ import annotations
@@ -10,24 +11,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
 
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Network, Shape
-from mercury_lsp.engine.pack import pack, unpack
+from mercury_lsp.engine.pack import Packed
+from mercury_lsp.engine.shape import Shape
 
 FORMAT = 1
 CONFIG = "config.json"
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-SHARD_BYTES = 44 << 20
-GROUP = 64  # values that share a scale: wide enough to cost a quarter bit, narrow enough for outliers
+_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 
 class CheckpointError(Exception):
@@ -36,14 +35,15 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What `load` found."""
+    """What `load` found. ``weights``: those of `Shape.weights` by name, matrices packed or float32, vectors float32."""
 
     name: str
     folder: Path
-    network: Network
+    shape: Shape
     tokenizer: Tokenizer
     fingerprint: str
     about: Mapping[str, object]
+    weights: Mapping[str, Packed | NDArray[np.float32]]
 
 
 def find(model: str) -> Path:
@@ -79,10 +79,8 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load(
-    folder: Path, dtype: torch.dtype = torch.float32, progress: Callable[[float], None] | None = None
-) -> Checkpoint:
-    """Read a checkpoint, check its fingerprint, and build the network in ``dtype`` on the CPU.
+def load(folder: Path, progress: Callable[[float], None] | None = None) -> Checkpoint:
+    """Read a checkpoint, check its fingerprint and that its weights are those of its shape.
 
     progress: called with the fraction done. Raises `CheckpointError`.
     """
@@ -95,16 +93,12 @@ def load(
             )
         tokenizer = Tokenizer.load(folder)
         shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
-        weights = _read(folder, dict(config.get("bits", {})), dtype, progress)  # type: ignore[call-overload]
-        with torch.device("meta"):
-            network = Network(shape)
-        network.load_state_dict(weights, strict=True, assign=True)
-        network.build_tables()
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        weights = _read(folder, progress)
+        _compare({name: weight.shape for name, weight in weights.items()}, shape.weights())
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
-    network.requires_grad_(False).eval()
-    name = str(config.get("name", folder.name))
-    return Checkpoint(name, folder, network, tokenizer, found, config.get("about", {}))  # type: ignore[arg-type]
+    name, about = str(config.get("name", folder.name)), config.get("about", {})
+    return Checkpoint(name, folder, shape, tokenizer, found, about, weights)  # type: ignore[arg-type]
 
 
 def _sentence(error: Exception) -> str:
@@ -112,72 +106,41 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(" .")
 
 
-def _read(
-    folder: Path, bits: Mapping[str, int], dtype: torch.dtype, progress: Callable[[float], None] | None
-) -> dict[str, Tensor]:
-    """All tensors of a folder's shards in ``dtype``, unpacked."""
-    weights: dict[str, Tensor] = {}
+def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, Packed | NDArray[np.float32]]:
+    """All weights of a folder's shards."""
+    weights: dict[str, Packed | NDArray[np.float32]] = {}
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         raise OSError("its weights are missing")
-    for index, path in enumerate(shards):
-        with safe_open(path, framework="pt") as shard:
-            names = list(shard.keys())
-            for done, name in enumerate(names):
-                if name.endswith(".planes"):
-                    plain = name.removesuffix(".planes")
-                    weights[plain] = unpack(shard.get_tensor(name), shard.get_tensor(f"{plain}.scale"), dtype)
-                elif name.removesuffix(".scale") not in bits:
-                    weights[name] = shard.get_tensor(name).to(dtype)
-                if progress is not None:
-                    progress((index + (done + 1) / len(names)) / len(shards))
+    for index, path in enumerate(shards, 1):
+        parts = {name: _array(entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
+        for name, part in parts.items():
+            plain, _, kind = name.rpartition(".")
+            if kind == "planes":
+                weights[plain] = Packed(part, parts[f"{plain}.scale"])
+            elif kind != "scale" or f"{plain}.planes" not in parts:
+                weights[name] = _widened(part)
+        if progress is not None:
+            progress(index / len(shards))
     return weights
 
 
-def save(
-    folder: Path,
-    name: str,
-    network: Network,
-    tokenizer_json: str,
-    about: Mapping[str, object],
-    bits: Callable[[str], int] | None = None,
-    scales: Mapping[str, Tensor] = MappingProxyType({}),
-) -> str:
-    """Write a checkpoint of a network and return its fingerprint.
+def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
+    """A tensor of a shard as it lies there; bf16, which numpy does not know, as the 16 bits it has."""
+    return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
 
-    bits: how many bits the matrix of a name takes; None writes bf16. scales: of matrices that lie on a grid of so
-    many bits already, by name. Shards stay below `SHARD_BYTES`. What lay in the
-    folder before is replaced.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
-    packed = {key: bits(key) for key, _ in network.matrices()} if bits is not None else {}
-    shard: dict[str, Tensor] = {}
-    size = number = 0
-    for key, weight in network.state_dict().items():
-        parts = {key: weight.detach().to("cpu", torch.bfloat16).contiguous()}
-        if key in packed:
-            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, scales.get(key))
-            parts = {f"{key}.planes": planes, f"{key}.scale": scale}
-        bytes_ = sum(part.numel() * part.element_size() for part in parts.values())
-        if shard and size + bytes_ > SHARD_BYTES:
-            save_file(shard, folder / f"model-{number}.safetensors")
-            shard, size, number = {}, 0, number + 1
-        shard |= parts
-        size += bytes_
-    save_file(shard, folder / f"model-{number}.safetensors")
-    (folder / Tokenizer.FILE).write_text(tokenizer_json, encoding="utf-8")
-    found = fingerprint(folder)
-    shape = asdict(network.shape)
-    about = dict(about)
-    config = {
-        "format": FORMAT,
-        "name": name,
-        "shape": shape,
-        "bits": packed,
-        "fingerprint": found,
-        "about": about,
-    }
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    return found
+
+def _widened(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values as float32, of which bf16 is the upper half."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values.astype(np.float32, copy=False)
+
+
+def _compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ``ValueError`` where the weights found are not those wanted, by name and dimensions."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"its weight {name} is {found.get(name, 'missing')}, where {wanted.get(name, 'none')} is expected"
+            )

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from mercury_lsp.engine.denoise import Settle, denoise
-from mercury_lsp.engine.network import Rows
+from mercury_lsp.engine.denoise import Settle, denoise, likeliest
 from mercury_lsp.engine.passes import Passes
+from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.worker import Cancelled
 
 Watch = Callable[[Sequence[int], Sequence[int | None]], None]
@@ -137,21 +138,21 @@ def verify(
         watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
 
 
-def _held(scores: Tensor, draft: Sequence[int], slack: float, ends: Ends, before: int) -> tuple[int, int]:
+def _held(
+    scores: NDArray[np.float32], draft: Sequence[int], slack: float, ends: Ends, before: int
+) -> tuple[int, int]:
     """How many drafted tokens hold by the causal scores (len(draft) + 1, V), and the likeliest one behind them."""
-    best, wanted = scores.max(-1)
-    likeliest = wanted.tolist()
+    wanted, best = likeliest(scores)
     for i, token in enumerate(draft):
-        wrong = not slack or float(best[i] - scores[i, token]) > slack or ends(before + i, likeliest[i])
-        if token != likeliest[i] and wrong:
-            return i, likeliest[i]
-    return len(draft), likeliest[-1]
+        wrong = not slack or best[i] - float(scores[i, token]) > slack or ends(before + i, wanted[i])
+        if token != wanted[i] and wrong:
+            return i, wanted[i]
+    return len(draft), wanted[-1]
 
 
-def _finished(scores: Tensor, trust: float, ends: Ends, before: int) -> Middle | None:
+def _finished(scores: NDArray[np.float32], trust: float, ends: Ends, before: int) -> Middle | None:
     """The likeliest tokens of (n, V) up to the first end, if they and it are jointly likelier than ``trust``."""
-    best, ids = scores.max(-1)
-    tokens, logp = ids.tolist(), best.tolist()
+    tokens, logp = likeliest(scores)
     for i, token in enumerate(tokens):
         if math.exp(sum(logp[: i + 1])) <= trust:
             return None
@@ -160,7 +161,9 @@ def _finished(scores: Tensor, trust: float, ends: Ends, before: int) -> Middle |
     return None
 
 
-def _draft(ids: Sequence[int], scores: Tensor, drafting: Drafting, ends: Ends, before: int) -> list[int]:
+def _draft(
+    ids: Sequence[int], scores: NDArray[np.float32], drafting: Drafting, ends: Ends, before: int
+) -> list[int]:
     """What to verify behind the known ``ids``, by their own repetitions or else by the canvas's scores (n, V), and then
     again by repetitions."""
     draft = _possible(_repeated(ids, drafting.lookup, len(scores)), scores, ends, before)
@@ -169,12 +172,13 @@ def _draft(ids: Sequence[int], scores: Tensor, drafting: Drafting, ends: Ends, b
     return draft + _possible(_repeated([*ids, *draft], drafting.lookup, len(left)), left, ends, at)
 
 
-def _confident(scores: Tensor, surety: float, ends: Ends, before: int) -> list[int]:
+def _confident(scores: NDArray[np.float32], surety: float, ends: Ends, before: int) -> list[int]:
     """The likeliest tokens of (n, V) from the left while they are likely together, and without an end."""
-    best, ids = scores.max(-1)
     draft: list[int] = []
-    for token, sum_logp in zip(ids.tolist(), best.cumsum(-1).exp().tolist(), strict=True):
-        if sum_logp < surety or ends(before + len(draft), token):
+    together = 0.0
+    for token, logp in zip(*likeliest(scores), strict=True):
+        together += logp
+        if math.exp(together) < surety or ends(before + len(draft), token):
             break
         draft.append(token)
     return draft
@@ -191,7 +195,7 @@ def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
     return []
 
 
-def _possible(draft: Sequence[int], scores: Tensor, ends: Ends, before: int) -> list[int]:
+def _possible(draft: Sequence[int], scores: NDArray[np.float32], ends: Ends, before: int) -> list[int]:
     """The tokens of a draft up to the first that is an end or must not be shown, by scores (n, V)."""
     for i, token in enumerate(draft):
         if ends(before + i, token) or float(scores[i, token]) == -math.inf:
@@ -220,7 +224,9 @@ def refine(
         rows = Rows.block(len(passes.cache.ids), size)
         anchor, before = passes.cache.ids[-1], tuple(tokens)
 
-        def predict(draft: Sequence[int | None], rows: Rows = rows, anchor: int = anchor) -> Tensor:
+        def predict(
+            draft: Sequence[int | None], rows: Rows = rows, anchor: int = anchor
+        ) -> NDArray[np.float32]:
             limit.passes += 1
             hidden = passes.run([anchor, *(mask if token is None else token for token in draft)], rows)
             return passes.scores(
@@ -252,7 +258,7 @@ def spell(passes: Passes, tail: Sequence[int], ends: Ends, limit: Limit, watch: 
     tokens: list[int] = []
     logp: list[float] = []
     while True:
-        scores = passes.scores(last[None])[0]
+        scores = passes.scores(last)[0]
         token = int(scores.argmax())
         if ends(len(tokens), token):
             return Middle(tokens, [*logp, float(scores[token])], limit.passes, True)

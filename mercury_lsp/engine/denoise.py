@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mercury_lsp.engine.choose import Enough, choose
 
-Predict = Callable[[Sequence[int | None]], Tensor]
+NEVER = np.float32(-1e4)  # a log-probability of which the probability is 0 in any float
+
+Predict = Callable[[Sequence[int | None]], NDArray[np.float32]]
 """Given a block with None where it is undecided: float log-probabilities of the undecided positions, left to right.
 (n, V), -inf where forbidden."""
 
@@ -48,9 +50,17 @@ class Block:
     full: bool
 
 
-def entropy(scores: Tensor) -> Tensor:
+def likeliest(scores: NDArray[np.float32]) -> tuple[list[int], list[float]]:
+    """The likeliest token of each prediction, and its log-probability. (n, V)"""
+    ids = scores.argmax(-1)  # (n,)
+    return ids.tolist(), scores[np.arange(len(ids)), ids].tolist()
+
+
+def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Nats of each prediction: log-probabilities (..., V), -inf where forbidden -> (...)."""
-    return -torch.nan_to_num(scores.exp() * scores, nan=0.0).sum(-1)  # forbidden tokens: 0 * -inf
+    finite = np.maximum(scores, NEVER)  # a forbidden token: 0 * -inf is no number, 0 * NEVER is 0
+    nats: NDArray[np.float32] = -(np.exp(finite) * finite).sum(-1)
+    return nats
 
 
 def denoise(
@@ -74,11 +84,10 @@ def denoise(
         undecided = [i for i, token in enumerate(tokens) if token is None]
         scores = predict(tokens)  # (n, V)
         passes += 1
-        best, ids = scores.max(-1)
-        doubt = entropy(scores) if settle.by_entropy else -best
-        chosen_ids, surety = ids.tolist(), best.tolist()
+        chosen_ids, surety = likeliest(scores)
+        doubt = entropy(scores).tolist() if settle.by_entropy else [-logp for logp in surety]
         is_end = [ends(i, token) for i, token in zip(undecided, chosen_ids, strict=True)]
-        for j in choose(doubt.tolist(), is_end, settle.enough):
+        for j in choose(doubt, is_end, settle.enough):
             i = undecided[j]
             tokens[i], logp[i] = chosen_ids[j], surety[j]
             if is_end[j]:

@@ -7,12 +7,9 @@ of the user, no syntax. One thread uses an engine at a time; `worker` sees to th
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import (
@@ -27,6 +24,8 @@ from mercury_lsp.engine.canvas import (
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
 from mercury_lsp.engine.denoise import Settle
+from mercury_lsp.engine.devices import executor_for
+from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.passes import CHUNK, Passes
 
 UNDECIDED = "░"
@@ -90,17 +89,16 @@ def never() -> bool:
 
 
 class Engine:
-    """A loaded model with its cache."""
+    """A loaded model with its cache. ``executor`` runs it, and is nobody else's."""
 
-    def __init__(self, loaded: checkpoint.Checkpoint, device: torch.device) -> None:
+    def __init__(self, loaded: checkpoint.Checkpoint, executor: Executor) -> None:
         self.name = loaded.name
         self.fingerprint = loaded.fingerprint
         self.tokenizer: Tokenizer = loaded.tokenizer
-        self.network = loaded.network
-        self.parameters = sum(weight.numel() for weight in loaded.network.parameters())
-        self.device = str(device)
-        self.threads = torch.get_num_threads()
-        self._passes = Passes(loaded.network, self.tokenizer.hidden, device)
+        self.parameters = loaded.shape.parameters
+        self.device = executor.device
+        self.threads = executor.threads
+        self._passes = Passes(executor)
         self._any_end = Ends(self.tokenizer.specials.eot, frozenset())
         self._line_end = Ends(self.tokenizer.specials.eot, self.tokenizer.newlines())
 
@@ -116,9 +114,14 @@ class Engine:
 
         device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
         """
-        torch.set_num_threads(threads or min(4, os.cpu_count() or 1))
-        place = pick_device(device)
-        return cls(checkpoint.load(checkpoint.find(model), pick_dtype(place), progress), place)
+        told = progress or (lambda done: None)
+        loaded = checkpoint.load(checkpoint.find(model), lambda done: told(done / 2))
+        return cls(loaded, executor_for(loaded, device, threads, lambda done: told((1 + done) / 2)))
+
+    @property
+    def passes(self) -> Passes:
+        """The executor and the cache, for other ways to decode: between two infillings they are free to use."""
+        return self._passes
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -206,21 +209,3 @@ class Engine:
             else:
                 run.append(token)
         return text + self.tokenizer.decode(run)
-
-
-def pick_device(device: str) -> torch.device:
-    """The device of a setting; auto prefers CUDA, then Apple's MPS, then the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device computes in it, fp16 on MPS, else fp32."""
-    if device.type == "mps":
-        return torch.float16
-    if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.bfloat16
-    return torch.float32

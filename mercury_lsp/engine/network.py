@@ -1,97 +1,25 @@
-"""The network: a Llama-shaped transformer, and the one rule of who sees whom.
+"""The network: a Llama-shaped transformer.
 
-Owns the architecture and `visible`, the attention rule of training and serving alike. Knows no sampling, no file
-format, and nothing of how the rows it is given came about.
-
-A *clean* row holds a known token and sees the clean rows up to itself: it is causal. A *canvas* is an anchor (a copy
-of the token before a block) and the block's rows, masked or not; each sees the clean rows before the block and its
-whole canvas both ways. Row i predicts token i+1, as in an autoregressive model, so the anchor predicts the block's
-first token. Training may hang several *branches* (a rest of the line, a middle) on one clean trunk: a branch sees
-the trunk up to where it forks off. After BD3-LM (Arriola et al. 2025) and the shifted block diffusion of Fast-dLLM v2.
+Owns the architecture, as torch computes it. Knows no sampling, no file format, and nothing of how the rows it is given
+came about; who sees whom comes in as a mask, see `rows`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of a network. ``heads`` is a multiple of ``kv_heads``: grouped-query attention."""
-
-    vocabulary: int
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_width: int
-    hidden: int
-    rope_theta: float = 100_000.0
-    norm_eps: float = 1e-5
-    positions: int = 4096
-
-    @classmethod
-    def of(cls, values: dict[str, object]) -> Shape:
-        """Read a shape from a configuration. Raises ``TypeError`` for missing or unknown fields."""
-        return cls(**values)  # type: ignore[arg-type]  # a wrong name is the TypeError promised above
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Where each row stands, as integer tensors of one shape (..., T).
-
-    ``position`` is the token's own; ``start`` is the first position that a row no longer sees of the clean tokens;
-    ``canvas`` is 0 for clean rows, else the canvas's number; ``branch`` is 0 on the trunk, else the branch's number;
-    ``fork`` is the number of trunk tokens that a branch sees.
-    """
-
-    position: Tensor
-    start: Tensor
-    canvas: Tensor
-    branch: Tensor
-    fork: Tensor
-
-    @classmethod
-    def clean(cls, first: int, count: int) -> Rows:
-        """Rows of ``count`` known tokens from position ``first`` on, on the trunk."""
-        position = torch.arange(first, first + count)
-        zero = torch.zeros_like(position)
-        return cls(position, position + 1, zero, zero, position + 1)
-
-    @classmethod
-    def block(cls, first: int, size: int, number: int = 1) -> Rows:
-        """Rows of one canvas on the trunk: the anchor at ``first - 1`` and ``size`` tokens from ``first`` on."""
-        position = torch.arange(first - 1, first + size)
-        zero, start = torch.zeros_like(position), torch.full_like(position, first)
-        return cls(position, start, zero + number, zero, start)
-
-    @classmethod
-    def join(cls, *parts: Rows) -> Rows:
-        """Rows one after the other, along the last dimension."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts], -1) for field in fields(cls)))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
-        """The same rows with ``change`` applied to each field."""
-        return Rows(*(change(getattr(self, field.name)) for field in fields(self)))
-
-
-def visible(query: Rows, key: Rows) -> Tensor:
-    """Which key each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
-    return sees(query.map(lambda row: row.unsqueeze(-1)), key.map(lambda row: row.unsqueeze(-2)))
-
-
-def sees(q: Rows, k: Rows) -> Tensor:
-    """The attention rule, for queries and keys of one shape, or of shapes that broadcast."""
-    lineage = (k.branch == q.branch) | ((k.branch == 0) & (k.position < q.fork))
-    context = (k.canvas == 0) & lineage & (k.position < q.start)
-    together = (k.canvas > 0) & (k.canvas == q.canvas)
-    return context | together
+from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.pack import Packed
+from mercury_lsp.engine.shape import Shape
 
 
 class Past(Protocol):
@@ -181,6 +109,36 @@ class Network(nn.Module):
         self.cosine: Tensor
         self.sine: Tensor
         self.build_tables()
+
+    @classmethod
+    def of(
+        cls,
+        loaded: Checkpoint,
+        dtype: torch.dtype = torch.float32,
+        progress: Callable[[float], None] | None = None,
+    ) -> Network:
+        """The network of a checkpoint on the CPU in ``dtype``, ready to be run; `requires_grad_` lets it learn.
+
+        It shares no memory with the checkpoint. progress: called with the fraction done.
+        """
+        with torch.device("meta"):
+            network = cls(loaded.shape)
+
+        def made(weight: Packed | NDArray[np.float32]) -> Tensor:
+            if isinstance(weight, Packed):
+                return torch.from_numpy(weight.matrix()).to(dtype)
+            return torch.tensor(weight, dtype=dtype)
+
+        weights = {}
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            tensors = pool.map(made, loaded.weights.values())
+            for done, (name, tensor) in enumerate(zip(loaded.weights, tensors, strict=True), 1):
+                weights[name] = tensor
+                if progress is not None:
+                    progress(done / len(loaded.weights))
+        network.load_state_dict(weights, strict=True, assign=True)
+        network.build_tables()
+        return network.requires_grad_(False).eval()
 
     def build_tables(self) -> None:
         """Make the tables of rotary angles; they are derived, so no checkpoint holds them."""

@@ -1,66 +1,66 @@
-"""Packing of matrices into a few bits a value, for the files we ship.
+"""Matrices packed into a few bits a value, as the files that we ship hold them.
 
 Owns the number format: rows in groups of equal width, each with one fp16 scale; values rounded to signed integers of
 ``bits`` bits and stored as bit planes, so that any width from 2 to 8 takes just its bits. Knows no file and no
-network.
+network, and no rounding: that is training's.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
-_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outliers can buy a finer grid
+import numpy as np
+from numpy.typing import NDArray
 
 
-def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Quantise (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """A matrix (R, C) of few bits. Raises ``ValueError`` where the parts do not fit each other.
 
-    Without ``scale`` (as returned) each group takes its nearest one. C is a multiple of ``group`` and 8.
+    ``planes``: uint8 (bits, R, C / 8); plane i holds bit i of each level, the first column lowest in its byte.
+    ``scale``: fp16 (R, C / group). A level plus 2^(bits - 1) is what the planes hold, so it is in [-2^(bits - 1),
+    2^(bits - 1) - 1].
     """
-    rows, columns = matrix.shape
-    values = matrix.float().view(rows, columns // group, group)
-    top = 2 ** (bits - 1) - 1
-    scale = nearest_scale(values, top) if scale is None else scale.float().unsqueeze(-1)
-    levels = (quantise(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
-    planes = [(((levels >> bit) & 1) * _PLACES).sum(-1, dtype=torch.uint8) for bit in range(bits)]
-    return torch.stack(planes), scale.squeeze(-1).half()
 
+    planes: NDArray[np.uint8]
+    scale: NDArray[np.float16]
 
-def nearest_scale(values: Tensor, top: int) -> Tensor:
-    """For groups (..., G) the scales (..., 1), exact in fp16, that leave the least squared error of a few tried.
+    def __post_init__(self) -> None:
+        if self.planes.dtype != np.uint8 or self.planes.ndim != 3 or not 2 <= self.bits <= 8:
+            raise ValueError("a packed matrix has no bit planes")
+        rows, columns = self.shape
+        fits = self.scale.ndim == 2 and len(self.scale) == rows and self.scale.size
+        if self.scale.dtype != np.float16 or not fits or columns % self.scale.shape[1]:
+            raise ValueError("a packed matrix and its scales do not fit each other")
 
-    Of values that lie on a grid already it finds that grid, whichever end of it the group's peak is at.
-    """
-    peak = values.abs().amax(-1, keepdim=True).clamp(min=1e-8)
-    best = torch.full_like(peak, torch.inf)
-    scale = peak
-    for shrink in (*_SHRINKS, top / (top + 1)):
-        tried = (peak * shrink / top).half().float().clamp(min=1e-7)
-        error = (quantise(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
-        scale = torch.where(error < best, tried, scale)
-        best = torch.minimum(best, error)
-    return scale
+    @property
+    def bits(self) -> int:
+        """How many bits a value takes."""
+        return len(self.planes)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return self.planes.shape[1], self.planes.shape[2] * 8
 
-def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
-    """Nearest integer levels in [-top - 1, top]."""
-    levels: Tensor = torch.clamp((values / scale).round(), -top - 1, top)
-    return levels
+    @property
+    def group(self) -> int:
+        """How many values of a row share a scale."""
+        return int(self.shape[1] // self.scale.shape[1])
 
+    def levels(self) -> NDArray[np.int8]:
+        """The signed integers that the planes hold. (R, C)"""
+        words = np.zeros(
+            (self.shape[0], self.planes.shape[2]), np.uint64
+        )  # each holds eight levels, a byte each
+        for bit, plane in enumerate(self.planes):
+            words |= np.unpackbits(plane, axis=-1, bitorder="little").view(np.uint64) << np.uint64(bit)
+        levels: NDArray[np.int8] = (words.view(np.uint8) - np.uint8(2 ** (self.bits - 1))).view(np.int8)
+        return levels
 
-def unpack(planes: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix (R, C) that `pack` stored, in ``dtype``."""
-    bits, rows, _ = planes.shape
-    levels = torch.zeros(planes.shape[1:], dtype=torch.int64)  # each holds eight levels, a byte each
-    for bit in range(bits):
-        levels |= _SPREAD[planes[bit].int()] << bit
-    values = levels.view(torch.uint8).view(rows, scale.shape[1], -1).float() - 2 ** (bits - 1)
-    matrix: Tensor = (values * scale.float().unsqueeze(-1)).view(rows, -1).to(dtype)
-    return matrix
-
-
-_PLACES = 2 ** torch.arange(8, dtype=torch.uint8)
-_BITS = (torch.arange(256, dtype=torch.uint8).unsqueeze(-1) & _PLACES) != 0  # (256, 8)
-_SPREAD = _BITS.view(torch.uint8).view(torch.int64).flatten()
-"""For each byte, its eight bits as eight bytes in one word: a table of a plane's worth of work."""
+    def matrix(self) -> NDArray[np.float32]:
+        """The values: each level times its group's scale. (R, C)"""
+        rows, columns = self.shape
+        groups = self.levels().reshape(rows, -1, self.group).astype(np.float32)  # (R, C / group, group)
+        groups *= self.scale.astype(np.float32)[..., None]
+        return groups.reshape(rows, columns)

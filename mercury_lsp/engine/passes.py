@@ -1,72 +1,53 @@
 """Forward passes: rows in, hidden rows and scores out, with the cache kept right.
 
-Owns the network on its device and the cache behind it. Knows the attention rule's two uses in serving (clean rows are
-kept, canvases are not) and nothing of how tokens are chosen.
+Owns the cache of what an executor has read. Knows the attention rule's two uses in serving (clean rows are kept,
+canvases are not), and nothing of how tokens are chosen nor of what computes the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from mercury_lsp.engine.cache import Cache
-from mercury_lsp.engine.network import Network, Rows, visible
+from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.worker import Cancelled
 
 CHUNK = 64  # rows of prefill between two looks at cancellation
 
 
 class Passes:
-    """A network and its cache. ``forbidden``: ids that no score may choose."""
+    """An executor and its cache: nobody else may run the executor."""
 
-    def __init__(self, network: Network, forbidden: Sequence[int], device: torch.device) -> None:
-        self.network = network.to(device)
-        self.device = device
-        self.cache = Cache(network.shape, network.embedding.weight.dtype, device)
-        self._forbidden = torch.tensor(forbidden, device=device)
+    def __init__(self, executor: Executor) -> None:
+        self.cache = Cache()
+        self._executor = executor
 
-    @torch.inference_mode()
-    def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Tensor:
-        """Run known tokens behind the cache, in chunks, and keep them; returns the last row. (width,)
+    def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
+        """Run known tokens behind the cache, in chunks, and keep them; returns the last row (1, width).
 
-        Raises `Cancelled` between two chunks; what was read by then stays.
+        None where there are no tokens. Raises `Cancelled` between two chunks; what was read by then stays.
         """
-        last = torch.empty(0)
+        last = None
         for at in range(0, len(ids), CHUNK):
             if cancelled():
                 raise Cancelled
             chunk = ids[at : at + CHUNK]
-            last = self.run(chunk, Rows.clean(len(self.cache.ids), len(chunk)))[-1]
+            last = self.run(chunk, Rows.clean(len(self.cache.ids), len(chunk)))[-1:]
             self.cache.keep(chunk)
         return last
 
-    @torch.inference_mode()
-    def run(self, ids: Sequence[int], rows: Rows) -> Tensor:
-        """One pass of rows behind the cache, by the attention rule. Returns (T, width).
+    def run(self, ids: Sequence[int], rows: Rows) -> Any:
+        """One pass of rows behind the cache, by the attention rule. Returns (T, width) on the executor's device.
 
         Nothing is kept; `cache.keep` keeps as many of the first rows as it is given ids for.
         """
-        past = len(self.cache.ids)
-        self.cache.reserve(past + len(ids))
-        mask = None
-        if not _see_everything(rows):
-            mask = visible(rows, Rows.join(Rows.clean(0, past), rows))[None].to(self.device)  # (1, T, S)
-        given = torch.tensor([ids], device=self.device)
-        hidden: Tensor = self.network(given, rows.position.to(self.device)[None], mask, self.cache)
-        return hidden[0]
+        return self._executor.run(ids, rows, len(self.cache.ids))
 
-    @torch.inference_mode()
-    def scores(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities without the tokens that must never be shown. (n, width) -> float (n, V)"""
-        logits = self.network.logits(hidden).float()
-        return logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1)
-
-
-def _see_everything(rows: Rows) -> bool:
-    """Whether the rule lets each row see every key, so that no mask is needed: one clean row, or one canvas."""
-    if len(rows.position) == 1:
-        return True
-    first = rows.canvas[0]
-    return bool(first > 0) and bool((rows.canvas == first).all())
+    def scores(self, hidden: Any) -> NDArray[np.float32]:
+        """Log-probabilities without the tokens that must never be shown. (n, width) -> (n, V)"""
+        return self._executor.scores(hidden)

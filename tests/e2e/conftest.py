@@ -18,6 +18,8 @@ import torch
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.network import Network
+from model.save import save
 
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
 WORD = "value"
@@ -175,7 +177,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     word, the word at the end, and each mask at the end.
     """
     loaded = checkpoint.load(tiny_model)
-    network, special = loaded.network, loaded.tokenizer.specials
+    network, special = Network.of(loaded), loaded.tokenizer.specials
     (word,) = loaded.tokenizer.encode(WORD)
     with torch.no_grad():
         for layer in network.layers:
@@ -191,7 +193,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for id_, embedding in embeddings.items():
             network.embedding.weight[id_] = embedding
     folder = tmp_path_factory.mktemp("word")
-    checkpoint.save(folder, "word", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
+    save(folder, "word", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
     return folder
 
 

@@ -1,0 +1,59 @@
+"""The choice of a device and its executor, with and without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp.engine import checkpoint, devices
+from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.torch_executor import TorchExecutor
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def test_weights_that_are_not_packed_are_torchs(tiny_model: Path) -> None:
+    loaded = checkpoint.load(tiny_model)
+    told: list[float] = []
+    executor = devices.executor_for(loaded, "cpu", 1, told.append)
+    assert isinstance(executor, TorchExecutor)
+    assert (executor.device, executor.threads) == ("cpu", 1)
+    assert told == sorted(told) and told[-1] == 1.0
+
+
+@pytest.mark.usefixtures("no_torch")
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_where_torch_is_needed_and_missing_the_mend_is_named(tiny_model: Path, device: str) -> None:
+    assert not devices.has_torch()
+    with pytest.raises(CheckpointError, match=r'needs torch .*: pip install "mercury-lsp\[torch\]"'):
+        devices.executor_for(checkpoint.load(tiny_model), device)
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_without_torch_auto_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
+    assert devices.pick("auto") == "cpu"
+
+
+def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(devices, "_GPU_FILES", (str(tmp_path / "nvidiactl"),))
+
+    def asked(name: str) -> None:
+        raise AssertionError(f"{name} was looked for")
+
+    monkeypatch.setattr(importlib.util, "find_spec", asked)
+    assert devices.pick("auto") == "cpu"
+    (tmp_path / "nvidiactl").touch()
+    assert devices.may_have_gpu()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_a_device_that_is_named_is_taken(device: str) -> None:
+    assert devices.pick(device) == device

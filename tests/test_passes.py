@@ -1,0 +1,65 @@
+"""Passes over an executor that notes what it is asked: the cache's book-keeping, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.infill import never
+from mercury_lsp.engine.passes import CHUNK, Passes
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.worker import Cancelled
+
+
+class Noted:
+    device, threads = "cpu", 1
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int, int]] = []  # rows, of which the first's position, behind how many
+
+    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+        self.asked.append((len(ids), int(rows.position[0]), past))
+        return np.array([[float(i)] for i in ids], np.float32)
+
+    def scores(self, hidden: Any) -> NDArray[np.float32]:
+        return np.asarray(hidden, np.float32)
+
+
+def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
+    passes = Passes(noted := Noted())
+    ids = list(range(2 * CHUNK + 3))
+    last = passes.read(ids, never)
+    assert noted.asked == [(CHUNK, 0, 0), (CHUNK, CHUNK, CHUNK), (3, 2 * CHUNK, 2 * CHUNK)]
+    assert passes.scores(last).tolist() == [[ids[-1]]]
+    assert passes.cache.ids == ids
+    assert passes.read([], never) is None
+
+
+def test_what_is_run_is_kept_only_where_one_says_so() -> None:
+    passes = Passes(noted := Noted())
+    passes.run([5, 6, 7], Rows.clean(0, 3))
+    assert passes.cache.ids == []
+    passes.cache.keep([5, 6])
+    passes.run([8], Rows.clean(2, 1))
+    assert noted.asked == [(3, 0, 0), (1, 2, 2)]
+
+
+def test_the_longest_common_start_is_used_again() -> None:
+    passes = Passes(Noted())
+    passes.cache.keep([1, 2, 3, 4])
+    assert passes.cache.reuse([1, 2, 9, 4, 5]) == 2
+    assert passes.cache.ids == [1, 2]
+    assert passes.cache.reuse([]) == 0
+    assert passes.cache.ids == []
+
+
+def test_a_cancelled_reading_keeps_what_it_read() -> None:
+    passes = Passes(Noted())
+    looks = iter([False, True])
+    with pytest.raises(Cancelled):
+        passes.read(list(range(2 * CHUNK)), lambda: next(looks))
+    assert passes.cache.ids == list(range(CHUNK))
