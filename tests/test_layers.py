@@ -28,7 +28,7 @@ LAYERS = (
     ("mercury_lsp.__main__", "mercury_lsp.commands"),
 )
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
-TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "torch_executor"))
+TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "torch_executor", "cuda_graphs"))
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
     "numpy": ("mercury_lsp.engine",),

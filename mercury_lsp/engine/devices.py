@@ -34,9 +34,11 @@ def executor_for(
     device = pick(device)
     if not has_torch():
         raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
+    from mercury_lsp.engine.cuda_graphs import GraphExecutor
     from mercury_lsp.engine.torch_executor import TorchExecutor
 
-    return TorchExecutor.of(loaded, device, threads, progress)
+    kind = GraphExecutor if device.startswith("cuda") else TorchExecutor
+    return kind.of(loaded, device, threads, progress)
 
 
 def has_torch() -> bool:
