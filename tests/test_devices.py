@@ -57,3 +57,13 @@ def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_a_device_that_is_named_is_taken(device: str) -> None:
     assert devices.pick(device) == device
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps", "abacus"])
+def test_a_device_that_is_not_there_is_told(
+    tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(CheckpointError, match=f"cannot use {device} here"):
+        devices.executor_for(checkpoint.load(tiny_model), device)

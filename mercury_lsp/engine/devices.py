@@ -35,8 +35,10 @@ def executor_for(
     if not has_torch():
         raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
     from mercury_lsp.engine.cuda_graphs import GraphExecutor
-    from mercury_lsp.engine.torch_executor import TorchExecutor
+    from mercury_lsp.engine.torch_executor import TorchExecutor, has_device
 
+    if not has_device(device):
+        raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
     kind = GraphExecutor if device.startswith("cuda") else TorchExecutor
     return kind.of(loaded, device, threads, progress)
 

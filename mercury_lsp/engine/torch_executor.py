@@ -95,9 +95,14 @@ class Kept:
 
 def best_device() -> str:
     """CUDA where torch can use it, then Apple's MPS, then the CPU."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
+
+
+def has_device(device: str) -> bool:
+    """Whether torch can use a device here."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_available()
+    return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
 
 
 def dtype_for(device: str) -> torch.dtype:
