@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What `load` found. ``weights``: those of `Shape.weights` by name, matrices packed or float32, vectors float32."""
+    """What `load` found, but for the weights, which `weights` reads."""
 
     name: str
     folder: Path
@@ -43,7 +44,18 @@ class Checkpoint:
     tokenizer: Tokenizer
     fingerprint: str
     about: Mapping[str, object]
-    weights: Mapping[str, Packed | NDArray[np.float32]]
+
+    def weights(
+        self, progress: Callable[[float], None] | None = None
+    ) -> dict[str, Packed | NDArray[np.float32]]:
+        """Those of `Shape.weights` by name, read anew: matrices packed or float32, vectors float32.
+
+        progress: called with the fraction done. Raises `CheckpointError`.
+        """
+        with _or_sentence(self.folder):
+            weights = _read(self.folder, progress)
+            _compare({name: weight.shape for name, weight in weights.items()}, self.shape.weights())
+            return weights
 
 
 def find(model: str) -> Path:
@@ -79,13 +91,10 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load(folder: Path, progress: Callable[[float], None] | None = None) -> Checkpoint:
-    """Read a checkpoint, check its fingerprint and that its weights are those of its shape.
-
-    progress: called with the fraction done. Raises `CheckpointError`.
-    """
+def load(folder: Path) -> Checkpoint:
+    """Open a checkpoint, and check its fingerprint. Raises `CheckpointError`."""
     config = read_config(folder)
-    try:
+    with _or_sentence(folder):
         found = fingerprint(folder)
         if found != config.get("fingerprint"):
             raise CheckpointError(
@@ -93,12 +102,17 @@ def load(folder: Path, progress: Callable[[float], None] | None = None) -> Check
             )
         tokenizer = Tokenizer.load(folder)
         shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
-        weights = _read(folder, progress)
-        _compare({name: weight.shape for name, weight in weights.items()}, shape.weights())
+        name, about = str(config.get("name", folder.name)), config.get("about", {})
+        return Checkpoint(name, folder, shape, tokenizer, found, about)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _or_sentence(folder: Path) -> Iterator[None]:
+    """Whatever a wrong file raises in here becomes a `CheckpointError`."""
+    try:
+        yield
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
-    name, about = str(config.get("name", folder.name)), config.get("about", {})
-    return Checkpoint(name, folder, shape, tokenizer, found, about, weights)  # type: ignore[arg-type]
 
 
 def _sentence(error: Exception) -> str:

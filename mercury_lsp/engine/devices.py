@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mercury_lsp.engine.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.native import NativeExecutor
 
 INSTALL_TORCH = 'pip install "mercury-lsp[torch]"'
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, WSL's, AMD's
@@ -32,6 +33,8 @@ def executor_for(
     """
     threads = threads or min(4, os.cpu_count() or 1)
     device = pick(device)
+    if device == "cpu" and (native := NativeExecutor.of(loaded, threads, progress)) is not None:
+        return native
     if not has_torch():
         raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
     from mercury_lsp.engine.cuda_graphs import GraphExecutor

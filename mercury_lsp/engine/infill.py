@@ -114,9 +114,8 @@ class Engine:
 
         device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
         """
-        told = progress or (lambda done: None)
-        loaded = checkpoint.load(checkpoint.find(model), lambda done: told(done / 2))
-        return cls(loaded, executor_for(loaded, device, threads, lambda done: told((1 + done) / 2)))
+        loaded = checkpoint.load(checkpoint.find(model))
+        return cls(loaded, executor_for(loaded, device, threads, progress))
 
     @property
     def passes(self) -> Passes:

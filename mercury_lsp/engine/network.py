@@ -131,11 +131,11 @@ class Network(nn.Module):
 
         weights = {}
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            tensors = pool.map(made, loaded.weights.values())
-            for done, (name, tensor) in enumerate(zip(loaded.weights, tensors, strict=True), 1):
+            read = loaded.weights()
+            for done, (name, tensor) in enumerate(zip(read, pool.map(made, read.values()), strict=True), 1):
                 weights[name] = tensor
                 if progress is not None:
-                    progress(done / len(loaded.weights))
+                    progress(done / len(read))
         network.load_state_dict(weights, strict=True, assign=True)
         network.build_tables()
         return network.requires_grad_(False).eval()

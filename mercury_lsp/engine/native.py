@@ -1,0 +1,329 @@
+"""The executor for processors: a network of packed weights, run by `native/kernel.c`.
+
+Owns the kernel's structures, the memory behind them and the threads that run it; the arithmetic is the kernel's, and
+the weights' layout `prepared`'s. Knows no tokens but as rows of the embedding, and nothing of torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import POINTER, Structure, byref, c_float, c_int32, c_size_t, c_void_p, pointer
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.prepared import LANES, Prepared
+from mercury_lsp.engine.rows import Rows, visible
+from mercury_lsp.engine.shape import Shape
+
+LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
+PART, SLICE, STAGE = 32, 256, 64  # as in the kernel; a stage's bytes
+MOST_THREADS = 15
+STEP = 512  # rows; the buffers grow by it
+
+_ENTRIES = ("pass", "scores", "scratch")
+
+
+class _Matrix(Structure):
+    _fields_ = (("levels", c_void_p), ("scales", c_void_p), ("outputs", c_int32), ("inputs", c_int32))
+
+
+class _Layer(Structure):
+    _fields_ = (
+        ("qkv", _Matrix),
+        ("out", _Matrix),
+        ("gate_up", _Matrix),
+        ("down", _Matrix),
+        ("attention_norm", c_void_p),
+        ("feed_norm", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
+    )
+
+
+class _Network(Structure):
+    _fields_ = (
+        ("layers", c_int32),
+        ("width", c_int32),
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("hidden", c_int32),
+        ("capacity", c_int32),
+        ("epsilon", c_float),
+        ("layer", POINTER(_Layer)),
+        ("norm", c_void_p),
+        ("vocabulary", _Matrix),
+        ("allowed", c_void_p),
+    )
+
+
+class _Pass(Structure):
+    _fields_ = (
+        ("network", POINTER(_Network)),
+        ("threads", c_int32),
+        ("rows", c_int32),
+        ("past", c_int32),
+        ("cosine", c_void_p),
+        ("sine", c_void_p),
+        ("mask", c_void_p),
+        ("x", c_void_p),
+        ("queries", c_void_p),
+        ("mixed", c_void_p),
+        ("fed", c_void_p),
+        ("mixed_scale", c_void_p),
+        ("fed_scale", c_void_p),
+        ("mixed_zero", c_void_p),
+        ("fed_zero", c_void_p),
+        ("scratch", c_void_p),
+        ("scratch_bytes", c_size_t),
+        ("stages", c_void_p),
+    )
+
+
+class _Scores(Structure):
+    _fields_ = (
+        ("network", POINTER(_Network)),
+        ("threads", c_int32),
+        ("rows", c_int32),
+        ("hidden", c_void_p),
+        ("scores", c_void_p),
+        ("peak", c_void_p),
+        ("mass", c_void_p),
+        ("scratch", c_void_p),
+        ("scratch_bytes", c_size_t),
+        ("stages", c_void_p),
+    )
+
+
+class _Kernel:
+    """The kernel's entries for one instruction set."""
+
+    def __init__(self, library: ctypes.CDLL, instructions: str) -> None:
+        self.run, self.scores, self.scratch = (
+            getattr(library, f"mercury_{entry}_{instructions}") for entry in _ENTRIES
+        )
+        self.run.restype = self.scores.restype = None
+        self.scratch.restype = c_size_t
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets of this processor that the kernel is compiled for, the fastest first; none where the kernel
+    is not installed."""
+    library = _library()
+    if library is None:
+        return ()
+    library.mercury_sets.restype = ctypes.c_char_p
+    return tuple(library.mercury_sets().decode().split())
+
+
+def fits(shape: Shape) -> bool:
+    """Whether the kernel can run networks of a shape."""
+    return (
+        shape.head_width == 64
+        and shape.heads * 64 == shape.width
+        and shape.hidden % 64 == 0
+        and shape.vocabulary % SLICE == 0
+    )
+
+
+class NativeExecutor:
+    """A network of prepared weights. ``forbidden``: ids that no score may choose; ``threads``: 1 at least."""
+
+    device = "cpu"
+
+    def __init__(
+        self, prepared: Prepared, forbidden: Sequence[int], threads: int, instructions: str | None = None
+    ) -> None:
+        """instructions: one of `instruction_sets`; None takes the fastest."""
+        library = _library()
+        if library is None:
+            raise OSError(f"{LIBRARY} cannot be loaded")
+        self.threads = min(threads, MOST_THREADS)
+        self._kernel = _Kernel(library, instructions or instruction_sets()[0])
+        self._prepared, self._shape = prepared, prepared.shape
+        self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="mercury-kernel")
+        self._allowed = np.zeros(self._shape.vocabulary, np.float32)
+        self._allowed[list(forbidden)] = -np.inf
+        self._layers = (_Layer * self._shape.layers)()
+        self._network = self._describe()
+        self._cosine = self._sine = np.empty(0, np.float32)
+        self._keys = self._values = np.empty(0, np.float32)
+        self._grow(STEP)
+        self._buffers = _Buffers(self._shape, self._kernel, self.threads, STEP // 4, STEP)
+
+    @classmethod
+    def of(
+        cls, loaded: Checkpoint, threads: int, progress: Callable[[float], None] | None = None
+    ) -> NativeExecutor | None:
+        """The executor of a checkpoint; None where the kernel is not installed or cannot run its network.
+
+        progress: called with the fraction done. Raises `CheckpointError`.
+        """
+        if not (instruction_sets() and fits(loaded.shape)):
+            return None
+        prepared = Prepared.of(loaded, progress)
+        return prepared and cls(prepared, loaded.tokenizer.hidden, threads)
+
+    def run(self, ids: Sequence[int], rows: Rows, past: int) -> NDArray[np.float32]:
+        """See `Executor.run`. The hidden rows last until the next run."""
+        count = len(ids)
+        if past + count > self._network.capacity:
+            self._grow(past + count)
+        if not self._buffers.hold(count, past + count):
+            self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, past + count)
+        buffers = self._buffers
+        buffers.x[:count] = self._prepared.embedded(ids)
+        buffers.cosine[:count] = self._cosine[rows.position]
+        buffers.sine[:count] = self._sine[rows.position]
+        buffers.mask[: count * count] = visible(rows, rows).ravel()
+        self._together(self._kernel.run, buffers.passing(pointer(self._network), count, past))
+        return buffers.x[:count]
+
+    def scores(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Executor.scores`."""
+        hidden = np.ascontiguousarray(hidden)
+        count = len(hidden)
+        if not self._buffers.hold(count, 0):  # more rows than any run has had: none of its rows are among them
+            self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, STEP)
+        scores = np.empty((count, self._shape.vocabulary), np.float32)
+        self._together(
+            self._kernel.scores,
+            self._buffers.scoring(pointer(self._network), count, _at(hidden), _at(scores)),
+        )
+        return scores
+
+    def _together(self, entry: Callable[..., None], work: Structure) -> None:
+        """Call the kernel from all threads. One that is not free in time is not waited for: the others do its share."""
+        helpers = [self._pool.submit(entry, byref(work), thread) for thread in range(1, self.threads)]
+        entry(byref(work), 0)
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+    def _describe(self) -> _Network:
+        shape, prepared = self._shape, self._prepared
+        for i, layer in enumerate(self._layers):
+            for name, key in (
+                ("qkv", "attention.qkv"),
+                ("out", "attention.out"),
+                ("gate_up", "gate_up"),
+                ("down", "down"),
+            ):
+                setattr(layer, name, self._matrix(f"layers.{i}.{key}.weight"))
+            for name in ("attention_norm", "feed_norm"):
+                setattr(layer, name, _at(prepared.vectors[f"layers.{i}.{name}.weight"]))
+        return _Network(
+            shape.layers,
+            shape.width,
+            shape.heads,
+            shape.kv_heads,
+            shape.hidden,
+            0,
+            shape.norm_eps,
+            self._layers,
+            _at(prepared.vectors["norm.weight"]),
+            self._matrix("embedding.weight"),
+            _at(self._allowed),
+        )
+
+    def _matrix(self, name: str) -> _Matrix:
+        matrix = self._prepared.matrices[name]
+        return _Matrix(_at(matrix.levels), _at(matrix.scales), matrix.outputs, matrix.inputs)
+
+    def _grow(self, rows: int) -> None:
+        """Make room for the keys and values of at least so many rows, and keep what is there."""
+        shape, had = self._shape, self._network.capacity
+        capacity = -(-max(rows, 2 * had) // STEP) * STEP
+        keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float32)
+        values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float32)
+        if had:
+            keys[:, :, : had // LANES] = self._keys
+            values[:, :, :had] = self._values
+        self._keys, self._values, self._network.capacity = keys, values, capacity
+        for layer, key, value in zip(self._layers, keys, values, strict=True):
+            layer.keys, layer.values = _at(key), _at(value)
+        power = np.arange(0, 64, 2) / 64
+        angle = np.outer(np.arange(capacity), shape.rope_theta**-power)  # (capacity, D / 2)
+        self._cosine, self._sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+class _Buffers:
+    """What passes of up to ``rows`` rows with ``keys`` keys work in."""
+
+    def __init__(self, shape: Shape, kernel: _Kernel, threads: int, rows: int, keys: int) -> None:
+        self._rows, self._keys, self._threads = rows, -(-keys // STEP) * STEP, threads
+        parts = {"mixed": shape.width // PART, "fed": shape.hidden // PART}
+        self.x = np.empty((rows, shape.width), np.float32)
+        self.cosine, self.sine = (np.empty((rows, 32), np.float32) for _ in range(2))
+        self.mask = np.empty(rows * rows, np.uint8)
+        self._queries = np.empty((rows, shape.width), np.float32)
+        self._rounded = {
+            name: (
+                np.empty((rows, own * PART), np.int8),
+                np.empty((rows, own), np.float32),
+                np.empty((rows, own), np.int32),
+            )
+            for name, own in parts.items()
+        }
+        slices = shape.vocabulary // SLICE
+        self._peak, self._mass = (np.empty((slices, rows), np.float32) for _ in range(2))
+        self._bytes = kernel.scratch(shape.width, rows, self._keys)
+        self._scratch = _aligned(self._bytes * threads)
+        self._stages = _aligned(STAGE * max(2, 5 * shape.layers))
+
+    def hold(self, rows: int, keys: int) -> bool:
+        """Whether they are large enough."""
+        return rows <= self._rows and keys <= self._keys
+
+    def passing(self, network: Any, rows: int, past: int) -> _Pass:
+        """A pass in these buffers, to be run once."""
+        self._stages[:] = 0
+        (mixed, mixed_scale, mixed_zero), (fed, fed_scale, fed_zero) = self._rounded.values()
+        return _Pass(
+            network,
+            self._threads,
+            rows,
+            past,
+            *map(_at, (self.cosine, self.sine, self.mask, self.x, self._queries, mixed, fed)),
+            *map(_at, (mixed_scale, fed_scale, mixed_zero, fed_zero, self._scratch)),
+            self._bytes,
+            _at(self._stages),
+        )
+
+    def scoring(self, network: Any, rows: int, hidden: int, scores: int) -> _Scores:
+        """The scoring of rows in these buffers, to be run once; ``hidden``, ``scores``: addresses."""
+        self._stages[:] = 0
+        return _Scores(
+            network,
+            self._threads,
+            rows,
+            hidden,
+            scores,
+            *map(_at, (self._peak, self._mass, self._scratch)),
+            self._bytes,
+            _at(self._stages),
+        )
+
+
+def _at(array: NDArray[Any]) -> int:
+    return array.ctypes.data
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    """Bytes that start at a line of the processor's cache."""
+    room = np.zeros(size + 64, np.uint8)
+    return room[-_at(room) % 64 :][:size]

@@ -1,0 +1,567 @@
+/* One forward pass on a CPU: the network of `engine/network.py` with weights of at most 7 bits.
+
+   Owns the arithmetic and how threads share it. Knows no tokens, no file, and nothing of who sees whom: it is handed
+   the embedded rows, their rotary angles and a mask among the new rows, all of which see every earlier key.
+
+   Weights are levels of 0 to 127, of which 64 stands for zero, with an fp32 scale for each row and 64 columns.
+   Activations are rounded to 8 bits in groups of 32, each row by itself, so that a row's result does not depend on the
+   rows beside it. Products of a group add up in 32-bit integers, all else is fp32. That the weights stay below 128 is
+   what lets one layout serve every instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates
+   above 2^15, and Arm multiplies signed by signed.
+
+   The source is compiled once for each instruction set, whose name, SET, ends the names of the entry points. Vectors of
+   16 lanes are the compiler's (GCC's vector extensions, which Clang has too), so only the dot product of bytes is
+   written for each set. */
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+__declspec(dllimport) int __stdcall SwitchToThread(void);
+#define yield_core() SwitchToThread()
+#else
+#include <sched.h>
+#define EXPORT __attribute__((visibility("default")))
+#define yield_core() sched_yield()
+#endif
+
+#define JOIN(a, b) a##_##b
+#define SUFFIXED(a, b) JOIN(a, b)
+#define NAME(entry) SUFFIXED(entry, SET)
+#define INLINE static inline __attribute__((always_inline))
+
+#define LANES 16
+#define GROUP 64  /* columns of a weight that share a scale */
+#define PART 32   /* columns of an activation that share a scale */
+#define ZERO 64   /* the level that stands for zero */
+#define HEAD 64   /* width of an attention head */
+#define SPAN 32   /* outputs that one thread claims at once */
+#define THREADS 15 /* at most */
+#define SLICE 256 /* of the vocabulary, likewise */
+
+typedef float vf __attribute__((vector_size(64)));
+typedef int32_t vi __attribute__((vector_size(64)));
+typedef int8_t vb __attribute__((vector_size(16)));
+typedef float vf_any __attribute__((vector_size(64), aligned(4)));
+typedef int32_t vi_any __attribute__((vector_size(64), aligned(1)));
+typedef int8_t vb_any __attribute__((vector_size(16), aligned(1)));
+
+/* How many rows a tile has, so that its sums stay in registers: of a matrix product, of scores, of their values. */
+#if defined(__AVX512F__)
+enum { ROWS = 6, QUERIES = 12, MIXED = 6, COLUMNS = 4 };
+#else
+enum { ROWS = 3, QUERIES = 6, MIXED = 3, COLUMNS = 2 };
+#endif
+
+typedef struct {
+    const uint8_t *levels; /* [outputs / 16][inputs / 64][16][16 outputs][4 inputs] */
+    const float *scales;   /* [outputs / 16][inputs / 64][16 outputs] */
+    int32_t outputs, inputs;
+} Matrix;
+
+typedef struct {
+    Matrix qkv, out, gate_up, down;
+    const float *attention_norm, *feed_norm;
+    float *keys;   /* [kv_heads][capacity / 16][HEAD][16 keys] */
+    float *values; /* [kv_heads][capacity][HEAD] */
+} Layer;
+
+typedef struct {
+    int32_t layers, width, heads, kv_heads, hidden, capacity;
+    float epsilon;
+    const Layer *layer;
+    const float *norm;
+    Matrix vocabulary;
+    const float *allowed; /* [vocabulary]: 0, or -inf for what must not be chosen */
+} Network;
+
+/* A stage's shares are divided among the threads, so that each reads weights in order; who is through helps on. */
+typedef struct {
+    _Alignas(64) atomic_int done;
+    atomic_int next[THREADS]; /* of a thread's own shares, how many are claimed */
+} Stage;
+
+typedef struct {
+    const Network *network;
+    int32_t threads, rows, past;
+    const float *cosine, *sine; /* [rows][HEAD / 2] */
+    const uint8_t *mask;        /* [rows][rows]: whether a new row sees another */
+    float *x;                   /* [rows][width]: embedded rows, and in the end the hidden ones */
+    float *queries;             /* [rows][heads][HEAD] */
+    int8_t *mixed, *fed;        /* the rounded inputs of `out` and `down` */
+    float *mixed_scale, *fed_scale;
+    int32_t *mixed_zero, *fed_zero;
+    char *scratch; /* `scratch_bytes` for each thread */
+    size_t scratch_bytes;
+    Stage *stages; /* all zero: five a layer */
+} Pass;
+
+typedef struct {
+    const Network *network;
+    int32_t threads, rows;
+    const float *hidden; /* [rows][width] */
+    float *scores;       /* [rows][vocabulary] */
+    float *peak, *mass;  /* [vocabulary / SLICE][rows] */
+    char *scratch;
+    size_t scratch_bytes;
+    Stage *stages; /* two, all zero */
+} Scores;
+
+/* Rounded activations: [rows][inputs], and for each PART of a row its scale and -ZERO times the sum of its levels. */
+typedef struct {
+    const int8_t *levels;
+    const float *scale;
+    const int32_t *zero;
+} Rounded;
+
+INLINE vf load(const float *from) { return *(const vf_any *)from; }
+INLINE void store(float *to, vf v) { *(vf_any *)to = v; }
+INLINE vi load_bytes(const void *from) { return *(const vi_any *)from; }
+INLINE vf splat(float v) { return (vf){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
+INLINE vi splat_int(int32_t v) { return (vi){} + v; }
+INLINE vf as_float(vi v) { return __builtin_convertvector(v, vf); }
+INLINE vf larger(vf a, vf b) { vi m = a > b; return (vf)(((vi)a & m) | ((vi)b & ~m)); }
+INLINE vf absolute(vf v) { return (vf)((vi)v & 0x7fffffff); }
+
+INLINE float sum_of(vf v) {
+    float s = 0;
+    for (int i = 0; i < LANES; i++) s += v[i];
+    return s;
+}
+
+INLINE float largest_of(vf v) {
+    float s = v[0];
+    for (int i = 1; i < LANES; i++) s = v[i] > s ? v[i] : s;
+    return s;
+}
+
+/* acc + for each lane the dot product of 4 levels of a weight with 4 of an activation. */
+INLINE vi dot(vi acc, vi weight, vi activation) {
+#if defined(__AVX512VNNI__)
+    return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)weight, (__m512i)activation);
+#elif defined(__AVXVNNI__)
+    union { vi v; __m256i h[2]; } a = {acc}, w = {weight}, x = {activation};
+    for (int i = 0; i < 2; i++) a.h[i] = _mm256_dpbusd_avx_epi32(a.h[i], w.h[i], x.h[i]);
+    return a.v;
+#elif defined(__AVX2__)
+    union { vi v; __m256i h[2]; } a = {acc}, w = {weight}, x = {activation};
+    for (int i = 0; i < 2; i++) {
+        __m256i pairs = _mm256_maddubs_epi16(w.h[i], x.h[i]);
+        a.h[i] = _mm256_add_epi32(a.h[i], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    return a.v;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    union { vi v; int32x4_t q[4]; } a = {acc};
+    union { vi v; int8x16_t q[4]; } w = {weight}, x = {activation};
+    for (int i = 0; i < 4; i++) a.q[i] = vdotq_s32(a.q[i], w.q[i], x.q[i]);
+    return a.v;
+#else
+    for (int byte = 0; byte < 4; byte++) {
+        int up = 24 - 8 * byte;
+        acc += ((weight << up) >> 24) * ((activation << up) >> 24);
+    }
+    return acc;
+#endif
+}
+
+/* e^x for x <= 0, by a polynomial of 2^f, |f| <= 1/2; 0 below -80. Its relative error is below 3e-7. */
+INLINE vf exponential(vf x) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    vi keep = x > -80.0f;
+    vf t = x * 1.44269504f + magic, n = t - magic;
+    vf f = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+    vf y = f * 1.9875691500e-4f + 1.3981999507e-3f;
+    y = y * f + 8.3334519073e-3f;
+    y = y * f + 4.1665795894e-2f;
+    y = y * f + 1.6666665459e-1f;
+    y = y * f + 5.0000001201e-1f;
+    y = y * f * f + f + 1.0f;
+    return (vf)(((vi)y + ((vi)t << 23)) & keep);
+}
+
+/* Round PART values to levels of 8 bits. */
+INLINE void round_part(const float *from, int8_t *levels, float *scale, int32_t *zero) {
+    vf low = load(from), high = load(from + LANES);
+    float peak = largest_of(larger(absolute(low), absolute(high)));
+    float up = peak > 0 ? 127.0f / peak : 0;
+    const float magic = 12582912.0f;
+    vi a = (vi)(low * up + magic) - 0x4b400000, b = (vi)(high * up + magic) - 0x4b400000;
+    *(vb_any *)levels = __builtin_convertvector(a, vb);
+    *(vb_any *)(levels + LANES) = __builtin_convertvector(b, vb);
+    vi both = a + b;
+    int32_t sum = 0;
+    for (int i = 0; i < LANES; i++) sum += both[i];
+    *scale = peak / 127.0f;
+    *zero = -ZERO * sum;
+}
+
+INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, int32_t *zero) {
+    for (int i = 0; i < width / PART; i++) round_part(from + i * PART, levels + i * PART, scale + i, zero + i);
+}
+
+/* The products of `rows` <= ROWS rows from `row` on with two blocks of 16 outputs. */
+INLINE void tile(const int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
+                 vf sum[ROWS][2]) {
+    const int inputs = m->inputs, groups = inputs / GROUP, parts = inputs / PART;
+    const int8_t *levels = a->levels + (size_t)row * inputs;
+    const float *scale = a->scale + (size_t)row * parts;
+    const int32_t *zero = a->zero + (size_t)row * parts;
+    const uint8_t *w[2];
+    const float *s[2];
+    for (int c = 0; c < 2; c++) {
+        w[c] = m->levels + (size_t)block[c] * groups * GROUP * LANES;
+        s[c] = m->scales + (size_t)block[c] * groups * LANES;
+    }
+    vf total[ROWS][2];
+    for (int r = 0; r < rows; r++) total[r][0] = total[r][1] = splat(0);
+    const size_t distance = (size_t)ahead * groups * GROUP * LANES;
+    for (int part = 0; part < parts; part++) {
+        vi acc[ROWS][2];
+        if (row == 0)
+            for (int line = 0; line < PART * LANES; line += 64) {
+                __builtin_prefetch(w[0] + distance + line, 0, 2);
+                __builtin_prefetch(w[1] + distance + line, 0, 2);
+            }
+        for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(zero[r * parts + part]);
+#pragma GCC unroll 8
+        for (int k = 0; k < PART / 4; k++) {
+            vi w0 = load_bytes(w[0]), w1 = load_bytes(w[1]);
+            w[0] += 64, w[1] += 64;
+            for (int r = 0; r < rows; r++) {
+                int32_t four;
+                memcpy(&four, levels + (size_t)r * inputs + part * PART + k * 4, 4);
+                vi x = splat_int(four);
+                acc[r][0] = dot(acc[r][0], w0, x);
+                acc[r][1] = dot(acc[r][1], w1, x);
+            }
+        }
+        vf s0 = load(s[0] + part / 2 * LANES), s1 = load(s[1] + part / 2 * LANES);
+        for (int r = 0; r < rows; r++) {
+            vf x = splat(scale[r * parts + part]);
+            total[r][0] += as_float(acc[r][0]) * (x * s0);
+            total[r][1] += as_float(acc[r][1]) * (x * s1);
+        }
+    }
+    for (int r = 0; r < rows; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
+}
+
+static void multiply(int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
+                     vf sum[ROWS][2]) {
+    switch (rows) {
+    case 1: tile(1, m, block, ahead, a, row, sum); break;
+    case 2: tile(2, m, block, ahead, a, row, sum); break;
+    case 3: tile(3, m, block, ahead, a, row, sum); break;
+#if defined(__AVX512F__)
+    case 4: tile(4, m, block, ahead, a, row, sum); break;
+    case 5: tile(5, m, block, ahead, a, row, sum); break;
+    case 6: tile(6, m, block, ahead, a, row, sum); break;
+#endif
+    }
+}
+
+/* The rows of the next tile: as even as can be, for a tile of one row reads all the weights that one of six does. */
+INLINE int tile_rows(int left) {
+    int tiles = (left + ROWS - 1) / ROWS;
+    return (left + tiles - 1) / tiles;
+}
+
+/* A thread's next share of a stage, or -1: of its own ones first. */
+INLINE int claim(Stage *stage, int shares, int thread, int threads) {
+    for (int i = 0; i < threads; i++) {
+        int owner = (thread + i) % threads, first = shares * owner / threads, end = shares * (owner + 1) / threads;
+        if (atomic_load_explicit(&stage->next[owner], memory_order_relaxed) < end - first) {
+            int share = first + atomic_fetch_add_explicit(&stage->next[owner], 1, memory_order_relaxed);
+            if (share < end) return share;
+        }
+    }
+    return -1;
+}
+
+INLINE void finish(Stage *stage) { atomic_fetch_add_explicit(&stage->done, 1, memory_order_release); }
+
+INLINE int unfinished(Stage *stage, int shares) {
+    return atomic_load_explicit(&stage->done, memory_order_acquire) < shares;
+}
+
+/* Until all shares are finished, by whichever threads there are: one that comes late finds nothing left to do. */
+static void await(Stage *stage, int shares) {
+    for (int spins = 0; unfinished(stage, shares); spins++) {
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+        if (spins > 4000) yield_core();
+    }
+}
+
+/* What a thread has for itself: rounded rows, a row of floats, a span's outputs, scores. */
+typedef struct {
+    int8_t *levels;
+    float *scale;
+    int32_t *zero;
+    float *row, *span, *scores;
+} Scratch;
+
+static Scratch scratch_of(char *base, int rows, int width) {
+    Scratch s;
+    size_t parts = (size_t)rows * width / PART;
+    s.row = (float *)base;
+    s.span = s.row + width;
+    s.scale = s.span + (size_t)rows * HEAD;
+    s.zero = (int32_t *)(s.scale + parts);
+    s.levels = (int8_t *)(s.zero + parts);
+    s.scores = (float *)(s.levels + (((size_t)rows * width + 63) & ~(size_t)63));
+    return s;
+}
+
+/* RMS norm of all rows, rounded. Every thread does it for itself, which costs less than to wait for each other. */
+static Rounded norm(const Network *net, const float *x, int rows, const float *weight, Scratch *s) {
+    int width = net->width, parts = width / PART;
+    for (int r = 0; r < rows; r++) {
+        const float *from = x + (size_t)r * width;
+        vf squares = splat(0);
+        for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
+        float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + net->epsilon);
+        for (int i = 0; i < width; i += LANES) store(s->row + i, load(from + i) * root * load(weight + i));
+        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts, s->zero + r * parts);
+    }
+    return (Rounded){s->levels, s->scale, s->zero};
+}
+
+/* One head's outputs of the joint projection: turned by the positions' angles, and where they belong. */
+static void project(const Pass *p, const Layer *layer, const Rounded *a, int head, float *span) {
+    const Network *net = p->network;
+    for (int column = 0; column < HEAD; column += 2 * LANES) {
+        int block = (head * HEAD + column) / LANES, blocks[2] = {block, block + 1};
+        for (int r = 0, n; r < p->rows; r += n) {
+            vf sum[ROWS][2];
+            multiply(n = tile_rows(p->rows - r), &layer->qkv, blocks, 2, a, r, sum);
+            for (int i = 0; i < n; i++)
+                for (int c = 0; c < 2; c++) store(span + (r + i) * HEAD + column + c * LANES, sum[i][c]);
+        }
+    }
+    int kv = head - net->heads, value = kv - net->kv_heads;
+    if (value >= 0) {
+        float *to = layer->values + ((size_t)value * net->capacity + p->past) * HEAD;
+        memcpy(to, span, sizeof(float) * p->rows * HEAD);
+        return;
+    }
+    float shrink = kv < 0 ? 0.125f : 1.0f; /* of queries: 1 / sqrt(HEAD) */
+    for (int r = 0; r < p->rows; r++) {
+        float *y = span + r * HEAD;
+        const float *cosine = p->cosine + r * HEAD / 2, *sine = p->sine + r * HEAD / 2;
+        for (int i = 0; i < HEAD / 2; i += LANES) {
+            vf left = load(y + i) * shrink, right = load(y + HEAD / 2 + i) * shrink;
+            store(y + i, left * load(cosine + i) - right * load(sine + i));
+            store(y + HEAD / 2 + i, right * load(cosine + i) + left * load(sine + i));
+        }
+        if (kv < 0) {
+            memcpy(p->queries + ((size_t)r * net->heads + head) * HEAD, y, sizeof(float) * HEAD);
+        } else {
+            int at = p->past + r;
+            float *to = layer->keys + ((size_t)kv * net->capacity + at / LANES * LANES) * HEAD + at % LANES;
+            for (int i = 0; i < HEAD; i++) to[i * LANES] = y[i];
+        }
+    }
+}
+
+/* Softmax attention of QUERIES query vectors from number `first` on, which count a row's heads of one group first. */
+static void attend(const Pass *p, const Layer *layer, int kv, int first, float *scores) {
+    const Network *net = p->network;
+    const int group = net->heads / net->kv_heads, count = p->rows * group, keys = p->past + p->rows;
+    const int padded = (keys + LANES - 1) / LANES * LANES;
+    const int n = count - first < QUERIES ? count - first : QUERIES;
+    float q[HEAD][QUERIES];
+    for (int i = 0; i < QUERIES; i++) {
+        int query = first + (i < n ? i : n - 1);
+        const float *from = p->queries + ((size_t)(query / group) * net->heads + kv * group + query % group) * HEAD;
+        for (int d = 0; d < HEAD; d++) q[d][i] = from[d];
+    }
+    const float *key = layer->keys + (size_t)kv * net->capacity * HEAD;
+    for (int at = 0; at < padded; at += LANES, key += LANES * HEAD) {
+        vf acc[QUERIES];
+        for (int i = 0; i < QUERIES; i++) acc[i] = splat(0);
+        for (int d = 0; d < HEAD; d++) {
+            vf k = load(key + d * LANES);
+            for (int i = 0; i < QUERIES; i++) acc[i] += k * q[d][i];
+        }
+        for (int i = 0; i < n; i++) store(scores + (size_t)i * padded + at, acc[i]);
+    }
+    float mass[QUERIES];
+    for (int i = 0; i < n; i++) {
+        float *own = scores + (size_t)i * padded;
+        const uint8_t *seen = p->mask + (size_t)((first + i) / group) * p->rows;
+        for (int at = p->past; at < keys; at++)
+            if (!seen[at - p->past]) own[at] = -1e30f;
+        for (int at = keys; at < padded; at++) own[at] = -1e30f;
+        vf peak = load(own), sum = splat(0);
+        for (int at = LANES; at < padded; at += LANES) peak = larger(peak, load(own + at));
+        float top = largest_of(peak);
+        for (int at = 0; at < padded; at += LANES) {
+            vf e = exponential(load(own + at) - top);
+            sum += e;
+            store(own + at, e);
+        }
+        mass[i] = sum_of(sum);
+    }
+    for (int i = 0; i < n; i += MIXED) {
+        int m = n - i < MIXED ? n - i : MIXED;
+        const float *own[MIXED];
+        for (int j = 0; j < MIXED; j++) own[j] = scores + (size_t)(i + (j < m ? j : m - 1)) * padded;
+        float out[MIXED][HEAD];
+        for (int column = 0; column < HEAD; column += COLUMNS * LANES) {
+            const float *value = layer->values + (size_t)kv * net->capacity * HEAD + column;
+            vf acc[MIXED][COLUMNS];
+            for (int j = 0; j < MIXED; j++)
+                for (int c = 0; c < COLUMNS; c++) acc[j][c] = splat(0);
+            for (int at = 0; at < keys; at++, value += HEAD)
+                for (int j = 0; j < MIXED; j++)
+                    for (int c = 0; c < COLUMNS; c++) acc[j][c] += load(value + c * LANES) * own[j][at];
+            for (int j = 0; j < m; j++)
+                for (int c = 0; c < COLUMNS; c++)
+                    store(out[j] + column + c * LANES, acc[j][c] * (1.0f / mass[i + j]));
+        }
+        for (int j = 0; j < m; j++) {
+            int query = first + i + j, head = kv * group + query % group, row = query / group;
+            size_t at = (size_t)row * net->heads + head;
+            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_zero + at * 2);
+        }
+    }
+}
+
+/* Add a span of a matrix' outputs to the rows of x. */
+static void add(const Pass *p, const Matrix *m, const Rounded *a, int span) {
+    int blocks[2] = {2 * span, 2 * span + 1}, width = p->network->width;
+    for (int r = 0, n; r < p->rows; r += n) {
+        vf sum[ROWS][2];
+        multiply(n = tile_rows(p->rows - r), m, blocks, 2, a, r, sum);
+        for (int i = 0; i < n; i++)
+            for (int c = 0; c < 2; c++) {
+                float *to = p->x + (size_t)(r + i) * width + span * SPAN + c * LANES;
+                store(to, load(to) + sum[i][c]);
+            }
+    }
+}
+
+/* A span of SwiGLU's hidden values, rounded: SPAN is PART. */
+static void gate(const Pass *p, const Matrix *m, const Rounded *a, int span) {
+    int hidden = p->network->hidden;
+    for (int r = 0, n; r < p->rows; r += n) {
+        _Alignas(64) float y[ROWS][SPAN];
+        n = tile_rows(p->rows - r);
+        for (int half = 0; half < 2; half++) {
+            int block = 2 * span + half, blocks[2] = {block, block + hidden / LANES};
+            vf sum[ROWS][2];
+            multiply(n, m, blocks, 1, a, r, sum);
+            for (int i = 0; i < n; i++) {
+                vf g = sum[i][0], e = exponential(-absolute(g)); /* of the sigmoid, without overflow */
+                vi positive = g > 0.0f;
+                vf top = (vf)(((vi)splat(1) & positive) | ((vi)e & ~positive));
+                store(y[i] + half * LANES, g * top / (e + 1.0f) * sum[i][1]);
+            }
+        }
+        for (int i = 0; i < n; i++) {
+            size_t at = (size_t)(r + i) * hidden / PART + span;
+            round_part(y[i], p->fed + at * PART, p->fed_scale + at, p->fed_zero + at);
+        }
+    }
+}
+
+/* Bytes of scratch that a thread needs for so many rows and keys. */
+EXPORT size_t NAME(mercury_scratch)(int32_t width, int32_t rows, int32_t keys) {
+    size_t floats = width + (size_t)rows * HEAD + 2 * ((size_t)rows * width / PART) + (size_t)QUERIES * (keys + LANES);
+    return (floats * 4 + (size_t)rows * width + 127) & ~(size_t)63;
+}
+
+/* Run a pass. Each of the threads calls it, with a number of its own from 0 on; any of them may be missing. */
+EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
+    const Network *net = p->network;
+    const int heads = net->heads + 2 * net->kv_heads, group = net->heads / net->kv_heads;
+    const int tiles = (p->rows * group + QUERIES - 1) / QUERIES;
+    Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, net->width);
+    Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_zero}, fed = {p->fed, p->fed_scale, p->fed_zero}, normed;
+    Stage *stage = p->stages;
+    for (int l = 0; l < net->layers; l++) {
+        const Layer *layer = net->layer + l;
+        int shares = heads;
+        if (unfinished(stage, shares)) normed = norm(net, p->x, p->rows, layer->attention_norm, &s);
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) project(p, layer, &normed, i, s.span);
+        await(stage++, shares);
+        shares = net->kv_heads * tiles;
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage))
+            attend(p, layer, i / tiles, i % tiles * QUERIES, s.scores);
+        await(stage++, shares);
+        shares = net->width / SPAN;
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->out, &mixed, i);
+        await(stage++, shares);
+        shares = net->hidden / SPAN;
+        if (unfinished(stage, shares)) normed = norm(net, p->x, p->rows, layer->feed_norm, &s);
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) gate(p, &layer->gate_up, &normed, i);
+        await(stage++, shares);
+        shares = net->width / SPAN;
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->down, &fed, i);
+        await(stage++, shares);
+    }
+    if (thread == 0)
+        for (int r = 0; r < p->rows; r++) {
+            float *x = p->x + (size_t)r * net->width;
+            vf squares = splat(0);
+            for (int i = 0; i < net->width; i += LANES) squares += load(x + i) * load(x + i);
+            float root = 1.0f / __builtin_sqrtf(sum_of(squares) / net->width + net->epsilon);
+            for (int i = 0; i < net->width; i += LANES) store(x + i, load(x + i) * root * load(net->norm + i));
+        }
+}
+
+/* Log-probabilities of what may follow hidden rows. Threads as for a pass. */
+EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
+    const Network *net = p->network;
+    const Matrix *m = &net->vocabulary;
+    const int width = net->width, parts = width / PART, shares = m->outputs / SLICE;
+    Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, width);
+    Rounded a = {s.levels, s.scale, s.zero};
+    Stage *stage = p->stages;
+    if (unfinished(stage, shares))
+        for (int r = 0; r < p->rows; r++)
+            round_row(p->hidden + (size_t)r * width, width, s.levels + (size_t)r * width, s.scale + r * parts,
+                      s.zero + r * parts);
+    for (int share; (share = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) {
+        for (int column = share * SLICE; column < (share + 1) * SLICE; column += 2 * LANES) {
+            int blocks[2] = {column / LANES, column / LANES + 1};
+            for (int r = 0, n; r < p->rows; r += n) {
+                vf sum[ROWS][2];
+                multiply(n = tile_rows(p->rows - r), m, blocks, 2, &a, r, sum);
+                for (int i = 0; i < n; i++)
+                    for (int c = 0; c < 2; c++) {
+                        int at = column + c * LANES;
+                        store(p->scores + (size_t)(r + i) * m->outputs + at, sum[i][c] + load(net->allowed + at));
+                    }
+            }
+        }
+        for (int r = 0; r < p->rows; r++) {
+            const float *y = p->scores + (size_t)r * m->outputs + share * SLICE;
+            vf peak = load(y), mass = splat(0);
+            for (int i = LANES; i < SLICE; i += LANES) peak = larger(peak, load(y + i));
+            float top = largest_of(peak);
+            if (top > -1e30f)
+                for (int i = 0; i < SLICE; i += LANES) mass += exponential(load(y + i) - top);
+            p->peak[share * p->rows + r] = top;
+            p->mass[share * p->rows + r] = sum_of(mass);
+        }
+    }
+    await(stage++, shares);
+    for (int r; (r = claim(stage, p->rows, thread, p->threads)) >= 0; finish(stage)) {
+        float top = p->peak[r], mass = 0;
+        for (int i = 1; i < shares; i++) top = p->peak[i * p->rows + r] > top ? p->peak[i * p->rows + r] : top;
+        for (int i = 0; i < shares; i++) mass += p->mass[i * p->rows + r] * __builtin_expf(p->peak[i * p->rows + r] - top);
+        float total = top + __builtin_logf(mass);
+        float *y = p->scores + (size_t)r * m->outputs;
+        for (int i = 0; i < m->outputs; i += LANES) store(y + i, load(y + i) - total);
+    }
+    await(stage, p->rows);
+}
