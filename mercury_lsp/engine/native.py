@@ -78,8 +78,8 @@ class _Pass(Structure):
         ("fed", c_void_p),
         ("mixed_scale", c_void_p),
         ("fed_scale", c_void_p),
-        ("mixed_zero", c_void_p),
-        ("fed_zero", c_void_p),
+        ("mixed_shift", c_void_p),
+        ("fed_shift", c_void_p),
         ("scratch", c_void_p),
         ("scratch_bytes", c_size_t),
         ("stages", c_void_p),
@@ -161,7 +161,7 @@ class NativeExecutor:
         self._layers = (_Layer * self._shape.layers)()
         self._network = self._describe()
         self._cosine = self._sine = np.empty(0, np.float32)
-        self._keys = self._values = np.empty(0, np.float32)
+        self._keys = self._values = np.empty(0, np.float16)
         self._grow(STEP)
         self._buffers = _Buffers(self._shape, self._kernel, self.threads, STEP // 4, STEP)
 
@@ -248,8 +248,8 @@ class NativeExecutor:
         """Make room for the keys and values of at least so many rows, and keep what is there."""
         shape, had = self._shape, self._network.capacity
         capacity = -(-max(rows, 2 * had) // STEP) * STEP
-        keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float32)
-        values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float32)
+        keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float16)
+        values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float16)
         if had:
             keys[:, :, : had // LANES] = self._keys
             values[:, :, :had] = self._values
@@ -275,7 +275,7 @@ class _Buffers:
             name: (
                 np.empty((rows, own * PART), np.int8),
                 np.empty((rows, own), np.float32),
-                np.empty((rows, own), np.int32),
+                np.empty((rows, own), np.float32),
             )
             for name, own in parts.items()
         }
@@ -292,14 +292,14 @@ class _Buffers:
     def passing(self, network: Any, rows: int, past: int) -> _Pass:
         """A pass in these buffers, to be run once."""
         self._stages[:] = 0
-        (mixed, mixed_scale, mixed_zero), (fed, fed_scale, fed_zero) = self._rounded.values()
+        (mixed, mixed_scale, mixed_shift), (fed, fed_scale, fed_shift) = self._rounded.values()
         return _Pass(
             network,
             self._threads,
             rows,
             past,
             *map(_at, (self.cosine, self.sine, self.mask, self.x, self._queries, mixed, fed)),
-            *map(_at, (mixed_scale, fed_scale, mixed_zero, fed_zero, self._scratch)),
+            *map(_at, (mixed_scale, fed_scale, mixed_shift, fed_shift, self._scratch)),
             self._bytes,
             _at(self._stages),
         )

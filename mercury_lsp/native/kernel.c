@@ -46,9 +46,11 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define THREADS 15 /* at most */
 #define SLICE 256 /* of the vocabulary, likewise */
 
+typedef _Float16 half;
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef int8_t vb __attribute__((vector_size(16)));
+typedef half vh_any __attribute__((vector_size(32), aligned(2)));
 typedef float vf_any __attribute__((vector_size(64), aligned(4)));
 typedef int32_t vi_any __attribute__((vector_size(64), aligned(1)));
 typedef int8_t vb_any __attribute__((vector_size(16), aligned(1)));
@@ -69,8 +71,8 @@ typedef struct {
 typedef struct {
     Matrix qkv, out, gate_up, down;
     const float *attention_norm, *feed_norm;
-    float *keys;   /* [kv_heads][capacity / 16][HEAD][16 keys] */
-    float *values; /* [kv_heads][capacity][HEAD] */
+    half *keys;   /* [kv_heads][capacity / 16][HEAD][16 keys] */
+    half *values; /* [kv_heads][capacity][HEAD] */
 } Layer;
 
 typedef struct {
@@ -96,8 +98,7 @@ typedef struct {
     float *x;                   /* [rows][width]: embedded rows, and in the end the hidden ones */
     float *queries;             /* [rows][heads][HEAD] */
     int8_t *mixed, *fed;        /* the rounded inputs of `out` and `down` */
-    float *mixed_scale, *fed_scale;
-    int32_t *mixed_zero, *fed_zero;
+    float *mixed_scale, *fed_scale, *mixed_shift, *fed_shift;
     char *scratch; /* `scratch_bytes` for each thread */
     size_t scratch_bytes;
     Stage *stages; /* all zero: five a layer */
@@ -114,15 +115,16 @@ typedef struct {
     Stage *stages; /* two, all zero */
 } Scores;
 
-/* Rounded activations: [rows][inputs], and for each PART of a row its scale and -ZERO times the sum of its levels. */
+/* Rounded activations: [rows][inputs], and for each PART of a row its scale and its shift: -ZERO times the sum of its
+   values, which takes back what the weights' levels have too much. */
 typedef struct {
     const int8_t *levels;
-    const float *scale;
-    const int32_t *zero;
+    const float *scale, *shift;
 } Rounded;
 
 INLINE vf load(const float *from) { return *(const vf_any *)from; }
 INLINE void store(float *to, vf v) { *(vf_any *)to = v; }
+INLINE vf load_half(const half *from) { return __builtin_convertvector(*(const vh_any *)from, vf); }
 INLINE vi load_bytes(const void *from) { return *(const vi_any *)from; }
 INLINE vf splat(float v) { return (vf){v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
 INLINE vi splat_int(int32_t v) { return (vi){} + v; }
@@ -187,7 +189,7 @@ INLINE vf exponential(vf x) {
 }
 
 /* Round PART values to levels of 8 bits. */
-INLINE void round_part(const float *from, int8_t *levels, float *scale, int32_t *zero) {
+INLINE void round_part(const float *from, int8_t *levels, float *scale, float *shift) {
     vf low = load(from), high = load(from + LANES);
     float peak = largest_of(larger(absolute(low), absolute(high)));
     float up = peak > 0 ? 127.0f / peak : 0;
@@ -199,54 +201,77 @@ INLINE void round_part(const float *from, int8_t *levels, float *scale, int32_t 
     int32_t sum = 0;
     for (int i = 0; i < LANES; i++) sum += both[i];
     *scale = peak / 127.0f;
-    *zero = -ZERO * sum;
+    *shift = -ZERO * *scale * sum;
 }
 
-INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, int32_t *zero) {
-    for (int i = 0; i < width / PART; i++) round_part(from + i * PART, levels + i * PART, scale + i, zero + i);
+INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, float *shift) {
+    for (int i = 0; i < width / PART; i++) round_part(from + i * PART, levels + i * PART, scale + i, shift + i);
 }
 
-/* The products of `rows` <= ROWS rows from `row` on with two blocks of 16 outputs. */
-INLINE void tile(const int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
-                 vf sum[ROWS][2]) {
-    const int inputs = m->inputs, groups = inputs / GROUP, parts = inputs / PART;
-    const int8_t *levels = a->levels + (size_t)row * inputs;
-    const float *scale = a->scale + (size_t)row * parts;
-    const int32_t *zero = a->zero + (size_t)row * parts;
-    const uint8_t *w[2];
-    const float *s[2];
+/* One group's part of the products of a row: the sums of its two parts, scaled. */
+INLINE vf scaled(vi first, vi second, const float *scale, const float *shift, vf weights, vf total) {
+    vf sum = as_float(first) * scale[0] + (shift[0] + shift[1]);
+    return total + (as_float(second) * scale[1] + sum) * weights;
+}
+
+/* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
+INLINE void fetch(const uint8_t *levels, size_t distance) {
+    for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(levels + distance + line, 0, 2);
+}
+
+/* What a tile is of: two blocks of 16 outputs, and rows of activations. */
+typedef struct {
+    const uint8_t *weights[2];
+    const float *scales[2], *scale, *shift;
+    const int8_t *levels;
+    int inputs, groups, parts;
+    size_t distance; /* to the weights of the next tile */
+} Factors;
+
+INLINE Factors factors(const Matrix *m, const int block[2], int ahead, const Rounded *a, int row) {
+    Factors f = {.inputs = m->inputs, .groups = m->inputs / GROUP, .parts = m->inputs / PART};
     for (int c = 0; c < 2; c++) {
-        w[c] = m->levels + (size_t)block[c] * groups * GROUP * LANES;
-        s[c] = m->scales + (size_t)block[c] * groups * LANES;
+        f.weights[c] = m->levels + (size_t)block[c] * f.groups * GROUP * LANES;
+        f.scales[c] = m->scales + (size_t)block[c] * f.groups * LANES;
     }
+    f.levels = a->levels + (size_t)row * f.inputs;
+    f.scale = a->scale + (size_t)row * f.parts;
+    f.shift = a->shift + (size_t)row * f.parts;
+    f.distance = row == 0 ? (size_t)ahead * f.groups * GROUP * LANES : 0; /* further rows find them there */
+    return f;
+}
+
+/* The products of `rows` <= ROWS rows with two blocks. */
+INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
     vf total[ROWS][2];
     for (int r = 0; r < rows; r++) total[r][0] = total[r][1] = splat(0);
-    const size_t distance = (size_t)ahead * groups * GROUP * LANES;
-    for (int part = 0; part < parts; part++) {
-        vi acc[ROWS][2];
-        if (row == 0)
-            for (int line = 0; line < PART * LANES; line += 64) {
-                __builtin_prefetch(w[0] + distance + line, 0, 2);
-                __builtin_prefetch(w[1] + distance + line, 0, 2);
-            }
-        for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(zero[r * parts + part]);
+    for (int g = 0; g < f->groups; g++) {
+        const uint8_t *w[2] = {f->weights[0] + (size_t)g * GROUP * LANES, f->weights[1] + (size_t)g * GROUP * LANES};
+        vi acc[2][ROWS][2];
+        if (f->distance) fetch(w[0], f->distance), fetch(w[1], f->distance);
+#pragma GCC unroll 2
+        for (int part = 0; part < 2; part++) {
+            for (int r = 0; r < rows; r++) acc[part][r][0] = acc[part][r][1] = splat_int(0);
 #pragma GCC unroll 8
-        for (int k = 0; k < PART / 4; k++) {
-            vi w0 = load_bytes(w[0]), w1 = load_bytes(w[1]);
-            w[0] += 64, w[1] += 64;
-            for (int r = 0; r < rows; r++) {
-                int32_t four;
-                memcpy(&four, levels + (size_t)r * inputs + part * PART + k * 4, 4);
-                vi x = splat_int(four);
-                acc[r][0] = dot(acc[r][0], w0, x);
-                acc[r][1] = dot(acc[r][1], w1, x);
+            for (int k = 0; k < PART / 4; k++) {
+                int at = part * PART + k * 4;
+                vi w0 = load_bytes(w[0] + at * LANES), w1 = load_bytes(w[1] + at * LANES);
+                for (int r = 0; r < rows; r++) {
+                    int32_t four;
+                    memcpy(&four, f->levels + (size_t)r * f->inputs + g * GROUP + at, 4);
+                    vi x = splat_int(four);
+                    acc[part][r][0] = dot(acc[part][r][0], w0, x);
+                    acc[part][r][1] = dot(acc[part][r][1], w1, x);
+                }
             }
         }
-        vf s0 = load(s[0] + part / 2 * LANES), s1 = load(s[1] + part / 2 * LANES);
-        for (int r = 0; r < rows; r++) {
-            vf x = splat(scale[r * parts + part]);
-            total[r][0] += as_float(acc[r][0]) * (x * s0);
-            total[r][1] += as_float(acc[r][1]) * (x * s1);
+        for (int c = 0; c < 2; c++) {
+            vf weights = load(f->scales[c] + g * LANES);
+            for (int r = 0; r < rows; r++) {
+                int at = r * f->parts + 2 * g;
+                total[r][c] =
+                    scaled(acc[0][r][c], acc[1][r][c], f->scale + at, f->shift + at, weights, total[r][c]);
+            }
         }
     }
     for (int r = 0; r < rows; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
@@ -254,14 +279,15 @@ INLINE void tile(const int rows, const Matrix *m, const int block[2], int ahead,
 
 static void multiply(int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
                      vf sum[ROWS][2]) {
+    Factors f = factors(m, block, ahead, a, row);
     switch (rows) {
-    case 1: tile(1, m, block, ahead, a, row, sum); break;
-    case 2: tile(2, m, block, ahead, a, row, sum); break;
-    case 3: tile(3, m, block, ahead, a, row, sum); break;
+    case 1: tile(1, &f, sum); return;
+    case 2: tile(2, &f, sum); return;
+    case 3: tile(3, &f, sum); return;
 #if defined(__AVX512F__)
-    case 4: tile(4, m, block, ahead, a, row, sum); break;
-    case 5: tile(5, m, block, ahead, a, row, sum); break;
-    case 6: tile(6, m, block, ahead, a, row, sum); break;
+    case 4: tile(4, &f, sum); return;
+    case 5: tile(5, &f, sum); return;
+    case 6: tile(6, &f, sum); return;
 #endif
     }
 }
@@ -303,9 +329,7 @@ static void await(Stage *stage, int shares) {
 /* What a thread has for itself: rounded rows, a row of floats, a span's outputs, scores. */
 typedef struct {
     int8_t *levels;
-    float *scale;
-    int32_t *zero;
-    float *row, *span, *scores;
+    float *scale, *shift, *row, *span, *scores;
 } Scratch;
 
 static Scratch scratch_of(char *base, int rows, int width) {
@@ -314,8 +338,8 @@ static Scratch scratch_of(char *base, int rows, int width) {
     s.row = (float *)base;
     s.span = s.row + width;
     s.scale = s.span + (size_t)rows * HEAD;
-    s.zero = (int32_t *)(s.scale + parts);
-    s.levels = (int8_t *)(s.zero + parts);
+    s.shift = s.scale + parts;
+    s.levels = (int8_t *)(s.shift + parts);
     s.scores = (float *)(s.levels + (((size_t)rows * width + 63) & ~(size_t)63));
     return s;
 }
@@ -329,9 +353,9 @@ static Rounded norm(const Network *net, const float *x, int rows, const float *w
         for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
         float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + net->epsilon);
         for (int i = 0; i < width; i += LANES) store(s->row + i, load(from + i) * root * load(weight + i));
-        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts, s->zero + r * parts);
+        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts, s->shift + r * parts);
     }
-    return (Rounded){s->levels, s->scale, s->zero};
+    return (Rounded){s->levels, s->scale, s->shift};
 }
 
 /* One head's outputs of the joint projection: turned by the positions' angles, and where they belong. */
@@ -348,8 +372,8 @@ static void project(const Pass *p, const Layer *layer, const Rounded *a, int hea
     }
     int kv = head - net->heads, value = kv - net->kv_heads;
     if (value >= 0) {
-        float *to = layer->values + ((size_t)value * net->capacity + p->past) * HEAD;
-        memcpy(to, span, sizeof(float) * p->rows * HEAD);
+        half *to = layer->values + ((size_t)value * net->capacity + p->past) * HEAD;
+        for (int i = 0; i < p->rows * HEAD; i++) to[i] = (half)span[i];
         return;
     }
     float shrink = kv < 0 ? 0.125f : 1.0f; /* of queries: 1 / sqrt(HEAD) */
@@ -365,34 +389,60 @@ static void project(const Pass *p, const Layer *layer, const Rounded *a, int hea
             memcpy(p->queries + ((size_t)r * net->heads + head) * HEAD, y, sizeof(float) * HEAD);
         } else {
             int at = p->past + r;
-            float *to = layer->keys + ((size_t)kv * net->capacity + at / LANES * LANES) * HEAD + at % LANES;
-            for (int i = 0; i < HEAD; i++) to[i * LANES] = y[i];
+            half *to = layer->keys + ((size_t)kv * net->capacity + at / LANES * LANES) * HEAD + at % LANES;
+            for (int i = 0; i < HEAD; i++) to[i * LANES] = (half)y[i];
         }
     }
 }
 
-/* Softmax attention of QUERIES query vectors from number `first` on, which count a row's heads of one group first. */
+/* Scores of `wide` <= QUERIES packed queries with all keys: [query][padded]. */
+INLINE void compare(const int wide, const float q[HEAD][QUERIES], const half *key, int padded, float *scores) {
+    for (int at = 0; at < padded; at += LANES, key += LANES * HEAD) {
+        vf acc[QUERIES];
+        for (int i = 0; i < wide; i++) acc[i] = splat(0);
+        for (int d = 0; d < HEAD; d++) {
+            vf k = load_half(key + d * LANES);
+            for (int i = 0; i < wide; i++) acc[i] += k * q[d][i];
+        }
+        for (int i = 0; i < wide; i++) store(scores + (size_t)i * padded + at, acc[i]);
+    }
+}
+
+/* The values of all keys, mixed by the weights of `wide` <= MIXED queries. */
+INLINE void mix(const int wide, const float *weights, int padded, const half *values, int keys, float out[MIXED][HEAD]) {
+    for (int column = 0; column < HEAD; column += COLUMNS * LANES) {
+        const half *value = values + column;
+        vf acc[MIXED][COLUMNS];
+        for (int j = 0; j < wide; j++)
+            for (int c = 0; c < COLUMNS; c++) acc[j][c] = splat(0);
+        for (int at = 0; at < keys; at++, value += HEAD)
+            for (int c = 0; c < COLUMNS; c++) {
+                vf v = load_half(value + c * LANES);
+                for (int j = 0; j < wide; j++) acc[j][c] += v * weights[(size_t)j * padded + at];
+            }
+        for (int j = 0; j < wide; j++)
+            for (int c = 0; c < COLUMNS; c++) store(out[j] + column + c * LANES, acc[j][c]);
+    }
+}
+
+/* Softmax attention of up to QUERIES query vectors from number `first` on, which count a row's heads of one group
+   first. */
 static void attend(const Pass *p, const Layer *layer, int kv, int first, float *scores) {
     const Network *net = p->network;
     const int group = net->heads / net->kv_heads, count = p->rows * group, keys = p->past + p->rows;
     const int padded = (keys + LANES - 1) / LANES * LANES;
     const int n = count - first < QUERIES ? count - first : QUERIES;
-    float q[HEAD][QUERIES];
-    for (int i = 0; i < QUERIES; i++) {
-        int query = first + (i < n ? i : n - 1);
+    float q[HEAD][QUERIES] = {0};
+    for (int i = 0; i < n; i++) {
+        int query = first + i;
         const float *from = p->queries + ((size_t)(query / group) * net->heads + kv * group + query % group) * HEAD;
         for (int d = 0; d < HEAD; d++) q[d][i] = from[d];
     }
-    const float *key = layer->keys + (size_t)kv * net->capacity * HEAD;
-    for (int at = 0; at < padded; at += LANES, key += LANES * HEAD) {
-        vf acc[QUERIES];
-        for (int i = 0; i < QUERIES; i++) acc[i] = splat(0);
-        for (int d = 0; d < HEAD; d++) {
-            vf k = load(key + d * LANES);
-            for (int i = 0; i < QUERIES; i++) acc[i] += k * q[d][i];
-        }
-        for (int i = 0; i < n; i++) store(scores + (size_t)i * padded + at, acc[i]);
-    }
+    const half *key = layer->keys + (size_t)kv * net->capacity * HEAD;
+    if (n <= 3)
+        compare(3, q, key, padded, scores);
+    else
+        compare(QUERIES, q, key, padded, scores);
     float mass[QUERIES];
     for (int i = 0; i < n; i++) {
         float *own = scores + (size_t)i * padded;
@@ -410,27 +460,19 @@ static void attend(const Pass *p, const Layer *layer, int kv, int first, float *
         }
         mass[i] = sum_of(sum);
     }
+    const half *values = layer->values + (size_t)kv * net->capacity * HEAD;
     for (int i = 0; i < n; i += MIXED) {
-        int m = n - i < MIXED ? n - i : MIXED;
-        const float *own[MIXED];
-        for (int j = 0; j < MIXED; j++) own[j] = scores + (size_t)(i + (j < m ? j : m - 1)) * padded;
+        const int m = n - i < MIXED ? n - i : MIXED;
         float out[MIXED][HEAD];
-        for (int column = 0; column < HEAD; column += COLUMNS * LANES) {
-            const float *value = layer->values + (size_t)kv * net->capacity * HEAD + column;
-            vf acc[MIXED][COLUMNS];
-            for (int j = 0; j < MIXED; j++)
-                for (int c = 0; c < COLUMNS; c++) acc[j][c] = splat(0);
-            for (int at = 0; at < keys; at++, value += HEAD)
-                for (int j = 0; j < MIXED; j++)
-                    for (int c = 0; c < COLUMNS; c++) acc[j][c] += load(value + c * LANES) * own[j][at];
-            for (int j = 0; j < m; j++)
-                for (int c = 0; c < COLUMNS; c++)
-                    store(out[j] + column + c * LANES, acc[j][c] * (1.0f / mass[i + j]));
-        }
+        if (m <= 3)
+            mix(3, scores + (size_t)i * padded, padded, values, keys, out);
+        else
+            mix(MIXED, scores + (size_t)i * padded, padded, values, keys, out);
         for (int j = 0; j < m; j++) {
             int query = first + i + j, head = kv * group + query % group, row = query / group;
             size_t at = (size_t)row * net->heads + head;
-            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_zero + at * 2);
+            for (int d = 0; d < HEAD; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
+            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_shift + at * 2);
         }
     }
 }
@@ -468,7 +510,7 @@ static void gate(const Pass *p, const Matrix *m, const Rounded *a, int span) {
         }
         for (int i = 0; i < n; i++) {
             size_t at = (size_t)(r + i) * hidden / PART + span;
-            round_part(y[i], p->fed + at * PART, p->fed_scale + at, p->fed_zero + at);
+            round_part(y[i], p->fed + at * PART, p->fed_scale + at, p->fed_shift + at);
         }
     }
 }
@@ -485,7 +527,7 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     const int heads = net->heads + 2 * net->kv_heads, group = net->heads / net->kv_heads;
     const int tiles = (p->rows * group + QUERIES - 1) / QUERIES;
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, net->width);
-    Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_zero}, fed = {p->fed, p->fed_scale, p->fed_zero}, normed;
+    Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_shift}, fed = {p->fed, p->fed_scale, p->fed_shift}, normed;
     Stage *stage = p->stages;
     for (int l = 0; l < net->layers; l++) {
         const Layer *layer = net->layer + l;
@@ -524,12 +566,12 @@ EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     const Matrix *m = &net->vocabulary;
     const int width = net->width, parts = width / PART, shares = m->outputs / SLICE;
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, width);
-    Rounded a = {s.levels, s.scale, s.zero};
+    Rounded a = {s.levels, s.scale, s.shift};
     Stage *stage = p->stages;
     if (unfinished(stage, shares))
         for (int r = 0; r < p->rows; r++)
             round_row(p->hidden + (size_t)r * width, width, s.levels + (size_t)r * width, s.scale + r * parts,
-                      s.zero + r * parts);
+                      s.shift + r * parts);
     for (int share; (share = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) {
         for (int column = share * SLICE; column < (share + 1) * SLICE; column += 2 * LANES) {
             int blocks[2] = {column / LANES, column / LANES + 1};
