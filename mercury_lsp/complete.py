@@ -19,6 +19,7 @@ from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.syntax import Syntax
 
 if TYPE_CHECKING:
+    from mercury_lsp.engine.canvas import Hint, Prompt
     from mercury_lsp.engine.infill import Draft, Engine, Infill
 
 
@@ -84,32 +85,24 @@ def complete(
     engine: Engine,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Draft], None] | None = None,
+    hint: Hint | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft. Raises `Cancelled` soon after `cancelled()` is true.
+    `watch` sees each draft; `hint` may spare passes. Raises `Cancelled` soon after `cancelled()` is true.
     """
     from mercury_lsp.engine.infill import Sampling  # imports torch
 
     if declined(snapshot):
         return None
-    document, config = snapshot.document, snapshot.config
-    syntax = Syntax.of(document)
+    config = snapshot.config
+    syntax = Syntax.of(snapshot.document)
     single_line = one_line(config, syntax, offset)
-    question = prompt.build(
-        document.path,
-        document.text[:offset],
-        document.text[offset:],
-        engine.count,
-        config.prefix_tokens,
-        config.following_tokens,
-    )
     sampling = Sampling(
         mode=config.mode,
         verify=config.verify,
         max_tokens=config.max_tokens,
         max_passes=config.max_passes,
-        deadline_ms=config.deadline_ms,
         draft_surety=config.draft_surety,
         draft_lookup=config.draft_lookup,
         draft_slack=config.draft_slack,
@@ -117,11 +110,45 @@ def complete(
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )
-    infill = engine.infill(question, sampling, cancelled, watch)
-    shown = postprocess.shown(infill.text, document, offset, syntax, single_line, infill.finished)
+    infill = engine.infill(question(snapshot, offset, engine), sampling, cancelled, watch, hint)
+    return _judged(snapshot, offset, infill, syntax, single_line)
+
+
+def settled(snapshot: Snapshot, offset: int, infill: Infill) -> Completion:
+    """What to suggest at an offset of a completion that is not finished: `infill` is what it has settled so far."""
+    syntax = Syntax.of(snapshot.document)
+    return _judged(snapshot, offset, infill, syntax, one_line(snapshot.config, syntax, offset))
+
+
+def prepare(
+    snapshot: Snapshot, offset: int, engine: Engine, cancelled: Callable[[], bool] = lambda: False
+) -> None:
+    """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
+    Syntax.of(snapshot.document)
+    engine.prefill(question(snapshot, offset, engine), cancelled)
+
+
+def question(snapshot: Snapshot, offset: int, engine: Engine) -> Prompt:
+    """What the model is shown of a document around an offset."""
+    document, config = snapshot.document, snapshot.config
+    return prompt.build(
+        document.path,
+        document.text[:offset],
+        document.text[offset:],
+        engine.count,
+        config.prefix_tokens,
+        config.following_tokens,
+    )
+
+
+def _judged(snapshot: Snapshot, offset: int, infill: Infill, syntax: Syntax, single_line: bool) -> Completion:
+    shown = postprocess.shown(infill.text, snapshot.document, offset, syntax, single_line, infill.finished)
     if shown is None:
         reason = "nothing of what the model wrote fits there"
-    elif not snapshot.invoked and likelihood(infill.confidence, infill.tokens) < config.show_likelihood:
+    elif (
+        not snapshot.invoked
+        and likelihood(infill.confidence, infill.tokens) < snapshot.config.show_likelihood
+    ):
         reason = "the model takes it to be too unlikely"
     else:
         return Completion(infill.text, shown.text, offset, shown.end, infill)
