@@ -305,7 +305,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
 
 async def test_an_editor_sees_the_text_it_typed(word_model: Path) -> None:
     scene = scenes()[0]
-    async with Editor.start(FOLDER, {"model": str(word_model), "deadline_ms": 0}) as editor:
+    async with Editor.start(FOLDER, {"model": str(word_model), "deadline_ms": 60_000}) as editor:
         await editor.loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)

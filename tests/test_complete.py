@@ -25,7 +25,7 @@ def engine(tiny_model: Path) -> Engine:
 def snapshot(
     path: str = "a.py", uri: str = "file:///w/a.py", text: str = TEXT, **options: object
 ) -> Snapshot:
-    config = Config(**{"max_tokens": 8, "deadline_ms": 0, **options})  # type: ignore[arg-type]
+    config = Config(**{"max_tokens": 8, **options})  # type: ignore[arg-type]
     return Snapshot(Document(uri, path, "python", 1, text), config, ("/w",))
 
 
@@ -65,7 +65,7 @@ def test_every_offset_has_an_answer(engine: Engine) -> None:
 
 
 def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None:
-    config = Config(max_tokens=8, deadline_ms=0, multiline="always", show_likelihood=0)
+    config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
     free = complete(words, 15, engine)
     assert free is not None and free.shown and free.reason is None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp import server
+from mercury_lsp import desk, server
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.session import Session
 
@@ -64,6 +64,7 @@ class Editor:
         """Begin a session with a document."""
         params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
         params["workspaceFolders"] = [{"uri": "file:///w", "name": "w"}]
+        options = {"deadline_ms": 60_000, **options}  # a busy machine is no failure
         await self.ask(0, "initialize", {**params, "initializationOptions": options})
         self.send(method="initialized", params={})
         self.send(method="textDocument/didOpen", params={"textDocument": ITEM})
@@ -72,7 +73,7 @@ class Editor:
 @pytest.fixture
 async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
-    monkeypatch.setattr(server, "PATIENCE", 120)
+    monkeypatch.setattr(desk, "PATIENCE", 120)
     editor = Editor()
     serving = asyncio.create_task(server.serve(editor.reader, editor))
     yield editor
@@ -86,15 +87,15 @@ async def test_an_error_in_the_worker_costs_one_empty_answer(
     def fail(*_: object) -> None:
         raise MemoryError("no more")
 
-    await editor.start(model=str(tiny_model), deadline_ms=0, max_tokens=4)
-    monkeypatch.setattr(server, "complete", fail)
+    await editor.start(model=str(tiny_model), max_tokens=4)
+    monkeypatch.setattr(desk, "complete", fail)
     assert (await editor.complete(1))["result"] == {"items": []}
     (record,) = caplog.records
     assert record.exc_info is not None and record.exc_info[0] is MemoryError
     problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
     assert "Traceback" in problem["params"]["message"]
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
     assert "result" in await editor.complete(2)
     assert len(seen) == 1 and len(caplog.records) == 1
 
@@ -118,7 +119,7 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     await editor.complete(1)
     added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
@@ -138,7 +139,7 @@ async def test_a_completion_knows_whether_the_user_asked(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
@@ -149,7 +150,7 @@ async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
     await editor.start(model=str(tmp_path))
     told = await editor.until(lambda message: message.get("method") == "window/showMessage")
     assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]

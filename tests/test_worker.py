@@ -11,6 +11,7 @@ import pytest
 from mercury_lsp.engine.worker import Cancelled, State, Worker
 
 Cancel = Callable[[], bool]
+Tell = Callable[[object], None]
 WAIT = 10
 
 
@@ -29,7 +30,7 @@ class Blocked:
         self.runs = 0
         self.started, self.release, self.stopped = threading.Event(), threading.Event(), threading.Event()
 
-    def __call__(self, engine: str, cancelled: Cancel) -> str:
+    def __call__(self, engine: str, cancelled: Cancel, tell: Tell) -> str:
         self.runs += 1
         self.started.set()
         while not self.release.wait(0.002):
@@ -40,7 +41,7 @@ class Blocked:
 
 
 def test_a_job_gets_the_engine(worker: Worker[str]) -> None:
-    assert worker.submit("a", lambda engine, _: engine + "!").result(WAIT) == "engine!"
+    assert worker.submit("a", lambda engine, *_: engine + "!").result(WAIT) == "engine!"
 
 
 def test_requests_for_one_key_share_a_job(worker: Worker[str]) -> None:
@@ -58,7 +59,7 @@ def test_a_newer_key_supersedes_running_and_waiting_jobs(worker: Worker[str]) ->
     running = worker.submit("a", first)
     first.started.wait(WAIT)
     waiting = worker.submit("b", second)
-    newest = worker.submit("c", lambda engine, _: "new")
+    newest = worker.submit("c", lambda engine, *_: "new")
     assert newest.result(WAIT) == "new"
     assert running.result(WAIT) is None
     assert waiting.result(WAIT) is None
@@ -83,17 +84,17 @@ def test_cancelling_all_requests_stops_the_job(worker: Worker[str]) -> None:
     work.started.wait(WAIT)
     assert all(future.cancel() for future in futures)
     assert work.stopped.wait(WAIT)
-    assert worker.submit("a", lambda engine, _: "again").result(WAIT) == "again"
+    assert worker.submit("a", lambda engine, *_: "again").result(WAIT) == "again"
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), MemoryError()])
 def test_an_exception_costs_one_answer(worker: Worker[str], error: Exception) -> None:
-    def fail(engine: str, cancelled: Cancel) -> str:
+    def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
         raise error
 
     with pytest.raises(type(error)):
         worker.submit("a", fail).result(WAIT)
-    assert worker.submit("b", lambda engine, _: engine).result(WAIT) == "engine"
+    assert worker.submit("b", lambda engine, *_: engine).result(WAIT) == "engine"
 
 
 def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
@@ -107,7 +108,7 @@ def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
 
     worker = Worker[str](load, states.append)
     worker.start()
-    future = worker.submit("a", lambda engine, _: engine)
+    future = worker.submit("a", lambda engine, *_: engine)
     assert not future.done()
     go.set()
     assert future.result(WAIT) == "late"
@@ -128,12 +129,12 @@ def test_a_failed_load_fails_waiting_and_later_jobs() -> None:
 
     worker = Worker[str](load)
     worker.start()
-    early = worker.submit("a", lambda engine, _: engine)
+    early = worker.submit("a", lambda engine, *_: engine)
     go.set()
     with pytest.raises(RuntimeError, match="no weights"):
         early.result(WAIT)
     with pytest.raises(RuntimeError, match="no weights"):
-        worker.submit("b", lambda engine, _: engine).result(WAIT)
+        worker.submit("b", lambda engine, *_: engine).result(WAIT)
     assert worker.state == State("failed", "no weights")
     worker.stop()
 
@@ -145,4 +146,4 @@ def test_stopping_answers_what_is_left(worker: Worker[str]) -> None:
     worker.stop(WAIT)
     assert future.result(WAIT) is None
     assert work.stopped.is_set()
-    assert worker.submit("b", lambda engine, _: engine).result(WAIT) is None
+    assert worker.submit("b", lambda engine, *_: engine).result(WAIT) is None
