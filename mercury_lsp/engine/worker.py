@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -74,7 +73,7 @@ class Worker(Generic[E]):
         self._running: _Job | None = None
         self._waiting: _Job | None = None  # requested
         self._ahead: _Job | None = None  # the newest that is waiting to be done ahead
-        self._results: deque[tuple[Any, Any]] = deque(maxlen=REMEMBERED)
+        self._results: list[tuple[Any, Any]] = []  # the newest first
         self._stop = False
         self._changed = threading.Condition()
         # A daemon: a load that hangs must not keep the process from ending.
@@ -244,7 +243,7 @@ class Worker(Generic[E]):
     def _remember(self, key: object, result: object) -> None:
         with self._changed:
             others = [pair for pair in self._results if pair[0] != key]
-            self._results = deque([(key, result), *others], maxlen=REMEMBERED)
+            self._results = [(key, result), *others[: REMEMBERED - 1]]
 
     def _tell(self, state: State) -> None:
         self.state = state
