@@ -20,7 +20,7 @@ def worker() -> Iterator[Worker[str]]:
     made = Worker[str](lambda progress: "engine")
     made.start()
     yield made
-    made.stop()
+    made.stop(0)  # a scripted job may be waiting for its next step
 
 
 class Blocked:
