@@ -211,8 +211,8 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(desk: Desk, e
     older = asyncio.create_task(desk.completion(*place()))
     await engine.pass_(1)
     newer = asyncio.create_task(desk.completion(*place(BEFORE + "x")))
-    engine.let(100)
     assert await older is None
+    engine.let(100)
     assert shown(await newer) == WHOLE
     assert engine.prompts[:2] == [BEFORE, BEFORE + "x"]
 

@@ -12,6 +12,7 @@ import pytest
 
 from mercury_lsp import desk, server
 from mercury_lsp.complete import Snapshot
+from mercury_lsp.desk import Desk
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -144,6 +145,42 @@ async def test_a_completion_knows_whether_the_user_asked(
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
     assert [snapshot.invoked for snapshot in seen] == [invoked]
+
+
+async def test_work_begins_where_the_last_change_ends(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(Desk, "opened", lambda _, there: begun.append((there.document.text, None)))
+    monkeypatch.setattr(Desk, "changed", lambda _, there, at: begun.append((there.document.text, at)))
+
+    async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:
+        """What work begins at changes of the one line, or of all there is."""
+        begun.clear()
+        content: list[Message] = []
+        for change in changes:
+            if isinstance(change, str):
+                content.append({"text": change})
+            else:
+                places = ({"line": 0, "character": at} for at in change[:2])
+                content.append({"range": dict(zip(("start", "end"), places, strict=True)), "text": change[2]})
+        there = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": content}
+        editor.send(method="textDocument/didChange", params=there)
+        await editor.ask(len(editor.sent) + 100, "mercury/work", None)
+        return begun[0] if begun else None
+
+    await editor.start(enabled=False)
+    await editor.ask(1, "mercury/work", None)
+    assert begun == [(ITEM["text"], None)]
+    assert await told((15, 15, "f")) == ("some words and f", 16)
+    assert await told((16, 16, "()")) == ("some words and f()", 17)
+    assert await told((0, 4, "Any"), (3, 3, " of"), (13, 15, "")) == ("Any of words d f()", 13)
+    assert await told("all new") is None
+    assert await told("all new", (7, 7, "!")) == ("all new!", 8)
+    assert await told((0, 0, "x" * 1000)) == ("x" * 1000 + "all new!", 1000)
+    assert await told((0, 1000, "")) is None
+    assert await told((0, 3, "")) == (" new!", 0)
+    assert await told() is None
 
 
 async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
