@@ -163,8 +163,10 @@ class Desk:
         def work(
             engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
         ) -> Completion | None:
-            anticipate = snapshot.config.anticipate
-            hint = recall.hint(worker.remembered(), snapshot, offset) if anticipate else None
+            hint = None
+            if snapshot.config.anticipate:
+                interrupted = [worker.interrupted] if worker.interrupted else []
+                hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
             return complete(snapshot, offset, engine, cancelled, lambda draft: tell(draft.settled), hint)
 
         return work

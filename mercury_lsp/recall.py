@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.engine.canvas import Hint
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.infill import Infill
 
 Place = tuple[Snapshot, int]
 """Where a completion was made: a snapshot and an offset in it."""
@@ -50,14 +54,21 @@ def answer(
     return None
 
 
-def hint(remembered: Iterable[tuple[Place, Completion]], snapshot: Snapshot, offset: int) -> Hint | None:
-    """What the first completion of those remembered expected that stood in this document a little before the offset."""
+def hint(
+    remembered: Iterable[tuple[Place, Completion | Infill]], snapshot: Snapshot, offset: int
+) -> Hint | None:
+    """What was expected that stood in this document a little before the offset.
+
+    Of several the one of which most is still to come, or else the first.
+    """
     text = snapshot.document.text
-    for (earlier, place), completion in remembered:
-        near = 0 <= offset - place <= TYPED and earlier.document.uri == snapshot.document.uri
-        if near and text[:place] == earlier.document.text[:place]:
-            return Hint(completion.text, text[place:offset].replace("\r\n", "\n"))
-    return None
+    hints = [
+        Hint(expected.text, text[place:offset].replace("\r\n", "\n"))
+        for (earlier, place), expected in remembered
+        if 0 <= offset - place <= TYPED and earlier.document.uri == snapshot.document.uri
+        if text[:place] == earlier.document.text[:place]
+    ]
+    return max(hints, key=lambda hint: len(hint.left), default=None)
 
 
 def _alike(one: Snapshot, other: Snapshot) -> bool:

@@ -149,6 +149,16 @@ async def test_what_is_typed_instead_is_a_hint(desk: Desk, engine: Scripted) -> 
     assert engine.hints[:3] == [None, Hint(WHOLE, WHOLE), Hint(WHOLE, "men")]
 
 
+async def test_what_was_settled_when_a_key_came_is_a_hint(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    desk.changed(*place())
+    await engine.pass_(2)
+    desk.changed(*place(BEFORE + "m"))
+    engine.let(1)
+    await engine.pass_(3)
+    assert engine.hints == [None, Hint("many more", "m")]
+
+
 async def test_work_starts_at_the_change_and_the_request_shares_it(desk: Desk, engine: Scripted) -> None:
     engine.held = True
     desk.changed(*place())

@@ -152,3 +152,14 @@ def test_a_hint_is_what_was_expected_a_little_before() -> None:
     assert hint(remembered, snapshot(text), len(BEFORE) - 1) is None
     assert hint(remembered, snapshot(BEFORE + "x" * 300 + AFTER), len(BEFORE) + 300) is None
     assert hint([], snapshot(text), len(BEFORE)) is None
+
+
+def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
+    begun = ((snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2), replace(INFILL, text="mpu"))
+    whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
+    text = BEFORE + "comp" + AFTER
+    assert hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")
+    assert hint([begun, other], snapshot(text), len(BEFORE) + 4) == Hint("mpu", "mp")
+    assert hint([other, begun], snapshot(BEFORE + "cox" + AFTER), len(BEFORE) + 3) == Hint(
+        "convert(a, b) + 1", "cox"
+    )

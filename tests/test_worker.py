@@ -256,6 +256,7 @@ def test_a_request_stops_what_is_done_ahead_within_one_pass(worker: Worker[str])
     assert future.result(WAIT) == "engine"
     assert ahead.passes == 1
     assert worker.remembered() == [("b", "engine")]
+    assert worker.interrupted == ("a", 1)
 
 
 def test_the_newest_of_what_is_to_be_done_ahead_is_done(worker: Worker[str]) -> None:

@@ -68,6 +68,7 @@ class Worker(Generic[E]):
         self.state = State("idle")
         self.engine: E | None = None  # once it is loaded; to be looked at, for only jobs may use it
         self.begun = 0  # jobs so far
+        self.interrupted: tuple[Any, Any] | None = None  # key and progress of the last job that was stopped
         self._load, self._on_state = load, on_state
         self._failure: Exception | None = None
         self._running: _Job | None = None
@@ -231,6 +232,8 @@ class Worker(Generic[E]):
         try:
             result = job.work(engine, lambda: self._stopped(job), job.tell)
         except Cancelled:
+            if job.progress is not None:
+                self.interrupted = job.key, job.progress
             return lambda future: future.set_result(None)
         except Exception as error:  # MemoryError included: it costs this answer, not the server
             log.debug("a job failed", exc_info=True)
