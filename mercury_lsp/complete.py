@@ -51,6 +51,40 @@ class Completion:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the model has written at an offset by some time, and what is needed to judge it."""
+
+    snapshot: Snapshot
+    offset: int
+    syntax: Syntax
+    single_line: bool
+    infill: Infill
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+        return self.infill.text
+
+    def judged(self) -> Completion:
+        """What of it is worth showing, as if no more came."""
+        infill, offset = self.infill, self.offset
+        document, config = self.snapshot.document, self.snapshot.config
+        shown = postprocess.shown(
+            infill.text, document, offset, self.syntax, self.single_line, infill.finished
+        )
+        if shown is None:
+            reason = "nothing of what the model wrote fits there"
+        elif (
+            not self.snapshot.invoked
+            and likelihood(infill.confidence, infill.tokens) < config.show_likelihood
+        ):
+            reason = "the model takes it to be too unlikely"
+        else:
+            return Completion(infill.text, shown.text, offset, shown.end, infill)
+        return Completion(infill.text, None, offset, offset, infill, reason)
+
+
 def declined(snapshot: Snapshot) -> str | None:
     """Why nothing is suggested in this document, for the log; None where there is no such reason."""
     document, config = snapshot.document, snapshot.config
@@ -86,10 +120,12 @@ def complete(
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Draft], None] | None = None,
     hint: Hint | None = None,
+    tell: Callable[[Settled], None] = lambda settled: None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft; `hint` may spare passes. Raises `Cancelled` soon after `cancelled()` is true.
+    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes. Raises `Cancelled` soon
+    after `cancelled()` is true.
     """
     from mercury_lsp.engine.infill import Sampling  # imports torch
 
@@ -110,14 +146,14 @@ def complete(
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )
-    infill = engine.infill(question(snapshot, offset, engine), sampling, cancelled, watch, hint)
-    return _judged(snapshot, offset, infill, syntax, single_line)
 
+    def seen(draft: Draft) -> None:
+        tell(Settled(snapshot, offset, syntax, single_line, draft.settled))
+        if watch is not None:
+            watch(draft)
 
-def settled(snapshot: Snapshot, offset: int, infill: Infill) -> Completion:
-    """What to suggest at an offset of a completion that is not finished: `infill` is what it has settled so far."""
-    syntax = Syntax.of(snapshot.document)
-    return _judged(snapshot, offset, infill, syntax, one_line(snapshot.config, syntax, offset))
+    infill = engine.infill(question(snapshot, offset, engine), sampling, cancelled, seen, hint)
+    return Settled(snapshot, offset, syntax, single_line, infill).judged()
 
 
 def prepare(
@@ -139,17 +175,3 @@ def question(snapshot: Snapshot, offset: int, engine: Engine) -> Prompt:
         config.prefix_tokens,
         config.following_tokens,
     )
-
-
-def _judged(snapshot: Snapshot, offset: int, infill: Infill, syntax: Syntax, single_line: bool) -> Completion:
-    shown = postprocess.shown(infill.text, snapshot.document, offset, syntax, single_line, infill.finished)
-    if shown is None:
-        reason = "nothing of what the model wrote fits there"
-    elif (
-        not snapshot.invoked
-        and likelihood(infill.confidence, infill.tokens) < snapshot.config.show_likelihood
-    ):
-        reason = "the model takes it to be too unlikely"
-    else:
-        return Completion(infill.text, shown.text, offset, shown.end, infill)
-    return Completion(infill.text, None, offset, offset, infill, reason)

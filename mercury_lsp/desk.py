@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mercury_lsp import recall
-from mercury_lsp.complete import Completion, Snapshot, complete, declined, prepare, settled
+from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
 from mercury_lsp.config import Config
 from mercury_lsp.engine.worker import State, Worker
 
@@ -119,11 +119,11 @@ class Desk:
                 self._follow(snapshot, completion := future.result())
                 return completion
             worker.keep(place)  # for when the same is asked again
-            infill = worker.progress(place)
+            done: Settled | None = worker.progress(place)
         finally:
             future.cancel()
         log.debug("The deadline came before the end.")
-        return None if infill is None else await asyncio.to_thread(settled, snapshot, offset, infill)
+        return None if done is None else await asyncio.to_thread(done.judged)
 
     def _deadline(self, snapshot: Snapshot) -> float:
         """Seconds from a request to its answer."""
@@ -167,6 +167,6 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            return complete(snapshot, offset, engine, cancelled, lambda draft: tell(draft.settled), hint)
+            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell)
 
         return work

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.complete import Completion, Settled, Snapshot
 from mercury_lsp.engine.canvas import Hint
-
-if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Infill
 
 Place = tuple[Snapshot, int]
 """Where a completion was made: a snapshot and an offset in it."""
@@ -55,7 +51,7 @@ def answer(
 
 
 def hint(
-    remembered: Iterable[tuple[Place, Completion | Infill]], snapshot: Snapshot, offset: int
+    remembered: Iterable[tuple[Place, Completion | Settled]], snapshot: Snapshot, offset: int
 ) -> Hint | None:
     """What was expected that stood in this document a little before the offset.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import Snapshot, complete, declined, likelihood, prepare, question, settled
+from mercury_lsp.complete import Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
@@ -129,17 +129,17 @@ def test_what_was_prepared_is_not_read_again(engine: Engine) -> None:
 
 
 def test_what_is_settled_is_judged_as_a_whole_text_is(engine: Engine) -> None:
-    drafts: list[Draft] = []
+    told: list[Settled] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
-    found = complete(words, 15, engine, watch=drafts.append)
+    found = complete(words, 15, engine, tell=told.append)
     assert found is not None
-    parts = [settled(words, 15, draft.settled) for draft in drafts]
+    parts = [settled.judged() for settled in told]
     assert len(parts) > 1
     assert all(found.text.startswith(part.text) and part.end == 15 for part in parts)
     assert any(part.shown for part in parts)
     unsure = replace(words, config=replace(config, show_likelihood=1))
-    assert not any(settled(unsure, 15, draft.settled).shown for draft in drafts)
+    assert not any(replace(settled, snapshot=unsure).judged().shown for settled in told)
 
 
 def test_likelihood_is_that_of_the_whole_text() -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.complete import Completion, Settled, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Hint
 from mercury_lsp.engine.infill import Infill
 from mercury_lsp.recall import Place, answer, hint
@@ -155,7 +156,8 @@ def test_a_hint_is_what_was_expected_a_little_before() -> None:
 
 
 def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
-    begun = ((snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2), replace(INFILL, text="mpu"))
+    there, at = snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2
+    begun = ((there, at), Settled(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")))
     whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
     text = BEFORE + "comp" + AFTER
     assert hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")

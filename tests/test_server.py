@@ -85,7 +85,7 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
 async def test_an_error_in_the_worker_costs_one_empty_answer(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError("no more")
 
     await editor.start(model=str(tiny_model), max_tokens=4)
@@ -96,7 +96,7 @@ async def test_an_error_in_the_worker_costs_one_empty_answer(
     problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
     assert "Traceback" in problem["params"]["message"]
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     assert "result" in await editor.complete(2)
     assert len(seen) == 1 and len(caplog.records) == 1
 
@@ -120,7 +120,7 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     await editor.complete(1)
     added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
@@ -140,7 +140,7 @@ async def test_a_completion_knows_whether_the_user_asked(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
@@ -187,7 +187,7 @@ async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tmp_path))
     told = await editor.until(lambda message: message.get("method") == "window/showMessage")
     assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]
