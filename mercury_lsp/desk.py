@@ -37,6 +37,7 @@ class Desk:
         self._wanted: tuple[str, str, int] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._newest: recall.Place | None = None
+        self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
@@ -70,6 +71,8 @@ class Desk:
 
     def close(self) -> None:
         """End all work."""
+        if self._next is not None:
+            self._next.cancel()
         if self._worker is not None:
             self._worker.stop(FAREWELL)
 
@@ -77,7 +80,8 @@ class Desk:
     def work(self) -> dict[str, object]:
         """For debugging: how many jobs were begun, and whether there is anything to do."""
         worker = self._worker
-        return {"begun": worker.begun if worker else 0, "busy": worker is not None and worker.busy}
+        busy = self._next is not None or (worker is not None and worker.busy)
+        return {"begun": worker.begun if worker else 0, "busy": busy}
 
     def opened(self, snapshot: Snapshot) -> None:
         """A document is there now: read it from its top, where most cursors begin."""
@@ -144,13 +148,21 @@ class Desk:
         return found
 
     def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
-        """While nothing else is to be done, work on what follows if the user accepts this completion."""
+        """Once the answer is on its way, work on what comes if the user accepts it."""
         if completion is None or completion.shown is None or not snapshot.config.anticipate:
             return
+        if self._next is not None:
+            self._next.cancel()
+        # A timer, even of no time, comes behind the callback that sends the answer.
+        self._next = asyncio.get_running_loop().call_later(0, self._accepted, snapshot, completion)
+
+    def _accepted(self, snapshot: Snapshot, completion: Completion) -> None:
+        """Unless there is something else to do, work where the cursor is when a completion has been accepted."""
+        self._next = None
         if self._worker is not None and not self._worker.busy:
-            old, start, shown = snapshot.document, completion.start, completion.shown
-            accepted = old.replace(start, completion.end, shown, old.version)
-            self._anticipate(Snapshot(accepted, snapshot.config, snapshot.roots), start + len(shown))
+            old, start, shown = snapshot.document, completion.start, completion.shown or ""
+            document = old.replace(start, completion.end, shown, old.version)
+            self._anticipate(Snapshot(document, snapshot.config, snapshot.roots), start + len(shown))
 
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker

@@ -135,7 +135,8 @@ async def test_what_is_typed_of_a_suggestion_is_answered_without_a_job(desk: Des
         found = await desk.completion(*there)
         assert shown(found) == WHOLE[typed:]
         assert found is not None and found.start == found.end == len(BEFORE) + typed
-    assert not desk.work["busy"] and desk.work["begun"] == 2
+    await idle(desk)
+    assert desk.work["begun"] == 2
     for typed in reversed(range(len(WHOLE))):  # and taken back
         assert shown(await desk.completion(*place(BEFORE + WHOLE[:typed]))) == WHOLE[typed:]
     assert desk.work["begun"] == 2
