@@ -102,14 +102,11 @@ class Desk:
         if (found := self._recalled(snapshot, offset)) is not None:
             return found
         await asyncio.sleep(snapshot.config.debounce_ms / 1000)
-        now = (
-            asyncio.get_running_loop().time
-        )  # the deadline counts from here: the wait above is the user's own
-        until = now() + self._deadline(snapshot)
+        now = asyncio.get_running_loop().time
+        until = now() + self._deadline(snapshot)  # from here on: the wait above is the user's own
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(
-                min(until, now() + PATIENCE)
-            ):  # `wait_for` may swallow a cancellation
+            # `wait_for` may swallow a cancellation.
+            async with asyncio.timeout_at(min(until, now() + PATIENCE)):
                 await self._loaded.wait()
         worker = self._worker
         if worker is None or worker.engine is None or self._newest != place:
