@@ -19,6 +19,7 @@ from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.syntax import Syntax
 
 if TYPE_CHECKING:
+    from mercury_lsp.engine.canvas import Hint, Prompt
     from mercury_lsp.engine.infill import Draft, Engine, Infill
 
 
@@ -48,6 +49,40 @@ class Completion:
     end: int
     infill: Infill
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the model has written at an offset by some time, and what is needed to judge it."""
+
+    snapshot: Snapshot
+    offset: int
+    syntax: Syntax
+    single_line: bool
+    infill: Infill
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+        return self.infill.text
+
+    def judged(self) -> Completion:
+        """What of it is worth showing, as if no more came."""
+        infill, offset = self.infill, self.offset
+        document, config = self.snapshot.document, self.snapshot.config
+        shown = postprocess.shown(
+            infill.text, document, offset, self.syntax, self.single_line, infill.finished
+        )
+        if shown is None:
+            reason = "nothing of what the model wrote fits there"
+        elif (
+            not self.snapshot.invoked
+            and likelihood(infill.confidence, infill.tokens) < config.show_likelihood
+        ):
+            reason = "the model takes it to be too unlikely"
+        else:
+            return Completion(infill.text, shown.text, offset, shown.end, infill)
+        return Completion(infill.text, None, offset, offset, infill, reason)
 
 
 def declined(snapshot: Snapshot) -> str | None:
@@ -84,32 +119,26 @@ def complete(
     engine: Engine,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Draft], None] | None = None,
+    hint: Hint | None = None,
+    tell: Callable[[Settled], None] = lambda settled: None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft. Raises `Cancelled` soon after `cancelled()` is true.
+    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes. Raises `Cancelled` soon
+    after `cancelled()` is true.
     """
     from mercury_lsp.engine.infill import Sampling  # imports numpy
 
     if declined(snapshot):
         return None
-    document, config = snapshot.document, snapshot.config
-    syntax = Syntax.of(document)
+    config = snapshot.config
+    syntax = Syntax.of(snapshot.document)
     single_line = one_line(config, syntax, offset)
-    question = prompt.build(
-        document.path,
-        document.text[:offset],
-        document.text[offset:],
-        engine.count,
-        config.prefix_tokens,
-        config.following_tokens,
-    )
     sampling = Sampling(
         mode=config.mode,
         verify=config.verify,
         max_tokens=config.max_tokens,
         max_passes=config.max_passes,
-        deadline_ms=config.deadline_ms,
         draft_surety=config.draft_surety,
         draft_lookup=config.draft_lookup,
         draft_slack=config.draft_slack,
@@ -117,12 +146,32 @@ def complete(
         entropy_bound=config.entropy_bound,
         single_line=single_line,
     )
-    infill = engine.infill(question, sampling, cancelled, watch)
-    shown = postprocess.shown(infill.text, document, offset, syntax, single_line, infill.finished)
-    if shown is None:
-        reason = "nothing of what the model wrote fits there"
-    elif not snapshot.invoked and likelihood(infill.confidence, infill.tokens) < config.show_likelihood:
-        reason = "the model takes it to be too unlikely"
-    else:
-        return Completion(infill.text, shown.text, offset, shown.end, infill)
-    return Completion(infill.text, None, offset, offset, infill, reason)
+
+    def seen(draft: Draft) -> None:
+        tell(Settled(snapshot, offset, syntax, single_line, draft.settled))
+        if watch is not None:
+            watch(draft)
+
+    infill = engine.infill(question(snapshot, offset, engine), sampling, cancelled, seen, hint)
+    return Settled(snapshot, offset, syntax, single_line, infill).judged()
+
+
+def prepare(
+    snapshot: Snapshot, offset: int, engine: Engine, cancelled: Callable[[], bool] = lambda: False
+) -> None:
+    """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
+    Syntax.of(snapshot.document)
+    engine.prefill(question(snapshot, offset, engine), cancelled)
+
+
+def question(snapshot: Snapshot, offset: int, engine: Engine) -> Prompt:
+    """What the model is shown of a document around an offset."""
+    document, config = snapshot.document, snapshot.config
+    return prompt.build(
+        document.path,
+        document.text[:offset],
+        document.text[offset:],
+        engine.count,
+        config.prefix_tokens,
+        config.following_tokens,
+    )

@@ -19,6 +19,7 @@ from mercury_lsp.context.document import Document
 _URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)")
 _DRIVE = re.compile(r"/([A-Za-z]):(?=/|$)")
 _WORD = re.compile(r"\w*$")
+_PAIRS = frozenset(["()", "[]", "{}", '""', "''", "``"])
 
 
 def offset(document: Document, position: types.Position, encoding: str) -> int:
@@ -51,6 +52,15 @@ def span(document: Document, range_: types.Range, encoding: str) -> tuple[int, i
     """Offsets of a range's start and end, never the wrong way round."""
     start = offset(document, range_.start, encoding)
     return start, max(start, offset(document, range_.end, encoding))
+
+
+def cursor(document: Document, start: int, text: str) -> int:
+    """Where the cursor probably is after a text was put at `start` of a document, which has it.
+
+    That is behind it, but between a bracket and its closing one, which editors add, at once or right after.
+    """
+    end = start + len(text)
+    return end - (0 < len(text) <= 2 and document.text[max(0, end - 2) : end] in _PAIRS)
 
 
 def path(uri: str) -> str:

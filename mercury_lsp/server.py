@@ -1,7 +1,7 @@
 """The language server: what is answered to each message of an editor, and the single error boundary.
 
-A handler reads the session, asks the worker and hands the answer to `convert`; nothing else is decided here. All of it
-runs on one event loop, and only the worker's job does not. Knows nothing of models, prompts or syntax.
+A handler reads the session, asks the desk and hands the answer to `convert`; nothing else is decided here. All of it
+runs on one event loop. Knows nothing of models, prompts or syntax.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
@@ -20,20 +20,19 @@ from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__, convert
 from mercury_lsp.client import ClientLog, Progress, tell
-from mercury_lsp.complete import Completion, Snapshot, complete, declined
+from mercury_lsp.complete import Completion, declined
 from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
-from mercury_lsp.engine.worker import State, Worker
+from mercury_lsp.desk import Desk
+from mercury_lsp.engine.worker import State
 from mercury_lsp.session import Session
 from mercury_lsp.wire import Protocol, Writer, frames
 
-if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Engine
-
-PATIENCE = 2.0  # seconds that a request waits for the model, and the model for the client's settings
-FAREWELL = 1.0  # seconds that a running job may delay the exit
+PATIENCE = 2.0  # seconds that the model waits for the client's settings
+DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 DIGEST = "mercury/documentDigest"
+WORK = "mercury/work"
 
 A = TypeVar("A")
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ def boundary(doing: str) -> Iterator[None]:
 
 
 class Server(LanguageServer):
-    """The server of one client: its session and its worker."""
+    """The server of one client: its session and its desk."""
 
     protocol: Protocol
 
@@ -58,11 +57,8 @@ class Server(LanguageServer):
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
         self._told: tuple[str, ...] = ()
-        self._worker: Worker[Engine] | None = None
+        self.desk = Desk()
         self._progress = Progress(self)
-        self._wanted: tuple[str, str, int] | None = None
-        self._settled = asyncio.Event()  # the model is ready, or will never be
-        self._newest: object = None
         self._tasks: set[asyncio.Task[None]] = set()
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
@@ -88,8 +84,7 @@ class Server(LanguageServer):
         await self.protocol.settle()
         for task in self._tasks:
             task.cancel()
-        if self._worker is not None:
-            self._worker.stop(FAREWELL)
+        self.desk.close()
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""
@@ -114,39 +109,20 @@ class Server(LanguageServer):
 
     def load(self) -> None:
         """Load the model that the settings name, unless that is done or under way."""
-        config = self.session.config
-        wanted = (config.model, config.device, config.threads)
-        if not config.enabled or wanted == self._wanted:
-            return
-        if self._worker is not None:
-            self._worker.stop(0)
-            self._progress.end()
-        self._wanted = wanted
-        self._settled.clear()
-        loop, progress = asyncio.get_running_loop(), Progress(self)
-        self._progress = progress
-        self.spawn(progress.begin(f"Loading the model {config.model}"))
-
-        def load(report: Callable[[float], None]) -> Engine:
-            from mercury_lsp.engine.infill import Engine  # in the worker's thread, as torch may be imported
-
-            return Engine.load(*wanted, report)
+        progress = Progress(self)
 
         def show(state: State) -> None:
             progress.show(state.fraction)
-            if state.kind in ("ready", "failed") and progress is self._progress:
+            if state.kind in ("ready", "failed"):
                 progress.end()
-                self._settled.set()
-                if state.kind == "failed":
-                    sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
-                    tell(self, types.MessageType.Error, sentence)
+            if state.kind == "failed":
+                sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
+                tell(self, types.MessageType.Error, sentence)
 
-        def on_state(state: State) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the client is gone
-                loop.call_soon_threadsafe(show, state)
-
-        self._worker = Worker(load, on_state)
-        self._worker.start()
+        if self.desk.load(self.session.config, show):
+            self._progress.end()
+            self._progress = progress
+            self.spawn(progress.begin(f"Loading the model {self.session.config.model}"))
 
     async def suggest(
         self,
@@ -173,7 +149,7 @@ class Server(LanguageServer):
             else:
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
-            completion = await self._completion(snapshot, offset)
+            completion = await self.desk.completion(snapshot, offset)
             if completion is None or completion.shown is None:
                 if completion is not None:
                     log.debug("Nothing is shown: %s.", completion.reason)
@@ -182,22 +158,6 @@ class Server(LanguageServer):
                 completion = convert.with_chosen(completion, document, chosen, self.encoding)
             return render(completion, document, self.encoding)
         return nothing
-
-    async def _completion(self, snapshot: Snapshot, offset: int) -> Completion | None:
-        """From the worker; None where a newer request came meanwhile, or the model is not there in time."""
-        self._newest = key = (snapshot, offset)
-        await asyncio.sleep(snapshot.config.debounce_ms / 1000)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):  # `wait_for` may swallow a cancellation
-                await self._settled.wait()
-        if self._worker is None or self._worker.state.kind != "ready" or self._newest != key:
-            return None
-
-        def work(engine: Engine, cancelled: Callable[[], bool]) -> Completion | None:
-            return complete(snapshot, offset, engine, cancelled)
-
-        future = self._worker.submit(key, work)
-        return await asyncio.wrap_future(future)
 
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
@@ -229,16 +189,24 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     document = params.text_document
     path = convert.name(document.uri, ls.session.roots)
     ls.session.open(document.uri, path, document.language_id, document.version, document.text)
+    if snapshot := ls.session.snapshot(document.uri):
+        ls.desk.opened(snapshot)
 
 
 def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
-    """Apply changes, each to the outcome of the one before."""
+    """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
     uri, version = params.text_document.uri, params.text_document.version
+    typed: tuple[int, str] | None = None
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
             ls.session.rewrite(uri, version, change.text)
+            typed = None  # where, it does not say
         elif document := ls.session.document(uri):
-            ls.session.replace(uri, version, *convert.span(document, change.range, ls.encoding), change.text)
+            start, end = convert.span(document, change.range, ls.encoding)
+            ls.session.replace(uri, version, start, end, change.text)
+            typed = (start, change.text) if change.text or end - start < DELETED else None
+    if typed is not None and (snapshot := ls.session.snapshot(uri)):
+        ls.desk.changed(snapshot, convert.cursor(snapshot.document, *typed))
 
 
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
@@ -282,6 +250,11 @@ def document_digest(ls: Server, params: Any) -> dict[str, object] | None:
     return {"version": document.version, "characters": len(document.text), "sha256": digest}
 
 
+def work(ls: Server, _: object) -> dict[str, object]:
+    """For debugging: what the worker has done and has to do."""
+    return ls.desk.work
+
+
 def roots(ls: Server) -> tuple[str, ...]:
     """Paths of the workspace's folders."""
     uris = [folder.uri for folder in ls.workspace.folders.values()] or [ls.workspace.root_uri]
@@ -298,6 +271,7 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
     (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
     (DIGEST, document_digest, None),
+    (WORK, work, None),
 )
 
 

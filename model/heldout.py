@@ -2,8 +2,8 @@
 
 Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
 `complete.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
-post-processing, with the options' defaults but for what ``--setting`` says; only the deadline is off, for what is
-measured must not depend on what else the machine does.
+post-processing, with the options' defaults but for what ``--setting`` says. Deadlines are the server's alone, so that
+what is measured does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(given.kinds.split(",")) - set(KINDS):
         options.error(f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join(KINDS)}")
     settings = dict(setting.partition("=")[::2] for setting in given.setting)
-    config, problems = parse({"deadline_ms": 0, **{name: _value(text) for name, text in settings.items()}})
+    config, problems = parse({name: _value(text) for name, text in settings.items()})
     if problems:
         options.error(problems[0])
     try:

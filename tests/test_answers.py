@@ -38,11 +38,7 @@ class Scripted:
         self.limits.append(sampling.max_tokens)
         text = self.completions.pop(0) if self.completions else ""
         lines = text.splitlines(keepends=True)
-        for passes in range(1, len(lines) + 1):
-            if watch is not None:
-                shown = "".join(lines[:passes]) + UNDECIDED * (passes < len(lines))
-                watch(Draft(shown, passes, len(lines), passes))
-        return Infill(
+        infill = Infill(
             text=text,
             tokens=len(text),
             steps=len(lines),
@@ -55,6 +51,11 @@ class Scripted:
             confidence=1.0,
             finished=True,
         )
+        for passes in range(1, len(lines) + 1):
+            if watch is not None:
+                shown = "".join(lines[:passes]) + UNDECIDED * (passes < len(lines))
+                watch(Draft(shown, passes, len(lines), passes, infill))
+        return infill
 
 
 def written(engine: Scripted, task: Task = FUNCTION, tokens: int = 400) -> Infill:

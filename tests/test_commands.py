@@ -16,7 +16,7 @@ import torch
 from conftest import TINY, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.__main__ import main
-from mercury_lsp.commands import Failure
+from mercury_lsp.commands import Failure, anticipation
 from mercury_lsp.commands.editor import Buffer, Editor
 from mercury_lsp.commands.scenes import FOLDER, scenes
 from mercury_lsp.context.document import Document
@@ -287,6 +287,15 @@ def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
     assert found["rss_mb"] > 50  # type: ignore[operator]
 
 
+async def test_what_anticipation_gains_is_measured(word_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anticipation, "READING", 0)
+    found = await anticipation.measure({"model": str(word_model), "deadline_ms": 60_000}, scenes()[:2])
+    counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
+    counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}
+    assert {name: times["n"] for name, times in found.items() if times is not None} == counts
+    assert all(0 < times["p50"] <= times["p95"] for times in found.values() if times is not None)
+
+
 def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     status, sentence = refused(capsys, "bench", "--context", "3")
     assert status == 2
@@ -305,7 +314,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
 
 async def test_an_editor_sees_the_text_it_typed(word_model: Path) -> None:
     scene = scenes()[0]
-    async with Editor.start(FOLDER, {"model": str(word_model), "deadline_ms": 0}) as editor:
+    async with Editor.start(FOLDER, {"model": str(word_model), "deadline_ms": 60_000}) as editor:
         await editor.loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os.path import commonprefix
 from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import Snapshot, complete, declined, likelihood
+from mercury_lsp.complete import Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
-from mercury_lsp.engine.infill import Draft, Engine
+from mercury_lsp.engine.infill import Draft, Engine, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
 TEXT = "def total(value):\r\n    return \r\n\r\nprint(total(3))\r\n"
@@ -25,7 +26,7 @@ def engine(tiny_model: Path) -> Engine:
 def snapshot(
     path: str = "a.py", uri: str = "file:///w/a.py", text: str = TEXT, **options: object
 ) -> Snapshot:
-    config = Config(**{"max_tokens": 8, "deadline_ms": 0, **options})  # type: ignore[arg-type]
+    config = Config(**{"max_tokens": 8, **options})  # type: ignore[arg-type]
     return Snapshot(Document(uri, path, "python", 1, text), config, ("/w",))
 
 
@@ -65,7 +66,7 @@ def test_every_offset_has_an_answer(engine: Engine) -> None:
 
 
 def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None:
-    config = Config(max_tokens=8, deadline_ms=0, multiline="always", show_likelihood=0)
+    config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
     free = complete(words, 15, engine)
     assert free is not None and free.shown and free.reason is None
@@ -78,6 +79,67 @@ def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None
         assert found.reason is None if shown else "unlikely" in (found.reason or "")
         asked = complete(replace(limited, invoked=True), 15, engine)
         assert asked is not None and asked.shown == free.shown
+
+
+def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a file that is larger than the windows, which move only at strides."""
+    rows: list[int] = []
+    run = engine._passes.run
+    monkeypatch.setattr(engine._passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
+    before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
+    tokens, canvas, moved = engine.tokenizer.encode, Sampling().block + 1, 0
+    complete(snapshot(text=before + rest + after), len(before), engine)
+    old = question(snapshot(text=before + rest + after), len(before), engine)
+    for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":
+        before += key
+        there = snapshot(text=before + rest + after)
+        new = question(there, len(before), engine)
+        rows.clear()
+        complete(there, len(before), engine)
+        assert new.following == old.following
+        if new.prefix[:-1] != old.prefix:
+            moved += 1
+            assert len(new.prefix) < len(old.prefix) - 50  # by a stride
+        else:
+            header = f"{new.path}\n"
+            known = commonprefix([tokens(header + old.prefix), tokens(header + new.prefix)])
+            changed = len(tokens(header + new.prefix)) - len(known)
+            assert 0 < changed <= 3
+            assert (
+                rows[0] == changed + len(["<fim_rest>"]) + len(tokens(rest)) + len(["<fim_middle>"]) + canvas
+            )
+            assert len(rows) <= 1 + there.config.max_tokens
+            assert (
+                max(rows[1:], default=0) <= canvas * canvas - 1
+            )  # a draft, and a canvas behind each of its tokens
+        old = new
+    assert moved <= 1
+
+
+def test_what_was_prepared_is_not_read_again(engine: Engine) -> None:
+    there = snapshot(path="prepared.py", text=TEXT * 9)
+    with pytest.raises(Cancelled):
+        prepare(there, 0, engine, lambda: True)
+    prepare(there, 0, engine)
+    found = complete(there, 0, engine)
+    assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
+
+
+def test_what_is_settled_is_judged_as_a_whole_text_is(engine: Engine) -> None:
+    told: list[Settled] = []
+    config = Config(max_tokens=8, multiline="always", show_likelihood=0)
+    words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
+    found = complete(words, 15, engine, tell=told.append)
+    assert found is not None
+    parts = [settled.judged() for settled in told]
+    assert len(parts) > 1
+    assert all(found.text.startswith(part.text) and part.end == 15 for part in parts)
+    assert any(part.shown for part in parts)
+    unsure = replace(words, config=replace(config, show_likelihood=1))
+    assert not any(replace(settled, snapshot=unsure).judged().shown for settled in told)
 
 
 def test_likelihood_is_that_of_the_whole_text() -> None:

@@ -51,6 +51,24 @@ def test_positions_out_of_range_are_clamped(encoding: str, place: Position, offs
     assert convert.offset(document("añb\n€d\n"), place, encoding) == offset
 
 
+@pytest.mark.parametrize(
+    ("before", "typed", "after", "back"),
+    [
+        ("x = f", "a", "", 0),
+        ("x = f", "()", "", 1),
+        ("x = f(", ")", "", 1),  # the bracket before it came in a change of its own
+        ("x = f(a", ")", "", 0),
+        ("x = f", "()\n", "", 0),
+        ("x = ", "f()", "", 0),  # an accepted suggestion
+        ("x = f(", "", ")", 0),  # something was deleted
+        ("", ")", "", 0),
+    ],
+)
+def test_where_the_cursor_is_after_a_change(before: str, typed: str, after: str, back: int) -> None:
+    there = document(before + typed + after)
+    assert convert.cursor(there, len(before), typed) == len(before + typed) - back
+
+
 def test_a_position_inside_of_a_character_is_where_it_begins() -> None:
     assert convert.offset(document("a😀b"), Position(0, 2), "utf-16") == 1
     assert convert.offset(document("a😀b"), Position(0, 4), "utf-8") == 1

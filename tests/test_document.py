@@ -86,3 +86,9 @@ def test_every_offset_comes_back(text: str) -> None:
         inside = text[max(0, offset - 1) : offset + 1] == "\r\n"
         assert found.offset(*found.position(offset)) == offset - inside
     assert "".join(lines(text)) == text.replace("\r", "").replace("\n", "")
+
+
+def test_versions_of_the_same_text_are_equal() -> None:
+    one, other = (Document("file:///w/a.py", "a.py", "python", version, "one\n") for version in (1, 2))
+    assert one == other and hash(one) == hash(other)
+    assert one != one.replace(0, 3, "two", 1)

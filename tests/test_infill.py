@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import Prompt, encode
-from mercury_lsp.engine.decode import Ends, _finished, _repeated
+from mercury_lsp.engine.canvas import Hint, Prompt, encode
+from mercury_lsp.engine.decode import Ends, _finished, _looked_up, _repeated
 from mercury_lsp.engine.infill import Draft, Engine, Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
@@ -85,8 +85,6 @@ def test_limits_are_kept(engine: Engine, sampling: Sampling) -> None:
     got = engine.infill(PROMPT, replace(sampling, max_passes=3))
     assert got.forward_passes == 3
     assert not got.finished
-    got = engine.infill(PROMPT, replace(sampling, deadline_ms=0.001))
-    assert got.forward_passes == 0
 
 
 def test_diffusion_with_a_wide_bound_takes_fewer_passes_than_tokens(engine: Engine) -> None:
@@ -157,6 +155,42 @@ def test_a_draft_that_is_looked_up_is_verified_as_any(engine: Engine, length: in
         assert found.forward_passes < one_by_one.forward_passes - 5
 
 
+@pytest.mark.parametrize("typed", [0, 1, 5, 9])
+@pytest.mark.parametrize("sampling", [MODES["verified"], replace(MODES["verified"], max_tokens=3)])
+def test_a_hint_that_holds_spares_passes_and_changes_no_text(
+    engine: Engine, typed: int, sampling: Sampling
+) -> None:
+    text = engine.infill(PROMPT, MODES["verified"]).text
+    asked = replace(PROMPT, prefix=PROMPT.prefix + text[:typed])
+    plain = engine.infill(asked, sampling)
+    right = engine.infill(asked, sampling, hint=Hint(text[:typed] + plain.text, text[:typed]))
+    assert right.text == plain.text
+    assert right.tokens == plain.tokens
+    assert right.confidence == pytest.approx(plain.confidence, rel=1e-3)
+    assert right.forward_passes < plain.forward_passes
+
+
+@pytest.mark.parametrize("typed", ["", "s", "total", "total)"])
+def test_a_hint_that_does_not_hold_changes_no_text(engine: Engine, typed: str) -> None:
+    asked = replace(PROMPT, prefix=PROMPT.prefix + typed)
+    for sampling in (*MODES.values(), replace(MODES["verified"], single_line=True)):
+        plain = engine.infill(asked, sampling)
+        for text in ("total + other\n    total", "\n", "", "<eot>", plain.text[:7] + " compute(other)"):
+            hinted = engine.infill(asked, sampling, hint=Hint(text, typed))
+            assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
+            assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
+            assert len(engine._passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
+
+
+def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
+    hint = [1, 2, 3, 4, 5]
+    assert _looked_up([9, 2, 3, 8, 2, 3], hint, 2, 3) == [4, 5]  # rather than [8, 2, 3]
+    assert _looked_up([9, 2, 3, 8, 2, 3], [], 2, 3) == [8, 2, 3]
+    assert _looked_up([9, 2, 3, 8, 2, 3], [1, 2], 2, 3) == [8, 2, 3]
+    assert Hint("value(x)", "val").left == "ue(x)"
+    assert Hint("value(x)", "var").left == ""
+
+
 def test_what_followed_the_last_tokens_where_they_last_stood() -> None:
     ids = [1, 2, 3, 4, 1, 2, 5, 6, 7, 1, 2]
     assert _repeated(ids, 2, 3) == [5, 6, 7]
@@ -220,6 +254,18 @@ def test_drafts_sharpen_to_the_text(engine: Engine, sampling: Sampling) -> None:
     assert counts == sorted(set(counts))
     assert counts[-1] == got.forward_passes
     assert drafts[-1].text.startswith(got.text)
+
+
+@each_mode
+def test_of_what_a_draft_has_settled_nothing_changes(engine: Engine, sampling: Sampling) -> None:
+    drafts: list[Draft] = []
+    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, watch=drafts.append).text)
+    whole = engine.tokenizer.decode(ids)
+    settled = [draft.settled for draft in drafts]
+    assert all(whole.startswith(infill.text) and not infill.finished for infill in settled)
+    assert [infill.tokens for infill in settled] == sorted(infill.tokens for infill in settled)
+    assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in settled)
+    assert settled[-1].tokens >= 24 - sampling.block
 
 
 def test_a_single_line_ends_at_its_end(engine: Engine) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp import server
+from mercury_lsp import desk, server
 from mercury_lsp.complete import Snapshot
+from mercury_lsp.desk import Desk
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -64,6 +65,7 @@ class Editor:
         """Begin a session with a document."""
         params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
         params["workspaceFolders"] = [{"uri": "file:///w", "name": "w"}]
+        options = {"deadline_ms": 60_000, **options}  # a busy machine is no failure
         await self.ask(0, "initialize", {**params, "initializationOptions": options})
         self.send(method="initialized", params={})
         self.send(method="textDocument/didOpen", params={"textDocument": ITEM})
@@ -72,7 +74,7 @@ class Editor:
 @pytest.fixture
 async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
-    monkeypatch.setattr(server, "PATIENCE", 120)
+    monkeypatch.setattr(desk, "PATIENCE", 120)
     editor = Editor()
     serving = asyncio.create_task(server.serve(editor.reader, editor))
     yield editor
@@ -83,18 +85,18 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
 async def test_an_error_in_the_worker_costs_one_empty_answer(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError("no more")
 
-    await editor.start(model=str(tiny_model), deadline_ms=0, max_tokens=4)
-    monkeypatch.setattr(server, "complete", fail)
+    await editor.start(model=str(tiny_model), max_tokens=4)
+    monkeypatch.setattr(desk, "complete", fail)
     assert (await editor.complete(1))["result"] == {"items": []}
     (record,) = caplog.records
     assert record.exc_info is not None and record.exc_info[0] is MemoryError
     problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
     assert "Traceback" in problem["params"]["message"]
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     assert "result" in await editor.complete(2)
     assert len(seen) == 1 and len(caplog.records) == 1
 
@@ -118,7 +120,7 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     await editor.complete(1)
     added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
@@ -138,18 +140,54 @@ async def test_a_completion_knows_whether_the_user_asked(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
     assert [snapshot.invoked for snapshot in seen] == [invoked]
 
 
+async def test_work_begins_where_the_last_change_ends(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(Desk, "opened", lambda _, there: begun.append((there.document.text, None)))
+    monkeypatch.setattr(Desk, "changed", lambda _, there, at: begun.append((there.document.text, at)))
+
+    async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:
+        """What work begins at changes of the one line, or of all there is."""
+        begun.clear()
+        content: list[Message] = []
+        for change in changes:
+            if isinstance(change, str):
+                content.append({"text": change})
+            else:
+                places = ({"line": 0, "character": at} for at in change[:2])
+                content.append({"range": dict(zip(("start", "end"), places, strict=True)), "text": change[2]})
+        there = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": content}
+        editor.send(method="textDocument/didChange", params=there)
+        await editor.ask(len(editor.sent) + 100, "mercury/work", None)
+        return begun[0] if begun else None
+
+    await editor.start(enabled=False)
+    await editor.ask(1, "mercury/work", None)
+    assert begun == [(ITEM["text"], None)]
+    assert await told((15, 15, "f")) == ("some words and f", 16)
+    assert await told((16, 16, "()")) == ("some words and f()", 17)
+    assert await told((0, 4, "Any"), (3, 3, " of"), (13, 15, "")) == ("Any of words d f()", 13)
+    assert await told("all new") is None
+    assert await told("all new", (7, 7, "!")) == ("all new!", 8)
+    assert await told((0, 0, "x" * 1000)) == ("x" * 1000 + "all new!", 1000)
+    assert await told((0, 1000, "")) is None
+    assert await told((0, 3, "")) == (" new!", 0)
+    assert await told() is None
+
+
 async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(server, "complete", lambda snapshot, *_: seen.append(snapshot))
+    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tmp_path))
     told = await editor.until(lambda message: message.get("method") == "window/showMessage")
     assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]

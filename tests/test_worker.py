@@ -8,9 +8,10 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from mercury_lsp.engine.worker import Cancelled, State, Worker
+from mercury_lsp.engine.worker import REMEMBERED, Cancelled, State, Worker
 
 Cancel = Callable[[], bool]
+Tell = Callable[[object], None]
 WAIT = 10
 
 
@@ -19,7 +20,7 @@ def worker() -> Iterator[Worker[str]]:
     made = Worker[str](lambda progress: "engine")
     made.start()
     yield made
-    made.stop()
+    made.stop(0)  # a scripted job may be waiting for its next step
 
 
 class Blocked:
@@ -29,7 +30,7 @@ class Blocked:
         self.runs = 0
         self.started, self.release, self.stopped = threading.Event(), threading.Event(), threading.Event()
 
-    def __call__(self, engine: str, cancelled: Cancel) -> str:
+    def __call__(self, engine: str, cancelled: Cancel, tell: Tell) -> str:
         self.runs += 1
         self.started.set()
         while not self.release.wait(0.002):
@@ -40,7 +41,7 @@ class Blocked:
 
 
 def test_a_job_gets_the_engine(worker: Worker[str]) -> None:
-    assert worker.submit("a", lambda engine, _: engine + "!").result(WAIT) == "engine!"
+    assert worker.submit("a", lambda engine, *_: engine + "!").result(WAIT) == "engine!"
 
 
 def test_requests_for_one_key_share_a_job(worker: Worker[str]) -> None:
@@ -58,7 +59,7 @@ def test_a_newer_key_supersedes_running_and_waiting_jobs(worker: Worker[str]) ->
     running = worker.submit("a", first)
     first.started.wait(WAIT)
     waiting = worker.submit("b", second)
-    newest = worker.submit("c", lambda engine, _: "new")
+    newest = worker.submit("c", lambda engine, *_: "new")
     assert newest.result(WAIT) == "new"
     assert running.result(WAIT) is None
     assert waiting.result(WAIT) is None
@@ -83,17 +84,17 @@ def test_cancelling_all_requests_stops_the_job(worker: Worker[str]) -> None:
     work.started.wait(WAIT)
     assert all(future.cancel() for future in futures)
     assert work.stopped.wait(WAIT)
-    assert worker.submit("a", lambda engine, _: "again").result(WAIT) == "again"
+    assert worker.submit("a", lambda engine, *_: "again").result(WAIT) == "again"
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), MemoryError()])
 def test_an_exception_costs_one_answer(worker: Worker[str], error: Exception) -> None:
-    def fail(engine: str, cancelled: Cancel) -> str:
+    def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
         raise error
 
     with pytest.raises(type(error)):
         worker.submit("a", fail).result(WAIT)
-    assert worker.submit("b", lambda engine, _: engine).result(WAIT) == "engine"
+    assert worker.submit("b", lambda engine, *_: engine).result(WAIT) == "engine"
 
 
 def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
@@ -107,7 +108,7 @@ def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
 
     worker = Worker[str](load, states.append)
     worker.start()
-    future = worker.submit("a", lambda engine, _: engine)
+    future = worker.submit("a", lambda engine, *_: engine)
     assert not future.done()
     go.set()
     assert future.result(WAIT) == "late"
@@ -128,12 +129,12 @@ def test_a_failed_load_fails_waiting_and_later_jobs() -> None:
 
     worker = Worker[str](load)
     worker.start()
-    early = worker.submit("a", lambda engine, _: engine)
+    early = worker.submit("a", lambda engine, *_: engine)
     go.set()
     with pytest.raises(RuntimeError, match="no weights"):
         early.result(WAIT)
     with pytest.raises(RuntimeError, match="no weights"):
-        worker.submit("b", lambda engine, _: engine).result(WAIT)
+        worker.submit("b", lambda engine, *_: engine).result(WAIT)
     assert worker.state == State("failed", "no weights")
     worker.stop()
 
@@ -145,4 +146,222 @@ def test_stopping_answers_what_is_left(worker: Worker[str]) -> None:
     worker.stop(WAIT)
     assert future.result(WAIT) is None
     assert work.stopped.is_set()
-    assert worker.submit("b", lambda engine, _: engine).result(WAIT) is None
+    assert worker.submit("b", lambda engine, *_: engine).result(WAIT) is None
+
+
+class Stepped:
+    """Work of passes that are let through one by one; it tells their number."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.began, self.ended = threading.Event(), threading.Event()
+        self._steps, self._told = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, engine: str, cancelled: Cancel, tell: Tell) -> str:
+        self.began.set()
+        try:
+            while self._steps.acquire(timeout=WAIT):
+                if cancelled():
+                    raise Cancelled
+                self.passes += 1
+                tell(self.passes)
+                self._told.release()
+            return "never"
+        finally:
+            self.ended.set()
+
+    def step(self) -> None:
+        """Let a pass through, and wait for it."""
+        self.let()
+        assert self._told.acquire(timeout=WAIT)
+
+    def let(self) -> None:
+        self._steps.release()
+
+
+def quick(engine: str, *_: object) -> str:
+    return engine
+
+
+def test_what_is_done_ahead_is_remembered(worker: Worker[str]) -> None:
+    work = Blocked()
+    assert not worker.busy
+    worker.anticipate("a", work)
+    assert work.started.wait(WAIT)
+    assert worker.busy and not worker.remembered()
+    work.release.set()
+    while worker.busy:
+        work.stopped.wait(0.001)
+    assert worker.remembered() == [("a", "engine")]
+
+
+def test_the_last_results_are_remembered_the_newest_first(worker: Worker[str]) -> None:
+    for key in range(REMEMBERED + 3):
+        worker.submit(key, lambda engine, *_, key=key: key).result(WAIT)
+    assert [key for key, _ in worker.remembered()] == list(range(3, REMEMBERED + 3))[::-1]
+    worker.submit(5, lambda engine, *_: "again").result(WAIT)
+    assert worker.remembered()[0] == (5, "again")
+    assert len(worker.remembered()) == REMEMBERED
+    worker.submit("nothing", lambda engine, *_: None).result(WAIT)
+    assert worker.remembered()[0] == (5, "again")
+
+
+def test_a_request_joins_what_is_done_ahead_of_it(worker: Worker[str]) -> None:
+    running, waiting = Blocked(), Blocked()
+    worker.anticipate("a", running)
+    assert running.started.wait(WAIT)
+    joined = worker.submit("a", running)
+    worker.anticipate("b", waiting)
+    running.release.set()
+    assert joined.result(WAIT) == "engine"
+    assert waiting.started.wait(WAIT)
+    waiting.release.set()
+    assert worker.submit("b", waiting).result(WAIT) == "engine"
+    assert (running.runs, waiting.runs, worker.begun) == (1, 1, 2)
+
+
+def test_a_request_joins_what_waits_to_be_done_ahead(worker: Worker[str]) -> None:
+    first, second = Blocked(), Blocked()
+    older = worker.submit("a", first)
+    assert first.started.wait(WAIT)
+    worker.anticipate("b", second)
+    newer = worker.submit("b", second)
+    assert older.result(WAIT) is None
+    assert first.stopped.wait(WAIT)
+    second.release.set()
+    assert newer.result(WAIT) == "engine"
+    assert second.runs == 1
+
+
+def test_what_is_done_ahead_never_delays_a_request(worker: Worker[str]) -> None:
+    requested, ahead = Stepped(), Blocked()
+    future = worker.submit("a", requested)
+    requested.step()
+    worker.anticipate("b", ahead)
+    requested.step()
+    requested.step()
+    assert not ahead.started.is_set() and not future.done()
+    assert future.cancel()
+    requested.let()
+    assert requested.ended.wait(WAIT) and ahead.started.wait(WAIT)
+    assert requested.passes == 3
+
+
+def test_a_request_stops_what_is_done_ahead_within_one_pass(worker: Worker[str]) -> None:
+    ahead = Stepped()
+    worker.anticipate("a", ahead)
+    ahead.step()
+    future = worker.submit("b", quick)
+    ahead.let()
+    assert future.result(WAIT) == "engine"
+    assert ahead.passes == 1
+    assert worker.remembered() == [("b", "engine")]
+    assert worker.interrupted == ("a", 1)
+
+
+def test_the_newest_of_what_is_to_be_done_ahead_is_done(worker: Worker[str]) -> None:
+    running, never, newest = Stepped(), Blocked(), Blocked()
+    worker.anticipate("a", running)
+    running.step()
+    worker.anticipate("b", never)
+    worker.anticipate("c", newest)
+    running.let()
+    assert newest.started.wait(WAIT)
+    assert (running.passes, never.runs) == (1, 0)
+    worker.anticipate("c", newest)
+    newest.release.set()
+    assert worker.submit("c", newest).result(WAIT) == "engine"
+    assert newest.runs == 1
+
+
+def test_a_wish_that_is_fulfilled_already_takes_the_place_of_another(worker: Worker[str]) -> None:
+    running, never = Blocked(), Blocked()
+    future = worker.submit("a", running)
+    assert running.started.wait(WAIT)
+    worker.anticipate("b", never)
+    worker.anticipate("a", running)
+    assert future.cancel()
+    running.release.set()
+    assert worker.submit("c", quick).result(WAIT) == "engine"
+    assert (running.runs, never.runs) == (1, 0)
+
+
+def test_a_kept_job_goes_on_without_requests_until_there_is_something_newer(worker: Worker[str]) -> None:
+    kept = Stepped()
+    future = worker.submit("a", kept)
+    kept.step()
+    worker.keep("a")
+    worker.keep("of no job")
+    assert future.cancel()
+    kept.step()
+    kept.step()
+    newer = Blocked()
+    worker.anticipate("b", newer)
+    kept.let()
+    assert newer.started.wait(WAIT)
+    assert kept.passes == 3
+
+
+def test_cancelled_requests_leave_what_is_done_ahead(worker: Worker[str]) -> None:
+    ahead = Stepped()
+    worker.anticipate("a", ahead)
+    ahead.step()
+    assert worker.submit("a", ahead).cancel()
+    ahead.step()
+    ahead.step()
+
+
+def test_requests_can_be_superseded_without_a_job(worker: Worker[str]) -> None:
+    running, waiting = Stepped(), Blocked()
+    older = worker.submit("a", running)
+    running.step()
+    worker.supersede()
+    assert older.result(WAIT) is None
+    running.let()
+    assert running.ended.wait(WAIT)
+    assert running.passes == 1
+    worker.anticipate("b", waiting)
+    worker.supersede()  # what is done ahead goes on
+    assert waiting.started.wait(WAIT)
+    waiting.release.set()
+    assert worker.submit("b", waiting).result(WAIT) == "engine"
+
+
+def test_the_progress_of_a_running_job_can_be_seen(worker: Worker[str]) -> None:
+    work = Stepped()
+    assert worker.progress("a") is None
+    worker.submit("a", work)
+    assert work.began.wait(WAIT)
+    assert worker.progress("a") is None
+    work.step()
+    work.step()
+    assert worker.progress("a") == 2
+    assert worker.progress("b") is None
+
+
+def test_an_exception_ahead_is_left_to_who_requests_it(worker: Worker[str]) -> None:
+    def fail(engine: str, *_: object) -> str:
+        raise ValueError("broken")
+
+    worker.anticipate("a", fail)
+    with pytest.raises(ValueError, match="broken"):
+        worker.submit("a", fail).result(WAIT)
+    assert worker.submit("b", quick).result(WAIT) == "engine"
+
+
+def test_the_newest_wish_waits_for_the_engine() -> None:
+    go = threading.Event()
+    worker = Worker[str](lambda progress: str(go.wait(WAIT)))
+    worker.start()
+    never, newest = Blocked(), Blocked()
+    worker.anticipate("a", never)
+    worker.anticipate("b", newest)
+    assert worker.engine is None
+    go.set()
+    assert newest.started.wait(WAIT)
+    assert worker.engine == "True"
+    assert never.runs == 0
+    worker.stop(WAIT)
+    assert newest.stopped.is_set()
+    worker.anticipate("c", never)
+    assert not worker.remembered()

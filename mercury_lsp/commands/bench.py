@@ -45,6 +45,7 @@ _MODES = ("diffusion", "autoregressive")
 def run(arguments: Namespace) -> int:
     """Measure, and print the figures."""
     given: dict[str, object] = {"model": arguments.model, "device": arguments.device}
+    given |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
     if arguments.context is not None:
         following = arguments.context * Config().following_tokens // _window(Config())
         given |= {"prefix_tokens": arguments.context - following, "following_tokens": following}
@@ -148,11 +149,11 @@ def _figures(config: Config, engine: Engine, measured: _Measured, progress: Prog
 
 
 def _decode(config: Config, engine: Engine, progress: Progress) -> dict[str, list[Infill]]:
-    """Both decoders' answers to the same requests, without a deadline."""
+    """Both decoders' answers to the same requests."""
     infills: dict[str, list[Infill]] = {mode: [] for mode in _MODES}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
         for mode in _MODES if number % 2 else reversed(_MODES):  # either is first as often
-            snapshot = Snapshot(_document(scene), replace(config, mode=mode, deadline_ms=0))
+            snapshot = Snapshot(_document(scene), replace(config, mode=mode))
             completion = complete(snapshot, scene.start, engine)
             if completion is not None:  # always: none of the files is one that is declined
                 infills[mode].append(completion.infill)

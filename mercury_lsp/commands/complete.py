@@ -33,11 +33,7 @@ _CONTEXT = 2  # lines of the file to show above
 
 def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
-    given = {
-        "model": arguments.model,
-        "mode": arguments.mode,
-        "deadline_ms": 0,
-    }  # nobody is waiting to type on
+    given = {"model": arguments.model, "mode": arguments.mode}
     session = Session({name: value for name, value in given.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])

@@ -16,12 +16,15 @@ _ENDING = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`path` is what the model is told: relative to the workspace, POSIX, or the bare file name; may be empty."""
+    """`path` is what the model is told: relative to the workspace, POSIX, or the bare file name; may be empty.
+
+    Two versions with the same text are equal: nothing depends on how an editor numbers them.
+    """
 
     uri: str
     path: str
     language_id: str
-    version: int
+    version: int = field(compare=False)
     text: str
     _starts: list[int] = field(init=False, repr=False, compare=False)
 

@@ -62,6 +62,22 @@ class Specials:
     fim_middle: int
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What was expected at a cursor before: ``text``, an earlier middle; ``typed`` is what was typed there since.
+
+    It makes a decoding shorter where it still holds, and changes no text.
+    """
+
+    text: str
+    typed: str = ""
+
+    @property
+    def left(self) -> str:
+        """What of the text is still to come; nothing where something else was typed."""
+        return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
+
+
 class Tokenizer:
     """Byte-level BPE in which every text is plain text, special strings included."""
 

@@ -20,8 +20,8 @@ from mercury_lsp.engine.passes import Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.worker import Cancelled
 
-Watch = Callable[[Sequence[int], Sequence[int | None]], None]
-"""Told of each draft: the settled tokens, and those behind them, None where undecided."""
+Watch = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
+"""Told of each draft: the settled tokens, those behind them, None where undecided, and the settled ones' logp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,6 @@ class Limit:
 
     most: int
     tokens: int
-    in_time: Callable[[], bool]
     cancelled: Callable[[], bool]
     passes: int = 0
     prefilled: float = 0.0
@@ -54,7 +53,7 @@ class Limit:
         """Asked before each pass. Raises `Cancelled`."""
         if self.cancelled():
             raise Cancelled
-        return self.passes < self.most and self.in_time()
+        return self.passes < self.most
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,14 @@ class Drafting:
 
 
 def verify(
-    passes: Passes, tail: Sequence[int], drafting: Drafting, ends: Ends, limit: Limit, watch: Watch
+    passes: Passes,
+    tail: Sequence[int],
+    drafting: Drafting,
+    ends: Ends,
+    limit: Limit,
+    watch: Watch,
+    hint: Sequence[int] = (),
+    opening: Sequence[int] = (),
 ) -> Middle:
     """Draft by diffusion and verify causally, both in each pass: the causal greedy text, but for slack and trust.
 
@@ -100,11 +106,12 @@ def verify(
     TiDAR's idea (Liu et al. 2025); that it loses nothing is speculative decoding's (Leviathan et al. 2023).
 
     tail: the prompt's unread end, one token at least; its pass, part of the prefill, also makes the first draft.
+    hint: another text's tokens, in which drafts are looked up too. opening: the draft that this first pass verifies.
     """
     block = drafting.block
     tokens: list[int] = []
     logp: list[float] = []
-    known, draft = list(tail), list[int]()
+    known, draft = list(tail), _without_end(opening[: min(block, limit.tokens)], ends)
     while True:
         clean = [*known, *draft]
         n, first, k = len(clean), len(passes.cache.ids), len(known)
@@ -114,13 +121,12 @@ def verify(
             Rows.join(Rows.clean(first, n), *canvases),
         )
         scores = passes.scores(hidden[k - 1 : n])  # what follows the last known token, and each drafted one
-        right, sure = _held(scores, draft, drafting.slack, ends, len(tokens) + k)
-        settled = clean[: k + right]
-        passes.cache.keep(settled)
-        if limit.passes:  # else it was the prompt's
-            tokens += settled
+        begun = bool(limit.passes)  # else what was known is the prompt's
+        right, sure = _held(scores, draft, drafting.slack, ends, len(tokens) + (k if begun else 0))
+        passes.cache.keep(clean[: k + right])
+        tokens += clean[0 if begun else k : k + right]
         logp += [float(scores[i, token]) for i, token in enumerate((*draft[:right], sure))]
-        if not limit.passes:
+        if not begun:
             limit.prefill_ends()
         if ends(len(tokens), sure):
             return Middle(tokens, logp, limit.passes, True)
@@ -132,10 +138,10 @@ def verify(
         rest = _finished(foretold, drafting.trust, ends, before)
         if rest is not None and len(rest.tokens) <= room:
             return Middle([*tokens, sure, *rest.tokens], [*logp, *rest.logp], limit.passes, True)
-        draft = _draft([*passes.cache.ids, sure], foretold, drafting, ends, before)[:room]
+        draft = _draft([*passes.cache.ids, sure], hint, foretold, drafting, ends, before)[:room]
         known = [sure]
         limit.passes += 1
-        watch(tokens, [sure, *draft, *[None] * (block - 1 - len(draft))])
+        watch([*tokens, sure], [*draft, *[None] * (block - 1 - len(draft))], logp)
 
 
 def _held(
@@ -161,15 +167,28 @@ def _finished(scores: NDArray[np.float32], trust: float, ends: Ends, before: int
     return None
 
 
+def _without_end(draft: Sequence[int], ends: Ends) -> list[int]:
+    """The tokens that stand before the first end."""
+    return list(draft[: next((i for i, token in enumerate(draft) if ends(i, token)), len(draft))])
+
+
 def _draft(
-    ids: Sequence[int], scores: NDArray[np.float32], drafting: Drafting, ends: Ends, before: int
+    ids: Sequence[int], hint: Sequence[int], scores: NDArray[np.float32], drafting: Drafting, ends: Ends, before: int
 ) -> list[int]:
-    """What to verify behind the known ``ids``, by their own repetitions or else by the canvas's scores (n, V), and then
-    again by repetitions."""
-    draft = _possible(_repeated(ids, drafting.lookup, len(scores)), scores, ends, before)
+    """What to verify behind the known ``ids``, by the hint's or their own repetitions or else by the canvas's scores
+    (n, V), and then again by repetitions."""
+    draft = _possible(_looked_up(ids, hint, drafting.lookup, len(scores)), scores, ends, before)
     draft = draft or _confident(scores, drafting.surety, ends, before)
     left, at = scores[len(draft) :], before + len(draft)
-    return draft + _possible(_repeated([*ids, *draft], drafting.lookup, len(left)), left, ends, at)
+    again = _looked_up([*ids, *draft], hint, drafting.lookup, len(left))
+    return draft + _possible(again, left, ends, at)
+
+
+def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) -> list[int]:
+    """What followed the last ``length`` of ``ids`` in the hint, or else where they themselves stood before."""
+    apart = -1  # no token: nothing matches across it
+    found = _repeated([*hint, apart, *ids[-length:]], length, most) if hint else []
+    return found[: (*found, apart).index(apart)] or _repeated(ids, length, most)
 
 
 def _confident(scores: NDArray[np.float32], surety: float, ends: Ends, before: int) -> list[int]:
@@ -236,8 +255,10 @@ def refine(
         def ends_here(index: int, token: int, before: Sequence[int] = before) -> bool:
             return ends(len(before) + index, token)
 
-        def seen(draft: Sequence[int | None], before: Sequence[int] = before) -> None:
-            watch(before, draft)
+        def seen(
+            draft: Sequence[int | None], before: Sequence[int] = before, sure: Sequence[float] = tuple(logp)
+        ) -> None:
+            watch(before, draft, sure)
 
         done = denoise(predict, size, ends_here, settle, limit.may_go_on, seen)
         tokens += done.tokens
@@ -268,4 +289,4 @@ def spell(passes: Passes, tail: Sequence[int], ends: Ends, limit: Limit, watch: 
         logp.append(float(scores[token]))
         limit.passes += 1
         last = passes.read([token], limit.cancelled)
-        watch(tokens, ())
+        watch(tokens, (), logp)

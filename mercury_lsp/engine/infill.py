@@ -17,6 +17,7 @@ from mercury_lsp.engine.canvas import (
     DRAFT_SURETY,
     DRAFT_TRUST,
     ENTROPY_BOUND,
+    Hint,
     Prompt,
     Tokenizer,
     encode,
@@ -34,7 +35,7 @@ UNDECIDED = "░"
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
-    ``deadline_ms``: 0 for none; the settings ``draft_...``: see `Drafting`;
+    the settings ``draft_...``: see `Drafting`;
     ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
 
     mode: str = "diffusion"
@@ -42,7 +43,6 @@ class Sampling:
     block: int = 6
     max_tokens: int = 64
     max_passes: int = 64
-    deadline_ms: float = 0.0
     draft_surety: float = DRAFT_SURETY
     draft_lookup: int = DRAFT_LOOKUP
     draft_slack: float = 0.0
@@ -75,12 +75,16 @@ class Infill:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A middle while it sharpens: `UNDECIDED` stands for each token that is still masked."""
+    """A middle while it sharpens: `UNDECIDED` stands for each token that is still masked.
+
+    ``settled``: what there would be if it ended here; of it nothing changes any more.
+    """
 
     text: str
     decided: int
     total: int
     forward_passes: int
+    settled: Infill
 
 
 def never() -> bool:
@@ -139,38 +143,52 @@ class Engine:
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
+        hint: Hint | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true."""
         began = time.perf_counter()
-        until = began + sampling.deadline_ms / 1e3 if sampling.deadline_ms else math.inf
         ids = encode(prompt, self.tokenizer)
         cached = self._passes.cache.reuse(ids[:-1])
         tail = max(
             cached, len(ids) - CHUNK
         )  # the decoder reads the last chunk: its last row foretells the middle
         self._passes.read(ids[cached:tail], cancelled)
-        limit = Limit(
-            sampling.max_passes, sampling.max_tokens, lambda: time.perf_counter() < until, cancelled
-        )
+        limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         ends = self._line_end if sampling.single_line else self._any_end
-        middle = self._decode(ids[tail:], sampling, ends, limit, self._watcher(watch, limit))
-        done = time.perf_counter()
-        return Infill(
-            text=self.tokenizer.decode(middle.tokens),
-            tokens=len(middle.tokens) + middle.finished,
-            steps=middle.steps,
-            forward_passes=limit.passes,
-            ms=(done - began) * 1e3,
-            ms_prefill=(limit.prefilled - began) * 1e3,
-            ms_denoise=(done - limit.prefilled) * 1e3,
-            cached_tokens=cached,
-            prompt_tokens=len(ids),
-            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
-            finished=middle.finished,
-        )
+
+        def infill(middle: Middle) -> Infill:
+            now = time.perf_counter()
+            return Infill(
+                text=self.tokenizer.decode(middle.tokens),
+                tokens=len(middle.tokens) + middle.finished,
+                steps=middle.steps,
+                forward_passes=limit.passes,
+                ms=(now - began) * 1e3,
+                ms_prefill=(limit.prefilled - began) * 1e3,
+                ms_denoise=(now - limit.prefilled) * 1e3,
+                cached_tokens=cached,
+                prompt_tokens=len(ids),
+                confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
+                finished=middle.finished,
+            )
+
+        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
+            if watch is not None:
+                decided = len(settled) + sum(token is not None for token in behind)
+                there = infill(Middle([*settled], [*logp], limit.passes, False))
+                text, total = self._text(settled, behind), len(settled) + len(behind)
+                watch(Draft(text, decided, total, limit.passes, there))
+
+        return infill(self._decode(ids[tail:], sampling, ends, limit, told, hint))
 
     def _decode(
-        self, tail: Sequence[int], sampling: Sampling, ends: Ends, limit: Limit, watch: Watch
+        self,
+        tail: Sequence[int],
+        sampling: Sampling,
+        ends: Ends,
+        limit: Limit,
+        watch: Watch,
+        hint: Hint | None,
     ) -> Middle:
         passes, mask, block = self._passes, self.tokenizer.specials.mask, sampling.block
         if sampling.mode == "autoregressive":
@@ -184,19 +202,12 @@ class Engine:
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
             )
-            return verify(passes, tail, drafting, ends, limit, watch)
+            before, left = map(self.tokenizer.encode, (hint.text, hint.left) if hint else ("", ""))
+            return verify(passes, tail, drafting, ends, limit, watch, before, left)
         settle = Settle(entropy_bound(sampling.entropy_bound))
         if sampling.threshold:
             settle = Settle(threshold(sampling.threshold), by_entropy=False)
         return refine(passes, tail, mask, block, settle, ends, limit, watch)
-
-    def _watcher(self, watch: Callable[[Draft], None] | None, limit: Limit) -> Watch:
-        def told(settled: Sequence[int], behind: Sequence[int | None]) -> None:
-            if watch is not None:
-                decided = len(settled) + sum(token is not None for token in behind)
-                watch(Draft(self._text(settled, behind), decided, len(settled) + len(behind), limit.passes))
-
-        return told
 
     def _text(self, settled: Sequence[int], behind: Sequence[int | None]) -> str:
         """A draft's text up to its first ``<eot>``, a mark for each undecided token."""

@@ -1,21 +1,28 @@
-"""The worker: one thread that loads the engine and runs the newest job.
+"""The worker: one thread that loads the engine and runs the newest job; and the results of its last jobs.
 
-Owns the current job and the engine's state. A job is keyed by what it completes: requests for the same key share it,
-a newer key supersedes an older one, whose requests resolve to None, and a job all of whose requests were cancelled is
-stopped between two passes. Knows neither torch nor what a job does.
+Owns the jobs, what they have settled so far, their last results, and the engine's state. A job is keyed by what it
+completes: requests for the same key share it, a newer key supersedes an older one, whose requests resolve to None, and
+a job all of whose requests were cancelled is stopped between two passes. What is done ahead waits until nothing is
+requested, and stops as soon as something is. Knows neither torch nor what a job does.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+REMEMBERED = 8  # results: what was shown, what it goes on with, and what was typed a few keys ago
+
 E = TypeVar("E")
 T = TypeVar("T")
+Work = Callable[[E, Callable[[], bool], Callable[[object], None]], T]
+"""Given the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()` turns true, and tells what
+it has settled."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,13 +41,18 @@ class State:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    key: Hashable
-    work: Callable[[Any, Callable[[], bool]], Any]
+    key: object
+    work: Work[Any, Any]
+    ahead: bool = False  # it is done though nobody waits for it, unless something newer is to be done
     futures: list[Future[Any]] = field(default_factory=list)
     superseded: bool = False
+    progress: object = None
 
-    def stopped(self) -> bool:
-        return self.superseded or all(future.cancelled() for future in self.futures)
+    def requested(self) -> bool:
+        return any(not future.cancelled() for future in self.futures)
+
+    def tell(self, progress: object) -> None:
+        self.progress = progress
 
 
 class Worker(Generic[E]):
@@ -54,10 +66,15 @@ class Worker(Generic[E]):
         self, load: Callable[[Callable[[float], None]], E], on_state: Callable[[State], None] | None = None
     ) -> None:
         self.state = State("idle")
+        self.engine: E | None = None  # once it is loaded; to be looked at, for only jobs may use it
+        self.begun = 0  # jobs so far
+        self.interrupted: tuple[Any, Any] | None = None  # key and progress of the last job that was stopped
         self._load, self._on_state = load, on_state
         self._failure: Exception | None = None
         self._running: _Job | None = None
-        self._waiting: _Job | None = None
+        self._waiting: _Job | None = None  # requested
+        self._ahead: _Job | None = None  # the newest that is waiting to be done ahead
+        self._results: list[tuple[Any, Any]] = []  # the newest first
         self._stop = False
         self._changed = threading.Condition()
         # A daemon: a load that hangs must not keep the process from ending.
@@ -71,18 +88,20 @@ class Worker(Generic[E]):
         """Supersede all jobs and end the thread; waits up to ``timeout`` seconds for it."""
         with self._changed:
             self._stop = True
-            for job in (self._running, self._waiting):
-                self._supersede(job)
-            self._waiting = None
+            self._supersede(self._running, self._waiting, self._ahead)
+            self._waiting = self._ahead = None
             self._changed.notify_all()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
-    def submit(self, key: Hashable, work: Callable[[E, Callable[[], bool]], T]) -> Future[T | None]:
-        """Ask for ``work(engine, cancelled)``, which raises `Cancelled` soon after ``cancelled()`` turns true.
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return any(job is not None for job in (self._running, self._waiting, self._ahead))
 
-        The future resolves to the result, to None when superseded, or to the exception of the work or of the load.
-        """
+    def submit(self, key: object, work: Work[E, T | None]) -> Future[T | None]:
+        """Request ``work``. The future resolves to its result, to None when superseded, or to the exception of the
+        work or of the load."""
         future: Future[T | None] = Future()
         with self._changed:
             if self._stop:
@@ -90,25 +109,79 @@ class Worker(Generic[E]):
             elif self._failure is not None:
                 future.set_exception(self._failure)
             else:
-                job = self._job_for(key, work)
-                job.futures.append(future)
+                self._requested(key, work).futures.append(future)
                 self._changed.notify_all()
         return future
 
-    def _job_for(self, key: Hashable, work: Callable[[Any, Callable[[], bool]], Any]) -> _Job:
-        for job in (self._waiting, self._running):
-            if job is not None and job.key == key and not job.stopped():
-                return job
-        self._supersede(self._running)
-        self._supersede(self._waiting)
-        self._waiting = _Job(key, work)
-        return self._waiting
+    def anticipate(self, key: object, work: Work[E, object]) -> None:
+        """Do ``work`` ahead, as soon as nothing is requested. Its result is remembered.
 
-    def _supersede(self, job: _Job | None) -> None:
-        """Answer a job's requests with None now; the thread will notice between two passes."""
-        if job is not None:
-            job.superseded = True
-            _resolve(job, lambda future: future.set_result(None))
+        It takes the place of what else is to be done ahead, or is being done. Its errors are left to who requests it.
+        """
+        with self._changed:
+            if self._stop or self._failure is not None:
+                return
+            job = self._current(key)
+            if job is None:
+                self._ahead = _Job(key, work, ahead=True)
+            else:
+                job.ahead = True
+                if job is not self._ahead:
+                    self._ahead = None
+            self._changed.notify_all()
+
+    def keep(self, key: object) -> None:
+        """Let a job go on when nobody waits for it any more, as if it were done ahead."""
+        with self._changed:
+            if (job := self._current(key)) is not None:
+                job.ahead = True
+
+    def supersede(self) -> None:
+        """Resolve all requests to None: what was asked last has been answered without a job."""
+        with self._changed:
+            self._supersede(*(job for job in (self._running, self._waiting) if job and job.futures))
+            self._waiting = None
+
+    def progress(self, key: object) -> Any:
+        """What the job of a key told last; None where it is not running, or has told nothing yet."""
+        with self._changed:
+            job = self._running
+            return job.progress if job is not None and job.key == key else None
+
+    def remembered(self) -> list[tuple[Any, Any]]:
+        """The last jobs' keys and results, the newest first."""
+        with self._changed:
+            return list(self._results)
+
+    def _current(self, key: object) -> _Job | None:
+        """The job of a key that is still to be finished."""
+        for job in (self._waiting, self._running, self._ahead):
+            if job is not None and job.key == key and not self._stopped(job):
+                return job
+        return None
+
+    def _requested(self, key: object, work: Work[Any, Any]) -> _Job:
+        """The job that a new request joins."""
+        job = self._current(key)
+        if job is None or job is self._ahead:
+            self._supersede(self._running, self._waiting)
+            job = self._waiting = job or _Job(key, work)
+            self._ahead = None
+        return job
+
+    def _stopped(self, job: _Job) -> bool:
+        """Whether a job is to stop; once it is, for good."""
+        with self._changed:
+            newer = self._ahead is not None and self._ahead is not job
+            job.superseded |= not job.requested() and (not job.ahead or newer)
+            return job.superseded
+
+    def _supersede(self, *jobs: _Job | None) -> None:
+        """Answer jobs' requests with None now; the thread will notice between two passes."""
+        for job in jobs:
+            if job is not None:
+                job.superseded = True
+                _resolve(job, lambda future: future.set_result(None))
 
     def _run(self) -> None:
         engine = self._loaded()
@@ -129,35 +202,51 @@ class Worker(Generic[E]):
             failure = error
             with self._changed:
                 self._failure = failure
-                job, self._waiting = self._waiting, None
+                job, self._waiting, self._ahead = self._waiting, None, None
                 if job is not None:
                     _resolve(job, lambda future: future.set_exception(failure))
             self._tell(State("failed", str(failure)))
             return None
+        self.engine = engine
         self._tell(State("ready", fraction=1.0))
         return engine
 
     def _next(self) -> _Job | None:
-        """Wait for a job that somebody still wants; None when stopped."""
+        """Wait for a job that is still wanted; None when stopped."""
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._stop or self._waiting is not None)
+                self._changed.wait_for(lambda: self._stop or self._waiting or self._ahead)
                 if self._stop:
                     return None
-                job, self._waiting = self._waiting, None
-                if job is not None and not job.stopped():
+                job = self._waiting or self._ahead
+                if self._waiting is not None:
+                    self._waiting = None
+                else:
+                    self._ahead = None
+                if job is not None and not self._stopped(job):
                     self._running = job
+                    self.begun += 1
                     return job
 
     def _outcome(self, engine: E, job: _Job) -> Callable[[Future[Any]], None]:
         try:
-            result = job.work(engine, job.stopped)
+            result = job.work(engine, lambda: self._stopped(job), job.tell)
         except Cancelled:
+            if job.progress is not None:
+                self.interrupted = job.key, job.progress
             return lambda future: future.set_result(None)
         except Exception as error:  # MemoryError included: it costs this answer, not the server
+            log.debug("a job failed", exc_info=True)
             failure = error
             return lambda future: future.set_exception(failure)
+        if result is not None:
+            self._remember(job.key, result)
         return lambda future: future.set_result(result)
+
+    def _remember(self, key: object, result: object) -> None:
+        with self._changed:
+            others = [pair for pair in self._results if pair[0] != key]
+            self._results = [(key, result), *others[: REMEMBERED - 1]]
 
     def _tell(self, state: State) -> None:
         self.state = state

@@ -99,7 +99,7 @@ class Client:
         """The server's capabilities; it is not told yet that the client is ready."""
         params: Message = {"processId": os.getpid(), "rootUri": None, "capabilities": capabilities}
         params["initializationOptions"] = {
-            "deadline_ms": 0,
+            "deadline_ms": 60_000,
             **(options or {}),
         }  # a busy machine is no failure
         return self.ask("initialize", params)["result"]["capabilities"]

@@ -54,7 +54,13 @@ async def test_200_random_edits_with_a_completion_after_each(encoding: str, mode
             inline_completion=types.InlineCompletionClientCapabilities()
         ),
     )
-    options = {"max_tokens": 4, "threads": 1, "prefix_tokens": 32, "following_tokens": 16, "deadline_ms": 0}
+    options = {
+        "max_tokens": 4,
+        "threads": 1,
+        "prefix_tokens": 32,
+        "following_tokens": 16,
+        "deadline_ms": 60_000,
+    }
     started = await client.initialize_async(
         types.InitializeParams(capabilities, process_id=os.getpid(), initialization_options=options)
     )

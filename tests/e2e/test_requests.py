@@ -72,6 +72,35 @@ def test_equal_requests_have_equal_answers(client: Client) -> None:
     assert first and all(items == first for items in others)
 
 
+def rest(client: Client) -> int:
+    """Wait until the server has nothing to do; how many jobs it has begun so far."""
+    while (work := client.ask("mercury/work", None)["result"])["busy"]:
+        pass
+    return work["begun"]
+
+
+def test_what_is_typed_of_a_suggestion_is_answered_without_a_pass(client: Client) -> None:
+    uri = client.open("some words and ", "file:///w/typed.txt")
+    (item,) = client.complete(uri, 0, 15)
+    assert item["insertText"] == WORD
+    begun = rest(client)
+    for typed in range(1, len(WORD)):
+        asked = request(client, uri, 0, 15 + typed)
+        at_end = (0, 14 + typed)
+        client.write(frame(change(uri, 1 + typed, WORD[typed - 1], at_end, at_end), asked))
+        (item,) = client.answer(asked["id"])["result"]["items"]
+        assert item["insertText"] == WORD[typed:]
+        assert item["range"]["start"] == item["range"]["end"] == {"line": 0, "character": 15 + typed}
+    assert rest(client) == begun
+    end = (0, 14 + len(WORD))
+    client.write(frame(change(uri, 9, "e", end, end)))  # all of it: what follows was worked out already
+    assert rest(client) == begun
+    client.write(frame(change(uri, 10, "?", (0, 20), (0, 20))))  # something else: work begins unasked
+    assert rest(client) == begun + 1
+    (item,) = client.complete(uri, 0, 21)
+    assert item["insertText"] == WORD
+
+
 def test_the_item_chosen_in_a_menu_is_part_of_the_answer(client: Client) -> None:
     uri = client.open("some wo")
     params = at(uri, 0, 7)

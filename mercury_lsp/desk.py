@@ -1,0 +1,181 @@
+"""The desk: where completions are asked for, and answered in time, by whatever is quickest.
+
+Owns the order of means: memory, the job that is under way already, a new one; when the deadline comes, what is settled
+by then. And what the worker does unasked: the place of the last change, a document just opened, and what would follow
+if a suggestion were accepted. All of it runs on one event loop. Knows neither LSP nor what a completion takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from mercury_lsp import recall
+from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
+from mercury_lsp.config import Config
+from mercury_lsp.engine.worker import State, Worker
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.infill import Engine
+
+PATIENCE = 2.0  # seconds that a request waits for the model at most
+DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
+FAREWELL = 1.0  # seconds that a running job may delay the end
+ASKED = 10  # deadlines that a user waits who asked for a suggestion
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """One client's completions, and the worker that makes them."""
+
+    def __init__(self) -> None:
+        self._worker: Worker[Engine] | None = None
+        self._wanted: tuple[str, str, int] | None = None
+        self._loaded = asyncio.Event()  # the model is ready, or will never be
+        self._newest: recall.Place | None = None
+        self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+
+    def load(self, config: Config, show: Callable[[State], None]) -> bool:
+        """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
+        wanted = (config.model, config.device, config.threads)
+        if not config.enabled or wanted == self._wanted:
+            return False
+        if self._worker is not None:
+            self._worker.stop(0)
+        self._wanted = wanted
+        self._loaded.clear()
+        loop = asyncio.get_running_loop()
+
+        def load(report: Callable[[float], None]) -> Engine:
+            from mercury_lsp.engine.infill import Engine  # imports torch, in the worker's thread
+
+            return Engine.load(*wanted, report)
+
+        def told(state: State) -> None:
+            if worker is self._worker:
+                if state.kind in ("ready", "failed"):
+                    self._loaded.set()
+                show(state)
+
+        def on_state(state: State) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                loop.call_soon_threadsafe(told, state)
+
+        worker = self._worker = Worker(load, on_state)
+        worker.start()
+        return True
+
+    def close(self) -> None:
+        """End all work."""
+        if self._next is not None:
+            self._next.cancel()
+        if self._worker is not None:
+            self._worker.stop(FAREWELL)
+
+    @property
+    def work(self) -> dict[str, object]:
+        """For debugging: how many jobs were begun, and whether there is anything to do."""
+        worker = self._worker
+        busy = self._next is not None or (worker is not None and worker.busy)
+        return {"begun": worker.begun if worker else 0, "busy": busy}
+
+    def opened(self, snapshot: Snapshot) -> None:
+        """A document is there now: read it from its top, where most cursors begin."""
+        worker = self._worker
+        if worker is not None and snapshot.config.anticipate and not declined(snapshot):
+            worker.anticipate(
+                ("opened", snapshot), lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled)
+            )
+
+    def changed(self, snapshot: Snapshot, offset: int) -> None:
+        """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
+        if snapshot.config.anticipate and not declined(snapshot):
+            self._anticipate(snapshot, offset)
+
+    async def completion(self, snapshot: Snapshot, offset: int) -> Completion | None:
+        """What to suggest; None where there is nothing in time, or a newer request came meanwhile."""
+        self._newest = place = (snapshot, offset)
+        if (found := self._recalled(snapshot, offset)) is not None:
+            return found
+        await asyncio.sleep(snapshot.config.debounce_ms / 1000)
+        now = asyncio.get_running_loop().time
+        until = now() + self._deadline(snapshot)  # from here on: the wait above is the user's own
+        with suppress(TimeoutError):
+            # `wait_for` may swallow a cancellation.
+            async with asyncio.timeout_at(min(until, now() + PATIENCE)):
+                await self._loaded.wait()
+        worker = self._worker
+        if worker is None or worker.engine is None or self._newest != place:
+            return None
+        if (found := self._recalled(snapshot, offset)) is not None:
+            return found
+        future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
+        try:
+            await asyncio.wait([future], timeout=max(0.0, until - now()))
+            if future.done():
+                self._follow(snapshot, completion := future.result())
+                return completion
+            worker.keep(place)  # for when the same is asked again
+            done: Settled | None = worker.progress(place)
+        finally:
+            future.cancel()
+        log.debug("The deadline came before the end.")
+        return None if done is None else await asyncio.to_thread(done.judged)
+
+    def _deadline(self, snapshot: Snapshot) -> float:
+        """Seconds from a request to its answer."""
+        engine = self._worker.engine if self._worker else None
+        usual = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
+        return (snapshot.config.deadline_ms / 1000 or usual) * (ASKED if snapshot.invoked else 1)
+
+    def _recalled(self, snapshot: Snapshot, offset: int) -> Completion | None:
+        """The answer from memory, where it has one."""
+        worker = self._worker
+        if worker is None or not snapshot.config.anticipate:
+            return None
+        found = recall.answer(worker.remembered(), snapshot, offset)
+        if found is not None:
+            log.debug("Answered from memory.")
+            worker.supersede()
+            self._follow(snapshot, found)
+        return found
+
+    def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
+        """Once the answer is on its way, work on what comes if the user accepts it."""
+        if completion is None or completion.shown is None or not snapshot.config.anticipate:
+            return
+        if self._next is not None:
+            self._next.cancel()
+        # A timer, even of no time, comes behind the callback that sends the answer.
+        self._next = asyncio.get_running_loop().call_later(0, self._accepted, snapshot, completion)
+
+    def _accepted(self, snapshot: Snapshot, completion: Completion) -> None:
+        """Unless there is something else to do, work where the cursor is when a completion has been accepted."""
+        self._next = None
+        if self._worker is not None and not self._worker.busy:
+            old, start, shown = snapshot.document, completion.start, completion.shown or ""
+            document = old.replace(start, completion.end, shown, old.version)
+            self._anticipate(Snapshot(document, snapshot.config, snapshot.roots), start + len(shown))
+
+    def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
+        worker = self._worker
+        if worker is not None and recall.answer(worker.remembered(), snapshot, offset) is None:
+            worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
+
+    def _job(
+        self, worker: Worker[Engine], snapshot: Snapshot, offset: int
+    ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        def work(
+            engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
+        ) -> Completion | None:
+            hint = None
+            if snapshot.config.anticipate:
+                interrupted = [worker.interrupted] if worker.interrupted else []
+                hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
+            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell)
+
+        return work

@@ -1,0 +1,335 @@
+"""The desk, with an engine that writes what it is told, token by token: memory, work ahead, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.desk import Desk
+from mercury_lsp.engine.canvas import Hint, Prompt
+from mercury_lsp.engine.infill import Draft, Engine, Infill, Sampling
+from mercury_lsp.engine.worker import Cancelled
+
+WAIT = 30
+BEFORE = "some words and "
+WRITTEN = ["many", " more", " words"]
+WHOLE = "".join(WRITTEN)
+
+
+class Scripted:
+    """Writes `WRITTEN` at every place, a token a pass. While it is held, it waits for each pass to be let through."""
+
+    def __init__(self) -> None:
+        self.device = "cpu"
+        self.prompts: list[str] = []
+        self.read: list[str] = []
+        self.hints: list[Hint | None] = []
+        self.passes = 0
+        self.held = False
+        self._steps, self._done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool]) -> int:
+        self.read.append(prompt.prefix + prompt.rest)
+        return 0
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
+        watch: Callable[[Draft], None],
+        hint: Hint | None,
+    ) -> Infill:
+        self.prompts.append(prompt.prefix)
+        self.hints.append(hint)
+        for number in range(len(WRITTEN)):
+            if self.held:
+                assert self._steps.acquire(timeout=WAIT)
+            if cancelled():
+                raise Cancelled
+            self.passes += 1
+            settled = infill(WRITTEN[: number + 1], number + 1 == len(WRITTEN))
+            watch(Draft(settled.text, number + 1, number + 1, number + 1, settled))
+            self._done.release()
+        return settled
+
+    def let(self, passes: int) -> None:
+        """Let so many passes through."""
+        self._steps.release(passes)
+
+    async def pass_(self, passes: int) -> None:
+        """Let so many passes through, and wait for them."""
+        self.let(passes)
+        for _ in range(passes):
+            assert await asyncio.to_thread(self._done.acquire, timeout=WAIT)
+
+
+def infill(tokens: list[str], finished: bool) -> Infill:
+    return Infill("".join(tokens), len(tokens), 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, finished)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    engine = Scripted()
+    monkeypatch.setattr(Engine, "load", lambda *_: engine)
+    return engine
+
+
+@pytest.fixture
+async def desk(engine: Scripted) -> AsyncIterator[Desk]:
+    desk, ready = Desk(), asyncio.Event()
+    assert desk.load(Config(), lambda state: ready.set() if state.kind == "ready" else None)
+    assert not desk.load(Config(), lambda state: None)
+    await asyncio.wait_for(ready.wait(), WAIT)
+    yield desk
+    engine.let(100)
+    desk.close()
+
+
+def place(
+    text: str = BEFORE, rest: str = "", uri: str = "file:///w/a.txt", **options: object
+) -> tuple[Snapshot, int]:
+    """A cursor behind a text."""
+    config = Config(**{"deadline_ms": 60_000, **options})  # type: ignore[arg-type]
+    return Snapshot(Document(uri, "a.txt", "plaintext", 1, text + rest), config), len(text)
+
+
+async def idle(desk: Desk) -> None:
+    """Wait until there is nothing to do."""
+    while desk.work["busy"]:
+        await asyncio.sleep(0.001)
+
+
+def shown(completion: Completion | None) -> str | None:
+    return completion and completion.shown
+
+
+async def test_a_suggestion_is_followed_by_what_comes_behind_it(desk: Desk, engine: Scripted) -> None:
+    assert shown(await desk.completion(*place())) == WHOLE
+    await idle(desk)
+    assert engine.prompts == [BEFORE, BEFORE + WHOLE]
+    desk.changed(*place(BEFORE + WHOLE))  # the user accepts
+    assert not desk.work["busy"]
+    assert await desk.completion(*place(BEFORE + WHOLE)) is not None
+    await idle(desk)
+    assert desk.work["begun"] == len(engine.prompts) == 3  # the third follows the second
+
+
+async def test_what_is_typed_of_a_suggestion_is_answered_without_a_job(desk: Desk, engine: Scripted) -> None:
+    await desk.completion(*place())
+    await idle(desk)
+    for typed in range(len(WHOLE)):
+        there = place(BEFORE + WHOLE[:typed])
+        desk.changed(*there)
+        found = await desk.completion(*there)
+        assert shown(found) == WHOLE[typed:]
+        assert found is not None and found.start == found.end == len(BEFORE) + typed
+    await idle(desk)
+    assert desk.work["begun"] == 2
+    for typed in reversed(range(len(WHOLE))):  # and taken back
+        assert shown(await desk.completion(*place(BEFORE + WHOLE[:typed]))) == WHOLE[typed:]
+    assert desk.work["begun"] == 2
+
+
+async def test_what_is_typed_instead_is_a_hint(desk: Desk, engine: Scripted) -> None:
+    await desk.completion(*place())
+    await idle(desk)
+    await desk.completion(*place(BEFORE + "men"))
+    assert engine.prompts[2:3] == [BEFORE + "men"]
+    assert engine.hints[:3] == [None, Hint(WHOLE, WHOLE), Hint(WHOLE, "men")]
+
+
+async def test_what_was_settled_when_a_key_came_is_a_hint(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    desk.changed(*place())
+    await engine.pass_(2)
+    desk.changed(*place(BEFORE + "m"))
+    engine.let(1)
+    await engine.pass_(3)
+    assert engine.hints == [None, Hint("many more", "m")]
+
+
+async def test_work_starts_at_the_change_and_the_request_shares_it(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    desk.changed(*place())
+    await engine.pass_(1)
+    asked = asyncio.create_task(desk.completion(*place()))
+    engine.let(100)
+    assert shown(await asked) == WHOLE
+    assert engine.prompts.count(BEFORE) == 1
+
+
+async def test_what_was_done_at_the_change_is_there_when_the_request_comes(
+    desk: Desk, engine: Scripted
+) -> None:
+    desk.changed(*place())
+    await idle(desk)
+    assert desk.work["begun"] == 1
+    assert shown(await desk.completion(*place())) == WHOLE
+    assert engine.prompts.count(BEFORE) == 1
+
+
+async def test_what_is_done_while_a_request_waits_for_typing_is_not_done_again(
+    desk: Desk, engine: Scripted
+) -> None:
+    engine.held = True
+    desk.changed(*place(debounce_ms=50))
+    asked = asyncio.create_task(desk.completion(*place(debounce_ms=50)))
+    await engine.pass_(3)
+    engine.held = False
+    assert shown(await asked) == WHOLE
+    assert engine.prompts.count(BEFORE) == 1
+
+
+async def test_a_newer_change_stops_the_older_ones_work_within_a_pass(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    desk.changed(*place())
+    await engine.pass_(1)
+    for typed in ("m", "me", "men"):
+        desk.changed(*place(BEFORE + typed))
+    engine.let(1)  # in which the first is seen to be superseded
+    await engine.pass_(3)
+    await idle(desk)
+    assert engine.prompts == [BEFORE, BEFORE + "men"]
+    assert engine.passes == 4
+
+
+async def test_a_change_lets_the_request_before_it_be_answered(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    asked = asyncio.create_task(desk.completion(*place()))
+    await engine.pass_(1)
+    desk.changed(*place(BEFORE + "x"))
+    engine.let(2)
+    assert shown(await asked) == WHOLE
+    await engine.pass_(2 + 3)
+    await idle(desk)
+    assert engine.prompts == [BEFORE, BEFORE + "x"]
+
+
+async def test_a_newer_request_is_answered_and_the_older_one_empty(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    older = asyncio.create_task(desk.completion(*place()))
+    await engine.pass_(1)
+    newer = asyncio.create_task(desk.completion(*place(BEFORE + "x")))
+    assert await older is None
+    engine.let(100)
+    assert shown(await newer) == WHOLE
+    assert engine.prompts[:2] == [BEFORE, BEFORE + "x"]
+
+
+async def test_an_answer_from_memory_supersedes_older_requests(desk: Desk, engine: Scripted) -> None:
+    await desk.completion(*place())
+    await idle(desk)
+    engine.held = True
+    older = asyncio.create_task(desk.completion(*place("other ")))
+    while not desk.work["busy"]:
+        await asyncio.sleep(0)
+    assert shown(await desk.completion(*place())) == WHOLE
+    assert await older is None
+
+
+async def test_a_cancelled_request_stops_its_job(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    asked = asyncio.create_task(desk.completion(*place()))
+    await engine.pass_(1)
+    asked.cancel()
+    with suppress(asyncio.CancelledError):
+        await asked
+    assert asked.cancelled()
+    engine.let(1)
+    await idle(desk)
+    assert engine.passes == 1
+
+
+async def test_at_the_deadline_what_is_settled_is_shown_and_the_rest_is_remembered(
+    desk: Desk, engine: Scripted
+) -> None:
+    engine.held = True
+    desk.changed(*place(deadline_ms=1))
+    await engine.pass_(2)
+    found = await desk.completion(*place(deadline_ms=1))
+    assert shown(found) == "many more"
+    assert found is not None and not found.infill.finished
+    await engine.pass_(1)
+    await idle(desk)
+    assert shown(await desk.completion(*place(deadline_ms=1))) == WHOLE
+    assert engine.prompts.count(BEFORE) == 1
+
+
+@pytest.mark.parametrize("anticipate", [True, False])
+async def test_nothing_is_shown_where_nothing_is_settled_and_the_work_goes_on(
+    desk: Desk, engine: Scripted, anticipate: bool
+) -> None:
+    engine.held = True
+    assert await desk.completion(*place(deadline_ms=1, anticipate=anticipate)) is None
+    assert desk.work["busy"]
+    await engine.pass_(3)
+    await idle(desk)
+    assert engine.prompts == [BEFORE]
+
+
+async def test_a_newer_change_stops_what_came_too_late(desk: Desk, engine: Scripted) -> None:
+    engine.held = True
+    assert await desk.completion(*place(deadline_ms=1)) is None
+    await engine.pass_(1)
+    desk.changed(*place(BEFORE + "x", deadline_ms=1))
+    engine.let(1)
+    await engine.pass_(3)
+    assert engine.prompts == [BEFORE, BEFORE + "x"]
+    assert engine.passes == 4
+
+
+async def test_the_deadline_is_the_devices_and_longer_for_who_asks(desk: Desk, engine: Scripted) -> None:
+    snapshot, _ = place(deadline_ms=0)
+    assert desk._deadline(snapshot) == 0.25
+    engine.device = "cuda:0"
+    assert desk._deadline(snapshot) == 0.06
+    assert desk._deadline(replace(snapshot, invoked=True)) == 0.6
+    assert desk._deadline(place(deadline_ms=400)[0]) == 0.4
+
+
+async def test_nothing_is_done_ahead_nor_remembered_where_that_is_switched_off(
+    desk: Desk, engine: Scripted
+) -> None:
+    there = place(anticipate=False)
+    desk.opened(there[0])
+    desk.changed(*there)
+    assert desk.work == {"begun": 0, "busy": False}
+    for _ in range(2):
+        assert shown(await desk.completion(*there)) == WHOLE
+        assert not desk.work["busy"]
+    assert engine.prompts == [BEFORE, BEFORE]
+    assert engine.hints == [None, None]
+
+
+async def test_no_work_is_done_where_nothing_may_be_suggested(desk: Desk) -> None:
+    for there in (place(uri="file:///w/.env"), place(enabled=False), place("a\0b")):
+        desk.opened(there[0])
+        desk.changed(*there)
+        assert desk.work == {"begun": 0, "busy": False}
+
+
+async def test_an_opened_document_is_read_from_its_top(desk: Desk, engine: Scripted) -> None:
+    desk.opened(place("first\nsecond\n")[0])
+    await idle(desk)
+    assert engine.read == ["first"]
+    assert engine.prompts == []
+
+
+async def test_unlikely_text_is_not_followed(desk: Desk, engine: Scripted) -> None:
+    found = await desk.completion(*place(show_likelihood=1))
+    assert found is not None and found.shown is None
+    assert not desk.work["busy"]
+    await desk.completion(*place(show_likelihood=1))
+    assert engine.prompts == [BEFORE]  # that nothing is shown is remembered too

@@ -1,0 +1,167 @@
+"""What is remembered of completions: the property is that accepting the rest gives the text that was promised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mercury_lsp.complete import Completion, Settled, Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.engine.canvas import Hint
+from mercury_lsp.engine.infill import Infill
+from mercury_lsp.recall import Place, answer, hint
+
+INFILL = Infill("", 1, 1, 1, 1.0, 1.0, 0.0, 0, 1, 1.0, True)
+BEFORE, AFTER = "def f(x):\n    y = ", "\n    return y\n"
+
+
+def snapshot(text: str, **options: object) -> Snapshot:
+    return Snapshot(Document("file:///w/a.py", "a.py", "python", 1, text), Config(**options), ("/w",))  # type: ignore[arg-type]
+
+
+def made(
+    shown: str | None, before: str = BEFORE, after: str = AFTER, replaced: int = 0
+) -> tuple[Place, Completion]:
+    """A remembered completion between two texts."""
+    place = len(before)
+    completion = Completion(shown or "", shown, place, place + replaced, INFILL)
+    return (snapshot(before + after), place), completion
+
+
+def accepted(text: str, completion: Completion) -> str:
+    assert completion.shown is not None
+    return text[: completion.start] + completion.shown + text[completion.end :]
+
+
+texts = st.text(st.sampled_from("ab( )[]\"'\n=é😀"), max_size=12)
+
+
+@given(before=texts, shown=texts, after=texts, replaced=st.integers(0, 3), typed=st.integers(0, 12))
+@settings(deadline=None, max_examples=300)
+def test_what_is_left_of_a_suggestion_gives_the_text_that_it_gave(
+    before: str, shown: str, after: str, replaced: int, typed: int
+) -> None:
+    assume(typed < len(shown) and replaced <= len(after))
+    place, completion = made(shown, before, after, replaced)
+    text = before + shown[:typed] + after
+    found = answer([(place, completion)], snapshot(text), len(before) + typed)
+    assert found is not None
+    assert found.start == len(before) + typed
+    assert accepted(text, found) == accepted(before + after, completion)
+
+
+@given(
+    before=texts, shown=texts, after=texts, new=texts, offset=st.integers(0, 40), replaced=st.integers(0, 3)
+)
+@settings(deadline=None, max_examples=300)
+def test_whatever_is_answered_gives_the_text_that_was_promised(
+    before: str, shown: str, after: str, new: str, offset: int, replaced: int
+) -> None:
+    assume(replaced <= len(after) and offset <= len(before + new + after))
+    place, completion = made(shown, before, after, replaced)
+    text = before + new + after
+    found = answer([(place, completion)], snapshot(text), offset)
+    if found is not None:
+        assert found.shown
+        assert found.start == offset <= found.end
+        assert accepted(text, found) == accepted(before + after, completion)
+
+
+@pytest.mark.parametrize(
+    ("shown", "typed", "added", "left", "overwritten"),
+    [
+        ("compute(a, b)", "compute(", ")", "a, b", ""),
+        ("compute(a, b)", "compute(a", ")", ", b", ""),
+        ("compute(a, b)", "compute(a, b)", "", None, ""),  # all of it
+        ("compute(a, b) + 1", "compute(", ")", "a, b) + 1", ")"),
+        ("f(g(x))", "f(g(", "))", "x", ""),
+        ("f(g(x), 1)", "f(g(", "))", "x), 1)", "))"),
+        ('"a" + b', '"', '"', 'a" + b', '"'),
+        ("compute(a", "compute(", ")", None, ""),  # nothing tells that the bracket belongs to it
+        ("compute(a)", "compu", ")", None, ""),  # the bracket was not the editor's
+        ("compute()", "compute(", ")", ")", ")"),
+        ("compute(a, b)", "compute[", "", None, ""),
+        ("compute(a, b)", "compute(", "]", None, ""),
+    ],
+)
+def test_a_bracket_that_the_editor_adds(
+    shown: str, typed: str, added: str, left: str | None, overwritten: str
+) -> None:
+    place, completion = made(shown)
+    text, offset = BEFORE + typed + added + AFTER, len(BEFORE + typed)
+    found = answer([(place, completion)], snapshot(text), offset)
+    assert (found and found.shown) == left
+    if found is not None:
+        assert text[found.start : found.end] == overwritten
+        assert accepted(text, found) == BEFORE + shown + AFTER
+
+
+def test_a_key_taken_back_finds_the_suggestion_before_it() -> None:
+    first = made("compute(a, b)")
+    other = made("x * 2", BEFORE + "x")
+    assert answer([other, first], snapshot(BEFORE + AFTER), len(BEFORE)) == first[1]
+
+
+def test_nothing_shown_is_remembered_for_the_very_same_request() -> None:
+    (there, place), completion = made(None)
+    remembered = [((there, place), completion)]
+    assert (
+        answer(remembered, replace(there, document=replace_version(there.document, 7)), place) is completion
+    )
+    assert answer(remembered, replace(there, invoked=True), place) is None
+    assert answer(remembered, snapshot(BEFORE + "x" + AFTER), place + 1) is None
+
+
+def replace_version(document: Document, version: int) -> Document:
+    return document.replace(0, 0, "", version)
+
+
+def test_what_was_shown_may_be_shown_to_who_asks_for_it() -> None:
+    (there, place), completion = made("compute(a, b)")
+    assert answer([((there, place), completion)], replace(there, invoked=True), place) == completion
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        snapshot(BEFORE + AFTER, max_tokens=8),
+        replace(snapshot(BEFORE + AFTER), roots=()),
+        Snapshot(Document("file:///w/b.py", "a.py", "python", 1, BEFORE + AFTER), Config(), ("/w",)),
+        Snapshot(Document("file:///w/a.py", "b.py", "python", 1, BEFORE + AFTER), Config(), ("/w",)),
+        Snapshot(Document("file:///w/a.py", "a.py", "go", 1, BEFORE + AFTER), Config(), ("/w",)),
+        snapshot(BEFORE + AFTER + "z = 1\n"),
+        snapshot("#" + BEFORE[1:] + AFTER),
+    ],
+)
+def test_another_state_asks_the_model(other: Snapshot) -> None:
+    assert answer([made("compute(a, b)")], snapshot(BEFORE + AFTER), len(BEFORE)) is not None
+    assert answer([made("compute(a, b)")], other, len(BEFORE)) is None
+
+
+def test_a_hint_is_what_was_expected_a_little_before() -> None:
+    place, completion = made("compute(a, b)")
+    remembered = [(place, completion)]
+    text = BEFORE + "comp\r\nx" + AFTER
+    assert hint(remembered, snapshot(text), len(BEFORE) + 7) == Hint("compute(a, b)", "comp\nx")
+    assert hint(remembered, snapshot(BEFORE + ")" + AFTER), len(BEFORE)) == Hint("compute(a, b)", "")
+    assert hint(remembered, snapshot("#" + text), len(BEFORE) + 8) is None
+    assert hint(remembered, snapshot(text), len(BEFORE) - 1) is None
+    assert hint(remembered, snapshot(BEFORE + "x" * 300 + AFTER), len(BEFORE) + 300) is None
+    assert hint([], snapshot(text), len(BEFORE)) is None
+
+
+def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
+    there, at = snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2
+    begun = ((there, at), Settled(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")))
+    whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
+    text = BEFORE + "comp" + AFTER
+    assert hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")
+    assert hint([begun, other], snapshot(text), len(BEFORE) + 4) == Hint("mpu", "mp")
+    assert hint([other, begun], snapshot(BEFORE + "cox" + AFTER), len(BEFORE) + 3) == Hint(
+        "convert(a, b) + 1", "cox"
+    )
