@@ -124,7 +124,7 @@ def report(made: Sequence[dict[str, Any]], turns: Sequence[Turn]) -> dict[str, A
 
 
 def rows(found: dict[str, Any]) -> list[list[str]]:
-    """The table's rows, by group and side; pass@1 is of all tasks."""
+    """The table's rows, one for each side."""
     made = []
     for name, side in found["sides"].items():
         ms, tokens = found["all"]["ms"][name], found["all"]["tokens"][name]
@@ -145,7 +145,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
     return made
 
 
-def caption(found: dict[str, Any]) -> str:
+def notes(found: dict[str, Any]) -> str:
     """What the table has no room for."""
     told = []
     for name, group in (("all", found["all"]), (f"{LONG} tokens and more", found[MORE])):
@@ -209,7 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{found['suite']}, n = {found['n']}: {engine.name} on {engine.device} against {found['server']}"
         )
         width = None if sys.stdout.isatty() else tables.WIDE
-        Console(width=width).print(tables.table(title, HEADINGS, rows(found), caption(found)))
+        output = Console(width=width, highlight=False)
+        output.print(tables.table(title, HEADINGS, rows(found)))
+        output.print(notes(found), markup=False)
     return 0
 
 

@@ -50,17 +50,12 @@ def run(arguments: Namespace) -> int:
         raise BadUsage(problems[0])
     if arguments.png is not None:
         picture.check(arguments.png)
+    engine, server = engine_of(config), None
+    if arguments.against is not None:
+        server = against.server_for(engine, arguments.against)
+        server.read((server.end,))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        server = None
-        if (
-            arguments.against is not None
-        ):  # first of all, lest minutes pass before it turns out not to be there
-            engine = engine_of(config)
-            server = against.server_for(engine, arguments.against)
-            server.read((server.end,))
         measured = asyncio.run(keystrokes(settings, progress))
-        if server is None:
-            engine = engine_of(config)
         figures = _figures(config, engine, measured, progress)
         if arguments.long:
             typing = asyncio.run(typing_by_context(settings, engine.count, progress))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -111,24 +112,18 @@ async def typing_by_context(
 def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[str, int]:
     """A document of whole lines around a scene's cursor with at most so many tokens, and the cursor in it."""
     before, after = scene.cut[: scene.start], scene.cut[scene.start :]
-    below, room = _fill(after.splitlines(keepends=True), _BELOW, count)
+    lines = after.splitlines(keepends=True)
+    below = _most(lambda size: "".join(lines[:size]), len(lines), _BELOW, count)
     copies = 1 + tokens // count(scene.cut)
-    above = (scene.cut * copies + before).splitlines(keepends=True)
-    lines, _ = _fill(above[::-1], tokens - _BELOW + room, count)
-    text = "".join(reversed(lines))
-    return text + "".join(below), len(text)
+    lines = (scene.cut * copies + before).splitlines(keepends=True)
+    room = tokens - count(below)
+    above = _most(lambda size: "".join(lines[len(lines) - size :]), len(lines), room, count)
+    return above + below, len(above)
 
 
-def _fill(lines: Sequence[str], tokens: int, count: Callable[[str], int]) -> tuple[list[str], int]:
-    """The first lines that have at most so many tokens together, and how many tokens are left."""
-    taken: list[str] = []
-    for line in lines:
-        cost = count(line)
-        if cost > tokens:
-            break
-        taken.append(line)
-        tokens -= cost
-    return taken, tokens
+def _most(text: Callable[[int], str], sizes: int, tokens: int, count: Callable[[str], int]) -> str:
+    """The largest of the texts of growing sizes that has at most so many tokens."""
+    return text(bisect_right(range(1, sizes + 1), tokens, key=lambda size: count(text(size))))
 
 
 def _resident(pid: int) -> float | None:
