@@ -108,11 +108,10 @@ def lines(
 def report(made: Sequence[dict[str, Any]], turns: Sequence[Turn]) -> dict[str, Any]:
     """The figures of the comparison, and of each side's answers; `time_interval` is of the time over the server's."""
     found: dict[str, Any] = {**figures(turns), "sides": {}}
-    there = [turn.answers[SERVER].ms for turn in turns]
     for side in SIDES:
         own = [line for line in made if line["mode"] == side]
         passed = [line["pass"] for line in own]
-        pairs = list(zip((line["ms"] for line in own), there, strict=True))
+        pairs = [(turn.answers[side].ms, turn.answers[SERVER].ms) for turn in turns]
         found["sides"][side] = {
             "pass_at_1": round(fmean(passed), 4),
             "interval": interval(passed, fmean),

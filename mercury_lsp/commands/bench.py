@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mercury_lsp.commands import BadUsage, against, engine_of, picture, targets
 from mercury_lsp.commands.completion_api import CompletionServer
-from mercury_lsp.commands.keystrokes import FAR, SHORT, Measured, keystrokes, typing_by_context
+from mercury_lsp.commands.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
 from mercury_lsp.commands.scenes import Scene, long_lines, scenes
 from mercury_lsp.complete import Snapshot, complete
 from mercury_lsp.config import Config, parse
@@ -60,6 +60,7 @@ def run(arguments: Namespace) -> int:
         if arguments.long:
             typing = asyncio.run(typing_by_context(settings, engine.count, progress))
             figures["typing_ms_by_context"] = typing
+            figures["pass_ms_by_context"] = _passes(engine)
             figures["typing_4096_over_512"] = round(typing[str(FAR)] / typing[str(SHORT)], 2)
         if server is not None:
             figures["against"] = _against(config, engine, server, progress)
@@ -98,6 +99,7 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
         "rss_mb": measured.rss,
         "typing_ms_by_context": None,
+        "pass_ms_by_context": None,
         "typing_4096_over_512": None,
         "against": None,
     }
@@ -129,6 +131,21 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
             )
             times[rows].append(infill.ms_denoise / infill.forward_passes)
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
+
+
+def _passes(engine: Engine) -> dict[str, float]:
+    """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
+    scene, times = scenes()[0], {}
+    config = Config(prefix_tokens=FAR, following_tokens=FAR, deadline_ms=0)
+    for size in (SHORT, FAR):
+        text, cursor = context_of(scene, size, engine.count)
+        document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)
+        found = [complete(Snapshot(document, config), cursor, engine) for _ in range(3)]
+        spent = [
+            one.infill.ms_denoise / max(1, one.infill.forward_passes) for one in found if one is not None
+        ]
+        times[str(size)] = round(min(spent), 1)
+    return times
 
 
 def _against(

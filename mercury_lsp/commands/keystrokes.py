@@ -25,7 +25,7 @@ _VISITS = 2  # of each file, which is opened cold each time
 SHORT, FAR = 512, 4096  # tokens of context between which the cost of a key is compared
 _MIDDLE = 160  # tokens of the larger context that are left for the layout and what is written
 _BELOW = 192  # tokens of it below the cursor's line
-_PLACES, _LONG_KEYS = 2, 8  # scenes of the largest file, and keys typed in each
+_PLACES, _LONG_KEYS = 4, 6  # scenes of the largest file, and keys typed in each
 
 
 @dataclass(slots=True)
@@ -90,27 +90,31 @@ async def typing_by_context(
     The same keys at the same places of the largest bundled file: cut down to the short context, and with copies of
     itself above it, which lack what is typed, up to the far one. The document sets the context, not the budget.
     """
-    settings = {**settings, "prefix_tokens": FAR, "following_tokens": FAR, "deadline_ms": 0}
+    # Looking up drafts would find them in the copies, and save passes that no other file would save.
+    own = {"prefix_tokens": FAR, "following_tokens": FAR, "deadline_ms": 0, "draft_lookup": 0}
+    settings = {**settings, **own}
     times: dict[int, list[float]] = {SHORT: [], FAR: []}
     largest = max(scenes(), key=lambda scene: len(scene.text)).path
     places = [scene for scene in scenes() if scene.path == largest][:_PLACES]
     async with Editor.start(FOLDER, settings) as editor:
         await editor.loaded()
         for scene in progress.track(places, description="long contexts"):
-            for size, own in times.items():
-                text, cursor = context_of(scene, size if size < FAR else FAR - _MIDDLE, count)
+            for size in times:
+                text, cursor = context_of(scene, size, count)
                 buffer = Buffer(editor, scene.uri, scene.language_id, text)
                 await buffer.complete(cursor)
                 for key in scene.original[:_LONG_KEYS]:
                     buffer.replace(cursor, cursor, key)
                     cursor += 1
-                    own.append((await buffer.complete(cursor)).ms)
+                    times[size].append((await buffer.complete(cursor)).ms)
                 buffer.close()
-    return {str(size): round(median(own), 1) for size, own in times.items()}
+    return {str(size): round(median(spent), 1) for size, spent in times.items()}
 
 
 def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[str, int]:
-    """A document of whole lines around a scene's cursor with at most so many tokens, and the cursor in it."""
+    """A document of whole lines around a scene's cursor, and the cursor in it. It has at most so many tokens; of
+    `FAR`, as far as the model can see, some are left for the layout and what is written."""
+    tokens = min(tokens, FAR - _MIDDLE)
     before, after = scene.cut[: scene.start], scene.cut[scene.start :]
     lines = after.splitlines(keepends=True)
     below = _most(lambda size: "".join(lines[:size]), len(lines), _BELOW, count)
