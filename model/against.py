@@ -39,6 +39,7 @@ from mercury_lsp.engine.infill import Engine, Sampling
 from model import tables
 from model.answers import prompt_of
 from model.bootstrap import interval, ratio
+from model.compare import CompareError, read
 from model.execute import run_all
 from model.suite import SuiteError, Task, load, sample
 
@@ -62,16 +63,19 @@ def questions(engine: Engine, tasks: Sequence[Task]) -> Iterator[Question]:
         yield Question(prompt_of(engine, PATH, task.before, task.after), task.single_line)
 
 
-def choose(engine: Engine, tasks: Sequence[Task], least: int, limit: int | None, seed: int) -> list[Task]:
-    """So many of the tasks of which the author's text has at least so many tokens. Raises `SuiteError`."""
+def choose(engine: Engine, tasks: Sequence[Task], given: argparse.Namespace) -> list[Task]:
+    """The tasks that the options draw. Raises `SuiteError`, or `CompareError` for earlier details that are none."""
     if any(task.function or task.language != "python" for task in tasks):
         raise SuiteError(
             "Only holes in Python programs are compared: single-line, random-span, or such a file."
         )
-    chosen = [task for task in tasks if engine.count((task.canonical_solution or "").strip()) >= least]
+    chosen = [t for t in tasks if engine.count((t.canonical_solution or "").strip()) >= given.least]
+    if given.long:
+        long = {line["task_id"] for line in read(given.long) if line["tokens"] >= LONG}
+        chosen = [task for task in chosen if task.task_id in long]
     if not chosen:
-        raise SuiteError(f"No task has a text of {least} tokens or more.")
-    return sample(chosen, limit, seed)
+        raise SuiteError("There is no such task in the suite.")
+    return sample(chosen, given.limit, given.seed)
 
 
 def lines(
@@ -126,7 +130,8 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
     """The table's rows, one for each side."""
     made = []
     for name, side in found["sides"].items():
-        ms, tokens = found["all"]["ms"][name], found["all"]["tokens"][name]
+        everything = found["all"]
+        ms, tokens = everything["ms"][name], everything["tokens"][name]
         (low, high), (least, most) = side["interval"], side["time_interval"]
         made.append(
             [
@@ -137,7 +142,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 str(tokens),
                 f"{ms['p50']:.1f}",
                 f"{ms['p95']:.1f}",
-                f"{found['ms_per_token'][name]:.2f}",
+                f"{everything['ms_per_token'][name]:.2f}",
                 f"{side['time_over_server']:.2f} ({least:.2f} to {most:.2f})",
             ]
         )
@@ -168,6 +173,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--least", type=int, default=0, help="only tasks whose author wrote so many tokens or more"
     )
+    made.add_argument(
+        "--long",
+        type=Path,
+        metavar="FILE",
+        help=f"only tasks with an answer of {LONG} tokens or more in these details of model.evaluate",
+    )
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
     made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     made.add_argument("--repeats", type=int, default=1, help="times that each request is timed (default: 1)")
@@ -187,13 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         engine = Engine.load(given.model, given.device, given.threads)
-        tasks = choose(engine, load(given.suite), given.least, given.limit, given.seed)
+        tasks = choose(engine, load(given.suite), given)
         server = server_for(engine, given.url)
         sampling = Sampling(max_tokens=given.max_tokens, max_passes=2 * given.max_tokens)
         with Progress(console=console, refresh_per_second=2, transient=True) as progress:
             asked = progress.track(questions(engine, tasks), total=len(tasks), description="asking in turn")
             turns = list(compare(engine, server, asked, sampling, given.repeats))
-    except (CheckpointError, SuiteError, Failure) as error:
+    except (CheckpointError, SuiteError, CompareError, Failure) as error:
         console.print(str(error), markup=False, highlight=False)
         return 1
     made = lines(given.suite, engine.name, tasks, turns, given.processes)

@@ -85,7 +85,7 @@ def test_the_figures_of_a_comparison() -> None:
     assert found["single_line"]["tokens"] == dict.fromkeys(SIDES, 20)
     assert found[MORE]["n"] == 1
     assert found[MORE]["faster"]["diffusion_than_server"] == 5.0
-    assert found["ms_per_token"]["autoregressive"] == round(800 / 44, 2)
+    assert found["all"]["ms_per_token"]["autoregressive"] == round(800 / 44, 2)
     assert found["same_text"] == {"diffusion": 1.0, "autoregressive": 0.0}
     assert found["read_ms"] == {"here": 10.0, "there": 20.0}
     assert figures(turns[:2])[MORE] is None

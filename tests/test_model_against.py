@@ -65,7 +65,7 @@ def test_all_sides_are_timed_and_their_programs_run(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--least", "99"), "No task has a text of 99 tokens"),
+        (("--least", "99"), "There is no such task"),
         (("--suite", "nowhere"), "no suite or file 'nowhere'"),
         (("--model", "nowhere"), "no model 'nowhere'"),
         ((), "cannot be asked"),
@@ -85,4 +85,25 @@ def test_only_the_tasks_with_a_long_text(
     with serving(writes(1)) as (url, _):
         given = [url, "--suite", str(suite), "--model", str(tiny_model), "--least", "8", "--max-tokens", "8"]
         assert against.main([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 1
+
+
+def test_only_the_tasks_with_a_long_answer_before(
+    tiny_model: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tmp_path / "before.jsonl"
+    line = {
+        "suite": "single-line",
+        "model": "tiny",
+        "mode": "diffusion",
+        "pass": False,
+        "exact": False,
+        "passes": 1,
+    }
+    names = {"SingleLineInfilling/0": 23, "SingleLineInfilling/1": 24}
+    lines = [json.dumps({**line, "task_id": name, "tokens": tokens}) for name, tokens in names.items()]
+    before.write_text("\n".join(lines), encoding="utf-8")
+    with serving(writes(1)) as (url, _):
+        given = [url, "--suite", str(suite), "--model", str(tiny_model), "--long", str(before), "--json"]
+        assert against.main([*given, "--max-tokens", "8"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 1

@@ -125,7 +125,6 @@ def figures(turns: Sequence[Turn]) -> dict[str, object]:
         "all": _group(turns),
         "single_line": _group(single),
         MORE: _group([turn for turn in turns if is_long(turn)]),
-        "ms_per_token": {side: round(_ms(turns, side) / _tokens(turns, side), 2) for side in SIDES},
         "same_text": {
             mode: round(sum(_agree(turn, mode) for turn in turns) / len(turns), 3) for mode in MODES
         },
@@ -142,7 +141,7 @@ def is_long(turn: Turn) -> bool:
 
 
 def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
-    """Times and sizes of some requests. `faster`: by how much, total time over total time."""
+    """Times and sizes of some requests. `faster`: by how much, total time over total time, of texts that may differ."""
     if not turns:
         return None
     total = {side: _ms(turns, side) for side in SIDES}
@@ -150,6 +149,7 @@ def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
         "n": len(turns),
         "ms": {side: spread([turn.answers[side].ms for turn in turns]) for side in SIDES},
         "tokens": {side: _tokens(turns, side) for side in SIDES},
+        "ms_per_token": {side: round(total[side] / _tokens(turns, side), 2) for side in SIDES},
         "faster": {
             "diffusion_than_server": round(total[SERVER] / total["diffusion"], 2),
             "autoregressive_than_server": round(total[SERVER] / total["autoregressive"], 2),

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _ROWS = (8, 16, 32)
 _DECODED = 12  # scenes that both decoders complete
-_LEAST = 20  # tokens of a line of the bundled files that may be answered by a long one
-_REPEATS = 3  # times that each request of a comparison is timed: there are few
+_LEAST = 24  # tokens of a line of the bundled files that may be answered by a long one
+_REPEATS = 2  # times that each request of a comparison is timed: there are few
 
 
 def run(arguments: Namespace) -> int:

@@ -37,7 +37,7 @@ def _faster(group: str, who: str) -> Callable[[Mapping[str, object]], float]:
 
 
 def _slower_a_token(found: Mapping[str, object]) -> float:
-    cost = found["against"]["ms_per_token"]  # type: ignore[index]
+    cost = found["against"]["all"]["ms_per_token"]  # type: ignore[index]
     return float(cost["autoregressive"] / cost[SERVER])
 
 
