@@ -149,7 +149,7 @@ def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
         "n": len(turns),
         "ms": {side: spread([turn.answers[side].ms for turn in turns]) for side in SIDES},
         "tokens": {side: _tokens(turns, side) for side in SIDES},
-        "ms_per_token": {side: round(total[side] / _tokens(turns, side), 2) for side in SIDES},
+        "ms_per_token": {side: round(total[side] / max(1, _tokens(turns, side)), 2) for side in SIDES},
         "faster": {
             "diffusion_than_server": round(total[SERVER] / total["diffusion"], 2),
             "autoregressive_than_server": round(total[SERVER] / total["autoregressive"], 2),

@@ -60,7 +60,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         wide = _WIDE / len(bars)
         for number, (label, values) in enumerate(bars.items()):
             places = [place + (number - (len(bars) - 1) / 2) * wide for place in range(len(names))]
-            axes.bar_label(axes.bar(places, values, wide, label=label), fmt="%.3g", fontsize=7)
+            axes.bar_label(axes.bar(places, values, wide, label=label), fmt=_number, fontsize=7)
         axes.set(title=title, ylabel=unit)
         axes.set_xticks(range(len(names)), names)
         if len(bars) > 1:
@@ -77,3 +77,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
 
 def _percentiles(times: Mapping[str, Mapping[str, float]]) -> Bars:
     return {name: [kind[name] for kind in times.values()] for name in ("p50", "p95")}
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
