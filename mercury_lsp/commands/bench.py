@@ -188,7 +188,7 @@ def _table(figures: Mapping[str, object]) -> Table:
 
 def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
     match value:
-        case None:
+        case None | "":
             return
         case {"p50": p50, "p95": p95}:
             yield name, f"p50 {p50}  p95 {p95}"
