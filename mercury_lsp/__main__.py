@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from mercury_lsp import __version__
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--model", metavar="NAME_OR_DIR", help="a shipped model or a checkpoint's folder")
     bench.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or mps")
     bench.add_argument("--context", metavar="N", type=int, help="most tokens of the file that the model sees")
+    bench.add_argument("--long", action="store_true", help="also type at 4,096 tokens of context, and at 512")
+    bench.add_argument(
+        "--against",
+        metavar="URL",
+        help="also time a server with llama.cpp's completion API and the same model",
+    )
+    bench.add_argument("--png", metavar="FILE", type=Path, help="draw the figures, too")
     return parser
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from completion_server import serving, writes
 from conftest import TINY, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.__main__ import main
 from mercury_lsp.commands import Failure, anticipation
 from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.scenes import FOLDER, scenes
+from mercury_lsp.commands.keystrokes import context_of
+from mercury_lsp.commands.scenes import FOLDER, long_lines, scenes
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Tokenizer
@@ -275,6 +277,7 @@ def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
     assert list(found) == [
         *("model", "device", "threads", "context_tokens", "keystroke_ms", "with_speculation", "step_ms"),
         *("tokens_per_s", "tokens_per_pass", "ratio_diffusion_over_autoregressive", "start_ms", "rss_mb"),
+        *("typing_ms_by_context", "pass_ms_by_context", "typing_4096_over_512", "against", "targets"),
     ]
     assert (found["model"], found["device"], found["context_tokens"]) == ("word", "cpu", 300)
     keystrokes = found["keystroke_ms"]
@@ -285,6 +288,70 @@ def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
     assert found["tokens_per_s"].keys() == {"diffusion", "autoregressive"}  # type: ignore[attr-defined]
     assert found["tokens_per_pass"] == 2  # the word and its end, in one pass
     assert found["rss_mb"] > 50  # type: ignore[operator]
+    assert (found["typing_4096_over_512"], found["against"], found["targets"]) == (None, None, [])
+
+
+def test_bench_compares_types_at_long_contexts_and_draws(
+    word_model: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "bench.png"
+    with serving(writes(*tokenizer.encode(WORD))) as (url, _):
+        given = ("--model", word_model, "--device", "cpu", "--against", url, "--long", "--png", picture)
+        found = answer(command("bench", "--json", *given))
+    against = found["against"]
+    assert isinstance(against, dict)
+    assert (against["url"], against["model"]) == (url, "tiny.gguf")
+    assert against["same_text"] == {"diffusion": 1.0, "autoregressive": 1.0}
+    assert against["single_line"]["n"] == len(scenes())
+    assert against["tokens_24_and_more"] is None  # it writes one word
+    for name in ("typing_ms_by_context", "pass_ms_by_context"):
+        assert found[name].keys() == {"512", "4096"}  # type: ignore[attr-defined]
+    assert len(found["targets"]) == 3  # type: ignore[arg-type]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "status", "says"),
+    [
+        ("--against", "localhost:1", 2, "address is like"),
+        ("--against", "http://127.0.0.1:1", 1, "cannot be asked"),
+        ("--png", "/nowhere/at/all.png", 1, "no folder"),
+    ],
+)
+def test_bench_ends_early_with_a_sentence(
+    capsys: pytest.CaptureFixture[str], word_model: Path, option: str, value: str, status: int, says: str
+) -> None:
+    found, sentence = refused(capsys, "bench", "--model", word_model, option, value)
+    assert found == status
+    assert says in sentence
+
+
+def test_a_picture_without_matplotlib(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    status, sentence = refused(capsys, "bench", "--png", "bench.png")
+    assert status == 1
+    assert "pip install 'mercury-lsp[workshop]'" in sentence
+
+
+@pytest.mark.parametrize("size", [512, 4096])
+def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size: int) -> None:
+    scene = scenes()[0]
+    text, cursor = context_of(scene, size, tokenizer.count)
+    assert scene.cut[: scene.start].endswith(text[:cursor][-200:])
+    assert scene.cut[scene.start :].startswith(text[cursor:])
+    assert 0.9 * size < tokenizer.count(text) <= min(size, 4000)
+
+
+def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
+    lines = long_lines(tokenizer.count, 20)
+    assert len(lines) > 20
+    for scene in lines:
+        assert tokenizer.count(scene.original) >= 20
+        assert scene.original.strip() == scene.original
+        assert scene.text[scene.end] == "\n"
 
 
 async def test_what_anticipation_gains_is_measured(word_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

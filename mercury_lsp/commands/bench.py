@@ -1,22 +1,17 @@
 """`mercury-lsp bench`: latencies at the protocol's boundary, and the speed of both decoders, on this machine.
 
-Owns what is measured and how it is named. Keystrokes go to the real server, each request right behind its change,
-over the bundled files; a latency runs from the request to its reply, whether or not something is suggested. Then the
-decoders run in this process, in turn on the same requests; their times leave out the reading of the prompt.
+Owns what is measured and how it is named and printed. Keystrokes are `keystrokes`' (the real server), the comparison
+with another server `against`'s, the picture `picture`'s. The decoders run in this process, in turn on the same
+requests; their times leave out the reading of the prompt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
-import subprocess
-import time
 from argparse import Namespace
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -24,22 +19,23 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mercury_lsp.commands import BadUsage, engine_of
-from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.scenes import FOLDER, Scene, scenes
+from mercury_lsp.commands import BadUsage, against, engine_of, picture, targets
+from mercury_lsp.commands.completion_api import CompletionServer
+from mercury_lsp.commands.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
+from mercury_lsp.commands.scenes import Scene, long_lines, scenes
 from mercury_lsp.complete import Snapshot, complete
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
+from mercury_lsp.engine.canvas import Prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine, Infill
 
-_KEYS = 3  # typed in each scene
-_VISITS = 2  # of each file, which is opened cold each time
 _ROWS = (8, 16, 32)
 _DECODED = 12  # scenes that both decoders complete
-_MODES = ("diffusion", "autoregressive")
+_LEAST = 24  # tokens of a line of the bundled files that may be answered by a long one
+_REPEATS = 2  # times that each request of a comparison is timed: there are few
 
 
 def run(arguments: Namespace) -> int:
@@ -53,10 +49,25 @@ def run(arguments: Namespace) -> int:
     config, problems = parse(settings)
     if problems:
         raise BadUsage(problems[0])
+    if arguments.png is not None:
+        picture.check(arguments.png)
+    engine, server = engine_of(config), None
+    if arguments.against is not None:
+        server = against.server_for(engine, arguments.against)
+        server.read((server.end,))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        measured = asyncio.run(_keystrokes(settings, progress))
-        engine = engine_of(config)
+        measured = asyncio.run(keystrokes(settings, progress))
         figures = _figures(config, engine, measured, progress)
+        if arguments.long:
+            typing = asyncio.run(typing_by_context(settings, engine.count, progress))
+            figures["typing_ms_by_context"] = typing
+            figures["pass_ms_by_context"] = _passes(engine)
+            figures["typing_4096_over_512"] = round(typing[str(FAR)] / typing[str(SHORT)], 2)
+        if server is not None:
+            figures["against"] = _against(config, engine, server, progress)
+    figures["targets"] = targets.judged(figures)
+    if arguments.png is not None:
+        picture.draw(figures, arguments.png)
     if arguments.json:
         print(json.dumps(figures))
     else:
@@ -68,61 +79,7 @@ def _window(config: Config) -> int:
     return config.prefix_tokens + config.following_tokens
 
 
-@dataclass(slots=True)
-class _Measured:
-    """What the server took: times in milliseconds, memory in MB or None where it cannot be read."""
-
-    initialize: float = 0.0
-    ready: float = 0.0
-    rss: float | None = None
-    keystrokes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-
-async def _keystrokes(settings: dict[str, object], progress: Progress) -> _Measured:
-    """Start the server, and type in its bundled files.
-
-    `cold`: the first request in a file; `moved`: the first one at another place of it; `typing`: a character later;
-    `pair`: an opening bracket later, to which the editor has added the closing one.
-    """
-    measured, began = _Measured(), time.perf_counter()
-    async with Editor.start(FOLDER, settings) as editor:
-        measured.initialize = (time.perf_counter() - began) * 1e3
-        await editor.loaded()
-        measured.ready = (time.perf_counter() - began) * 1e3
-        for visit in progress.track(_visits(), description="keystrokes"):
-            buffer = Buffer(editor, visit[0].uri, visit[0].language_id, visit[0].cut)
-            for number, scene in enumerate(visit):
-                if number:
-                    buffer.replace(0, len(buffer.document.text), scene.text)
-                    buffer.replace(scene.start, scene.end, "")
-                await _type(buffer, scene, "moved" if number else "cold", measured.keystrokes)
-            buffer.close()
-        measured.rss = _resident(editor.pid)
-    return measured
-
-
-def _visits() -> list[Sequence[Scene]]:
-    """Groups of scenes of one file, such that no two visits of a file follow each other."""
-    files: dict[Path, list[Scene]] = defaultdict(list)
-    for scene in scenes():
-        files[scene.path].append(scene)
-    return [own[visit::_VISITS] for visit in range(_VISITS) for own in files.values()]
-
-
-async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[float]]) -> None:
-    """Ask at the scene's beginning, which is one `kind` of keystroke, and after each key typed there."""
-    times[kind].append((await buffer.complete(scene.start)).ms)
-    cursor = scene.start
-    for key in scene.original[:_KEYS]:
-        buffer.replace(cursor, cursor, key)
-        cursor += 1
-        times["typing"].append((await buffer.complete(cursor)).ms)
-    buffer.replace(cursor, cursor, "(")
-    buffer.replace(cursor + 1, cursor + 1, ")")
-    times["pair"].append((await buffer.complete(cursor + 1)).ms)
-
-
-def _figures(config: Config, engine: Engine, measured: _Measured, progress: Progress) -> dict[str, object]:
+def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
     decoded = _decode(config, engine, progress)
     speed = {
         mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
@@ -134,10 +91,7 @@ def _figures(config: Config, engine: Engine, measured: _Measured, progress: Prog
         "device": engine.device,
         "threads": engine.threads,
         "context_tokens": _window(config),
-        "keystroke_ms": {
-            kind: {"p50": round(median(times), 1), "p95": round(_p95(times), 1)}
-            for kind, times in measured.keystrokes.items()
-        },
+        "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
         "with_speculation": None,  # there is none in this version
         "step_ms": _steps(config, engine, progress),
         "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
@@ -145,14 +99,18 @@ def _figures(config: Config, engine: Engine, measured: _Measured, progress: Prog
         "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2),
         "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
         "rss_mb": measured.rss,
+        "typing_ms_by_context": None,
+        "pass_ms_by_context": None,
+        "typing_4096_over_512": None,
+        "against": None,
     }
 
 
 def _decode(config: Config, engine: Engine, progress: Progress) -> dict[str, list[Infill]]:
     """Both decoders' answers to the same requests."""
-    infills: dict[str, list[Infill]] = {mode: [] for mode in _MODES}
+    infills: dict[str, list[Infill]] = {mode: [] for mode in against.MODES}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
-        for mode in _MODES if number % 2 else reversed(_MODES):  # either is first as often
+        for mode in against.MODES if number % 2 else reversed(against.MODES):  # either is first as often
             snapshot = Snapshot(_document(scene), replace(config, mode=mode))
             completion = complete(snapshot, scene.start, engine)
             if completion is not None:  # always: none of the files is one that is declined
@@ -166,14 +124,7 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
 
     times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
     for scene in progress.track(scenes()[:_DECODED], description="steps"):
-        question = prompt.build(
-            scene.path.name,
-            scene.cut[: scene.start],
-            scene.cut[scene.start :],
-            engine.count,
-            config.prefix_tokens,
-            config.following_tokens,
-        )
+        question = _prompt(config, engine, scene)
         engine.prefill(question)
         for rows in _ROWS:
             infill = engine.infill(
@@ -183,36 +134,73 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 
+def _passes(engine: Engine) -> dict[str, float]:
+    """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
+    scene, times = scenes()[0], {}
+    config = Config(prefix_tokens=FAR, following_tokens=FAR)
+    for size in (SHORT, FAR):
+        text, cursor = context_of(scene, size, engine.count)
+        document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)
+        found = [complete(Snapshot(document, config), cursor, engine) for _ in range(3)]
+        spent = [
+            one.infill.ms_denoise / max(1, one.infill.forward_passes) for one in found if one is not None
+        ]
+        times[str(size)] = round(min(spent), 1)
+    return times
+
+
+def _against(
+    config: Config, engine: Engine, server: CompletionServer, progress: Progress
+) -> dict[str, object]:
+    """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
+    from mercury_lsp.engine.infill import Sampling  # imports torch
+
+    sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
+    lines = long_lines(engine.count, _LEAST)
+    asked = progress.track(
+        [against.Question(_prompt(config, engine, scene), False) for scene in lines], description="long lines"
+    )
+    questions = [against.Question(_prompt(config, engine, scene), True) for scene in scenes()]
+    questions += against.long_ones(engine, asked, sampling)
+    turns = against.compare(
+        engine, server, progress.track(questions, description="against"), sampling, _REPEATS
+    )
+    return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
+
+
+def _prompt(config: Config, engine: Engine, scene: Scene) -> Prompt:
+    before, after = scene.cut[: scene.start], scene.cut[scene.start :]
+    return prompt.build(
+        scene.path.name, before, after, engine.count, config.prefix_tokens, config.following_tokens
+    )
+
+
 def _document(scene: Scene) -> Document:
     return Document(scene.uri, scene.path.name, scene.language_id, 1, scene.cut)
 
 
-def _p95(times: Sequence[float]) -> float:
-    """The least time that 95% of the times do not exceed."""
-    return sorted(times)[math.ceil(0.95 * len(times)) - 1]
-
-
-def _resident(pid: int) -> float | None:
-    """Resident memory of a process in MB, by Linux or by ps; None where neither tells."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        kilobytes = status.partition("VmRSS:")[2].split()[0]
-    except OSError:
-        try:
-            kilobytes = subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)], text=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-    return round(int(kilobytes) / 1024)
-
-
-def _table(figures: dict[str, object]) -> Table:
+def _table(figures: Mapping[str, object]) -> Table:
     """The figures as rows of their names and values."""
     table = Table(show_header=False, box=None)
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            for part, inner in value.items():
-                both = f"p50 {inner['p50']}  p95 {inner['p95']}" if isinstance(inner, dict) else str(inner)
-                table.add_row(f"{name}.{part}", both)
-        elif value is not None:
-            table.add_row(name, str(value))
+    for name, value in _rows("", figures):
+        table.add_row(name, value)
     return table
+
+
+def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
+    match value:
+        case None | "":
+            return
+        case {"p50": p50, "p95": p95}:
+            yield name, f"p50 {p50}  p95 {p95}"
+        case dict():
+            for part, inner in value.items():
+                yield from _rows(f"{name}.{part}" if name else part, inner)
+        case list():  # targets
+            for one in value:
+                yield (
+                    one["what"],
+                    f"{one['found']}, wanted {one['wanted']}: {'met' if one['met'] else 'missed'}",
+                )
+        case _:
+            yield name, str(value)

@@ -5,6 +5,7 @@ The files in `samples/` are real code, written for this project, and no part of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,3 +100,16 @@ def _scene(name: str, marked: str) -> Scene:
         raise LookupError(f"{name} has {whole!r} {text.count(whole)} times, not once")
     start = text.index(whole) + len(head)
     return Scene(FOLDER / name, text, start, start + len(original))
+
+
+def long_lines(count: Callable[[str], int], least: int) -> list[Scene]:
+    """Scenes in which a line's text is deleted: all lines of the bundled files that take so many tokens or more."""
+    found = []
+    for path in sorted({scene.path for scene in scenes()}):
+        text, at = path.read_text(encoding="utf-8"), 0
+        for line in text.splitlines(keepends=True):
+            start, end = at + len(line) - len(line.lstrip()), at + len(line.rstrip())
+            if count(text[start:end]) >= least:
+                found.append(Scene(path, text, start, end))
+            at += len(line)
+    return found
