@@ -115,8 +115,8 @@ typedef struct {
     Stage *stages; /* two, all zero */
 } Scores;
 
-/* Rounded activations: [rows][inputs], and for each PART of a row its scale and its shift: -ZERO times the sum of its
-   values, which takes back what the weights' levels have too much. */
+/* Rounded activations: [rows][inputs]; for each PART of a row its scale; and for each GROUP its shift: -ZERO times the
+   sum of its values, which takes back what the weights' levels have too much. */
 typedef struct {
     const int8_t *levels;
     const float *scale, *shift;
@@ -188,30 +188,27 @@ INLINE vf exponential(vf x) {
     return (vf)(((vi)y + ((vi)t << 23)) & keep);
 }
 
-/* Round PART values to levels of 8 bits. */
-INLINE void round_part(const float *from, int8_t *levels, float *scale, float *shift) {
-    vf low = load(from), high = load(from + LANES);
-    float peak = largest_of(larger(absolute(low), absolute(high)));
-    float up = peak > 0 ? 127.0f / peak : 0;
+/* Round a group of values to levels of 8 bits, each part of it by a scale of its own. */
+INLINE void round_group(const float *from, int8_t *levels, float *scale, float *shift) {
     const float magic = 12582912.0f;
-    vi a = (vi)(low * up + magic) - 0x4b400000, b = (vi)(high * up + magic) - 0x4b400000;
-    *(vb_any *)levels = __builtin_convertvector(a, vb);
-    *(vb_any *)(levels + LANES) = __builtin_convertvector(b, vb);
-    vi both = a + b;
-    int32_t sum = 0;
-    for (int i = 0; i < LANES; i++) sum += both[i];
-    *scale = peak / 127.0f;
-    *shift = -ZERO * *scale * sum;
+    *shift = 0;
+    for (int part = 0; part < GROUP / PART; part++, from += PART, levels += PART) {
+        vf low = load(from), high = load(from + LANES);
+        float peak = largest_of(larger(absolute(low), absolute(high)));
+        float up = peak > 0 ? 127.0f / peak : 0;
+        vi a = (vi)(low * up + magic) - 0x4b400000, b = (vi)(high * up + magic) - 0x4b400000;
+        *(vb_any *)levels = __builtin_convertvector(a, vb);
+        *(vb_any *)(levels + LANES) = __builtin_convertvector(b, vb);
+        vi both = a + b;
+        int32_t sum = 0;
+        for (int i = 0; i < LANES; i++) sum += both[i];
+        scale[part] = peak / 127.0f;
+        *shift -= ZERO * scale[part] * sum;
+    }
 }
 
 INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, float *shift) {
-    for (int i = 0; i < width / PART; i++) round_part(from + i * PART, levels + i * PART, scale + i, shift + i);
-}
-
-/* One group's part of the products of a row: the sums of its two parts, scaled. */
-INLINE vf scaled(vi first, vi second, const float *scale, const float *shift, vf weights, vf total) {
-    vf sum = as_float(first) * scale[0] + (shift[0] + shift[1]);
-    return total + (as_float(second) * scale[1] + sum) * weights;
+    for (int i = 0; i < width / GROUP; i++) round_group(from + i * GROUP, levels + i * GROUP, scale + 2 * i, shift + i);
 }
 
 /* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
@@ -236,22 +233,23 @@ INLINE Factors factors(const Matrix *m, const int block[2], int ahead, const Rou
     }
     f.levels = a->levels + (size_t)row * f.inputs;
     f.scale = a->scale + (size_t)row * f.parts;
-    f.shift = a->shift + (size_t)row * f.parts;
+    f.shift = a->shift + (size_t)row * f.groups;
     f.distance = row == 0 ? (size_t)ahead * f.groups * GROUP * LANES : 0; /* further rows find them there */
     return f;
 }
 
-/* The products of `rows` <= ROWS rows with two blocks. */
+/* The products of `rows` <= ROWS rows with two blocks. The sums stay in memory: registers hold one part's integers and
+   one group's floats. */
 INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
-    vf total[ROWS][2];
-    for (int r = 0; r < rows; r++) total[r][0] = total[r][1] = splat(0);
+    for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = splat(0);
     for (int g = 0; g < f->groups; g++) {
         const uint8_t *w[2] = {f->weights[0] + (size_t)g * GROUP * LANES, f->weights[1] + (size_t)g * GROUP * LANES};
-        vi acc[2][ROWS][2];
+        vf group[ROWS][2];
         if (f->distance) fetch(w[0], f->distance), fetch(w[1], f->distance);
 #pragma GCC unroll 2
         for (int part = 0; part < 2; part++) {
-            for (int r = 0; r < rows; r++) acc[part][r][0] = acc[part][r][1] = splat_int(0);
+            vi acc[ROWS][2];
+            for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(0);
 #pragma GCC unroll 8
             for (int k = 0; k < PART / 4; k++) {
                 int at = part * PART + k * 4;
@@ -260,21 +258,24 @@ INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
                     int32_t four;
                     memcpy(&four, f->levels + (size_t)r * f->inputs + g * GROUP + at, 4);
                     vi x = splat_int(four);
-                    acc[part][r][0] = dot(acc[part][r][0], w0, x);
-                    acc[part][r][1] = dot(acc[part][r][1], w1, x);
+                    acc[r][0] = dot(acc[r][0], w0, x);
+                    acc[r][1] = dot(acc[r][1], w1, x);
                 }
             }
-        }
-        for (int c = 0; c < 2; c++) {
-            vf weights = load(f->scales[c] + g * LANES);
             for (int r = 0; r < rows; r++) {
-                int at = r * f->parts + 2 * g;
-                total[r][c] =
-                    scaled(acc[0][r][c], acc[1][r][c], f->scale + at, f->shift + at, weights, total[r][c]);
+                const int at = r * f->parts + 2 * g;
+                vf scale = splat(f->scale[at + part]);
+                vf shift = splat(f->shift[at / 2]);
+                group[r][0] = as_float(acc[r][0]) * scale + (part ? group[r][0] : shift);
+                group[r][1] = as_float(acc[r][1]) * scale + (part ? group[r][1] : shift);
             }
         }
+        vf w0 = load(f->scales[0] + g * LANES), w1 = load(f->scales[1] + g * LANES);
+        for (int r = 0; r < rows; r++) {
+            sum[r][0] += group[r][0] * w0;
+            sum[r][1] += group[r][1] * w1;
+        }
     }
-    for (int r = 0; r < rows; r++) sum[r][0] = total[r][0], sum[r][1] = total[r][1];
 }
 
 static void multiply(int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
@@ -353,7 +354,8 @@ static Rounded norm(const Network *net, const float *x, int rows, const float *w
         for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
         float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + net->epsilon);
         for (int i = 0; i < width; i += LANES) store(s->row + i, load(from + i) * root * load(weight + i));
-        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts, s->shift + r * parts);
+        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts,
+                  s->shift + r * parts / 2);
     }
     return (Rounded){s->levels, s->scale, s->shift};
 }
@@ -472,7 +474,7 @@ static void attend(const Pass *p, const Layer *layer, int kv, int first, float *
             int query = first + i + j, head = kv * group + query % group, row = query / group;
             size_t at = (size_t)row * net->heads + head;
             for (int d = 0; d < HEAD; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
-            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_shift + at * 2);
+            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_shift + at);
         }
     }
 }
@@ -491,26 +493,26 @@ static void add(const Pass *p, const Matrix *m, const Rounded *a, int span) {
     }
 }
 
-/* A span of SwiGLU's hidden values, rounded: SPAN is PART. */
-static void gate(const Pass *p, const Matrix *m, const Rounded *a, int span) {
-    int hidden = p->network->hidden;
+/* A group of SwiGLU's hidden values, rounded. */
+static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
+    const int hidden = p->network->hidden;
     for (int r = 0, n; r < p->rows; r += n) {
-        _Alignas(64) float y[ROWS][SPAN];
+        _Alignas(64) float y[ROWS][GROUP];
         n = tile_rows(p->rows - r);
-        for (int half = 0; half < 2; half++) {
-            int block = 2 * span + half, blocks[2] = {block, block + hidden / LANES};
+        for (int quarter = 0; quarter < GROUP / LANES; quarter++) {
+            int block = at * GROUP / LANES + quarter, blocks[2] = {block, block + hidden / LANES};
             vf sum[ROWS][2];
             multiply(n, m, blocks, 1, a, r, sum);
             for (int i = 0; i < n; i++) {
                 vf g = sum[i][0], e = exponential(-absolute(g)); /* of the sigmoid, without overflow */
                 vi positive = g > 0.0f;
                 vf top = (vf)(((vi)splat(1) & positive) | ((vi)e & ~positive));
-                store(y[i] + half * LANES, g * top / (e + 1.0f) * sum[i][1]);
+                store(y[i] + quarter * LANES, g * top / (e + 1.0f) * sum[i][1]);
             }
         }
         for (int i = 0; i < n; i++) {
-            size_t at = (size_t)(r + i) * hidden / PART + span;
-            round_part(y[i], p->fed + at * PART, p->fed_scale + at, p->fed_shift + at);
+            size_t group = (size_t)(r + i) * hidden / GROUP + at;
+            round_group(y[i], p->fed + group * GROUP, p->fed_scale + group * 2, p->fed_shift + group);
         }
     }
 }
@@ -542,7 +544,7 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
         shares = net->width / SPAN;
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->out, &mixed, i);
         await(stage++, shares);
-        shares = net->hidden / SPAN;
+        shares = net->hidden / GROUP;
         if (unfinished(stage, shares)) normed = norm(net, p->x, p->rows, layer->feed_norm, &s);
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) gate(p, &layer->gate_up, &normed, i);
         await(stage++, shares);
@@ -571,7 +573,7 @@ EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     if (unfinished(stage, shares))
         for (int r = 0; r < p->rows; r++)
             round_row(p->hidden + (size_t)r * width, width, s.levels + (size_t)r * width, s.scale + r * parts,
-                      s.shift + r * parts);
+                      s.shift + r * parts / 2);
     for (int share; (share = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) {
         for (int column = share * SLICE; column < (share + 1) * SLICE; column += 2 * LANES) {
             int blocks[2] = {column / LANES, column / LANES + 1};
