@@ -77,6 +77,8 @@ class Drafting:
     (prompt lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token holds if the causal rows give it at most
     so many nats less than their likeliest, which must not be an end (a greedy form of Medusa's typical acceptance, Cai
     et al. 2024). ``trust``: a draft that reaches an end and is jointly likelier than this is not verified; 1 never.
+    ``hedge``: a canvas stands only where the draft goes wrong with at least this probability, and at the likeliest such
+    place: on a processor its rows cost more than the tokens that it may foretell.
     """
 
     mask: int
@@ -85,6 +87,7 @@ class Drafting:
     lookup: int
     slack: float
     trust: float
+    hedge: float
 
 
 def verify(
@@ -99,8 +102,8 @@ def verify(
 ) -> Middle:
     """Draft by diffusion and verify causally, both in each pass: the causal greedy text, but for slack and trust.
 
-    A pass runs ``[known tokens, draft | a canvas behind the last known and each drafted token]``. Its clean rows tell
-    how far the draft is what the causal model would have written, and the one token after that, which is known from
+    A pass runs ``[known tokens, draft | canvases behind the last known and the drafted tokens]``. Its clean rows tell how
+    far the draft is what the causal model would have written, and the one token after that, which is known from
     then on. The canvas behind the last right token, denoised all at once, is the next draft. So each pass settles a
     token at least, and the clean rows that hold are in the cache already. Drafting and verifying in one pass is
     TiDAR's idea (Liu et al. 2025); that it loses nothing is speculative decoding's (Leviathan et al. 2023).
@@ -112,17 +115,19 @@ def verify(
     tokens: list[int] = []
     logp: list[float] = []
     known, draft = list(tail), _without_end(opening[: min(block, limit.tokens)], ends)
+    odds = [1.0] * len(draft)
     while True:
         clean = [*known, *draft]
         n, first, k = len(clean), len(passes.cache.ids), len(known)
-        canvases = (Rows.block(first + i, block, number=i) for i in range(k, n + 1))
-        hidden = passes.run(
-            [*clean, *(token for anchor in clean[k - 1 :] for token in (anchor, *[drafting.mask] * block))],
-            Rows.join(Rows.clean(first, n), *canvases),
-        )
-        scores = passes.scores(hidden[k - 1 : n])  # what follows the last known token, and each drafted one
+        stops = _stops(odds, drafting.hedge)
+        canvases = (Rows.block(first + k + stop, block, number=stop + 1) for stop in stops)
+        masked = [id_ for stop in stops for id_ in (clean[k - 1 + stop], *[drafting.mask] * block)]
+        hidden = passes.run([*clean, *masked], Rows.join(Rows.clean(first, n), *canvases))
+        # What follows the last known token and each drafted one, and what each canvas foretells behind that.
+        behind = [n + i * (block + 1) + row for i in range(len(stops)) for row in range(1, block)]
+        scores = passes.scores(hidden[[*range(k - 1, n), *behind]])
         begun = bool(limit.passes)  # else what was known is the prompt's
-        right, sure = _held(scores, draft, drafting.slack, ends, len(tokens) + (k if begun else 0))
+        right, sure = _held(scores[: len(draft) + 1], draft, drafting.slack, ends, len(tokens) + (k if begun else 0))
         passes.cache.keep(clean[: k + right])
         tokens += clean[0 if begun else k : k + right]
         logp += [float(scores[i, token]) for i, token in enumerate((*draft[:right], sure))]
@@ -132,16 +137,27 @@ def verify(
             return Middle(tokens, logp, limit.passes, True)
         if len(tokens) >= limit.tokens or not limit.may_go_on():
             return Middle(tokens, logp[:-1], limit.passes, False)
-        canvas = n + right * (block + 1)
-        foretold = passes.scores(hidden[canvas + 1 : canvas + block])  # (block - 1, V)
+        at = len(draft) + 1 + (stops.index(right) * (block - 1) if right in stops else len(behind))
+        foretold = scores[at : at + block - 1]  # (block - 1, V), or none
         before, room = len(tokens) + 1, max(0, limit.tokens - len(tokens) - 1)
         rest = _finished(foretold, drafting.trust, ends, before)
         if rest is not None and len(rest.tokens) <= room:
             return Middle([*tokens, sure, *rest.tokens], [*logp, *rest.logp], limit.passes, True)
         draft = _draft([*passes.cache.ids, sure], hint, foretold, drafting, ends, before)[:room]
+        odds = [math.exp(foretold[i, token]) for i, token in enumerate(draft)]
         known = [sure]
         limit.passes += 1
         watch([*tokens, sure], [*draft, *[None] * (block - 1 - len(draft))], logp)
+
+
+def _stops(odds: Sequence[float], hedge: float) -> list[int]:
+    """After how many drafted tokens, of such probabilities, the draft may be wrong: where that is at least as likely as
+    ``hedge``, or else where it is likeliest."""
+    reached, chances = 1.0, []
+    for right in (*odds, 0.0):
+        chances.append(reached * (1 - right))
+        reached *= right
+    return [i for i, chance in enumerate(chances) if chance >= hedge] or [chances.index(max(chances))]
 
 
 def _held(

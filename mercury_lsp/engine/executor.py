@@ -17,10 +17,13 @@ from mercury_lsp.engine.rows import Rows
 
 class Executor(Protocol):
     """A network on a device, with room for the keys and values of what it has read. ``device``: cpu, cuda or mps;
-    ``threads``: how many of the processor it may use."""
+    ``threads``: how many of the processor it may use. ``block``, ``hedge``: the `Drafting` that pays on it: where a row
+    more costs nothing, large canvases at every place."""
 
     device: str
     threads: int
+    block: int
+    hedge: float
 
     def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
         """One pass of rows (T,) behind the first ``past`` rows that are kept, which are clean.

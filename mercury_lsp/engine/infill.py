@@ -30,23 +30,24 @@ from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.passes import CHUNK, Passes
 
 UNDECIDED = "░"
+BLOCK = 6  # tokens of a canvas that is not verified
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas;
-    the settings ``draft_...``: see `Drafting`;
-    ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
+    """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas, 0
+    for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device; ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
 
     mode: str = "diffusion"
     verify: bool = True
-    block: int = 6
+    block: int = 0
     max_tokens: int = 64
     max_passes: int = 64
     draft_surety: float = DRAFT_SURETY
     draft_lookup: int = DRAFT_LOOKUP
     draft_slack: float = 0.0
     draft_trust: float = DRAFT_TRUST
+    draft_hedge: float | None = None
     entropy_bound: float = ENTROPY_BOUND
     threshold: float = 0.0
     single_line: bool = False
@@ -102,6 +103,7 @@ class Engine:
         self.parameters = loaded.shape.parameters
         self.device = executor.device
         self.threads = executor.threads
+        self._executor = executor
         self._passes = Passes(executor)
         self._any_end = Ends(self.tokenizer.specials.eot, frozenset())
         self._line_end = Ends(self.tokenizer.specials.eot, self.tokenizer.newlines())
@@ -190,24 +192,25 @@ class Engine:
         watch: Watch,
         hint: Hint | None,
     ) -> Middle:
-        passes, mask, block = self._passes, self.tokenizer.specials.mask, sampling.block
+        passes, mask = self._passes, self.tokenizer.specials.mask
         if sampling.mode == "autoregressive":
             return spell(passes, tail, ends, limit, watch)
         if sampling.verify:
             drafting = Drafting(
                 mask,
-                block,
+                sampling.block or self._executor.block,
                 surety=sampling.draft_surety,
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
+                hedge=self._executor.hedge if sampling.draft_hedge is None else sampling.draft_hedge,
             )
             before, left = map(self.tokenizer.encode, (hint.text, hint.left) if hint else ("", ""))
             return verify(passes, tail, drafting, ends, limit, watch, before, left)
         settle = Settle(entropy_bound(sampling.entropy_bound))
         if sampling.threshold:
             settle = Settle(threshold(sampling.threshold), by_entropy=False)
-        return refine(passes, tail, mask, block, settle, ends, limit, watch)
+        return refine(passes, tail, mask, sampling.block or BLOCK, settle, ends, limit, watch)
 
     def _text(self, settled: Sequence[int], behind: Sequence[int | None]) -> str:
         """A draft's text up to its first ``<eot>``, a mark for each undecided token."""

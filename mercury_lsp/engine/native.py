@@ -144,6 +144,9 @@ class NativeExecutor:
     """A network of prepared weights. ``forbidden``: ids that no score may choose; ``threads``: 1 at least."""
 
     device = "cpu"
+    # Eight rows take twice as long as one, so a canvas is small, and there is one. Measured on 40 single lines, small,
+    # two cores: 5.5 ms a token; 6.1 with a block of 6 tokens, 9.6 with canvases of 6 everywhere, 6.0 autoregressive.
+    block, hedge = 3, 1.0
 
     def __init__(
         self, prepared: Prepared, forbidden: Sequence[int], threads: int, instructions: str | None = None
@@ -158,6 +161,7 @@ class NativeExecutor:
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="mercury-kernel")
         self._allowed = np.zeros(self._shape.vocabulary, np.float32)
         self._allowed[list(forbidden)] = -np.inf
+        self._scores = np.empty((0, self._shape.vocabulary), np.float32)
         self._layers = (_Layer * self._shape.layers)()
         self._network = self._describe()
         self._cosine = self._sine = np.empty(0, np.float32)
@@ -194,12 +198,14 @@ class NativeExecutor:
         return buffers.x[:count]
 
     def scores(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Executor.scores`."""
+        """See `Executor.scores`. They last until the next ones."""
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
         if not self._buffers.hold(count, 0):  # more rows than any run has had: none of its rows are among them
             self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, STEP)
-        scores = np.empty((count, self._shape.vocabulary), np.float32)
+        if len(self._scores) < count:
+            self._scores = np.empty((count, self._shape.vocabulary), np.float32)
+        scores = self._scores[:count]
         self._together(
             self._kernel.scores,
             self._buffers.scoring(pointer(self._network), count, _at(hidden), _at(scores)),

@@ -23,6 +23,8 @@ STEP = 256  # rows; the buffers grow by it
 class TorchExecutor:
     """A network of torch. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
 
+    block, hedge = 6, 0.0
+
     def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
         if threads:
             torch.set_num_threads(threads)

@@ -427,13 +427,13 @@ INLINE void mix(const int wide, const float *weights, int padded, const half *va
     }
 }
 
-/* Softmax attention of up to QUERIES query vectors from number `first` on, which count a row's heads of one group
+/* Softmax attention of up to `wide` query vectors from number `first` on, which count a row's heads of one group
    first. */
-static void attend(const Pass *p, const Layer *layer, int kv, int first, float *scores) {
+static void attend(const Pass *p, const Layer *layer, int kv, int first, int wide, float *scores) {
     const Network *net = p->network;
     const int group = net->heads / net->kv_heads, count = p->rows * group, keys = p->past + p->rows;
     const int padded = (keys + LANES - 1) / LANES * LANES;
-    const int n = count - first < QUERIES ? count - first : QUERIES;
+    const int n = count - first < wide ? count - first : wide;
     float q[HEAD][QUERIES] = {0};
     for (int i = 0; i < n; i++) {
         int query = first + i;
@@ -443,6 +443,8 @@ static void attend(const Pass *p, const Layer *layer, int kv, int first, float *
     const half *key = layer->keys + (size_t)kv * net->capacity * HEAD;
     if (n <= 3)
         compare(3, q, key, padded, scores);
+    else if (n <= QUERIES / 2)
+        compare(QUERIES / 2, q, key, padded, scores);
     else
         compare(QUERIES, q, key, padded, scores);
     float mass[QUERIES];
@@ -527,7 +529,9 @@ EXPORT size_t NAME(mercury_scratch)(int32_t width, int32_t rows, int32_t keys) {
 EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     const Network *net = p->network;
     const int heads = net->heads + 2 * net->kv_heads, group = net->heads / net->kv_heads;
-    const int tiles = (p->rows * group + QUERIES - 1) / QUERIES;
+    /* Few queries are cut into narrower tiles, so that all threads get some. */
+    const int wide = p->rows * group > 2 * QUERIES ? QUERIES : QUERIES / 2;
+    const int tiles = (p->rows * group + wide - 1) / wide;
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, net->width);
     Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_shift}, fed = {p->fed, p->fed_scale, p->fed_shift}, normed;
     Stage *stage = p->stages;
@@ -539,7 +543,7 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
         await(stage++, shares);
         shares = net->kv_heads * tiles;
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage))
-            attend(p, layer, i / tiles, i % tiles * QUERIES, s.scores);
+            attend(p, layer, i / tiles, i % tiles * wide, wide, s.scores);
         await(stage++, shares);
         shares = net->width / SPAN;
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->out, &mixed, i);
