@@ -176,7 +176,7 @@ class NativeExecutor:
         if not (instruction_sets() and fits(loaded.shape)):
             return None
         prepared = Prepared.of(loaded, progress)
-        return prepared and cls(prepared, loaded.tokenizer.hidden, threads)
+        return None if prepared is None else cls(prepared, loaded.tokenizer.hidden, threads)
 
     def run(self, ids: Sequence[int], rows: Rows, past: int) -> NDArray[np.float32]:
         """See `Executor.run`. The hidden rows last until the next run."""
@@ -197,7 +197,9 @@ class NativeExecutor:
         """See `Executor.scores`."""
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
-        if not self._buffers.hold(count, 0):  # more rows than any run has had: none of its rows are among them
+        if not self._buffers.hold(
+            count, 0
+        ):  # more rows than any run has had: none of its rows are among them
             self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, STEP)
         scores = np.empty((count, self._shape.vocabulary), np.float32)
         self._together(
@@ -319,8 +321,8 @@ class _Buffers:
         )
 
 
-def _at(array: NDArray[Any]) -> int:
-    return array.ctypes.data
+def _at(array: Any) -> int:
+    return int(array.ctypes.data)
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:
