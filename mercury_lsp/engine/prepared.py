@@ -151,12 +151,8 @@ def _bytes(size: tuple[int, ...]) -> int:
 
 def cache_folder() -> Path:
     """The user's cache folder for this program; it may not exist."""
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        cache = "~/Library/Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    usual = {"win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"), "darwin": "~/Library/Caches"}
+    cache = os.environ.get("XDG_CACHE_HOME") or usual.get(sys.platform, "~/.cache")
     return Path(cache).expanduser() / "mercury-lsp"
 
 
