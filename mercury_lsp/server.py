@@ -60,7 +60,7 @@ class Server(LanguageServer):
         self._told: tuple[str, ...] = ()
         self._worker: Worker[Engine] | None = None
         self._progress = Progress(self)
-        self._wanted: tuple[str, str, int] | None = None
+        self._wanted: tuple[str, str, int, int] | None = None
         self._settled = asyncio.Event()  # the model is ready, or will never be
         self._newest: object = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,7 +115,8 @@ class Server(LanguageServer):
     def load(self) -> None:
         """Load the model that the settings name, unless that is done or under way."""
         config = self.session.config
-        wanted = (config.model, config.device, config.threads)
+        model = (config.model, config.device, config.threads)
+        wanted = (*model, config.nice)
         if not config.enabled or wanted == self._wanted:
             return
         if self._worker is not None:
@@ -128,9 +129,14 @@ class Server(LanguageServer):
         self.spawn(progress.begin(f"Loading the model {config.model}"))
 
         def load(report: Callable[[float], None]) -> Engine:
-            from mercury_lsp.engine.infill import Engine  # in the worker's thread, as torch may be imported
+            # In the worker's thread: these import numpy, and maybe torch, and all that computes stands back.
+            from mercury_lsp.engine.infill import Engine
+            from mercury_lsp.engine.system import give_back_memory, stand_back
 
-            return Engine.load(*wanted, report)
+            stand_back(config.nice)
+            engine = Engine.load(*model, report)
+            give_back_memory()
+            return engine
 
         def show(state: State) -> None:
             progress.show(state.fraction)

@@ -26,6 +26,7 @@ LAYERS = (
         "mercury_lsp.client",
         "mercury_lsp.wire",
         "mercury_lsp.process",
+        "mercury_lsp.lean",
     ),
     ("mercury_lsp.__main__", "mercury_lsp.commands"),
 )
@@ -34,7 +35,8 @@ TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "tor
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
     "numpy": ("mercury_lsp.engine",),
-    "ctypes": ("mercury_lsp.engine.native",),
+    "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
+    "attrs": ("mercury_lsp.lean",),
     "hatchling": ("mercury_lsp.native.build",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
@@ -139,7 +141,17 @@ def test_no_module_is_long() -> None:
     assert not {name: length for name, length in lengths.items() if length > 400}
 
 
-HEAVY = ("torch", "pygls", "lsprotocol", "tokenizers", "tree_sitter", "rich", "numpy", "asyncio")
+HEAVY = (
+    "torch",
+    "pygls",
+    "lsprotocol",
+    "tokenizers",
+    "tree_sitter",
+    "rich",
+    "numpy",
+    "asyncio",
+    "tree_sitter_python",
+)
 
 
 def started(statement: str) -> list[str]:
@@ -161,6 +173,10 @@ def started(statement: str) -> list[str]:
 )
 def test_help_is_instant(statement: str) -> None:
     assert started(statement) == []
+
+
+def test_initialize_is_answered_without_what_only_completing_needs() -> None:
+    assert not {"torch", "numpy", "rich", "tree_sitter_python"} & set(started("import mercury_lsp.process"))
 
 
 HIDDEN = "sys.modules['torch'] = None"

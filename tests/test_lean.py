@@ -1,0 +1,53 @@
+"""The lean import: the classes are made as ever, but for their representations, and nothing is left changed."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+from mercury_lsp import lean
+
+MADE = """
+from mercury_lsp import lean
+with lean.imports():
+    from lsprotocol import types
+a, b, c = (types.TextDocumentIdentifier(uri) for uri in "aab")
+assert a == b and a != c and c.uri == "b"
+assert type(a).__repr__ is object.__repr__
+try:
+    types.Position(-1, 0)
+except ValueError:
+    print("made")
+"""
+
+
+def test_classes_are_equal_by_value_and_checked() -> None:
+    done = subprocess.run([sys.executable, "-c", MADE], capture_output=True, text=True, check=True)
+    assert done.stdout == "made\n"
+
+
+def test_all_is_as_before_behind_it_whatever_happens() -> None:
+    define = attrs.define
+
+    def fail() -> None:
+        with lean.imports():
+            assert not gc.isenabled() and attrs.define is not define
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        fail()
+    assert gc.isenabled() and attrs.define is define
+
+
+def test_what_did_not_collect_does_not_collect() -> None:
+    gc.disable()
+    try:
+        with lean.imports():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
