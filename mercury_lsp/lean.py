@@ -6,7 +6,6 @@ reads their representations here, which are a third of that. Knows nothing of wh
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,14 +15,10 @@ import attrs
 
 @contextmanager
 def imports() -> Iterator[None]:
-    """Import lsprotocol, and all that imports it, in here. Whatever is made meanwhile is kept: it is not searched for
-    garbage."""
-    define, collects = attrs.define, gc.isenabled()
-    gc.disable()
+    """Import lsprotocol, and all that imports it, in here."""
+    define = attrs.define
     attrs.define = partial(define, repr=False)
     try:
         yield
     finally:
         attrs.define = define
-        if collects:
-            gc.enable()

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mercury_lsp.engine.system import give_back_memory, stand_back
+from mercury_lsp.engine.system import give_back_large_memory, give_back_memory, stand_back
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
 
@@ -60,7 +60,9 @@ def test_what_a_system_refuses_is_not_done(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_memory_is_given_back_where_the_system_knows_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_back_large_memory()
     give_back_memory()
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # as musl's
+    give_back_large_memory()
     give_back_memory()

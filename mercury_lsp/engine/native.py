@@ -26,7 +26,7 @@ LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
 PART, SLICE, STAGE = 32, 256, 64  # as in the kernel; a stage's bytes
 MOST_THREADS = 15
 STEP = 512  # rows; the buffers grow by it
-ROOM = 128  # rows; what is kept grows by it: of small it takes 46 KB a row
+ROOM = 64  # rows; what is kept grows by it: of small it takes 46 KB a row
 
 _ENTRIES = ("pass", "scores", "scratch")
 
@@ -250,7 +250,7 @@ class NativeExecutor:
     def _grow(self, rows: int) -> None:
         """Make room for the keys and values of at least so many rows, and keep what is there."""
         shape, had = self._shape, self._network.capacity
-        capacity = -(-max(rows, had + had // 8) // ROOM) * ROOM
+        capacity = -(-max(rows, had + had // 16) // ROOM) * ROOM
         keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float32)
         values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float32)
         if had:

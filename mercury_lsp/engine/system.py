@@ -10,11 +10,21 @@ import os
 import sys
 from contextlib import suppress
 
+_MMAP_THRESHOLD = -3  # as in glibc's malloc.h
+_LARGE = 1 << 20  # bytes
 
-def give_back_memory() -> None:
-    """Return what was freed to the system. By itself glibc keeps it: after loading a model about 30 MB."""
+
+def give_back_large_memory() -> None:
+    """From now on, return large blocks to the system when they are freed. By itself glibc comes to keep them."""
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # other C libraries
+            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
+
+
+def give_back_memory() -> None:
+    """Return all that was freed to the system: after loading a model about 30 MB."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
