@@ -1,7 +1,7 @@
 """The classes of lsprotocol, made in less time: most of the server's start is spent on them.
 
 There are over five hundred, each with methods that attrs writes and compiles when the module is imported. Nobody
-reads their representations here, which are a third of that. Knows nothing of what the classes mean.
+prints or compares them here, and the methods for that are most of the work. Knows nothing of what the classes mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 def imports() -> Iterator[None]:
     """Import lsprotocol, and all that imports it, in here."""
     define = attrs.define
-    attrs.define = partial(define, repr=False)
+    attrs.define = partial(define, repr=False, eq=False)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The lean import: the classes are made as ever, but for their representations, and nothing is left changed."""
+"""The lean import: the classes are made as ever, but for two methods, and nothing is left changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mercury_lsp import lean
 with lean.imports():
     from lsprotocol import types
 a, b, c = (types.TextDocumentIdentifier(uri) for uri in "aab")
-assert a == b and a != c and c.uri == "b"
+assert a != b and c.uri == "b"
 assert type(a).__repr__ is object.__repr__
 try:
     types.Position(-1, 0)
@@ -24,7 +24,7 @@ except ValueError:
 """
 
 
-def test_classes_are_equal_by_value_and_checked() -> None:
+def test_classes_have_their_values_and_their_checks() -> None:
     done = subprocess.run([sys.executable, "-c", MADE], capture_output=True, text=True, check=True)
     assert done.stdout == "made\n"
 

@@ -40,6 +40,16 @@ def test_torch_is_loaded_with_weights_that_need_it(
     assert "kernel.lib" in maps or not packed
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
+def test_what_computes_stands_back_and_what_answers_does_not(packed_model: Path, launch: Launch) -> None:
+    server, usual = launch(packed_model), os.getpriority(os.PRIO_PROCESS, 0)
+    server.client.start(options={"device": "cpu", "nice": usual + 4})
+    threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    levels = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    assert levels[server.process.pid] == usual
+    assert set(levels.values()) == {usual, usual + 4}
+
+
 def test_loading_is_shown_as_work_done_progress(client: Client) -> None:
     begin, *reports, end = client.progress()
     assert client.asked == ["window/workDoneProgress/create"]
