@@ -131,10 +131,9 @@ class Server(LanguageServer):
         def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: these import numpy, and maybe torch, and all that computes stands back.
             from mercury_lsp.engine.infill import Engine
-            from mercury_lsp.engine.system import give_back_large_memory, give_back_memory, stand_back
+            from mercury_lsp.engine.system import give_back_memory, stand_back
 
             stand_back(config.nice)
-            give_back_large_memory()
             engine = Engine.load(*model, report)
             give_back_memory()
             return engine

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.system import give_back_large_memory, give_back_memory, stand_back
+from mercury_lsp.engine.system import give_back_memory, pages, stand_back
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
 
@@ -60,9 +62,27 @@ def test_what_a_system_refuses_is_not_done(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_memory_is_given_back_where_the_system_knows_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_back_large_memory()
     give_back_memory()
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # as musl's
-    give_back_large_memory()
     give_back_memory()
+
+
+def test_pages_are_zeros_that_can_be_written() -> None:
+    own = pages(10_000)
+    assert len(own) == 10_000 and not any(own[:])
+    own[9_999] = 7
+    assert own[9_999] == 7 and not any(pages(10_000)[:])
+
+
+@linux
+def test_pages_return_to_the_system() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    own, before = pages(1 << 26), resident()
+    for at in range(0, 1 << 26, mmap.PAGESIZE):
+        own[at] = 1
+    assert resident() - before > 1 << 25
+    del own
+    assert resident() - before < 1 << 24

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_size_t, c_void_p, pointer
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.prepared import LANES, Prepared
 from mercury_lsp.engine.rows import Rows, visible
 from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.system import pages
 
 LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
 PART, SLICE, STAGE = 32, 256, 64  # as in the kernel; a stage's bytes
@@ -251,8 +253,8 @@ class NativeExecutor:
         """Make room for the keys and values of at least so many rows, and keep what is there."""
         shape, had = self._shape, self._network.capacity
         capacity = -(-max(rows, had + had // 16) // ROOM) * ROOM
-        keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float32)
-        values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float32)
+        keys = _kept(shape.layers, shape.kv_heads, capacity // LANES, 64, LANES)
+        values = _kept(shape.layers, shape.kv_heads, capacity, 64)
         if had:
             keys[:, :, : had // LANES] = self._keys
             values[:, :, :had] = self._values
@@ -320,6 +322,11 @@ class _Buffers:
             self._bytes,
             _at(self._stages),
         )
+
+
+def _kept(*size: int) -> NDArray[np.float32]:
+    """An array of zeros that is kept for long, and is large."""
+    return np.frombuffer(pages(4 * prod(size)), np.float32).reshape(size)
 
 
 def _at(array: Any) -> int:

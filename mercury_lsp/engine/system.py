@@ -1,30 +1,35 @@
-"""What is asked of the operating system: to take memory back, and to let other programs go first.
+"""What is asked of the operating system: memory that returns to it, and to let other programs go first.
 
-Both are favours. Where a system does not know them, nothing happens.
+Where a system does not know such favours, nothing happens.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from contextlib import suppress
 
-_MMAP_THRESHOLD = -3  # as in glibc's malloc.h
-_LARGE = 1 << 20  # bytes
 
+def pages(size: int) -> mmap.mmap:
+    """So many bytes of zeros in pages of their own, which return to the system as soon as they are freed.
 
-def give_back_large_memory() -> None:
-    """From now on, return large blocks to the system when they are freed. By itself glibc comes to keep them."""
+    What comes from the heap may stay there: glibc keeps even large blocks, once it has seen a few.
+    """
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
     if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # other C libraries
-            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
+        with suppress(OSError):
+            own.madvise(mmap.MADV_HUGEPAGE)
+    return own
 
 
 def give_back_memory() -> None:
     """Return all that was freed to the system: after loading a model about 30 MB."""
     if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
+        with suppress(AttributeError, OSError):  # other C libraries
             ctypes.CDLL(None).malloc_trim(0)
 
 
