@@ -70,7 +70,10 @@ def _port(text: str) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.stdio or arguments.tcp:
-        from mercury_lsp import process  # imports pygls
+        from mercury_lsp import lean
+
+        with lean.imports():
+            from mercury_lsp import process
 
         if arguments.stdio:
             process.run_stdio()

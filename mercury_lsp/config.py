@@ -31,6 +31,7 @@ class Config:
     model: str = _option("small", "A shipped model's name, small or mini, or a checkpoint's folder.")
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
+    nice: int = _option(0, "How far the server stands back behind other programs; 0 not at all.", 0, 19)
     mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))
     max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
     multiline: str = _option(

@@ -34,14 +34,15 @@ class Desk:
 
     def __init__(self) -> None:
         self._worker: Worker[Engine] | None = None
-        self._wanted: tuple[str, str, int] | None = None
+        self._wanted: tuple[str, str, int, int] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
-        wanted = (config.model, config.device, config.threads)
+        model = (config.model, config.device, config.threads)
+        wanted = (*model, config.nice)
         if not config.enabled or wanted == self._wanted:
             return False
         if self._worker is not None:
@@ -51,9 +52,14 @@ class Desk:
         loop = asyncio.get_running_loop()
 
         def load(report: Callable[[float], None]) -> Engine:
-            from mercury_lsp.engine.infill import Engine  # imports torch, in the worker's thread
+            # In the worker's thread: these import numpy, and maybe torch, and all that computes stands back.
+            from mercury_lsp.engine.infill import Engine
+            from mercury_lsp.engine.system import give_back_memory, stand_back
 
-            return Engine.load(*wanted, report)
+            stand_back(config.nice)
+            engine = Engine.load(*model, report)
+            give_back_memory()
+            return engine
 
         def told(state: State) -> None:
             if worker is self._worker:

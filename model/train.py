@@ -82,7 +82,6 @@ class Run:
         self.base = checkpoint.load(base)
         self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
         self.network = Network.of(self.base).train().to(self.device)
-        self.base = replace(self.base, weights={})  # as large as the network, and not needed again
         for name, weight in self.network.named_parameters():
             weight.requires_grad_(not name.startswith(recipe.frozen))
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,21 @@ from model.save import save
 
 TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE
 TINY = Shape(vocabulary=49152, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=128)
+PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, head_width=64, hidden=192)
 
 
-def tiny_network(seed: int = 0) -> Network:
-    """A random network of `TINY` shape whose logits are far enough apart for comparisons to mean something."""
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that is tested, here or in processes of its own, writes into the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def tiny_network(seed: int = 0, shape: Shape = TINY) -> Network:
+    """A random network, of `TINY` shape, whose logits are far enough apart for comparisons to mean something."""
     torch.manual_seed(seed)
-    network = Network(TINY)
+    network = Network(shape)
     for weight in network.parameters():
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.1)
@@ -39,6 +49,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers."""
     folder = tmp_path_factory.mktemp("tiny")
     save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
+    folder = tmp_path_factory.mktemp("packed")
+    network = tiny_network(shape=PACKABLE)
+    save(folder, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
     return folder
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine import checkpoint, devices
+from mercury_lsp.engine import checkpoint, devices, native
 from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.native import NativeExecutor, instruction_sets
 from mercury_lsp.engine.torch_executor import TorchExecutor
 
 
@@ -33,6 +34,21 @@ def test_where_torch_is_needed_and_missing_the_mend_is_named(tiny_model: Path, d
     assert not devices.has_torch()
     with pytest.raises(CheckpointError, match=r'needs torch .*: pip install "mercury-lsp\[torch\]"'):
         devices.executor_for(checkpoint.load(tiny_model), device)
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
+@pytest.mark.usefixtures("no_torch")
+def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
+    executor = devices.executor_for(checkpoint.load(packed_model), "auto", 3)
+    assert isinstance(executor, NativeExecutor)
+    assert (executor.device, executor.threads) == ("cpu", 3)
+
+
+def test_where_there_is_no_kernel_packed_weights_are_torchs(
+    packed_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_library", lambda: None)
+    assert isinstance(devices.executor_for(checkpoint.load(packed_model), "cpu", 1), TorchExecutor)
 
 
 @pytest.mark.usefixtures("no_torch")

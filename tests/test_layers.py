@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mercury_lsp.engine.native import instruction_sets
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mercury_lsp"
 
@@ -24,6 +26,7 @@ LAYERS = (
         "mercury_lsp.client",
         "mercury_lsp.wire",
         "mercury_lsp.process",
+        "mercury_lsp.lean",
     ),
     ("mercury_lsp.__main__", "mercury_lsp.commands"),
 )
@@ -32,6 +35,9 @@ TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "tor
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
     "numpy": ("mercury_lsp.engine",),
+    "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
+    "attrs": ("mercury_lsp.lean",),
+    "hatchling": ("mercury_lsp.native.build",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
     "tree_sitter": ("mercury_lsp.context",),
@@ -124,8 +130,9 @@ def test_only_the_choice_of_device_imports_torchs_modules() -> None:
     assert asking - set(TORCH) == set(TORCH_BY_NEED)
 
 
-def test_nothing_imports_the_workshop() -> None:
-    assert not [name for name, path in MODULES.items() if any(within(i, ("model",)) for i in imports(path))]
+@pytest.mark.parametrize("apart", ["model", "mercury_lsp.native"], ids=["the workshop", "the build hook"])
+def test_nothing_imports(apart: str) -> None:
+    assert not [name for name, path in MODULES.items() if any(within(i, (apart,)) for i in imports(path))]
 
 
 def test_no_module_is_long() -> None:
@@ -134,7 +141,17 @@ def test_no_module_is_long() -> None:
     assert not {name: length for name, length in lengths.items() if length > 400}
 
 
-HEAVY = ("torch", "pygls", "lsprotocol", "tokenizers", "tree_sitter", "rich", "numpy", "asyncio")
+HEAVY = (
+    "torch",
+    "pygls",
+    "lsprotocol",
+    "tokenizers",
+    "tree_sitter",
+    "rich",
+    "numpy",
+    "asyncio",
+    "tree_sitter_python",
+)
 
 
 def started(statement: str) -> list[str]:
@@ -158,6 +175,10 @@ def test_help_is_instant(statement: str) -> None:
     assert started(statement) == []
 
 
+def test_initialize_is_answered_without_what_only_completing_needs() -> None:
+    assert not {"torch", "numpy", "rich", "tree_sitter_python"} & set(started("import mercury_lsp.process"))
+
+
 HIDDEN = "sys.modules['torch'] = None"
 
 
@@ -170,6 +191,14 @@ def test_serving_starts_without_torch(module: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_checkpoint_is_read_without_torch() -> None:
-    read = "from mercury_lsp.engine import checkpoint; checkpoint.load(checkpoint.find('mini'))"
-    assert "torch" not in started(f"import os; os.environ.pop('MERCURY_MODEL', None); {read}")
+@pytest.mark.parametrize("model", ["small", "mini"])
+def test_without_a_gpu_a_shipped_model_runs_without_torch(model: str) -> None:
+    """Even where torch is installed: importing it takes longer than all the rest."""
+    if not instruction_sets():
+        pytest.skip("the kernel is not compiled for this machine")
+    statements = (
+        "import os; os.environ.pop('MERCURY_MODEL', None)",
+        "from mercury_lsp.engine import devices; devices.may_have_gpu = lambda: False",
+        f"from mercury_lsp.engine.infill import Engine; assert Engine.load({model!r}).device == 'cpu'",
+    )
+    assert "torch" not in started("; ".join(statements))

@@ -113,7 +113,8 @@ class Tokenizer:
     def newlines(self) -> frozenset[int]:
         """Ids of the tokens with a line's end in their text."""
         # Byte-level BPE spells the byte 0x0A as this letter, and no other byte so.
-        return frozenset(i for token, i in self._vocabulary.get_vocab().items() if "Ċ" in token)
+        token = self._vocabulary.id_to_token
+        return frozenset(i for i in range(self.size) if "Ċ" in (token(i) or ""))
 
     def count(self, text: str) -> int:
         """How many tokens a text takes."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_size_t, c_void_p, pointer
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.prepared import LANES, Prepared
 from mercury_lsp.engine.rows import Rows, visible
 from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.system import pages
 
 LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
 PART, SLICE, STAGE = 32, 256, 64  # as in the kernel; a stage's bytes
 MOST_THREADS = 15
 STEP = 512  # rows; the buffers grow by it
+ROOM = 64  # rows; what is kept grows by it: of small it takes 23 KB a row
 
 _ENTRIES = ("pass", "scores", "scratch")
 
@@ -180,7 +183,7 @@ class NativeExecutor:
         if not (instruction_sets() and fits(loaded.shape)):
             return None
         prepared = Prepared.of(loaded, progress)
-        return prepared and cls(prepared, loaded.tokenizer.hidden, threads)
+        return None if prepared is None else cls(prepared, loaded.tokenizer.hidden, threads)
 
     def run(self, ids: Sequence[int], rows: Rows, past: int) -> NDArray[np.float32]:
         """See `Executor.run`. The hidden rows last until the next run."""
@@ -201,7 +204,9 @@ class NativeExecutor:
         """See `Executor.scores`. They last until the next ones."""
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
-        if not self._buffers.hold(count, 0):  # more rows than any run has had: none of its rows are among them
+        if not self._buffers.hold(
+            count, 0
+        ):  # more rows than any run has had: none of its rows are among them
             self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, STEP)
         if len(self._scores) < count:
             self._scores = np.empty((count, self._shape.vocabulary), np.float32)
@@ -253,9 +258,9 @@ class NativeExecutor:
     def _grow(self, rows: int) -> None:
         """Make room for the keys and values of at least so many rows, and keep what is there."""
         shape, had = self._shape, self._network.capacity
-        capacity = -(-max(rows, 2 * had) // STEP) * STEP
-        keys = np.zeros((shape.layers, shape.kv_heads, capacity // LANES, 64, LANES), np.float16)
-        values = np.zeros((shape.layers, shape.kv_heads, capacity, 64), np.float16)
+        capacity = -(-max(rows, had + had // 16) // ROOM) * ROOM
+        keys = _kept(shape.layers, shape.kv_heads, capacity // LANES, 64, LANES)
+        values = _kept(shape.layers, shape.kv_heads, capacity, 64)
         if had:
             keys[:, :, : had // LANES] = self._keys
             values[:, :, :had] = self._values
@@ -325,8 +330,13 @@ class _Buffers:
         )
 
 
-def _at(array: NDArray[Any]) -> int:
-    return array.ctypes.data
+def _kept(*size: int) -> NDArray[np.float16]:
+    """An array of zeros that is kept for long, and is large."""
+    return np.frombuffer(pages(2 * prod(size)), np.float16).reshape(size)
+
+
+def _at(array: Any) -> int:
+    return int(array.ctypes.data)
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:

@@ -65,7 +65,9 @@ class Prepared:
             outputs, inputs = size
             blocks = (outputs // LANES, inputs // GROUP, LANES)
             levels, scales = part[: outputs * inputs], part[outputs * inputs :].view(np.float32)
-            self.matrices[name] = Matrix(levels.reshape(*blocks, LANES, 4), scales.reshape(blocks), outputs, inputs)
+            self.matrices[name] = Matrix(
+                levels.reshape(*blocks, LANES, 4), scales.reshape(blocks), outputs, inputs
+            )
         self._embedding = self.matrices["embedding.weight"]
 
     @classmethod
@@ -149,12 +151,8 @@ def _bytes(size: tuple[int, ...]) -> int:
 
 def cache_folder() -> Path:
     """The user's cache folder for this program; it may not exist."""
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        cache = "~/Library/Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    usual = {"win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"), "darwin": "~/Library/Caches"}
+    cache = os.environ.get("XDG_CACHE_HOME") or usual.get(sys.platform, "~/.cache")
     return Path(cache).expanduser() / "mercury-lsp"
 
 
@@ -165,7 +163,9 @@ def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
     except (OSError, ValueError):
         return None
     blob = whole[:size]
-    if len(whole) != size + _CHECK or zlib.crc32(blob) != int.from_bytes(whole[size:].tobytes(), "little"):
+    if len(whole) != size + _CHECK or zlib.crc32(blob.data) != int.from_bytes(
+        whole[size:].tobytes(), "little"
+    ):
         log.warning("%s is damaged; it is made anew.", path)
         return None
     return blob
@@ -179,7 +179,7 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             temporary = file.name
             file.write(blob.data)
-            file.write(zlib.crc32(blob).to_bytes(_CHECK, "little"))
+            file.write(zlib.crc32(blob.data).to_bytes(_CHECK, "little"))
         os.replace(temporary, path)
     except OSError as error:
         log.info("The prepared weights cannot be kept in %s: %s.", path.parent, error)

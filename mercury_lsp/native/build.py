@@ -30,10 +30,19 @@ SETS = {
     "aarch64": {"dotprod": "generic+v8_2a+dotprod", "plain": "generic"},
 }
 SYSTEMS = {"linux": "linux-gnu.2.28", "darwin": "macos.11.0-none", "win32": "windows-gnu"}
-FLAGS = ("-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
+FLAGS = (
+    "-O3",
+    "-std=c11",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+)
 
 
-class Hook(BuildHookInterface):  # type: ignore[type-arg]
+class Hook(BuildHookInterface):
     """The build backend's hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -58,11 +67,21 @@ def build(machine: str, system: str) -> None:
         environment = os.environ | {f"ZIG_{kind}_CACHE_DIR": folder for kind in ("GLOBAL", "LOCAL")}
 
         def cc(*arguments: str) -> None:
-            subprocess.run([sys.executable, "-m", "ziglang", "cc", *target, *arguments], check=True, env=environment)
+            subprocess.run(
+                [sys.executable, "-m", "ziglang", "cc", *target, *arguments], check=True, env=environment
+            )
 
         def compiled(name: str) -> str:
             made = str(Path(folder, f"{name}.o"))
-            cc(*FLAGS, f"-mcpu={SETS[machine][name]}", f"-DSET={name}", "-c", str(HERE / "kernel.c"), "-o", made)
+            cc(
+                *FLAGS,
+                f"-mcpu={SETS[machine][name]}",
+                f"-DSET={name}",
+                "-c",
+                str(HERE / "kernel.c"),
+                "-o",
+                made,
+            )
             return made
 
         with ThreadPoolExecutor() as pool:

@@ -12,15 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from mercury_lsp.engine.native import instruction_sets
+
 from .conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame
 
 Launch = Callable[..., Process]
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc/PID/maps")
-def test_initialize_is_answered_without_torch(launch: Launch) -> None:
-    server = launch()
-    server.client.initialize()
+@pytest.mark.parametrize("packed", [True, False])
+def test_torch_is_loaded_with_weights_that_need_it(
+    packed: bool, packed_model: Path, model: Path, launch: Launch
+) -> None:
+    if packed and not instruction_sets():
+        pytest.skip("the kernel is not compiled for this machine")
+    server = launch(packed_model if packed else model)
+    server.client.initialize(options={"device": "cpu"})
     assert "libtorch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
     server.client.notify("initialized", {})
     server.client.until(
@@ -28,7 +35,19 @@ def test_initialize_is_answered_without_torch(launch: Launch) -> None:
             m["method"] == "$/progress" and m["params"]["value"]["kind"] == "end" for m in server.client.told
         )
     )
-    assert "libtorch" in Path(f"/proc/{server.process.pid}/maps").read_text()
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert ("libtorch" in maps) is not packed
+    assert "kernel.lib" in maps or not packed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
+def test_what_computes_stands_back_and_what_answers_does_not(packed_model: Path, launch: Launch) -> None:
+    server, usual = launch(packed_model), os.getpriority(os.PRIO_PROCESS, 0)
+    server.client.start(options={"device": "cpu", "nice": usual + 4})
+    threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    levels = {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+    assert levels[server.process.pid] == usual
+    assert set(levels.values()) == {usual, usual + 4}
 
 
 def test_loading_is_shown_as_work_done_progress(client: Client) -> None:

@@ -1,0 +1,201 @@
+"""Prepared weights: the values are the checkpoint's, and whatever befalls their file, a model loads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PACKABLE, TOKENIZER_JSON, tiny_network
+
+from mercury_lsp.engine import checkpoint, prepared
+from mercury_lsp.engine.checkpoint import Checkpoint, CheckpointError
+from mercury_lsp.engine.pack import Packed
+from mercury_lsp.engine.prepared import Prepared, cache_folder
+from model.save import save
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def loaded(packed_model: Path) -> Checkpoint:
+    return checkpoint.load(packed_model)
+
+
+def check(loaded: Checkpoint) -> Prepared:
+    """Prepare a checkpoint, and compare all values with its own."""
+    found = Prepared.of(loaded)
+    assert found is not None
+    for name, weight in loaded.weights().items():
+        if isinstance(weight, Packed):
+            matrix = found.matrices[name]
+            assert (matrix.outputs, matrix.inputs) == weight.shape
+            assert (matrix.rows(np.arange(matrix.outputs)) == weight.matrix()).all()
+        else:
+            assert (found.vectors[name] == weight).all()
+    assert len(found.matrices) + len(found.vectors) == len(loaded.shape.weights())
+    return found
+
+
+def mapped(weights: Prepared) -> bool:
+    """Whether they are read from a file, as all processes that map it share them."""
+    base: object = weights.matrices["embedding.weight"].levels
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return False
+
+
+def file_of(home: Path) -> Path:
+    """The one file in the cache folder."""
+    (file,) = (path for path in home.rglob("*") if path.is_file())
+    return file
+
+
+def test_the_values_are_the_checkpoints(home: Path, loaded: Checkpoint) -> None:
+    found = check(loaded)
+    assert mapped(found)
+    ids = [5, 3, 49151, 3]
+    embedding = loaded.weights()["embedding.weight"]
+    assert isinstance(embedding, Packed)
+    assert (found.embedded(ids) == embedding.matrix()[ids]).all()
+    assert found.embedded(ids).shape == (4, PACKABLE.width)
+
+
+def test_the_second_load_only_maps_the_file(
+    home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    Prepared.of(loaded, told.append)
+    assert told == sorted(told) and told[-1] == 1.0
+    before = file_of(home).stat()
+
+    def never(*_: object) -> None:
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr(prepared, "prepare", never)
+    monkeypatch.setattr(Checkpoint, "weights", never)
+    again = Prepared.of(loaded)
+    assert again is not None and mapped(again)
+    assert file_of(home).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    network = tiny_network(seed=1, shape=PACKABLE)
+    save(other, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
+    check(loaded)
+    check(checkpoint.load(other))
+    assert len([path for path in home.rglob("*") if path.is_file()]) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"\0",
+        lambda data: b"",
+        lambda data: data[:-8] + bytes(8),
+    ],
+    ids=["a bit", "truncated by a byte", "half", "too long", "empty", "another sum"],
+)
+def test_a_damaged_file_is_made_anew(home: Path, loaded: Checkpoint, damage: object) -> None:
+    check(loaded)
+    file = file_of(home)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))  # type: ignore[operator]
+    assert mapped(check(loaded))
+    assert file_of(home).read_bytes() == whole
+
+
+def test_a_file_in_place_of_the_folder(
+    home: Path, loaded: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.write_text("not a folder")
+    with caplog.at_level(logging.INFO):
+        assert not mapped(check(loaded))
+    assert "cannot be kept" in caplog.text
+    assert home.read_text() == "not a folder"
+
+
+def test_a_folder_in_place_of_the_file(home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    file = file_of(home)
+    file.unlink()
+    file.mkdir()
+    assert not mapped(check(loaded))
+    assert list(file.parent.iterdir()) == [file]  # no half of a file either
+
+
+def test_a_disk_that_is_full(home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert not mapped(check(loaded))
+    assert not [path for path in home.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(home: Path, loaded: Checkpoint) -> None:
+    home.mkdir()
+    home.chmod(0o500)
+    assert not mapped(check(loaded))
+
+
+def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpoint) -> None:
+    first = check(loaded)
+    shutil.rmtree(home, ignore_errors=sys.platform == "win32")
+    check(loaded)
+    assert first.embedded([3]).any()
+
+
+def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
+    home: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert Prepared.of(checkpoint.load(tiny_model)) is None
+    fine = tmp_path / "fine"
+    network = tiny_network(shape=PACKABLE)
+    save(fine, "fine", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 8)
+    assert Prepared.of(checkpoint.load(fine)) is None
+    assert not [path for path in home.rglob("*") if path.is_file()]
+
+
+def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(packed_model, tmp_path / "model")
+    loaded = checkpoint.load(folder)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="weights are missing"):
+        Prepared.of(loaded)
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/mercury-lsp"),
+        ("linux", {"HOME": "/h"}, "/h/.cache/mercury-lsp"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/mercury-lsp"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/mercury-lsp"),
+    ],
+)
+def test_the_folder_is_where_the_system_keeps_caches(
+    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected)
