@@ -11,7 +11,8 @@ import pytest
 from mercury_lsp.complete import Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
-from mercury_lsp.engine.infill import Draft, Engine, Sampling
+from mercury_lsp.engine.infill import Draft, Engine
+from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
 TEXT = "def total(value):\r\n    return \r\n\r\nprint(total(3))\r\n"
@@ -90,7 +91,7 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
     monkeypatch.setattr(engine._passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
-    tokens, canvas, moved = engine.tokenizer.encode, Sampling().block + 1, 0
+    tokens, canvas, moved = engine.tokenizer.encode, TorchExecutor.block + 1, 0
     complete(snapshot(text=before + rest + after), len(before), engine)
     old = question(snapshot(text=before + rest + after), len(before), engine)
     for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Hint, Prompt, encode
-from mercury_lsp.engine.decode import Ends, _finished, _looked_up, _repeated
-from mercury_lsp.engine.infill import Draft, Engine, Sampling
+from mercury_lsp.engine.decode import Ends, _finished, _looked_up, _repeated, _stops
+from mercury_lsp.engine.infill import BLOCK, Draft, Engine, Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.torch_executor import TorchExecutor
@@ -265,10 +265,26 @@ def test_of_what_a_draft_has_settled_nothing_changes(engine: Engine, sampling: S
     assert all(whole.startswith(infill.text) and not infill.finished for infill in settled)
     assert [infill.tokens for infill in settled] == sorted(infill.tokens for infill in settled)
     assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in settled)
-    assert settled[-1].tokens >= 24 - sampling.block
+    assert settled[-1].tokens >= 24 - BLOCK
 
 
 def test_a_single_line_ends_at_its_end(engine: Engine) -> None:
     for typed in range(6):
         got = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "x" * typed), Sampling(single_line=True))
         assert "\n" not in got.text.lstrip("\n")
+
+
+@pytest.mark.parametrize("hedge", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("block", [2, 3, 6])
+def test_where_canvases_stand_changes_no_text(engine: Engine, block: int, hedge: float) -> None:
+    asked = Sampling(max_tokens=24, block=block, draft_hedge=hedge, draft_surety=0.0)
+    told = engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=24))
+    assert engine.infill(PROMPT, asked).text == told.text
+
+
+def test_canvases_stand_where_a_draft_may_go_wrong() -> None:
+    assert _stops([], 1.0) == [0]
+    assert _stops([0.9, 0.5], 0.0) == [0, 1, 2]
+    assert _stops([0.9, 0.5], 0.45) == [1, 2]  # wrong at once: 0.1; after the first: 0.45; not at all: 0.45
+    assert _stops([0.9, 0.8], 1.0) == [2]
+    assert _stops([0.2, 0.9], 1.0) == [0]

@@ -102,7 +102,7 @@ def verify(
 ) -> Middle:
     """Draft by diffusion and verify causally, both in each pass: the causal greedy text, but for slack and trust.
 
-    A pass runs ``[known tokens, draft | canvases behind the last known and the drafted tokens]``. Its clean rows tell how
+    A pass runs ``[known tokens, draft | canvases behind the last known and drafted tokens]``. Its clean rows tell how
     far the draft is what the causal model would have written, and the one token after that, which is known from
     then on. The canvas behind the last right token, denoised all at once, is the next draft. So each pass settles a
     token at least, and the clean rows that hold are in the cache already. Drafting and verifying in one pass is
@@ -127,7 +127,9 @@ def verify(
         behind = [n + i * (block + 1) + row for i in range(len(stops)) for row in range(1, block)]
         scores = passes.scores(hidden[[*range(k - 1, n), *behind]])
         begun = bool(limit.passes)  # else what was known is the prompt's
-        right, sure = _held(scores[: len(draft) + 1], draft, drafting.slack, ends, len(tokens) + (k if begun else 0))
+        right, sure = _held(
+            scores[: len(draft) + 1], draft, drafting.slack, ends, len(tokens) + (k if begun else 0)
+        )
         passes.cache.keep(clean[: k + right])
         tokens += clean[0 if begun else k : k + right]
         logp += [float(scores[i, token]) for i, token in enumerate((*draft[:right], sure))]
@@ -189,7 +191,12 @@ def _without_end(draft: Sequence[int], ends: Ends) -> list[int]:
 
 
 def _draft(
-    ids: Sequence[int], hint: Sequence[int], scores: NDArray[np.float32], drafting: Drafting, ends: Ends, before: int
+    ids: Sequence[int],
+    hint: Sequence[int],
+    scores: NDArray[np.float32],
+    drafting: Drafting,
+    ends: Ends,
+    before: int,
 ) -> list[int]:
     """What to verify behind the known ``ids``, by the hint's or their own repetitions or else by the canvas's scores
     (n, V), and then again by repetitions."""

@@ -36,7 +36,8 @@ BLOCK = 6  # tokens of a canvas that is not verified
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas, 0
-    for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device; ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
+    for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device;
+    ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
 
     mode: str = "diffusion"
     verify: bool = True
