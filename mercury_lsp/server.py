@@ -23,6 +23,7 @@ from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion, Snapshot, complete, declined
 from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
+from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Worker
 from mercury_lsp.session import Session
 from mercury_lsp.wire import Protocol, Writer, frames
@@ -131,7 +132,6 @@ class Server(LanguageServer):
         def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: these import numpy, and maybe torch, and all that computes stands back.
             from mercury_lsp.engine.infill import Engine
-            from mercury_lsp.engine.system import give_back_memory, stand_back
 
             stand_back(config.nice)
             engine = Engine.load(*model, report)
@@ -151,7 +151,7 @@ class Server(LanguageServer):
             with suppress(RuntimeError):  # the loop is closed: the client is gone
                 loop.call_soon_threadsafe(show, state)
 
-        self._worker = Worker(load, on_state)
+        self._worker = Worker(load, on_state, give_back_memory)
         self._worker.start()
 
     async def suggest(

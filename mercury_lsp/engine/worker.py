@@ -16,6 +16,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 E = TypeVar("E")
 T = TypeVar("T")
+PAUSE = 1.0  # seconds without a job, after which the thread has time for what need not be done at once
+
 log = logging.getLogger(__name__)
 
 
@@ -47,14 +49,17 @@ class Worker(Generic[E]):
     """Runs jobs on an engine of type E, one at a time, the newest first.
 
     load: makes the engine in the worker's thread, given a function to report the fraction done to. on_state: called
-    from that thread with each new state; it must return soon.
+    from that thread with each new state; on_pause: when there has been no job for `PAUSE`. Both must return soon.
     """
 
     def __init__(
-        self, load: Callable[[Callable[[float], None]], E], on_state: Callable[[State], None] | None = None
+        self,
+        load: Callable[[Callable[[float], None]], E],
+        on_state: Callable[[State], None] | None = None,
+        on_pause: Callable[[], None] | None = None,
     ) -> None:
         self.state = State("idle")
-        self._load, self._on_state = load, on_state
+        self._load, self._on_state, self._on_pause = load, on_state, on_pause
         self._failure: Exception | None = None
         self._running: _Job | None = None
         self._waiting: _Job | None = None
@@ -139,9 +144,15 @@ class Worker(Generic[E]):
 
     def _next(self) -> _Job | None:
         """Wait for a job that somebody still wants; None when stopped."""
+
+        def awaited() -> bool:
+            return self._stop or self._waiting is not None
+
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._stop or self._waiting is not None)
+                if self._on_pause is not None and not self._changed.wait_for(awaited, PAUSE):
+                    self._on_pause()
+                self._changed.wait_for(awaited)
                 if self._stop:
                     return None
                 job, self._waiting = self._waiting, None
