@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mercury_lsp import recall
 from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
 from mercury_lsp.config import Config
+from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Worker
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ class Desk:
         loop = asyncio.get_running_loop()
 
         def load(report: Callable[[float], None]) -> Engine:
-            # In the worker's thread: these import numpy, and maybe torch, and all that computes stands back.
+            # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
             from mercury_lsp.engine.infill import Engine
-            from mercury_lsp.engine.system import give_back_memory, stand_back
 
             stand_back(config.nice)
             engine = Engine.load(*model, report)
@@ -71,7 +71,7 @@ class Desk:
             with suppress(RuntimeError):  # the loop is closed: the client is gone
                 loop.call_soon_threadsafe(told, state)
 
-        worker = self._worker = Worker(load, on_state)
+        worker = self._worker = Worker(load, on_state, give_back_memory)
         worker.start()
         return True
 

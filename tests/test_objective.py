@@ -263,7 +263,7 @@ def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
     for weight in network.parameters():
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.05)
-    learner = Checkpoint("learner", tmp_path, network.shape, tokenizer, "", {}, {})
+    learner = Checkpoint("learner", tmp_path, network.shape, tokenizer, "", {})
     assert right(learner, network, "diffusion")[0] == 0
     optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
     for step in range(3 * CYCLE):  # the first cycle is mostly enough

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from queue import Empty, Queue
 
 import pytest
 
@@ -365,3 +366,28 @@ def test_the_newest_wish_waits_for_the_engine() -> None:
     assert newest.stopped.is_set()
     worker.anticipate("c", never)
     assert not worker.remembered()
+
+
+def test_a_pause_is_told_once_after_loading_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mercury_lsp.engine.worker.PAUSE", 0.01)
+    pauses: Queue[int] = Queue()
+    worker = Worker[str](lambda _: "engine", on_pause=lambda: pauses.put(1))
+    worker.start()
+    assert pauses.get(timeout=WAIT)
+    assert worker.submit("a", lambda engine, *_: engine).result(WAIT) == "engine"
+    assert pauses.get(timeout=WAIT)
+    with pytest.raises(Empty):
+        pauses.get(timeout=0.1)
+    worker.stop()
+
+
+def test_there_is_no_pause_where_job_follows_job() -> None:
+    told: list[int] = []
+    busy = Worker[str](
+        lambda _: "engine", on_pause=lambda: told.append(1)
+    )  # a pause is far longer than this test
+    busy.start()
+    for key in range(20):
+        assert busy.submit(key, lambda engine, *_: engine).result(WAIT) == "engine"
+    busy.stop()
+    assert told == []

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 REMEMBERED = 8  # results: what was shown, what it goes on with, and what was typed a few keys ago
+PAUSE = 1.0  # seconds without a job, after which the thread has time for what need not be done at once
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -59,17 +60,20 @@ class Worker(Generic[E]):
     """Runs jobs on an engine of type E, one at a time, the newest first.
 
     load: makes the engine in the worker's thread, given a function to report the fraction done to. on_state: called
-    from that thread with each new state; it must return soon.
+    from that thread with each new state; on_pause: when there has been no job for `PAUSE`. Both must return soon.
     """
 
     def __init__(
-        self, load: Callable[[Callable[[float], None]], E], on_state: Callable[[State], None] | None = None
+        self,
+        load: Callable[[Callable[[float], None]], E],
+        on_state: Callable[[State], None] | None = None,
+        on_pause: Callable[[], None] | None = None,
     ) -> None:
         self.state = State("idle")
         self.engine: E | None = None  # once it is loaded; to be looked at, for only jobs may use it
         self.begun = 0  # jobs so far
         self.interrupted: tuple[Any, Any] | None = None  # key and progress of the last job that was stopped
-        self._load, self._on_state = load, on_state
+        self._load, self._on_state, self._on_pause = load, on_state, on_pause
         self._failure: Exception | None = None
         self._running: _Job | None = None
         self._waiting: _Job | None = None  # requested
@@ -213,9 +217,15 @@ class Worker(Generic[E]):
 
     def _next(self) -> _Job | None:
         """Wait for a job that is still wanted; None when stopped."""
+
+        def awaited() -> bool:
+            return self._stop or self._waiting is not None or self._ahead is not None
+
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._stop or self._waiting or self._ahead)
+                if self._on_pause is not None and not self._changed.wait_for(awaited, PAUSE):
+                    self._on_pause()
+                self._changed.wait_for(awaited)
                 if self._stop:
                     return None
                 job = self._waiting or self._ahead
