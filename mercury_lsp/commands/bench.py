@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mercury_lsp.commands import BadUsage, against, engine_of, picture, targets
+from mercury_lsp.commands import BadUsage, against, anticipation, engine_of, picture, targets
 from mercury_lsp.commands.completion_api import CompletionServer
 from mercury_lsp.commands.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
 from mercury_lsp.commands.scenes import Scene, long_lines, scenes
@@ -32,7 +34,10 @@ from mercury_lsp.engine.canvas import Prompt
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine, Infill
 
-_ROWS = (8, 16, 32)
+_ROWS = (8, 16, 32)  # of a step
+_PASSES = (1, 8, 16, 32)  # rows of a pass
+_CACHED, _TIMES = 512, 30  # tokens before it; how often each is timed
+_EVERY = 4  # of the scenes one in so many shows what working ahead gains
 _DECODED = 12  # scenes that both decoders complete
 _LEAST = 24  # tokens of a line of the bundled files that may be answered by a long one
 _REPEATS = 2  # times that each request of a comparison is timed: there are few
@@ -57,7 +62,11 @@ def run(arguments: Namespace) -> int:
         server.read((server.end,))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
-        figures = _figures(config, engine, measured, progress)
+        places = list(scenes()[::_EVERY])
+        working = progress.add_task("working ahead", total=None)
+        ahead = asyncio.run(anticipation.measure(settings, places))
+        progress.remove_task(working)
+        figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
         if arguments.long:
             typing = asyncio.run(typing_by_context(settings, engine.count, progress))
             figures["typing_ms_by_context"] = typing
@@ -92,7 +101,8 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "threads": engine.threads,
         "context_tokens": _window(config),
         "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
-        "with_speculation": None,  # there is none in this version
+        "with_speculation": None,
+        "pass_ms": _pass_ms(engine),
         "step_ms": _steps(config, engine, progress),
         "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
         "tokens_per_pass": round(sum(infill.tokens for infill in decoded["diffusion"]) / passes, 2),
@@ -116,6 +126,24 @@ def _decode(config: Config, engine: Engine, progress: Progress) -> dict[str, lis
             if completion is not None:  # always: none of the files is one that is declined
                 infills[mode].append(completion.infill)
     return infills
+
+
+def _pass_ms(engine: Engine) -> dict[str, float]:
+    """Milliseconds of a pass by its rows, a canvas behind `_CACHED` tokens, without what scores them."""
+    from mercury_lsp.engine.rows import Rows  # imports numpy
+
+    ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
+    passes, times = engine.passes, defaultdict[int, list[float]](list)
+    passes.cache.reuse(())
+    passes.read(ids, lambda: False)
+    for _ in range(_TIMES):
+        for rows in _PASSES:
+            where = Rows.block(_CACHED, rows - 1)
+            began = time.perf_counter()
+            float(passes.run(ids[-rows:], where)[0, 0])  # to look at a value is to wait for the device
+            times[rows].append((time.perf_counter() - began) * 1e3)
+    passes.cache.reuse(())
+    return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 
 def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, float]:

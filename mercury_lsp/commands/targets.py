@@ -41,7 +41,40 @@ def _slower_a_token(found: Mapping[str, object]) -> float:
     return float(cost["autoregressive"] / cost[SERVER])
 
 
+def _at_most(what: str, small: float, mini: float | None, *path: str) -> tuple[Target, ...]:
+    """The promises for both models of what the figures hold under a path of names."""
+
+    def read(model: str) -> Callable[[Mapping[str, object]], float]:
+        def own(found: Mapping[str, object]) -> float:
+            if found["model"] != model:
+                raise KeyError(model)
+            value: object = found
+            for name in path:
+                value = value[name]  # type: ignore[index]
+            return float(value)  # type: ignore[arg-type]
+
+        return own
+
+    most = {"small": small, "mini": mini}
+    return tuple(
+        Target(what, read(model), value, False) for model, value in most.items() if value is not None
+    )
+
+
 TARGETS = (
+    *_at_most("ms of a pass of 16 rows behind 512", 12, 6, "pass_ms", "16"),
+    *_at_most("ms of a typed key, p50", 60, 35, "keystroke_ms", "typing", "p50"),
+    *_at_most("ms of a typed key, p95", 120, 70, "keystroke_ms", "typing", "p95"),
+    *_at_most("ms at another place, p50", 400, None, "keystroke_ms", "moved", "p50"),
+    Target(
+        "a typed pair over a typed key",
+        lambda found: float(found["keystroke_ms"]["pair"]["p50"] / found["keystroke_ms"]["typing"]["p50"]),  # type: ignore[index]
+        1.3,
+        at_least=False,
+    ),
+    *_at_most("ms until initialize is answered", 400, 400, "start_ms", "initialize"),
+    *_at_most("ms until the model is ready", 2000, 2000, "start_ms", "ready"),
+    *_at_most("MB of memory", 600, 350, "rss_mb"),
     Target(
         "diffusion faster than the server, single lines", _faster("single_line", "diffusion_than_server"), 1.2
     ),
