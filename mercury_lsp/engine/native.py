@@ -25,7 +25,7 @@ from mercury_lsp.engine.shape import Shape
 from mercury_lsp.engine.system import pages
 
 LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
-PART, SLICE, STAGE = 32, 256, 64  # as in the kernel; a stage's bytes
+PART, SLICE, STAGE = 16, 256, 64  # as in the kernel; a stage's bytes
 MOST_THREADS = 15
 STEP = 512  # rows; the buffers grow by it
 ROOM = 64  # rows; what is kept grows by it: of small it takes 23 KB a row

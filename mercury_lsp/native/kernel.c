@@ -4,7 +4,7 @@
    the embedded rows, their rotary angles and a mask among the new rows, all of which see every earlier key.
 
    Weights are levels of 0 to 127, of which 64 stands for zero, with an fp32 scale for each row and 64 columns.
-   Activations are rounded to 8 bits in groups of 32, each row by itself, so that a row's result does not depend on the
+   Activations are rounded to 8 bits in groups of 16, each row by itself, so that a row's result does not depend on the
    rows beside it. Products of a group add up in 32-bit integers, all else is fp32. That the weights stay below 128 is
    what lets one layout serve every instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates
    above 2^15, and Arm multiplies signed by signed.
@@ -39,7 +39,8 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 
 #define LANES 16
 #define GROUP 64  /* columns of a weight that share a scale */
-#define PART 32   /* columns of an activation that share a scale */
+#define PART 16   /* columns of an activation that share a scale */
+#define PARTS (GROUP / PART)
 #define ZERO 64   /* the level that stands for zero */
 #define HEAD 64   /* width of an attention head */
 #define SPAN 32   /* outputs that one thread claims at once */
@@ -132,16 +133,25 @@ INLINE vf as_float(vi v) { return __builtin_convertvector(v, vf); }
 INLINE vf larger(vf a, vf b) { vi m = a > b; return (vf)(((vi)a & m) | ((vi)b & ~m)); }
 INLINE vf absolute(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
+/* Each lane with the one whose number differs in the bit n. */
+#define ACROSS(v, n)                                                                                                   \
+    __builtin_shufflevector(v, v, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n, 8 ^ n, 9 ^ n, 10 ^ n,        \
+                            11 ^ n, 12 ^ n, 13 ^ n, 14 ^ n, 15 ^ n)
+
 INLINE float sum_of(vf v) {
-    float s = 0;
-    for (int i = 0; i < LANES; i++) s += v[i];
-    return s;
+    v += ACROSS(v, 8), v += ACROSS(v, 4), v += ACROSS(v, 2), v += ACROSS(v, 1);
+    return v[0];
+}
+
+INLINE int32_t int_sum_of(vi v) {
+    v += ACROSS(v, 8), v += ACROSS(v, 4), v += ACROSS(v, 2), v += ACROSS(v, 1);
+    return v[0];
 }
 
 INLINE float largest_of(vf v) {
-    float s = v[0];
-    for (int i = 1; i < LANES; i++) s = v[i] > s ? v[i] : s;
-    return s;
+    v = larger(v, ACROSS(v, 8)), v = larger(v, ACROSS(v, 4));
+    v = larger(v, ACROSS(v, 2)), v = larger(v, ACROSS(v, 1));
+    return v[0];
 }
 
 /* acc + for each lane the dot product of 4 levels of a weight with 4 of an activation. */
@@ -192,23 +202,19 @@ INLINE vf exponential(vf x) {
 INLINE void round_group(const float *from, int8_t *levels, float *scale, float *shift) {
     const float magic = 12582912.0f;
     *shift = 0;
-    for (int part = 0; part < GROUP / PART; part++, from += PART, levels += PART) {
-        vf low = load(from), high = load(from + LANES);
-        float peak = largest_of(larger(absolute(low), absolute(high)));
+    for (int part = 0; part < PARTS; part++, from += PART, levels += PART) {
+        vf values = load(from); /* PART is LANES */
+        float peak = largest_of(absolute(values));
         float up = peak > 0 ? 127.0f / peak : 0;
-        vi a = (vi)(low * up + magic) - 0x4b400000, b = (vi)(high * up + magic) - 0x4b400000;
-        *(vb_any *)levels = __builtin_convertvector(a, vb);
-        *(vb_any *)(levels + LANES) = __builtin_convertvector(b, vb);
-        vi both = a + b;
-        int32_t sum = 0;
-        for (int i = 0; i < LANES; i++) sum += both[i];
+        vi rounded = (vi)(values * up + magic) - 0x4b400000;
+        *(vb_any *)levels = __builtin_convertvector(rounded, vb);
         scale[part] = peak / 127.0f;
-        *shift -= ZERO * scale[part] * sum;
+        *shift -= ZERO * scale[part] * int_sum_of(rounded);
     }
 }
 
 INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, float *shift) {
-    for (int i = 0; i < width / GROUP; i++) round_group(from + i * GROUP, levels + i * GROUP, scale + 2 * i, shift + i);
+    for (int i = 0; i < width / GROUP; i++) round_group(from + i * GROUP, levels + i * GROUP, scale + i * PARTS, shift + i);
 }
 
 /* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
@@ -246,11 +252,11 @@ INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
         const uint8_t *w[2] = {f->weights[0] + (size_t)g * GROUP * LANES, f->weights[1] + (size_t)g * GROUP * LANES};
         vf group[ROWS][2];
         if (f->distance) fetch(w[0], f->distance), fetch(w[1], f->distance);
-#pragma GCC unroll 2
-        for (int part = 0; part < 2; part++) {
+#pragma GCC unroll 4
+        for (int part = 0; part < PARTS; part++) {
             vi acc[ROWS][2];
             for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(0);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
             for (int k = 0; k < PART / 4; k++) {
                 int at = part * PART + k * 4;
                 vi w0 = load_bytes(w[0] + at * LANES), w1 = load_bytes(w[1] + at * LANES);
@@ -263,9 +269,8 @@ INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
                 }
             }
             for (int r = 0; r < rows; r++) {
-                const int at = r * f->parts + 2 * g;
-                vf scale = splat(f->scale[at + part]);
-                vf shift = splat(f->shift[at / 2]);
+                vf scale = splat(f->scale[r * f->parts + g * PARTS + part]);
+                vf shift = splat(f->shift[r * f->groups + g]);
                 group[r][0] = as_float(acc[r][0]) * scale + (part ? group[r][0] : shift);
                 group[r][1] = as_float(acc[r][1]) * scale + (part ? group[r][1] : shift);
             }
@@ -355,7 +360,7 @@ static Rounded norm(const Network *net, const float *x, int rows, const float *w
         float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + net->epsilon);
         for (int i = 0; i < width; i += LANES) store(s->row + i, load(from + i) * root * load(weight + i));
         round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts,
-                  s->shift + r * parts / 2);
+                  s->shift + r * parts / PARTS);
     }
     return (Rounded){s->levels, s->scale, s->shift};
 }
@@ -476,7 +481,7 @@ static void attend(const Pass *p, const Layer *layer, int kv, int first, int wid
             int query = first + i + j, head = kv * group + query % group, row = query / group;
             size_t at = (size_t)row * net->heads + head;
             for (int d = 0; d < HEAD; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
-            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * 2, p->mixed_shift + at);
+            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * PARTS, p->mixed_shift + at);
         }
     }
 }
@@ -514,7 +519,7 @@ static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
         }
         for (int i = 0; i < n; i++) {
             size_t group = (size_t)(r + i) * hidden / GROUP + at;
-            round_group(y[i], p->fed + group * GROUP, p->fed_scale + group * 2, p->fed_shift + group);
+            round_group(y[i], p->fed + group * GROUP, p->fed_scale + group * PARTS, p->fed_shift + group);
         }
     }
 }
@@ -577,7 +582,7 @@ EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     if (unfinished(stage, shares))
         for (int r = 0; r < p->rows; r++)
             round_row(p->hidden + (size_t)r * width, width, s.levels + (size_t)r * width, s.scale + r * parts,
-                      s.shift + r * parts / 2);
+                      s.shift + r * parts / PARTS);
     for (int share; (share = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) {
         for (int column = share * SLICE; column < (share + 1) * SLICE; column += 2 * LANES) {
             int blocks[2] = {column / LANES, column / LANES + 1};
