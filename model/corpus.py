@@ -29,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from model import folders
+from mercury_lsp.engine.prepared import cache_folder
 from model.clean import Evaluation, Originals, flaw, normalised, tokens
 from model.fetch import KINDS, FetchError, fetch, members
 
@@ -140,7 +140,7 @@ def read_manifest(file: Path) -> tuple[Package, ...]:
 
 def corpus_folder() -> Path:
     """Where the corpus is built and read by default."""
-    return folders.cache() / "corpus"
+    return cache_folder() / "corpus"
 
 
 def iter_documents(
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     here = Path(__file__).resolve().parent
     parser.add_argument("--manifest", type=Path, default=here / "manifest.toml")
     parser.add_argument("--out", type=Path, default=corpus_folder())
-    parser.add_argument("--downloads", type=Path, default=folders.cache() / "downloads")
+    parser.add_argument("--downloads", type=Path, default=cache_folder() / "downloads")
     parser.add_argument("--eval-dir", type=Path, default=here.parents[1] / "shared" / "eval")
     parser.add_argument("--no-decontaminate", action="store_true", help="build without the evaluation data")
     parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be had")

@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.prepared import cache_folder
 from model.data import Cuts, Groups, found
-from model.folders import cache
 from model.groups import Branch, Group
 from model.recipe import Recipe
 
@@ -244,7 +244,7 @@ def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]
 
 def default_folder(recipe: Recipe) -> Path:
     """Where a recipe's shards lie."""
-    return cache() / "shards" / recipe.name
+    return cache_folder() / "shards" / recipe.name
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -267,7 +267,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     base = arguments.model or recipe.base
-    folder = cache() / "base" if base == "base" else checkpoint.find(base)
+    folder = cache_folder() / "base" if base == "base" else checkpoint.find(base)
     out = arguments.out or default_folder(recipe)
     megabytes = 0.0 if arguments.contexts else arguments.megabytes or recipe.shards_mb or 100.0
     index = write(recipe, folder, out, arguments.contexts, megabytes, arguments.processes, arguments.corpus)

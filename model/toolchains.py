@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from model.folders import cache
+from mercury_lsp.engine.prepared import cache_folder
 
 VARIABLE = "MERCURY_TOOLCHAINS"
 NPM = "npm install --prefix {folder} --ignore-scripts typescript@7.0.2 @types/node@20.19.43 lodash@4.18.1 mathjs@14.0.1"
@@ -138,7 +138,7 @@ class Tools:
 
 def folder_of(given: str | None = None) -> Path:
     """The folder of toolchains."""
-    return Path(given or os.environ.get(VARIABLE) or cache() / "toolchains").expanduser().absolute()
+    return Path(given or os.environ.get(VARIABLE) or cache_folder() / "toolchains").expanduser().absolute()
 
 
 def find(language: str, folder: Path) -> Tools:
@@ -167,7 +167,7 @@ def _precompiled(compiler: str) -> Path:
     """The folder with the compiler's own header in precompiled form, made where it is not there."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
     mark = hashlib.sha256(repr((compiler, version, _CPP)).encode()).hexdigest()[:16]
-    folder = cache() / "headers" / mark
+    folder = cache_folder() / "headers" / mark
     made = folder / f"{_HEADER}.gch"
     if made.exists():
         return folder

@@ -35,8 +35,8 @@ from torch.utils.data import DataLoader
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.prepared import cache_folder
 from model.data import Cuts, Groups, Steps
-from model.folders import cache
 from model.hardware import Work, ceiling, flops, keep_memory, return_memory, settle
 from model.layout import Batch
 from model.objective import Objective
@@ -53,7 +53,7 @@ TRIM = 32  # steps on a processor after which what fragments of the heap is give
 def find(model: str) -> Path:
     """Folder of a checkpoint by a recipe's word for it; exits with a sentence where there is none."""
     try:
-        return cache() / "base" if model == "base" else checkpoint.find(model)
+        return cache_folder() / "base" if model == "base" else checkpoint.find(model)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
 
@@ -300,7 +300,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--workers", type=int, help="that make batches, instead of the recipe's")
     parser.add_argument(
-        "--runs", type=Path, default=cache() / "runs", help="where runs live (default: %(default)s)"
+        "--runs", type=Path, default=cache_folder() / "runs", help="where runs live (default: %(default)s)"
     )
     parser.add_argument("--shards", type=Path, help="folder of model.shards to stream, instead of cutting")
     parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")

@@ -276,7 +276,14 @@ def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
     found = answer(done)
     assert list(found) == [
         *("model", "device", "threads", "context_tokens", "keystroke_ms", "with_speculation", "pass_ms"),
-        *("step_ms", "tokens_per_s", "tokens_per_pass", "ratio_diffusion_over_autoregressive", "start_ms", "rss_mb"),
+        *(
+            "step_ms",
+            "tokens_per_s",
+            "tokens_per_pass",
+            "ratio_diffusion_over_autoregressive",
+            "start_ms",
+            "rss_mb",
+        ),
         *("typing_ms_by_context", "pass_ms_by_context", "typing_4096_over_512", "against", "targets"),
     ]
     assert (found["model"], found["device"], found["context_tokens"]) == ("word", "cpu", 300)

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_the_second_load_only_maps_the_file(
     monkeypatch.setattr(Checkpoint, "weights", never)
     again = Prepared.of(loaded)
     assert again is not None and mapped(again)
-    assert file_of(home).stat().st_mtime_ns == before.st_mtime_ns
+    assert file_of(home).stat().st_ino == before.st_ino
 
 
 def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
@@ -97,6 +98,19 @@ def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, t
     check(loaded)
     check(checkpoint.load(other))
     assert len([path for path in home.rglob("*") if path.is_file()]) == 2
+
+
+def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    own = file_of(home)
+    old, recent = own.with_name("old-1.bin"), own.with_name("recent-1.bin")
+    for file, age in ((old, prepared.UNUSED + 60), (recent, 60), (own, prepared.UNUSED + 60)):
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    check(loaded)  # in use again
+    own.write_bytes(own.read_bytes() + b"damage")
+    check(loaded)  # written anew
+    assert {file.name for file in own.parent.iterdir()} == {own.name, recent.name}
 
 
 @pytest.mark.parametrize(

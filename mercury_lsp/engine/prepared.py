@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from mercury_lsp.engine.shape import Shape
 LAYOUT = 1  # goes up when the layout changes
 LANES, GROUP, ZERO = 16, 64, 64  # as in the kernel: outputs of a block, columns of a scale, the level of zero
 BITS = 7  # a level at most: more would overflow in the kernel's sums of two products
+UNUSED = 30 * 24 * 3600  # seconds after which a file is deleted
 _CHECK = 8  # bytes of the sum behind the weights
 
 log = logging.getLogger(__name__)
@@ -168,6 +170,8 @@ def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
     ):
         log.warning("%s is damaged; it is made anew.", path)
         return None
+    with suppress(OSError):
+        os.utime(path)  # it is in use: see `_forget`
     return blob
 
 
@@ -181,6 +185,7 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
             file.write(blob.data)
             file.write(zlib.crc32(blob.data).to_bytes(_CHECK, "little"))
         os.replace(temporary, path)
+        _forget(path.parent)
     except OSError as error:
         log.info("The prepared weights cannot be kept in %s: %s.", path.parent, error)
         with suppress(OSError):
@@ -188,3 +193,11 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
                 os.unlink(temporary)
         return False
     return True
+
+
+def _forget(folder: Path) -> None:
+    """Delete the files of weights that nobody has used for long: an update of the model leaves one behind."""
+    for file in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > UNUSED:
+                file.unlink()

@@ -88,6 +88,6 @@ def build(machine: str, system: str) -> None:
             objects = list(pool.map(compiled, SETS[machine]))
         made = Path(folder, LIBRARY.name)
         libraries = () if system.startswith("windows") else ("-lm",)
-        cc(*FLAGS, "-shared", str(HERE / "sets.c"), *objects, "-o", str(made), *libraries)
+        cc(*FLAGS, "-shared", "-s", str(HERE / "sets.c"), *objects, "-o", str(made), *libraries)
         LIBRARY.unlink(missing_ok=True)  # a server that runs keeps the one it has loaded
         LIBRARY.write_bytes(made.read_bytes())
