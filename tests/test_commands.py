@@ -17,7 +17,7 @@ from completion_server import serving, writes
 from conftest import TINY, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.__main__ import main
-from mercury_lsp.commands import Failure, anticipation
+from mercury_lsp.commands import Failure, anticipation, doctor
 from mercury_lsp.commands.editor import Buffer, Editor
 from mercury_lsp.commands.keystrokes import context_of
 from mercury_lsp.commands.scenes import FOLDER, long_lines, scenes
@@ -235,6 +235,13 @@ def test_doctor_tells_what_would_run(word_model: Path) -> None:
     assert found["versions"]["torch"].startswith("2.")  # type: ignore[index]
     assert found["grammars"].keys() >= {"Python", "TypeScript", "Go", "C", "Rust"}  # type: ignore[attr-defined]
     assert None not in found["grammars"].values()  # type: ignore[attr-defined]
+
+
+def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mercury_lsp.engine.native.instruction_sets", lambda: ())
+    report = doctor.Report()
+    assert doctor._devices(report)["kernel"] is None
+    assert "kernel" in str(report.problems)
 
 
 def test_doctor_finds_a_damaged_model_and_tells_the_mend(word_model: Path, tmp_path: Path) -> None:

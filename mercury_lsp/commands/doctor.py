@@ -112,13 +112,20 @@ def _grammars(report: Report) -> dict[str, str | None]:
 
 def _devices(report: Report) -> dict[str, Any]:
     from mercury_lsp.engine import devices
+    from mercury_lsp.engine.native import instruction_sets
 
+    kernel = next(iter(instruction_sets()), None)
+    if kernel is None:
+        report.wrong(
+            "the kernel for processors is not installed, so that torch runs the model, more slowly",
+            "pip install --force-reinstall --no-deps mercury-lsp",
+        )
     found, build = {"cpu": platform.processor() or platform.machine()}, None
     nvidia = shutil.which("nvidia-smi") is not None
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
             report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
-        return {"used": devices.pick("auto"), "found": found, "torch_build": build}
+        return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
     if nvidia or devices.may_have_gpu():  # importing torch takes seconds
         import torch
 
@@ -132,7 +139,7 @@ def _devices(report: Report) -> dict[str, Any]:
             )
         if torch.backends.mps.is_available():
             found["mps"] = "Apple GPU"
-    return {"used": devices.pick("auto"), "found": found, "torch_build": build}
+    return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
 
 
 def _memory(report: Report) -> dict[str, int] | None:
