@@ -71,7 +71,7 @@ class Lengths:
         began = time.perf_counter()
         ids = encode(prompt, self._tokenizer)
         cached = self._passes.cache.reuse(ids[:-1])
-        foretold = self._passes.scores(self._passes.read(ids[cached:], never))  # (1, V)
+        foretold = self._passes.scores(self._passes.read(ids[cached:], never)).copy()  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
         if rule == "oracle":

@@ -35,5 +35,8 @@ class Executor(Protocol):
         ...
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
-        """Log-probabilities (n, V) of hidden rows (n, width), -inf for the ids that must never be shown."""
+        """Log-probabilities (n, V) of hidden rows (n, width), -inf for the ids that must never be shown.
+
+        They may last only until the next call.
+        """
         ...

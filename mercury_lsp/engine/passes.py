@@ -49,5 +49,5 @@ class Passes:
         return self._executor.run(ids, rows, len(self.cache.ids))
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
-        """Log-probabilities without the tokens that must never be shown. (n, width) -> (n, V)"""
+        """Log-probabilities without the tokens that must never be shown, until the next call. (n, width) -> (n, V)"""
         return self._executor.scores(hidden)
