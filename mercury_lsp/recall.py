@@ -15,19 +15,10 @@ from mercury_lsp.engine.canvas import Hint
 Place = tuple[Snapshot, int]
 """Where a completion was made: a snapshot and an offset in it."""
 
-CLOSED_BY = {
-    ")": "(",
-    "]": "[",
-    "}": "{",
-    '"': '"',
-    "'": "'",
-    "`": "`",
-    ">": "<",
-}  # what editors add by themselves
+# What editors add by themselves, and what they close by it.
+CLOSED_BY = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'", "`": "`", ">": "<"}
 ADDED = 4  # such characters, at most
-TYPED = (
-    200  # characters behind an earlier place, within which it is still the same text that is being written
-)
+TYPED = 200  # characters behind an earlier place, within which the same text is still being written
 
 
 def answer(

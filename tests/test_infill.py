@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Hint, Prompt, encode
 from mercury_lsp.engine.decode import Ends, _finished, _looked_up, _repeated, _stops
+from mercury_lsp.engine.denoise import likeliest
 from mercury_lsp.engine.infill import BLOCK, Draft, Engine, Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
@@ -220,12 +221,12 @@ def log(chances: list[list[float]]) -> NDArray[np.float32]:
 def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
     ends = Ends(eot=0, newlines=frozenset([1]))
     scores = log([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
-    found = _finished(scores, 0.45, ends, before=1)
+    found = _finished(*likeliest(scores), 0.45, ends, before=1)
     assert found is not None
     assert (found.tokens, found.logp) == ([2], pytest.approx([math.log(0.8), math.log(0.6)]))
-    assert _finished(scores, 0.5, ends, before=1) is None  # 0.48
-    assert _finished(scores[:1], 0.1, ends, before=1) is None  # no end
-    assert _finished(log([[1.0, 0.0]]), 1.0, ends, before=1) is None  # never
+    assert _finished(*likeliest(scores), 0.5, ends, before=1) is None  # 0.48
+    assert _finished(*likeliest(scores[:1]), 0.1, ends, before=1) is None  # no end
+    assert _finished(*likeliest(log([[1.0, 0.0]])), 1.0, ends, before=1) is None  # never
 
 
 def test_trust_spares_the_passes_that_would_have_verified(

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import median
 
+from mercury_lsp.commands.against import spread
 from mercury_lsp.commands.editor import Buffer, Editor
 from mercury_lsp.commands.scenes import FOLDER, Scene, scenes
 
@@ -91,11 +90,8 @@ def _configure(editor: Editor, anticipate: bool) -> None:
 
 
 def _summary(times: Sequence[float]) -> dict[str, float] | None:
-    """p50, p95 (the least time that 95% do not exceed) and how many there are."""
-    if not times:
-        return None
-    p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
-    return {"p50": round(median(times), 1), "p95": round(p95, 1), "n": len(times)}
+    """p50, p95 and how many there are."""
+    return spread(times) | {"n": len(times)} if times else None
 
 
 if __name__ == "__main__":

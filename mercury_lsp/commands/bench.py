@@ -25,9 +25,8 @@ from mercury_lsp.commands import BadUsage, against, anticipation, engine_of, pic
 from mercury_lsp.commands.completion_api import CompletionServer
 from mercury_lsp.commands.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
 from mercury_lsp.commands.scenes import Scene, long_lines, scenes
-from mercury_lsp.complete import Snapshot, complete
+from mercury_lsp.complete import Snapshot, complete, question
 from mercury_lsp.config import Config, parse
-from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.canvas import Prompt
 
@@ -152,12 +151,10 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
 
     times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
     for scene in progress.track(scenes()[:_DECODED], description="steps"):
-        question = _prompt(config, engine, scene)
-        engine.prefill(question)
+        asked = _prompt(config, engine, scene)
+        engine.prefill(asked)
         for rows in _ROWS:
-            infill = engine.infill(
-                question, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4)
-            )
+            infill = engine.infill(asked, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4))
             times[rows].append(infill.ms_denoise / infill.forward_passes)
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
@@ -181,7 +178,7 @@ def _against(
     config: Config, engine: Engine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
     """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
-    from mercury_lsp.engine.infill import Sampling  # imports torch
+    from mercury_lsp.engine.infill import Sampling  # imports numpy
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
     lines = long_lines(engine.count, _LEAST)
@@ -197,10 +194,7 @@ def _against(
 
 
 def _prompt(config: Config, engine: Engine, scene: Scene) -> Prompt:
-    before, after = scene.cut[: scene.start], scene.cut[scene.start :]
-    return prompt.build(
-        scene.path.name, before, after, engine.count, config.prefix_tokens, config.following_tokens
-    )
+    return question(Snapshot(_document(scene), config), scene.start, engine)
 
 
 def _document(scene: Scene) -> Document:

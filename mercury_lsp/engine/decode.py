@@ -142,10 +142,11 @@ def verify(
         at = len(draft) + 1 + (stops.index(right) * (block - 1) if right in stops else len(behind))
         foretold = scores[at : at + block - 1]  # (block - 1, V), or none
         before, room = len(tokens) + 1, max(0, limit.tokens - len(tokens) - 1)
-        rest = _finished(foretold, drafting.trust, ends, before)
+        likely = likeliest(foretold)
+        rest = _finished(*likely, drafting.trust, ends, before)
         if rest is not None and len(rest.tokens) <= room:
             return Middle([*tokens, sure, *rest.tokens], [*logp, *rest.logp], limit.passes, True)
-        draft = _draft([*passes.cache.ids, sure], hint, foretold, drafting, ends, before)[:room]
+        draft = _draft([*passes.cache.ids, sure], hint, foretold, likely, drafting, ends, before)[:room]
         odds = [math.exp(foretold[i, token]) for i, token in enumerate(draft)]
         known = [sure]
         limit.passes += 1
@@ -174,14 +175,15 @@ def _held(
     return len(draft), wanted[-1]
 
 
-def _finished(scores: NDArray[np.float32], trust: float, ends: Ends, before: int) -> Middle | None:
-    """The likeliest tokens of (n, V) up to the first end, if they and it are jointly likelier than ``trust``."""
-    tokens, logp = likeliest(scores)
+def _finished(
+    tokens: Sequence[int], logp: Sequence[float], trust: float, ends: Ends, before: int
+) -> Middle | None:
+    """The likeliest tokens up to the first end, if they and it are jointly likelier than ``trust``."""
     for i, token in enumerate(tokens):
         if math.exp(sum(logp[: i + 1])) <= trust:
             return None
         if ends(before + i, token):
-            return Middle(tokens[:i], logp[: i + 1], 0, True)
+            return Middle(list(tokens[:i]), list(logp[: i + 1]), 0, True)
     return None
 
 
@@ -194,14 +196,15 @@ def _draft(
     ids: Sequence[int],
     hint: Sequence[int],
     scores: NDArray[np.float32],
+    likely: tuple[Sequence[int], Sequence[float]],
     drafting: Drafting,
     ends: Ends,
     before: int,
 ) -> list[int]:
     """What to verify behind the known ``ids``, by the hint's or their own repetitions or else by the canvas's scores
-    (n, V), and then again by repetitions."""
+    (n, V), of which ``likely`` is `likeliest`, and then again by repetitions."""
     draft = _possible(_looked_up(ids, hint, drafting.lookup, len(scores)), scores, ends, before)
-    draft = draft or _confident(scores, drafting.surety, ends, before)
+    draft = draft or _confident(*likely, drafting.surety, ends, before)
     left, at = scores[len(draft) :], before + len(draft)
     again = _looked_up([*ids, *draft], hint, drafting.lookup, len(left))
     return draft + _possible(again, left, ends, at)
@@ -214,12 +217,14 @@ def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) 
     return found[: (*found, apart).index(apart)] or _repeated(ids, length, most)
 
 
-def _confident(scores: NDArray[np.float32], surety: float, ends: Ends, before: int) -> list[int]:
-    """The likeliest tokens of (n, V) from the left while they are likely together, and without an end."""
+def _confident(
+    tokens: Sequence[int], logp: Sequence[float], surety: float, ends: Ends, before: int
+) -> list[int]:
+    """The likeliest tokens from the left while they are likely together, and without an end."""
     draft: list[int] = []
     together = 0.0
-    for token, logp in zip(*likeliest(scores), strict=True):
-        together += logp
+    for token, own in zip(tokens, logp, strict=True):
+        together += own
         if math.exp(together) < surety or ends(before + len(draft), token):
             break
         draft.append(token)
@@ -228,7 +233,7 @@ def _confident(scores: NDArray[np.float32], surety: float, ends: Ends, before: i
 
 def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
     """The tokens, at most so many, that followed the last ``length`` of ``ids`` where these last stood before."""
-    if not length:
+    if not length or not most:
         return []
     key = list(ids[-length:])
     for at in range(len(ids) - length - 1, -1, -1):

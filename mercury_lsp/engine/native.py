@@ -204,9 +204,7 @@ class NativeExecutor:
         """See `Executor.scores`. They last until the next ones."""
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
-        if not self._buffers.hold(
-            count, 0
-        ):  # more rows than any run has had: none of its rows are among them
+        if not self._buffers.hold(count, 0):  # more rows than any run has had, so that they are copies
             self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, STEP)
         if len(self._scores) < count:
             self._scores = np.empty((count, self._shape.vocabulary), np.float32)

@@ -44,8 +44,8 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define ZERO 64   /* the level that stands for zero */
 #define HEAD 64   /* width of an attention head */
 #define SPAN 32   /* outputs that one thread claims at once */
-#define THREADS 15 /* at most */
 #define SLICE 256 /* of the vocabulary, likewise */
+#define THREADS 15 /* at most */
 
 typedef _Float16 half;
 typedef float vf __attribute__((vector_size(64)));
@@ -350,17 +350,25 @@ static Scratch scratch_of(char *base, int rows, int width) {
     return s;
 }
 
+/* The RMS norm of a row; `to` may be `from`. */
+INLINE void norm_row(const Network *net, const float *from, const float *weight, float *to) {
+    vf squares = splat(0);
+    for (int i = 0; i < net->width; i += LANES) squares += load(from + i) * load(from + i);
+    float root = 1.0f / __builtin_sqrtf(sum_of(squares) / net->width + net->epsilon);
+    for (int i = 0; i < net->width; i += LANES) store(to + i, load(from + i) * root * load(weight + i));
+}
+
+/* Round a row into a thread's scratch. */
+INLINE void keep_rounded(const Scratch *s, int row, int width, const float *from) {
+    round_row(from, width, s->levels + (size_t)row * width, s->scale + (size_t)row * width / PART,
+              s->shift + (size_t)row * width / GROUP);
+}
+
 /* RMS norm of all rows, rounded. Every thread does it for itself, which costs less than to wait for each other. */
-static Rounded norm(const Network *net, const float *x, int rows, const float *weight, Scratch *s) {
-    int width = net->width, parts = width / PART;
+static Rounded norm(const Network *net, const float *x, int rows, const float *weight, const Scratch *s) {
     for (int r = 0; r < rows; r++) {
-        const float *from = x + (size_t)r * width;
-        vf squares = splat(0);
-        for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
-        float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + net->epsilon);
-        for (int i = 0; i < width; i += LANES) store(s->row + i, load(from + i) * root * load(weight + i));
-        round_row(s->row, width, s->levels + (size_t)r * width, s->scale + r * parts,
-                  s->shift + r * parts / PARTS);
+        norm_row(net, x + (size_t)r * net->width, weight, s->row);
+        keep_rounded(s, r, net->width, s->row);
     }
     return (Rounded){s->levels, s->scale, s->shift};
 }
@@ -562,27 +570,21 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
         await(stage++, shares);
     }
     if (thread == 0)
-        for (int r = 0; r < p->rows; r++) {
-            float *x = p->x + (size_t)r * net->width;
-            vf squares = splat(0);
-            for (int i = 0; i < net->width; i += LANES) squares += load(x + i) * load(x + i);
-            float root = 1.0f / __builtin_sqrtf(sum_of(squares) / net->width + net->epsilon);
-            for (int i = 0; i < net->width; i += LANES) store(x + i, load(x + i) * root * load(net->norm + i));
-        }
+        for (int r = 0; r < p->rows; r++)
+            norm_row(net, p->x + (size_t)r * net->width, net->norm, p->x + (size_t)r * net->width);
 }
 
 /* Log-probabilities of what may follow hidden rows. Threads as for a pass. */
 EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     const Network *net = p->network;
     const Matrix *m = &net->vocabulary;
-    const int width = net->width, parts = width / PART, shares = m->outputs / SLICE;
+    const int width = net->width, shares = m->outputs / SLICE;
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, width);
     Rounded a = {s.levels, s.scale, s.shift};
     Stage *stage = p->stages;
     if (unfinished(stage, shares))
         for (int r = 0; r < p->rows; r++)
-            round_row(p->hidden + (size_t)r * width, width, s.levels + (size_t)r * width, s.scale + r * parts,
-                      s.shift + r * parts / PARTS);
+            keep_rounded(&s, r, width, p->hidden + (size_t)r * width);
     for (int share; (share = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) {
         for (int column = share * SLICE; column < (share + 1) * SLICE; column += 2 * LANES) {
             int blocks[2] = {column / LANES, column / LANES + 1};
