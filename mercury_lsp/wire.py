@@ -26,6 +26,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol
 
 LARGEST = 1 << 28  # bytes: a message's length above it is a broken header
+_HEADER = 100  # bytes that a header may have at the end of a line
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -49,19 +50,26 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     length: int | None = None
     while True:
         try:
-            line = await reader.readline()
-            if not line:
-                return
+            line = await _line(reader)
             if header := _LENGTH.search(line):
                 length = int(header[1])
             elif length is not None and not line.strip():
                 if length <= LARGEST:
                     yield await reader.readexactly(length)
                 length = None
-        except ValueError:
-            log.warning("Skipped a line that is too long for a header.")
         except (asyncio.IncompleteReadError, OSError):
             return
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next line, of one that is too long for a header its end. Raises `IncompleteReadError` at the stream's end."""
+    before = b""
+    while True:
+        try:
+            return before + await reader.readuntil()
+        except asyncio.LimitOverrunError as error:
+            # `readline` would throw away all that has come, and the header with it.
+            before = (before + await reader.readexactly(error.consumed))[-_HEADER:]
 
 
 class Protocol(LanguageServerProtocol):
