@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from queue import Empty, Queue
@@ -391,3 +392,22 @@ def test_there_is_no_pause_where_job_follows_job() -> None:
         assert busy.submit(key, lambda engine, *_: engine).result(WAIT) == "engine"
     busy.stop()
     assert told == []
+
+
+class Engine:
+    """Something that can be seen to be gone."""
+
+
+def test_a_stopped_worker_lets_its_engine_go() -> None:
+    engines: list[weakref.ref[Engine]] = []
+
+    def load(_: object) -> Engine:
+        engine = Engine()
+        engines.append(weakref.ref(engine))
+        return engine
+
+    made = Worker[Engine](load)
+    made.start()
+    assert made.submit("a", lambda engine, *_: isinstance(engine, Engine)).result(WAIT)
+    made.stop(WAIT)
+    assert made.engine is None and engines[0]() is None

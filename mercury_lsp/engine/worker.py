@@ -188,6 +188,10 @@ class Worker(Generic[E]):
                 _resolve(job, lambda future: future.set_result(None))
 
     def _run(self) -> None:
+        self._work()
+        self.engine = None  # its memory need not wait until all who know this worker have forgotten it
+
+    def _work(self) -> None:
         engine = self._loaded()
         if engine is None:
             return
