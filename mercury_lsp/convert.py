@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from lsprotocol import types
 
 from mercury_lsp.complete import Completion
-from mercury_lsp.context.document import Document
+from mercury_lsp.context.document import Document, well_formed
 
 _URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)")
 _DRIVE = re.compile(r"/([A-Za-z]):(?=/|$)")
@@ -92,7 +92,8 @@ def name(uri: str, roots: Iterable[str]) -> str:
 def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding: str) -> tuple[Document, int]:
     """The document as if the item that is chosen in the editor's own menu were accepted, and the cursor in it."""
     start, end = span(document, chosen.range, encoding)
-    return document.replace(start, end, chosen.text, document.version), start + len(chosen.text)
+    text = well_formed(chosen.text)
+    return document.replace(start, end, text, document.version), start + len(text)
 
 
 def with_chosen(
