@@ -24,6 +24,8 @@ ITEM = {"uri": URI, "languageId": "plaintext", "version": 1, "text": "some words
 class Editor:
     """The other end of `serve`, in the same loop. It is also the server's writer."""
 
+    answers_itself = True  # what the server asks
+
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()
         self.sent: list[Message] = []
@@ -33,7 +35,7 @@ class Editor:
         message = json.loads(data.partition(b"\r\n\r\n")[2])
         self.sent.append(message)
         self._arrived.set()
-        if "id" in message and "method" in message:
+        if self.answers_itself and "id" in message and "method" in message:
             self.send(id=message["id"], result=None)
 
     def close(self) -> None:
@@ -220,3 +222,38 @@ async def test_no_model_is_loaded_while_suggestions_are_switched_off(
     assert not any(message.get("method") == "window/workDoneProgress/create" for message in editor.sent)
     editor.send(method="workspace/didChangeConfiguration", params={"settings": {"enabled": True}})
     await editor.until(lambda message: message.get("method") == "window/workDoneProgress/create")
+
+
+async def test_only_the_answer_to_the_newest_question_for_settings_counts(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Editor, "answers_itself", False)
+    monkeypatch.setitem(INLINE, "workspace", {"configuration": True})
+    await editor.start(enabled=False)
+
+    async def asked(number: int) -> object:
+        def questions() -> list[Message]:
+            return [message for message in editor.sent if message.get("method") == "workspace/configuration"]
+
+        await editor.until(lambda _: len(questions()) > number)
+        return questions()[number]["id"]
+
+    first = await asked(0)
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    second = await asked(1)
+    editor.send(id=second, result=[{"max_passes": 0}])
+    await editor.until(lambda message: message.get("method") == "window/showMessage")
+    editor.send(id=first, result=[{"max_tokens": 0}])
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(2), error={"code": -1, "message": "not now"})
+    await editor.until(lambda message: "not now" in str(message.get("params")))
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(3), result=[5], error="both")
+    await editor.ask(9, "mercury/work", None)
+    told = [
+        message["params"]["message"]
+        for message in editor.sent
+        if message.get("method") == "window/showMessage"
+    ]
+    assert len(told) == 1 and "max_passes" in told[0]
+    assert "unexpected" not in caplog.text
