@@ -63,7 +63,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
-    folder = tmp_path_factory.mktemp("packed")
+    return save_packed(tmp_path_factory.mktemp("packed"))
+
+
+def save_packed(folder: Path) -> Path:
+    """Make a folder the checkpoint that `packed_model` is."""
     network = tiny_network(shape=PACKABLE)
     save(folder, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
     return folder
