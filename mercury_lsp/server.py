@@ -41,12 +41,17 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def boundary(doing: str) -> Iterator[None]:
-    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on."""
+def boundary(doing: str, notice: Callable[[Exception], object] | None = None) -> Iterator[None]:
+    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on.
+
+    `notice` is told of the error.
+    """
     try:
         yield
-    except Exception:
+    except Exception as error:
         log.exception("An unexpected error while %s.", doing)
+        if notice is not None:
+            notice(error)
 
 
 class Server(LanguageServer):
@@ -59,6 +64,7 @@ class Server(LanguageServer):
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
         self._told: tuple[str, ...] = ()
+        self._troubled = False  # the user was told of an error
         self.desk = Desk()
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,6 +104,13 @@ class Server(LanguageServer):
             return
         with boundary("handling a message"):
             raise error
+
+    def _notice(self, error: Exception) -> None:
+        """Tell the user of an error, once: at each key it would be a nuisance, and the log has them all."""
+        if not self._troubled:
+            self._troubled = True
+            sentence = f"There is no suggestion because of an error of ours ({type(error).__name__}); the log has more."
+            tell(self, types.MessageType.Error, sentence)
 
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
@@ -156,7 +169,7 @@ class Server(LanguageServer):
         is the text that the client meant. `chosen` is the item that is selected in the editor's own menu; `invoked`
         tells that the user asked.
         """
-        with boundary("looking for a suggestion"):
+        with boundary("looking for a suggestion", self._notice):
             snapshot = self.session.snapshot(params.text_document.uri)
             if snapshot is None or declined(snapshot):
                 return nothing

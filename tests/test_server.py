@@ -13,6 +13,7 @@ import pytest
 from mercury_lsp import desk, server
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.desk import Desk
+from mercury_lsp.engine import worker
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -84,23 +85,59 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert await serving == 1
 
 
-async def test_an_error_in_the_worker_costs_one_empty_answer(
-    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def notices(editor: Editor) -> list[str]:
+    """What the user was shown."""
+    return [m["params"]["message"] for m in editor.sent if m.get("method") == "window/showMessage"]
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("mercury_lsp.engine.infill.Engine.infill", MemoryError("no more")),
+        ("mercury_lsp.engine.infill.Engine.infill", RuntimeError("CUDA error")),
+        ("mercury_lsp.engine.passes.Passes.run", OSError("gone")),
+        ("mercury_lsp.engine.passes.Passes.run", SystemExit(1)),
+        ("mercury_lsp.engine.passes.Passes.scores", KeyboardInterrupt()),
+        ("mercury_lsp.engine.canvas.Tokenizer.encode", OverflowError()),
+        ("mercury_lsp.context.syntax.Syntax.of", SystemError("a parser")),
+        ("mercury_lsp.context.prompt.build", RecursionError()),
+        ("mercury_lsp.postprocess.shown", AssertionError()),
+    ],
+)
+async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        for id_ in range(1, worker.FAILURES + 2):  # more than it takes to load the engine anew
+            assert (await editor.complete(id_))["result"] == {"items": []}
+            if id_ == 1:
+                problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
+                assert "Traceback" in problem["params"]["message"]
+    assert len(notices(editor)) == 1 and "error of ours" in notices(editor)[0]
+    assert "failed 3 times in a row; it is loaded anew" in caplog.text
+    assert (await editor.complete(99))["result"]["items"]
+    assert len(notices(editor)) == 1
+
+
+async def test_an_engine_that_cannot_be_loaded_anew_is_told(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("no more")
 
-    await editor.start(model=str(tiny_model), max_tokens=4)
-    monkeypatch.setattr(desk, "complete", fail)
-    assert (await editor.complete(1))["result"] == {"items": []}
-    (record,) = caplog.records
-    assert record.exc_info is not None and record.exc_info[0] is MemoryError
-    problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
-    assert "Traceback" in problem["params"]["message"]
-    seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
-    assert "result" in await editor.complete(2)
-    assert len(seen) == 1 and len(caplog.records) == 1
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    assert (await editor.complete(1))["result"]["items"]
+    monkeypatch.setattr("mercury_lsp.engine.passes.Passes.run", fail)
+    monkeypatch.setattr("mercury_lsp.engine.infill.Engine.load", fail)
+    for id_ in range(2, 9):
+        assert (await editor.complete(id_))["result"] == {"items": []}
+    assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")
 
 
 async def test_an_error_in_a_notification_is_logged_with_its_cause(
