@@ -28,11 +28,10 @@ from .messages import Messages, Sent, frame
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
 PATIENCE = 120.0  # seconds without an answer, after which one is missing
 WINDOW = 20  # messages, between which all answers are waited for
-# Of a session's messages: when all that is kept for good is there, when the first measure ends, the last begins.
-SETTLED, FIRST, LAST = 0.3, 0.5, 0.8
-# Measured is the least in each part: while one engine takes the place of another there are two. A message that left
-# anything behind, be it a future or an entry of a dictionary, would cost hundreds of bytes; an allocator that is not
-# yet at its largest, and caches that fill up, cost some megabytes in all.
+SETTLED = 0.3  # of a session's messages: by then all that is kept for good is there
+PAUSE = 1.5  # seconds without a message, after which the server has given back what memory it can
+# A message that left anything behind, be it a future or an entry of a dictionary, would cost hundreds of bytes; an
+# allocator that is not yet at its largest, and caches that fill up, cost some megabytes in all.
 GROWTH, SLACK = 64, 12 << 20  # bytes a message, bytes
 OPTIONS = {
     "max_tokens": 4, "max_passes": 3, "threads": 1, "prefix_tokens": 64, "following_tokens": 32,
@@ -158,7 +157,8 @@ class Session:
             self.send(*[Sent(frame(whole))] * self._dice.choice((1, 1, 1, 2)))
 
     def rss(self) -> int:
-        """Bytes of memory that the server holds."""
+        """Bytes of memory that the server holds after a pause."""
+        time.sleep(PAUSE)
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return 1024 * int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
 
@@ -212,19 +212,18 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
         raise Found(f"{offered['positionEncoding']} instead of {encoding}")
     session.send(Sent(frame(b'{"jsonrpc":"2.0","method":"initialized","params":{}}')))
     made = Messages(seed, encoding, offered.get("executeCommandProvider", {}).get("commands", ()))
-    held: list[tuple[float, int]] = []  # how much of the session is over, and bytes of memory
-    began = time.monotonic()
+    settled, began, paused = 0, time.monotonic(), 0.0
     for begin in range(0, messages, WINDOW):
         session.send(*(made.next() for _ in range(min(WINDOW, messages - begin))))
         session.settle()
         if begin % (20 * WINDOW) == 0 or begin + WINDOW >= messages:
             _compare(session, made)
-            held.append((begin / messages, session.rss()))
-    took = time.monotonic() - began
-    first = min((memory for over, memory in held if SETTLED <= over <= FIRST), default=0)
-    grown = min(memory for over, memory in held if over >= LAST or memory == held[-1][1]) - first
-    if first and grown > SLACK + GROWTH * (LAST - FIRST) * messages:
-        raise Found(f"memory grew by {grown:,} bytes from {first:,}")
+        if not settled and begin >= SETTLED * messages:
+            settled, paused = session.rss(), PAUSE
+    took = time.monotonic() - began - paused
+    grown = session.rss() - settled
+    if grown > SLACK + GROWTH * (1 - SETTLED) * messages:
+        raise Found(f"memory grew by {grown:,} bytes from {settled:,}")
     if not session.shown:
         raise Found("nothing was ever suggested")
     session.send(*made.rest())
@@ -239,7 +238,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
         raise Found(f"the exit status is {status}")
     return (
         f"{messages:,} messages, {1000 * took / messages:.2f} ms each; {session.shown:,} suggestions; "
-        f"memory {first >> 20} MiB and {grown / 2**20:+.1f}"
+        f"memory {settled >> 20} MiB and {grown / 2**20:+.1f}"
     )
 
 
