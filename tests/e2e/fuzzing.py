@@ -32,7 +32,8 @@ SETTLED = 0.3  # of a session's messages: by then all that is kept for good is t
 PAUSE = 1.5  # seconds without a message, after which the server has given back what memory it can
 # A message that left anything behind, be it a future or an entry of a dictionary, would cost hundreds of bytes; an
 # allocator that is not yet at its largest, and caches that fill up, cost some megabytes in all.
-GROWTH, SLACK = 64, 12 << 20  # bytes a message, bytes
+GROWTH, SLACK = 64, 20 << 20  # bytes a message, bytes
+LONG = 30_000  # messages of a session, from which on that tells something
 OPTIONS = {
     "max_tokens": 4, "max_passes": 3, "threads": 1, "prefix_tokens": 64, "following_tokens": 32,
     "show_likelihood": 0, "deadline_ms": 60_000,
@@ -222,7 +223,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
             settled, paused = session.rss(), PAUSE
     took = time.monotonic() - began - paused
     grown = session.rss() - settled
-    if grown > SLACK + GROWTH * (1 - SETTLED) * messages:
+    if messages >= LONG and grown > SLACK + GROWTH * (1 - SETTLED) * messages:
         raise Found(f"memory grew by {grown:,} bytes from {settled:,}")
     if not session.shown:
         raise Found("nothing was ever suggested")
