@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench train workshop clean
+.PHONY: help demo test lint typecheck bench settings train workshop clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ typecheck: $(INSTALLED)  ## check types, strictly
 
 bench: $(INSTALLED)  ## measure latencies and speed on this machine
 	$(BIN)/mercury-lsp bench
+
+settings: $(INSTALLED)  ## write the options into README and VS Code's package.json, after one has changed
+	$(BIN)/python -m editors.settings $(ARGS)
 
 RECIPE ?= model/recipes/small-h100.toml
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from posixpath import normpath
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from lsprotocol import types
 
 from mercury_lsp.complete import Completion
-from mercury_lsp.context.document import Document
+from mercury_lsp.context.document import Document, well_formed
 
 _URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)")
-_DRIVE = re.compile(r"/([A-Za-z]):(?=/|$)")
+_DRIVE = re.compile(r"/?([A-Za-z])[:|](?=[/\\]|$)")
+_WINDOWS = re.compile(r"[A-Z]:|//|\\\\")
+_MAC = re.compile(r"/(Users|Volumes)/", re.IGNORECASE)
 _WORD = re.compile(r"\w*$")
 _PAIRS = frozenset(["()", "[]", "{}", '""', "''", "``"])
 
@@ -66,25 +70,38 @@ def cursor(document: Document, start: int, text: str) -> int:
 def path(uri: str) -> str:
     r"""The path that a URI of any scheme names, with `/` on every platform, or "" where it names none.
 
-    Drive letters are upper case (`C:/x`), for editors disagree on them; a share is `//host/share/x`.
+    Drive letters are upper case (`C:/x`), for editors disagree on them; a share is `//host/share/x`. There is no `..`
+    in it, and no slash at its end. What is no URI but a path of Windows is taken as that.
     """
     parts = _URI.match(uri)
     if parts is None:  # never: every part of the pattern may be empty
         return ""
-    name = unquote(parts["path"])
-    if (parts["scheme"] or "").lower() == "file" and parts["host"] not in (None, "", "localhost"):
-        return f"//{unquote(parts['host'])}{name}"
-    return _DRIVE.sub(lambda drive: f"{drive[1].upper()}:", name, count=1) if _DRIVE.match(name) else name
+    scheme, host, name = parts["scheme"] or "", unquote(parts["host"] or ""), unquote(parts["path"])
+    if len(scheme) == 1:
+        name = f"{scheme}:{name}"
+    elif scheme.lower() == "file" and _DRIVE.fullmatch(host):  # a slash was forgotten
+        name = host + name
+    elif scheme.lower() == "file" and host not in ("", "localhost"):
+        name = f"//{host}{name}"
+    if drive := _DRIVE.match(name):
+        name = f"{drive[1].upper()}:{name[drive.end() :]}"
+    if _WINDOWS.match(name):
+        name = name.replace("\\", "/")
+    return normpath(name) if name else ""
 
 
 def name(uri: str, roots: Iterable[str]) -> str:
-    """What the model is told a document is: its path from the innermost workspace folder, or its bare file name."""
-    whole = path(uri)
-    windows = re.match(r"[A-Z]:|//", whole) is not None
-    for root in sorted(roots, key=len, reverse=True):
-        folder = root.rstrip("/") + "/"
+    """What the model is told a document is: its path from the innermost workspace folder, or its bare file name.
+
+    In Unicode's composed form, for on macOS one file has several names. There and on Windows case is no difference
+    between folders.
+    """
+    whole = normalize("NFC", path(uri))
+    anyhow = _WINDOWS.match(whole) or _MAC.match(whole)
+    for root in sorted(filter(None, roots), key=len, reverse=True):
+        folder = normalize("NFC", root).rstrip("/") + "/"
         head = whole[: len(folder)]
-        if head == folder or (windows and head.lower() == folder.lower()):
+        if head == folder or (anyhow and head.lower() == folder.lower()):
             return whole[len(folder) :]
     return whole.rpartition("/")[2]
 
@@ -92,7 +109,8 @@ def name(uri: str, roots: Iterable[str]) -> str:
 def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding: str) -> tuple[Document, int]:
     """The document as if the item that is chosen in the editor's own menu were accepted, and the cursor in it."""
     start, end = span(document, chosen.range, encoding)
-    return document.replace(start, end, chosen.text, document.version), start + len(chosen.text)
+    text = well_formed(chosen.text)
+    return document.replace(start, end, text, document.version), start + len(text)
 
 
 def with_chosen(

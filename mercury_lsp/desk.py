@@ -65,6 +65,8 @@ class Desk:
             if worker is self._worker:
                 if state.kind in ("ready", "failed"):
                     self._loaded.set()
+                else:  # for the first time, or anew
+                    self._loaded.clear()
                 show(state)
 
         def on_state(state: State) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__, convert
@@ -39,12 +41,17 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def boundary(doing: str) -> Iterator[None]:
-    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on."""
+def boundary(doing: str, notice: Callable[[Exception], object] | None = None) -> Iterator[None]:
+    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on.
+
+    `notice` is told of the error.
+    """
     try:
         yield
-    except Exception:
+    except Exception as error:
         log.exception("An unexpected error while %s.", doing)
+        if notice is not None:
+            notice(error)
 
 
 class Server(LanguageServer):
@@ -57,9 +64,11 @@ class Server(LanguageServer):
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
         self._told: tuple[str, ...] = ()
+        self._troubled = False  # the user was told of an error
         self.desk = Desk()
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: asyncio.Task[None] | None = None
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
 
@@ -72,11 +81,12 @@ class Server(LanguageServer):
         """Whether the client has a capability."""
         return bool(get_capability(self.client_capabilities, capability))
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the messages, until it or the server ends."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """End all that runs for the client."""
@@ -88,8 +98,19 @@ class Server(LanguageServer):
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""
+        cause = sys.exception() or error
+        if isinstance(cause, JsonRpcException) and not isinstance(cause, JsonRpcInternalError):
+            log.info("Refused a message: %s", cause)  # it is the client's, and has been answered
+            return
         with boundary("handling a message"):
             raise error
+
+    def _notice(self, error: Exception) -> None:
+        """Tell the user of an error, once: at each key it would be a nuisance, and the log has them all."""
+        if not self._troubled:
+            self._troubled = True
+            sentence = f"There is no suggestion because of an error of ours ({type(error).__name__}); the log has more."
+            tell(self, types.MessageType.Error, sentence)
 
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
@@ -99,12 +120,22 @@ class Server(LanguageServer):
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._told = self.session.problems
 
-    async def ask_settings(self) -> None:
-        """Ask the client for its settings, and load the model with what is known then."""
+    def ask_settings(self) -> None:
+        """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = self.spawn(self._ask_settings())
+
+    async def _ask_settings(self) -> None:
+        """Take the client's settings, and load the model with what is known then."""
         with boundary("asking the client for its settings"):
             items = [types.ConfigurationItem(section=SECTION)]
-            answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
-            self.configure(answer[0] if answer else None)
+            try:
+                answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
+            except JsonRpcException as error:
+                log.warning("The client does not tell its settings: %s", error)
+            else:
+                self.configure(answer[0] if answer else None)
         self.load()
 
     def load(self) -> None:
@@ -138,7 +169,7 @@ class Server(LanguageServer):
         is the text that the client meant. `chosen` is the item that is selected in the editor's own menu; `invoked`
         tells that the user asked.
         """
-        with boundary("looking for a suggestion"):
+        with boundary("looking for a suggestion", self._notice):
             snapshot = self.session.snapshot(params.text_document.uri)
             if snapshot is None or declined(snapshot):
                 return nothing
@@ -178,7 +209,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         options = types.DidChangeConfigurationRegistrationOptions(SECTION)
         ls.client_register_capability(types.RegistrationParams([types.Registration(method, method, options)]))
     if ls.supports("workspace.configuration"):
-        ls.spawn(ls.ask_settings())
+        ls.ask_settings()
         asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
     else:
         ls.load()
@@ -188,7 +219,10 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     """Take a document."""
     document = params.text_document
     path = convert.name(document.uri, ls.session.roots)
-    ls.session.open(document.uri, path, document.language_id, document.version, document.text)
+    language_id = (
+        document.language_id if isinstance(document.language_id, str) else ""
+    )  # lsprotocol lets all pass
+    ls.session.open(document.uri, path, language_id, document.version, document.text)
     if snapshot := ls.session.snapshot(document.uri):
         ls.desk.opened(snapshot)
 
@@ -217,7 +251,7 @@ def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
     """Take new settings: from the message where the client cannot be asked."""
     if ls.supports("workspace.configuration"):
-        ls.spawn(ls.ask_settings())
+        ls.ask_settings()
     else:
         ls.configure(params.settings)
         ls.load()
@@ -243,7 +277,10 @@ async def completion(ls: Server, params: types.CompletionParams) -> types.Comple
 
 def document_digest(ls: Server, params: Any) -> dict[str, object] | None:
     """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
-    document = ls.session.document(params.textDocument.uri)
+    uri = getattr(getattr(params, "textDocument", None), "uri", None)
+    if not isinstance(uri, str):
+        raise JsonRpcInvalidParams("A document has the form {textDocument: {uri: ...}}.")
+    document = ls.session.document(uri)
     if document is None:
         return None
     digest = hashlib.sha256(document.text.encode()).hexdigest()

@@ -7,17 +7,15 @@ holds the text that a request was about, whatever is typed meanwhile. Knows neit
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, parse
-from mercury_lsp.context.document import Document
+from mercury_lsp.context.document import Document, well_formed
 
 LARGEST = (
     2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,8 @@ class Session:
 
     def open(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
         """Take a document's text, whether it was open before or not. `path` is what the model is told."""
-        whole = Document(uri, path, language_id, version, "" if len(text) > LARGEST else _clean(text))
+        path, language_id = well_formed(path), well_formed(language_id)
+        whole = Document(uri, path, language_id, version, "" if len(text) > LARGEST else well_formed(text))
         self._keep(whole, len(text))
 
     def rewrite(self, uri: str, version: int, text: str) -> None:
@@ -62,7 +61,7 @@ class Session:
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
         """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
         if (old := self.document(uri)) is not None:
-            new = old.replace(start, end, _clean(text), version)
+            new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
 
     def close(self, uri: str) -> None:
@@ -88,11 +87,3 @@ class Session:
             log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
             self._withheld.add(uri)
             self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")
-
-
-def _clean(text: str) -> str:
-    """With U+FFFD for each half of a surrogate pair, of which no tokenizer, parser or file can be made.
-
-    JSON can carry such halves. The replacement is as long as they are in each of the three position encodings.
-    """
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -10,7 +10,9 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from typing import Any
 from typing import Protocol as Interface
 
@@ -26,6 +28,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol
 
 LARGEST = 1 << 28  # bytes: a message's length above it is a broken header
+_HEADER = 100  # bytes that a header may have at the end of a line
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
@@ -49,19 +52,26 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     length: int | None = None
     while True:
         try:
-            line = await reader.readline()
-            if not line:
-                return
+            line = await _line(reader)
             if header := _LENGTH.search(line):
                 length = int(header[1])
             elif length is not None and not line.strip():
                 if length <= LARGEST:
                     yield await reader.readexactly(length)
                 length = None
-        except ValueError:
-            log.warning("Skipped a line that is too long for a header.")
         except (asyncio.IncompleteReadError, OSError):
             return
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """The next line, of one that is too long for a header its end. Raises `IncompleteReadError` at the stream's end."""
+    before = b""
+    while True:
+        try:
+            return before + await reader.readuntil()
+        except asyncio.LimitOverrunError as error:
+            # `readline` would throw away all that has come, and the header with it.
+            before = (before + await reader.readexactly(error.consumed))[-_HEADER:]
 
 
 class Protocol(LanguageServerProtocol):
@@ -74,11 +84,20 @@ class Protocol(LanguageServerProtocol):
         super().__init__(*args)
         self.exit_code: int | None = None
         self._initialized = False
+        self._asked: dict[
+            int | str, Future[Any]
+        ] = {}  # by us; pygls keeps them among the client's own requests
         for method in (
+            # pygls splits lines where the protocol does not, and moves positions that are out of range in place.
             types.TEXT_DOCUMENT_DID_OPEN,
             types.TEXT_DOCUMENT_DID_CHANGE,
             types.TEXT_DOCUMENT_DID_CLOSE,
-        ):  # pygls splits lines where the protocol does not, and moves positions that are out of range in place
+            # Neither is offered; pygls would keep all notebooks, and stumbles over a token that is none.
+            types.NOTEBOOK_DOCUMENT_DID_OPEN,
+            types.NOTEBOOK_DOCUMENT_DID_CHANGE,
+            types.NOTEBOOK_DOCUMENT_DID_CLOSE,
+            types.WINDOW_WORK_DONE_PROGRESS_CANCEL,
+        ):
             del self.fm.builtin_features[method]
         self.fm.add_builtin_feature(types.EXIT, self._exit)
 
@@ -90,26 +109,77 @@ class Protocol(LanguageServerProtocol):
         """Handle one message's body."""
         try:
             message = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            self._refuse(None, JsonRpcParseError.of(error))
+        except (ValueError, RecursionError) as wrong:
+            self._refuse(None, JsonRpcParseError.of(wrong))
             return
         if not _is_message(message):
-            self._refuse(None, JsonRpcInvalidRequest("This is no message of JSON-RPC 2.0."))
-            return
-        method = message.get("method")
+            id_ = message.get("id") if isinstance(message, dict) and "method" in message else None
+            error = JsonRpcInvalidRequest("This is no message of JSON-RPC 2.0.")
+            self._refuse(id_ if _is_id(id_) else None, error)
+        elif "method" in message:
+            self._receive_call(message)
+        else:
+            self._receive_answer(message)
+
+    def _receive_call(self, message: dict[str, Any]) -> None:
+        """Handle a request or a notification."""
+        method = message["method"]
         if method == types.INITIALIZED:
             message.setdefault("params", {})  # some clients leave them out, and no work would begin
         try:
-            if method is not None:
-                self._check(method)
+            self._check(method)
+            if message.get("id") in self._request_futures:
+                raise JsonRpcInvalidRequest("A request with this id is still open.")
             self.handle_message(self._structured(message))
         except JsonRpcException as error:
-            if "id" in message and method is not None:
+            if "id" in message:
                 self._refuse(message["id"], error)
-            elif not str(method).startswith("$/"):  # those may be ignored, says the protocol
-                log.info("Ignored %s: %s", method or "an answer", error)
+            elif not method.startswith("$/"):  # those may be ignored, says the protocol
+                log.info("Ignored %s: %s", method, error)
         else:
             self._initialized |= method == types.INITIALIZE
+
+    def _receive_answer(self, message: dict[str, Any]) -> None:
+        """Take the answer to a request of ours."""
+        future = self._asked.get(message.get("id", ""))
+        if future is None:
+            log.info("Ignored an answer to nothing.")
+            return
+        try:
+            self.handle_message(self._structured(message))
+        except JsonRpcException as error:
+            future.set_exception(error)
+
+    def send_request(
+        self,
+        method: str,
+        params: Any = None,
+        callback: Callable[[Any], None] | None = None,
+        msg_id: int | str | None = None,
+    ) -> Future[Any]:
+        """As pygls does it, but that what the client answers can only be meant for us."""
+        id_ = str(uuid.uuid4()) if msg_id is None else msg_id
+        future: Future[Any] = super().send_request(method, params, callback, id_)
+        self._asked[id_] = self._request_futures.pop(id_)
+        future.add_done_callback(lambda _: self._forget(id_))
+        return future
+
+    def _forget(self, id_: int | str) -> None:
+        self._asked.pop(id_, None)
+        self._result_types.pop(id_, None)
+
+    def _handle_response(self, msg_id: int | str, result: Any = None, error: Any = None) -> None:
+        """Pygls hands in here the client's answer to a request of ours."""
+        future = self._asked[msg_id]
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(JsonRpcException.from_error(error))
+
+    def _handle_cancel_notification(self, msg_id: Any) -> None:
+        """Pygls hands in here which request the client cancels; it stays open until it is answered."""
+        if _is_id(msg_id) and (future := self._request_futures.get(msg_id)) is not None:
+            future.cancel()
 
     async def settle(self) -> None:
         """Cancel the requests that are still open, and wait until they are answered."""
@@ -148,5 +218,9 @@ def _is_message(message: object) -> bool:
         isinstance(message, dict)
         and message.get("jsonrpc") == "2.0"
         and isinstance(message.get("method", ""), str)
-        and isinstance(message.get("id", 0), (int, str))
+        and _is_id(message.get("id", 0))
     )
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)

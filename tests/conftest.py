@@ -18,6 +18,7 @@ from mercury_lsp.engine.shape import Shape
 from model.save import save
 
 TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE
+WORD = "value"
 TINY = Shape(vocabulary=49152, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=128)
 PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, head_width=64, hidden=192)
 
@@ -63,9 +64,41 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
-    folder = tmp_path_factory.mktemp("packed")
+    return save_packed(tmp_path_factory.mktemp("packed"))
+
+
+def save_packed(folder: Path) -> Path:
+    """Make a folder the checkpoint that `packed_model` is."""
     network = tiny_network(shape=PACKABLE)
     save(folder, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
+
+    Its layers add nothing, so that a row predicts what its own token's embedding points at: `<fim_middle>` at the
+    word, the word at the end, and each mask at the end.
+    """
+    loaded = checkpoint.load(tiny_model)
+    network, special = Network.of(loaded), loaded.tokenizer.specials
+    (word,) = loaded.tokenizer.encode(WORD)
+    with torch.no_grad():
+        for layer in network.layers:
+            layer.attention.out.weight.zero_()
+            layer.down.weight.zero_()
+        x, y, z = torch.eye(network.shape.width)[:3]
+        embeddings = {
+            special.fim_middle: x,
+            word: 3 * x + 4 * z,
+            special.mask: y,
+            special.eot: 3 * y + 10 * z,
+        }
+        for id_, embedding in embeddings.items():
+            network.embedding.weight[id_] = embedding
+    folder = tmp_path_factory.mktemp("word")
+    save(folder, "word", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
     return folder
 
 

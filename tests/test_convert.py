@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,6 +133,105 @@ def test_no_uri_is_an_error(uri: str) -> None:
 )
 def test_names_of_documents(uri: str, roots: list[str], name: str) -> None:
     assert convert.name(uri, roots) == name
+
+
+CAFE_NFC, CAFE_NFD = "caf\u00e9", "cafe\u0301"
+EDITORS = [
+    # A document's URI, the workspace folder's, the document's path, what the model is told.
+    # VS Code on Windows: a small drive letter, and its colon as %3A.
+    ("file:///c%3A/Users/u/w/src/a.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/src/a.py", "src/a.py"),
+    ("file:///c%3A/Users/u/w/a%20b.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/a b.py", "a b.py"),
+    ("file:///c%3A/Users/u/w/100%25.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/100%.py", "100%.py"),
+    ("file:///c%3A/Users/u/w/a%2520b.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/a%20b.py", "a%20b.py"),
+    ("file:///c%3A/Users/u/w/%23%3F.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/#?.py", "#?.py"),
+    ("file:///d%3A/a.py", "file:///d%3A/", "D:/a.py", "a.py"),
+    ("file:///d%3A/w/a.py", "file:///c%3A/w", "D:/w/a.py", "a.py"),
+    ("file:///c%3A/", "file:///c%3A/", "C:", "C:"),
+    ("file:///C%3A/Users/U/W/A.py", "file:///c%3A/users/u/w", "C:/Users/U/W/A.py", "A.py"),
+    ("file:///c%3A/Users/u/W/src/a.py", "file:///c%3A/Users/u/w/", "C:/Users/u/W/src/a.py", "src/a.py"),
+    ("file:///c%3A/Users/M%C3%BCller/a.py", "file:///c%3A/Users/m%C3%BCller", "C:/Users/Müller/a.py", "a.py"),
+    ("file://server/share/w/a.py", "file://server/share/w", "//server/share/w/a.py", "a.py"),
+    ("file://SERVER/Share/w/a.py", "file://server/share/w", "//SERVER/Share/w/a.py", "a.py"),
+    ("file://server/share/a%20b.py", "file://server/share", "//server/share/a b.py", "a b.py"),
+    ("file://server/c%24/w/a.py", "file://server/c%24/w", "//server/c$/w/a.py", "a.py"),
+    ("file://192.168.0.9/share/a.py", "file://192.168.0.9/share/", "//192.168.0.9/share/a.py", "a.py"),
+    ("file://wsl.localhost/Ubuntu/home/u/w/a.py", "file://wsl.localhost/Ubuntu/home/u/w",
+     "//wsl.localhost/Ubuntu/home/u/w/a.py", "a.py"),
+    ("file://wsl%24/Ubuntu/home/u/a.py", "file://wsl%24/Ubuntu/home/u", "//wsl$/Ubuntu/home/u/a.py", "a.py"),
+    ("untitled:Untitled-1", "file:///c%3A/w", "Untitled-1", "Untitled-1"),
+    ("untitled:c%3A%5Cw%5Cnew.py", "file:///c%3A/w", "C:/w/new.py", "new.py"),
+    ("untitled:c:\\w\\src\\new.py", "file:///c%3A/w", "C:/w/src/new.py", "src/new.py"),
+    ("untitled:/c%3A/w/new.py", "file:///c%3A/w", "C:/w/new.py", "new.py"),
+    ("vscode-notebook-cell:/c%3A/w/n.ipynb#W2sZmlsZQ%3D%3D", "file:///c%3A/w", "C:/w/n.ipynb", "n.ipynb"),
+    ("git:/c%3A/w/src/a.py?%7B%22path%22%3A%22c%3A%5C%5Cw%22%7D", "file:///c%3A/w", "C:/w/src/a.py", "src/a.py"),
+    ("vscode-userdata:/c%3A/Users/u/settings.json", "file:///c%3A/w", "C:/Users/u/settings.json", "settings.json"),
+    # Neovim on Windows: the drive letter as the user typed it, its colon as it is.
+    ("file:///C:/Users/u/w/src/a.py", "file:///C:/Users/u/w", "C:/Users/u/w/src/a.py", "src/a.py"),
+    ("file:///c:/Users/u/w/a.py", "file:///C:/Users/u/w", "C:/Users/u/w/a.py", "a.py"),
+    ("file:///C:/w/%5Bid%5D.ts", "file:///C:/w", "C:/w/[id].ts", "[id].ts"),
+    ("file:///C:/w/[id].ts", "file:///c%3A/w", "C:/w/[id].ts", "[id].ts"),
+    ("file:////server/share/w/a.py", "file:////server/share/w", "//server/share/w/a.py", "a.py"),
+    ("file://server/share/w/a.py", "file:////server/share/w", "//server/share/w/a.py", "a.py"),
+    # Helix on Windows (the url crate), Emacs (eglot, lsp-mode).
+    ("file:///C:/w/a%20b.rs", "file:///C:/w", "C:/w/a b.rs", "a b.rs"),
+    ("file:///c%3a/w/a.el", "file:///c%3a/w/", "C:/w/a.el", "a.el"),
+    ("file:///c:/w/a.el", "file:///c%3a/w/", "C:/w/a.el", "a.el"),
+    ("file:///ssh%3Ahost%3A/home/u/w/a.el", "file:///ssh%3Ahost%3A/home/u/w/", "/ssh:host:/home/u/w/a.el", "a.el"),
+    # What is no good URI of Windows, and yet is sent.
+    ("file://C:/w/a.py", "file:///c%3A/w", "C:/w/a.py", "a.py"),
+    ("file://c%3A/w/a.py", "file:///C:/w", "C:/w/a.py", "a.py"),
+    ("file:///C|/w/a.py", "file:///C:/w", "C:/w/a.py", "a.py"),
+    ("file:c:/w/a.py", "file:///C:/w", "C:/w/a.py", "a.py"),
+    ("file:///C:\\w\\src\\a.py", "file:///C:/w", "C:/w/src/a.py", "src/a.py"),
+    ("file:///c%3A%5Cw%5Csrc%5Ca.py", "file:///C:/w", "C:/w/src/a.py", "src/a.py"),
+    ("C:\\w\\src\\a.py", "c:\\w", "C:/w/src/a.py", "src/a.py"),
+    ("c:/w/src/a.py", "file:///C:/w", "C:/w/src/a.py", "src/a.py"),
+    ("\\\\server\\share\\w\\a.py", "file://server/share/w", "//server/share/w/a.py", "a.py"),
+    # macOS: names composed or not, case that makes no difference.
+    ("file:///Users/u/w/src/a.py", "file:///Users/u/w", "/Users/u/w/src/a.py", "src/a.py"),
+    ("file:///Users/u/W/src/a.py", "file:///users/u/w", "/Users/u/W/src/a.py", "src/a.py"),
+    ("file:///Volumes/Disk%201/w/a.py", "file:///Volumes/disk%201/w/", "/Volumes/Disk 1/w/a.py", "a.py"),
+    ("file:///Users/u/caf%C3%A9/a.py", "file:///Users/u/cafe%CC%81", f"/Users/u/{CAFE_NFC}/a.py", "a.py"),
+    ("file:///Users/u/cafe%CC%81/a.py", "file:///Users/u/caf%C3%A9", f"/Users/u/{CAFE_NFD}/a.py", "a.py"),
+    ("file:///Users/u/w/cafe%CC%81.py", "file:///Users/u/w", f"/Users/u/w/{CAFE_NFD}.py", f"{CAFE_NFC}.py"),
+    (f"file:///Users/u/w/{CAFE_NFD}.py", "file:///Users/u/w", f"/Users/u/w/{CAFE_NFD}.py", f"{CAFE_NFC}.py"),
+    ("file:///Users/u/w/%EA%B0%80.py", "file:///Users/u/w", "/Users/u/w/가.py", "가.py"),
+    ("file:///Users/u/w/%E1%84%80%E1%85%A1.py", "file:///Users/u/w", "/Users/u/w/가.py", "가.py"),
+    ("file:///private/var/folders/x/a.py", "file:///private/var/folders", "/private/var/folders/x/a.py", "x/a.py"),
+    ("untitled:/Users/u/w/new.swift", "file:///Users/u/w", "/Users/u/w/new.swift", "new.swift"),
+    ("vscode-notebook-cell:/Users/u/w/n.ipynb#X1sZmlsZQ%3D%3D", "file:///Users/u/w", "/Users/u/w/n.ipynb", "n.ipynb"),
+    # Linux, and what comes through VS Code's remote windows.
+    ("file:///home/u/w/src/a.py", "file:///home/u/w/", "/home/u/w/src/a.py", "src/a.py"),
+    ("file:///home/u/W/src/a.py", "file:///home/u/w", "/home/u/W/src/a.py", "a.py"),
+    ("file:/home/u/w/src/a.py", "file:///home/u/w", "/home/u/w/src/a.py", "src/a.py"),
+    ("file://localhost/home/u/w/a.py", "file:///home/u/w", "/home/u/w/a.py", "a.py"),
+    ("/home/u/w/src/a.py", "/home/u/w", "/home/u/w/src/a.py", "src/a.py"),
+    ("file:///home/u/w/a%5Cb.py", "file:///home/u/w", "/home/u/w/a\\b.py", "a\\b.py"),
+    ("file:///home/u/w/a+b%2B%26.py", "file:///home/u/w", "/home/u/w/a+b+&.py", "a+b+&.py"),
+    ("file:///home/u/w//src///a.py", "file:///home/u//w/", "/home/u/w/src/a.py", "src/a.py"),
+    ("file:///home/u/w/../x/a.py", "file:///home/u/w", "/home/u/x/a.py", "a.py"),
+    ("file:///home/u/w/./src/%2E%2E/a.py", "file:///home/u/w", "/home/u/w/a.py", "a.py"),
+    ("file:///home/u/w", "file:///home/u/w", "/home/u/w", "w"),
+    ("file:///home/u/w/src/", "file:///home/u/w/", "/home/u/w/src", "src"),
+    ("file:///w/a.py", "file:///", "/w/a.py", "w/a.py"),
+    ("file:///w/a.py", "file://", "/w/a.py", "a.py"),
+    ("vscode-remote://wsl%2Bubuntu/home/u/w/src/a.py", "vscode-remote://wsl%2Bubuntu/home/u/w",
+     "/home/u/w/src/a.py", "src/a.py"),
+    ("vscode-remote://wsl+ubuntu/home/u/w/a.py", "vscode-remote://wsl%2Bubuntu/home/u/w/", "/home/u/w/a.py", "a.py"),
+    ("vscode-remote://ssh-remote%2Bhost/home/u/w/a.py", "vscode-remote://ssh-remote%2Bhost/home/u/w",
+     "/home/u/w/a.py", "a.py"),
+    ("vscode-notebook-cell://wsl%2Bubuntu/home/u/w/n.ipynb#X1", "vscode-remote://wsl%2Bubuntu/home/u/w",
+     "/home/u/w/n.ipynb", "n.ipynb"),
+    ("vscode-vfs://github/user/w/src/a.py", "vscode-vfs://github/user/w", "/user/w/src/a.py", "src/a.py"),
+    ("git:/home/u/w/a.py.git?%7B%22ref%22%3A%22%22%7D", "file:///home/u/w", "/home/u/w/a.py.git", "a.py.git"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("uri", "root", "path", "name"), EDITORS)
+def test_what_editors_send_on_each_platform(uri: str, root: str, path: str, name: str) -> None:
+    assert normalize("NFC", convert.path(uri)) == normalize("NFC", path)
+    assert convert.name(uri, [convert.path(root)]) == name
+    assert convert.path(uri) == path or "%E1%84" in uri  # as it was sent, composed or not
 
 
 def test_ghost_text_is_inserted_at_the_cursor() -> None:

@@ -4,35 +4,60 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 from mercury_lsp import __version__
-from mercury_lsp.config import EDITORS_OWN, OPTIONS, SECTION, Option, parse
+from mercury_lsp.config import EDITORS_OWN, OPTIONS, SECTION, parse
 
-EDITORS = Path(__file__).resolve().parent.parent / "editors"
+ROOT = Path(__file__).resolve().parent.parent
+EDITORS = ROOT / "editors"
 VSCODE = json.loads((EDITORS / "vscode/package.json").read_text(encoding="utf-8"))
-TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+GENERATED = ("README.md", "editors/vscode/package.json")
 
 
-def schema(option: Option) -> dict[str, object]:
-    """What VS Code is told of an option."""
-    told: dict[str, object] = {"type": TYPES[type(option.default)], "default": option.default}
-    if isinstance(option.default, tuple):
-        told |= {"default": list(option.default), "items": {"type": "string"}}
-    if option.choices:
-        told["enum"] = list(option.choices)
-    if type(option.default) in (int, float):
-        told |= {"minimum": option.low, "maximum": option.high}
-    return told | {"description": option.doc}
+def generate(*arguments: str | Path) -> int:
+    command = [sys.executable, "-m", "editors.settings", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def test_the_settings_of_vs_code_are_those_of_the_configuration() -> None:
+def test_readme_and_vs_code_have_the_options_of_the_configuration() -> None:
+    assert generate("--check") == 0, "run make settings"
     told = VSCODE["contributes"]["configuration"]["properties"]
     own = {name for name in told if name.split(".")[1] in EDITORS_OWN}
     assert own == {f"{SECTION}.server.command", f"{SECTION}.trace.server"}
-    expected = {f"{SECTION}.{option.name}": schema(option) for option in OPTIONS}
-    assert {name: entry for name, entry in told.items() if name not in own} == expected
+    assert told.keys() - own == {f"{SECTION}.{option.name}" for option in OPTIONS}
+    assert told[f"{SECTION}.threads"] == {
+        "type": "integer", "default": 0, "minimum": 0, "maximum": 64,
+        "description": "CPU threads; 0 takes the physical cores, but at most 4.",
+    }  # fmt: skip
+    assert told[f"{SECTION}.disabled_languages"] == {
+        "type": "array", "default": [], "items": {"type": "string"},
+        "description": "Language ids in which nothing is suggested.",
+    }  # fmt: skip
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (
+        '\n| `mode` | `"diffusion"` | one of diffusion, autoregressive | How tokens are decoded. |\n'
+        in readme
+    )
+
+
+def test_what_is_generated_and_nothing_else_is_mended(tmp_path: Path) -> None:
+    files = {name: (ROOT / name).read_text(encoding="utf-8") for name in GENERATED}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        wrong = re.sub(r"^\| `nice` .*\n", "", text, flags=re.MULTILINE)
+        wrong = wrong.replace('"maximum": 64', '"maximum": 65').replace('"mercury.mode"', '"mercury.gone"')
+        assert wrong != text
+        (tmp_path / name).write_text(wrong, encoding="utf-8")
+    before = [(tmp_path / name).read_text(encoding="utf-8") for name in GENERATED]
+    assert generate("--check", "--root", tmp_path) == 1
+    assert [(tmp_path / name).read_text(encoding="utf-8") for name in GENERATED] == before
+    assert generate("--root", tmp_path) == 0
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in GENERATED} == files
+    assert generate("--check", "--root", tmp_path) == 0
 
 
 def test_the_extension_has_the_servers_version() -> None:

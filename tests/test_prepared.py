@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -122,8 +126,23 @@ def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Che
         lambda data: data + b"\0",
         lambda data: b"",
         lambda data: data[:-8] + bytes(8),
+        lambda data: bytes(len(data)),
+        lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+        lambda data: bytes([data[0] ^ 128]) + data[1:],
+        lambda data: data[:-8] + bytes([data[-8] ^ 1]) + data[-7:],
     ],
-    ids=["a bit", "truncated by a byte", "half", "too long", "empty", "another sum"],
+    ids=[
+        "a bit",
+        "truncated by a byte",
+        "half",
+        "too long",
+        "empty",
+        "another sum",
+        "zeros",
+        "half of it zeros",
+        "the first bit",
+        "a bit of the sum",
+    ],
 )
 def test_a_damaged_file_is_made_anew(home: Path, loaded: Checkpoint, damage: object) -> None:
     check(loaded)
@@ -153,13 +172,90 @@ def test_a_folder_in_place_of_the_file(home: Path, loaded: Checkpoint) -> None:
     assert list(file.parent.iterdir()) == [file]  # no half of a file either
 
 
-def test_a_disk_that_is_full(home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+class FullFile:
+    """A file on a disk that becomes full."""
 
-    monkeypatch.setattr(os, "replace", full)
-    assert not mapped(check(loaded))
+    def __init__(self, file: IO[bytes]) -> None:
+        self.name, self._file = file.name, file
+
+    def __enter__(self) -> FullFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, data: memoryview) -> None:
+        self._file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("when", ["made", "written", "named"])
+def test_a_disk_that_is_full_or_may_not_be_written(
+    home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    temporary = tempfile.NamedTemporaryFile
+    with monkeypatch.context() as patch:
+        if when == "made":
+            patch.setattr(tempfile, "NamedTemporaryFile", refuse)
+        elif when == "written":
+            patch.setattr(tempfile, "NamedTemporaryFile", lambda **how: FullFile(temporary(**how)))
+        else:
+            patch.setattr(os, "replace", refuse)
+        assert not mapped(check(loaded))
     assert not [path for path in home.rglob("*") if path.is_file()]
+    assert mapped(check(loaded))  # there is room again
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from mercury_lsp.engine import checkpoint, prepared
+class Killed:
+    def __init__(self, file): self.file = file; self.name = file.name
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def write(self, data):
+        self.file.write(data[: len(data) // 2]); self.file.flush()
+        print("written", flush=True); time.sleep(999)
+make = prepared.tempfile.NamedTemporaryFile
+prepared.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
+prepared.Prepared.of(checkpoint.load(Path(sys.argv[1])))
+"""
+
+
+def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
+    home: Path, loaded: Checkpoint
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(loaded.folder)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"written\n"
+        process.kill()
+    half = file_of(home)
+    assert half.name.startswith(prepared.UNFINISHED) and half.stat().st_size > 0
+    assert mapped(check(loaded))
+    assert half.exists()  # somebody might still be writing it
+    (own,) = set(half.parent.iterdir()) - {half}
+    os.utime(half, (time.time() - prepared.ABANDONED - 60,) * 2)
+    own.unlink()
+    check(loaded)
+    assert list(half.parent.iterdir()) == [own]
+
+
+def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
+    code = "import sys; from pathlib import Path; from mercury_lsp.engine import checkpoint, prepared; "
+    code += "sys.stdin.readline(); assert prepared.Prepared.of(checkpoint.load(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(loaded.folder)]
+    several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+    for process in several:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait() for process in several] == [0, 0, 0]
+    file_of(home)  # there is one, and nothing else
+    assert mapped(check(loaded))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

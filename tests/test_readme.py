@@ -1,8 +1,7 @@
-"""What the README promises is there: each option with its default, each command, each folder."""
+"""What the README promises is there: each command, each folder; the options are `test_editors`'."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,19 +9,9 @@ import pytest
 
 from mercury_lsp import __version__
 from mercury_lsp.__main__ import main
-from mercury_lsp.config import OPTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_table_of_options_is_that_of_the_configuration() -> None:
-    table = README.partition("| Option | Default | Value | Meaning |")[2].partition("\n\n")[0]
-    rows = [line for line in table.splitlines()[2:] if line]
-    assert rows == [
-        f"| `{option.name}` | `{json.dumps(option.default)}` | {option.expected} | {option.doc} |"
-        for option in OPTIONS
-    ]
 
 
 def test_each_command_is_there_and_told_of(capsys: pytest.CaptureFixture[str]) -> None:

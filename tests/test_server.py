@@ -13,6 +13,7 @@ import pytest
 from mercury_lsp import desk, server
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.desk import Desk
+from mercury_lsp.engine import worker
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -24,6 +25,8 @@ ITEM = {"uri": URI, "languageId": "plaintext", "version": 1, "text": "some words
 class Editor:
     """The other end of `serve`, in the same loop. It is also the server's writer."""
 
+    answers_itself = True  # what the server asks
+
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()
         self.sent: list[Message] = []
@@ -33,7 +36,7 @@ class Editor:
         message = json.loads(data.partition(b"\r\n\r\n")[2])
         self.sent.append(message)
         self._arrived.set()
-        if "id" in message and "method" in message:
+        if self.answers_itself and "id" in message and "method" in message:
             self.send(id=message["id"], result=None)
 
     def close(self) -> None:
@@ -82,23 +85,59 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert await serving == 1
 
 
-async def test_an_error_in_the_worker_costs_one_empty_answer(
-    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def notices(editor: Editor) -> list[str]:
+    """What the user was shown."""
+    return [m["params"]["message"] for m in editor.sent if m.get("method") == "window/showMessage"]
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("mercury_lsp.engine.infill.Engine.infill", MemoryError("no more")),
+        ("mercury_lsp.engine.infill.Engine.infill", RuntimeError("CUDA error")),
+        ("mercury_lsp.engine.passes.Passes.run", OSError("gone")),
+        ("mercury_lsp.engine.passes.Passes.run", SystemExit(1)),
+        ("mercury_lsp.engine.passes.Passes.scores", KeyboardInterrupt()),
+        ("mercury_lsp.engine.canvas.Tokenizer.encode", OverflowError()),
+        ("mercury_lsp.context.syntax.Syntax.of", SystemError("a parser")),
+        ("mercury_lsp.context.prompt.build", RecursionError()),
+        ("mercury_lsp.postprocess.shown", AssertionError()),
+    ],
+)
+async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        for id_ in range(1, worker.FAILURES + 2):  # more than it takes to load the engine anew
+            assert (await editor.complete(id_))["result"] == {"items": []}
+            if id_ == 1:
+                problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
+                assert "Traceback" in problem["params"]["message"]
+    assert len(notices(editor)) == 1 and "error of ours" in notices(editor)[0]
+    assert "failed 3 times in a row; it is loaded anew" in caplog.text
+    assert (await editor.complete(99))["result"]["items"]
+    assert len(notices(editor)) == 1
+
+
+async def test_an_engine_that_cannot_be_loaded_anew_is_told(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("no more")
 
-    await editor.start(model=str(tiny_model), max_tokens=4)
-    monkeypatch.setattr(desk, "complete", fail)
-    assert (await editor.complete(1))["result"] == {"items": []}
-    (record,) = caplog.records
-    assert record.exc_info is not None and record.exc_info[0] is MemoryError
-    problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
-    assert "Traceback" in problem["params"]["message"]
-    seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
-    assert "result" in await editor.complete(2)
-    assert len(seen) == 1 and len(caplog.records) == 1
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    assert (await editor.complete(1))["result"]["items"]
+    monkeypatch.setattr("mercury_lsp.engine.passes.Passes.run", fail)
+    monkeypatch.setattr("mercury_lsp.engine.infill.Engine.load", fail)
+    for id_ in range(2, 9):
+        assert (await editor.complete(id_))["result"] == {"items": []}
+    assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")
 
 
 async def test_an_error_in_a_notification_is_logged_with_its_cause(
@@ -220,3 +259,38 @@ async def test_no_model_is_loaded_while_suggestions_are_switched_off(
     assert not any(message.get("method") == "window/workDoneProgress/create" for message in editor.sent)
     editor.send(method="workspace/didChangeConfiguration", params={"settings": {"enabled": True}})
     await editor.until(lambda message: message.get("method") == "window/workDoneProgress/create")
+
+
+async def test_only_the_answer_to_the_newest_question_for_settings_counts(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Editor, "answers_itself", False)
+    monkeypatch.setitem(INLINE, "workspace", {"configuration": True})
+    await editor.start(enabled=False)
+
+    async def asked(number: int) -> object:
+        def questions() -> list[Message]:
+            return [message for message in editor.sent if message.get("method") == "workspace/configuration"]
+
+        await editor.until(lambda _: len(questions()) > number)
+        return questions()[number]["id"]
+
+    first = await asked(0)
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    second = await asked(1)
+    editor.send(id=second, result=[{"max_passes": 0}])
+    await editor.until(lambda message: message.get("method") == "window/showMessage")
+    editor.send(id=first, result=[{"max_tokens": 0}])
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(2), error={"code": -1, "message": "not now"})
+    await editor.until(lambda message: "not now" in str(message.get("params")))
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(3), result=[5], error="both")
+    await editor.ask(9, "mercury/work", None)
+    told = [
+        message["params"]["message"]
+        for message in editor.sent
+        if message.get("method") == "window/showMessage"
+    ]
+    assert len(told) == 1 and "max_passes" in told[0]
+    assert "unexpected" not in caplog.text

@@ -51,6 +51,7 @@ def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -
         b"\x00\xff\xfe\r\n",
         b"x" * 200_000 + b"\r\n",
         b"{no header at all}",
+        b"x" * 200_000,
     ],
 )
 async def test_a_message_after_garbage_is_found(garbage: bytes) -> None:

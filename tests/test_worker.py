@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from queue import Empty, Queue
 
 import pytest
 
-from mercury_lsp.engine.worker import REMEMBERED, Cancelled, State, Worker
+from mercury_lsp.engine.worker import REMEMBERED, Cancelled, State, Stopped, Worker
 
 Cancel = Callable[[], bool]
 Tell = Callable[[object], None]
@@ -86,6 +87,72 @@ def test_cancelling_all_requests_stops_the_job(worker: Worker[str]) -> None:
     assert all(future.cancel() for future in futures)
     assert work.stopped.wait(WAIT)
     assert worker.submit("a", lambda engine, *_: "again").result(WAIT) == "again"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
+def test_what_would_end_a_thread_costs_one_answer(worker: Worker[str], error: BaseException) -> None:
+    def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
+        raise error
+
+    with pytest.raises(Stopped) as stopped:
+        worker.submit("a", fail).result(WAIT)
+    assert stopped.value.__cause__ is error
+    assert worker.submit("a", quick).result(WAIT) == "engine"
+    loading = Worker[str](lambda _: fail("", lambda: False, print))
+    loading.start()
+    with pytest.raises(Stopped):
+        loading.submit("a", quick).result(WAIT)
+    assert loading.state.kind == "failed"
+
+
+def test_an_engine_that_fails_again_and_again_is_loaded_anew() -> None:
+    loads = 0
+    states: list[str] = []
+
+    def load(_: object) -> int:
+        nonlocal loads
+        loads += 1
+        return loads
+
+    def fail(*_: object) -> int:
+        raise ValueError
+
+    def stop(*_: object) -> int:
+        raise Cancelled
+
+    made = Worker[int](load, lambda state: states.append(state.kind))
+    made.start()
+    engines = []
+    # Which engine there is before each job: a failure, a success, or one that was cancelled.
+    for step in "ff.ff.ffcf.fff.f.ffffff.fff.":
+        if step == ".":
+            engines.append(made.submit("good", lambda engine, *_: engine).result(WAIT))
+        elif step == "c":
+            assert made.submit("cancelled", stop).result(WAIT) is None
+        else:
+            with pytest.raises(ValueError):  # noqa: PT011
+                made.submit("bad", fail).result(WAIT)
+    assert engines == [1, 1, 2, 3, 3, 4, 5]
+    made.stop(WAIT)
+    assert states.count("ready") == loads == 5
+
+
+def test_an_engine_that_is_not_to_blame_is_loaded_anew_ever_more_rarely() -> None:
+    loads: list[int] = []
+    begun = 0
+
+    def fail(*_: object) -> int:
+        nonlocal begun
+        begun += 1
+        raise ValueError
+
+    made = Worker[int](lambda _: loads.append(begun) or 0)
+    made.start()
+    for _ in range(50):
+        with pytest.raises(ValueError):  # noqa: PT011
+            made.submit("bad", fail).result(WAIT)
+    made.stop(WAIT)
+    assert loads == [0, 3, 9, 21, 45]
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), MemoryError()])
@@ -391,3 +458,22 @@ def test_there_is_no_pause_where_job_follows_job() -> None:
         assert busy.submit(key, lambda engine, *_: engine).result(WAIT) == "engine"
     busy.stop()
     assert told == []
+
+
+class Engine:
+    """Something that can be seen to be gone."""
+
+
+def test_a_stopped_worker_lets_its_engine_go() -> None:
+    engines: list[weakref.ref[Engine]] = []
+
+    def load(_: object) -> Engine:
+        engine = Engine()
+        engines.append(weakref.ref(engine))
+        return engine
+
+    made = Worker[Engine](load)
+    made.start()
+    assert made.submit("a", lambda engine, *_: isinstance(engine, Engine)).result(WAIT)
+    made.stop(WAIT)
+    assert made.engine is None and engines[0]() is None

@@ -11,7 +11,16 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ENDING = re.compile(r"\r\n|\r|\n")
+
+
+def well_formed(text: str) -> str:
+    """A text with U+FFFD for each half of a surrogate pair, of which no tokenizer, parser or file can be made.
+
+    JSON can carry such halves. The replacement is as long as they are in each of the three position encodings.
+    """
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True, slots=True)

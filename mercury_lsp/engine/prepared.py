@@ -30,6 +30,10 @@ LAYOUT = 1  # goes up when the layout changes
 LANES, GROUP, ZERO = 16, 64, 64  # as in the kernel: outputs of a block, columns of a scale, the level of zero
 BITS = 7  # a level at most: more would overflow in the kernel's sums of two products
 UNUSED = 30 * 24 * 3600  # seconds after which a file is deleted
+UNFINISHED, ABANDONED = (
+    "unfinished-",
+    3600,
+)  # how a file begins that is being written; seconds, then nobody writes it
 _CHECK = 8  # bytes of the sum behind the weights
 
 log = logging.getLogger(__name__)
@@ -180,7 +184,7 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
             temporary = file.name
             file.write(blob.data)
             file.write(zlib.crc32(blob.data).to_bytes(_CHECK, "little"))
@@ -196,8 +200,12 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
 
 
 def _forget(folder: Path) -> None:
-    """Delete the files of weights that nobody has used for long: an update of the model leaves one behind."""
+    """Delete the files of weights that nobody has used for long, or that were never finished.
+
+    An update of the model leaves one of the first kind behind, a server that was killed one of the other.
+    """
     for file in folder.iterdir():
         with suppress(OSError):
-            if time.time() - file.stat().st_mtime > UNUSED:
+            age = time.time() - file.stat().st_mtime
+            if age > (ABANDONED if file.name.startswith(UNFINISHED) else UNUSED):
                 file.unlink()

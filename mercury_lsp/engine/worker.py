@@ -3,7 +3,8 @@
 Owns the jobs, what they have settled so far, their last results, and the engine's state. A job is keyed by what it
 completes: requests for the same key share it, a newer key supersedes an older one, whose requests resolve to None, and
 a job all of whose requests were cancelled is stopped between two passes. What is done ahead waits until nothing is
-requested, and stops as soon as something is. Knows neither torch nor what a job does.
+requested, and stops as soon as something is. A job that fails costs its answer, and several in a row the engine, which
+is then loaded anew. Knows neither torch nor what a job does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+FAILURES = 3  # in a row, after which the engine is taken to be broken, and loaded anew
 REMEMBERED = 8  # results: what was shown, what it goes on with, and what was typed a few keys ago
 PAUSE = 1.0  # seconds without a job, after which the thread has time for what need not be done at once
 
@@ -25,6 +27,10 @@ Work = Callable[[E, Callable[[], bool], Callable[[object], None]], T]
 it has settled."""
 
 log = logging.getLogger(__name__)
+
+
+class Stopped(RuntimeError):
+    """Something that was to end the thread, as `SystemExit` is, came out of an engine; its cause is that."""
 
 
 class Cancelled(Exception):
@@ -56,6 +62,15 @@ class _Job:
         self.progress = progress
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How a job ended."""
+
+    result: Any = None
+    failure: Exception | None = None
+    cancelled: bool = False
+
+
 class Worker(Generic[E]):
     """Runs jobs on an engine of type E, one at a time, the newest first.
 
@@ -75,6 +90,7 @@ class Worker(Generic[E]):
         self.interrupted: tuple[Any, Any] | None = None  # key and progress of the last job that was stopped
         self._load, self._on_state, self._on_pause = load, on_state, on_pause
         self._failure: Exception | None = None
+        self._patience = FAILURES
         self._running: _Job | None = None
         self._waiting: _Job | None = None  # requested
         self._ahead: _Job | None = None  # the newest that is waiting to be done ahead
@@ -185,30 +201,48 @@ class Worker(Generic[E]):
         for job in jobs:
             if job is not None:
                 job.superseded = True
-                _resolve(job, lambda future: future.set_result(None))
+                _resolve(job, _Outcome())
 
     def _run(self) -> None:
-        engine = self._loaded()
-        if engine is None:
-            return
-        while (job := self._next()) is not None:
+        self._work()
+        self.engine = None  # its memory need not wait until all who know this worker have forgotten it
+
+    def _work(self) -> None:
+        while (engine := self._loaded()) is not None:
+            if not self._serve(engine):
+                return
+            log.warning("The engine failed %d times in a row; it is loaded anew.", self._patience)
+            self._patience *= 2  # it may not be the engine's fault: loading must not become all that is done
+            self.engine = engine = None
+
+    def _serve(self, engine: E) -> bool:
+        """Run jobs until told to stop, or until so many in a row have failed that the engine is to blame: then True."""
+        failed = 0
+        while failed < self._patience:
+            if (job := self._next()) is None:
+                return False
             outcome = self._outcome(engine, job)
+            if outcome.failure is not None:
+                failed += 1
+            elif not outcome.cancelled:
+                failed, self._patience = 0, FAILURES
             with self._changed:
                 self._running = None
                 _resolve(job, outcome)
+        return True
 
     def _loaded(self) -> E | None:
         self._tell(State("loading"))
         try:
             engine = self._load(lambda fraction: self._tell(State("loading", fraction=fraction)))
-        except Exception as error:
+        except BaseException as error:
             log.debug("loading the engine failed", exc_info=True)
-            failure = error
+            failure = _failure(error)
             with self._changed:
                 self._failure = failure
                 job, self._waiting, self._ahead = self._waiting, None, None
                 if job is not None:
-                    _resolve(job, lambda future: future.set_exception(failure))
+                    _resolve(job, _Outcome(failure=failure))
             self._tell(State("failed", str(failure)))
             return None
         self.engine = engine
@@ -238,20 +272,19 @@ class Worker(Generic[E]):
                     self.begun += 1
                     return job
 
-    def _outcome(self, engine: E, job: _Job) -> Callable[[Future[Any]], None]:
+    def _outcome(self, engine: E, job: _Job) -> _Outcome:
         try:
             result = job.work(engine, lambda: self._stopped(job), job.tell)
         except Cancelled:
             if job.progress is not None:
                 self.interrupted = job.key, job.progress
-            return lambda future: future.set_result(None)
-        except Exception as error:  # MemoryError included: it costs this answer, not the server
+            return _Outcome(cancelled=True)
+        except BaseException as error:  # of any kind: it costs this answer, neither the thread nor the server
             log.debug("a job failed", exc_info=True)
-            failure = error
-            return lambda future: future.set_exception(failure)
+            return _Outcome(failure=_failure(error))
         if result is not None:
             self._remember(job.key, result)
-        return lambda future: future.set_result(result)
+        return _Outcome(result)
 
     def _remember(self, key: object, result: object) -> None:
         with self._changed:
@@ -264,9 +297,21 @@ class Worker(Generic[E]):
             self._on_state(state)
 
 
-def _resolve(job: _Job, settle: Callable[[Future[Any]], None]) -> None:
+def _failure(error: BaseException) -> Exception:
+    """An error as one that may be raised where it is waited for: there too it must end nothing but that."""
+    if isinstance(error, Exception):
+        return error
+    stopped = Stopped(type(error).__name__)
+    stopped.__cause__ = error
+    return stopped
+
+
+def _resolve(job: _Job, outcome: _Outcome) -> None:
     """Settle the futures of a job that are still open."""
     for future in job.futures:
         if future.set_running_or_notify_cancel():
-            settle(future)
+            if outcome.failure is None:
+                future.set_result(outcome.result)
+            else:
+                future.set_exception(outcome.failure)
     job.futures.clear()

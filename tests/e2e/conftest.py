@@ -14,15 +14,9 @@ from threading import Thread
 from typing import IO, Any
 
 import pytest
-import torch
-
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Network
-from model.save import save
+from conftest import WORD
 
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
-WORD = "value"
 PATIENCE = 120.0  # seconds, after which a test is stuck; nothing here measures time
 INLINE: dict[str, Any] = {
     "window": {"workDoneProgress": True},
@@ -167,34 +161,6 @@ class Process:
         assert self.client.ask("shutdown", None)["result"] is None
         self.client.write(frame({"method": "exit"}))
         return self.process.wait(PATIENCE)
-
-
-@pytest.fixture(scope="session")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
-
-    Its layers add nothing, so that a row predicts what its own token's embedding points at: `<fim_middle>` at the
-    word, the word at the end, and each mask at the end.
-    """
-    loaded = checkpoint.load(tiny_model)
-    network, special = Network.of(loaded), loaded.tokenizer.specials
-    (word,) = loaded.tokenizer.encode(WORD)
-    with torch.no_grad():
-        for layer in network.layers:
-            layer.attention.out.weight.zero_()
-            layer.down.weight.zero_()
-        x, y, z = torch.eye(network.shape.width)[:3]
-        embeddings = {
-            special.fim_middle: x,
-            word: 3 * x + 4 * z,
-            special.mask: y,
-            special.eot: 3 * y + 10 * z,
-        }
-        for id_, embedding in embeddings.items():
-            network.embedding.weight[id_] = embedding
-    folder = tmp_path_factory.mktemp("word")
-    save(folder, "word", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
-    return folder
 
 
 @pytest.fixture

@@ -29,11 +29,68 @@ def test_wrong_json_is_a_parse_error(client: Client) -> None:
         client.answers.pop(None, None)
         client.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         assert client.answer(None)["error"]["code"] == -32700
-    for body in (b"[]", b"17", b'{"id": 1}', b'{"jsonrpc": "2.0", "id": [], "method": "shutdown"}'):
+    for body in (
+        b"[]",
+        b"17",
+        b'{"id": 1}',
+        b'{"jsonrpc": "2.0", "id": [], "method": "shutdown"}',
+        b'{"jsonrpc": "2.0", "id": true, "method": "shutdown"}',
+    ):
         client.answers.pop(None, None)
         client.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         assert client.answer(None)["error"]["code"] == -32600
     assert client.is_served()
+
+
+def test_a_wrong_request_is_answered_by_its_id(client: Client) -> None:
+    for wrong in ({"method": 5}, {"method": "shutdown", "jsonrpc": "1.0"}):
+        id_ = client.new_id()
+        client.write(frame({"id": id_, **wrong}))
+        assert client.answer(id_)["error"]["code"] == -32600
+    assert client.is_served()
+
+
+def test_an_id_that_is_still_open_is_refused(client: Client) -> None:
+    method, params = "textDocument/inlineCompletion", at(client.open("some words and "), 0, 15)
+    id_ = client.new_id()
+    asked = {"id": id_, "method": method, "params": params}
+    client.write(frame(asked, asked))
+    client.until(lambda: len(client.answers.get(id_, [])) == 2)
+    assert sorted(answer.get("error", {}).get("code", 0) for answer in client.answers[id_]) == [-32600, 0]
+    client.write(frame(asked))  # it is closed now
+    client.until(lambda: len(client.answers[id_]) == 3)
+    assert client.answers[id_][2]["result"]["items"]
+
+
+def test_an_answer_to_the_clients_own_request_is_ignored(client: Client) -> None:
+    method, params = "textDocument/inlineCompletion", at(client.open("some words and "), 0, 15)
+    id_ = client.new_id()
+    asked = {"id": id_, "method": method, "params": params}
+    client.write(frame(asked, {"id": id_, "result": None}, {"id": "never asked", "error": 5}, {}))
+    assert client.answer(id_)["result"]["items"]
+    assert client.is_served() and len(client.answers[id_]) == 1
+
+
+def test_halves_of_surrogate_pairs_may_be_anywhere(client: Client) -> None:
+    uri = client.open("some words and ", "file:///w/\ud83d.txt", "\ud83d")
+    (item,) = client.complete(uri, 0, 15)
+    params = at(uri, 0, 15)
+    range_ = {"start": {"line": 0, "character": 11}, "end": {"line": 0, "character": 15}}
+    params["context"]["selectedCompletionInfo"] = {"range": range_, "text": "and\ud83d "}
+    (item,) = client.ask("textDocument/inlineCompletion", params)["result"]["items"]
+    assert item["insertText"] == "and\ud83d value" and item["range"] == range_
+
+
+def test_what_is_not_offered_is_not_kept(client: Client) -> None:
+    document = {"uri": "file:///w/n.ipynb", "notebookType": "n", "version": 1, "cells": []}
+    client.notify("notebookDocument/didOpen", {"notebookDocument": document, "cellTextDocuments": []})
+    client.notify(
+        "notebookDocument/didChange", {"notebookDocument": {"uri": "x", "version": 1}, "change": {}}
+    )
+    client.notify("window/workDoneProgress/cancel", {"token": []})
+    before = [m for m in client.told if m["method"] == "window/logMessage"]
+    assert client.is_served()
+    assert [m for m in client.told if m["method"] == "window/logMessage"] == before
 
 
 def test_an_unknown_method_is_an_error_and_an_unknown_notification_none(client: Client) -> None:
@@ -50,6 +107,13 @@ def test_an_unknown_method_is_an_error_and_an_unknown_notification_none(client: 
 def test_wrong_parameters_are_an_error(client: Client) -> None:
     for params in ({}, None, [], {"textDocument": 5, "position": "here"}, at("file:///w/a.txt", -1, 0)):
         assert client.ask("textDocument/inlineCompletion", params)["error"]["code"] == -32602
+    for params in ({}, None, [], 5, {"textDocument": 5}, {"textDocument": {"uri": []}}):
+        assert client.ask("mercury/documentDigest", params)["error"]["code"] == -32602
+    client.notify("mercury/documentDigest", 5)
+    client.notify("$/cancelRequest", {"id": {}})
+    item = {"uri": "file:///w/none.txt", "languageId": None, "version": 1, "text": "some words and "}
+    client.notify("textDocument/didOpen", {"textDocument": item})
+    assert client.complete(item["uri"], 0, 15)
     for method in (
         "textDocument/didOpen",
         "textDocument/didChange",
@@ -58,6 +122,7 @@ def test_wrong_parameters_are_an_error(client: Client) -> None:
     ):
         client.notify(method, {"textDocument": 5})
     assert client.is_served()
+    assert not [m for m in client.told if "unexpected error" in str(m["params"])]
 
 
 def test_a_position_out_of_range_is_clamped(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""A session with a real client, pygls' own: after hundreds of edits both sides have the same text."""
+"""After thousands of edits both sides have the same text, in each position encoding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
-from .conftest import COMMAND
+from .conftest import COMMAND, INLINE, Process, frame
+from .mirror import ENCODINGS, Mirror
 
 URI = "file:///w/edited.py"
 PIECES = [
@@ -105,3 +107,40 @@ async def test_200_random_edits_with_a_completion_after_each(encoding: str, mode
     await client.shutdown_async(None)
     client.exit(None)
     await client.stop()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_10000_random_edits(encoding: str, launch: Callable[..., Process]) -> None:
+    """The other side is written apart from ours: it knows code units only. Positions may be out of range."""
+    dice, edits, sent = random.Random(encoding), 0, 0
+    client = launch().client
+    capabilities = {**INLINE, "general": {"positionEncodings": [encoding]}}
+    assert client.initialize(capabilities, {"enabled": False})["positionEncoding"] == encoding
+    mirror = Mirror(encoding, "first\r\n\u2028 \x0c😀\0e\u0301\ttext\rlast")
+    client.open(mirror.text, URI)
+    while edits < 10_000:
+        messages = []
+        for _ in range(50):
+            changes = [mirror.edit(dice) for _ in range(dice.choice((1, 1, 1, 2, 3, 5)))]
+            if dice.random() < 0.005:
+                mirror.units = mirror.split("\0" + mirror.text[:100])
+                changes.append({"text": mirror.text})
+            edits, sent = edits + len(changes), sent + 1
+            item = {"uri": URI, "version": sent}
+            params = {"textDocument": item, "contentChanges": changes}
+            messages.append({"method": "textDocument/didChange", "params": params})
+        client.write(frame(*messages))
+        told = client.ask("mercury/documentDigest", {"textDocument": {"uri": URI}})["result"]
+        assert told == {"version": sent, "characters": len(mirror.text), "sha256": mirror.sha256}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_other_side_is_right(encoding: str) -> None:
+    mirror = Mirror(encoding, "a😀é\r\nb\rc\x0c\u2028d")
+    assert mirror.text == "a😀é\r\nb\rc\x0c\u2028d"
+    ends = {"utf-8": (7, 5), "utf-16": (4, 4), "utf-32": (3, 4)}[encoding]
+    assert [end - start for start, end in mirror.lines()] == [ends[0], 1, ends[1] + (encoding == "utf-8")]
+    assert mirror.offset(0, 99) == ends[0]
+    assert mirror.offset(9, 0) == len(mirror.units)
+    inside = {"utf-8": 3, "utf-16": 2, "utf-32": 1}[encoding]
+    assert mirror.offset(0, inside) == 1

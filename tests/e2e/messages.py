@@ -1,0 +1,439 @@
+"""The messages of a fuzz: what a client might send, and much that none should, from a seed.
+
+Owns what is sent and how many answers it must have; knows nothing of who answers. Documents are of two kinds: the
+`mirrors` have valid edits only, so that what the server takes them to be can be compared; the others suffer all else.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import json
+import random
+import re
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import attrs
+from lsprotocol import types
+
+from mercury_lsp import server
+from mercury_lsp.config import OPTIONS
+
+from .mirror import FAR, PIECES, Mirror
+
+Message = dict[str, Any]
+LATER = 12  # messages that one may be held back for
+BUILTIN = ("$/cancelRequest", "$/setTrace", "window/workDoneProgress/cancel", "workspace/executeCommand")
+METHODS = tuple(m for m, *_ in server.FEATURES if m not in ("initialize", "initialized", "shutdown", "exit"))
+UNKNOWN = (
+    "mercury/unknown",
+    "$/unknown",
+    "textDocument/hover",
+    "",
+    "\ud800",
+    "initialize ",
+    "rpc.x",
+    "é" * 99,
+)
+TEXTS = (
+    "",
+    "\0",
+    "\ud83d",
+    "\udc00x",
+    "\u202e",
+    "x" * 3000,
+    "a\0b",
+    "<mask>",
+    "<fim_middle>",
+    "%",
+    "../..",
+    "1e9",
+)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    2**53,
+    2**64,
+    10**40,
+    1.5,
+    -0.0,
+    1e300,
+    float("inf"),
+    float("nan"),
+)
+LANGUAGES = ("plaintext", "python", "c", "rust", "javascript", "php", "\ud800")
+PLACES = (
+    "file:///w/v%d.py",
+    "untitled:V%d",
+    "file:///c%%3A/W/v%d.ts",
+    "vscode-notebook-cell:/w/n.ipynb#%d",
+    "\ud83d%d",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Bytes for the server, and the ids of the answers that they must have; None: one whose id is null."""
+
+    data: bytes
+    expected: tuple[object, ...] = ()
+
+
+def frame(body: bytes) -> bytes:
+    """A message's bytes."""
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def expected(body: bytes) -> tuple[object, ...]:
+    """The answers that a message's body must have, by JSON-RPC: one to each request, with its id if it has one."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return (None,)
+    if not isinstance(message, dict):
+        return (None,)
+    id_, sound = message.get("id"), message.get("jsonrpc") == "2.0"
+    readable = isinstance(id_, (int, str)) and not isinstance(id_, bool)
+    if "method" not in message:
+        return () if sound and ("id" not in message or readable) else (None,)
+    if "id" in message:
+        return (id_ if readable else None,)
+    return () if sound and isinstance(message["method"], str) else (None,)
+
+
+class Messages:
+    """A client's messages behind `initialized`, one after the other. The same seed makes the same ones."""
+
+    def __init__(self, seed: object, encoding: str, commands: Sequence[str] = ()) -> None:
+        self.dice = random.Random(f"{seed} {encoding}")
+        self.encoding, self.commands = encoding, [*commands, "mercury.unknown"]
+        self.mirrors = {f"file:///w/mirror-{i}.py": Mirror(encoding, "") for i in range(3)}
+        self.versions = dict.fromkeys(self.mirrors, 0)
+        self._others = [place % i for i, place in enumerate(PLACES * 2)]
+        self._id = 0
+        self._recent: list[object] = [0]
+        self._late: list[Sent] = []
+        self._shares: list[tuple[Callable[[], Sent], int]] = [
+            (self._edit, 30), (self._complete, 26), (self._document, 6), (self._look, 6), (self._any, 8),
+            (self._mutated, 8), (self._flipped, 4), (self._broken, 4), (self._cancel, 3), (self._twice, 2),
+            (self._answer, 2), (self._unknown, 1),
+        ]  # fmt: skip
+
+    def next(self) -> Sent:
+        """The next message, or what is left of one."""
+        if self._late and self.dice.random() < 1 / LATER:
+            return self._late.pop(self.dice.randrange(len(self._late)))
+        if self.dice.random() < 0.002:
+            return self._settings()
+        (make,) = self.dice.choices([make for make, _ in self._shares], [share for _, share in self._shares])
+        sent = make()
+        if make != self._edit and self.dice.random() < 0.05:
+            self._late.append(sent)
+            return self.next()
+        return sent
+
+    def rest(self) -> list[Sent]:
+        """What was held back."""
+        late, self._late = self._late, []
+        return late
+
+    def digests(self) -> dict[int, str]:
+        """Ids for requests of the mirrors' digests, and the mirrors' names."""
+        return {self.new_id(): uri for uri in self.mirrors}
+
+    def new_id(self) -> int:
+        """An id that was not used yet."""
+        self._id += 1
+        return self._id
+
+    def request(self, method: str, params: object, id_: object = None) -> Message:
+        """A request, with a new id unless one is given."""
+        if id_ is None:
+            id_ = self.new_id()
+            id_ = self.dice.choice((id_, id_, id_, f"id {id_}", f"é\ud83d{id_}"))
+        self._recent = [id_, *self._recent[:7]]
+        return {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+
+    def _send(self, message: object) -> Sent:
+        body = json.dumps(message).encode()
+        return Sent(frame(body), expected(body))
+
+    def _notify(self, method: str, params: object) -> Message:
+        return {"jsonrpc": "2.0", "method": method, "params": params}
+
+    def _uri(self) -> str:
+        return self.dice.choice(self._others)
+
+    def _text(self, pieces: int = 20) -> str:
+        if self.dice.random() < 0.1:
+            return self.dice.choice(TEXTS)
+        return "".join(self.dice.choices(PIECES, k=self.dice.randint(0, pieces)))
+
+    def _position(self, mirror: Mirror | None = None) -> Message:
+        if mirror is not None:
+            line, character = mirror.place(self.dice)
+        else:
+            line, character = (self.dice.choice((0, 0, 1, 2, 5, 40, *FAR)) for _ in range(2))
+        return {"line": line, "character": character}
+
+    def _range(self) -> Message:
+        return {"start": self._position(), "end": self._position()}
+
+    def _edit(self) -> Sent:
+        """Changes of a mirror, often with a request right behind them, as when somebody types."""
+        uri = self.dice.choice(list(self.mirrors))
+        mirror = self.mirrors[uri]
+        if not self.versions[uri] or self.dice.random() < 0.01:
+            mirror.units = mirror.split("".join(self.dice.choices(PIECES, k=60)))
+            self.versions[uri] += 1
+            item = {"uri": uri, "languageId": "python", "version": self.versions[uri], "text": mirror.text}
+            return self._send(self._notify("textDocument/didOpen", {"textDocument": item}))
+        self.versions[uri] += 1
+        changes = [mirror.edit(self.dice) for _ in range(self.dice.choice((1, 1, 1, 2, 3)))]
+        item = {"uri": uri, "version": self.versions[uri]}
+        return self._send(
+            self._notify("textDocument/didChange", {"textDocument": item, "contentChanges": changes})
+        )
+
+    def _completion(self) -> Message:
+        uri = self.dice.choice([*self.mirrors, *self.mirrors, self._uri()])
+        where = {"textDocument": {"uri": uri}, "position": self._position(self.mirrors.get(uri))}
+        if self.dice.random() < 0.1:
+            return self.request("textDocument/completion", where)
+        context: Message = {"triggerKind": self.dice.choice((1, 2, 2, 2))}
+        if self.dice.random() < 0.05:
+            context["selectedCompletionInfo"] = {"range": self._range(), "text": self._text(3)}
+        return self.request("textDocument/inlineCompletion", {**where, "context": context})
+
+    def _complete(self) -> Sent:
+        return self._send(self._completion())
+
+    def _change(self) -> Message:
+        """Something that happens to a document which nobody compares, open or not."""
+        uri, version = self._uri(), self.dice.choice((0, 1, 7, -3, 2**31 - 1))
+        kind = self.dice.random()
+        if kind < 0.3:
+            item = {
+                "uri": uri,
+                "languageId": self.dice.choice(LANGUAGES),
+                "version": version,
+                "text": self._text(),
+            }
+            return self._notify("textDocument/didOpen", {"textDocument": item})
+        if kind < 0.4:
+            return self._notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+        changes: list[Message] = [
+            {"range": self._range(), "text": self._text(5)} for _ in range(self.dice.randint(0, 3))
+        ]
+        if self.dice.random() < 0.2:
+            changes.append({"text": self._text()})
+        item = {"uri": uri, "version": version}
+        return self._notify("textDocument/didChange", {"textDocument": item, "contentChanges": changes})
+
+    def _document(self) -> Sent:
+        return self._send(self._change())
+
+    def _look(self) -> Sent:
+        if self.dice.random() < 0.3:
+            return self._send(self.request(server.WORK, None))
+        uri = self.dice.choice([*self.mirrors, self._uri()])
+        return self._send(self.request(server.DIGEST, {"textDocument": {"uri": uri}}))
+
+    def _described(self) -> Message:
+        """Something of any method that the server has, right by the protocol's types, whatever it may mean."""
+        method = self.dice.choice((*METHODS, *BUILTIN))
+        if method == "workspace/didChangeConfiguration":
+            method = "$/setTrace"  # settings are changed by `_settings`, which restores them
+        params = types.METHOD_TO_TYPES.get(method, (None, None, None))[2]
+        made = self._made(params, 0) if params is not None else self._json(2)
+        request = types.METHOD_TO_TYPES.get(method, (None, None))[1] is not None or method.startswith(
+            "mercury/"
+        )
+        return self.request(method, made) if request else self._notify(method, made)
+
+    def _any(self) -> Sent:
+        return self._send(self._described())
+
+    def _made(self, hint: Any, depth: int) -> Any:
+        """A value of a type of the protocol."""
+        dice, inner = self.dice, typing.get_args(hint)
+        if hint is str:
+            return dice.choice((self._uri(), self._text(2), dice.choice(self.commands)))
+        if hint in (int, float):
+            return dice.choice((0, 1, 2, 3, *FAR))
+        if hint is bool:
+            return dice.random() < 0.5
+        if hint is type(None):
+            return None
+        if isinstance(hint, type) and issubclass(hint, enum.Enum):
+            return dice.choice(list(hint)).value
+        if isinstance(hint, type) and attrs.has(hint):
+            attrs.resolve_types(hint)
+            names = {
+                field.name: re.sub(r"_(\w)", lambda m: m[1].upper(), field.name)
+                for field in attrs.fields(hint)
+            }
+            return {
+                names[field.name]: self._made(field.type, depth + 1)
+                for field in attrs.fields(hint)
+                if field.default is attrs.NOTHING or (depth < 4 and dice.random() < 0.5)
+            }
+        origin = typing.get_origin(hint)
+        if origin is typing.Literal:
+            return dice.choice(inner)
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            return {}
+        if isinstance(origin, type) and issubclass(origin, Sequence) and inner:
+            return [self._made(inner[0], depth + 1) for _ in range(dice.randint(0, 2))]
+        if inner and hint is not Any:
+            return self._made(dice.choice(inner), depth)
+        return self._json(2)
+
+    def _json(self, depth: int) -> Any:
+        """Some JSON."""
+        kind = self.dice.randrange(7 if depth else 4)
+        if kind == 0:
+            return self.dice.choice(NUMBERS)
+        if kind == 1:
+            return self._text(2)
+        if kind in (2, 3):
+            return self.dice.choice((None, True, False, self._uri()))
+        if kind == 4:
+            return [self._json(depth - 1) for _ in range(self.dice.randint(0, 3))]
+        names = ("uri", "textDocument", "position", "line", "text", "x")
+        return {self.dice.choice(names): self._json(depth - 1) for _ in range(self.dice.randint(0, 3))}
+
+    def _victim(self) -> Message:
+        """A message that may be spoiled: it concerns no mirror."""
+        message = self.dice.choice((self._completion, self._change, self._change, self._described))()
+        text = json.dumps(message)
+        if "mirror" in text:
+            return self._victim()
+        return message
+
+    def _mutated(self) -> Sent:
+        """A message with some of its values missing, added, or of another type."""
+        message = copy.deepcopy(self._victim())
+        for _ in range(self.dice.choice((1, 1, 2, 4))):
+            spots: list[tuple[Any, Any]] = []
+            todo: list[Any] = [message]
+            while todo:
+                node = todo.pop()
+                keys = node if isinstance(node, dict) else range(len(node))
+                spots += [(node, key) for key in keys]
+                todo += [node[key] for key in keys if isinstance(node[key], (dict, list))]
+            if not spots:
+                break
+            node, key = self.dice.choice(spots)
+            if self.dice.random() < 0.3:
+                del node[key]
+            else:
+                node[key] = self._json(1)
+        return self._send(message)
+
+    def _flipped(self) -> Sent:
+        """A body with some of its bytes changed, gone or doubled."""
+        body = bytearray(
+            json.dumps(self._victim(), ensure_ascii=self.dice.random() < 0.5).encode(errors="replace")
+        )
+        for _ in range(self.dice.choice((1, 1, 2, 8))):
+            at = self.dice.randrange(len(body))
+            kind = self.dice.randrange(3)
+            if kind == 0:
+                body[at] = self.dice.randrange(256)
+            else:
+                body[at : at + self.dice.choice((1, 1, 9))] = body[at : at + 1] * (2 * (kind - 1))
+        if b"mirror" in body or b"xit" in body or not body:
+            return self._flipped()
+        return Sent(frame(bytes(body)), expected(bytes(body)))
+
+    def _broken(self) -> Sent:
+        """A frame that is none. The next one begins right behind it, or at its last line's end."""
+        body, dice = json.dumps(self._victim()).encode(), self.dice
+        size, kind = len(body), dice.randrange(6)
+        if kind == 0:  # too short; what is left of the body is skipped
+            size = dice.randrange(size)
+            return Sent(b"Content-Length: %d\r\n\r\n%s\r\n" % (size, body), expected(body[:size]))
+        if kind == 1:  # too long
+            more = dice.choice(
+                (b"\r\n", b" " * 9, b"}", b"\r\n\r\n{}", b"Content-Length: 3\r\n\r\n{}", b"\0")
+            )
+            whole = body + more
+            return Sent(b"Content-Length: %d\r\n\r\n%s" % (len(whole), whole), expected(whole))
+        if kind == 2:  # no length, or none that is one
+            length = dice.choice(
+                (b"abc", b"-5", b"", b"0x10", b"1e3", b"9" * 40, b"\xff", b"3;4", b" ", b"999999999999")
+            )
+            return Sent(b"Content-Length: %s\r\n\r\n%s\r\n" % (length, body))
+        if kind == 3:  # something before a header
+            dirt = (b"Content-Len", b"Content-Length: 4", b"\r\n\r\n", b"\n", b":", b"\xff\r", b"\0" * 70_000)
+            return Sent(dice.choice(dirt) + frame(body), expected(body))
+        if kind == 4:  # odd, but right
+            header = dice.choice(
+                (
+                    b"content-length:%d",
+                    b"X: 1\r\nCONTENT-LENGTH: %d",
+                    b"Content-Length: \t%d \nY:",
+                    b"Content-Length: 7\r\nContent-Length: %d",
+                )
+            )
+            return Sent(header % size + b"\r\n\r\n" + body, expected(body))
+        odd = dice.choice(
+            (
+                b"",
+                b"[]",
+                b"17",
+                b"null",
+                b"[" * 3000,
+                b'"x"',
+                b"{}",
+                b"\xef\xbb\xbf{}",
+                b"9" * 5000,
+                b"{" * 2000,
+            )
+        )
+        return Sent(frame(odd), expected(odd))
+
+    def _cancel(self) -> Sent:
+        id_ = self.dice.choice((*self._recent, *self._recent, "never", -1, 2**40))
+        return self._send(self._notify("$/cancelRequest", {"id": id_}))
+
+    def _twice(self) -> Sent:
+        """The id of an earlier request, which may be under way."""
+        message = self._completion()
+        message["id"] = self._recent[self.dice.randrange(len(self._recent))]
+        one, other = self._send(self._completion()), self._send(message)
+        return Sent(one.data + other.data, one.expected + other.expected)
+
+    def _answer(self) -> Sent:
+        """An answer that nobody asked for, to ids of our own requests too."""
+        body = self.dice.choice(({"result": self._json(1)}, {"error": self._json(1)}, {"result": None}, {}))
+        return self._send({"jsonrpc": "2.0", "id": self.dice.choice((*self._recent, "x", 2**70)), **body})
+
+    def _unknown(self) -> Sent:
+        method, params = self.dice.choice(UNKNOWN), self._json(2)
+        if self.dice.random() < 0.3:
+            return self._send({"jsonrpc": "2.0", "id": self.request("x", None)["id"], "method": method})
+        notify = self.dice.random() < 0.5
+        return self._send(self._notify(method, params) if notify else self.request(method, params))
+
+    def _settings(self) -> Sent:
+        """Settings, right or wrong, which are soon taken back."""
+        given: Message = {}
+        for option in self.dice.sample(OPTIONS, self.dice.randint(0, 4)):
+            right = {bool: (True, False), int: (option.low, option.low + 1), float: (option.low, 0.5)}
+            choices = (
+                option.choices if option.name != "device" else ("auto", "cpu")
+            )  # the others' torch takes 200 MB
+            values = choices or right.get(type(option.default), ((), ["c"]))
+            given[option.name] = self.dice.choice((*values, self._json(1)))
+        settings = self.dice.choice(({"mercury": given}, given, self._json(1)))
+        self._late.append(self._send(self._notify("workspace/didChangeConfiguration", {"settings": {}})))
+        return self._send(self._notify("workspace/didChangeConfiguration", {"settings": settings}))
