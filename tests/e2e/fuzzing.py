@@ -189,7 +189,7 @@ def run(
 
 
 def _run(session: Session, messages: int, seed: object, encoding: str, inline: bool, pull: bool) -> str:
-    early = Messages(f"{seed} early", encoding)
+    early = Messages(f"{seed} early", encoding, early=True)
     early_ones = [early.next() for _ in range(WINDOW)]
     session.send(*early_ones, *early.rest())
     session.settle()

@@ -7,22 +7,19 @@ Owns what is sent and how many answers it must have; knows nothing of who answer
 from __future__ import annotations
 
 import copy
-import enum
 import json
 import random
-import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import attrs
 from lsprotocol import types
 
 from mercury_lsp import server
 from mercury_lsp.config import OPTIONS
 
-from .mirror import FAR, PIECES, Mirror
+from .mirror import PIECES, Mirror
+from .values import Values
 
 Message = dict[str, Any]
 LATER = 12  # messages that one may be held back for
@@ -38,44 +35,7 @@ UNKNOWN = (
     "rpc.x",
     "é" * 99,
 )
-TEXTS = (
-    "",
-    "\0",
-    "\ud83d",
-    "\udc00x",
-    "\u202e",
-    "x" * 3000,
-    "a\0b",
-    "<mask>",
-    "<fim_middle>",
-    "%",
-    "../..",
-    "1e9",
-)
-NUMBERS = (
-    0,
-    1,
-    -1,
-    2**31 - 1,
-    2**31,
-    -(2**31),
-    2**53,
-    2**64,
-    10**40,
-    1.5,
-    -0.0,
-    1e300,
-    float("inf"),
-    float("nan"),
-)
 LANGUAGES = ("plaintext", "python", "c", "rust", "javascript", "php", "\ud800")
-PLACES = (
-    "file:///w/v%d.py",
-    "untitled:V%d",
-    "file:///c%%3A/W/v%d.ts",
-    "vscode-notebook-cell:/w/n.ipynb#%d",
-    "\ud83d%d",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +69,19 @@ def expected(body: bytes) -> tuple[object, ...]:
 
 
 class Messages:
-    """A client's messages behind `initialized`, one after the other. The same seed makes the same ones."""
+    """A client's messages, one after the other. The same seed makes the same ones.
 
-    def __init__(self, seed: object, encoding: str, commands: Sequence[str] = ()) -> None:
+    early: whether they come before `initialize`, which is then none of them.
+    """
+
+    def __init__(
+        self, seed: object, encoding: str, commands: Sequence[str] = (), early: bool = False
+    ) -> None:
+        self._early = early
         self.dice = random.Random(f"{seed} {encoding}")
-        self.encoding, self.commands = encoding, [*commands, "mercury.unknown"]
+        self.values = Values(self.dice, commands)
         self.mirrors = {f"file:///w/mirror-{i}.py": Mirror(encoding, "") for i in range(3)}
         self.versions = dict.fromkeys(self.mirrors, 0)
-        self._others = [place % i for i, place in enumerate(PLACES * 2)]
         self._id = 0
         self._recent: list[object] = [0]
         self._late: list[Sent] = []
@@ -168,26 +133,8 @@ class Messages:
     def _notify(self, method: str, params: object) -> Message:
         return {"jsonrpc": "2.0", "method": method, "params": params}
 
-    def _uri(self) -> str:
-        return self.dice.choice(self._others)
-
-    def _text(self, pieces: int = 20) -> str:
-        if self.dice.random() < 0.1:
-            return self.dice.choice(TEXTS)
-        return "".join(self.dice.choices(PIECES, k=self.dice.randint(0, pieces)))
-
-    def _position(self, mirror: Mirror | None = None) -> Message:
-        if mirror is not None:
-            line, character = mirror.place(self.dice)
-        else:
-            line, character = (self.dice.choice((0, 0, 1, 2, 5, 40, *FAR)) for _ in range(2))
-        return {"line": line, "character": character}
-
-    def _range(self) -> Message:
-        return {"start": self._position(), "end": self._position()}
-
     def _edit(self) -> Sent:
-        """Changes of a mirror, often with a request right behind them, as when somebody types."""
+        """Changes of a mirror; now and then it is opened anew."""
         uri = self.dice.choice(list(self.mirrors))
         mirror = self.mirrors[uri]
         if not self.versions[uri] or self.dice.random() < 0.01:
@@ -203,13 +150,13 @@ class Messages:
         )
 
     def _completion(self) -> Message:
-        uri = self.dice.choice([*self.mirrors, *self.mirrors, self._uri()])
-        where = {"textDocument": {"uri": uri}, "position": self._position(self.mirrors.get(uri))}
+        uri = self.dice.choice([*self.mirrors, *self.mirrors, self.values.uri()])
+        where = {"textDocument": {"uri": uri}, "position": self.values.position(self.mirrors.get(uri))}
         if self.dice.random() < 0.1:
             return self.request("textDocument/completion", where)
         context: Message = {"triggerKind": self.dice.choice((1, 2, 2, 2))}
         if self.dice.random() < 0.05:
-            context["selectedCompletionInfo"] = {"range": self._range(), "text": self._text(3)}
+            context["selectedCompletionInfo"] = {"range": self.values.range(), "text": self.values.text(3)}
         return self.request("textDocument/inlineCompletion", {**where, "context": context})
 
     def _complete(self) -> Sent:
@@ -217,23 +164,24 @@ class Messages:
 
     def _change(self) -> Message:
         """Something that happens to a document which nobody compares, open or not."""
-        uri, version = self._uri(), self.dice.choice((0, 1, 7, -3, 2**31 - 1))
+        uri, version = self.values.uri(), self.dice.choice((0, 1, 7, -3, 2**31 - 1))
         kind = self.dice.random()
         if kind < 0.3:
             item = {
                 "uri": uri,
                 "languageId": self.dice.choice(LANGUAGES),
                 "version": version,
-                "text": self._text(),
+                "text": self.values.text(),
             }
             return self._notify("textDocument/didOpen", {"textDocument": item})
         if kind < 0.4:
             return self._notify("textDocument/didClose", {"textDocument": {"uri": uri}})
         changes: list[Message] = [
-            {"range": self._range(), "text": self._text(5)} for _ in range(self.dice.randint(0, 3))
+            {"range": self.values.range(), "text": self.values.text(5)}
+            for _ in range(self.dice.randint(0, 3))
         ]
         if self.dice.random() < 0.2:
-            changes.append({"text": self._text()})
+            changes.append({"text": self.values.text()})
         item = {"uri": uri, "version": version}
         return self._notify("textDocument/didChange", {"textDocument": item, "contentChanges": changes})
 
@@ -243,7 +191,7 @@ class Messages:
     def _look(self) -> Sent:
         if self.dice.random() < 0.3:
             return self._send(self.request(server.WORK, None))
-        uri = self.dice.choice([*self.mirrors, self._uri()])
+        uri = self.dice.choice([*self.mirrors, self.values.uri()])
         return self._send(self.request(server.DIGEST, {"textDocument": {"uri": uri}}))
 
     def _described(self) -> Message:
@@ -252,7 +200,7 @@ class Messages:
         if method == "workspace/didChangeConfiguration":
             method = "$/setTrace"  # settings are changed by `_settings`, which restores them
         params = types.METHOD_TO_TYPES.get(method, (None, None, None))[2]
-        made = self._made(params, 0) if params is not None else self._json(2)
+        made = self.values.made(params, 0) if params is not None else self.values.json(2)
         request = types.METHOD_TO_TYPES.get(method, (None, None))[1] is not None or method.startswith(
             "mercury/"
         )
@@ -260,55 +208,6 @@ class Messages:
 
     def _any(self) -> Sent:
         return self._send(self._described())
-
-    def _made(self, hint: Any, depth: int) -> Any:
-        """A value of a type of the protocol."""
-        dice, inner = self.dice, typing.get_args(hint)
-        if hint is str:
-            return dice.choice((self._uri(), self._text(2), dice.choice(self.commands)))
-        if hint in (int, float):
-            return dice.choice((0, 1, 2, 3, *FAR))
-        if hint is bool:
-            return dice.random() < 0.5
-        if hint is type(None):
-            return None
-        if isinstance(hint, type) and issubclass(hint, enum.Enum):
-            return dice.choice(list(hint)).value
-        if isinstance(hint, type) and attrs.has(hint):
-            attrs.resolve_types(hint)
-            names = {
-                field.name: re.sub(r"_(\w)", lambda m: m[1].upper(), field.name)
-                for field in attrs.fields(hint)
-            }
-            return {
-                names[field.name]: self._made(field.type, depth + 1)
-                for field in attrs.fields(hint)
-                if field.default is attrs.NOTHING or (depth < 4 and dice.random() < 0.5)
-            }
-        origin = typing.get_origin(hint)
-        if origin is typing.Literal:
-            return dice.choice(inner)
-        if isinstance(origin, type) and issubclass(origin, Mapping):
-            return {}
-        if isinstance(origin, type) and issubclass(origin, Sequence) and inner:
-            return [self._made(inner[0], depth + 1) for _ in range(dice.randint(0, 2))]
-        if inner and hint is not Any:
-            return self._made(dice.choice(inner), depth)
-        return self._json(2)
-
-    def _json(self, depth: int) -> Any:
-        """Some JSON."""
-        kind = self.dice.randrange(7 if depth else 4)
-        if kind == 0:
-            return self.dice.choice(NUMBERS)
-        if kind == 1:
-            return self._text(2)
-        if kind in (2, 3):
-            return self.dice.choice((None, True, False, self._uri()))
-        if kind == 4:
-            return [self._json(depth - 1) for _ in range(self.dice.randint(0, 3))]
-        names = ("uri", "textDocument", "position", "line", "text", "x")
-        return {self.dice.choice(names): self._json(depth - 1) for _ in range(self.dice.randint(0, 3))}
 
     def _victim(self) -> Message:
         """A message that may be spoiled: it concerns no mirror."""
@@ -335,7 +234,7 @@ class Messages:
             if self.dice.random() < 0.3:
                 del node[key]
             else:
-                node[key] = self._json(1)
+                node[key] = self.values.json(1)
         return self._send(message)
 
     def _flipped(self) -> Sent:
@@ -414,11 +313,18 @@ class Messages:
 
     def _answer(self) -> Sent:
         """An answer that nobody asked for, to ids of our own requests too."""
-        body = self.dice.choice(({"result": self._json(1)}, {"error": self._json(1)}, {"result": None}, {}))
+        body = self.dice.choice(
+            ({"result": self.values.json(1)}, {"error": self.values.json(1)}, {"result": None}, {})
+        )
         return self._send({"jsonrpc": "2.0", "id": self.dice.choice((*self._recent, "x", 2**70)), **body})
 
     def _unknown(self) -> Sent:
-        method, params = self.dice.choice(UNKNOWN), self._json(2)
+        """What the server does not know, or has heard already."""
+        if not self._early and self.dice.random() < 0.3:
+            params: Message = {"processId": None, "rootUri": "file:///other", "capabilities": {}}
+            again = self._notify("initialized", {}), self.request("initialize", params)
+            return self._send(self.dice.choice(again))
+        method, params = self.dice.choice(UNKNOWN), self.values.json(2)
         if self.dice.random() < 0.3:
             return self._send({"jsonrpc": "2.0", "id": self.request("x", None)["id"], "method": method})
         notify = self.dice.random() < 0.5
@@ -428,12 +334,16 @@ class Messages:
         """Settings, right or wrong, which are soon taken back."""
         given: Message = {}
         for option in self.dice.sample(OPTIONS, self.dice.randint(0, 4)):
-            right = {bool: (True, False), int: (option.low, option.low + 1), float: (option.low, 0.5)}
+            right: dict[type, tuple[Any, ...]] = {
+                bool: (True, False),
+                int: (option.low, option.low + 1),
+                float: (option.low, 0.5),
+            }
             choices = (
                 option.choices if option.name != "device" else ("auto", "cpu")
             )  # the others' torch takes 200 MB
             values = choices or right.get(type(option.default), ((), ["c"]))
-            given[option.name] = self.dice.choice((*values, self._json(1)))
-        settings = self.dice.choice(({"mercury": given}, given, self._json(1)))
+            given[option.name] = self.dice.choice((*values, self.values.json(1)))
+        settings = self.dice.choice(({"mercury": given}, given, self.values.json(1)))
         self._late.append(self._send(self._notify("workspace/didChangeConfiguration", {"settings": {}})))
         return self._send(self._notify("workspace/didChangeConfiguration", {"settings": settings}))
