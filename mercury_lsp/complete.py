@@ -7,7 +7,7 @@ thread, where parsing and tokenising a large file hold nobody up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -15,6 +15,7 @@ from mercury_lsp import postprocess
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.syntax import Syntax
 
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 class Snapshot:
     """All that a completion may depend on. `roots` are the workspace folders' paths.
 
-    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key.
+    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
+    beside the document; it changes all the time, and what was suggested with an earlier one still holds.
     """
 
     document: Document
     config: Config
     roots: tuple[str, ...] = ()
     invoked: bool = False
+    library: Library = field(default=EMPTY, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

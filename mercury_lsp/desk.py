@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mercury_lsp import recall
@@ -165,7 +166,7 @@ class Desk:
         if self._worker is not None and not self._worker.busy:
             old, start, shown = snapshot.document, completion.start, completion.shown or ""
             document = old.replace(start, completion.end, shown, old.version)
-            self._anticipate(Snapshot(document, snapshot.config, snapshot.roots), start + len(shown))
+            self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
