@@ -33,7 +33,7 @@ CHUNK, STRIDE = 12, 6  # lines of a piece of a file, and from one to the next
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 _TYPES = re.compile("class|struct|interface|enum|trait|union|type|record|module")
 # Words of many languages that tell nothing of what a piece of code is about.
-_COMMON = frozenset(
+COMMON = frozenset(
     _WORD.findall(
         "and async await bool boolean break byte case catch char class const continue data def default del "
         "delete double elif else end enum err error except export extends extern false final finally float "
@@ -111,7 +111,7 @@ def read(path: str, text: str, language_id: str = "") -> Entry:
 
 def words(text: str) -> frozenset[str]:
     """The words of a text that tell what it is about: names, and what comments say."""
-    return frozenset(_WORD.findall(text)) - _COMMON
+    return frozenset(_WORD.findall(text)) - COMMON
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,8 @@ class Library:
 
     def defined(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """The paths of the files that define each of these names at their top level or in a type."""
-        return {name: self._paths[name] for name in names if name in self._paths}
+        paths = self._paths
+        return {name: paths[name] for name in names if name in paths}
 
     @cached_property
     def _paths(self) -> dict[str, tuple[str, ...]]:
