@@ -3,7 +3,8 @@
 Owns the comparison: at the same held-out places nothing beside the window, each source alone, and all, each by
 `heldout.measure`, for one or several budgets. Differences are paired, with bootstrap intervals over files. Two costs
 are told apart: reading the related tokens once, when they change, and computing beside them at each key. Recent edits
-are not measured: a corpus has none (see `shelf`).
+are not measured: a corpus has none (see `shelf`). Beside the text that is suggested, what the text that stood there
+costs the model is measured, in nats a token: all holes tell by it, not only those that a source makes right or wrong.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from rich.table import Table
 from mercury_lsp.complete import Snapshot, question
 from mercury_lsp.config import SOURCES, Config
 from mercury_lsp.context.library import Library
-from mercury_lsp.engine.canvas import Prompt, Snippet
+from mercury_lsp.engine.canvas import Prompt, Snippet, encode
 from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine, Sampling, never
+from mercury_lsp.engine.rows import Rows
+from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, Cursor, draw
 from model.figures import gains
@@ -39,6 +42,7 @@ from model.shelf import Shelf
 MEASURED = tuple(source for source in SOURCES if source != "edits")
 NOTHING = "nothing"
 ALL = "all"
+SCORED = 64  # tokens of a hole
 TIMED = 12  # places at which times are taken
 BLANK = Prompt(
     "", "", "", ""
@@ -47,16 +51,20 @@ BLANK = Prompt(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was suggested at a hole with one choice of sources, and the tokens that were beside the window."""
+    """What was suggested at a hole with one choice of sources.
+
+    ``related``: tokens beside the window; ``nats`` and ``tokens``: of the hole's own text and its end, see `cost_of`.
+    """
 
     variant: str
     related: int
+    nats: float
+    tokens: int
     record: Record
 
     def line(self) -> str:
         """As one line of JSON."""
-        own = {"variant": self.variant, "related": self.related}
-        return json.dumps({**own, "record": asdict(self.record)}, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
 
 def read(file: Path) -> list[Trial]:
@@ -64,7 +72,7 @@ def read(file: Path) -> list[Trial]:
     try:
         with file.open(encoding="utf-8") as lines:
             found = [json.loads(line) for line in lines]
-        return [Trial(one["variant"], one["related"], Record(**one["record"])) for one in found]
+        return [Trial(**{**one, "record": Record(**one["record"])}) for one in found]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DetailsError(f"{file} was not written by model.ablation: {error}") from error
 
@@ -84,16 +92,28 @@ def trials(
     engine: Engine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Config]
 ) -> Iterator[Trial]:
     """All variants at the holes of one place. What shows the model the same is not asked twice."""
-    told: dict[tuple[Cursor, tuple[Snippet, ...]], Record | None] = {}
+    told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
     for name, config in compared.items():
         for cursor in place:
             snapshot = Snapshot(cursor.document(), config, invoked=True, library=library)
-            beside = question(snapshot, cursor.start, engine).related
-            if (cursor, beside) not in told:
-                told[cursor, beside] = measure(engine, cursor, seed, config, library)
-            record = told[cursor, beside]
+            prompt = question(snapshot, cursor.start, engine)
+            key = cursor, prompt.related
+            if key not in told:
+                record = measure(engine, cursor, seed, config, library)
+                told[key] = *cost_of(engine, prompt, cursor.hole), record
+            nats, tokens, record = told[key]
             if record is not None:
-                yield Trial(name, _tokens(engine, beside), record)
+                yield Trial(name, _tokens(engine, prompt.related), nats, tokens, record)
+
+
+def cost_of(engine: Engine, prompt: Prompt, hole: str) -> tuple[float, int]:
+    """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
+    passes, ids = engine.passes, encode(prompt, engine.tokenizer)
+    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never)
+    told = [*engine.tokenizer.encode(hole), engine.tokenizer.specials.eot][:SCORED]
+    rows = [ids[-1], *told[:-1]]
+    scores = passes.scores(passes.run(rows, Rows.clean(len(passes.cache.ids), len(rows))))
+    return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)
 
 
 def _tokens(engine: Engine, beside: Sequence[Snippet]) -> int:
@@ -117,7 +137,7 @@ def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) 
     by_variant: dict[str, list[Trial]] = defaultdict(list)
     for trial in found:
         by_variant[trial.variant].append(trial)
-    plain = [trial.record for trial in by_variant[NOTHING]]
+    plain = {trial.record.hole_id: trial for trial in by_variant[NOTHING]}
     answer: dict[str, Any] = {}
     for name, own in by_variant.items():
         row: dict[str, Any] = {
@@ -127,8 +147,9 @@ def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) 
             "beside": round(sum(trial.related > 0 for trial in own) / len(own), 4),
         }
         if name != NOTHING:
-            paired = gains([trial.record for trial in own], plain)
+            paired = gains([trial.record for trial in own], [trial.record for trial in plain.values()])
             row["gains"] = {kind: languages["all"] for kind, languages in paired.items()}
+            row["nats"] = _less(own, plain)
         if costs.get(name):
             pairs = list(zip(costs[name], costs[NOTHING], strict=False))
             row["cold_ms"] = round(median(one[0] - other[0] for one, other in pairs), 1)
@@ -137,17 +158,31 @@ def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) 
     return answer
 
 
+def _less(own: Sequence[Trial], plain: dict[tuple[str, str, str, int], Trial]) -> dict[str, Any]:
+    """Nats a token that are spared, with their interval over files."""
+    sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for trial in own:
+        spared, tokens = sums[trial.record.file]
+        sums[trial.record.file] = (
+            spared + plain[trial.record.hole_id].nats - trial.nats,
+            tokens + trial.tokens,
+        )
+    pairs = list(sums.values())
+    return {"difference": round(ratio(pairs), 4), "interval": interval(pairs, ratio)}
+
+
 def table(answer: dict[str, Any]) -> Table:
     """The report for people."""
     made = Table(title="beside the window, less nothing", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("source", "n", "beside", "tokens", "exact", "exact gain (95%)", "keys spared gain (95%)"):
         made.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
-    for heading in ("cold ms", "typing ms"):
+    for heading in ("nats spared (95%)", "cold ms", "typing ms"):
         made.add_column(heading, justify="right", no_wrap=True)
     for name, row in answer.items():
         gained = row.get("gains", {}).get("all")
         cells = [f"{row['beside']:.0%}", f"{row['tokens']:.0f}", f"{row['exact']:.1%}"]
         cells += [_signed(gained[what]) if gained else "" for what in ("exact", "spared")]
+        cells.append(_nats(row["nats"]) if "nats" in row else "")
         cells += [f"{row[what]:+.0f}" if what in row else "" for what in ("cold_ms", "typing_ms")]
         made.add_row(name, str(row["n"]), *cells)
     return made
@@ -156,6 +191,11 @@ def table(answer: dict[str, Any]) -> Table:
 def _signed(found: dict[str, Any]) -> str:
     low, high = found["interval"]
     return f"{found['difference']:+.1%} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _nats(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _run(given: argparse.Namespace, compared: dict[str, Config], console: Console) -> Iterator[Trial | Any]:
@@ -244,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps(answer))
     else:
-        Console(width=140).print(table(answer))
+        Console(width=160).print(table(answer))
     return 0
 
 
