@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import lru_cache
 from random import Random
 
 from mercury_lsp.context.library import EMPTY, Library, read
 
 OPENED = 5  # documents open beside the one that is edited
-PACKAGES = 64  # whose files are kept parsed
 
 
 class Shelf:
@@ -28,14 +26,16 @@ class Shelf:
         for package, path, text in files:
             self._files[package].append((path, text))
         self._limit = limit
-        self._whole = lru_cache(maxsize=PACKAGES)(self._read)
+        self._whole: dict[str, Library] = {}
 
     def library(self, package: str, path: str, opened: Random | None = None) -> Library:
         """The library of a package, with files open beside one of them: of its own folder first.
 
         opened: draws them among those; without, they are the first by name, of at most `OPENED`.
         """
-        whole = self._whole(package)
+        whole = self._whole.get(package)
+        if whole is None:
+            whole = self._whole[package] = self._read(package)
         folder = path.rpartition("/")[0]
         others = sorted(other for other in whole.entries if other != path)
         if opened is not None:
