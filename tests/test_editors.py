@@ -19,8 +19,9 @@ def schema(option: Option) -> dict[str, object]:
     """What VS Code is told of an option."""
     told: dict[str, object] = {"type": TYPES[type(option.default)], "default": option.default}
     if isinstance(option.default, tuple):
-        told |= {"default": list(option.default), "items": {"type": "string"}}
-    if option.choices:
+        items = {"type": "string"} | ({"enum": list(option.choices)} if option.choices else {})
+        told |= {"default": list(option.default), "items": items}
+    elif option.choices:
         told["enum"] = list(option.choices)
     if type(option.default) in (int, float):
         told |= {"minimum": option.low, "maximum": option.high}
