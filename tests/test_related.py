@@ -10,7 +10,7 @@ from mercury_lsp.config import SOURCES
 from mercury_lsp.context import prompt, related, sources
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import EMPTY, Library, read
-from mercury_lsp.context.related import FAR, Memory, choose
+from mercury_lsp.context.related import FAR, FARTHEST, Memory, choose
 from mercury_lsp.engine.canvas import Prompt, Snippet, Tokenizer, encode
 
 BUDGET = 200
@@ -244,7 +244,7 @@ def test_without_the_memory_it_would_not_be_so(tokenizer: Tokenizer) -> None:
 def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
     library = LIBRARY.changed(opened=("shop/inventory.py",))
     typist = Typist(tokenizer, library)
-    text = USES + "# more\n" * 30
+    text = USES + "# more\n" * 40
     near = typist.ids(text, len(USES) - 1)
 
     def beside(ids: tuple[int, ...]) -> tuple[int, ...]:
@@ -254,11 +254,28 @@ def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
         return document(text).span(line)[0]
 
     first = document(text).position(len(USES) - 1)[0]
-    assert beside(typist.ids(text, at(first + FAR - 1))) == beside(near) != ()
-    assert beside(typist.ids(text, at(first + 2 * FAR + 5))) != beside(near)  # far below
+    assert beside(typist.ids(text, at(first + FARTHEST - 1))) == beside(near) != ()
+    assert beside(typist.ids(text, at(first + FARTHEST))) != beside(near)  # far below
     typist.ids(text, len(USES) - 1)
     typist.library = EMPTY  # it was deleted, or is ignored now
     assert beside(typist.ids(text, len(USES) - 1)) == ()
+
+
+def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer) -> None:
+    memory = Memory()
+    text = USES + "".join(f"    more_{i} = {i}\n" for i in range(40))
+    library = LIBRARY.changed(opened=("shop/inventory.py",))
+    first = document(text).position(len(USES) - 1)[0]
+
+    def at(line: int, window: int) -> tuple[Snippet, ...]:
+        offset = document(text).span(line)[0]
+        shown = prompt.build("shop/main.py", text[:offset], text[offset:], tokenizer.count, window)
+        return memory.related(document(text), offset, shown, library, tokenizer.count, BUDGET, ("opened",))
+
+    near = at(first, 512)
+    assert at(first + FAR - 1, 32) == near != ()
+    assert at(first + FAR + 12, 512) == near
+    assert at(first + FAR + 12, 32) != near
 
 
 def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokenizer) -> None:

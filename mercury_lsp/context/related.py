@@ -10,7 +10,7 @@ handed a counter), nor how a library comes about.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mercury_lsp.config import SOURCES
 from mercury_lsp.context.document import Document
@@ -23,6 +23,8 @@ REPEATED = 0.5  # share of a candidate's lines that are known already, from whic
 LEAST = 12  # tokens that are worth a snippet
 FEWEST = 3  # lines that may be left of a longer candidate
 FAR = 10  # lines from where a choice was made, within which it is kept
+FARTHEST = 30  # as long as the window begins where it did: once it has moved, most must be read anew anyway
+HEAD = 200  # characters by which the beginning of a window is told
 KEPT = 16  # documents whose choices are kept
 
 Count = Callable[[str], int]
@@ -73,15 +75,19 @@ class Choice:
 
     document: Document
     settings: tuple[int, tuple[str, ...]]
+    head: str  # of the window that it was made for
     line: int
     last: int
     snippets: tuple[Snippet, ...]
 
-    def holds(self, document: Document, line: int, settings: tuple[int, tuple[str, ...]]) -> bool:
+    def holds(
+        self, document: Document, line: int, window: str, settings: tuple[int, tuple[str, ...]]
+    ) -> bool:
         """Whether it may be kept: nothing above the cursor's line changed, and the cursor is near."""
         old = self.document
         same = (old.path, old.language_id, self.settings) == (document.path, document.language_id, settings)
-        if not same or abs(line - self.line) >= FAR or self.last >= old.line_count:
+        far = FARTHEST if window.startswith(self.head) else FAR
+        if not same or abs(line - self.line) >= far:
             return False
         edge = min(document.span(line)[0], old.span(self.last)[0])
         return document.text[:edge] == old.text[:edge]
@@ -107,13 +113,14 @@ class Memory:
         line = document.position(offset)[0]
         settings = (budget_tokens, tuple(sources))
         old = self._choices.pop(document.uri, None)
-        if old is not None and old.snippets and old.holds(document, line, settings):
+        if old is not None and old.snippets and old.holds(document, line, shown.prefix, settings):
             known = {document.path, *(path for path, _ in library.edits)}
             if all(s.path in known or s.path in library.entries for s in old.snippets):
-                self._choices[document.uri] = Choice(document, settings, old.line, line, old.snippets)
+                self._choices[document.uri] = replace(old, document=document, last=line)
                 return old.snippets
         snippets = choose(document, offset, shown, library, count, budget_tokens, sources)
-        self._choices[document.uri] = Choice(document, settings, line, line, snippets)
+        head = shown.prefix[: shown.prefix.rfind("\n") + 1][:HEAD]
+        self._choices[document.uri] = Choice(document, settings, head, line, line, snippets)
         while len(self._choices) > KEPT:
             del self._choices[next(iter(self._choices))]
         return snippets
