@@ -37,9 +37,9 @@ def schema(option: Option) -> dict[str, object]:
     """What VS Code is told of an option: a JSON schema."""
     told: dict[str, object] = {"type": TYPES[type(option.default)]}
     if isinstance(option.default, tuple):
-        told["items"] = {"type": "string"}
+        told["items"] = {"type": "string"} | ({"enum": option.choices} if option.choices else {})
     told["default"] = option.default
-    if option.choices:
+    if option.choices and not isinstance(option.default, tuple):
         told["enum"] = option.choices
     if type(option.default) in (int, float):
         told |= {"minimum": option.low, "maximum": option.high}

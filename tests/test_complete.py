@@ -11,6 +11,8 @@ import pytest
 from mercury_lsp.complete import Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.library import Library, read
+from mercury_lsp.context.related import Memory
 from mercury_lsp.engine.infill import Draft, Engine
 from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
@@ -170,3 +172,47 @@ def test_documents_that_are_declined(engine: Engine, where: Snapshot, reason: st
 
 def test_other_documents_are_not_declined() -> None:
     assert declined(snapshot(disabled_languages=("go",))) is None
+
+
+STORE = "class Store:\n    def lowest(self) -> str:\n        return min(self.stock)\n"
+LIBRARY = Library({"store.py": read("store.py", STORE)}, opened=("store.py",))
+CALLS = "from store import Store\n\n\ndef main(store: Store):\n    stock = store.lowest()\n    \n\nmain(Store())\n"
+
+
+def beside(text: str, **options: object) -> Snapshot:
+    return replace(snapshot(text=text, **options), library=LIBRARY)
+
+
+def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: Engine) -> None:
+    offset = CALLS.index("    \n") + 4
+    assert question(beside(CALLS, related_tokens=0), offset, engine).related == ()
+    found = question(beside(CALLS, related_tokens=96), offset, engine)
+    assert [snippet.path for snippet in found.related] == ["store.py"]
+    assert replace(found, related=()) == question(beside(CALLS, related_tokens=0), offset, engine)
+    none = question(beside(CALLS, related_tokens=96, related_sources=("edits",)), offset, engine)
+    assert none.related == ()
+    read_ = complete(beside(CALLS, related_tokens=96), offset, engine)
+    alone = complete(beside(CALLS, related_tokens=0), offset, engine)
+    assert read_ is not None and alone is not None
+    assert read_.infill.prompt_tokens > alone.infill.prompt_tokens
+
+
+def test_while_the_user_types_the_cache_holds_with_related_text(tiny_model: Path) -> None:
+    """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
+    engine, memory = Engine.load(str(tiny_model), "cpu"), Memory()
+    offset = CALLS.index("    \n") + 4
+    start, rest = CALLS[:offset], CALLS[offset:]
+    asked = {"related_tokens": 96, "max_tokens": 4}
+    typed = "stock = paint(canvas)\n    other = Store()\n    "
+    read_: list[int] = []
+    for end in range(len(typed) + 1):
+        now = start + typed[:end]
+        found = complete(beside(now + rest, **asked), len(now), engine, memory=memory)
+        assert found is not None
+        read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
+    assert read_[0] > 60 and max(read_[1:]) < 20
+    assert question(beside(now + rest, **asked), len(now), engine, memory).related
+
+
+def test_equal_texts_with_other_libraries_are_the_same_place() -> None:
+    assert beside(CALLS) == snapshot(text=CALLS)

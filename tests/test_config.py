@@ -30,6 +30,11 @@ def test_good_settings_are_taken() -> None:
     assert config == Config(max_tokens=16, enabled=False, disabled_languages=("markdown",), device="cpu")
 
 
+def test_a_list_may_be_any_part_of_its_choices() -> None:
+    for sources in ([], ["opened"], ["opened", "header"]):
+        assert parse({"related_sources": sources}) == (Config(related_sources=tuple(sources)), ())
+
+
 def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
     config, problems = parse({"max_tokens": None, "threads": 2.0, "entropy_bound": 1})
     assert problems == ()
@@ -58,6 +63,8 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
         ("multiline", "sometimes"),
         ("disabled_languages", "python"),
         ("disabled_languages", [1]),
+        ("related_sources", ["opened", "everything"]),
+        ("related_sources", "opened"),
         ("log_level", {}),
     ],
 )

@@ -13,8 +13,9 @@ import pytest
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.library import Library, read
 from mercury_lsp.desk import Desk
-from mercury_lsp.engine.canvas import Hint, Prompt
+from mercury_lsp.engine.canvas import Hint, Prompt, Snippet
 from mercury_lsp.engine.infill import Draft, Engine, Infill, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
@@ -32,6 +33,7 @@ class Scripted:
         self.prompts: list[str] = []
         self.read: list[str] = []
         self.hints: list[Hint | None] = []
+        self.related: list[tuple[Snippet, ...]] = []
         self.passes = 0
         self.held = False
         self._steps, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -52,6 +54,7 @@ class Scripted:
         hint: Hint | None,
     ) -> Infill:
         self.prompts.append(prompt.prefix)
+        self.related.append(prompt.related)
         self.hints.append(hint)
         for number in range(len(WRITTEN)):
             if self.held:
@@ -318,6 +321,20 @@ async def test_no_work_is_done_where_nothing_may_be_suggested(desk: Desk) -> Non
         desk.opened(there[0])
         desk.changed(*there)
         assert desk.work == {"begun": 0, "busy": False}
+
+
+async def test_what_is_shown_beside_stays_while_the_user_types(desk: Desk, engine: Scripted) -> None:
+    """The jobs of a document share what was chosen, whatever the library says meanwhile."""
+    words = "alpha_word beta_word gamma_word"
+    before = f"{words}\n"
+    for number, typed in enumerate(("a", "al", "alp", "other_word\n", "other_word\nx")):
+        other = f"{number} {words} {words}\nand more lines\nof it {number}"
+        library = Library({"b.txt": read("b.txt", other)}, opened=("b.txt",))
+        snapshot, offset = place(before + typed, related_tokens=400, related_sources=("opened",))
+        await desk.completion(replace(snapshot, library=library), offset)
+        await idle(desk)
+    assert len(engine.related) > 4
+    assert {len(related) for related in engine.related} == {1} and len(set(engine.related)) == 1
 
 
 async def test_an_opened_document_is_read_from_its_top(desk: Desk, engine: Scripted) -> None:
