@@ -16,6 +16,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.privacy import is_private
+from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import Syntax
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Settled:
             infill.text, document, offset, self.syntax, self.single_line, infill.finished
         )
         if shown is None:
-            reason = "nothing of what the model wrote fits there"
+            secret = is_secret(infill.text)
+            reason = "it looks like a secret" if secret else "nothing of what the model wrote fits there"
         elif (
             not self.snapshot.invoked
             and likelihood(infill.confidence, infill.tokens) < config.show_likelihood

@@ -178,7 +178,9 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "pathspec", "rich", "tree_sitter_python"} & set(started("import mercury_lsp.process"))
+    assert not {"torch", "numpy", "pathspec", "rich", "tree_sitter_python"} & set(
+        started("import mercury_lsp.process")
+    )
 
 
 HIDDEN = "sys.modules['torch'] = None"

@@ -18,6 +18,7 @@ from mercury_lsp import postprocess
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.postprocess import Shown
+from tests.planted import tokens
 
 
 def show(
@@ -207,3 +208,12 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     assert set(document.eol) >= set(found.text) & {"\r", "\n"}
     assert not single_line or not set(found.text) & {"\r", "\n"}
     assert Syntax.of(document.replace(offset, found.end, found.text, 2)).errors() <= syntax.errors()
+
+
+def test_no_secret_is_shown_nor_the_rest_of_one() -> None:
+    token = tokens()[2]
+    assert text_of("python", "x = ¦\n", f'"{token}"') is None
+    assert text_of("python", f'x = "{token[:20]}¦"\n', token[20:]) is None
+    assert text_of("python", 'password = "¦"\n', "Tr0ub4dor&3x") is None
+    assert text_of("python", f'connect("{token}", ¦)\n', "timeout") == "timeout"
+    assert text_of("python", "password = ¦\n", 'os.environ["PASSWORD"]') == 'os.environ["PASSWORD"]'
