@@ -7,14 +7,15 @@ thread, where parsing and tokenising a large file hold nobody up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mercury_lsp import postprocess
 from mercury_lsp.config import Config
-from mercury_lsp.context import prompt
+from mercury_lsp.context import prompt, related
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import Syntax
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 class Snapshot:
     """All that a completion may depend on. `roots` are the workspace folders' paths.
 
-    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key.
+    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
+    beside the document; it changes all the time, and what was suggested with an earlier one still holds.
     """
 
     document: Document
     config: Config
     roots: tuple[str, ...] = ()
     invoked: bool = False
+    library: Library = field(default=EMPTY, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +126,12 @@ def complete(
     watch: Callable[[Draft], None] | None = None,
     hint: Hint | None = None,
     tell: Callable[[Settled], None] = lambda settled: None,
+    memory: related.Memory | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes. Raises `Cancelled` soon
-    after `cancelled()` is true.
+    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes, and `memory` a reading.
+    Raises `Cancelled` soon after `cancelled()` is true.
     """
     from mercury_lsp.engine.infill import Sampling  # imports numpy
 
@@ -154,22 +158,26 @@ def complete(
         if watch is not None:
             watch(draft)
 
-    infill = engine.infill(question(snapshot, offset, engine), sampling, cancelled, seen, hint)
+    infill = engine.infill(question(snapshot, offset, engine, memory), sampling, cancelled, seen, hint)
     return Settled(snapshot, offset, syntax, single_line, infill).judged()
 
 
 def prepare(
-    snapshot: Snapshot, offset: int, engine: Engine, cancelled: Callable[[], bool] = lambda: False
+    snapshot: Snapshot,
+    offset: int,
+    engine: Engine,
+    cancelled: Callable[[], bool] = lambda: False,
+    memory: related.Memory | None = None,
 ) -> None:
     """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
     Syntax.of(snapshot.document)
-    engine.prefill(question(snapshot, offset, engine), cancelled)
+    engine.prefill(question(snapshot, offset, engine, memory), cancelled)
 
 
-def question(snapshot: Snapshot, offset: int, engine: Engine) -> Prompt:
-    """What the model is shown of a document around an offset."""
+def question(snapshot: Snapshot, offset: int, engine: Engine, memory: related.Memory | None = None) -> Prompt:
+    """What the model is shown of a document around an offset, and beside it; `memory` keeps the latter as it was."""
     document, config = snapshot.document, snapshot.config
-    return prompt.build(
+    shown = prompt.build(
         document.path,
         document.text[:offset],
         document.text[offset:],
@@ -177,3 +185,10 @@ def question(snapshot: Snapshot, offset: int, engine: Engine) -> Prompt:
         config.prefix_tokens,
         config.following_tokens,
     )
+    if not config.related_tokens:
+        return shown
+    beside = related.choose if memory is None else memory.related
+    snippets = beside(
+        document, offset, shown, snapshot.library, engine.count, config.related_tokens, config.related_sources
+    )
+    return replace(shown, related=snippets)

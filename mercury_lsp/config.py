@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
 
 SECTION = "mercury"
+SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened")
+"""Where `context.related` takes text from that is shown beside the window."""
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
 
 T = TypeVar("T")
@@ -86,6 +88,13 @@ class Config:
     following_tokens: int = _option(
         192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
     )
+    related_tokens: int = _option(
+        0,
+        "Tokens of other files, and of the file's own hidden parts, that the model sees; 0 for none.",
+        0,
+        4096,
+    )
+    related_sources: tuple[str, ...] = _option(SOURCES, "Where these are taken from.", choices=SOURCES)
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
     debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
     log_level: str = _option(
@@ -117,7 +126,7 @@ class Option:
             case str():
                 return f"one of {', '.join(self.choices)}" if self.choices else "a text that is not empty"
             case _:
-                return "a list of texts"
+                return f"a list of some of {', '.join(self.choices)}" if self.choices else "a list of texts"
 
     def read(self, value: object) -> object:
         """The value as `Config` holds it. Raises `ValueError` where it is not what is `expected`."""
@@ -132,7 +141,8 @@ class Option:
             case str(), str() if value in self.choices or (value.strip() and not self.choices):
                 return value
             case tuple(), list() | tuple() if all(isinstance(item, str) for item in value):
-                return tuple(value)
+                if not self.choices or set(value) <= set(self.choices):
+                    return tuple(value)
         must = f"The setting {self.name} must be {self.expected}"
         raise ValueError(f"{must}, not {value!r}; {self.default!r} is used.")
 

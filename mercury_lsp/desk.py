@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mercury_lsp import recall
 from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
 from mercury_lsp.config import Config
+from mercury_lsp.context import related
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Worker
 
@@ -37,6 +39,7 @@ class Desk:
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[str, str, int, int] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
+        self._memory = related.Memory()  # of the worker's thread, which alone uses it
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
 
@@ -93,8 +96,10 @@ class Desk:
         """A document is there now: read it from its top, where most cursors begin."""
         worker = self._worker
         if worker is not None and snapshot.config.anticipate and not declined(snapshot):
+            memory = self._memory
             worker.anticipate(
-                ("opened", snapshot), lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled)
+                ("opened", snapshot),
+                lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, memory),
             )
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
@@ -165,7 +170,7 @@ class Desk:
         if self._worker is not None and not self._worker.busy:
             old, start, shown = snapshot.document, completion.start, completion.shown or ""
             document = old.replace(start, completion.end, shown, old.version)
-            self._anticipate(Snapshot(document, snapshot.config, snapshot.roots), start + len(shown))
+            self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
@@ -182,6 +187,6 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell)
+            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell, memory=self._memory)
 
         return work

@@ -1,6 +1,7 @@
 """The data of each training step, made from (seed, step) alone: which groups of holes, and their batches of rows.
 
-Owns the choice of files, budgets and holes where contexts are cut as they are needed, and the share of a step's
+Owns the choice of files, budgets and holes where contexts are cut as they are needed, what other files are shown beside
+(chosen by the server's own `context.related`), and the share of a step's
 contexts that each of several processes takes. Where groups come from shards, only noise, block sizes and canvases are
 drawn here. Cutting imports a parser; streaming shards does not.
 """
@@ -8,19 +9,22 @@ drawn here. Cutting imports a parser; streaming shards does not.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.utils.data import Dataset
 
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.canvas import Prompt, Snippet, Tokenizer
 from model.groups import Group, encode_group
 from model.layout import Batch, Context, Weights, collate, lay_out
 from model.recipe import Recipe
 
+if TYPE_CHECKING:
+    from model.spans import Beside
+
+SHELVED = 64  # files of a package that are shown beside its others: they stay parsed, in each process
 ATTEMPTS = 1000  # at one context; more means that the corpus has nothing to cut
 
 
@@ -39,14 +43,14 @@ class Cuts:
         self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None, split: str = "train"
     ) -> None:
         from model.corpus import iter_documents
+        from model.shelf import Shelf
 
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
-        self.packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for source in iter_documents(split, list(recipe.languages), corpus):
             self.files[source.language].append((source.package, source.path, source.text))
-            self.packages[source.package].append((source.path, source.text))
+        self.shelf = Shelf((file for files in self.files.values() for file in files), SHELVED)
         self.files = {language: files for language, files in self.files.items() if files}
         if not self.files:
             sys.exit("The corpus has no file of the recipe's languages: run 'python -m model.corpus' first.")
@@ -54,7 +58,6 @@ class Cuts:
 
     def pick(self, number: int, attempt: int) -> Group | None:
         """As `Groups.pick`: one random place in one random file."""
-        from model.neighbours import snippet
         from model.spans import Budget, cut, node_finder
 
         recipe, count = self.recipe, self.tokenizer.count
@@ -64,13 +67,25 @@ class Cuts:
         budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
         header = path if random.random() < recipe.path_share else ""
         nodes = node_finder(path, text)
-        related = None
-        if random.random() < recipe.related_share:
-            tokens = random.randint(*recipe.related_tokens)
-            related = snippet(path, text, self.packages[package], count, tokens, random)
-        shown = () if related is None else (related,)
-        holes = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, shown)
+        beside = self._beside(package, path, random) if random.random() < recipe.related_share else None
+        holes = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, beside)
         return encode_group(holes, self.tokenizer, language)
+
+    def _beside(self, package: str, path: str, random: Random) -> Beside:
+        """Chooses from the package's other files as a server would, with sources and a budget drawn by chance."""
+        from mercury_lsp.config import SOURCES
+        from mercury_lsp.context import related
+        from mercury_lsp.context.document import Document
+
+        library = self.shelf.library(package, path, random)
+        tokens = random.randint(*self.recipe.related_tokens)
+        sources = random.sample(SOURCES, random.randint(1, len(SOURCES)))
+
+        def choose(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
+            document = Document("", path, "", 0, text)
+            return related.choose(document, offset, shown, library, self.tokenizer.count, tokens, sources)
+
+        return choose
 
 
 def found(groups: Groups, number: int) -> Group:

@@ -2,7 +2,8 @@
 
 Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
 `complete.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
-post-processing, with the options' defaults but for what ``--setting`` says. Deadlines are the server's alone, so that
+post-processing, with the options' defaults but for what ``--setting`` says, and with a library of the package's files
+beside (see `shelf`), should the options ask for related text. Deadlines are the server's alone, so that
 what is measured does not depend on what else the machine does.
 """
 
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.complete import Snapshot, complete, one_line
 from mercury_lsp.config import Config, parse
+from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
@@ -28,13 +30,16 @@ from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, Cursor, draw
 from model.figures import gains, gains_table, markdown, report, table
 from model.records import DetailsError, Record, read
+from model.shelf import Shelf
 from model.verdict import judge
 
 
-def measure(engine: Engine, cursor: Cursor, seed: int, config: Config) -> Record | None:
-    """Suggest at a cursor; None where the server declines."""
+def measure(
+    engine: Engine, cursor: Cursor, seed: int, config: Config, library: Library = EMPTY
+) -> Record | None:
+    """Suggest at a cursor, beside a library; None where the server declines."""
     document = cursor.document()
-    found = complete(Snapshot(document, config, invoked=True), cursor.start, engine)
+    found = complete(Snapshot(document, config, invoked=True, library=library), cursor.start, engine)
     if found is None:
         return None
     single, infill = one_line(config, Syntax.of(document), cursor.start), found.infill
@@ -64,8 +69,10 @@ def measure(engine: Engine, cursor: Cursor, seed: int, config: Config) -> Record
 def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterator[Record]:
     """Records as they are made, place by place, until the time is over."""
     languages = given.languages.split(",")
+    sources = list(iter_documents("heldout", languages, given.corpus))
+    shelf = Shelf((source.package, source.path, source.text) for source in sources)
     places = draw(
-        iter_documents("heldout", languages, given.corpus),
+        sources,
         languages,
         given.per_language,
         given.seed,
@@ -80,7 +87,9 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
         for place in progress.track(places):
             if given.minutes and time.monotonic() - began > 60 * given.minutes:
                 break
-            records = (measure(engine, cursor, given.seed, config) for cursor in place)
+            source = place[0].source
+            library = shelf.library(source.package, source.path) if config.related_tokens else EMPTY
+            records = (measure(engine, cursor, given.seed, config, library) for cursor in place)
             yield from (record for record in records if record is not None)
 
 

@@ -17,6 +17,9 @@ from mercury_lsp.engine.noise import ALL_MASKED
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
 """Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
 
+BUILDER = "context.related"
+"""What makes the related text: part of the fingerprint, since shards that another made are not what is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -35,7 +38,7 @@ class Recipe:
     prefix_tokens: tuple[int, int] = (48, 224)  # range of a context's budgets, drawn uniformly
     following_tokens: tuple[int, int] = (0, 96)
     path_share: float = 0.7  # of contexts with a path header
-    related_share: float = 0.25  # of contexts with a snippet of a neighbouring file
+    related_share: float = 0.25  # of contexts with related text beside the window
     related_tokens: tuple[int, int] = (24, 96)
     kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
     all_masked: float = ALL_MASKED  # of blocks: drafted from nothing, as serving does
@@ -79,4 +82,5 @@ class Recipe:
             "related_tokens",
         )
         settings = {name: getattr(self, name) for name in (*names, "kinds", "languages")}
+        settings["builder"] = BUILDER
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

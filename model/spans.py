@@ -7,7 +7,7 @@ and can hang on one encoded trunk. Prompts are built by the server's own `contex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -42,6 +42,10 @@ Nodes = Callable[[int, int], list[tuple[int, int]]]
 """Given the start and end of a line, the syntax nodes worth cutting that end on it, as character ranges."""
 
 
+Beside = Callable[[str, int, Prompt], tuple[Snippet, ...]]
+"""Given a text, the offset of the cursor in it and what is shown around that: what is shown beside."""
+
+
 def node_finder(path: str, text: str) -> Nodes:
     """Finds argument lists, conditions and bodies by tree-sitter; the file is parsed when first asked."""
 
@@ -61,23 +65,33 @@ def cut(
     random: Random,
     nodes: Nodes,
     kinds: Mapping[str, float] = KINDS,
-    related: Sequence[Snippet] = (),
+    beside: Beside | None = None,
 ) -> list[Hole]:
-    """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file."""
+    """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file.
+
+    What is ``beside`` is the same for all: it is chosen as if all that any of them lacks were missing.
+    """
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
     ends = [*(start - 1 for start in starts[1:]), len(text)]
     filled = [i for i, start in enumerate(starts) if len(text[start : ends[i]].strip()) > 2]
     if not filled:
         return []
     line = random.choice(filled)
-    ranges: set[tuple[int, int]] = set()
-    group: list[Hole] = []
+    ranges: dict[tuple[int, int], str] = {}
     for kind in random.choices(list(kinds), list(kinds.values()), k=holes):
         found = _range(kind, text, starts, ends, line, random, nodes)
         if found is None or found in ranges or not text[slice(*found)].strip():
             continue
-        ranges.add(found)
-        a, b = found
+        ranges[found] = kind
+    if not ranges:
+        return []
+    related: tuple[Snippet, ...] = ()
+    if beside is not None:
+        first, end = min(a for a, _ in ranges), ends[line]
+        shown = prompt.build(path, text[:first], text[end:], count, budget.prefix, budget.following)
+        related = beside(text[:first] + text[end:], first, shown)
+    group: list[Hole] = []
+    for (a, b), kind in ranges.items():
         made = prompt.build(path, text[:a], text[b:], count, budget.prefix, budget.following, related)
         group.append(Hole(kind, made, text[a:b]))
     return group

@@ -45,6 +45,10 @@ class Language:
     arguments: tuple[str, ...] = ("argument_list",)
     brackets: str = "()[]{}"
     offside: bool = False  # whether blocks are told by their indentation
+    outline: tuple[str, ...] = ()
+    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query."""
+    imports: str = ""
+    """A regular expression for a statement that names what is taken from other files, with `^` at lines' beginnings."""
 
     def grammar(self) -> Grammar | None:
         """The grammar, or None where it cannot be loaded."""
@@ -73,6 +77,32 @@ _SCRIPT_STRINGS = ("string", "template_string", "regex")
 _C_STRINGS = ("string_literal", "char_literal", "system_lib_string", "raw_string_literal")
 _C_BODIES = ("compound_statement", "field_declaration_list", "enumerator_list", "declaration_list")
 
+_SCRIPT_OUTLINE = (
+    "function_declaration name: (_) @name", "generator_function_declaration name: (_) @name",
+    "method_definition name: (_) @name", "class_declaration name: (_) @name",
+    "lexical_declaration (variable_declarator name: (identifier) @name)",
+    "assignment_expression left: (member_expression property: (_) @name) right: (function_expression)",
+)  # fmt: skip
+_TYPE_OUTLINE = (
+    *_SCRIPT_OUTLINE, "abstract_class_declaration name: (_) @name", "interface_declaration name: (_) @name",
+    "enum_declaration name: (_) @name", "type_alias_declaration name: (_) @name",
+    "function_signature name: (_) @name",
+)  # fmt: skip
+_SCRIPT_IMPORTS = (
+    r"^(?:import|export)\b(?=[^;'\"=(]*['\"])[^;'\"=(]*['\"][^'\"\n]*['\"];?"
+    r"|^(?:const|let|var)\s[^;=]*=\s*require\([^)\n]*\);?"
+)
+_C_OUTLINE = (
+    "function_definition declarator: (_ declarator: (identifier) @name)",
+    "function_definition declarator: (_ declarator: (_ declarator: (identifier) @name))",
+    "declaration declarator: (function_declarator declarator: (identifier) @name)",
+    "declaration declarator: (_ declarator: (function_declarator declarator: (identifier) @name))",
+    "struct_specifier name: (_) @name body: (_)", "enum_specifier name: (_) @name body: (_)",
+    "union_specifier name: (_) @name body: (_)", "type_definition declarator: (type_identifier) @name",
+    "preproc_function_def name: (_) @name", "preproc_def name: (_) @name",
+)  # fmt: skip
+_C_IMPORTS = r"^[ \t]*#[ \t]*include[^\n]*"
+
 LANGUAGES = (
     Language(
         "Python", ("python",), (".py", ".pyi", ".pyw"), "tree_sitter_python",
@@ -84,6 +114,10 @@ LANGUAGES = (
         bodies=("block",),
         strays=("print_statement", "exec_statement"),
         offside=True,
+        outline=(
+            "function_definition name: (_) @name", "class_definition name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:from\s+[\w.]+\s+import\s*(?:\([^)]*\)|[^\n]*)|import\s[^\n]*)",
     ),
     Language(
         "JavaScript", ("javascript", "javascriptreact"), (".js", ".jsx", ".mjs", ".cjs"), "tree_sitter_javascript",
@@ -93,6 +127,8 @@ LANGUAGES = (
         definitions=_SCRIPT_DEFINITIONS,
         bodies=_SCRIPT_BODIES,
         arguments=("arguments",),
+        outline=_SCRIPT_OUTLINE,
+        imports=_SCRIPT_IMPORTS,
     ),
     Language(
         "TypeScript", ("typescript",), (".ts", ".mts", ".cts"), "tree_sitter_typescript", "language_typescript",
@@ -101,6 +137,8 @@ LANGUAGES = (
         definitions=_TYPE_DEFINITIONS,
         bodies=_TYPE_BODIES,
         arguments=("arguments",),
+        outline=_TYPE_OUTLINE,
+        imports=_SCRIPT_IMPORTS,
     ),
     Language(
         "TSX", ("typescriptreact",), (".tsx",), "tree_sitter_typescript", "language_tsx",
@@ -109,12 +147,19 @@ LANGUAGES = (
         definitions=_TYPE_DEFINITIONS,
         bodies=_TYPE_BODIES,
         arguments=("arguments",),
+        outline=_TYPE_OUTLINE,
+        imports=_SCRIPT_IMPORTS,
     ),
     Language(
         "Go", ("go",), (".go",), "tree_sitter_go",
         strings=("interpreted_string_literal", "raw_string_literal", "rune_literal"),
         definitions=("function_declaration", "method_declaration", "func_literal", "type_declaration"),
         bodies=("block", "field_declaration_list"),
+        outline=(
+            "function_declaration name: (_) @name", "method_declaration name: (_) @name", "type_spec name: (_) @name",
+            "const_spec name: (_) @name",
+        ),
+        imports=r"^import\s*(?:\([^)]*\)|[^\n]*)",
     ),
     Language(
         "Rust", ("rust",), (".rs",), "tree_sitter_rust",
@@ -123,12 +168,20 @@ LANGUAGES = (
         definitions=("function_item", "impl_item", "trait_item", "struct_item", "enum_item", "mod_item"),
         bodies=("block", "declaration_list", "match_block", "field_declaration_list", "enum_variant_list"),
         arguments=("arguments",),
+        outline=(
+            "function_item name: (_) @name", "trait_item name: (_) @name", "struct_item name: (_) @name",
+            "enum_item name: (_) @name", "type_item name: (_) @name", "const_item name: (_) @name",
+            "function_signature_item name: (_) @name", "macro_definition name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:pub(?:\([^)]*\))?\s+)?(?:use\s[^;]*;|mod\s+\w+;)",
     ),
     Language(
         "C", ("c",), (".c", ".h"), "tree_sitter_c",
         strings=_C_STRINGS[:3],
         definitions=("function_definition", "struct_specifier", "enum_specifier", "union_specifier"),
         bodies=_C_BODIES,
+        outline=_C_OUTLINE,
+        imports=_C_IMPORTS,
     ),
     Language(
         "C++", ("cpp", "cuda-cpp"), (".cpp", ".cc", ".cxx", ".hpp", ".hh", ".hxx", ".c++", ".h++", ".cu", ".cuh"),
@@ -139,6 +192,13 @@ LANGUAGES = (
             "namespace_definition", "lambda_expression",
         ),
         bodies=_C_BODIES,
+        outline=(
+            *_C_OUTLINE, "class_specifier name: (_) @name body: (_)",
+            "function_definition declarator: (function_declarator declarator: (field_identifier) @name)",
+            "function_definition declarator: (function_declarator declarator: (_ name: (identifier) @name))",
+            "field_declaration declarator: (function_declarator declarator: (field_identifier) @name)",
+        ),
+        imports=_C_IMPORTS + r"|^[ \t]*using\s[^;]*;",
     ),
     Language(
         "Java", ("java",), (".java",), "tree_sitter_java",
@@ -150,6 +210,12 @@ LANGUAGES = (
             "enum_declaration", "record_declaration", "lambda_expression",
         ),
         bodies=("block", "constructor_body", "class_body", "interface_body", "enum_body", "switch_block"),
+        outline=(
+            "method_declaration name: (_) @name", "constructor_declaration name: (_) @name",
+            "class_declaration name: (_) @name", "interface_declaration name: (_) @name",
+            "enum_declaration name: (_) @name", "record_declaration name: (_) @name",
+        ),
+        imports=r"^import\s[^;]*;",
     ),
     Language(
         "Bash", ("shellscript", "sh", "bash"), (".sh", ".bash"), "tree_sitter_bash",
@@ -161,6 +227,8 @@ LANGUAGES = (
         bodies=("compound_statement", "do_group"),
         arguments=(),
         brackets="[]{}",  # `case` items have a closing parenthesis alone
+        outline=("function_definition name: (_) @name",),
+        imports=r"^[ \t]*(?:source|\.)[ \t][^\n]*",
     ),
     Language(
         "PHP", ("php",), (".php", ".phtml"), "tree_sitter_php", "language_php",
@@ -173,6 +241,12 @@ LANGUAGES = (
         ),
         bodies=("compound_statement", "declaration_list", "switch_block", "match_block", "colon_block"),
         arguments=("arguments",),
+        outline=(
+            "function_definition name: (_) @name", "method_declaration name: (_) @name",
+            "class_declaration name: (_) @name", "interface_declaration name: (_) @name",
+            "trait_declaration name: (_) @name", "enum_declaration name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:use\s[^;(]*;|(?:require|include)(?:_once)?\b[^;]*;)",
     ),
     Language(
         "Ruby", ("ruby",), (".rb", ".rake", ".gemspec"), "tree_sitter_ruby",
@@ -185,6 +259,11 @@ LANGUAGES = (
         interpolations=("interpolation",),
         definitions=("method", "singleton_method", "class", "module"),
         bodies=("body_statement", "block_body", "then", "do"),
+        outline=(
+            "method name: (_) @name", "singleton_method name: (_) @name", "class name: (_) @name",
+            "module name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:require|require_relative|include|extend)\s[^\n]*",
     ),
 )  # fmt: skip
 
