@@ -30,7 +30,8 @@ class Snapshot:
     """All that a completion may depend on. `roots` are the workspace folders' paths.
 
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
-    beside the document; it changes all the time, and what was suggested with an earlier one still holds.
+    beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
+    the project's own rules, or it is not known yet whether it is.
     """
 
     document: Document
@@ -38,6 +39,7 @@ class Snapshot:
     roots: tuple[str, ...] = ()
     invoked: bool = False
     library: Library = field(default=EMPTY, compare=False)
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def declined(snapshot: Snapshot) -> str | None:
         return f"suggestions are switched off for {document.language_id}"
     if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
         return "files of this name hold secrets"
+    if snapshot.ignored:
+        return "the file is ignored, or it is not known yet whether it is"
     if "\0" in document.text:
         return "it is a binary file"
     return None

@@ -1,8 +1,8 @@
 """From what the model wrote to what is shown, or to nothing.
 
 Owns what a suggestion must not be: blank, a repetition of what stands around it or of itself, a bracket or an
-indentation out of place, an error, a secret. Text that does not fit is cut back until it does. Pure; knows neither the model
-nor editors.
+indentation out of place, an error, a secret. Text that does not fit is cut back until it does. Pure; knows neither the
+model nor editors.
 """
 
 from __future__ import annotations

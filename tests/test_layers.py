@@ -19,7 +19,13 @@ LAYERS = (
     ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
     ("mercury_lsp.context", "mercury_lsp.engine"),
     ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall"),
-    ("mercury_lsp.session", "mercury_lsp.desk"),
+    (
+        "mercury_lsp.session",
+        "mercury_lsp.desk",
+        "mercury_lsp.workspace",
+        "mercury_lsp.opened",
+        "mercury_lsp.files",
+    ),
     (
         "mercury_lsp.server",
         "mercury_lsp.convert",

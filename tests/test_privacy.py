@@ -7,6 +7,7 @@ import pytest
 from mercury_lsp.context.privacy import is_private
 
 PRIVATE = """
+
 .env .env.production prod.env /home/a/project/.ENV C:\\Users\\a\\.env.local app.env.local .envrc .dev.vars server.pem
 tls/private.key store.P12 AuthKey_AB12.p8 app.mobileprovision android/release.jks key.properties vault.kdbx
 /home/a/.ssh/config id_rsa id_ed25519.pub deploy_rsa .netrc _netrc .npmrc .pypirc .htpasswd .pgpass
@@ -20,7 +21,7 @@ terraform.tfstate terraform.tfstate.backup .terraformrc credentials.tfrc.json .k
 wp-config.php passwords.txt logins.json key4.db rootkey.csv accessKeys.csv config/master.key .streamlit/secrets.toml
 C:\\Users\\a\\AppData\\Roaming\\Microsoft\\UserSecrets\\1\\secrets.json /run/secrets/db /etc/shadow rclone.conf
 .vault_pass sftp-config.json k8s/db-secrets.yaml keys.secret .sentryclirc .huggingface/token
-""".split()
+""".split()  # noqa: SIM905
 
 INNOCENT = """
 main.py environment.py env.py env.d.ts src/key.py keys.go monkey secretary.py credentials_test.go credentials/main.rs
@@ -31,7 +32,7 @@ docker/config.py kube/config.go config/gh/hosts.py gradle.properties build.gradl
 settings.py settings.json appsettings.json application.yml database.yml docker-compose.yml Dockerfile Makefile README.md
 .gitignore .editorconfig .vscode/settings.json .github/workflows/ci.yml pyproject.toml Cargo.toml go.mod tsconfig.json
 shadow.py shadow.css shell.rs env/config.ts src/.environment.md keyboard.c key.h hosts.yml
-""".split()
+""".split()  # noqa: SIM905
 
 
 @pytest.mark.parametrize("path", PRIVATE)

@@ -19,7 +19,7 @@ NAMES = (
     "*.pem", "*.key", "*.ppk", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.pk8", "*.pvk", "*.jks", "*.jceks",
     "*.bks", "*.keystore", "*.keytab", "*.kdb", "*.kdbx", "*.psafe3", "*.agilekeychain", "*.opvault",
     "*.keychain", "*.keychain-db", "*.gpg", "*.pgp", "*.asc", "*.age", "*.sops", "secring.*", "*.snk",
-    "*.mobileprovision", "*.provisionprofile", "*.certsigningrequest", "id_rsa", "id_rsa.*", "id_rsa_*",
+    "*.mobileprovision", "*.provisionprofile", "*.certsigningrequest", "id_rsa", "id_rsa.*",
     "id_dsa", "id_dsa.*", "id_ecdsa", "id_ecdsa.*", "id_ecdsa_sk", "id_ed25519", "id_ed25519.*",
     "*_rsa", "*_dsa", "*_ed25519", "*_ecdsa", "ssh_host_*_key", "*.ovpn", "wg[0-9].conf",
     "key.properties", "keystore.properties", "signing.properties", "master.key", "master.key.*",
@@ -43,7 +43,7 @@ NAMES = (
     "appsettings.local.json", "local.settings.json", "localsettings.php", "wp-config.php",
     "wp-config-*.php", "secrets.*.y*ml", "*-secrets.y*ml", "*-secret.y*ml", "*.secrets.y*ml",
     "*.secrets.json", "application-secret*.properties", "application-secret*.y*ml", "passwords",
-    "passwords.*", "passwd.txt", "secrets.h", "arduino_secrets.h", "password", "password.txt",
+    "passwd.txt", "secrets.h", "arduino_secrets.h", "password", "password.txt",
     "credentials.xml",
     # accounts of clouds
     "*credentials.json", "*credentials.csv", "accesskeys.csv", "rootkey.csv", "*_accesskeys.csv",
@@ -108,7 +108,6 @@ def is_private(path: str) -> bool:
     *folders, name = path.split("/")
     if not FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):
         return True
-    first, *_, last = name.lstrip("._").split(".")
-    return (first in TELLING and (first == last or last not in CODE)) or name.endswith(
-        (".secret", ".secrets")
-    )
+    first, _, rest = name.lstrip("._").partition(".")
+    code = rest.rpartition(".")[2] in CODE
+    return (first in TELLING and not code) or name.endswith((".secret", ".secrets"))
