@@ -96,7 +96,10 @@ class Files:
     def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
         """The files to read and the folders to look into that lie directly in a folder, each sorted."""
         with suppress(OSError), os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            kinds = ((entry, entry.is_dir(follow_symlinks=False)) for entry in entries)
+            found = sorted(
+                (e.name, folder) for e, folder in kinds if folder or e.is_file(follow_symlinks=False)
+            )
             if MARKS.isdisjoint(name.lower() for name, _ in found):
                 paths = [(f"{folder.rstrip('/')}/{name}", is_folder) for name, is_folder in found]
                 files = [path for path, is_folder in paths if not is_folder and self.wants(path)]

@@ -62,7 +62,7 @@ class Workspace:
         self._full = False  # whether there is no room for what is further away
         self._fresh = False  # whether a walk is to begin
         self._recheck = False  # whether the rules have changed
-        self._stop = False
+        self._resting = self._stop = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -97,6 +97,12 @@ class Workspace:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is read that there is to read."""
+        with self._changed:
+            return self._resting and not self._has_work()
 
     def examine(self, file: str) -> Standing:
         """What may be done with a document. Reads files: not on the thread that answers."""
@@ -161,7 +167,9 @@ class Workspace:
             stand_back(NICE)
         while not self._stop:
             with self._changed:
+                self._resting = True
                 due = self._changed.wait_for(self._has_work, None if self.watched else RESCAN)
+                self._resting = False
             with self.guard("reading the workspace"):
                 if not due:
                     self._look_again()

@@ -13,12 +13,12 @@ from types import ModuleType
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from planted import tokens
 
 from mercury_lsp import postprocess
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.postprocess import Shown
-from tests.planted import tokens
 
 
 def show(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import planted
 import pytest
 
 from mercury_lsp.context.secrets import find, is_secret, without
-from tests import planted
 
 KEYS = [planted.private_key(kind) for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")]
 
