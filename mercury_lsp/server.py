@@ -113,7 +113,7 @@ class Server(LanguageServer):
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
         self.session.roots = tuple(convert.path(uri) for uri in uris if uri)
         config = self.session.config
-        limit = config.index_mb * 2**20 if config.enabled else 0
+        limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
         local = [convert.path(uri) for uri in uris if uri and convert.is_local(uri)]
         if self.session.workspace.configure(local, limit):
             self.admit(*self.session.with_files)
@@ -157,6 +157,15 @@ class Server(LanguageServer):
                 self.session.admit(uri, replace(standing, inside=standing.inside and convert.is_local(uri)))
                 if opened and (snapshot := self.session.snapshot(uri)):
                     self.desk.opened(snapshot)
+
+    async def _is_ignored(self, uri: str) -> bool:
+        """Whether a document is ignored, once that is known; if it takes too long, it may be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (admission := self._admissions.get(uri)) is not None:
+                    await asyncio.wait([admission])
+        known = self.session.snapshot(uri)
+        return known is None or known.ignored
 
     def _admitted(self, uri: str, task: asyncio.Task[None]) -> None:
         if self._admissions.get(uri) is task:
@@ -205,10 +214,8 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(params.text_document.uri)
             if snapshot is None:
                 return nothing
-            if (admission := self._admissions.get(params.text_document.uri)) is not None:
-                await asyncio.wait([admission], timeout=PATIENCE)
-                known = self.session.snapshot(params.text_document.uri)
-                snapshot = replace(snapshot, ignored=known is None or known.ignored)
+            if params.text_document.uri in self._admissions:
+                snapshot = replace(snapshot, ignored=await self._is_ignored(params.text_document.uri))
             if declined(snapshot):
                 return nothing
             document = snapshot.document

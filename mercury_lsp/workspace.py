@@ -186,6 +186,7 @@ class Workspace:
             self._recheck = True
             with self._changed:
                 self._publish({})
+            self.rules()
         self._fresh = True
 
     def _read_all(self) -> None:
@@ -215,7 +216,6 @@ class Workspace:
             kept = {file: pair for file, pair in self._kept.items() if self._may_be_read(file)}
             with self._changed:
                 self._kept = kept
-            self.rules()
             return True
         if (there := self._stale()) is not None:
             there.stale = False

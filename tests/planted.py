@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 LETTERS = string.ascii_letters + string.digits
 HEX = "0123456789abcdef"
@@ -86,3 +88,84 @@ def private_key(kind: str = "RSA ", seed: int = 3) -> str:
     dice = random.Random(seed)
     body = "\n".join(random_text(dice, BASE64, 64) for _ in range(12))
     return f"-----{'BEGIN'} {kind}PRIVATE {'KEY'}-----\n{body}\n-----{'END'} {kind}PRIVATE {'KEY'}-----\n"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A workspace on the disk: the secrets in it, and which of its files may be completed and which must not be."""
+
+    root: Path
+    secrets: tuple[str, ...]
+    usable: tuple[Path, ...]
+    forbidden: tuple[Path, ...]
+
+
+PRIVATE_FILES = """
+.env .env.production config/.env.local web/prod.env.py/.env .envrc server.pem tls/server.key AuthKey_1.p8 id_rsa
+id_ed25519 deploy/.ssh/config.py deploy/.aws/credentials credentials.json secrets.yml .netrc .npmrc .pypirc .pgpass
+.git-credentials .htpasswd infra/prod.tfvars infra/terraform.tfstate .kube/config.py .docker/config.json wallet.dat
+.bash_history .python_history .psql_history app.keystore service-account.json client_secret_1.json .config/gh/hosts.yml
+.cargo/credentials.toml .gem/credentials config/master.key kubeconfig local.settings.json appsettings.Secrets.json
+project-firebase-adminsdk-1.json .vault_pass wp-config.php .terraformrc key.properties secrets.h
+""".split()  # noqa: SIM905
+IGNORED_FILES = {
+    ".gitignore": ("build/\n*.local.py\n/only_here.py\nlogs/*\n!logs/keep.py\n", [
+        "build/out.py", "build/deep/er/out.py", "lib/x.local.py", "only_here.py", "logs/a.py",
+    ]),
+    "lib/.gitignore": ("generated_*.py\n!x.local.txt\n", ["lib/generated_a.py", "lib/deep/generated_b.py"]),
+    "build/.gitignore": ("!out.py\n", []),
+    "lib/deep/.mercuryignore": ("*.go\nsub/\n", ["lib/deep/a.go", "lib/deep/sub/b.py"]),
+    ".mercuryignore": ("clients/*\n!clients/open.py\n", ["clients/acme.py", "clients/deep/acme.ts"]),
+    ".git/info/exclude": ("mine_*.py\n", ["mine_a.py", "lib/mine_b.py"]),
+}  # fmt: skip
+USABLE_FILES = (
+    "main.py", "lib/a.py", "lib/deep/b.py", "web/app.ts", "clients/open.py", "logs/keep.py", "only_here/x.py",
+    "secrets.py",
+)  # fmt: skip
+
+
+def workspace(folder: Path, seed: int = 4) -> Planted:
+    """Plant it: a secret in each private and ignored file, and outside; in the others among innocent lines."""
+    dice, root = random.Random(seed), folder / "w"
+    secrets: list[str] = []
+
+    def put(path: Path, text: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def hidden(number: int) -> str:
+        """Innocent to look at, so that only the place keeps it from being used."""
+        secrets.append(f"hidden_{number}_{random_text(dice, string.ascii_lowercase, 12)}")
+        return f"def {secrets[-1]}(total, width):\n    return total * width\n"
+
+    forbidden = [put(root / name, hidden(number)) for number, name in enumerate(PRIVATE_FILES)]
+    for rules, (text, names) in IGNORED_FILES.items():
+        put(root / rules, text)
+        forbidden += [put(root / name, hidden(100 + len(forbidden))) for name in names]
+    for name in ("node_modules/p/index.js", ".venv/lib/x.py", ".git/hooks/x.py", ".hidden/x.py"):
+        put(root / name, hidden(200 + len(secrets)))
+    for number, name in enumerate(("other/outside.py", ".ssh/key.py", "above.py")):
+        put(folder / name, hidden(300 + number))
+    (root / "linked.py").symlink_to(folder / "other/outside.py")
+    (root / "lib/key.py").symlink_to(folder / ".ssh/key.py")
+    (root / "lib/linked").symlink_to(folder / "other")
+
+    literal = [(f'client = connect("{token}")', token) for token in tokens(seed)] + list(statements(seed))
+    key = private_key(seed=seed)
+    secrets += [secret for _, secret in literal] + key.split("\n")[1:3]
+    usable = []
+    for number, name in enumerate(USABLE_FILES):
+        lines = [f"def area_{number}(total, width):", "    return total * width", ""]
+        for line, _ in literal[number :: len(USABLE_FILES)]:
+            lines += [
+                line,
+                "",
+                f"def use_{len(lines)}_{number}(client, total):",
+                "    return client.send(total)",
+                "",
+            ]
+        usable.append(
+            put(root / name, "\n".join(lines) + (f'\nKEY = """{key}"""\n' if number == 1 else "\n"))
+        )
+    return Planted(root, tuple(secrets), tuple(usable), tuple(forbidden))
