@@ -17,6 +17,7 @@ from mercury_lsp.context import prompt, related
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
+from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import Syntax
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Snapshot:
     """All that a completion may depend on. `roots` are the workspace folders' paths.
 
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
-    beside the document; it changes all the time, and what was suggested with an earlier one still holds.
+    beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
+    the project's own rules, or it is not known yet whether it is.
     """
 
     document: Document
@@ -37,6 +39,7 @@ class Snapshot:
     roots: tuple[str, ...] = ()
     invoked: bool = False
     library: Library = field(default=EMPTY, compare=False)
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Settled:
             infill.text, document, offset, self.syntax, self.single_line, infill.finished
         )
         if shown is None:
-            reason = "nothing of what the model wrote fits there"
+            secret = is_secret(infill.text)
+            reason = "it looks like a secret" if secret else "nothing of what the model wrote fits there"
         elif (
             not self.snapshot.invoked
             and likelihood(infill.confidence, infill.tokens) < config.show_likelihood
@@ -97,6 +101,8 @@ def declined(snapshot: Snapshot) -> str | None:
         return f"suggestions are switched off for {document.language_id}"
     if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
         return "files of this name hold secrets"
+    if snapshot.ignored:
+        return "the file is ignored, or it is not known yet whether it is"
     if "\0" in document.text:
         return "it is a binary file"
     return None

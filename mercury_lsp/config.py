@@ -95,6 +95,9 @@ class Config:
         4096,
     )
     related_sources: tuple[str, ...] = _option(SOURCES, "Where these are taken from.", choices=SOURCES)
+    index_mb: int = _option(
+        32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
+    )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
     debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
     log_level: str = _option(

@@ -1,7 +1,7 @@
 """Between the protocol's values and ours: positions, URIs, and the two forms of an answer.
 
 Pure functions. Positions count the units of the negotiated encoding; `Document` counts characters. Paths are POSIX in
-form on every platform, and serve to name a file to the model, never to open one.
+form on every platform; what names a file to the model is not what opens it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[
 _DRIVE = re.compile(r"/?([A-Za-z])[:|](?=[/\\]|$)")
 _WINDOWS = re.compile(r"[A-Z]:|//|\\\\")
 _MAC = re.compile(r"/(Users|Volumes)/", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"/|[A-Z]:/")
 _WORD = re.compile(r"\w*$")
 _PAIRS = frozenset(["()", "[]", "{}", '""', "''", "``"])
 
@@ -88,6 +89,20 @@ def path(uri: str) -> str:
     if _WINDOWS.match(name):
         name = name.replace("\\", "/")
     return normpath(name) if name else ""
+
+
+def file(uri: str) -> str:
+    """The absolute path that a URI of any scheme names, by which rules are asked about it; "" where it names none.
+
+    A version of a file that an editor shows under a scheme of its own is as private as the file.
+    """
+    found = path(uri)
+    return found if _ABSOLUTE.match(found) else ""
+
+
+def is_local(uri: str) -> bool:
+    """Whether a URI is one of this machine's files, which may be opened under its `path`."""
+    return uri[:5].lower() == "file:" and file(uri) != ""
 
 
 def name(uri: str, roots: Iterable[str]) -> str:

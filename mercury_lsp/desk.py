@@ -94,6 +94,11 @@ class Desk:
         busy = self._next is not None or (worker is not None and worker.busy)
         return {"begun": worker.begun if worker else 0, "busy": busy}
 
+    @property
+    def computing(self) -> bool:
+        """Whether the engine has anything to do."""
+        return self._worker is not None and self._worker.busy
+
     def opened(self, snapshot: Snapshot) -> None:
         """A document is there now: read it from its top, where most cursors begin."""
         worker = self._worker

@@ -1,8 +1,8 @@
 """From what the model wrote to what is shown, or to nothing.
 
 Owns what a suggestion must not be: blank, a repetition of what stands around it or of itself, a bracket or an
-indentation out of place, an error. Text that does not fit is cut back until it does. Pure; knows neither the model
-nor editors.
+indentation out of place, an error, a secret. Text that does not fit is cut back until it does. Pure; knows neither the
+model nor editors.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mercury_lsp.context import secrets
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.layout import restyled
 from mercury_lsp.context.site import Fit, Site
@@ -57,7 +58,7 @@ def shown(
         text = text.lstrip(" \t")
     text = _trimmed(_without_following(text, site), site.rest)
     found = _fitting(text, site)
-    if found is None or _repeats(found.text, site):
+    if found is None or _repeats(found.text, site) or _is_secret(found, site):
         return None
     return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
 
@@ -192,3 +193,10 @@ def _repeats(text: str, site: Site) -> bool:
     above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
     last = [line for line in above if line][: len(lines)]
     return last[::-1] == lines and _TWO_WORDS.search(" ".join(lines)) is not None
+
+
+def _is_secret(found: Shown, site: Site) -> bool:
+    """Whether a text has a part of what looks like a secret in its lines: some of it may stand there already."""
+    start, end = len(site.left), len(site.left) + len(found.text)
+    whole = site.left + found.text + site.rest[found.end - site.offset :]
+    return any(first < end and last > start for first, last in secrets.find(whole))

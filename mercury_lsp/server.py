@@ -11,8 +11,9 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lsprotocol import types
@@ -25,6 +26,7 @@ from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion, declined
 from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.languages import LANGUAGES
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine.worker import State
 from mercury_lsp.session import Session
@@ -35,6 +37,8 @@ DELETED = 1000  # characters: after so many are gone at once, the user reads bef
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 DIGEST = "mercury/documentDigest"
 WORK = "mercury/work"
+SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
+WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
 
 A = TypeVar("A")
 log = logging.getLogger(__name__)
@@ -69,6 +73,8 @@ class Server(LanguageServer):
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
+        self._admissions: dict[str, asyncio.Task[None]] = {}  # of documents that may be ignored
+        self._reading: Progress | None = None
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
 
@@ -94,6 +100,7 @@ class Server(LanguageServer):
         await self.protocol.settle()
         for task in self._tasks:
             task.cancel()
+        self.session.workspace.close()
         self.desk.close()
 
     def report_server_error(self, error: Exception, source: object) -> None:
@@ -115,10 +122,74 @@ class Server(LanguageServer):
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
         self.session.configure(settings, first)
+        self.place()
         logging.getLogger(__package__).setLevel(self.session.config.log_level.upper())
         if self.session.problems and self.session.problems != self._told:
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._told = self.session.problems
+
+    def place(self) -> None:
+        """Tell the workspace its folders and its memory, and look again at the open documents if these are others."""
+        uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
+        self.session.roots = tuple(convert.path(uri) for uri in uris if uri)
+        config = self.session.config
+        limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
+        local = [convert.path(uri) for uri in uris if uri and convert.is_local(uri)]
+        if self.session.workspace.configure(local, limit):
+            self.admit(*self.session.with_files)
+
+    def begin_reading(self) -> None:
+        """Read the workspace, in a thread."""
+        loop, workspace = asyncio.get_running_loop(), self.session.workspace
+
+        def show(fraction: float | None) -> None:
+            if fraction is None and self._reading is not None:
+                self._reading.end()
+                self._reading = None
+            elif fraction is not None:
+                if self._reading is None:
+                    self._reading = Progress(self)
+                    self.spawn(self._reading.begin("Reading the workspace"))
+                self._reading.show(fraction)
+
+        def later(call: Callable[..., object], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                loop.call_soon_threadsafe(call, *arguments)
+
+        workspace.busy = lambda: self.desk.computing
+        workspace.show = lambda fraction: later(show, fraction)
+        workspace.rules = lambda: later(lambda: self.admit(*self.session.with_files))
+        workspace.guard = boundary
+        workspace.start()
+
+    def admit(self, *uris: str, opened: bool = False) -> None:
+        """Look whether documents are ignored; until that is known, nothing is suggested in them."""
+        for uri in uris:
+            self.session.admit(uri, None)
+            task = self._admissions[uri] = self.spawn(self._admit(uri, opened))
+            task.add_done_callback(partial(self._admitted, uri))
+
+    async def _admit(self, uri: str, opened: bool) -> None:
+        with boundary("looking whether a file is ignored"):
+            file = self.session.file(uri)
+            standing = await asyncio.to_thread(self.session.workspace.examine, file)
+            if self._admissions.get(uri) is asyncio.current_task() and file == self.session.file(uri):
+                self.session.admit(uri, replace(standing, inside=standing.inside and convert.is_local(uri)))
+                if opened and (snapshot := self.session.snapshot(uri)):
+                    self.desk.opened(snapshot)
+
+    async def _is_ignored(self, uri: str) -> bool:
+        """Whether a document is ignored, once that is known; if it takes too long, it may be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (admission := self._admissions.get(uri)) is not None:
+                    await asyncio.wait([admission])
+        known = self.session.snapshot(uri)
+        return known is None or known.ignored
+
+    def _admitted(self, uri: str, task: asyncio.Task[None]) -> None:
+        if self._admissions.get(uri) is task:
+            del self._admissions[uri]
 
     def ask_settings(self) -> None:
         """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
@@ -171,7 +242,11 @@ class Server(LanguageServer):
         """
         with boundary("looking for a suggestion", self._notice):
             snapshot = self.session.snapshot(params.text_document.uri)
-            if snapshot is None or declined(snapshot):
+            if snapshot is None:
+                return nothing
+            if params.text_document.uri in self._admissions:
+                snapshot = replace(snapshot, ignored=await self._is_ignored(params.text_document.uri))
+            if declined(snapshot):
                 return nothing
             document = snapshot.document
             snapshot = replace(snapshot, invoked=invoked)
@@ -193,7 +268,6 @@ class Server(LanguageServer):
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
-    ls.session.roots = roots(ls)
     ls.configure(params.initialization_options, first=True)
     text = params.capabilities.text_document
     if text is None or text.inline_completion is None:
@@ -208,6 +282,15 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
         options = types.DidChangeConfigurationRegistrationOptions(SECTION)
         ls.client_register_capability(types.RegistrationParams([types.Registration(method, method, options)]))
+    if ls.supports("workspace.did_change_watched_files.dynamic_registration"):
+        method = types.WORKSPACE_DID_CHANGE_WATCHED_FILES
+        watchers = [types.FileSystemWatcher(glob) for glob in WATCHED]
+        watching = types.DidChangeWatchedFilesRegistrationOptions(watchers)
+        ls.client_register_capability(
+            types.RegistrationParams([types.Registration(method, method, watching)])
+        )
+        ls.session.workspace.watched = True
+    ls.begin_reading()
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
         asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
@@ -222,8 +305,11 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     language_id = (
         document.language_id if isinstance(document.language_id, str) else ""
     )  # lsprotocol lets all pass
-    ls.session.open(document.uri, path, language_id, document.version, document.text)
-    if snapshot := ls.session.snapshot(document.uri):
+    file = convert.file(document.uri)
+    ls.session.open(document.uri, path, language_id, document.version, document.text, file)
+    if file:
+        ls.admit(document.uri, opened=True)
+    elif snapshot := ls.session.snapshot(document.uri):
         ls.desk.opened(snapshot)
 
 
@@ -259,7 +345,14 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
 
 def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
     """Take the folders as they are now."""
-    ls.session.roots = roots(ls)
+    ls.place()
+
+
+def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
+    """Read again what has changed on the disk."""
+    paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
+    if ls.session.workspace.touch(paths):
+        ls.admit(*ls.session.with_files)
 
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -292,12 +385,6 @@ def work(ls: Server, _: object) -> dict[str, object]:
     return ls.desk.work
 
 
-def roots(ls: Server) -> tuple[str, ...]:
-    """Paths of the workspace's folders."""
-    uris = [folder.uri for folder in ls.workspace.folders.values()] or [ls.workspace.root_uri]
-    return tuple(convert.path(uri) for uri in uris if uri)
-
-
 FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.INITIALIZE, initialize, None),
     (types.INITIALIZED, initialized, None),
@@ -306,6 +393,7 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.TEXT_DOCUMENT_DID_CLOSE, did_close, None),
     (types.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
     (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
+    (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),
     (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
     (DIGEST, document_digest, None),
     (WORK, work, None),

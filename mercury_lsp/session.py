@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, parse
 from mercury_lsp.context.document import Document, well_formed
+from mercury_lsp.files import Standing
+from mercury_lsp.workspace import Workspace
 
 LARGEST = (
     2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
@@ -28,6 +30,9 @@ class Session:
         self._first: dict[str, object] = {}
         self._documents: dict[str, Document] = {}
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
+        self._files: dict[str, str] = {}  # of open documents, where they have one
+        self._usable: set[str] = set()  # open documents that are known not to be ignored
+        self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
         self.config, self.problems = parse(self._overrides)
 
@@ -47,27 +52,63 @@ class Session:
         if settings is not None and not isinstance(settings, Mapping):
             self.problems += parse(settings)[1]
 
-    def open(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
-        """Take a document's text, whether it was open before or not. `path` is what the model is told."""
+    def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
+        """Take a document's text, whether it was open before or not. `path` is what the model is told.
+
+        `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored,
+        nothing is suggested.
+        """
         path, language_id = well_formed(path), well_formed(language_id)
         whole = Document(uri, path, language_id, version, "" if len(text) > LARGEST else well_formed(text))
         self._keep(whole, len(text))
+        self._files[uri] = file
+        if not file:
+            self._usable.add(uri)
+        self.workspace.open(self._documents[uri], file)
+
+    def file(self, uri: str) -> str:
+        """The absolute path of an open document's file; "" where it has none."""
+        return self._files.get(uri, "")
+
+    def admit(self, uri: str, standing: Standing | None) -> None:
+        """Take what may be done with an open document; None where that is not known, or not any more."""
+        if not self.file(uri):
+            return
+        if standing is not None and not standing.ignored:
+            self._usable.add(uri)
+        else:
+            self._usable.discard(uri)
+        if standing is not None:
+            self.workspace.admit(uri, standing.inside and not standing.ignored)
+
+    @property
+    def with_files(self) -> list[str]:
+        """The URIs of the open documents that have a file."""
+        return [uri for uri, file in self._files.items() if file]
 
     def rewrite(self, uri: str, version: int, text: str) -> None:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:
-            self.open(uri, old.path, old.language_id, version, text)
+            whole = Document(
+                uri, old.path, old.language_id, version, "" if len(text) > LARGEST else well_formed(text)
+            )
+            self._keep(whole, len(text))
+            self.workspace.change(self._documents[uri], None)
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
         """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
         if (old := self.document(uri)) is not None:
             new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
+            self.workspace.change(self._documents[uri], start)
 
     def close(self, uri: str) -> None:
         """Forget a document."""
         self._documents.pop(uri, None)
         self._withheld.discard(uri)
+        self._usable.discard(uri)
+        self._files.pop(uri, None)
+        self.workspace.forget(uri)
 
     def document(self, uri: str) -> Document | None:
         """The document as it is now; None where it is not open, or too large."""
@@ -76,7 +117,10 @@ class Session:
     def snapshot(self, uri: str) -> Snapshot | None:
         """What a completion in this document may depend on, as it is now; None where there is no `document`."""
         document = self.document(uri)
-        return None if document is None else Snapshot(document, self.config, self.roots)
+        if document is None:
+            return None
+        library, ignored = self.workspace.used(uri), uri not in self._usable
+        return Snapshot(document, self.config, self.roots, library=library, ignored=ignored)
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri

@@ -19,7 +19,13 @@ LAYERS = (
     ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
     ("mercury_lsp.context", "mercury_lsp.engine"),
     ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall"),
-    ("mercury_lsp.session", "mercury_lsp.desk"),
+    (
+        "mercury_lsp.session",
+        "mercury_lsp.desk",
+        "mercury_lsp.workspace",
+        "mercury_lsp.opened",
+        "mercury_lsp.files",
+    ),
     (
         "mercury_lsp.server",
         "mercury_lsp.convert",
@@ -39,6 +45,7 @@ ONLY = {
     "attrs": ("mercury_lsp.lean",),
     "hatchling": ("mercury_lsp.native.build",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
+    "pathspec": ("mercury_lsp.context.ignored",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
     "tree_sitter": ("mercury_lsp.context",),
     "pygls": LAYERS[4],
@@ -149,6 +156,7 @@ HEAVY = (
     "tree_sitter",
     "rich",
     "numpy",
+    "pathspec",
     "asyncio",
     "tree_sitter_python",
 )
@@ -176,7 +184,9 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "rich", "tree_sitter_python"} & set(started("import mercury_lsp.process"))
+    assert not {"torch", "numpy", "pathspec", "rich", "tree_sitter_python"} & set(
+        started("import mercury_lsp.process")
+    )
 
 
 HIDDEN = "sys.modules['torch'] = None"

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from planted import tokens
 
 from mercury_lsp import postprocess
 from mercury_lsp.context.document import Document
@@ -207,3 +208,12 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     assert set(document.eol) >= set(found.text) & {"\r", "\n"}
     assert not single_line or not set(found.text) & {"\r", "\n"}
     assert Syntax.of(document.replace(offset, found.end, found.text, 2)).errors() <= syntax.errors()
+
+
+def test_no_secret_is_shown_nor_the_rest_of_one() -> None:
+    token = tokens()[2]
+    assert text_of("python", "x = ¦\n", f'"{token}"') is None
+    assert text_of("python", f'x = "{token[:20]}¦"\n', token[20:]) is None
+    assert text_of("python", 'password = "¦"\n', "Tr0ub4dor&3x") is None
+    assert text_of("python", f'connect("{token}", ¦)\n', "timeout") == "timeout"
+    assert text_of("python", "password = ¦\n", 'os.environ["PASSWORD"]') == 'os.environ["PASSWORD"]'

@@ -1,28 +1,113 @@
 """Which files are never shown to the model: those that by their names hold passwords, tokens and private keys.
 
-Owns the list of names. Looks at names alone, never into files, and would rather refuse one too many.
+Owns the list of names. Looks at names alone, never into files, and would rather refuse one too many; but code is code,
+whatever it is called: Python has a module `secrets.py`, and a program that handles keys has files named after them. So
+names that are only telling, such as `secrets` and `credentials`, are refused without a suffix or with one of data, and
+with one of code (`CODE`) they are not: a literal key in there is what `secrets` is for.
 """
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
 
-FILES = (
-    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "*.pkcs12",
-    "*.jks", "*.keystore", "*.keytab", "*.kdbx", "*.gpg", "*.pgp", "*.asc", "*.ovpn", "*.tfvars",
-    "*.tfvars.json", "id_rsa", "id_rsa.*", "id_dsa", "id_dsa.*", "id_ecdsa", "id_ecdsa.*",
-    "id_ed25519", "id_ed25519.*", ".netrc", "_netrc", ".npmrc", ".yarnrc.yml", ".pypirc",
-    ".htpasswd", ".pgpass", ".my.cnf", ".git-credentials", ".dockercfg", ".vault-token", ".boto",
-    ".s3cfg", "credentials", "credentials.*", "*credentials.json", "client_secret*.json",
-    "service-account*.json", "service_account*.json", "secret", "secret.*", "secrets", "secrets.*",
-    "*.secret", "*.secrets",
+NAMES = (
+    # environments
+    ".env", ".env.*", ".env-*", ".env_*", "*.env", "*.env.local", "*.env.*.local", ".envrc", ".flaskenv", ".dev.vars",
+    ".dev.vars.*",
+    # keys and their stores
+    "*.pem", "*.key", "*.ppk", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.pk8", "*.pvk", "*.jks", "*.jceks",
+    "*.bks", "*.keystore", "*.keytab", "*.kdb", "*.kdbx", "*.psafe3", "*.agilekeychain", "*.opvault",
+    "*.keychain", "*.keychain-db", "*.gpg", "*.pgp", "*.asc", "*.age", "*.sops", "secring.*", "*.snk",
+    "*.mobileprovision", "*.provisionprofile", "*.certsigningrequest", "id_rsa", "id_rsa.*",
+    "id_dsa", "id_dsa.*", "id_ecdsa", "id_ecdsa.*", "id_ecdsa_sk", "id_ed25519", "id_ed25519.*",
+    "*_rsa", "*_dsa", "*_ed25519", "*_ecdsa", "ssh_host_*_key", "*.ovpn", "wg[0-9].conf",
+    "key.properties", "keystore.properties", "signing.properties", "master.key", "master.key.*",
+    "otr.private_key", "wallet.dat", "wallet.json", "utc--*", "keyfile", "keyfile.json",
+    # what tools keep of their users' accounts
+    ".netrc", "_netrc", ".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".htpasswd", "htpasswd", ".htdigest",
+    ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".git-credentials", ".git-credential-store",
+    ".dockercfg", ".dockerconfigjson", ".vault-token", ".vault-pass", ".vault_pass", "vault_pass.txt",
+    "vault-password*", ".boto", ".s3cfg", ".passwd-s3fs", ".fetchmailrc", ".msmtprc", ".esmtprc",
+    ".pgsyncrc", ".remote-sync.json", ".ftpconfig", "sftp-config.json", "sftp.json", "filezilla.xml",
+    "sitemanager.xml", "recentservers.xml", "winscp.ini", "*.rdp", "*.rdg", ".terraformrc", "terraform.rc",
+    "credentials.tfrc.json", ".databrickscfg", ".snowsql", ".clickhouse-client*", ".tugboat",
+    ".cloudflared.json", ".jupyter_token", ".kaggle.json", "kaggle.json", ".hubconfig", ".lftprc",
+    ".muttrc", ".mutt_*", ".rclone.conf", "rclone.conf", "kubeconfig", "kubeconfig.*", "*.kubeconfig",
+    "*-kubeconfig.y*ml", "kubelet.conf", "robomongo.json", "dbeaver-data-sources.xml",
+    "datasources.local.xml", "data-sources.local.xml", "settings-security.xml", ".sentryclirc",
+    ".huggingface", "jenkins.plugins.publish_over_ssh.bapsshpublisherplugin.xml", "*.publishsettings",
+    "*.pubxml.user", "*.azureauth",
+    # state and settings that have passwords in the clear
+    "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json", "*.tfplan", "appsettings.secrets.json",
+    "appsettings.local.json", "local.settings.json", "localsettings.php", "wp-config.php",
+    "wp-config-*.php", "secrets.*.y*ml", "*-secrets.y*ml", "*-secret.y*ml", "*.secrets.y*ml",
+    "*.secrets.json", "application-secret*.properties", "application-secret*.y*ml", "passwords",
+    "passwd.txt", "secrets.h", "arduino_secrets.h", "password", "password.txt",
+    "credentials.xml",
+    # accounts of clouds
+    "*credentials.json", "*credentials.csv", "accesskeys.csv", "rootkey.csv", "*_accesskeys.csv",
+    "client_secret*.json", "client-secret*.json", "service-account*.json", "service_account*.json",
+    "serviceaccount*.json", "*-service-account.json", "*firebase-adminsdk*.json", "firebase-key*.json",
+    "google-services.json", "googleservice-info.plist", "gcp-key*.json", "gcloud-key*.json",
+    "gha-creds-*.json", "application_default_credentials*", "access_tokens.db", "credentials.db",
+    "authkey_*.p8", "azureprofile.json", "msal_token_cache*", "accesstokens.json", "publishprofile.xml",
+    # what was typed and what was looked at
+    ".*_history", ".*-history", ".histfile", "consolehost_history.txt", "fish_history", ".lesshst",
+    ".viminfo", "logins.json", "key[34].db", "cookies.sqlite", "login data", "cookies.txt",
+    "signons.sqlite",
+)  # fmt: skip
+TELLING = (
+    "secret", "secrets", "credential", "credentials", "creds", "api_key", "api_keys", "apikey", "apikeys",
+    "api-keys", "private_key", "privatekey", "private-key", "access_token", "auth_token", "tokens", "passwords",
+)  # fmt: skip
+CODE = frozenset(
+    ["py", "pyi", "pyw", "pyx", "js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "go", "rs", "c", "h",
+     "cc", "cpp", "cxx", "hh", "hpp", "hxx", "cu", "cuh", "java", "kt", "kts", "scala", "sc", "groovy",
+     "cs", "fs", "vb", "sh", "bash", "zsh", "fish", "ps1", "php", "phtml", "rb", "rake", "erb", "swift",
+     "m", "mm", "dart", "lua", "pl", "pm", "r", "jl", "ex", "exs", "erl", "hrl", "clj", "cljs", "hs", "ml",
+     "mli", "elm", "nim", "zig", "v", "d", "pas", "sql", "proto", "graphql", "vue", "svelte", "astro",
+     "html", "htm", "css", "scss", "less", "md", "rst", "adoc", "tf", "hcl", "nix", "cmake", "asm", "s",
+     "vim", "el", "lisp", "scm", "sol", "gd", "f90", "f95", "tcl", "awk", "t"]
 )  # fmt: skip
 FOLDERS = frozenset(
-    [".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets"]
-)
+    [".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets",
+     ".chef", ".oci", ".bluemix", ".aliyun", ".tccli", ".doctl", ".fly", ".vault", ".terraform.d",
+     ".bitcoin", ".ethereum", ".electrum", ".monero", ".mozilla", ".thunderbird", ".ngrok2", ".sops",
+     ".1password", ".lastpass", ".keychain", "keychains", ".minikube"]
+)  # fmt: skip
+# Files of innocent names in folders of tools: the last parts of the path.
+ENDS = (
+    ".config/gh/hosts.yml", ".config/hub", ".config/gcloud/*", "gcloud/credentials.db",
+    ".config/doctl/config.yaml", ".config/rclone/*", ".config/sops/*", ".config/op/*",
+    ".config/github-copilot/*", ".config/glab-cli/config.yml", ".config/configstore/*", ".config/heroku/*",
+    ".config/stripe/*", ".config/hcloud/*", ".config/containers/auth.json", ".config/pip/pip.conf",
+    ".config/git/credentials", ".config/filezilla/*", ".config/google-chrome/*", ".cargo/credentials",
+    ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml", ".gradle/gradle.properties",
+    ".composer/auth.json", "composer/auth.json", ".bundle/config", ".circleci/cli.yml",
+    ".travis/config.yml", ".cabal/config", ".pip/pip.conf", ".huggingface/token", "huggingface/token",
+    ".kaggle/*.json", ".jupyter/*cookie_secret", ".subversion/auth/*", ".local/share/keyrings/*",
+    ".databricks/token-cache.json", ".config/fly/config.yml", ".vnc/passwd", ".purple/accounts.xml",
+    ".config/hexchat/*", ".irssi/config", ".weechat/irc.conf", ".wakatime.cfg", ".nuget/nuget/nuget.config",
+    ".sbt/*credentials", ".ivy2/.credentials", ".lein/credentials.clj", ".hex/hex.config",
+    ".pub-cache/credentials.json", ".claude/.credentials.json", "microsoft/usersecrets/*",
+    ".microsoft/usersecrets/*", "etc/shadow", "etc/gshadow", "etc/sudoers", "etc/ssl/private/*",
+    "etc/ppp/*-secrets", "etc/wireguard/*", "config/master.key", "config/credentials/*",
+    "config/database.local.yml", ".idea/datasources.local.xml", ".idea/webservers.xml",
+    ".idea/data-sources.local.xml", ".vscode/sftp.json", ".streamlit/secrets.toml", "run/secrets/*",
+    "var/run/secrets/*",
+)  # fmt: skip
+
+_NAME = re.compile("|".join(map(translate, NAMES)))
+_END = re.compile("|".join(f".*/{translate(end)}" for end in ENDS))
 
 
 def is_private(path: str) -> bool:
     """Whether a path, POSIX or Windows, absolute or relative, names a file whose text must stay where it is."""
-    *folders, name = path.lower().replace("\\", "/").split("/")
-    return not FOLDERS.isdisjoint(folders) or any(fnmatchcase(name, pattern) for pattern in FILES)
+    path = path.lower().replace("\\", "/")
+    *folders, name = path.split("/")
+    if not FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):
+        return True
+    first, _, rest = name.lstrip("._").partition(".")
+    code = rest.rpartition(".")[2] in CODE
+    return (first in TELLING and not code) or name.endswith((".secret", ".secrets"))

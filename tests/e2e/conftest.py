@@ -89,18 +89,22 @@ class Client:
                 result = [self._settings] if message["method"] == "workspace/configuration" else None
                 self.write(frame({"id": message["id"], "result": result}))
 
-    def initialize(self, capabilities: Message = INLINE, options: Message | None = None) -> Message:
+    def initialize(
+        self, capabilities: Message = INLINE, options: Message | None = None, root: str | None = None
+    ) -> Message:
         """The server's capabilities; it is not told yet that the client is ready."""
-        params: Message = {"processId": os.getpid(), "rootUri": None, "capabilities": capabilities}
+        params: Message = {"processId": os.getpid(), "rootUri": root, "capabilities": capabilities}
         params["initializationOptions"] = {
             "deadline_ms": 60_000,
             **(options or {}),
         }  # a busy machine is no failure
         return self.ask("initialize", params)["result"]["capabilities"]
 
-    def start(self, capabilities: Message = INLINE, options: Message | None = None) -> Message:
+    def start(
+        self, capabilities: Message = INLINE, options: Message | None = None, root: str | None = None
+    ) -> Message:
         """Initialize, and wait until the model is loaded."""
-        offered = self.initialize(capabilities, options)
+        offered = self.initialize(capabilities, options, root)
         self.notify("initialized", {})
         self.until(lambda: "end" in self.progress())
         return offered
@@ -144,9 +148,9 @@ def change(uri: str, version: int, text: str, start: tuple[int, int], end: tuple
 class Process:
     """A server process and its client."""
 
-    def __init__(self, model: Path, settings: object = None) -> None:
+    def __init__(self, model: Path, settings: object = None, command: list[str] = COMMAND) -> None:
         self.process = subprocess.Popen(
-            COMMAND,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -168,8 +172,8 @@ def launch(model: Path) -> Iterator[Callable[..., Process]]:
     """Starts servers that are gone after the test."""
     started: list[Process] = []
 
-    def start(model: Path = model, settings: object = None) -> Process:
-        started.append(Process(model, settings))
+    def start(model: Path = model, settings: object = None, command: list[str] = COMMAND) -> Process:
+        started.append(Process(model, settings, command))
         return started[-1]
 
     yield start

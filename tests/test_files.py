@@ -1,0 +1,166 @@
+"""Which files are looked at: on a real disk, with links, rules in every place, and files that are no source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp.files import LARGEST, Files, Standing
+
+USABLE, OUTSIDE, IGNORED = Standing(False, True), Standing(False, False), Standing(True, True)
+
+
+def put(path: Path, text: str = "x = 1\n") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def listed(files: Files, folder: Path) -> list[str]:
+    """All files that a walk reads, from the folder."""
+    todo, paths = [str(folder)], []
+    while todo:
+        found, folders = files.inside_of(todo.pop())
+        todo += folders
+        paths += found
+    return sorted(os.path.relpath(path, folder) for path in paths)
+
+
+def test_a_walk_sees_source_and_nothing_else(tmp_path: Path) -> None:
+    root, out = tmp_path / "w", tmp_path / "out"
+    for name in (
+        "a.py",
+        "lib/b.ts",
+        "lib/deep/c.go",
+        "secrets.py",
+        "README.md",
+        "data.bin",
+        ".env.py",
+        "server.key",
+    ):
+        put(root / name)
+    for name in (
+        ".git/x.py",
+        "node_modules/x.js",
+        ".venv/x.py",
+        "myenv/x.py",
+        ".ssh/x.py",
+        ".hidden/x.py",
+        "no/x.py",
+    ):
+        put(root / name)
+    put(root / "myenv/pyvenv.cfg")
+    put(root / ".gitignore", "no/\n*_pb2.py\n")
+    put(root / "lib/y_pb2.py")
+    put(root / "lib/.mercuryignore", "private.ts\n")
+    put(root / "lib/private.ts")
+    put(out / "z.py")
+    (root / "link.py").symlink_to(out / "z.py")
+    (root / "inner.py").symlink_to(root / "a.py")
+    (root / "linked").symlink_to(out)
+    os.mkfifo(root / "pipe.py")
+    files = Files([str(root)])
+    assert listed(files, root) == ["a.py", "lib/b.ts", "lib/deep/c.go", "secrets.py"]
+    assert files.read(str(root / "pipe.py")) is None and files.read(str(root / "link.py")) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x = '\0'",
+        b"\xff\xfe\x00",
+        b"x = 1\n" * LARGEST,
+        b"var a=1;" * 1000,
+        b"x\n" * 99 + b"y" * 6000,
+        b"caf\xe9",
+    ],
+    ids=["binary", "UTF-16", "large", "minified", "a long line", "Latin-1"],
+)
+def test_what_is_not_written_by_hand_is_not_read(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_bytes(content)
+    assert Files([str(tmp_path)]).read(str(tmp_path / "a.py")) is None
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
+    files, path = Files([str(tmp_path)]), put(tmp_path / "a.py", "\ufeffx = 1\n")
+    first = files.read(path)
+    assert first is not None and first[1] == "x = 1\n"
+    assert files.read(path, first[0]) == (first[0], "")
+    put(tmp_path / "a.py", "x = 22\n")
+    assert (files.read(path, first[0]) or first)[1] == "x = 22\n"
+    assert files.read(str(tmp_path / "none.py")) is None
+
+
+def test_rules_come_from_the_repository_around(tmp_path: Path) -> None:
+    (tmp_path / ".git/info").mkdir(parents=True)
+    put(tmp_path / ".gitignore", "generated/\n")
+    put(tmp_path / ".git/info/exclude", "mine.py\n")
+    root = tmp_path / "packages/one"
+    files = Files([str(root)])
+    assert files.standing(str(root / "generated/a.py")) == IGNORED
+    assert files.standing(str(root / "mine.py")) == IGNORED
+    assert files.standing(str(root / "a.py")) == USABLE
+    assert files.standing(str(tmp_path / "packages/two/a.py")) == OUTSIDE
+    assert files.standing(str(tmp_path / "packages/two/mine.py")) == Standing(True, False)
+
+
+def test_a_work_tree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
+    put(tmp_path / "main/.git/info/exclude", "mine.py\n")
+    put(tmp_path / "main/.git/worktrees/other/commondir", "../..\n")
+    put(tmp_path / "other/.git", f"gitdir: {tmp_path}/main/.git/worktrees/other\n")
+    assert Files([str(tmp_path / "other")]).standing(str(tmp_path / "other/mine.py")) == IGNORED
+
+
+def test_both_ends_of_a_link_must_be_allowed(tmp_path: Path) -> None:
+    root = tmp_path / "w"
+    put(root / "a.py")
+    put(root / ".gitignore", "no.py\n")
+    for name, end in (
+        ("key.py", tmp_path / ".ssh/id"),
+        ("no-link.py", root / "no.py"),
+        ("out.py", tmp_path / "b.py"),
+    ):
+        put(end)
+        (root / name).symlink_to(end)
+    files = Files([str(root)])
+    assert files.standing(str(root / "key.py")).ignored
+    assert files.standing(str(root / "no-link.py")).ignored
+    assert files.standing(str(root / "out.py")) == OUTSIDE
+    assert files.standing(f"{root}/../b.py") == OUTSIDE
+
+
+def test_a_workspace_may_be_a_link_itself(tmp_path: Path) -> None:
+    put(tmp_path / "real/a.py")
+    (tmp_path / "w").symlink_to(tmp_path / "real")
+    files = Files([str(tmp_path / "w")])
+    assert files.standing(str(tmp_path / "w/a.py")) == USABLE
+    assert listed(files, tmp_path / "w") == ["a.py"]
+
+
+def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
+    path, files = put(tmp_path / "lib/a.py"), Files([str(tmp_path)])
+    assert files.standing(path) == USABLE and not files.refresh()
+    put(tmp_path / "lib/.mercuryignore", "*.py\n")
+    assert files.refresh() and files.standing(path) == IGNORED
+    put(tmp_path / "lib/.mercuryignore", "*.rb  \n# nothing else\n")
+    assert files.refresh() and files.standing(path) == USABLE
+    (tmp_path / "lib/.mercuryignore").unlink()
+    assert files.refresh() and not files.refresh()
+
+
+def test_rules_that_cannot_be_read_ignore_all(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.py")
+    os.mkfifo(tmp_path / ".gitignore")
+    assert Files([str(tmp_path)]).standing(path).ignored
+
+
+def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "w/inner"
+    put(inner / "a.py")
+    put(tmp_path / "w/b.py")
+    files = Files([str(tmp_path / "w"), f"{inner}/"])
+    assert files.name(str(inner / "a.py")) == "a.py" and files.name(str(tmp_path / "w/b.py")) == "b.py"
+    assert listed(files, tmp_path / "w") == ["b.py"]
+    assert files.reaches(str(inner)) and not files.reaches(str(tmp_path))
