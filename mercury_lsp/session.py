@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, parse
@@ -31,6 +33,7 @@ class Session:
         self._documents: dict[str, Document] = {}
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
         self.roots: tuple[str, ...] = ()
+        self.snoozed_until = 0.0  # seconds since 1970
         self.config, self.problems = parse(self._overrides)
 
     def configure(self, settings: object, first: bool = False) -> None:
@@ -70,17 +73,37 @@ class Session:
         self._documents.pop(uri, None)
         self._withheld.discard(uri)
 
+    def focus(self, uri: str) -> None:
+        """Note that the user went to a document."""
+        if (document := self._documents.pop(uri, None)) is not None:
+            self._documents[uri] = document
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """URIs of the open documents, the last that was opened, changed or looked at first."""
+        return tuple(reversed(self._documents))
+
     def document(self, uri: str) -> Document | None:
         """The document as it is now; None where it is not open, or too large."""
         return None if uri in self._withheld else self._documents.get(uri)
 
+    @property
+    def snoozed(self) -> bool:
+        """Whether nothing is to be suggested unasked for now."""
+        return time.time() < self.snoozed_until
+
     def snapshot(self, uri: str) -> Snapshot | None:
-        """What a completion in this document may depend on, as it is now; None where there is no `document`."""
+        """What a completion in this document may depend on, as it is now; None where there is no `document`.
+
+        While it is `snoozed`, nothing is worked on ahead.
+        """
         document = self.document(uri)
-        return None if document is None else Snapshot(document, self.config, self.roots)
+        config = replace(self.config, anticipate=False) if self.snoozed else self.config
+        return None if document is None else Snapshot(document, config, self.roots)
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri
+        self._documents.pop(uri, None)
         self._documents[uri] = document
         if size <= LARGEST:
             self._withheld.discard(uri)

@@ -18,10 +18,11 @@ PACKAGE = ROOT / "mercury_lsp"
 LAYERS = (
     ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
     ("mercury_lsp.context", "mercury_lsp.engine"),
-    ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall"),
-    ("mercury_lsp.session", "mercury_lsp.desk"),
+    ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall", "mercury_lsp.feedback"),
+    ("mercury_lsp.session", "mercury_lsp.desk", "mercury_lsp.journal", "mercury_lsp.history"),
     (
         "mercury_lsp.server",
+        "mercury_lsp.actions",
         "mercury_lsp.convert",
         "mercury_lsp.client",
         "mercury_lsp.wire",
@@ -38,6 +39,7 @@ ONLY = {
     "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
     "attrs": ("mercury_lsp.lean",),
     "hatchling": ("mercury_lsp.native.build",),
+    "sqlite3": ("mercury_lsp.history",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
     "tree_sitter": ("mercury_lsp.context",),
@@ -150,6 +152,7 @@ HEAVY = (
     "rich",
     "numpy",
     "asyncio",
+    "sqlite3",
     "tree_sitter_python",
 )
 
@@ -176,7 +179,9 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "rich", "tree_sitter_python"} & set(started("import mercury_lsp.process"))
+    assert not {"torch", "numpy", "rich", "sqlite3", "tree_sitter_python"} & set(
+        started("import mercury_lsp.process")
+    )
 
 
 HIDDEN = "sys.modules['torch'] = None"
