@@ -20,7 +20,7 @@ from mercury_lsp.history import Event
 
 PERCENTILES = (50, 90, 95, 99)
 SHOWN = ("accepted", "partly", "typed", "replaced", "rejected")  # what a suggestion that was shown can become
-_BAR = 20  # characters
+_BAR = 6  # characters
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -68,7 +68,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
     """The value below or at which so many percent are (the nearest rank); None where there are no values."""
     ranked = sorted(values)
     return {
-        f"p{percent}": ranked[-(-percent * len(ranked) // 100) - 1] if ranked else None
+        f"p{percent}": round(ranked[-(-percent * len(ranked) // 100) - 1], 2) if ranked else None
         for percent in PERCENTILES
     }
 
@@ -118,7 +118,7 @@ def _show(figures: Mapping[str, Any]) -> None:
     )
     for title, groups in (("language", "by_language"), ("day", "by_day")):
         output.print(_table(title, figures[groups] | ({"all": whole} if title == "language" else {})))
-    times = Table("latency", *(f"p{percent}" for percent in PERCENTILES), box=None)
+    times = Table("latency in ms", *(f"p{percent}" for percent in PERCENTILES), box=None, pad_edge=False)
     for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
         times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
     output.print(times)
@@ -128,25 +128,15 @@ def _show(figures: Mapping[str, Any]) -> None:
 
 
 def _table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(title, box=None)
-    for name in (
-        "requests",
-        "shown",
-        "accepted",
-        "partly",
-        "rejected",
-        "accepted of shown",
-        "",
-        "p50",
-        "p95",
-        "saved",
-    ):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, no_wrap=True, min_width=10)
+    for name in ("requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, group in groups.items():
         rate = group["acceptance"]
         table.add_row(
             name,
-            *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly", "rejected")),
+            *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
             "-" if rate is None else f"{rate:.0%}",
             bar(rate or 0.0),
             *(_ms(group["latency_ms"][name]) for name in ("p50", "p95")),
@@ -162,4 +152,4 @@ def bar(share: float) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f} ms" if value >= 10 else f"{value:.1f} ms"
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
