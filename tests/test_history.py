@@ -12,33 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from recorded import event
 
 from mercury_lsp import history
 from mercury_lsp.history import DAY, Event, History, Unreadable, clear, read, state_file
 
 PATIENCE = 60
-
-
-def event(**values: Any) -> Event:
-    usual: dict[str, Any] = {
-        "moment": time.time(),
-        "language": "python",
-        "editor": "Test",
-        "model": "word",
-        "invoked": False,
-        "outcome": "accepted",
-        "cause": "",
-        "latency_ms": 12.5,
-        "shown": 9,
-        "accepted": 7,
-        "tokens": 3,
-        "passes": 2,
-        "recalled": True,
-    }
-    return Event(**usual | values)
 
 
 @pytest.fixture
@@ -207,13 +188,15 @@ def test_a_file_that_is_not_ours_to_write_costs_one_warning(
         monkeypatch.undo()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.skipif(os.name != "posix", reason="only there a process can be forbidden to write")
 def test_a_real_full_disk_costs_one_warning(tmp_path: Path) -> None:
     """In a process whose files may not grow: to SQLite that is a full disk."""
     code = f"""
 import logging, resource, signal, sys
 from pathlib import Path
-from tests.test_history import event, written
+sys.path.insert(0, "tests")
+from recorded import event
+from test_history import written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 print(len(written(Path({str(tmp_path / "history.sqlite3")!r}), event(), event())))
