@@ -100,6 +100,10 @@ class Feedback(Generic[F]):
         self._life = _Life(uri, cursor, items, around, facts, seen=not self._tells)
         return True, outcomes
 
+    def follows(self, uri: str) -> bool:
+        """Whether changes of a document matter now."""
+        return self._life is not None and self._life.uri == uri
+
     def changed(self, uri: str, edits: Sequence[Edit]) -> list[Outcome[F]]:
         """A document was changed, by all the edits of one notification, each to the outcome of the one before."""
         life = self._life

@@ -112,6 +112,10 @@ class Journal:
             if not new:
                 self._write(request, "continued")
 
+    def follows(self, uri: str) -> bool:
+        """Whether it wants to be told of changes of a document."""
+        return self._feedback.follows(uri)
+
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
         """A document was changed by the edits of one notification."""
         self._keep(self._feedback.changed(uri, edits))

@@ -173,13 +173,13 @@ class Server(LanguageServer):
                     return nothing
                 if chosen is not None:
                     completion = convert.with_chosen(completion, document, chosen, self.encoding)
-                request.model = self.desk.model
                 self.journal.offers(request, [completion])
                 return actions.commanded(render(completion, document, self.encoding), request.ids)
             except Exception:
                 request.nothing("error")
                 raise
             finally:
+                request.model = self.desk.model
                 self.journal.answered(request, self.session.document(uri))
         return nothing
 
@@ -223,16 +223,18 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     uri, version = params.text_document.uri, params.text_document.version
     typed: tuple[int, str] | None = None
     edits: list[Edit] = []
+    follows = ls.journal.follows(uri)
     for change in params.content_changes:
         document = ls.session.document(uri)
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-            if document is not None:
+            if document is not None and follows:
                 edits.append(difference(document.text, change.text))
             ls.session.rewrite(uri, version, change.text)
             typed = None  # where, it does not say
         elif document is not None:
             start, end = convert.span(document, change.range, ls.encoding)
-            edits.append(Edit(start, document.text[start:end], change.text))
+            if follows:
+                edits.append(Edit(start, document.text[start:end], change.text))
             ls.session.replace(uri, version, start, end, change.text)
             typed = (start, change.text) if change.text or end - start < DELETED else None
     ls.journal.changed(uri, edits)

@@ -313,6 +313,7 @@ def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there
         client.take(client.feedback.changed(OTHER, [Edit(0, "", "y")]))
         client.take(client.feedback.closed(OTHER))
         client.take(client.feedback.focused(URI))
+        assert client.feedback.follows(URI) and not client.feedback.follows(OTHER)
         assert client.feedback.accepted("none") == []
         client.take(client.feedback.asked(OTHER, 4) if event == "asked" else client.feedback.focused(OTHER))
         client.take(client.feedback.accepted("none"))
@@ -390,6 +391,15 @@ def test_a_whole_text_is_read_as_the_one_edit_that_makes_it() -> None:
         assert old[edit.start : edit.end] == edit.removed
         assert edit.text[:1] != edit.removed[:1] or not edit.text[:1]
     assert difference("x = 1\n", "x = total\n") == Edit(4, "1", "total")
+
+
+def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
+    client = Client("x = \ny = 1\n", 4)
+    client.suggest("a", "total")
+    for new in ("x = t\ny = 1\n", "x = total\ny = 1\n"):
+        client.take(client.feedback.changed(URI, [difference(client.text, new)]))
+        client.text = new
+    assert client.end() == [("accepted", "a", 4)]
 
 
 def test_what_several_items_replace_together() -> None:
