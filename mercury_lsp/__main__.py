@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         help="also time a server with llama.cpp's completion API and the same model",
     )
     bench.add_argument("--png", metavar="FILE", type=Path, help="draw the figures, too")
+
+    stats = commands.add_parser("stats", help="tell what became of suggestions, from the local history")
+    stats.add_argument("--days", metavar="N", type=int, help="of the last N days, today included")
+    stats.add_argument("--json", action="store_true", help="print one JSON object")
+    stats.add_argument("--png", metavar="FILE", type=Path, help="draw the figures, too")
+    stats.add_argument("--clear", action="store_true", help="delete the history instead")
     return parser
 
 

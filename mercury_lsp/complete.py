@@ -84,9 +84,10 @@ class Settled:
             reason = "it looks like a secret" if secret else "nothing of what the model wrote fits there"
         elif (
             not self.snapshot.invoked
-            and likelihood(infill.confidence, infill.tokens) < config.show_likelihood
+            and (found := likelihood(infill.confidence, infill.tokens)) < config.show_likelihood
         ):
-            reason = "the model takes it to be too unlikely"
+            least = f"{config.show_likelihood:g} is the least that is shown unasked"
+            reason = f"the model takes it to be too unlikely: {found:.2g}, and {least}"
         else:
             return Completion(infill.text, shown.text, offset, shown.end, infill)
         return Completion(infill.text, None, offset, offset, infill, reason)

@@ -100,6 +100,10 @@ class Config:
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
     debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
+    history: bool = _option(
+        True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
+    )
+    history_days: int = _option(90, "Days after which what is recorded is deleted.", 1, 3650)
     log_level: str = _option(
         "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
     )

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mercury_lsp import recall
 from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
@@ -28,6 +28,9 @@ PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
 FAREWELL = 1.0  # seconds that a running job may delay the end
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
+
+Note = Literal["memory", "loading", "failed", "superseded", "deadline"]
+"""What there is to tell of an answer: that it came from memory, or why there is none."""
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,12 @@ class Desk:
             self._worker.stop(FAREWELL)
 
     @property
+    def model(self) -> str:
+        """The name of the model that is loaded, or ""."""
+        engine = self._worker.engine if self._worker else None
+        return "" if engine is None else engine.name
+
+    @property
     def work(self) -> dict[str, object]:
         """For debugging: how many jobs were begun, and whether there is anything to do."""
         worker = self._worker
@@ -114,10 +123,13 @@ class Desk:
         if snapshot.config.anticipate and not declined(snapshot):
             self._anticipate(snapshot, offset)
 
-    async def completion(self, snapshot: Snapshot, offset: int) -> Completion | None:
-        """What to suggest; None where there is nothing in time, or a newer request came meanwhile."""
+    async def completion(
+        self, snapshot: Snapshot, offset: int, note: Callable[[Note], None] = lambda said: None
+    ) -> Completion | None:
+        """What to suggest; None where there is nothing in time, or a newer request came meanwhile; `note` is told."""
         self._newest = place = (snapshot, offset)
         if (found := self._recalled(snapshot, offset)) is not None:
+            note("memory")
             return found
         await asyncio.sleep(snapshot.config.debounce_ms / 1000)
         now = asyncio.get_running_loop().time
@@ -127,21 +139,29 @@ class Desk:
             async with asyncio.timeout_at(min(until, now() + PATIENCE)):
                 await self._loaded.wait()
         worker = self._worker
-        if worker is None or worker.engine is None or self._newest != place:
+        if self._newest != place:
+            note("superseded")
+            return None
+        if worker is None or worker.engine is None:
+            note("failed" if worker is not None and worker.state.kind == "failed" else "loading")
             return None
         if (found := self._recalled(snapshot, offset)) is not None:
+            note("memory")
             return found
         future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
         try:
             await asyncio.wait([future], timeout=max(0.0, until - now()))
             if future.done():
                 self._follow(snapshot, completion := future.result())
+                if completion is None:
+                    note("superseded")
                 return completion
             worker.keep(place)  # for when the same is asked again
             done: Settled | None = worker.progress(place)
         finally:
             future.cancel()
         log.debug("The deadline came before the end.")
+        note("deadline")
         return None if done is None else await asyncio.to_thread(done.judged)
 
     def _deadline(self, snapshot: Snapshot) -> float:

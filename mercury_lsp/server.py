@@ -21,18 +21,22 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp import __version__, convert
+from mercury_lsp import __version__, actions, convert
 from mercury_lsp.client import ClientLog, Progress, tell
-from mercury_lsp.complete import Completion, declined
+from mercury_lsp.complete import Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import LANGUAGES
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine.worker import State
+from mercury_lsp.feedback import Edit, difference
+from mercury_lsp.history import History
+from mercury_lsp.journal import Journal, Request
 from mercury_lsp.session import Session
 from mercury_lsp.wire import Protocol, Writer, frames
 
 PATIENCE = 2.0  # seconds that the model waits for the client's settings
+FAREWELL = 2.0  # seconds that the history may delay the end
 DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 DIGEST = "mercury/documentDigest"
@@ -40,7 +44,7 @@ WORK = "mercury/work"
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
 WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
 
-A = TypeVar("A")
+A = TypeVar("A", types.InlineCompletionList, types.CompletionList)
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +63,7 @@ def boundary(doing: str, notice: Callable[[Exception], object] | None = None) ->
 
 
 class Server(LanguageServer):
-    """The server of one client: its session and its desk."""
+    """The server of one client: its session, its desk and its journal."""
 
     protocol: Protocol
 
@@ -70,6 +74,8 @@ class Server(LanguageServer):
         self._told: tuple[str, ...] = ()
         self._troubled = False  # the user was told of an error
         self.desk = Desk()
+        self.history = History()
+        self.journal = Journal(self.history)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -77,6 +83,10 @@ class Server(LanguageServer):
         self._reading: Progress | None = None
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
+        for method, handler in actions.NOTIFICATIONS.items():
+            self.feature(method)(handler)
+        for name, handler in actions.COMMANDS.items():
+            self.command(name)(handler)
 
     @property
     def encoding(self) -> str:
@@ -102,6 +112,8 @@ class Server(LanguageServer):
             task.cancel()
         self.session.workspace.close()
         self.desk.close()
+        self.journal.close()
+        await asyncio.to_thread(self.history.close, FAREWELL)
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""
@@ -210,7 +222,8 @@ class Server(LanguageServer):
         self.load()
 
     def load(self) -> None:
-        """Load the model that the settings name, unless that is done or under way."""
+        """Do what the settings say: load their model, unless that is done or under way, and keep a history."""
+        self.history.configure(self.session.config.history, self.session.config.history_days)
         progress = Progress(self)
 
         def show(state: State) -> None:
@@ -241,33 +254,43 @@ class Server(LanguageServer):
         tells that the user asked.
         """
         with boundary("looking for a suggestion", self._notice):
-            snapshot = self.session.snapshot(params.text_document.uri)
+            uri = params.text_document.uri
+            snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return nothing
-            if params.text_document.uri in self._admissions:
-                snapshot = replace(snapshot, ignored=await self._is_ignored(params.text_document.uri))
-            if declined(snapshot):
-                return nothing
+            if uri in self._admissions:
+                snapshot = replace(snapshot, ignored=await self._is_ignored(uri))
             document = snapshot.document
+            cursor = offset = convert.offset(document, params.position, self.encoding)
             snapshot = replace(snapshot, invoked=invoked)
-            if chosen is None:
-                offset = convert.offset(document, params.position, self.encoding)
-            else:
+            if chosen is not None:
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
-            completion = await self.desk.completion(snapshot, offset)
-            if completion is None or completion.shown is None:
-                if completion is not None:
-                    log.debug("Nothing is shown: %s.", completion.reason)
-                return nothing
-            if chosen is not None:
-                completion = convert.with_chosen(completion, document, chosen, self.encoding)
-            return render(completion, document, self.encoding)
+            request = Request(snapshot, offset, document, cursor)
+            try:
+                self.journal.asked(request)
+                if actions.quiet(self, request):
+                    return nothing
+                completion = request.judge(await self.desk.completion(snapshot, offset, request.note))
+                if completion is None:
+                    log.debug("Nothing is shown: %s.", request.reason or request.cause)
+                    return nothing
+                if chosen is not None:
+                    completion = convert.with_chosen(completion, document, chosen, self.encoding)
+                self.journal.offers(request, [completion])
+                return actions.commanded(render(completion, document, self.encoding), request.ids)
+            except Exception:
+                request.nothing("error")
+                raise
+            finally:
+                request.model = self.desk.model
+                self.journal.answered(request, self.session.document(uri))
         return nothing
 
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
+    ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
     text = params.capabilities.text_document
     if text is None or text.inline_completion is None:
@@ -317,14 +340,22 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
     uri, version = params.text_document.uri, params.text_document.version
     typed: tuple[int, str] | None = None
+    edits: list[Edit] = []
+    follows = ls.journal.follows(uri)
     for change in params.content_changes:
+        document = ls.session.document(uri)
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+            if document is not None and follows:
+                edits.append(difference(document.text, change.text))
             ls.session.rewrite(uri, version, change.text)
             typed = None  # where, it does not say
-        elif document := ls.session.document(uri):
+        elif document is not None:
             start, end = convert.span(document, change.range, ls.encoding)
+            if follows:
+                edits.append(Edit(start, document.text[start:end], change.text))
             ls.session.replace(uri, version, start, end, change.text)
             typed = (start, change.text) if change.text or end - start < DELETED else None
+    ls.journal.changed(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         ls.desk.changed(snapshot, convert.cursor(snapshot.document, *typed))
 
@@ -332,6 +363,7 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
 def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
     ls.session.close(params.text_document.uri)
+    ls.journal.closed(params.text_document.uri)
 
 
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:

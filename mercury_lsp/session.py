@@ -7,7 +7,9 @@ holds the text that a request was about, whatever is typed meanwhile. Knows neit
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, parse
@@ -34,6 +36,7 @@ class Session:
         self._usable: set[str] = set()  # open documents that are known not to be ignored
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
+        self.snoozed_until = 0.0  # seconds since 1970
         self.config, self.problems = parse(self._overrides)
 
     def configure(self, settings: object, first: bool = False) -> None:
@@ -110,20 +113,40 @@ class Session:
         self._files.pop(uri, None)
         self.workspace.forget(uri)
 
+    def focus(self, uri: str) -> None:
+        """Note that the user went to a document."""
+        if (document := self._documents.pop(uri, None)) is not None:
+            self._documents[uri] = document
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """URIs of the open documents, the last that was opened, changed or looked at first."""
+        return tuple(reversed(self._documents))
+
     def document(self, uri: str) -> Document | None:
         """The document as it is now; None where it is not open, or too large."""
         return None if uri in self._withheld else self._documents.get(uri)
 
+    @property
+    def snoozed(self) -> bool:
+        """Whether nothing is to be suggested unasked for now."""
+        return time.time() < self.snoozed_until
+
     def snapshot(self, uri: str) -> Snapshot | None:
-        """What a completion in this document may depend on, as it is now; None where there is no `document`."""
+        """What a completion in this document may depend on, as it is now; None where there is no `document`.
+
+        While it is `snoozed`, nothing is worked on ahead.
+        """
         document = self.document(uri)
         if document is None:
             return None
+        config = replace(self.config, anticipate=False) if self.snoozed else self.config
         library, ignored = self.workspace.used(uri), uri not in self._usable
-        return Snapshot(document, self.config, self.roots, library=library, ignored=ignored)
+        return Snapshot(document, config, self.roots, library=library, ignored=ignored)
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri
+        self._documents.pop(uri, None)
         self._documents[uri] = document
         if size <= LARGEST:
             self._withheld.discard(uri)

@@ -25,13 +25,15 @@ PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, hea
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No model that is tested, here or in processes of its own, is prepared in the user's cache folder.
+    """No model that is tested, here or in processes of its own, is prepared in the user's cache folder, and nothing
+    that a test does counts as the user's.
 
     What the toolchains keep there, which takes long to make or is installed by hand, is found.
     """
     kept = [cache_folder() / name for name in ("toolchains", "headers")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         cache_folder().mkdir()
         for folder in filter(Path.is_dir, kept):
             (cache_folder() / folder.name).symlink_to(folder)

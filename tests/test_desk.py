@@ -350,3 +350,36 @@ async def test_unlikely_text_is_not_followed(desk: Desk, engine: Scripted) -> No
     assert not desk.work["busy"]
     await desk.completion(*place(show_likelihood=1))
     assert engine.prompts == [BEFORE]  # that nothing is shown is remembered too
+
+
+async def test_it_tells_what_came_from_memory_and_why_there_is_nothing(desk: Desk, engine: Scripted) -> None:
+    said: list[str] = []
+    await desk.completion(*place(), said.append)
+    assert said == []
+    await desk.completion(*place(), said.append)
+    assert said == ["memory"]
+    await idle(desk)
+    engine.held = True
+    older = asyncio.create_task(desk.completion(*place("other "), said.append))
+    await engine.pass_(1)
+    assert await desk.completion(*place("another ", deadline_ms=1), said.append) is None
+    assert await older is None
+    assert sorted(said[1:]) == ["deadline", "superseded"]
+
+
+async def test_it_tells_that_there_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("too large")
+
+    said: list[str] = []
+    failed = asyncio.Event()
+    monkeypatch.setattr(Engine, "load", fail)
+    desk = Desk()
+    assert await desk.completion(*place(deadline_ms=1), said.append) is None
+    assert desk.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)
+    await asyncio.wait_for(failed.wait(), WAIT)
+    assert await desk.completion(*place(), said.append) is None
+    assert said == ["loading", "failed"] and desk.model == ""
+    desk.close()

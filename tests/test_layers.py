@@ -18,16 +18,19 @@ PACKAGE = ROOT / "mercury_lsp"
 LAYERS = (
     ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
     ("mercury_lsp.context", "mercury_lsp.engine"),
-    ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall"),
+    ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall", "mercury_lsp.feedback"),
     (
         "mercury_lsp.session",
         "mercury_lsp.desk",
+        "mercury_lsp.journal",
+        "mercury_lsp.history",
         "mercury_lsp.workspace",
         "mercury_lsp.opened",
         "mercury_lsp.files",
     ),
     (
         "mercury_lsp.server",
+        "mercury_lsp.actions",
         "mercury_lsp.convert",
         "mercury_lsp.client",
         "mercury_lsp.wire",
@@ -44,6 +47,7 @@ ONLY = {
     "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
     "attrs": ("mercury_lsp.lean",),
     "hatchling": ("mercury_lsp.native.build",),
+    "sqlite3": ("mercury_lsp.history",),
     "safetensors": ("mercury_lsp.engine.checkpoint",),
     "pathspec": ("mercury_lsp.context.ignored",),
     "tokenizers": ("mercury_lsp.engine.canvas",),
@@ -158,6 +162,7 @@ HEAVY = (
     "numpy",
     "pathspec",
     "asyncio",
+    "sqlite3",
     "tree_sitter_python",
 )
 
@@ -184,7 +189,7 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "pathspec", "rich", "tree_sitter_python"} & set(
+    assert not {"torch", "numpy", "pathspec", "rich", "sqlite3", "tree_sitter_python"} & set(
         started("import mercury_lsp.process")
     )
 

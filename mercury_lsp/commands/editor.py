@@ -106,7 +106,7 @@ class Editor:
             "capabilities": capabilities,
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
-            "initializationOptions": dict(settings),
+            "initializationOptions": {"history": False, **settings},  # nobody chose what is suggested here
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mercury_lsp.commands import Failure
 from mercury_lsp.commands.against import LONG, MORE, SIDES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WIDE = 0.8  # of the room of a group, the bars of which stand side by side
 
@@ -69,6 +72,11 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         f"{figures['model']} on {figures['device']}, {figures['threads']} threads, "
         f"{figures['context_tokens']} tokens of context"
     )
+    write(figure, file)
+
+
+def write(figure: Figure, file: Path) -> None:
+    """Write a figure of matplotlib's to a file. Raises `Failure`."""
     try:
         figure.savefig(file, dpi=110)
     except (OSError, ValueError) as error:  # ValueError: of the name's ending

@@ -69,7 +69,9 @@ def test_equal_requests_have_equal_answers(client: Client) -> None:
     asked = [request(client, uri, 0, 15) for _ in range(3)]
     client.write(frame(*asked))
     first, *others = [client.answer(message["id"])["result"]["items"] for message in asked]
+    ids = {item.pop("command")["arguments"][0] for items in (first, *others) for item in items}
     assert first and all(items == first for items in others)
+    assert len(ids) == len(asked)  # each is known by its own
 
 
 def rest(client: Client) -> int:

@@ -1,13 +1,14 @@
 /**
- * Starts the language server, and starts it anew when asked. All else, ghost text included, is the language client's work.
+ * Starts the language server, and starts it anew when asked. The server's commands are in commands.ts; all else, ghost
+ * text included, is the language client's work.
  */
 import { commands, type ExtensionContext, window, workspace } from "vscode";
-import { LanguageClient } from "vscode-languageclient/node";
+import { Client, register } from "./commands";
 
 const SECTION = "mercury";
 const COMMAND = `${SECTION}.server.command`;
 
-let client: LanguageClient | undefined;
+let client: Client | undefined;
 let queue: Promise<void> = Promise.resolve(); // a client cannot be stopped while it starts, so one thing at a time
 
 export function activate(context: ExtensionContext): Promise<void> {
@@ -19,7 +20,7 @@ export function activate(context: ExtensionContext): Promise<void> {
       void complain(`The setting ${COMMAND} is empty.`);
       return;
     }
-    client = new LanguageClient(
+    client = new Client(
       SECTION,
       "Mercury",
       { command, args },
@@ -38,6 +39,7 @@ export function activate(context: ExtensionContext): Promise<void> {
 
   context.subscriptions.push(
     output,
+    ...register(() => client, output),
     commands.registerCommand("mercury.restart", restart),
     commands.registerCommand("mercury.showOutput", () => output.show()),
     workspace.onDidChangeConfiguration((change) => {

@@ -1,0 +1,200 @@
+"""The commands that a client can run, and the notifications of Copilot's clients, which tell what became of items.
+
+Owns their names, the shape of their arguments, and the sentences that explain why nothing was shown. Knows nothing of
+how requests for suggestions are answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from typing import Protocol as Interface
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+
+from mercury_lsp import convert
+from mercury_lsp.complete import declined
+from mercury_lsp.desk import Desk
+from mercury_lsp.journal import Journal, Request
+from mercury_lsp.session import LARGEST, Session
+
+ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
+SNOOZE, RESUME = "mercury.snooze", "mercury.resume"
+USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
+
+L = TypeVar("L", types.InlineCompletionList, types.CompletionList)
+
+_SENTENCES = {
+    "declined": "Nothing is suggested in this document: {reason}.",
+    "snoozed": "Suggestions are snoozed until {until}; one that you ask for by hand is answered.",
+    "cancelled": "The editor withdrew its request before it was answered.",
+    "superseded": "A newer request came before this one was answered.",
+    "loading": "The model is still loading.",
+    "failed": "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
+    "deadline": "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
+    "withheld": "Nothing is shown there: {reason}.",
+    "error": "Something unexpected went wrong; the log tells what.",
+}
+
+
+class Served(Interface):
+    """What a command works on."""
+
+    session: Session
+    desk: Desk
+    journal: Journal
+
+    @property
+    def encoding(self) -> str:
+        """Of positions."""
+
+
+def commanded(list_: L, ids: Sequence[str]) -> L:
+    """The same list, in which each item tells us by its command when it is accepted."""
+    for item, id_ in zip(list_.items, ids, strict=True):
+        item.command = types.Command(title="Accepted", command=ACCEPTED, arguments=[id_])
+    return list_
+
+
+def accepted(ls: Served, *arguments: object) -> None:
+    """An item was accepted. Its id is the argument; one that is not known any more does not matter."""
+    match arguments:
+        case (str(id_),):
+            ls.journal.accepted(id_)
+        case _:
+            raise JsonRpcInvalidParams(f"{ACCEPTED} takes the id of an item.")
+
+
+async def explain(ls: Served, *arguments: object) -> str:
+    """Why nothing was, or would be, shown at a place, or by the last request, in a sentence or two."""
+    if not arguments:
+        last = ls.journal.last
+        return "Nothing has been asked for yet." if last is None else explained(ls, last)
+    uri, position = _place(arguments)
+    document, snapshot = ls.session.document(uri), ls.session.snapshot(uri)
+    if document is None or snapshot is None:
+        return (
+            f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
+        )
+    cursor = convert.offset(document, position, ls.encoding)
+    request = Request(snapshot, cursor, document, cursor)
+    if quiet(ls, request):
+        return explained(ls, request)
+    last = ls.journal.last
+    if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
+        return explained(ls, last)
+    request.judge(await ls.desk.completion(snapshot, cursor, request.note))
+    return explained(ls, request)
+
+
+def snooze(ls: Served, *arguments: object) -> str:
+    """Suggest nothing unasked for some minutes; the time until then, in the form of ISO 8601."""
+    match arguments:
+        case ():
+            minutes: float = USUAL
+        case (int() | float() as given,) if not isinstance(given, bool) and 0 < given <= LONGEST:
+            minutes = given
+        case _:
+            raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {LONGEST} at most.")
+    ls.session.snoozed_until = time.time() + 60 * minutes
+    return _clock(ls.session.snoozed_until).isoformat(timespec="seconds")
+
+
+def resume(ls: Served, *arguments: object) -> None:
+    """Suggest again."""
+    if arguments:
+        raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
+    ls.session.snoozed_until = 0.0
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    ACCEPTED: accepted,
+    EXPLAIN: explain,
+    SNOOZE: snooze,
+    RESUME: resume,
+}
+
+
+def did_show(ls: Served, params: Any) -> None:
+    """A client of Copilot shows an item."""
+    if (id_ := _id(params)) is not None:
+        ls.journal.shown(id_)
+
+
+def did_partially_accept(ls: Served, params: Any) -> None:
+    """A client of Copilot took the beginning of an item, so many UTF-16 units from its start."""
+    id_, units = _id(params), getattr(params, "acceptedLength", None)
+    if id_ is not None and isinstance(units, int) and units > 0:
+        ls.journal.accepted_part(id_, units)
+
+
+def did_focus(ls: Served, params: Any) -> None:
+    """The user went to a document; some clients name it as Copilot's do, some as Cody's."""
+    uri = getattr(getattr(params, "textDocument", params), "uri", None)
+    if isinstance(uri, str):
+        ls.session.focus(uri)
+        ls.journal.focused(uri)
+
+
+NOTIFICATIONS: dict[str, Callable[..., Any]] = {
+    "textDocument/didShowCompletion": did_show,
+    "textDocument/didPartiallyAcceptCompletion": did_partially_accept,
+    "textDocument/didFocus": did_focus,
+}
+
+
+def quiet(ls: Served, request: Request) -> bool:
+    """Whether nothing is to be suggested, whatever the model would write; the request then says why."""
+    if reason := declined(request.snapshot):
+        request.nothing("declined", reason)
+    elif ls.session.snoozed and not request.snapshot.invoked:
+        request.nothing("snoozed")
+    else:
+        return False
+    return True
+
+
+def explained(ls: Served, request: Request) -> str:
+    """What became of a request, for its user."""
+    if not request.cause:
+        return f"Something is suggested there: a text of {request.length} characters."
+    until = f"{_clock(ls.session.snoozed_until):%H:%M}" if ls.session.snoozed else "a moment ago"
+    reason = request.reason
+    if request.cause == "deadline" and reason:
+        reason = f", and of what it had by then, {reason}"
+    return _SENTENCES[request.cause].format(reason=reason, until=until)
+
+
+def _clock(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment).astimezone()
+
+
+def _place(arguments: Sequence[object]) -> tuple[str, types.Position]:
+    """A URI and a position, as two arguments or as a request's parameters. Raises `JsonRpcInvalidParams`."""
+    if len(arguments) == 1:
+        whole = arguments[0]
+        arguments = (_part(_part(whole, "textDocument") or whole, "uri"), _part(whole, "position"))
+    if len(arguments) == 2 and isinstance(uri := arguments[0], str):
+        line, character = _part(arguments[1], "line"), _part(arguments[1], "character")
+        if _is_count(line) and _is_count(character):
+            return uri, types.Position(line, character)
+    raise JsonRpcInvalidParams(f"{EXPLAIN} takes a URI and a position, or nothing.")
+
+
+def _part(whole: object, name: str) -> Any:
+    return whole.get(name) if isinstance(whole, dict) else getattr(whole, name, None)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
+
+
+def _id(params: Any) -> str | None:
+    """The id in the command of an item of ours."""
+    arguments = getattr(getattr(getattr(params, "item", None), "command", None), "arguments", None)
+    return (
+        arguments[0] if isinstance(arguments, list) and arguments and isinstance(arguments[0], str) else None
+    )

@@ -1,0 +1,155 @@
+"""`mercury-lsp stats`: how many suggestions were accepted, how fast they came, and what they spared.
+
+Owns what is counted of the history, and how it is printed; the picture is `stats_picture`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mercury_lsp import history
+from mercury_lsp.commands import BadUsage, Failure, picture, stats_picture
+from mercury_lsp.history import Event
+
+PERCENTILES = (50, 90, 95, 99)
+SHOWN = ("accepted", "partly", "typed", "replaced", "rejected")  # what a suggestion that was shown can become
+_BAR = 6  # characters
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def run(arguments: Namespace) -> int:
+    """Count, and print or draw; or delete."""
+    if arguments.days is not None and arguments.days < 1:
+        raise BadUsage("The days must be 1 at least.")
+    if arguments.png is not None:
+        picture.check(arguments.png)
+    try:
+        if arguments.clear:
+            deleted = history.clear()
+            print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
+            return 0
+        events = history.read(arguments.days)
+    except history.Unreadable as error:
+        raise Failure(str(error)) from error
+    figures = counted(events)
+    if arguments.png is not None and events:
+        stats_picture.draw(figures, arguments.png)
+    if arguments.json:
+        print(json.dumps(figures))
+    elif not events:
+        since = "yet" if arguments.days is None else f"in the last {arguments.days} days"
+        print(f"Nothing is recorded {since}: suggestions are counted while an editor runs the server.")
+    else:
+        _show(figures)
+    return 0
+
+
+def counted(events: Sequence[Event]) -> dict[str, Any]:
+    """The figures of events: of all, by language (the busiest first), by day, and why nothing was shown."""
+    causes = Counter(event.cause for event in events if event.cause)
+    return {
+        "all": _group(events),
+        "by_language": _groups(events, lambda event: event.language or "unknown", busiest=True),
+        "by_day": _groups(events, lambda event: event.day),
+        "by_editor": _groups(events, lambda event: event.editor or "unknown", busiest=True),
+        "by_model": _groups(events, lambda event: event.model or "none", busiest=True),
+        "nothing_because": dict(causes.most_common()),
+    }
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """The value below or at which so many percent are (the nearest rank); None where there are no values."""
+    ranked = sorted(values)
+    return {
+        f"p{percent}": round(ranked[-(-percent * len(ranked) // 100) - 1], 2) if ranked else None
+        for percent in PERCENTILES
+    }
+
+
+def _groups(
+    events: Sequence[Event], key: Callable[[Event], str], busiest: bool = False
+) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        groups.setdefault(key(event), []).append(event)
+    order = sorted(groups, key=lambda name: (-len(groups[name]) if busiest else 0, name))
+    return {name: _group(groups[name]) for name in order}
+
+
+def _group(events: Sequence[Event]) -> dict[str, Any]:
+    """Requests; of what was shown, what became of it; latencies of requests with an answer; characters spared.
+
+    `acceptance` counts those accepted in part, too; None where nothing was shown.
+    """
+    kinds = Counter(event.outcome for event in events)
+    answered = [event for event in events if event.outcome != "nothing"]
+    shown = sum(kinds[kind] for kind in SHOWN)
+    accepted = kinds["accepted"] + kinds["partly"]
+    tokens, passes = (sum(getattr(event, name) for event in answered) for name in ("tokens", "passes"))
+    return {
+        "requests": len(events),
+        "answered": len(answered),
+        "shown": shown,
+        **{kind: kinds[kind] for kind in SHOWN},
+        "acceptance": round(accepted / shown, 4) if shown else None,
+        "latency_ms": percentiles(event.latency_ms for event in answered),
+        "latency_ms_not_from_memory": percentiles(
+            event.latency_ms for event in answered if not event.recalled
+        ),
+        "from_memory": sum(event.recalled for event in answered),
+        "characters_shown": sum(event.shown for event in events if event.outcome in SHOWN),
+        "characters_saved": sum(event.accepted for event in events),
+        "tokens_per_pass": round(tokens / passes, 2) if passes else None,
+    }
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    output, whole = Console(highlight=False), figures["all"]
+    days = list(figures["by_day"])
+    output.print(
+        f"[bold]{days[0]}[/bold] to [bold]{days[-1]}[/bold]" if len(days) > 1 else f"[bold]{days[0]}[/bold]"
+    )
+    for title, groups in (("language", "by_language"), ("day", "by_day")):
+        output.print(_table(title, figures[groups] | ({"all": whole} if title == "language" else {})))
+    times = Table("latency in ms", *(f"p{percent}" for percent in PERCENTILES), box=None, pad_edge=False)
+    for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
+        times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
+    output.print(times)
+    if because := figures["nothing_because"]:
+        told = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
+        output.print(f"Nothing was shown because: {told}.", markup=False)
+
+
+def _table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, no_wrap=True, min_width=10)
+    for name in ("requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, group in groups.items():
+        rate = group["acceptance"]
+        table.add_row(
+            name,
+            *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
+            "-" if rate is None else f"{rate:.0%}",
+            bar(rate or 0.0),
+            *(_ms(group["latency_ms"][name]) for name in ("p50", "p95")),
+            f"{group['characters_saved']:,}",
+        )
+    return table
+
+
+def bar(share: float) -> str:
+    """A share from 0 to 1 as a bar of eighths of a character."""
+    whole, eighths = divmod(round(share * _BAR * 8), 8)
+    return (_BLOCKS[-1] * whole + _BLOCKS[eighths] * (eighths > 0)).ljust(_BAR)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

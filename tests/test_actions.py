@@ -1,0 +1,221 @@
+"""Commands and notifications: the shapes that are taken, and the sentences that explain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+
+from mercury_lsp import actions
+from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.desk import Desk, Note
+from mercury_lsp.engine.infill import Infill
+from mercury_lsp.history import History
+from mercury_lsp.journal import Journal, Request
+from mercury_lsp.session import Session
+
+URI = "file:///w/a.py"
+TEXT = "x = "
+DOCUMENT = Document(URI, "a.py", "python", 1, TEXT)
+
+
+class Told(Journal):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(History())
+        self.told: list[tuple[object, ...]] = []
+
+    def accepted(self, id_: str) -> None:
+        self.told.append(("accepted", id_))
+
+    def accepted_part(self, id_: str, units: int) -> None:
+        self.told.append(("part", id_, units))
+
+    def shown(self, id_: str) -> None:
+        self.told.append(("shown", id_))
+
+    def focused(self, uri: str) -> None:
+        self.told.append(("focused", uri))
+
+
+class Deaf(Desk):
+    """Says one thing, and answers nothing."""
+
+    said: Note = "deadline"
+    asked = 0
+
+    async def completion(self, snapshot: Snapshot, offset: int, note: Any = None) -> Completion | None:
+        self.asked += 1
+        note(self.said)
+        return None
+
+
+@dataclass
+class Served:
+    session: Session = field(default_factory=Session)
+    desk: Deaf = field(default_factory=Deaf)
+    journal: Told = field(default_factory=Told)
+    encoding: str = "utf-16"
+
+
+@pytest.fixture
+async def ls() -> Served:
+    served = Served()
+    served.session.open(URI, "a.py", "python", 1, TEXT)
+    return served
+
+
+def request(cursor: int = len(TEXT)) -> Request:
+    return Request(Snapshot(DOCUMENT, Config()), cursor, DOCUMENT, cursor)
+
+
+def structured(value: Any) -> Any:
+    """As pygls hands over what a notification of no known kind has."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{name: structured(inner) for name, inner in value.items()})
+    return value
+
+
+def test_each_item_has_a_command_with_its_id() -> None:
+    items = [types.InlineCompletionItem(insert_text=text) for text in ("a", "b")]
+    list_ = actions.commanded(types.InlineCompletionList(items), ["7", "8"])
+    commands = [item.command for item in list_.items]
+    assert [one and (one.command, one.arguments) for one in commands] == [
+        ("mercury.accepted", ["7"]),
+        ("mercury.accepted", ["8"]),
+    ]
+
+
+async def test_the_notifications_of_copilots_clients_are_taken(ls: Served) -> None:
+    item = {"insertText": "a", "command": {"title": "t", "command": "c", "arguments": ["7"]}}
+    bare = {"command": {"arguments": ["8", 3]}}
+    actions.did_show(ls, structured({"item": item}))
+    actions.did_show(ls, structured({"item": bare}))
+    actions.did_partially_accept(ls, structured({"item": item, "acceptedLength": 3}))
+    actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
+    actions.did_focus(ls, structured({"uri": URI}))
+    assert ls.journal.told == [
+        ("shown", "7"),
+        ("shown", "8"),
+        ("part", "7", 3),
+        ("focused", URI),
+        ("focused", URI),
+    ]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        None,
+        3,
+        [],
+        "x",
+        {},
+        {"item": None},
+        {"item": {"command": None}},
+        {"item": {"command": {"arguments": None}}},
+        {"item": {"command": {"arguments": []}}},
+        {"item": {"command": {"arguments": [7]}}, "acceptedLength": 3},
+        {"item": {"command": {"arguments": {"0": "7"}}}},
+        {"textDocument": None},
+        {"textDocument": {"uri": 3}},
+    ],
+)
+async def test_broken_notifications_are_ignored(ls: Served, params: Any) -> None:
+    for handler in actions.NOTIFICATIONS.values():
+        handler(ls, structured(params))
+    assert ls.journal.told == []
+
+
+@pytest.mark.parametrize("length", [0, -1, None, "3", 2.5])
+async def test_a_part_of_no_length_is_ignored(ls: Served, length: object) -> None:
+    params = {"item": {"command": {"arguments": ["7"]}}, "acceptedLength": length}
+    actions.did_partially_accept(ls, structured(params))
+    assert ls.journal.told == []
+
+
+async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
+    ls.session.open("file:///w/b.py", "b.py", "python", 1, "")
+    assert ls.session.used == ("file:///w/b.py", URI)
+    actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
+    actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))
+    assert ls.session.used == (URI, "file:///w/b.py")
+
+
+async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
+    for cause in ("declined", "snoozed", "cancelled", "withheld", "error", *get_args(Note)):
+        if cause != "memory":
+            asked = request()
+            asked.nothing(cause, "it is so")
+            sentence = actions.explained(ls, asked)
+            assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
+            assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline"))
+
+
+async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
+    asked = request()
+    asked.judge(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
+    assert actions.explained(ls, asked) == "Something is suggested there: a text of 3 characters."
+
+
+async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:
+    last = request()
+    last.nothing("withheld", "it is so")
+    ls.journal.last = last
+    assert await actions.explain(ls) == "Nothing is shown there: it is so."
+    place = {"line": 0, "character": 4}
+    assert await actions.explain(ls, URI, place) == "Nothing is shown there: it is so."
+    assert ls.desk.asked == 0
+    told = await actions.explain(ls, URI, {"line": 0, "character": 1})
+    assert "deadline" in told and ls.desk.asked == 1
+    ls.desk.said = "loading"
+    told = await actions.explain(ls, {"textDocument": {"uri": URI}, "position": types.Position(0, 2)})
+    assert told == "The model is still loading."
+    assert await actions.explain(ls, {"uri": URI, "position": place}) == "Nothing is shown there: it is so."
+    assert ls.journal.last is last  # explaining is not asking
+
+
+async def test_a_snooze_ends_by_itself_or_by_the_command(ls: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    actions.snooze(ls)
+    snapshot = ls.session.snapshot(URI)
+    assert ls.session.snoozed and snapshot is not None and not snapshot.config.anticipate
+    assert "snoozed until" in await actions.explain(ls, URI, {"line": 0, "character": 4})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 60 * actions.USUAL + 1)
+    snapshot = ls.session.snapshot(URI)
+    assert not ls.session.snoozed and snapshot is not None and snapshot.config.anticipate
+    actions.snooze(ls, 0.5)
+    assert ls.session.snoozed
+    actions.resume(ls)
+    assert not ls.session.snoozed
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (actions.ACCEPTED, [None]),
+        (actions.EXPLAIN, [URI, None]),
+        (actions.EXPLAIN, [URI, {"line": True, "character": 0}]),
+        (actions.EXPLAIN, [URI, {"line": 1 << 31, "character": 0}]),
+        (actions.SNOOZE, [float("nan")]),
+        (actions.SNOOZE, [-1]),
+        (actions.RESUME, [None]),
+    ],
+)
+async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, arguments: list[object]) -> None:
+    async def run() -> None:
+        answer = actions.COMMANDS[name](ls, *arguments)
+        if asyncio.iscoroutine(answer):
+            await answer
+
+    with pytest.raises(JsonRpcInvalidParams, match=f"^{name} takes"):
+        await run()

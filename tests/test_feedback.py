@@ -1,0 +1,457 @@
+"""What becomes of suggestions, inferred from scripted events as editors send them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from mercury_lsp.feedback import Edit, Feedback, Item, Outcome, _joined, difference, spanned
+
+URI, OTHER = "file:///w/a.py", "file:///w/b.py"
+
+
+class Client:
+    """A client's document and the suggestions for it. `took` has the outcomes as (kind, facts, characters spared)."""
+
+    def __init__(self, text: str, cursor: int | None = None, uri: str = URI) -> None:
+        self.text, self.uri = text, uri
+        self.cursor = len(text) if cursor is None else cursor
+        self.feedback: Feedback[str] = Feedback()
+        self.took: list[tuple[str, str, int]] = []
+        self.fresh: list[bool] = []
+
+    def take(self, outcomes: Sequence[Outcome[str]]) -> None:
+        self.took += [(one.kind, one.facts, one.accepted) for one in outcomes]
+
+    def suggest(
+        self, facts: str, *texts: str, replaced: int = 0, back: int = 0, at: int | None = None
+    ) -> None:
+        """A request at the cursor, answered with candidates whose ids are `facts` and a number."""
+        self.cursor = self.cursor if at is None else at
+        self.take(self.feedback.asked(self.uri, self.cursor))
+        start, end = self.cursor - back, self.cursor + replaced
+        items = [Item(f"{facts}{n}", start, self.text[start:end], text) for n, text in enumerate(texts)]
+        fresh, outcomes = self.feedback.answered(self.uri, self.cursor, items, self.text[start:end], facts)
+        self.fresh.append(fresh)
+        self.take(outcomes)
+
+    def ask(self, at: int | None = None) -> None:
+        """A request that is answered with nothing."""
+        self.take(self.feedback.asked(self.uri, self.cursor if at is None else at))
+
+    def edit(self, *edits: tuple[int, int, str], cursor: int | None = None) -> None:
+        """One didChange. The cursor is then behind the last text, or where it is said to be."""
+        made = []
+        for start, end, text in edits:
+            made.append(Edit(start, self.text[start:end], text))
+            self.text = self.text[:start] + text + self.text[end:]
+            self.cursor = start + len(text)
+        self.cursor = self.cursor if cursor is None else cursor
+        self.take(self.feedback.changed(self.uri, made))
+
+    def type(self, text: str) -> None:
+        """Key by key, a didChange each."""
+        for key in text:
+            self.edit((self.cursor, self.cursor, key))
+
+    def insert(self, text: str) -> None:
+        self.edit((self.cursor, self.cursor, text))
+
+    def end(self) -> list[tuple[str, str, int]]:
+        self.take(self.feedback.finish())
+        return self.took
+
+
+def test_vs_code_tab_changes_the_document_and_then_runs_the_command() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + 1")
+    client.insert("total + 1")
+    client.take(client.feedback.accepted("a0"))
+    client.ask()
+    assert client.end() == [("accepted", "a", 9)]
+
+
+def test_the_change_alone_is_an_acceptance_and_so_is_the_command_alone() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + 1")
+    client.insert("total + 1")
+    client.suggest("b", " + 2")
+    client.take(client.feedback.accepted("b0"))
+    assert client.end() == [("accepted", "a", 9), ("accepted", "b", 4)]
+
+
+def test_neovim_may_run_the_command_before_it_sends_the_change() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.take(client.feedback.accepted("a0"))
+    client.insert("total")
+    client.type("\n")
+    assert client.end() == [("accepted", "a", 5)]
+
+
+def test_a_command_run_twice_or_of_an_unknown_item_counts_once() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    for id_ in ("a0", "a0", "z9", ""):
+        client.take(client.feedback.accepted(id_))
+    assert client.end() == [("accepted", "a", 5)]
+
+
+def test_typed_through_it_is_one_suggestion_that_was_neither_accepted_nor_rejected() -> None:
+    client = Client("x = ")
+    client.suggest("a", "abc")
+    client.type("a")
+    client.suggest("b", "bc")
+    client.type("b")
+    client.ask()
+    client.type("c")
+    client.type(" ")
+    assert client.fresh == [True, False]
+    assert client.end() == [("typed", "a", 0)]
+
+
+def test_type_through_followed_by_accept_spares_the_rest() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + 1")
+    client.type("to")
+    client.suggest("b", "tal + 1")
+    client.insert("tal + 1")
+    client.take(client.feedback.accepted("b0"))
+    assert client.end() == [("accepted", "a", 7)]
+
+
+def test_the_last_key_by_tab_is_told_apart_by_its_command() -> None:
+    client = Client("x = ")
+    client.suggest("a", "ab")
+    client.type("ab")
+    client.take(client.feedback.accepted("a0"))
+    assert client.end() == [("accepted", "a", 1)]
+
+
+def test_accept_word_inserts_up_to_the_end_of_a_word_and_asks_again() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + rest")
+    client.insert("total")
+    client.suggest("b", " + rest")
+    client.insert(" +")
+    client.ask()
+    client.type("!")
+    assert client.fresh == [True, False]
+    assert client.end() == [("partly", "a", 7)]
+
+
+def test_accept_word_to_the_end_is_a_whole_acceptance() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + rest")
+    for word in ("total", " +", " rest"):
+        client.insert(word)
+        client.ask()
+    assert client.end() == [("accepted", "a", 12)]
+
+
+def test_accept_line_takes_one_of_several() -> None:
+    client = Client("def f():\n    ")
+    client.suggest("a", "x = 1\n    return x")
+    client.insert("x = 1")
+    client.edit((0, 0, "#"))
+    client.edit((0, 1, ""), cursor=len(client.text))
+    client.type("\n")
+    client.type("z")
+    assert client.end() == [("partly", "a", 5)]
+
+
+def test_a_part_that_ends_within_a_word_is_not_counted() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + rest")
+    client.insert("tot")
+    client.type("z")
+    assert client.end() == [("rejected", "a", 0)]
+
+
+def test_another_text_rejects_and_so_does_deleting_before_it() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.type("q")
+    client.suggest("b", "uit")
+    client.edit((4, 5, ""))
+    assert client.end() == [("rejected", "a", 0), ("rejected", "b", 0)]
+
+
+def test_a_key_that_is_taken_back_rejects_nothing() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.type("to")
+    client.edit((5, 6, ""))
+    client.suggest("b", "otal")
+    client.insert("otal")
+    assert client.end() == [("accepted", "a", 4)]
+
+
+def test_asking_elsewhere_rejects_and_asking_again_does_not() -> None:
+    client = Client("x = \ny = \n", 4)
+    client.suggest("a", "total")
+    client.ask()
+    client.suggest("b", "total")
+    assert client.took == [] and client.fresh == [True, False]
+    client.suggest("c", "total", at=9)
+    client.suggest("d", "other")
+    assert client.end() == [("rejected", "a", 0), ("replaced", "c", 0), ("rejected", "d", 0)]
+
+
+def test_of_several_candidates_any_may_be_accepted() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.suggest("b", "total", "tally()", "other")
+    client.type("ta")
+    client.insert("lly()")
+    assert client.fresh == [True, False]
+    assert client.end() == [("accepted", "a", 5)]
+
+
+@pytest.mark.parametrize("pair", ["()", "[]", "{}", '""', "''", "``"])
+def test_a_bracket_that_the_editor_closes_is_typed_at_once_or_in_two_edits(pair: str) -> None:
+    opening, closing = pair
+    for at_once in (True, False):
+        client = Client("f")
+        client.suggest("a", f"{opening}x{closing}")
+        if at_once:
+            client.edit((1, 1, pair), cursor=2)
+        else:
+            client.edit((1, 1, opening), (2, 2, closing), cursor=2)
+        client.suggest("b", f"x{closing}", replaced=1)
+        assert client.took == [] and client.fresh == [True, False]
+        client.edit((2, 3, f"x{closing}"))
+        client.take(client.feedback.accepted("b0"))
+        assert client.end() == [("accepted", "a", 1)]
+
+
+def test_the_rest_may_also_be_offered_without_the_closed_bracket() -> None:
+    client = Client("f")
+    client.suggest("a", "(some, more)")
+    client.edit((1, 1, "()"), cursor=2)
+    client.suggest("b", "some, more")
+    client.insert("some,")
+    assert client.took == [] and client.fresh == [True, False]
+    client.type(" more")
+    client.type(";")
+    assert client.end() == [("partly", "a", 5)]
+
+
+def test_a_closing_bracket_that_nothing_opened_rejects() -> None:
+    client = Client("f")
+    client.suggest("a", "(some, more)")
+    client.type(")")
+    assert client.took == [] and client.end() == [("rejected", "a", 0)]
+
+
+def test_text_that_is_overwritten_may_be_typed_over() -> None:
+    client = Client("f()", 2)
+    client.suggest("a", "x, y)", replaced=1)
+    client.type("x")
+    client.insert(", y")
+    client.edit((6, 7, ")"))
+    assert client.end() == [("accepted", "a", 3)]
+
+
+def test_helix_replaces_the_word_at_the_cursor() -> None:
+    client = Client("x = val")
+    client.suggest("a", "ue + 1")
+    client.type("u")
+    client.edit((4, 8, "value + 1"))
+    client.type("\n")
+    assert client.end() == [("accepted", "a", 5)]
+
+
+def test_helix_may_send_the_deletion_and_the_insertion_as_two_changes() -> None:
+    client = Client("x = val")
+    client.suggest("a", "ue + 1")
+    client.edit((4, 4, "value + 1"), (13, 16, ""))
+    assert client.end() == [("accepted", "a", 6)]
+
+
+def test_vs_codes_own_menu_begins_the_suggestion() -> None:
+    client = Client("x = va")
+    client.suggest("a", "value + 1", back=2)
+    client.edit((4, 6, "value + 1"))
+    client.take(client.feedback.accepted("a0"))
+    assert client.end() == [("accepted", "a", 7)]
+
+
+def test_crlf_documents_are_compared_by_lines_whatever_the_editor_sends() -> None:
+    for ending in ("\r\n", "\n", "\r"):
+        client = Client("if x:\r\n    ")
+        client.suggest("a", "y = 1\r\n    z = 2")
+        client.insert("y = 1")
+        client.insert(f"{ending}    z = 2")
+        assert client.end() == [("accepted", "a", 16 - 1)]
+
+
+def test_enter_with_indentation_is_typed_and_not_a_line_accepted() -> None:
+    client = Client("if x:")
+    client.suggest("a", "\r\n    y = 1")
+    client.insert("\r\n    ")
+    client.type("y = 1")
+    client.type(";")
+    assert client.end() == [("typed", "a", 0)]
+
+
+def test_changes_before_and_behind_are_none_of_its_business() -> None:
+    client = Client("import a\n\nx = \nend\n", 14)
+    client.suggest("a", "total")
+    client.edit((8, 8, "\nimport b"), (26, 26, "!"), cursor=23)
+    client.insert("total")
+    assert client.text == "import a\nimport b\n\nx = total\nen!d\n"
+    assert client.end() == [("accepted", "a", 5)]
+
+
+def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there() -> None:
+    for event in ("asked", "focused"):
+        client = Client("x = ")
+        client.suggest("a", "total")
+        client.take(client.feedback.changed(OTHER, [Edit(0, "", "y")]))
+        client.take(client.feedback.closed(OTHER))
+        client.take(client.feedback.focused(URI))
+        assert client.feedback.follows(URI) and not client.feedback.follows(OTHER)
+        assert client.feedback.accepted("none") == []
+        client.take(client.feedback.asked(OTHER, 4) if event == "asked" else client.feedback.focused(OTHER))
+        client.take(client.feedback.accepted("none"))
+        assert client.end() == [("rejected", "a", 0)]
+
+
+def test_a_closed_document_rejects_but_keeps_what_was_accepted_in_part() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + rest")
+    client.insert("total")
+    client.take(client.feedback.closed(URI))
+    assert client.end() == [("partly", "a", 5)]
+
+
+def test_outcomes_are_certain_when_the_next_one_ends() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.type("q")
+    assert client.took == []
+    client.take(client.feedback.accepted("a0"))  # an editor that drew it again all the same
+    client.suggest("b", "more")
+    assert client.took == []
+    client.type("z")
+    assert client.took == [("accepted", "a", 5)]
+
+
+def test_copilots_clients_tell_what_they_show() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total")
+    client.feedback.shown("a0")
+    client.type("q")
+    client.suggest("b", "uit")
+    client.type("z")
+    client.suggest("c", "more + less")
+    client.feedback.shown("c0")
+    client.type("m")
+    client.type("q")
+    client.suggest("d", "uit")
+    client.insert("uit")
+    assert client.end() == [
+        ("rejected", "a", 0),
+        ("unseen", "b", 0),
+        ("rejected", "c", 0),
+        ("accepted", "d", 3),
+    ]
+
+
+def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
+    client = Client("x = ")
+    client.suggest("a", '"\U0001f600" + total')
+    client.feedback.accepted_part("a0", 4)  # in UTF-16 the face counts two
+    client.insert('"\U0001f600"')
+    client.feedback.accepted_part("a0", 6)
+    client.insert(" +")
+    client.type("!")
+    assert client.end() == [("partly", "a", 5)]
+
+
+def test_a_part_that_was_told_late_still_counts() -> None:
+    client = Client("x = ")
+    client.suggest("a", "total + 1")
+    client.take(client.feedback.changed(URI, [Edit(0, "x = ", "y")]))
+    client.feedback.accepted_part("a0", 5)
+    client.feedback.accepted_part("never", 5)
+    assert client.end() == [("partly", "a", 5)]
+
+
+def test_a_whole_text_is_read_as_the_one_edit_that_makes_it() -> None:
+    generator = random.Random(6)
+    for _ in range(500):
+        old = "".join(generator.choices("ab\n", k=generator.randrange(9)))
+        new = "".join(generator.choices("ab\n", k=generator.randrange(9)))
+        edit = difference(old, new)
+        assert old[: edit.start] + edit.text + old[edit.end :] == new
+        assert old[edit.start : edit.end] == edit.removed
+        assert edit.text[:1] != edit.removed[:1] or not edit.text[:1]
+    assert difference("x = 1\n", "x = total\n") == Edit(4, "1", "total")
+
+
+def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
+    client = Client("x = \ny = 1\n", 4)
+    client.suggest("a", "total")
+    for new in ("x = t\ny = 1\n", "x = total\ny = 1\n"):
+        client.take(client.feedback.changed(URI, [difference(client.text, new)]))
+        client.text = new
+    assert client.end() == [("accepted", "a", 4)]
+
+
+def test_what_several_items_replace_together() -> None:
+    items = [Item("a", 3, "xy", ""), Item("b", 3, "", ""), Item("c", 2, "z", "")]
+    assert spanned(items) == (2, 5)
+
+
+def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
+    """Random events: the machine may be wrong about them, but never loses count, and never spares more than it has."""
+    for seed in range(300):
+        generator = random.Random(seed)
+        client, offered = Client("x = (y)\n" * 3, 4), 0
+        for step in range(40):
+            place = generator.randrange(len(client.text) + 1)
+            match generator.randrange(8):
+                case 0 | 1:
+                    texts = generator.choices(["abc", "a(b)", "b\n    c", "ab cd"], k=generator.randint(1, 3))
+                    client.suggest(f"s{step}-", *texts, at=place)
+                    offered += client.fresh[-1]
+                case 2:
+                    client.type(generator.choice(["a", "b", "ab", "x"]))
+                case 3:
+                    client.insert(generator.choice(["abc", "ab", "a(b)", "bc", "()"]))
+                case 4:
+                    client.edit((place, min(place + generator.randrange(4), len(client.text)), "q"))
+                case 5:
+                    client.take(client.feedback.accepted(f"s{step - 1}-0"))
+                case 6:
+                    client.feedback.accepted_part(f"s{step - 1}-0", generator.randrange(1, 5))
+                case 7 if place % 2:
+                    client.feedback.shown(f"s{step - 1}-0")
+                case 7:
+                    client.ask(place)
+        took = client.end()
+        assert len(took) == offered == len({facts for _, facts, _ in took})
+        assert all(spared >= 0 for _, _, spared in took)
+        assert all(spared > 0 for kind, _, spared in took if kind == "partly")
+
+
+def test_joined_edits_do_what_they_did_one_by_one() -> None:
+    generator = random.Random(7)
+    for _ in range(500):
+        old = text = "".join(generator.choices("abc", k=9))
+        edits = []
+        for _ in range(3):
+            start = generator.randrange(len(text) + 1)
+            end = min(len(text), start + generator.randrange(4))
+            edits.append(
+                Edit(start, text[start:end], "".join(generator.choices("xyz", k=generator.randrange(4))))
+            )
+            text = text[:start] + edits[-1].text + text[end:]
+        for edit in _joined(edits):
+            assert old[edit.start : edit.end] == edit.removed
+            old = old[: edit.start] + edit.text + old[edit.end :]
+        assert old == text

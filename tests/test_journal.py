@@ -1,0 +1,118 @@
+"""The journal: which records a request leaves, and which it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.engine.infill import Infill
+from mercury_lsp.feedback import Edit
+from mercury_lsp.history import Event
+from mercury_lsp.journal import Journal, Request
+
+TEXT = "x = "
+
+
+class Kept(list[Event]):
+    """In place of the history."""
+
+    def add(self, events: list[Event]) -> None:
+        self.extend(events)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def journal(kept: Kept) -> Journal:
+    journal = Journal(kept)  # type: ignore[arg-type]
+    journal.editor = "An Editor" * 99
+    return journal
+
+
+def document(text: str = TEXT) -> Document:
+    return Document("file:///w/a.py", "a.py", "py\ud800", 1, text)
+
+
+def request(**values: Any) -> Request:
+    return Request(Snapshot(document(), Config()), len(TEXT), document(), len(TEXT), **values)
+
+
+def completion(shown: str | None = "total", reason: str | None = None) -> Completion:
+    infill = Infill("total", 3, 1, 2, 1.0, 0.0, 1.0, 0, 1, 0.99, True)
+    return Completion("total", shown, len(TEXT), len(TEXT), infill, reason)
+
+
+def offered(journal: Journal, asked: Request, now: Document | None) -> Request:
+    """A request that is answered with a suggestion; the client's document is then `now`."""
+    journal.asked(asked)
+    found = asked.judge(completion())
+    assert found is not None
+    journal.offers(asked, [found])
+    journal.answered(asked, now)
+    return asked
+
+
+def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: Journal, kept: Kept) -> None:
+    asked = offered(journal, request(model="/home/someone/models/mine"), document())
+    assert kept == [] and journal.last is asked
+    journal.changed("file:///w/a.py", [Edit(len(TEXT), "", "total")])
+    journal.close()
+    (event,) = kept
+    assert (event.outcome, event.shown, event.accepted, event.tokens, event.passes) == (
+        "accepted",
+        5,
+        5,
+        3,
+        2,
+    )
+    assert (event.language, event.model, event.cause) == ("py?", "mine", "")
+    assert len(event.editor) == 60 and event.latency_ms == round(asked.ms, 2)
+
+
+def test_ids_are_never_used_twice(journal: Journal) -> None:
+    ids = [offered(journal, request(), document()).ids for _ in range(3)]
+    assert len({*ids}) == 3 and all(len(one) == 1 for one in ids)
+
+
+def test_an_answer_that_comes_too_late_was_not_shown(journal: Journal, kept: Kept) -> None:
+    for now in (None, document("y = ")):
+        offered(journal, request(), now)
+    journal.close()
+    assert [event.outcome for event in kept] == ["unseen", "unseen"]
+
+
+@pytest.mark.parametrize("said", ["loading", "failed", "superseded", "deadline"])
+def test_what_the_desk_says_is_the_cause(journal: Journal, kept: Kept, said: Any) -> None:
+    asked = request()
+    asked.note(said)
+    assert asked.judge(None) is None
+    journal.answered(asked, document())
+    assert [(event.outcome, event.cause) for event in kept] == [("nothing", said)]
+
+
+def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: Journal, kept: Kept) -> None:
+    asked = request()
+    asked.note("memory")
+    assert asked.judge(completion(None, "it is too unlikely")) is None
+    journal.answered(asked, document())
+    assert asked.reason == "it is too unlikely"
+    assert [(event.outcome, event.cause, event.recalled) for event in kept] == [("nothing", "withheld", True)]
+
+
+def test_a_request_that_is_withdrawn_is_recorded_as_such(journal: Journal, kept: Kept) -> None:
+    journal.answered(request(), document())
+    assert [(event.outcome, event.cause) for event in kept] == [("nothing", "cancelled")]
+
+
+def test_of_what_nobody_may_look_into_there_is_no_record(journal: Journal, kept: Kept) -> None:
+    asked = request()
+    asked.nothing("declined", "files of this name hold secrets")
+    journal.answered(asked, document())
+    assert kept == [] and journal.last is asked
