@@ -87,7 +87,16 @@ class Config:
         192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
-    debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
+    in_strings: bool = _option(False, "Whether anything is suggested unasked inside of strings.")
+    in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")
+    candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
+    debounce_ms: int = _option(
+        -1,
+        "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
+        "off, until the next key is overdue, and else not at all.",
+        -1,
+        1000,
+    )
     log_level: str = _option(
         "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
     )

@@ -100,20 +100,30 @@ def with_chosen(
 ) -> Completion:
     """A completion of the `accepted` document as one of the document itself: it begins with the chosen text."""
     start, end = span(document, chosen.range, encoding)
-    end += completion.end - completion.start
-    return replace(completion, shown=chosen.text + (completion.shown or ""), start=start, end=end)
+    return replace(
+        completion,
+        shown=chosen.text + (completion.shown or ""),
+        start=start,
+        end=end + completion.end - completion.start,
+        others=tuple(with_chosen(other, document, chosen, encoding) for other in completion.others),
+    )
 
 
 def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
-    """Ghost text. Where it replaces something, the client wants that to be a prefix of the filter text."""
+    """Ghost text, and what else may come instead of it."""
+    found = (completion, *completion.others)
+    return types.InlineCompletionList(items=[_inline(one, document, encoding) for one in found])
+
+
+def _inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionItem:
+    """Where an item replaces something, the client wants that to be a prefix of the filter text."""
     shown = completion.shown or ""
     replaced = document.text[completion.start : completion.end]
-    item = types.InlineCompletionItem(
+    return types.InlineCompletionItem(
         insert_text=shown,
         filter_text=None if shown.startswith(replaced) else replaced + shown,
         range=_range(document, completion.start, completion.end, encoding),
     )
-    return types.InlineCompletionList(items=[item])
 
 
 def plain(completion: Completion, document: Document, encoding: str) -> types.CompletionList:

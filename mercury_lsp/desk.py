@@ -18,6 +18,7 @@ from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declin
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Worker
+from mercury_lsp.pace import Pace
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine
@@ -39,6 +40,7 @@ class Desk:
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+        self._pace = Pace()
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
@@ -99,6 +101,7 @@ class Desk:
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
+        self._pace = self._pace.typed(asyncio.get_running_loop().time())
         if snapshot.config.anticipate and not declined(snapshot):
             self._anticipate(snapshot, offset)
 
@@ -107,8 +110,8 @@ class Desk:
         self._newest = place = (snapshot, offset)
         if (found := self._recalled(snapshot, offset)) is not None:
             return found
-        await asyncio.sleep(snapshot.config.debounce_ms / 1000)
         now = asyncio.get_running_loop().time
+        await asyncio.sleep(self._wait(snapshot, now()))
         until = now() + self._deadline(snapshot)  # from here on: the wait above is the user's own
         with suppress(TimeoutError):
             # `wait_for` may swallow a cancellation.
@@ -119,11 +122,14 @@ class Desk:
             return None
         if (found := self._recalled(snapshot, offset)) is not None:
             return found
+        begun = now()
         future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
         try:
-            await asyncio.wait([future], timeout=max(0.0, until - now()))
+            await asyncio.wait([future], timeout=max(0.0, until - begun))
             if future.done():
                 self._follow(snapshot, completion := future.result())
+                if completion is not None and completion.infill.forward_passes and not completion.others:
+                    self._pace = self._pace.answered(now() - begun)
                 return completion
             worker.keep(place)  # for when the same is asked again
             done: Settled | None = worker.progress(place)
@@ -131,6 +137,13 @@ class Desk:
             future.cancel()
         log.debug("The deadline came before the end.")
         return None if done is None else await asyncio.to_thread(done.judged)
+
+    def _wait(self, snapshot: Snapshot, now: float) -> float:
+        """Seconds that a request waits for further typing before the model is asked."""
+        config = snapshot.config
+        if config.debounce_ms >= 0:
+            return config.debounce_ms / 1000
+        return 0.0 if config.anticipate or snapshot.invoked else self._pace.wait(now)
 
     def _deadline(self, snapshot: Snapshot) -> float:
         """Seconds from a request to its answer."""
@@ -182,6 +195,7 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell)
+            others = snapshot.config.candidates - 1 if snapshot.invoked else 0
+            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell, others=others)
 
         return work

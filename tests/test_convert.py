@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +147,18 @@ def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
     assert item.filter_text == ")x) + 1"
     (item,) = convert.inline(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
     assert item.filter_text is None and item.insert_text == ")()"
+
+
+def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
+    text = document("x = f()\n")
+    several = replace(suggestion("1", 6), others=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
+    items = convert.inline(several, text, "utf-16").items
+    assert [item.insert_text for item in items] == ["1", "a, b", "c) + 1"]
+    assert [item.range for item in items] == [Range(Position(0, 6), Position(0, end)) for end in (6, 6, 7)]
+    assert len(convert.plain(several, text, "utf-16").items) == 1
+    chosen = SelectedCompletionInfo(Range(Position(0, 4), Position(0, 5)), "g")
+    items = convert.inline(convert.with_chosen(several, text, chosen, "utf-16"), text, "utf-16").items
+    assert [item.insert_text for item in items] == ["g1", "ga, b", "gc) + 1"]
 
 
 def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
