@@ -95,17 +95,35 @@ def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding:
     return document.replace(start, end, chosen.text, document.version), start + len(chosen.text)
 
 
+def inserted(completion: Completion, document: Document) -> Completion:
+    """The same completion as a mere insertion, if the text that it replaces is how it ends; so are its others.
+
+    Neovim hides the rest of the line behind what replaces anything.
+    """
+    shown, replaced = completion.shown or "", document.text[completion.start : completion.end]
+    others = tuple(inserted(other, document) for other in completion.others)
+    if not replaced or not shown.endswith(replaced) or shown == replaced:
+        return replace(completion, others=others) if others else completion
+    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, others=others)
+
+
 def with_chosen(
     completion: Completion, document: Document, chosen: types.SelectedCompletionInfo, encoding: str
-) -> Completion:
-    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text."""
+) -> Completion | None:
+    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text.
+
+    It replaces just what the chosen item does, for clients hide any other; so None where it would have to replace more.
+    """
+    if completion.end > completion.start:
+        return None
     start, end = span(document, chosen.range, encoding)
+    others = (with_chosen(other, document, chosen, encoding) for other in completion.others)
     return replace(
         completion,
         shown=chosen.text + (completion.shown or ""),
         start=start,
-        end=end + completion.end - completion.start,
-        others=tuple(with_chosen(other, document, chosen, encoding) for other in completion.others),
+        end=end,
+        others=tuple(other for other in others if other is not None),
     )
 
 

@@ -154,8 +154,12 @@ class Server(LanguageServer):
                 if completion is not None:
                     log.debug("Nothing is shown: %s.", completion.reason)
                 return nothing
+            completion = convert.inserted(completion, snapshot.document)
             if chosen is not None:
                 completion = convert.with_chosen(completion, document, chosen, self.encoding)
+                if completion is None:
+                    log.debug("Nothing is shown: the editor would hide what replaces more than its own item.")
+                    return nothing
             return render(completion, document, self.encoding)
         return nothing
 
