@@ -40,7 +40,10 @@ class Trial:
 
 
 class Site:
-    """The cursor at an offset of a document; `left` and `rest` are the two parts of its line."""
+    """The cursor at an offset of a document; `left` and `rest` are the two parts of its line.
+
+    `in_text`: it is in a string or a comment.
+    """
 
     def __init__(self, syntax: Syntax, offset: int) -> None:
         self.syntax = syntax
@@ -54,7 +57,7 @@ class Site:
         self._open: list[Bracket] = []
         _match(self._open, self._brackets(syntax, 0, offset))
         self._closers = self._closed_from(syntax, offset)
-        self._in_string = syntax.in_string_or_comment(offset)
+        self.in_text = syntax.in_string_or_comment(offset)
         self._unmatched = self._count([], self._closers)
         stack = list(self._open)
         _, skipped = _match(stack, self._closers)
@@ -71,7 +74,7 @@ class Site:
         last = self.offset + len(written)
         middle = self._brackets(after, self.offset, last)
         closers = [closer for closer in self._closers if closer[0] >= end]
-        if self._in_string:  # once it ends, what was string below is code, and the other way round
+        if self.in_text:  # once it ends, what was string below is code, and the other way round
             closers = self._closed_from(after, last)
         fit = self._fit(after, end, last, self._count(middle, closers))
         surplus = self._surplus(middle)
