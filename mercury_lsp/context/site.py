@@ -89,6 +89,8 @@ class Site:
             return Fit.BROKEN
         if unmatched > self._unmatched:
             return Fit.BROKEN
+        if after.tree is None and self._opens_string(after, last):
+            return Fit.BROKEN
         if after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)):
             return Fit.BROKEN
         if after.language and after.language.offside and self._misindented(after, last):
@@ -96,6 +98,16 @@ class Site:
         if not all(node.is_missing for node in here):
             return Fit.BROKEN
         return Fit.OPEN if here else Fit.SOUND
+
+    def _opens_string(self, after: Syntax, last: int) -> bool:
+        """Whether a line is left in a string that was not before; for documents without a tree, which tells of that."""
+
+        def open_(syntax: Syntax, offset: int) -> bool:
+            line, _ = syntax.document.position(offset)
+            ends = (syntax.document.span(i)[1] for i in range(self.line, line + 1))
+            return any(syntax.text_around(end) == "string" for end in ends)
+
+        return open_(after, last) and not open_(self.syntax, self.offset)
 
     def _errors(self, syntax: Syntax, stop: int) -> tuple[list[Node], list[Node]]:
         """The errors that begin in the cursor's line or the text (up to `stop`), and those that do elsewhere."""
