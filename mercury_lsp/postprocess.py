@@ -242,7 +242,8 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
         ):
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
     said = rest.lstrip()
-    if not (re.search(r"\w", said) and text.endswith(said) and not _splits_word(text, len(text) - len(said))):
+    repeated = re.search(r"\w", said) and text.endswith(said)
+    if not repeated or (_splits_word(text, len(text) - len(said)) and not _TWO_WORDS.search(said)):
         yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
     if rest and newline and first.endswith(rest):

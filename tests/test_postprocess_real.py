@@ -6,6 +6,7 @@ leaves the block that the cursor is in.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,9 @@ def says(text: str) -> bool:
 def repeats_rest(found: Shown, offset: int, rest: str) -> bool:
     """Whether the rest of the line, if it says anything, stands at the text's end already."""
     at = len(found.text) - len(rest)
-    splits_word = at > 0 and found.text[at - 1 : at + 1].isalnum()
-    return found.end == offset and says(rest) and found.text.endswith(rest) and not splits_word
+    splits_word = at > 0 and found.text[at - 1 : at + 1].replace("_", "a").isalnum()
+    one_word = re.search(r"\w\W+\w", rest) is None
+    return found.end == offset and says(rest) and found.text.endswith(rest) and not (splits_word and one_word)
 
 
 def repeats_below(document: Document, number: int, left: str, shown: str, rest: str) -> bool:
