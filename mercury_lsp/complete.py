@@ -237,9 +237,9 @@ def _others(
     return tuple(sorted(list(distinct.values())[1:], key=lambda other: -_likelihood(other.infill)))
 
 
-def _bare(completion: Completion) -> tuple[str, ...]:
-    """What a user would take to be the same: without blanks."""
-    return tuple((completion.shown or "").split())
+def _bare(completion: Completion) -> str:
+    """What is the same for texts that a user would take to be: without blanks."""
+    return "".join((completion.shown or "").split())
 
 
 def prepare(

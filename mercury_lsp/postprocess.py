@@ -28,12 +28,10 @@ PERIOD = 4  # lines in the longest loop
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
 _STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
-_SPECIAL = re.compile(
-    r"<\|?(fim_\w+|file_sep|endoftext|eot|mask|pad)\|?>"
-)  # what models call their special tokens
+_SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
     r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
-    r"|(todo\W*)?(implement|add|insert) (me|this|your)\b.*)\W*$",
+    r"|(todo\W*)?implement (me|this)\b.*|(add|insert) your .* here)\W*$",
     re.IGNORECASE,
 )
 _CLOSES = re.compile(r"\s*([)\]}]+|(end|fi|done|esac)\b)[ \t;,]*")

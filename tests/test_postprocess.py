@@ -63,6 +63,8 @@ NOTHING_AMISS = [
     ("python", "¦\n", "def f():\n    return 1\n\n\ndef g():\n    return 2"),
     ("python", "def f():\n    x = '''¦\n", "a\nb\n'''"),
     ("python", "a1 = f(1)\n¦\na3 = f(3)\n", "a2 = f(2)"),  # alike, and not the same
+    ("javascript", "a = ¦\n", "<mask>b</mask>;"),
+    ("python", "¦\nx = 1\n", "# add this to the list"),
     ("python", "# TODO: implement the others\n¦\n", "x = 1  # todo"),
 ]
 
