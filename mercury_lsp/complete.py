@@ -6,23 +6,29 @@ thread, where parsing and tokenising a large file hold nobody up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mercury_lsp import postprocess
 from mercury_lsp.config import Config
-from mercury_lsp.context import prompt, related
+from mercury_lsp.context import prompt, related, trigger
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.context.syntax import LINE_END, Syntax
+from mercury_lsp.engine.worker import Cancelled
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.canvas import Hint, Prompt
     from mercury_lsp.engine.infill import Draft, Engine, Infill
+
+OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
+MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,9 @@ class Snapshot:
 class Completion:
     """A suggestion for the characters from `start`, the cursor, to `end`, which is in the same line.
 
-    `text` is what the model wrote, `shown` what is worth showing of it, or None; then `reason` says why, for the log.
+    `text` is what the model wrote, `shown` what is worth showing of it, or None; then `reason` says why, as a clause
+    for the user. `infill` is what was judged: the whole text, or its first lines, where these alone are likely enough.
+    `others` are further suggestions for who asked, the likeliest first; they have none themselves.
     """
 
     text: str
@@ -55,6 +63,7 @@ class Completion:
     end: int
     infill: Infill
     reason: str | None = None
+    others: tuple[Completion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +82,49 @@ class Settled:
         return self.infill.text
 
     def judged(self) -> Completion:
-        """What of it is worth showing, as if no more came."""
-        infill, offset = self.infill, self.offset
-        document, config = self.snapshot.document, self.snapshot.config
+        """What of it is worth showing, as if no more came.
+
+        Who did not ask sees as many lines as are, together, as likely as `show_likelihood` wants: each further line can
+        only make a text less likely, so the first ones may be worth showing where the whole is not.
+        """
+        found = self._fitting(self.infill)
+        least = self.snapshot.config.show_likelihood
+        if found is None:
+            secret = is_secret(self.text)
+            return self._nothing(
+                "it looks like a secret" if secret else "nothing of what the model wrote fits there"
+            )
+        if self.snapshot.invoked or _likelihood(found.infill) >= least:
+            return found
+        document = self.snapshot.document
+        line, column = document.position(self.offset)
+        if not document.line(line)[
+            column:
+        ].strip():  # else the last line is for what stands behind the cursor
+            for count in range(len(found.infill.lines), 0, -1):
+                part = self.infill.first(count)
+                if part.text.strip() and _likelihood(part) >= least and (cut := self._fitting(part)):
+                    return cut
+        unlikely = f"the model takes it to be too unlikely: {_likelihood(found.infill):.2g}"
+        return self._nothing(f"{unlikely}, and {least:g} is the least that is shown unasked")
+
+    def _fitting(self, infill: Infill) -> Completion | None:
+        """What fits of a text, with as many of its lines as are shown of it."""
         shown = postprocess.shown(
-            infill.text, document, offset, self.syntax, self.single_line, infill.finished
+            infill.text,
+            self.snapshot.document,
+            self.offset,
+            self.syntax,
+            self.single_line,
+            infill.finished,
         )
         if shown is None:
-            secret = is_secret(infill.text)
-            reason = "it looks like a secret" if secret else "nothing of what the model wrote fits there"
-        elif (
-            not self.snapshot.invoked
-            and (found := likelihood(infill.confidence, infill.tokens)) < config.show_likelihood
-        ):
-            least = f"{config.show_likelihood:g} is the least that is shown unasked"
-            reason = f"the model takes it to be too unlikely: {found:.2g}, and {least}"
-        else:
-            return Completion(infill.text, shown.text, offset, shown.end, infill)
-        return Completion(infill.text, None, offset, offset, infill, reason)
+            return None
+        judged = infill.first(len(LINE_END.split(shown.text)))
+        return Completion(self.infill.text, shown.text, self.offset, shown.end, judged)
+
+    def _nothing(self, reason: str) -> Completion:
+        return Completion(self.infill.text, None, self.offset, self.offset, self.infill, reason)
 
 
 def declined(snapshot: Snapshot) -> str | None:
@@ -113,9 +147,15 @@ def likelihood(confidence: float, tokens: int) -> float:
     """The probability that the model gives to all of a suggestion's tokens and its end, together.
 
     `confidence` and `tokens` are `Infill`'s. Of an exact model this is the chance that the user would have written
-    just that. A mean over the tokens tells less: a long text is right only where each token is.
+    just that. A mean over the tokens tells less: a long text is right only where each token is. For the first lines of
+    a longer text, what begins the next line counts as their end: it is the chance that the user would have written
+    these lines and then gone on to another, whatever that is.
     """
     return confidence**tokens
+
+
+def _likelihood(infill: Infill) -> float:
+    return likelihood(infill.confidence, infill.tokens)
 
 
 def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
@@ -131,19 +171,30 @@ def complete(
     watch: Callable[[Draft], None] | None = None,
     hint: Hint | None = None,
     tell: Callable[[Settled], None] = lambda settled: None,
+    others: int = 0,
     memory: related.Memory | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes, and `memory` a reading.
-    Raises `Cancelled` soon after `cancelled()` is true.
+    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes, and `memory` a reading;
+    `others` is how many other suggestions are wanted, of which there may be fewer. Raises `Cancelled` soon after
+    `cancelled()` is true.
     """
-    from mercury_lsp.engine.infill import Sampling  # imports numpy
+    from mercury_lsp.engine.infill import Infill, Sampling  # imports numpy
 
     if declined(snapshot):
         return None
     config = snapshot.config
     syntax = Syntax.of(snapshot.document)
+    refused = None
+    if not snapshot.invoked:
+        refused = trigger.refused(syntax, offset, config.in_strings, config.in_comments)
+    if (
+        refused is not None
+    ):  # and nobody need wait for what the next place will need of the model, if it is little
+        engine.prefill(question(snapshot, offset, engine, memory), cancelled, MUCH)
+        nothing = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)
+        return Completion("", None, offset, offset, nothing, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
         mode=config.mode,
@@ -163,8 +214,46 @@ def complete(
         if watch is not None:
             watch(draft)
 
-    infill = engine.infill(question(snapshot, offset, engine, memory), sampling, cancelled, seen, hint)
-    return Settled(snapshot, offset, syntax, single_line, infill).judged()
+    asked = question(snapshot, offset, engine, memory)
+    first = Settled(
+        snapshot, offset, syntax, single_line, engine.infill(asked, sampling, cancelled, seen, hint)
+    )
+    found = first.judged()
+    if not others or found.shown is None:
+        return found
+    tell(first)
+    until = time.monotonic() + OTHERS
+
+    def late() -> bool:
+        return cancelled() or time.monotonic() > until
+
+    alternatives = engine.alternatives(asked, sampling, first.infill, late)
+    found = replace(found, others=_others(found, first, alternatives, others))
+    if cancelled():
+        raise Cancelled
+    return found
+
+
+def _others(
+    found: Completion, first: Settled, alternatives: Iterator[Infill], most: int
+) -> tuple[Completion, ...]:
+    """The first others, at most so many, that show something else than what was found, and than one another.
+
+    The likeliest comes first. What is not there when the time is over is left out.
+    """
+    distinct = {_bare(found): found}
+    with suppress(Cancelled):
+        for infill in alternatives:
+            if (other := replace(first, infill=infill).judged()).shown is not None:
+                distinct.setdefault(_bare(other), other)
+            if len(distinct) > most:
+                break
+    return tuple(sorted(list(distinct.values())[1:], key=lambda other: -_likelihood(other.infill)))
+
+
+def _bare(completion: Completion) -> str:
+    """What is the same for texts that a user would take to be: without blanks."""
+    return "".join((completion.shown or "").split())
 
 
 def prepare(

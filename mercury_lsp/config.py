@@ -99,7 +99,16 @@ class Config:
         32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
-    debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
+    in_strings: bool = _option(False, "Whether anything is suggested unasked inside of strings.")
+    in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")
+    candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
+    debounce_ms: int = _option(
+        -1,
+        "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
+        "off, until the next key is overdue, and else not at all.",
+        -1,
+        1000,
+    )
     history: bool = _option(
         True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
     )

@@ -128,25 +128,53 @@ def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding:
     return document.replace(start, end, text, document.version), start + len(text)
 
 
+def inserted(completion: Completion, document: Document) -> Completion:
+    """The same completion as a mere insertion, if the text that it replaces is how it ends; so are its others.
+
+    Neovim hides the rest of the line behind what replaces anything.
+    """
+    shown, replaced = completion.shown or "", document.text[completion.start : completion.end]
+    others = tuple(inserted(other, document) for other in completion.others)
+    if not replaced or not shown.endswith(replaced) or shown == replaced:
+        return replace(completion, others=others) if others else completion
+    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, others=others)
+
+
 def with_chosen(
     completion: Completion, document: Document, chosen: types.SelectedCompletionInfo, encoding: str
-) -> Completion:
-    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text."""
+) -> Completion | None:
+    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text.
+
+    It replaces just what the chosen item does, for clients hide any other; so None where it would have to replace more.
+    """
+    if completion.end > completion.start:
+        return None
     start, end = span(document, chosen.range, encoding)
-    end += completion.end - completion.start
-    return replace(completion, shown=chosen.text + (completion.shown or ""), start=start, end=end)
+    others = (with_chosen(other, document, chosen, encoding) for other in completion.others)
+    return replace(
+        completion,
+        shown=chosen.text + (completion.shown or ""),
+        start=start,
+        end=end,
+        others=tuple(other for other in others if other is not None),
+    )
 
 
 def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
-    """Ghost text. Where it replaces something, the client wants that to be a prefix of the filter text."""
+    """Ghost text, and what else may come instead of it."""
+    found = (completion, *completion.others)
+    return types.InlineCompletionList(items=[_inline(one, document, encoding) for one in found])
+
+
+def _inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionItem:
+    """Where an item replaces something, the client wants that to be a prefix of the filter text."""
     shown = completion.shown or ""
     replaced = document.text[completion.start : completion.end]
-    item = types.InlineCompletionItem(
+    return types.InlineCompletionItem(
         insert_text=shown,
         filter_text=None if shown.startswith(replaced) else replaced + shown,
         range=_range(document, completion.start, completion.end, encoding),
     )
-    return types.InlineCompletionList(items=[item])
 
 
 def plain(completion: Completion, document: Document, encoding: str) -> types.CompletionList:

@@ -20,6 +20,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context import related
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Worker
+from mercury_lsp.pace import Pace
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine
@@ -45,6 +46,7 @@ class Desk:
         self._memory = related.Memory()  # of the worker's thread, which alone uses it
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+        self._pace = Pace()
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
@@ -120,6 +122,7 @@ class Desk:
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
+        self._pace = self._pace.typed(asyncio.get_running_loop().time())
         if snapshot.config.anticipate and not declined(snapshot):
             self._anticipate(snapshot, offset)
 
@@ -131,8 +134,8 @@ class Desk:
         if (found := self._recalled(snapshot, offset)) is not None:
             note("memory")
             return found
-        await asyncio.sleep(snapshot.config.debounce_ms / 1000)
         now = asyncio.get_running_loop().time
+        await asyncio.sleep(self._wait(snapshot, now()))
         until = now() + self._deadline(snapshot)  # from here on: the wait above is the user's own
         with suppress(TimeoutError):
             # `wait_for` may swallow a cancellation.
@@ -148,13 +151,16 @@ class Desk:
         if (found := self._recalled(snapshot, offset)) is not None:
             note("memory")
             return found
+        begun = now()
         future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
         try:
-            await asyncio.wait([future], timeout=max(0.0, until - now()))
+            await asyncio.wait([future], timeout=max(0.0, until - begun))
             if future.done():
                 self._follow(snapshot, completion := future.result())
                 if completion is None:
                     note("superseded")
+                elif completion.infill.forward_passes and not completion.others:
+                    self._pace = self._pace.answered(now() - begun)
                 return completion
             worker.keep(place)  # for when the same is asked again
             done: Settled | None = worker.progress(place)
@@ -163,6 +169,13 @@ class Desk:
         log.debug("The deadline came before the end.")
         note("deadline")
         return None if done is None else await asyncio.to_thread(done.judged)
+
+    def _wait(self, snapshot: Snapshot, now: float) -> float:
+        """Seconds that a request waits for further typing before the model is asked."""
+        config = snapshot.config
+        if config.debounce_ms >= 0:
+            return config.debounce_ms / 1000
+        return 0.0 if config.anticipate or snapshot.invoked else self._pace.wait(now)
 
     def _deadline(self, snapshot: Snapshot) -> float:
         """Seconds from a request to its answer."""
@@ -214,6 +227,16 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            return complete(snapshot, offset, engine, cancelled, hint=hint, tell=tell, memory=self._memory)
+            others = snapshot.config.candidates - 1 if snapshot.invoked else 0
+            return complete(
+                snapshot,
+                offset,
+                engine,
+                cancelled,
+                hint=hint,
+                tell=tell,
+                others=others,
+                memory=self._memory,
+            )
 
         return work

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mercury_lsp.context import secrets
 from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import restyled
+from mercury_lsp.context.layout import restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
 
@@ -29,6 +29,17 @@ PERIOD = 4  # lines in the longest loop
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
 _STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
+_SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
+_PLACEHOLDER = re.compile(
+    r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
+    r"|(todo\W*)?implement (me|this)\b.*|(add|insert) your .* here)\W*$",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(r"\s*([)\]}]+|(end|fi|done|esac)\b)[ \t;,]*")
+_GOES_ON = re.compile(  # with a statement whose blocks end where these words stand
+    r"\s*((else|elif|elsif|elseif|except|finally|catch|rescue|ensure|case|default|when|then)\b|;;)"
+)
+_PREPROCESSOR = re.compile(r"\s*#\s*(if|el|end|define|undef|include|pragma)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +64,12 @@ def shown(
     elif not finished and "\n" in text:
         text = text[: text.rindex("\n")]
     site = _site(document, offset, syntax)
+    text = _without_junk(text, site)
     text = restyled(_without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
+    text = _within_scope(text, site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
-    text = _trimmed(_without_following(text, site), site.rest)
+    text = _trimmed(_without_following(text, site, site.rest), site.rest)
     found = _fitting(text, site)
     if found is None or _repeats(found.text, site) or _is_secret(found, site):
         return None
@@ -93,20 +106,68 @@ def _without_loops(text: str, left: str) -> str:
     return text
 
 
-def _without_following(text: str, site: Site) -> str:
-    """Cut before the lines which equal those that follow the cursor's line."""
+def _without_junk(text: str, site: Site) -> str:
+    """Cut before what models write when they have nothing to say: names of special tokens, and stopgaps."""
+    special = _SPECIAL.search(text)
+    if special and special.group() not in site.syntax.document.text:
+        text = text[: special.start()]
+    lines = text.split("\n")
+    stopgap = next((i for i, line in enumerate(lines) if _PLACEHOLDER.match(line)), len(lines))
+    return "\n".join(lines[:stopgap]).rstrip() if stopgap < len(lines) else text
+
+
+def _within_scope(text: str, site: Site) -> str:
+    """Cut where the cursor's block ends: before a line that is indented less, or behind it if it only closes.
+
+    It may go on where a statement has several blocks.
+    """
+    lines = text.split("\n")
+    if site.in_text or len(lines) == 1:
+        return text
+    first = next((line for line in lines[1:] if line.strip()), "")
+    least = width(site.left + lines[0]) if lines[0].strip() else width(first)
+    if not site.left.strip():
+        least = max(least, width(site.left + "."))
+    for i, line in enumerate(lines[1:], 1):
+        if not line.strip() or width(line) >= least or _PREPROCESSOR.match(line):
+            continue
+        closes = _CLOSES.match(line)
+        if closes and closes.end() == len(line):
+            return "\n".join(lines[: i + 1] + [""] * (i + 1 < len(lines)))
+        if not closes and not _GOES_ON.match(line):
+            return "\n".join(lines[:i])
+        least = width(line) + 1
+    return text
+
+
+def _alike(one: str, other: str, indented: bool) -> bool:
+    """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
+    if indented and width(one) != width(other):
+        return False
+    return _said(one) == _said(other)
+
+
+def _said(line: str) -> str:
+    return re.sub(r"\s+", "", line).replace('"', "'").rstrip(";,")
+
+
+def _without_following(text: str, site: Site, rest: str) -> str:
+    """Cut before the lines which say what those do that follow the cursor's line, of which `rest` is left.
+
+    Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
+    """
     document = site.syntax.document
     last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
     following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
     lines = text.split("\n")
     whole = [site.left + lines[0], *lines[1:]]
-    whole[-1] += site.rest
+    whole[-1] += rest
     for i, line in enumerate(whole):
-        here = [line.rstrip() for line in whole[i:] if line.strip()]
+        here = [line for line in whole[i:] if line.strip()]
         pairs = list(zip(here, following, strict=False))
         if (
             line.strip()
-            and all(one == other.rstrip() for one, other in pairs)
+            and all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
             and any(re.search(r"\w", one) for one, _ in pairs)
         ):
             return "\n".join(lines[:i])
@@ -132,6 +193,9 @@ def _fitting(text: str, site: Site) -> Shown | None:
             candidate = queue.popleft()
             if not candidate.text.strip() or candidate in seen:
                 continue
+            left = site.rest[candidate.end - site.offset :]
+            if _without_following(candidate.text, site, left) != candidate.text:
+                continue  # a part may repeat what the whole does not
             if len(seen) == TRIALS:
                 return waiting
             seen.add(candidate)
@@ -176,7 +240,10 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
             and not _splits_word(rest, size)
         ):
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
-    yield Shown(text, site.offset)
+    said = rest.lstrip()
+    repeated = re.search(r"\w", said) and text.endswith(said)
+    if not repeated or (_splits_word(text, len(text) - len(said)) and not _TWO_WORDS.search(said)):
+        yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
     if rest and newline and first.endswith(rest):
         yield Shown(text.rstrip(), site.offset + len(site.rest))

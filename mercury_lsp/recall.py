@@ -27,17 +27,23 @@ def answer(
     """What is to be suggested at an offset by the first completion of those remembered that tells; None: ask the model.
 
     It tells if it was made for just this, or if since then a part of what it shows was typed and nothing else, but
-    for closing brackets and quotes that the editor added and that come in the rest of it: they are overwritten.
+    for closing brackets and quotes that the editor added and that come in the rest of it: they are overwritten. Only
+    who asks is told of several suggestions, and then only by what was made for somebody who asked.
     """
+    several = snapshot.invoked and snapshot.config.candidates > 1
     for (earlier, place), completion in remembered:
-        if _alike(earlier, snapshot):
+        if _alike(earlier, snapshot) and (earlier.invoked or not several):
+            old, new = earlier.document.text, snapshot.document.text
             if completion.shown is None:
                 same = place == offset and earlier == snapshot
                 found = completion if same else None
             else:
-                found = _rest(earlier.document.text, place, completion, snapshot.document.text, offset)
+                found = _rest(old, place, completion, new, offset)
             if found is not None:
-                return found
+                if not completion.others:
+                    return found
+                left = (_rest(old, place, other, new, offset) for other in completion.others if several)
+                return replace(found, others=tuple(other for other in left if other is not None))
     return None
 
 

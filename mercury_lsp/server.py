@@ -271,14 +271,21 @@ class Server(LanguageServer):
                 self.journal.asked(request)
                 if actions.quiet(self, request):
                     return nothing
-                completion = request.judge(await self.desk.completion(snapshot, offset, request.note))
-                if completion is None:
+                made = await self.desk.completion(snapshot, offset, request.note)
+                found: Completion | None = request.judge(made)
+                if found is not None:
+                    found = convert.inserted(found, snapshot.document)
+                if found is not None and chosen is not None:
+                    found = convert.with_chosen(found, document, chosen, self.encoding)
+                    if found is None:
+                        request.nothing(
+                            "withheld", "the editor would hide what replaces more than its own item"
+                        )
+                if found is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
-                if chosen is not None:
-                    completion = convert.with_chosen(completion, document, chosen, self.encoding)
-                self.journal.offers(request, [completion])
-                return actions.commanded(render(completion, document, self.encoding), request.ids)
+                self.journal.offers(request, [found, *found.others])
+                return actions.commanded(render(found, document, self.encoding), request.ids)
             except Exception:
                 request.nothing("error")
                 raise

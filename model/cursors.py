@@ -8,7 +8,10 @@ with the shorter one. Knows nothing of models, nor of the kinds that training dr
 The kinds: ``rest``, from within a line's code to the line's end; ``next``, the whole line, with the cursor behind the
 indentation as editors put it on a fresh line; ``line``, the same from before the indentation, where there is one;
 ``lines``, two to six lines; ``node``, an argument list, condition or body by its syntax, that ends on the line, or
-else any of the file; ``span``, a random piece of one or several lines.
+else any of the file; ``span``, a random piece of one or several lines. And, if they are asked for, the kinds by which
+the rules are measured of where nothing is suggested unasked: ``string`` and ``comment``, from within one to its end or
+that of its first line; ``word``, one or two letters of a longer word of the line, the rest of which stands behind the
+cursor.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from model.corpus import Source
 from model.spans import MIDDLE_CHARACTERS
 
 KINDS = ("rest", "next", "line", "lines", "node", "span")
+TRIGGERS = ("string", "comment", "word")
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c")
 TRIALS = 20  # draws of a span that is neither empty nor too long
 
@@ -145,6 +149,15 @@ class _File:
             nodes = [(a, b) for a, b, _ in self.syntax.nodes() if 2 < b - a <= MIDDLE_CHARACTERS]
             near = [(a, b) for a, b in nodes if start <= b <= end] or nodes
             return random.choice(near) if near else None
+        if kind in ("string", "comment"):
+            return self._text(kind, random)
+        if kind == "word":
+            words = [match.span() for match in re.finditer(r"[^\W\d]\w{5,}", self.document.line(line))]
+            if not words:
+                return None
+            a, b = random.choice(words)
+            a = start + random.randint(a + 1, b - 3)
+            return a, a + random.randint(1, 2)
         for _ in range(TRIALS):
             first = self.document.span(random.choice((line, max(0, line - random.randint(1, 5)))))[0]
             a = random.randint(first, end)
@@ -152,6 +165,18 @@ class _File:
             if b - a <= MIDDLE_CHARACTERS and self.document.text[a:b].strip():
                 return a, b
         return None
+
+    def _text(self, kind: str, random: Random) -> tuple[int, int] | None:
+        """From within a string or a comment of the file to its closing quote, or to the end of its first line."""
+        holes = []
+        for a, b, _ in self.syntax.nodes((kind,)):
+            end = min(self.document.span(self.document.position(a)[0])[1], b - (kind == "string"))
+            if end - a > 6:
+                holes.append((a, end))
+        if not holes:
+            return None
+        a, end = random.choice(holes)
+        return random.randint(a + 2, end - 2), end
 
     def _indented(self, line: int) -> int:
         text = self.document.line(line)

@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from model.bootstrap import interval, ratio
-from model.cursors import KINDS
+from model.cursors import KINDS, TRIGGERS
 from model.records import Record
 
 HEADLINE = {"rest": "Rest of the line", "next": "Next line"}
@@ -77,7 +77,7 @@ def _by_file(counts: Iterable[tuple[tuple[str, str], float, float]]) -> tuple[fl
 
 def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
     """The whole answer as a JSON object: by kind of hole, and in it by language."""
-    by_kind: dict[str, dict[str, list[Record]]] = {kind: defaultdict(list) for kind in KINDS}
+    by_kind: dict[str, dict[str, list[Record]]] = {kind: defaultdict(list) for kind in (*KINDS, *TRIGGERS)}
     for record in records:
         by_kind[record.kind][record.language].append(record)
     for languages in by_kind.values():
@@ -94,6 +94,11 @@ def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
             for kind, languages in by_kind.items()
             if languages
         },
+        "refused": {
+            reason: figures([record for record in records if record.refused == reason], threshold)
+            for reason in dict.fromkeys(record.refused for record in records)
+            if reason is not None
+        },
     }
 
 
@@ -106,7 +111,7 @@ def gains(records: Sequence[Record], others: Sequence[Record]) -> dict[str, Any]
     theirs = {record.hole_id: record for record in others}
     pairs = [(record, theirs[record.hole_id]) for record in records if record.hole_id in theirs]
     answer: dict[str, Any] = {}
-    for kind in (*KINDS, TOTAL):
+    for kind in (*KINDS, *TRIGGERS, TOTAL):
         own = [pair for pair in pairs if kind in (pair[0].kind, TOTAL)]
         languages = dict.fromkeys(pair[0].language for pair in own)
         rows = {
@@ -176,11 +181,12 @@ def table(answer: dict[str, Any]) -> Table:
     """The report for people."""
     title = f"{answer['n']} holes in {answer['files']} held-out files, {answer['model']}"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "passes"):
+    for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "right", "passes"):
         made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
-    for kind, languages in answer["kinds"].items():
+    refused = {"unasked nothing": answer["refused"]} if answer["refused"] else {}
+    for kind, languages in (answer["kinds"] | refused).items():
         for language, row in languages.items():
             rates = [row[name]["share"] for name in ("spared", "spared_by_word", "exact")]
-            cells = (f"{rate:.1%}" for rate in (*rates, row["right_end"], row["shown"]))
+            cells = (f"{rate:.1%}" for rate in (*rates, row["right_end"], row["shown"], row["precision"]))
             made.add_row(kind, language, str(row["n"]), *cells, f"{row['forward_passes']:.2f}")
     return made

@@ -22,12 +22,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.complete import Snapshot, complete, one_line
 from mercury_lsp.config import Config, parse
+from mercury_lsp.context import trigger
 from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
 from model.corpus import CorpusError, iter_documents
-from model.cursors import KINDS, LANGUAGES, Cursor, draw
+from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
 from model.figures import gains, gains_table, markdown, report, table
 from model.records import DetailsError, Record, read
 from model.shelf import Shelf
@@ -35,14 +36,21 @@ from model.verdict import judge
 
 
 def measure(
-    engine: Engine, cursor: Cursor, seed: int, config: Config, library: Library = EMPTY
+    engine: Engine,
+    cursor: Cursor,
+    seed: int,
+    config: Config,
+    library: Library = EMPTY,
+    unasked: bool = False,
 ) -> Record | None:
-    """Suggest at a cursor, beside a library; None where the server declines."""
+    """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines."""
     document = cursor.document()
-    found = complete(Snapshot(document, config, invoked=True, library=library), cursor.start, engine)
+    snapshot = Snapshot(document, config, invoked=not unasked, library=library)
+    found = complete(snapshot, cursor.start, engine)
     if found is None:
         return None
-    single, infill = one_line(config, Syntax.of(document), cursor.start), found.infill
+    syntax = Syntax.of(document)
+    single, infill = one_line(config, syntax, cursor.start), found.infill
     replaced = document.text[found.start : found.end]
     verdict = judge(cursor.hole, found.shown, replaced, infill.text, infill.finished, single, cursor.fresh)
     return Record(
@@ -63,6 +71,7 @@ def measure(
         confidence=infill.confidence,
         ms=round(infill.ms, 1),
         **asdict(verdict),
+        refused=trigger.refused(syntax, cursor.start, config.in_strings, config.in_comments),
     )
 
 
@@ -89,7 +98,9 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
                 break
             source = place[0].source
             library = shelf.library(source.package, source.path) if config.related_tokens else EMPTY
-            records = (measure(engine, cursor, given.seed, config, library) for cursor in place)
+            records = (
+                measure(engine, cursor, given.seed, config, library, given.unasked) for cursor in place
+            )
             yield from (record for record in records if record is not None)
 
 
@@ -122,7 +133,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument(
-        "--kinds", default=",".join(KINDS), help="of holes at each place (default: %(default)s)"
+        "--kinds",
+        default=",".join(KINDS),
+        help=f"of holes at each place (default: %(default)s); also {', '.join(TRIGGERS)}",
     )
     made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
     made.add_argument("--seed", type=int, default=0)
@@ -143,6 +156,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="details of another model at the same holes, to be paired",
     )
+    made.add_argument(
+        "--unasked",
+        action="store_true",
+        help="suggest as at each key: by the rules, and only lines that are likely",
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return made
@@ -153,8 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)
-    if unknown := set(given.kinds.split(",")) - set(KINDS):
-        options.error(f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join(KINDS)}")
+    if unknown := set(given.kinds.split(",")).difference(KINDS, TRIGGERS):
+        options.error(
+            f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join((*KINDS, *TRIGGERS))}"
+        )
     settings = dict(setting.partition("=")[::2] for setting in given.setting)
     config, problems = parse({name: _value(text) for name, text in settings.items()})
     if problems:

@@ -18,7 +18,10 @@ class DetailsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One hole and what was suggested for it: a line of the details. ``shown`` is before any threshold."""
+    """One hole and what was suggested for it: a line of the details.
+
+    ``shown`` is before any threshold, ``refused`` why nothing would be suggested there to who did not ask.
+    """
 
     model: str
     seed: int
@@ -42,6 +45,7 @@ class Record:
     keys: int
     spared: int
     spared_by_word: int
+    refused: str | None = None
 
     @property
     def file(self) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from os.path import commonprefix
 from pathlib import Path
@@ -13,7 +14,9 @@ from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library, read
 from mercury_lsp.context.related import Memory
-from mercury_lsp.engine.infill import Draft, Engine
+from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.engine.canvas import Prompt
+from mercury_lsp.engine.infill import Draft, Engine, Infill, Line
 from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
@@ -143,6 +146,136 @@ def test_what_is_settled_is_judged_as_a_whole_text_is(engine: Engine) -> None:
     assert any(part.shown for part in parts)
     unsure = replace(words, config=replace(config, show_likelihood=1))
     assert not any(replace(settled, snapshot=unsure).judged().shown for settled in told)
+
+
+LINES = Infill(
+    "one()\n    two()\n    three()",
+    9,
+    1,
+    1,
+    1.0,
+    0.0,
+    1.0,
+    0,
+    1,
+    0.5,
+    True,
+    (Line(5, 3, -0.5), Line(15, 6, -1.5)),
+)
+
+
+@pytest.mark.parametrize(
+    ("least", "shown"),
+    [
+        (0.0, "one()\r\n    two()\r\n    three()"),  # 0.5 ** 9
+        (0.2, "one()\r\n    two()"),  # exp(-1.5) is 0.22
+        (0.5, "one()"),  # exp(-0.5) is 0.61
+        (0.7, None),
+    ],
+)
+def test_as_many_lines_are_shown_as_are_likely_together(least: float, shown: str | None) -> None:
+    text = "def f():\r\n    \r\n\r\nx = 1\r\n"
+    there = snapshot(text=text, show_likelihood=least)
+    offset = len("def f():\r\n    ")
+    settled = Settled(there, offset, Syntax.of(there.document), False, LINES)
+    found = settled.judged()
+    assert found.shown == shown and found.text == LINES.text
+    assert (found.reason is None) == (shown is not None)
+    if shown is not None:
+        assert likelihood(found.infill.confidence, found.infill.tokens) >= least
+        assert found.infill.text == shown.replace("\r\n", "\n")
+    asked = replace(settled, snapshot=replace(there, invoked=True)).judged()
+    assert asked.shown == "one()\r\n    two()\r\n    three()"
+
+
+def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
+    text = "def f():\n    \n    three()\n"
+    there = snapshot(text=text, show_likelihood=0.2)
+    found = Settled(there, 13, Syntax.of(there.document), False, LINES).judged()
+    assert found.shown == "one()\n    two()"
+    assert found.infill == LINES.first(2)
+
+
+def test_lines_before_a_rest_of_the_line_are_all_shown_or_none() -> None:
+    there = snapshot(text="x = [one(), two()]\n", show_likelihood=0.2)
+    listed = replace(LINES, text="a,\n    b,\n    c,")
+    assert Settled(there, 5, Syntax.of(there.document), False, listed).judged().shown is None
+
+
+class Asked:
+    """What an engine would be asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.read: list[int] = []
+
+    def count(self, text: str) -> int:
+        return self._engine.count(text)
+
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int) -> int:
+        self.read.append(least)
+        return 0
+
+
+def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(engine: Engine) -> None:
+    there, offset = snapshot(), TEXT.index("print") + 2
+    asked = Asked(engine)
+    found = complete(there, offset, asked)  # type: ignore[arg-type]
+    assert found is not None and found.shown is None
+    assert found.reason == "the cursor is in the middle of a word"
+    assert found.infill.forward_passes == 0 and asked.read == [64]
+    assert declined(there) is None
+    invoked = complete(replace(there, invoked=True), offset, engine)
+    assert invoked is not None and invoked.infill.forward_passes > 0
+    comment = snapshot(text="x = 1  # a\n", in_comments=False)
+    found = complete(comment, 10, asked)  # type: ignore[arg-type]
+    assert found is not None and "in_comments" in (found.reason or "")
+    text = snapshot(text="x = 'a'\n", in_strings=True)
+    found = complete(text, 6, engine)
+    assert found is not None and found.infill.forward_passes > 0
+
+
+def words(**options: object) -> Snapshot:
+    config = Config(**{"max_tokens": 8, "multiline": "always", **options})  # type: ignore[arg-type]
+    return Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config, (), True)
+
+
+def test_others_are_distinct_and_the_likeliest_comes_first(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mercury_lsp.complete.OTHERS", 60.0)
+    alone = complete(words(), 15, engine)
+    assert alone is not None and alone.others == ()
+    for most in (1, 2, 4):
+        found = complete(words(), 15, engine, others=most)
+        assert found is not None and found.shown == alone.shown
+        assert len(found.others) == most
+        texts = ["".join((one.shown or "").split()) for one in (found, *found.others)]
+        assert len(set(texts)) == most + 1 and all(texts)
+        sure = [likelihood(one.infill.confidence, one.infill.tokens) for one in found.others]
+        assert sure == sorted(sure, reverse=True)
+        assert all(one.start == one.end == 15 and one.others == () for one in found.others)
+
+
+def test_others_that_are_not_there_in_time_are_left_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mercury_lsp.complete.OTHERS", 0.0)
+    told: list[Settled] = []
+    found = complete(words(), 15, engine, tell=told.append, others=4)
+    assert found is not None and found.shown and found.others == ()
+    assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
+
+
+def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: Engine) -> None:
+    cancelled = False
+
+    def tell(settled: Settled) -> None:
+        nonlocal cancelled
+        cancelled = settled.infill.finished or settled.infill.tokens >= 8
+
+    with pytest.raises(Cancelled):
+        complete(words(), 15, engine, lambda: cancelled, tell=tell, others=4)
 
 
 def test_likelihood_is_that_of_the_whole_text() -> None:

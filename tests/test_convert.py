@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unicodedata import normalize
 
 import pytest
@@ -248,6 +249,67 @@ def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
     assert item.filter_text is None and item.insert_text == ")()"
 
 
+def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
+    text = document("x = f()\n")
+    several = replace(suggestion("1", 6), others=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
+    items = convert.inline(several, text, "utf-16").items
+    assert [item.insert_text for item in items] == ["1", "a, b", "c) + 1"]
+    assert [item.range for item in items] == [Range(Position(0, 6), Position(0, end)) for end in (6, 6, 7)]
+    assert len(convert.plain(several, text, "utf-16").items) == 1
+    chosen = SelectedCompletionInfo(Range(Position(0, 4), Position(0, 5)), "g")
+    joined = convert.with_chosen(several, text, chosen, "utf-16")
+    assert joined is not None
+    items = convert.inline(joined, text, "utf-16").items
+    assert [item.insert_text for item in items] == [
+        "g1",
+        "ga, b",
+    ]  # the third replaces more than the menu's item
+
+
+def test_what_ends_with_the_text_that_it_replaces_is_a_mere_insertion() -> None:
+    text = document("f()\n")
+    assert convert.inserted(suggestion("a) + (b)", 2, 3), text) == replace(
+        suggestion("a) + (b)", 2), shown="a) + (b"
+    )
+    for as_it_is in (suggestion("a):\n    return a", 2, 3), suggestion("a)", 2), suggestion(")", 2, 3)):
+        assert convert.inserted(as_it_is, text) == as_it_is
+    several = replace(suggestion("1", 2), others=(suggestion("a) + (b)", 2, 3),))
+    assert convert.inserted(several, text).others[0].end == 2
+
+
+codes = st.text(st.sampled_from("ab()é😀 .\n"), max_size=12)
+
+
+@given(
+    before=codes,
+    word=st.text("ab", max_size=3),
+    rest=codes,
+    picked=st.text("abé(", min_size=1, max_size=6),
+    shown=st.text("ab()\n", min_size=1, max_size=6),
+    behind=st.integers(0, 3),
+    encoding=st.sampled_from(ENCODINGS),
+)
+def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_it_does(
+    before: str, word: str, rest: str, picked: str, shown: str, behind: int, encoding: str
+) -> None:
+    text = document(before + word + rest)
+    ends = [convert.position(text, len(before + word[:size]), encoding) for size in (0, len(word))]
+    chosen = SelectedCompletionInfo(Range(*ends), picked)
+    assumed, cursor = convert.accepted(text, chosen, encoding)
+    behind = min(behind, len(rest.partition("\n")[0]))
+    made = suggestion(shown, cursor, cursor + behind)
+    promised = assumed.text[:cursor] + shown + assumed.text[cursor + behind :]
+    found = convert.with_chosen(convert.inserted(made, assumed), text, chosen, encoding)
+    if found is None:
+        assert behind and (not shown.endswith(assumed.text[cursor : cursor + behind]) or len(shown) == behind)
+        return
+    (item,) = convert.inline(found, text, encoding).items
+    assert item.range == chosen.range and str(item.insert_text).startswith(picked)
+    start, end = convert.span(text, item.range, encoding)
+    assert text.text[:start] + str(item.insert_text) + text.text[end:] == promised
+    assert (item.filter_text or str(item.insert_text)).startswith(text.text[start:end])
+
+
 def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
     answer = convert.plain(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
     (item,) = answer.items
@@ -263,7 +325,10 @@ def test_a_chosen_menu_entry_is_assumed_and_then_part_of_the_answer() -> None:
     chosen = SelectedCompletionInfo(Range(Position(0, 2), Position(0, 5)), "append")
     assumed, cursor = convert.accepted(text, chosen, "utf-16")
     assert assumed.text == "x.append()\n" and assumed.text[:cursor] == "x.append"
-    answer = convert.with_chosen(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16")
+    assert convert.with_chosen(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16") is None
+    longer = convert.inserted(suggestion("(1) + f()", cursor, cursor + 2), assumed)
+    answer = convert.with_chosen(longer, text, chosen, "utf-16")
+    assert answer is not None
     (item,) = convert.inline(answer, text, "utf-16").items
-    assert item.insert_text == "append(1)" and item.range == Range(Position(0, 2), Position(0, 7))
-    assert item.filter_text == "app()append(1)"
+    assert item.insert_text == "append(1) + f" and item.range == chosen.range
+    assert item.filter_text is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from model.corpus import Source
-from model.cursors import KINDS, Cursor, draw
+from model.cursors import KINDS, TRIGGERS, Cursor, draw
 
 LICENCE = "# Copyright somebody, and a long text of comment that nobody has to complete.\n"
 
@@ -75,6 +75,23 @@ def test_every_kind_is_what_it_says() -> None:
             assert (
                 cursor.hole == cursor.hole.strip() and cursor.hole[0] not in "([{" and cursor.hole[-1] != ":"
             )
+
+
+def test_kinds_by_which_the_rules_of_speaking_are_measured() -> None:
+    text = (
+        LICENCE + "def area(name='of a wall'):\n    raise ValueError(f'no such {name} here')  # nor there\n"
+    )
+    places = draw([source("p", "a.py", text=text)], ("python",), 40, 0, TRIGGERS)
+    cursors = [cursor for place in places for cursor in place]
+    assert {cursor.kind for cursor in cursors} == set(TRIGGERS)
+    for cursor in cursors:
+        before, after = text[: cursor.start], text[cursor.end :]
+        if cursor.kind == "string":
+            assert after[0] == "'" and before.count("'") % 2 == 1
+        elif cursor.kind == "comment":
+            assert "#" in before.rpartition("\n")[2] and after[0] == "\n"
+        else:
+            assert before[-1].isidentifier() and after[0].isalnum() and 1 <= len(cursor.hole) <= 2
 
 
 def test_a_places_cursors_go_up_the_file() -> None:

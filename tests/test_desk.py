@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,15 +18,17 @@ from mercury_lsp.desk import Desk
 from mercury_lsp.engine.canvas import Hint, Prompt, Snippet
 from mercury_lsp.engine.infill import Draft, Engine, Infill, Sampling
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.pace import Pace
 
 WAIT = 30
 BEFORE = "some words and "
 WRITTEN = ["many", " more", " words"]
 WHOLE = "".join(WRITTEN)
+OTHERS = ["some", "many  more words", "many things", "few", "none"]
 
 
 class Scripted:
-    """Writes `WRITTEN` at every place, a token a pass. While it is held, it waits for each pass to be let through."""
+    """Writes `WRITTEN`, or what it is told, a token a pass. While held, it waits for each pass to be let through."""
 
     def __init__(self) -> None:
         self.device = "cpu"
@@ -34,14 +36,16 @@ class Scripted:
         self.read: list[str] = []
         self.hints: list[Hint | None] = []
         self.related: list[tuple[Snippet, ...]] = []
+        self.branched: list[str] = []
         self.passes = 0
+        self.written = WRITTEN
         self.held = False
         self._steps, self._done = threading.Semaphore(0), threading.Semaphore(0)
 
     def count(self, text: str) -> int:
         return len(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool]) -> int:
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int = 1) -> int:
         self.read.append(prompt.prefix + prompt.rest)
         return 0
 
@@ -56,16 +60,23 @@ class Scripted:
         self.prompts.append(prompt.prefix)
         self.related.append(prompt.related)
         self.hints.append(hint)
-        for number in range(len(WRITTEN)):
+        for number in range(len(self.written)):
             if self.held:
                 assert self._steps.acquire(timeout=WAIT)
             if cancelled():
                 raise Cancelled
             self.passes += 1
-            settled = infill(WRITTEN[: number + 1], number + 1 == len(WRITTEN))
+            settled = infill(self.written[: number + 1], number + 1 == len(self.written))
             watch(Draft(settled.text, number + 1, number + 1, number + 1, settled))
             self._done.release()
         return settled
+
+    def alternatives(
+        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool]
+    ) -> Iterator[Infill]:
+        self.branched.append(prompt.prefix)
+        for text in OTHERS:
+            yield infill([text], True)
 
     def let(self, passes: int) -> None:
         """Let so many passes through."""
@@ -383,3 +394,82 @@ async def test_it_tells_that_there_is_no_model(
     assert await desk.completion(*place(), said.append) is None
     assert said == ["loading", "failed"] and desk.model == ""
     desk.close()
+
+
+def asking(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
+    """The same place, when the user asks."""
+    return replace(there[0], invoked=True), there[1]
+
+
+async def test_who_asks_has_several_and_others_one(desk: Desk, engine: Scripted) -> None:
+    found = await desk.completion(*asking(place()))
+    assert found is not None and shown(found) == WHOLE
+    assert [other.shown for other in found.others] == ["some", "many things"]
+    await idle(desk)
+    typed = await desk.completion(*asking(place(BEFORE + "many")))
+    assert shown(typed) == " more words"
+    assert typed is not None and [other.shown for other in typed.others] == [" things"]
+    unasked = await desk.completion(*place())
+    assert shown(unasked) == WHOLE and unasked is not None and unasked.others == ()
+    assert engine.branched == [BEFORE]
+
+
+async def test_what_was_shown_unasked_is_not_all_that_there_is(desk: Desk, engine: Scripted) -> None:
+    assert shown(await desk.completion(*place())) == WHOLE
+    await idle(desk)
+    assert engine.branched == []
+    found = await desk.completion(*asking(place()))
+    assert shown(found) == WHOLE and found is not None and len(found.others) == 2
+    alone = await desk.completion(*asking(place(candidates=1)))
+    assert shown(alone) == WHOLE and alone is not None and alone.others == ()
+    assert engine.branched == [BEFORE]
+
+
+async def test_in_the_middle_of_a_word_only_who_asks_is_answered(desk: Desk, engine: Scripted) -> None:
+    there = place("some wo", "rds")
+    desk.changed(*there)
+    await idle(desk)
+    found = await desk.completion(*there)
+    assert (
+        found is not None and found.shown is None and found.reason == "the cursor is in the middle of a word"
+    )
+    assert engine.passes == 0
+    assert shown(await desk.completion(*asking(there))) is not None
+    assert engine.passes == len(WRITTEN)
+
+
+async def test_a_suggestion_that_is_typed_through_stays_where_none_would_begin(
+    desk: Desk, engine: Scripted
+) -> None:
+    def code(text: str) -> tuple[Snapshot, int]:
+        document = Document("file:///w/a.js", "a.js", "javascript", 1, text)
+        return Snapshot(document, Config(deadline_ms=60_000)), len(text)
+
+    engine.written = ["f('", "many words", "')"]
+    assert shown(await desk.completion(*code("x = "))) == "f('many words')"
+    await idle(desk)
+    assert shown(await desk.completion(*code("x = f('many"))) == " words')"
+    other = await desk.completion(*code("x = f('few"))
+    assert other is not None and "in_strings" in (other.reason or "")
+
+
+async def test_a_request_waits_as_the_settings_and_the_pace_say(desk: Desk) -> None:
+    now = 10.0
+    desk._pace = Pace(last=now, gap=0.1, latency=0.3)
+    slow = place(anticipate=False)[0]
+    assert desk._wait(slow, now) == pytest.approx(0.1)
+    assert desk._wait(replace(slow, invoked=True), now) == 0
+    assert desk._wait(place()[0], now) == 0  # the work began at the change
+    assert desk._wait(place(debounce_ms=70)[0], now) == 0.07
+    assert desk._wait(place(debounce_ms=0, anticipate=False)[0], now) == 0
+
+
+async def test_the_pace_is_learned_from_changes_and_from_answers_of_the_model(desk: Desk) -> None:
+    for typed in ("", "a", "ab"):
+        desk.changed(*place(BEFORE + typed, anticipate=False))
+    assert desk._pace.gap is not None and desk._pace.latency is None
+    await desk.completion(*place())
+    learned = desk._pace.latency
+    assert learned is not None and learned > 0
+    await desk.completion(*place())  # from memory
+    assert desk._pace.latency == learned

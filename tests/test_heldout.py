@@ -63,6 +63,34 @@ def test_a_run_writes_what_it_reports(
     assert paired["all"]["all"]["spared"]["difference"] == 0
 
 
+def test_what_the_rules_refuse_is_told(
+    corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    details = tmp_path / "details.jsonl"
+    arguments = ("--corpus", corpus, "--model", tiny_model, "--device", "cpu", "--show-likelihood", 0)
+    arguments += (
+        "--languages",
+        "python,go",
+        "--per-language",
+        2,
+        "--kinds",
+        "rest,word",
+        "--details",
+        details,
+    )
+    asked = run(capsys, *arguments, "--setting", "max_tokens=4")
+    ((reason, told),) = asked["refused"].items()
+    assert reason == "the cursor is in the middle of a word"
+    assert told["n"] == asked["kinds"]["word"]["all"]["n"] and told["forward_passes"] > 0
+    assert {record.refused for record in read(details)} == {reason, None}
+    unasked = run(capsys, *arguments, "--setting", "max_tokens=4", "--unasked")
+    told = unasked["refused"][reason]
+    assert told["shown"] == 0 and told["forward_passes"] == 0
+    assert unasked["kinds"]["rest"]["all"]["forward_passes"] > 0
+    assert main(["--again", str(details)]) == 0
+    assert "word" in capsys.readouterr().out
+
+
 def test_what_cannot_be_measured_is_said(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

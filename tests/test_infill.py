@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Hint, Prompt, encode
-from mercury_lsp.engine.decode import Ends, _finished, _looked_up, _repeated, _stops
+from mercury_lsp.engine.decode import Ends, Limit, Middle, _finished, _looked_up, _repeated, _stops, spell
 from mercury_lsp.engine.denoise import likeliest
 from mercury_lsp.engine.infill import BLOCK, Draft, Engine, Sampling
 from mercury_lsp.engine.network import Network
@@ -267,6 +269,88 @@ def test_of_what_a_draft_has_settled_nothing_changes(engine: Engine, sampling: S
     assert [infill.tokens for infill in settled] == sorted(infill.tokens for infill in settled)
     assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in settled)
     assert settled[-1].tokens >= 24 - BLOCK
+
+
+def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
+    text = "x = 1\n    y = é2\n\n    return x"
+    tokens = engine.tokenizer.encode(text)
+    logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
+    whole = engine._infill(Middle(tokens, logp, 1, True), Limit(1, 1, lambda: False), 0.0, 0, 5)
+    heads = [text[: line.end] for line in whole.lines]
+    assert heads[0] == "x = 1" and heads[-1].rstrip() == "x = 1\n    y = é2"
+    parts = [whole.first(count) for count in range(1, len(heads) + 1)]
+    assert [part.text for part in parts] == heads and all(part.finished for part in parts)
+    for part in parts:
+        assert "\n" in engine.tokenizer.decode(tokens[part.tokens - 1 : part.tokens])
+        assert part.confidence**part.tokens == pytest.approx(math.exp(sum(logp[: part.tokens])))
+    assert parts[-1].lines == whole.lines[:-1]
+    assert whole.first(len(heads) + 1) == whole.first(9) == whole
+
+
+def test_prefill_leaves_little_to_later(engine: Engine) -> None:
+    asked = replace(PROMPT, path="fourth.py")
+    unread = engine.prefill(asked, least=10**6)
+    assert unread == 0
+    assert engine.prefill(asked, least=64) > 64
+    assert engine.prefill(replace(asked, prefix=asked.prefix + "x"), least=64) == 0
+    assert engine.prefill(replace(asked, prefix=asked.prefix + "x")) > 0
+
+
+@each_mode
+def test_alternatives_leave_the_first_text(engine: Engine, sampling: Sampling) -> None:
+    short = replace(sampling, max_tokens=8)
+    first = engine.infill(PROMPT, short)
+    others = list(islice(engine.alternatives(PROMPT, short, first), 4))
+    assert len({first.text, *(other.text for other in others)}) == 5
+    assert all(0 < other.tokens <= 9 and 0 < other.confidence < 1 for other in others)
+    assert engine.infill(PROMPT, short).text == first.text  # and the cache is right still
+
+
+@pytest.mark.parametrize("sampling", [MODES["verified"], MODES["autoregressive"]])
+def test_alternatives_go_on_as_the_model_does(
+    engine: Engine, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[tuple[list[int], Middle]] = []
+    decode = engine._decode
+
+    def spy(tail: list[int], *rest: Any) -> Middle:
+        there = [*engine.passes.cache.ids, *tail]
+        middle = decode(tail, *rest)
+        decoded.append((there, middle))
+        return middle
+
+    short = replace(sampling, max_tokens=12)
+    first = engine.infill(PROMPT, short)
+    monkeypatch.setattr(engine, "_decode", spy)
+    others = list(islice(engine.alternatives(PROMPT, short, first), 6))
+    prompt = encode(PROMPT, engine.tokenizer)
+    assert len(decoded) == 6
+    for (ids, middle), other in zip(decoded, others, strict=True):
+        stem = ids[len(prompt) :]
+        assert tuple(ids[: len(prompt)]) == prompt and 1 <= len(stem) <= 12
+        assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
+        engine.passes.cache.reuse([])
+        limit = Limit(64, 12 - len(stem), lambda: False)
+        plain = spell(engine.passes, ids, engine._any_end, limit, lambda *_: None)
+        assert middle.tokens == plain.tokens
+
+
+def test_alternatives_stop_between_two_passes(engine: Engine) -> None:
+    first = engine.infill(PROMPT, MODES["verified"])
+    late = False
+    others = engine.alternatives(PROMPT, MODES["verified"], first, lambda: late)
+    assert next(others).text
+    late = True
+    with pytest.raises(Cancelled):
+        next(others)
+
+
+def test_a_single_line_alternative_ends_with_its_line(engine: Engine) -> None:
+    sampling = replace(MODES["verified"], single_line=True)
+    first = engine.infill(PROMPT, sampling)
+    others = list(islice(engine.alternatives(PROMPT, sampling, first), 12))
+    assert len(others) == 12
+    assert all("\n" not in other.text.lstrip("\n") for other in others)
 
 
 def test_a_single_line_ends_at_its_end(engine: Engine) -> None:

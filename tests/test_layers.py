@@ -18,7 +18,13 @@ PACKAGE = ROOT / "mercury_lsp"
 LAYERS = (
     ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
     ("mercury_lsp.context", "mercury_lsp.engine"),
-    ("mercury_lsp.complete", "mercury_lsp.postprocess", "mercury_lsp.recall", "mercury_lsp.feedback"),
+    (
+        "mercury_lsp.complete",
+        "mercury_lsp.postprocess",
+        "mercury_lsp.recall",
+        "mercury_lsp.pace",
+        "mercury_lsp.feedback",
+    ),
     (
         "mercury_lsp.session",
         "mercury_lsp.desk",

@@ -53,6 +53,20 @@ NOTHING_AMISS = [
     ("ruby", "def f\n  ¦\nend\n", "if a\n    b\n  end"),
     ("shellscript", "case $x in\n  ¦\nesac\n", "a) b ;;\n  c) d ;;"),
     ("yaml", "a:\n  ¦\n", "b: 1\n  c: 2"),
+    # a block that goes on with another, at its own indentation
+    ("python", "def f():\n    if a:\n        ¦\n", "b()\n    else:\n        c()"),
+    (
+        "python",
+        "def f():\n    try:\n        ¦\n",
+        "b()\n    except A:\n        c()\n    finally:\n        d()",
+    ),
+    ("c", "int f() {\n  ¦\n}\n", "int a;\n#ifdef B\n  a = 1;\n#endif\n  return a;"),
+    ("python", "¦\n", "def f():\n    return 1\n\n\ndef g():\n    return 2"),
+    ("python", "def f():\n    x = '''¦\n", "a\nb\n'''"),
+    ("python", "a1 = f(1)\n¦\na3 = f(3)\n", "a2 = f(2)"),  # alike, and not the same
+    ("javascript", "a = ¦\n", "<mask>b</mask>;"),
+    ("python", "¦\nx = 1\n", "# add this to the list"),
+    ("python", "# TODO: implement the others\n¦\n", "x = 1  # todo"),
 ]
 
 
@@ -98,6 +112,36 @@ CUT = [
     ("python", "def f():\n    ¦\n", "a(1)\n    a(1)\n    a(1)\n    a(1)", "a(1)"),
     ("python", "¦\n", "a = b\nb = c\n" * 3, "a = b\nb = c"),
     ("python", "x = [¦]\n", "None, " * 9, "None, "),
+    # the block's end
+    (
+        "python",
+        "class A:\n    def f(self):\n        ¦\n",
+        "return 1\n\n    def g(self):\n        return 2",
+        "return 1",
+    ),
+    ("python", "def f():\n    ¦\n", "a = 1\n    return a\n\n\ndef g():\n    return 2", "a = 1\n    return a"),
+    ("python", "def f():\n    if a:\n        ¦\n", "b()\n    return 1", "b()"),
+    ("python", "def f():¦\n", "\n    return 1\n\n\nclass A:\n    pass", "\n    return 1"),
+    ("python", "def f():\n    return 1\n    ¦\n", "x = 1\n\ndef g():\n    return 2", "x = 1"),
+    (
+        "java",
+        "class A {\n  int f() {\n    ¦\n",
+        "return 1;\n  }\n\n  int g() {\n    return 2;\n  }",
+        "return 1;\n  }",
+    ),
+    ("ruby", "class A\n  def f\n    ¦\n", "1\n  end\n\n  def g\n    2\n  end\nend", "1\n  end"),
+    ("shellscript", "if a; then\n  ¦\n", "b\nfi\nc", "b\nfi"),
+    # the lines below, written a little differently
+    ("javascript", "¦\nfoo('a', b);\n", 'bar(1);\nfoo("a",b)', "bar(1);"),
+    ("python", "¦\nx = foo( a )\n", "y = 1\nx = foo(a)\nz = 2", "y = 1"),
+    # stopgaps
+    ("python", "def f():\n    ¦\n", "x = 1\n    # Your code here", "x = 1"),
+    ("javascript", "f() {\n  ¦\n}\n", "a();\n  // ... existing code ...", "a();"),
+    ("python", "x = ¦\n", "foo(1)<|endoftext|>", "foo(1)"),
+    ("python", "x = ¦\n", "foo(1)<fim_prefix>x", "foo(1)"),
+    # quotes that the editor closed
+    ("javascript", "import a from '¦';\n", "./a';", "./a"),
+    ("python", 'x = "¦"\n', 'a" + b + "c"', 'a" + b + "c'),
     # what is no text
     ("python", "x = ¦\n", "1\ufffd\ufffd", "1"),
     ("python", "x = ¦\n", "1\x00\x01", "1"),
@@ -122,6 +166,9 @@ NOTHING = [
     ("python", "def f():\n    x = 1\n¦\n    y = 2\n", "z = 3"),
     ("python", "def f():\n    ¦\n", "print x"),
     ("python", "x = ¦\n", "= = ="),
+    ("python", "def f():\n    ¦\n", "# TODO: implement this"),
+    ("python", "def f():\n    ¦\n", "\ndef g():\n    return 1"),
+    ("javascript", "¦\nfoo(a);\n", "foo(a)"),
 ]
 
 

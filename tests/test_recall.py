@@ -25,12 +25,12 @@ def snapshot(text: str, **options: object) -> Snapshot:
 
 
 def made(
-    shown: str | None, before: str = BEFORE, after: str = AFTER, replaced: int = 0
+    shown: str | None, before: str = BEFORE, after: str = AFTER, replaced: int = 0, **options: object
 ) -> tuple[Place, Completion]:
     """A remembered completion between two texts."""
     place = len(before)
     completion = Completion(shown or "", shown, place, place + replaced, INFILL)
-    return (snapshot(before + after), place), completion
+    return (snapshot(before + after, **options), place), completion
 
 
 def accepted(text: str, completion: Completion) -> str:
@@ -122,8 +122,22 @@ def replace_version(document: Document, version: int) -> Document:
 
 
 def test_what_was_shown_may_be_shown_to_who_asks_for_it() -> None:
-    (there, place), completion = made("compute(a, b)")
+    (there, place), completion = made("compute(a, b)", candidates=1)
     assert answer([((there, place), completion)], replace(there, invoked=True), place) == completion
+
+
+def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
+    (there, place), completion = made("compute(a, b)")
+    asking = replace(there, invoked=True)
+    others = (made("compare(a)")[1], made("total")[1])
+    several = replace(completion, others=others)
+    assert answer([((there, place), completion)], asking, place) is None
+    assert answer([((asking, place), several)], asking, place) == several
+    assert answer([((asking, place), several)], there, place) == completion  # unasked there is one
+    typed = snapshot(BEFORE + "comp" + AFTER)
+    found = answer([((asking, place), several)], replace(typed, invoked=True), place + 4)
+    assert found is not None and found.shown == "ute(a, b)"
+    assert [(other.shown, other.start) for other in found.others] == [("are(a)", place + 4)]
 
 
 @pytest.mark.parametrize(

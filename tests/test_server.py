@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from mercury_lsp import desk, server
-from mercury_lsp.complete import Snapshot
+from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine import worker
+from mercury_lsp.engine.infill import Infill
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -184,6 +185,43 @@ async def test_a_completion_knows_whether_the_user_asked(
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
     assert [snapshot.invoked for snapshot in seen] == [invoked]
+
+
+@pytest.mark.parametrize(("kind", "most"), [(1, 4), (2, 1)])
+async def test_who_asks_is_sent_several_suggestions(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
+) -> None:
+    monkeypatch.setattr("mercury_lsp.complete.OTHERS", 60.0)
+    await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0, candidates=4)
+    place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
+    answer = await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
+    texts = [item["insertText"] for item in answer["result"]["items"]]
+    assert len(set(texts)) == most
+
+
+async def test_an_item_that_a_client_would_hide_is_not_sent(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replacing(snapshot: Snapshot, offset: int, *_: object, **__: object) -> Completion:
+        infill = Infill("x) + 1", 1, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, True)
+        return Completion(infill.text, infill.text, offset, offset + 1, infill)
+
+    monkeypatch.setattr(desk, "complete", replacing)
+    await editor.start(model=str(tiny_model))
+    change = {
+        "range": {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 15}},
+        "text": "app)",
+    }
+    there = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": [change]}
+    editor.send(method="textDocument/didChange", params=there)
+    ends = [{"line": 0, "character": column} for column in (5, 8)]
+    chosen = {"range": dict(zip(("start", "end"), ends, strict=True)), "text": "append("}
+    params = {"textDocument": {"uri": URI}, "position": ends[1], "context": {"triggerKind": 1}}
+    answer = await editor.ask(1, "textDocument/inlineCompletion", params)
+    assert len(answer["result"]["items"]) == 1
+    params["context"] = {"triggerKind": 1, "selectedCompletionInfo": chosen}
+    answer = await editor.ask(2, "textDocument/inlineCompletion", params)
+    assert answer["result"]["items"] == []
 
 
 async def test_work_begins_where_the_last_change_ends(

@@ -34,9 +34,16 @@ SOUND = [
     ("javascript", "if (a) {\n  b();\n¦\n}\n", "} else {\n  c();"),
     ("c", "int f() {\n  ¦\n}\n", "return 1;"),
     ("plaintext", "a (¦", "b)"),
+    ("yaml", 'a: "¦"\n', "b c"),
+    ("yaml", "a: ¦\n", '"b"\nc: d'),
+    ("yaml", 'a: "¦\n', "b"),  # it was open before
+    ("plaintext", "it¦\n", "'s five o'clock"),
 ]
 
 BROKEN = [
+    ("yaml", 'a: "¦"\n', 'b" + c'),
+    ("yaml", "a: ¦\n", '"b'),
+    ("yaml", "a: ¦\n", 'b\nc: "d'),
     ("python", "x = ¦\n", "foo(a"),
     ("python", "x = foo(¦)\n", "a)"),
     ("python", "x = foo(¦\n", "a"),

@@ -46,6 +46,7 @@ def run(arguments: Namespace) -> int:
     """Measure, and print the figures."""
     given: dict[str, object] = {"model": arguments.model, "device": arguments.device}
     given |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
+    given |= {"debounce_ms": 0, "in_strings": True, "in_comments": True}  # and at every place
     if arguments.context is not None:
         following = arguments.context * Config().following_tokens // _window(Config())
         given |= {"prefix_tokens": arguments.context - following, "following_tokens": following}

@@ -40,7 +40,10 @@ class Trial:
 
 
 class Site:
-    """The cursor at an offset of a document; `left` and `rest` are the two parts of its line."""
+    """The cursor at an offset of a document; `left` and `rest` are the two parts of its line.
+
+    `in_text`: it is in a string or a comment.
+    """
 
     def __init__(self, syntax: Syntax, offset: int) -> None:
         self.syntax = syntax
@@ -54,7 +57,7 @@ class Site:
         self._open: list[Bracket] = []
         _match(self._open, self._brackets(syntax, 0, offset))
         self._closers = self._closed_from(syntax, offset)
-        self._in_string = syntax.in_string_or_comment(offset)
+        self.in_text = syntax.in_string_or_comment(offset)
         self._unmatched = self._count([], self._closers)
         stack = list(self._open)
         _, skipped = _match(stack, self._closers)
@@ -71,7 +74,7 @@ class Site:
         last = self.offset + len(written)
         middle = self._brackets(after, self.offset, last)
         closers = [closer for closer in self._closers if closer[0] >= end]
-        if self._in_string:  # once it ends, what was string below is code, and the other way round
+        if self.in_text:  # once it ends, what was string below is code, and the other way round
             closers = self._closed_from(after, last)
         fit = self._fit(after, end, last, self._count(middle, closers))
         surplus = self._surplus(middle)
@@ -86,6 +89,8 @@ class Site:
             return Fit.BROKEN
         if unmatched > self._unmatched:
             return Fit.BROKEN
+        if after.tree is None and self._opens_string(after, last):
+            return Fit.BROKEN
         if after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)):
             return Fit.BROKEN
         if after.language and after.language.offside and self._misindented(after, last):
@@ -93,6 +98,16 @@ class Site:
         if not all(node.is_missing for node in here):
             return Fit.BROKEN
         return Fit.OPEN if here else Fit.SOUND
+
+    def _opens_string(self, after: Syntax, last: int) -> bool:
+        """Whether a line is left in a string that was not before; for documents without a tree, which tells of that."""
+
+        def open_(syntax: Syntax, offset: int) -> bool:
+            line, _ = syntax.document.position(offset)
+            ends = (syntax.document.span(i)[1] for i in range(self.line, line + 1))
+            return any(syntax.text_around(end) == "string" for end in ends)
+
+        return open_(after, last) and not open_(self.syntax, self.offset)
 
     def _errors(self, syntax: Syntax, stop: int) -> tuple[list[Node], list[Node]]:
         """The errors that begin in the cursor's line or the text (up to `stop`), and those that do elsewhere."""

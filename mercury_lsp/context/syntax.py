@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from tree_sitter import Node, Parser, Query, QueryCursor, Tree
 
@@ -82,19 +83,25 @@ class Syntax:
 
     def in_string_or_comment(self, offset: int) -> bool:
         """Whether a character typed here would be text: not code, nor code that is interpolated into a string."""
+        return self.text_around(offset) is not None
+
+    def text_around(self, offset: int) -> Literal["string", "comment"] | None:
+        """What a character typed here would be part of; None where it would be code, interpolated code included."""
         line, column = self.document.position(offset)
         if self.language and self.tree:
             for node in self._around(offset):
                 if node.type in self.language.interpolations:
-                    return False
+                    if offset == node.end_byte and self.document.text[offset - 1] in "})":
+                        continue  # right behind it
+                    return None
                 if node.type in self.language.strings and offset < node.end_byte:
-                    return True
+                    return "string"
                 if node.type in self.language.comments:
                     to_line_end = self.document.text.startswith(self.language.line_comment, node.start_byte)
-                    return to_line_end or offset < node.end_byte
+                    return "comment" if to_line_end or offset < node.end_byte else None
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
-                return False
+                return None
         return _unclosed(
             self.document.line(line)[:column], self.language.line_comment if self.language else "#"
         )
@@ -241,8 +248,8 @@ def _blank(match: re.Match[str]) -> str:
     return " " * len(match.group())
 
 
-def _unclosed(left: str, line_comment: str) -> bool:
-    """Whether a comment or a string has begun in a line and not ended, told from its characters."""
+def _unclosed(left: str, line_comment: str) -> Literal["string", "comment"] | None:
+    """What has begun in a line and not ended, told from its characters."""
     quote = ""
     i = 0
     while i < len(left):
@@ -252,8 +259,8 @@ def _unclosed(left: str, line_comment: str) -> bool:
             elif left[i] == quote:
                 quote = ""
         elif left.startswith(line_comment, i):
-            return True
+            return "comment"
         elif left[i] in '"`' or (left[i] == "'" and not _WORD.search(left, 0, i)):
             quote = left[i]
         i += 1
-    return bool(quote)
+    return "string" if quote else None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.candidates import REACH, branches
 from mercury_lsp.engine.canvas import (
     DRAFT_LOOKUP,
     DRAFT_SURETY,
@@ -28,6 +29,8 @@ from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.devices import executor_for
 from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.passes import CHUNK, Passes
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.worker import Cancelled
 
 UNDECIDED = "░"
 BLOCK = 6  # tokens of a canvas that is not verified
@@ -55,11 +58,21 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """Where a line of a middle ends: ``end``, characters of the text before its new line; ``tokens`` up to that, with
+    the one that has the new line, and the sum of their log-probabilities."""
+
+    end: int
+    tokens: int
+    logp: float
+
+
+@dataclass(frozen=True, slots=True)
 class Infill:
     """A middle. Tokens are the visible ones and the end, where there is one; forward passes exclude the prefill's.
 
     ``confidence``: geometric mean probability of the tokens when committed; ``finished``: ended by ``<eot>`` or a
-    line's end, not by a limit.
+    line's end, not by a limit; ``lines``: all but the last.
     """
 
     text: str
@@ -73,6 +86,24 @@ class Infill:
     prompt_tokens: int
     confidence: float
     finished: bool
+    lines: tuple[Line, ...] = ()
+
+    def first(self, count: int) -> Infill:
+        """Its first ``count`` lines, as if it had ended with them: the token that ends the last one counts as the end.
+
+        What it cost stays what the whole has cost. More lines than there are give all of it.
+        """
+        if count > len(self.lines):
+            return self
+        line = self.lines[count - 1]
+        return replace(
+            self,
+            text=self.text[: line.end],
+            tokens=line.tokens,
+            confidence=math.exp(line.logp / line.tokens),
+            finished=True,
+            lines=self.lines[: count - 1],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +164,15 @@ class Engine:
         """Tokens of a text."""
         return self.tokenizer.count(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never) -> int:
-        """Read a prompt into the cache ahead of its infilling; returns how many tokens had to be read."""
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+        """Read a prompt into the cache ahead of its infilling, unless fewer tokens than ``least`` have to be read.
+
+        Returns how many were read. Raises `Cancelled`.
+        """
         ids = encode(prompt, self.tokenizer)
         kept = self._passes.cache.reuse(ids)
+        if len(ids) - kept < least:
+            return 0
         self._passes.read(ids[kept:], cancelled)
         return len(ids) - kept
 
@@ -160,20 +196,7 @@ class Engine:
         ends = self._line_end if sampling.single_line else self._any_end
 
         def infill(middle: Middle) -> Infill:
-            now = time.perf_counter()
-            return Infill(
-                text=self.tokenizer.decode(middle.tokens),
-                tokens=len(middle.tokens) + middle.finished,
-                steps=middle.steps,
-                forward_passes=limit.passes,
-                ms=(now - began) * 1e3,
-                ms_prefill=(limit.prefilled - began) * 1e3,
-                ms_denoise=(now - limit.prefilled) * 1e3,
-                cached_tokens=cached,
-                prompt_tokens=len(ids),
-                confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
-                finished=middle.finished,
-            )
+            return self._infill(middle, limit, began, cached, len(ids))
 
         def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
             if watch is not None:
@@ -183,6 +206,70 @@ class Engine:
                 watch(Draft(text, decided, total, limit.passes, there))
 
         return infill(self._decode(ids[tail:], sampling, ends, limit, told, hint))
+
+    def alternatives(
+        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Infill]:
+        """Other middles than ``first``, the prompt's `infill`: those that leave it where that is likeliest come first.
+
+        Each has another token at one place and goes on from there by itself. Raises `Cancelled` like `infill`.
+        """
+        began = time.perf_counter()
+        ids = encode(prompt, self.tokenizer)
+        ends = self._line_end if sampling.single_line else self._any_end
+        every = self.tokenizer.encode(first.text)
+        tokens = every[:REACH]
+        cached = self._passes.cache.reuse(ids[:-1])
+        self._passes.read(ids[cached:-1], cancelled)
+        clean = [ids[-1], *tokens]
+        hidden = self._passes.run(clean, Rows.clean(len(ids) - 1, len(clean)))
+        scores = self._passes.scores(hidden)  # (n + 1, V)
+        self._passes.cache.keep(clean)
+        logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
+        to_end = first.finished and len(tokens) == len(every)
+        for branch in branches(scores if to_end else scores[:-1], tokens):
+            if cancelled():
+                raise Cancelled
+            stem = [*tokens[: branch.at], branch.token]
+            sure = [*logp[: branch.at], branch.logp]
+            limit = Limit(sampling.max_passes, sampling.max_tokens - len(stem), cancelled)
+            limit.prefill_ends()
+            if ends(branch.at, branch.token):
+                middle = Middle(stem[:-1], sure, 0, True)
+            elif limit.tokens > 0:
+                kept = self._passes.cache.reuse([*ids, *stem[:-1]])
+                hint = Hint(first.text, self.tokenizer.decode(tokens[: branch.at + 1]))
+                rest = self._decode(
+                    [*ids, *stem][kept:],
+                    sampling,
+                    replace(ends, before=len(stem)),
+                    limit,
+                    lambda *_: None,
+                    hint,
+                )
+                middle = Middle([*stem, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
+            else:
+                continue
+            yield self._infill(middle, limit, began, cached, len(ids))
+
+    def _infill(self, middle: Middle, limit: Limit, began: float, cached: int, read: int) -> Infill:
+        """What a middle is when it has taken until now; of ``read`` tokens of its prompt so many were ``cached``."""
+        now = time.perf_counter()
+        text = self.tokenizer.decode(middle.tokens)
+        return Infill(
+            text=text,
+            tokens=len(middle.tokens) + middle.finished,
+            steps=middle.steps,
+            forward_passes=limit.passes,
+            ms=(now - began) * 1e3,
+            ms_prefill=(limit.prefilled - began) * 1e3,
+            ms_denoise=(now - limit.prefilled) * 1e3,
+            cached_tokens=cached,
+            prompt_tokens=read,
+            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
+            finished=middle.finished,
+            lines=self._lines(text, middle),
+        )
 
     def _decode(
         self,
@@ -212,6 +299,15 @@ class Engine:
         if sampling.threshold:
             settle = Settle(threshold(sampling.threshold), by_entropy=False)
         return refine(passes, tail, mask, sampling.block or BLOCK, settle, ends, limit, watch)
+
+    def _lines(self, text: str, middle: Middle) -> tuple[Line, ...]:
+        """The lines of a middle's text that a token of it ends."""
+        lines = []
+        for i, token in enumerate(middle.tokens):
+            if token in self._line_end.newlines:
+                end = text.find("\n", len(self.tokenizer.decode(middle.tokens[:i])))
+                lines.append(Line(end, i + 1, sum(middle.logp[: i + 1])))
+        return tuple(lines)
 
     def _text(self, settled: Sequence[int], behind: Sequence[int | None]) -> str:
         """A draft's text up to its first ``<eot>``, a mark for each undecided token."""

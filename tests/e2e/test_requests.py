@@ -47,6 +47,19 @@ def test_a_cancelled_request_is_answered_once_as_cancelled(client: Client) -> No
     assert len(client.answers[asked["id"]]) == 1
 
 
+def test_who_asks_may_have_several_suggestions_and_the_first_is_the_same(
+    launch: Callable[..., Process],
+) -> None:
+    client = launch().client
+    client.start(options={"candidates": 3, "max_tokens": 8})
+    items = client.complete(client.open("some words and "), 0, 15)
+    assert items[0]["insertText"] == WORD
+    assert 1 <= len({item["insertText"] for item in items}) == len(items) <= 3
+    params = at(client.open("some words or "), 0, 14)
+    params["context"] = {"triggerKind": 2}
+    assert len(client.ask(METHOD, params)["result"]["items"]) == 1
+
+
 def test_cancelling_one_of_two_equal_requests_leaves_the_other(client: Client) -> None:
     uri = client.open("some words and ")
     one, two = request(client, uri, 0, 15), request(client, uri, 0, 15)

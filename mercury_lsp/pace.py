@@ -1,0 +1,62 @@
+"""How fast the user types and the model answers, and how long a request had better wait because of that.
+
+Owns the averages and the one rule: wait only if the answer would come too late to be seen before the next key anyway,
+and then no longer than until the user has probably paused. Pure: the clock is whoever asks. Knows neither requests nor
+the model.
+
+Only a request whose work begins with it has anything to wait for. Where work begins at the change itself (the option
+`anticipate`), waiting spares nothing, as the work is under way already, and delays an answer that is there sooner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+LONGEST = 0.15  # seconds; who would have to wait longer does not wait at all
+PAUSE = 1.0  # seconds without a change, after which the next one begins a new burst of typing
+WEIGHT = 0.2  # of what is new in an average, which so forgets a half in three keys
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds, as exponential averages: `gap` between changes while typing, its mean deviation `spread`, and `latency`
+    of the model's answers; None where nothing is known yet. `last`: the time of the last change."""
+
+    last: float | None = None
+    gap: float | None = None
+    spread: float = 0.0
+    latency: float | None = None
+
+    def typed(self, now: float) -> Pace:
+        """After a change at a time. What comes after a pause tells nothing of how fast one types."""
+        between = PAUSE if self.last is None else now - self.last
+        if between >= PAUSE:
+            return replace(self, last=now)
+        if self.gap is None:
+            return replace(self, last=now, gap=between)
+        spread = _nearer(self.spread, abs(between - self.gap))
+        return replace(self, last=now, gap=_nearer(self.gap, between), spread=spread)
+
+    def answered(self, seconds: float) -> Pace:
+        """After an answer of the model that took so long."""
+        return replace(self, latency=seconds if self.latency is None else _nearer(self.latency, seconds))
+
+    def wait(self, now: float) -> float:
+        """Seconds that a request should wait from a time on before the model is asked.
+
+        None at all where the answer may be there before the next key. Else until that key is overdue: that is sooner
+        than the answer would have been there, so no wait costs more than the work that a further key makes vain.
+        """
+        if self.last is None or self.gap is None or self.latency is None:
+            return 0.0
+        overdue = self.gap + 2 * self.spread
+        if self.latency <= overdue:
+            return 0.0
+        due = self.last + overdue - now
+        return (
+            due if 0 < due <= LONGEST else 0.0
+        )  # a shorter wait would end before that key, and spare nothing
+
+
+def _nearer(average: float, value: float) -> float:
+    return average + WEIGHT * (value - average)
