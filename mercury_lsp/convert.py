@@ -128,6 +128,18 @@ def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding:
     return document.replace(start, end, text, document.version), start + len(text)
 
 
+def placed(
+    completion: Completion,
+    assumed: Document,
+    document: Document,
+    chosen: types.SelectedCompletionInfo | None,
+    encoding: str,
+) -> Completion | None:
+    """A completion of the `assumed` document as the client can draw it in its own; None where it cannot."""
+    completion = inserted(completion, assumed)
+    return completion if chosen is None else with_chosen(completion, document, chosen, encoding)
+
+
 def inserted(completion: Completion, document: Document) -> Completion:
     """The same completion as a mere insertion, if the text that it replaces is how it ends; so are its others.
 

@@ -271,18 +271,13 @@ class Server(LanguageServer):
                 self.journal.asked(request)
                 if actions.quiet(self, request):
                     return nothing
-                made = await self.desk.completion(snapshot, offset, request.note)
-                found: Completion | None = request.judge(made)
-                if found is not None:
-                    found = convert.inserted(found, snapshot.document)
-                if found is not None and chosen is not None:
-                    found = convert.with_chosen(found, document, chosen, self.encoding)
-                    if found is None:
-                        request.nothing(
-                            "withheld", "the editor would hide what replaces more than its own item"
-                        )
-                if found is None:
+                made = request.judge(await self.desk.completion(snapshot, offset, request.note))
+                if made is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
+                    return nothing
+                found = convert.placed(made, snapshot.document, document, chosen, self.encoding)
+                if found is None:
+                    request.nothing("withheld", "the editor would hide what replaces more than its own item")
                     return nothing
                 self.journal.offers(request, [found, *found.others])
                 return actions.commanded(render(found, document, self.encoding), request.ids)
