@@ -25,7 +25,7 @@ ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
 SNOOZE, RESUME = "mercury.snooze", "mercury.resume"
 USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
 
-L = TypeVar("L", types.InlineCompletionList, types.CompletionList)
+L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
 
 _SENTENCES = {
     "declined": "Nothing is suggested in this document: {reason}.",
@@ -54,7 +54,8 @@ class Served(Interface):
 
 def commanded(list_: L, ids: Sequence[str]) -> L:
     """The same list, in which each item tells us by its command when it is accepted."""
-    for item, id_ in zip(list_.items, ids, strict=True):
+    items: Sequence[types.InlineCompletionItem | types.CompletionItem] = list_.items
+    for item, id_ in zip(items, ids, strict=True):
         item.command = types.Command(title="Accepted", command=ACCEPTED, arguments=[id_])
     return list_
 

@@ -44,7 +44,7 @@ WORK = "mercury/work"
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
 WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
 
-A = TypeVar("A", types.InlineCompletionList, types.CompletionList)
+A = TypeVar("A", bound=types.InlineCompletionList | types.CompletionList)
 log = logging.getLogger(__name__)
 
 
@@ -267,27 +267,41 @@ class Server(LanguageServer):
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
-            try:
-                self.journal.asked(request)
-                if actions.quiet(self, request):
-                    return nothing
-                made = request.judge(await self.desk.completion(snapshot, offset, request.note))
-                if made is None:
+            with self._written_down(request):
+                found = await self._found(request, chosen)
+                if found is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
-                found = convert.placed(made, snapshot.document, document, chosen, self.encoding)
-                if found is None:
-                    request.nothing("withheld", "the editor would hide what replaces more than its own item")
-                    return nothing
-                self.journal.offers(request, [found, *found.others])
+                self.journal.offers(request, (found, *found.others))
                 return actions.commanded(render(found, document, self.encoding), request.ids)
-            except Exception:
-                request.nothing("error")
-                raise
-            finally:
-                request.model = self.desk.model
-                self.journal.answered(request, self.session.document(uri))
         return nothing
+
+    @contextmanager
+    def _written_down(self, request: Request) -> Iterator[None]:
+        """Keep the journal of a request while it is answered."""
+        self.journal.asked(request)
+        try:
+            yield
+        except Exception:
+            request.nothing("error")
+            raise
+        finally:
+            request.model = self.desk.model
+            self.journal.answered(request, self.session.document(request.document.uri))
+
+    async def _found(
+        self, request: Request, chosen: types.SelectedCompletionInfo | None
+    ) -> Completion | None:
+        """What to show, as the client can draw it; None where that is nothing, and the request says why."""
+        if actions.quiet(self, request):
+            return None
+        made = request.judge(await self.desk.completion(request.snapshot, request.offset, request.note))
+        if made is None:
+            return None
+        found = convert.placed(made, request.snapshot.document, request.document, chosen, self.encoding)
+        if found is None:
+            request.nothing("withheld", "the editor would hide what replaces more than its own item")
+        return found
 
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
