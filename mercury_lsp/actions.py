@@ -1,4 +1,5 @@
-"""The commands that a client can run, and the notifications of Copilot's clients, which tell what became of items.
+"""What is ours in the protocol: commands, requests for debugging, and the notifications of Copilot's clients, which
+tell what became of items.
 
 Owns their names, the shape of their arguments, and the sentences that explain why nothing was shown. Knows nothing of
 how requests for suggestions are answered.
@@ -6,6 +7,7 @@ how requests for suggestions are answered.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -21,6 +23,7 @@ from mercury_lsp.desk import Desk
 from mercury_lsp.journal import Journal, Request
 from mercury_lsp.session import LARGEST, Session
 
+DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
 SNOOZE, RESUME = "mercury.snooze", "mercury.resume"
 USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
@@ -145,6 +148,26 @@ NOTIFICATIONS: dict[str, Callable[..., Any]] = {
     "textDocument/didPartiallyAcceptCompletion": did_partially_accept,
     "textDocument/didFocus": did_focus,
 }
+
+
+def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
+    """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
+    uri = getattr(getattr(params, "textDocument", None), "uri", None)
+    if not isinstance(uri, str):
+        raise JsonRpcInvalidParams("A document has the form {textDocument: {uri: ...}}.")
+    document = ls.session.document(uri)
+    if document is None:
+        return None
+    digest = hashlib.sha256(document.text.encode()).hexdigest()
+    return {"version": document.version, "characters": len(document.text), "sha256": digest}
+
+
+def work(ls: Served, _: object) -> dict[str, object]:
+    """For debugging: what the worker has done and has to do."""
+    return ls.desk.work
+
+
+REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work}
 
 
 def quiet(ls: Served, request: Request) -> bool:

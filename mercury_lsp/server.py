@@ -7,21 +7,20 @@ runs on one event loop. Knows nothing of models, prompts or syntax.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
-from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__, actions, convert
+from mercury_lsp.admission import Admission
 from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion
 from mercury_lsp.config import SECTION
@@ -39,8 +38,6 @@ PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end
 DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
-DIGEST = "mercury/documentDigest"
-WORK = "mercury/work"
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
 WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
 
@@ -79,11 +76,10 @@ class Server(LanguageServer):
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
-        self._admissions: dict[str, asyncio.Task[None]] = {}  # of documents that may be ignored
-        self._reading: Progress | None = None
+        self.admission = Admission(self.session, self.desk, self.spawn, lambda: Progress(self), boundary)
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
-        for method, handler in actions.NOTIFICATIONS.items():
+        for method, handler in (actions.NOTIFICATIONS | actions.REQUESTS).items():
             self.feature(method)(handler)
         for name, handler in actions.COMMANDS.items():
             self.command(name)(handler)
@@ -96,6 +92,12 @@ class Server(LanguageServer):
     def supports(self, capability: Any) -> bool:
         """Whether the client has a capability."""
         return bool(get_capability(self.client_capabilities, capability))
+
+    def register(self, method: str, options: object) -> None:
+        """Ask the client for notifications that it sends only then."""
+        self.client_register_capability(
+            types.RegistrationParams([types.Registration(method, method, options)])
+        )
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the messages, until it or the server ends."""
@@ -141,67 +143,9 @@ class Server(LanguageServer):
         self._told = self.session.problems
 
     def place(self) -> None:
-        """Tell the workspace its folders and its memory, and look again at the open documents if these are others."""
+        """Tell the workspace its folders, and how much of them may be kept in memory."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
-        self.session.roots = tuple(convert.path(uri) for uri in uris if uri)
-        config = self.session.config
-        limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
-        local = [convert.path(uri) for uri in uris if uri and convert.is_local(uri)]
-        if self.session.workspace.configure(local, limit):
-            self.admit(*self.session.with_files)
-
-    def begin_reading(self) -> None:
-        """Read the workspace, in a thread."""
-        loop, workspace = asyncio.get_running_loop(), self.session.workspace
-
-        def show(fraction: float | None) -> None:
-            if fraction is None and self._reading is not None:
-                self._reading.end()
-                self._reading = None
-            elif fraction is not None:
-                if self._reading is None:
-                    self._reading = Progress(self)
-                    self.spawn(self._reading.begin("Reading the workspace"))
-                self._reading.show(fraction)
-
-        def later(call: Callable[..., object], *arguments: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the client is gone
-                loop.call_soon_threadsafe(call, *arguments)
-
-        workspace.busy = lambda: self.desk.computing
-        workspace.show = lambda fraction: later(show, fraction)
-        workspace.rules = lambda: later(lambda: self.admit(*self.session.with_files))
-        workspace.guard = boundary
-        workspace.start()
-
-    def admit(self, *uris: str, opened: bool = False) -> None:
-        """Look whether documents are ignored; until that is known, nothing is suggested in them."""
-        for uri in uris:
-            self.session.admit(uri, None)
-            task = self._admissions[uri] = self.spawn(self._admit(uri, opened))
-            task.add_done_callback(partial(self._admitted, uri))
-
-    async def _admit(self, uri: str, opened: bool) -> None:
-        with boundary("looking whether a file is ignored"):
-            file = self.session.file(uri)
-            standing = await asyncio.to_thread(self.session.workspace.examine, file)
-            if self._admissions.get(uri) is asyncio.current_task() and file == self.session.file(uri):
-                self.session.admit(uri, replace(standing, inside=standing.inside and convert.is_local(uri)))
-                if opened and (snapshot := self.session.snapshot(uri)):
-                    self.desk.opened(snapshot)
-
-    async def _is_ignored(self, uri: str) -> bool:
-        """Whether a document is ignored, once that is known; if it takes too long, it may be."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while (admission := self._admissions.get(uri)) is not None:
-                    await asyncio.wait([admission])
-        known = self.session.snapshot(uri)
-        return known is None or known.ignored
-
-    def _admitted(self, uri: str, task: asyncio.Task[None]) -> None:
-        if self._admissions.get(uri) is task:
-            del self._admissions[uri]
+        self.admission.place([uri for uri in uris if uri])
 
     def ask_settings(self) -> None:
         """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
@@ -258,8 +202,8 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return nothing
-            if uri in self._admissions:
-                snapshot = replace(snapshot, ignored=await self._is_ignored(uri))
+            if self.admission.pending(uri):
+                snapshot = replace(snapshot, ignored=await self.admission.ignored(uri))
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
             snapshot = replace(snapshot, invoked=invoked)
@@ -318,18 +262,16 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
     """Begin to work: from here on the server may send requests of its own."""
     logging.getLogger(__package__).addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
-        method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
-        options = types.DidChangeConfigurationRegistrationOptions(SECTION)
-        ls.client_register_capability(types.RegistrationParams([types.Registration(method, method, options)]))
+        ls.register(
+            types.WORKSPACE_DID_CHANGE_CONFIGURATION, types.DidChangeConfigurationRegistrationOptions(SECTION)
+        )
     if ls.supports("workspace.did_change_watched_files.dynamic_registration"):
-        method = types.WORKSPACE_DID_CHANGE_WATCHED_FILES
         watchers = [types.FileSystemWatcher(glob) for glob in WATCHED]
-        watching = types.DidChangeWatchedFilesRegistrationOptions(watchers)
-        ls.client_register_capability(
-            types.RegistrationParams([types.Registration(method, method, watching)])
+        ls.register(
+            types.WORKSPACE_DID_CHANGE_WATCHED_FILES, types.DidChangeWatchedFilesRegistrationOptions(watchers)
         )
         ls.session.workspace.watched = True
-    ls.begin_reading()
+    ls.admission.read()
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
         asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
@@ -341,13 +283,12 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
     """Take a document."""
     document = params.text_document
     path = convert.name(document.uri, ls.session.roots)
-    language_id = (
-        document.language_id if isinstance(document.language_id, str) else ""
-    )  # lsprotocol lets all pass
+    language_id = document.language_id
+    language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
     file = convert.file(document.uri)
     ls.session.open(document.uri, path, language_id, document.version, document.text, file)
     if file:
-        ls.admit(document.uri, opened=True)
+        ls.admission.opened(document.uri)
     elif snapshot := ls.session.snapshot(document.uri):
         ls.desk.opened(snapshot)
 
@@ -400,7 +341,7 @@ def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesPara
     """Read again what has changed on the disk."""
     paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
     if ls.session.workspace.touch(paths):
-        ls.admit(*ls.session.with_files)
+        ls.admission.look()
 
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -416,23 +357,6 @@ async def completion(ls: Server, params: types.CompletionParams) -> types.Comple
     return await ls.suggest(params, None, convert.plain, types.CompletionList(True, []))
 
 
-def document_digest(ls: Server, params: Any) -> dict[str, object] | None:
-    """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
-    uri = getattr(getattr(params, "textDocument", None), "uri", None)
-    if not isinstance(uri, str):
-        raise JsonRpcInvalidParams("A document has the form {textDocument: {uri: ...}}.")
-    document = ls.session.document(uri)
-    if document is None:
-        return None
-    digest = hashlib.sha256(document.text.encode()).hexdigest()
-    return {"version": document.version, "characters": len(document.text), "sha256": digest}
-
-
-def work(ls: Server, _: object) -> dict[str, object]:
-    """For debugging: what the worker has done and has to do."""
-    return ls.desk.work
-
-
 FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.INITIALIZE, initialize, None),
     (types.INITIALIZED, initialized, None),
@@ -443,8 +367,6 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
     (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),
     (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
-    (DIGEST, document_digest, None),
-    (WORK, work, None),
 )
 
 

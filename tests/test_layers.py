@@ -37,6 +37,7 @@ LAYERS = (
     (
         "mercury_lsp.server",
         "mercury_lsp.actions",
+        "mercury_lsp.admission",
         "mercury_lsp.convert",
         "mercury_lsp.client",
         "mercury_lsp.wire",

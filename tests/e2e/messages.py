@@ -15,7 +15,7 @@ from typing import Any
 
 from lsprotocol import types
 
-from mercury_lsp import server
+from mercury_lsp import actions, server
 from mercury_lsp.config import OPTIONS
 
 from .mirror import PIECES, Mirror
@@ -24,7 +24,11 @@ from .values import Values
 Message = dict[str, Any]
 LATER = 12  # messages that one may be held back for
 BUILTIN = ("$/cancelRequest", "$/setTrace", "window/workDoneProgress/cancel", "workspace/executeCommand")
-METHODS = tuple(m for m, *_ in server.FEATURES if m not in ("initialize", "initialized", "shutdown", "exit"))
+METHODS = tuple(
+    m
+    for m in (*(m for m, *_ in server.FEATURES), *actions.NOTIFICATIONS, *actions.REQUESTS)
+    if m not in ("initialize", "initialized", "shutdown", "exit")
+)
 UNKNOWN = (
     "mercury/unknown",
     "$/unknown",
@@ -190,9 +194,9 @@ class Messages:
 
     def _look(self) -> Sent:
         if self.dice.random() < 0.3:
-            return self._send(self.request(server.WORK, None))
+            return self._send(self.request(actions.WORK, None))
         uri = self.dice.choice([*self.mirrors, self.values.uri()])
-        return self._send(self.request(server.DIGEST, {"textDocument": {"uri": uri}}))
+        return self._send(self.request(actions.DIGEST, {"textDocument": {"uri": uri}}))
 
     def _described(self) -> Message:
         """Something of any method that the server has, right by the protocol's types, whatever it may mean."""
