@@ -157,7 +157,7 @@ def test_a_file_in_place_of_the_folder(
     home: Path, loaded: Checkpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.write_text("not a folder")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "mercury_lsp"):
         assert not mapped(check(loaded))
     assert "cannot be kept" in caplog.text
     assert home.read_text() == "not a folder"
