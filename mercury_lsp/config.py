@@ -89,12 +89,12 @@ class Config:
         192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
     )
     related_tokens: int = _option(
-        0,
+        96,
         "Tokens of other files, and of the file's own hidden parts, that the model sees; 0 for none.",
         0,
         4096,
     )
-    related_sources: tuple[str, ...] = _option(SOURCES, "Where these are taken from.", choices=SOURCES)
+    related_sources: tuple[str, ...] = _option(("opened",), "Where these are taken from.", choices=SOURCES)
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
     debounce_ms: int = _option(0, "Wait for further typing, in milliseconds.", 0, 1000)
     log_level: str = _option(
