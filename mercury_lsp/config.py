@@ -89,12 +89,12 @@ class Config:
         192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
     )
     related_tokens: int = _option(
-        0,
+        96,
         "Tokens of other files, and of the file's own hidden parts, that the model sees; 0 for none.",
         0,
         4096,
     )
-    related_sources: tuple[str, ...] = _option(SOURCES, "Where these are taken from.", choices=SOURCES)
+    related_sources: tuple[str, ...] = _option(("opened",), "Where these are taken from.", choices=SOURCES)
     index_mb: int = _option(
         32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
     )

@@ -123,3 +123,18 @@ def test_settings_are_the_servers(
     )
     run(capsys, *arguments, "--setting", "max_tokens=4")
     assert all(not record.one_line and record.tokens <= 5 for record in read(details))
+
+
+def test_a_packages_other_files_are_beside_where_the_settings_ask_for_them(
+    corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--corpus", corpus, "--model", tiny_model, "--device", "cpu", "--languages", "python")
+    arguments += ("--per-language", 2, "--kinds", "next", "--threads", 1)
+    said = []
+    for tokens in (0, 64):
+        details = tmp_path / f"{tokens}.jsonl"
+        settings = ("--setting", f"related_tokens={tokens}", "--setting", 'related_sources=["opened"]')
+        run(capsys, *arguments, *settings, "--setting", "prefix_tokens=16", "--details", details)
+        said.append([(record.hole_id, record.confidence) for record in read(details)])
+    assert [hole for hole, _ in said[0]] == [hole for hole, _ in said[1]]
+    assert said[0] != said[1]

@@ -148,6 +148,13 @@ def test_the_own_header_and_signatures_are_shown_where_the_window_hides_them(tok
     assert chosen(LONG, len(LONG) - 1, EMPTY, tokenizer, window=4096) == ()
 
 
+def test_of_the_header_only_what_is_used_near_the_cursor_is_shown(tokenizer: Tokenizer) -> None:
+    """Another import near the cursor makes none used: `import` itself is no name."""
+    text = LONG[:-1] + "from other import thing\n            \n"
+    found = chosen(text, len(text) - 1, EMPTY, tokenizer, ("header",), window=256)
+    assert [snippet.text for snippet in found] == ["from shop.inventory import Inventory"]
+
+
 def test_braces_of_their_own_belong_to_the_line_above(tokenizer: Tokenizer) -> None:
     body = "".join(f"    total += step({i}, total);\n" for i in range(80))
     text = f"int\nsum_all(int total)\n{{\n{body}    \n}}\n"

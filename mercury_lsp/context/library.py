@@ -1,8 +1,8 @@
 """What is known of the files of a workspace: their definitions, their words and their text, as values.
 
 Owns how a file becomes an `Entry`, and how definitions are found by name. An entry keeps a file's text packed, for of
-thousands of files only a few are ever looked at; their pieces are cut when they are asked for. Text that looks like a
-secret stays outside. Knows neither which files there are nor what of them is shown to the model.
+thousands of files only a few are ever looked at; their pieces are cut when they are asked for. Knows neither which
+files there are nor what of them is shown to the model; what must not be shown, such as secrets, is taken out before.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def _header(around: Around, library: Library) -> list[Candidate]:
             min((around.names.get(name, ABOVE) for name in names), default=ABOVE),
         )
         for match in re.finditer(pattern, around.hidden[:SCANNED], re.MULTILINE)
-        if (names := _WORD.findall(match.group()))
+        if (names := words(match.group()))
     ]
     used = [statement for statement, distance in statements if distance < ABOVE]
     return [Candidate(around.path, -1, "\n".join(used[-IMPORTS:]))] if used else []
