@@ -52,7 +52,10 @@ class Opened:
         return there
 
     def change(self, document: Document, offset: int | None) -> bool:
-        """Take a document's new text, and where it was edited; whether that is told to others."""
+        """Take a document's new text, and where it was edited; whether that is another place than before.
+
+        Who writes on in one line tells nothing new: what is drawn from the edits stays the same, and costs nothing.
+        """
         there = self._open.get(document.uri)
         if there is None:
             return False
@@ -63,9 +66,10 @@ class Opened:
         first, last = max(0, line - AROUND), min(document.line_count - 1, line + AROUND)
         text = document.text[document.span(first)[0] : document.span(last)[1]]
         path = document.path
+        moved = not self._edits or self._edits[0][:2] != (path, line)
         others = [edit for edit in self._edits if edit[0] != path or abs(edit[1] - line) > AROUND]
         self._edits = [(path, line, text), *others[: EDITS - 1]]
-        return True
+        return moved
 
     def use(self, uri: str) -> bool:
         """Note that a document is worked on; whether it is another one than before."""

@@ -57,6 +57,13 @@ def test_edits_are_the_lines_around_them_and_near_ones_are_one() -> None:
     assert len(there.edits) == EDITS
 
 
+def test_writing_on_in_a_line_is_no_news() -> None:
+    there = opened("a")
+    assert there.change(document("a"), 0) and not there.change(document("a", "x" + document("a").text), 1)
+    assert there.edits[0][1].startswith("x0\n")
+    assert there.change(document("a"), 5)
+
+
 def test_edits_hold_no_secrets() -> None:
     there, token = opened("a"), tokens()[2]
     there.change(document("a", f"one\nx = '{token}'\nthree"), 0)

@@ -69,8 +69,10 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     inside = path.is_relative_to(Path.cwd())
     name = path.relative_to(Path.cwd()).as_posix() if inside else path.name
     language = for_document("", name)
-    session.open(path.as_uri(), name, language.ids[0] if language else "plaintext", 1, text)
-    snapshot = session.snapshot(path.as_uri())
+    uri, absolute = path.as_uri(), path.as_posix()
+    session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
+    session.admit(uri, session.workspace.examine(absolute))
+    snapshot = session.snapshot(uri)
     if snapshot is None:
         raise BadUsage(f"{file} is too large to complete in.")
     document = snapshot.document
