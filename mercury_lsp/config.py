@@ -87,7 +87,7 @@ class Config:
         192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
-    in_strings: bool = _option(False, "Whether anything is suggested unasked inside of strings.")
+    in_strings: bool = _option(True, "Whether anything is suggested unasked inside of strings.")
     in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")
     candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
     debounce_ms: int = _option(
