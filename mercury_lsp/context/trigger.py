@@ -1,7 +1,7 @@
 """Where a suggestion that nobody asked for would be in the way, told by the syntax alone.
 
 Owns the rules. They are looked at before the model runs, so that where nothing is shown no power is spent either; a
-user who asks for a suggestion has one everywhere. Of what the model would have shown in held-out code, one in ten was
+user who asks for a suggestion has one everywhere. Of what the model would have shown in held-out code, one in seven was
 right in the middle of words and none before words, against one in two elsewhere; behind `;` there was nothing at all.
 In strings it was one in three, in comments nearly one in two, so options decide there. Pure; knows neither the model
 nor what it would suggest.
