@@ -99,7 +99,7 @@ class Config:
         32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
-    in_strings: bool = _option(False, "Whether anything is suggested unasked inside of strings.")
+    in_strings: bool = _option(True, "Whether anything is suggested unasked inside of strings.")
     in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")
     candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
     debounce_ms: int = _option(

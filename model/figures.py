@@ -181,12 +181,24 @@ def table(answer: dict[str, Any]) -> Table:
     """The report for people."""
     title = f"{answer['n']} holes in {answer['files']} held-out files, {answer['model']}"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "right", "passes"):
+    for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "passes"):
         made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
-    refused = {"unasked nothing": answer["refused"]} if answer["refused"] else {}
-    for kind, languages in (answer["kinds"] | refused).items():
+    for kind, languages in answer["kinds"].items():
         for language, row in languages.items():
             rates = [row[name]["share"] for name in ("spared", "spared_by_word", "exact")]
-            cells = (f"{rate:.1%}" for rate in (*rates, row["right_end"], row["shown"], row["precision"]))
+            cells = (f"{rate:.1%}" for rate in (*rates, row["right_end"], row["shown"]))
             made.add_row(kind, language, str(row["n"]), *cells, f"{row['forward_passes']:.2f}")
+    return made
+
+
+def refused_table(answer: dict[str, Any]) -> Table:
+    """What the rules keep from who did not ask, for people: of it, what would be shown, and of that what is right."""
+    made = Table(title="where nothing is suggested unasked", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("because", "n", "shown", "right", "passes"):
+        made.add_column(
+            heading, justify="left" if heading == "because" else "right", no_wrap=heading != "because"
+        )
+    for reason, row in answer["refused"].items():
+        shares = (f"{row[name]:.1%}" for name in ("shown", "precision"))
+        made.add_row(reason, str(row["n"]), *shares, f"{row['forward_passes']:.2f}")
     return made

@@ -29,7 +29,7 @@ from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
-from model.figures import gains, gains_table, markdown, report, table
+from model.figures import gains, gains_table, markdown, refused_table, report, table
 from model.records import DetailsError, Record, read
 from model.shelf import Shelf
 from model.verdict import judge
@@ -200,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(answer))
     else:
         Console().print(table(answer))
+        if answer["refused"]:
+            Console().print(refused_table(answer))
         if given.against:
             Console().print(gains_table(answer["gains"]))
     return 0
