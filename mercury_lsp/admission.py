@@ -15,6 +15,7 @@ from typing import Any
 
 from mercury_lsp import convert
 from mercury_lsp.client import Progress
+from mercury_lsp.config import FROM_FILES
 from mercury_lsp.desk import Desk
 from mercury_lsp.session import Session
 
@@ -45,7 +46,9 @@ class Admission:
         session, config = self._session, self._session.config
         session.roots = tuple(convert.path(uri) for uri in uris)
         limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
-        if session.workspace.configure([convert.path(uri) for uri in uris if convert.is_local(uri)], limit):
+        whole = not FROM_FILES.isdisjoint(config.related_sources)
+        local = [convert.path(uri) for uri in uris if convert.is_local(uri)]
+        if session.workspace.configure(local, limit, whole):
             self.look()
 
     def read(self) -> None:

@@ -16,6 +16,7 @@ from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, E
 SECTION = "mercury"
 SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened")
 """Where `context.related` takes text from that is shown beside the window."""
+FROM_FILES = frozenset({"definitions", "neighbours"})  # those for which files are read that are not open
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
 
 T = TypeVar("T")

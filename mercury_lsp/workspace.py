@@ -51,6 +51,7 @@ class Workspace:
         self.watched = False  # whether the editor tells of changes on the disk
         self._files = Files()
         self._limit = 0
+        self._whole = True  # whether files are read that are not open
         self._opened = Opened()
         self._kept: dict[
             str, tuple[Entry, Stamp | None]
@@ -68,16 +69,17 @@ class Workspace:
 
     # What the thread that answers calls.
 
-    def configure(self, roots: Iterable[str], limit: int) -> bool:
-        """Take the folders, as absolute paths, and how many bytes entries may take; with 0 nothing is read.
+    def configure(self, roots: Iterable[str], limit: int, whole: bool = True) -> bool:
+        """Take the folders, as absolute paths, and how many bytes entries may take; with 0 there are none.
 
-        Whether these are news, after which documents must be admitted again.
+        If not the `whole`, only the open documents are read. Whether these are news, after which documents must be
+        admitted again.
         """
         roots = tuple(root for root in roots if _is_project(root))
         with self._changed:
-            if (roots, limit) == (self._files.roots, self._limit):
+            if (roots, limit, whole) == (self._files.roots, self._limit, self._whole):
                 return False
-            self._files, self._limit = Files(roots), limit
+            self._files, self._limit, self._whole = Files(roots), limit, whole
             self._recheck = self._fresh = True
             self._publish({})
             self._changed.notify_all()
@@ -262,8 +264,8 @@ class Workspace:
     def _begin(self) -> None:
         """Begin with the folders of the open documents, those around them, and the roots."""
         self._heap, self._queued, self._seen, self._full = [], set(), set(), False
-        if not self._limit:
-            self._drop(list(self._kept))
+        if not self._limit or not self._whole:
+            self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
             return
         for folder in (*self._files.roots, *self._places()):
             if self._files.reaches(folder):
@@ -284,7 +286,7 @@ class Workspace:
             return True  # its text is the editor's
         known = self._kept.get(file)
         found = self._files.read(file, known[1] if known else None) if self._may_be_read(file) else None
-        if found is None or not self._limit:
+        if found is None or not self._limit or not self._whole:
             self._drop([file])
             return True
         if known is not None and known[1] == found[0]:

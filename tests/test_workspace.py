@@ -74,6 +74,32 @@ def test_without_folders_or_memory_nothing_is_read(tmp_path: Path, workspace: Wo
     assert workspace.library.entries == {}
 
 
+def test_where_no_source_needs_more_only_open_documents_are_read(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    root = tmp_path / "w"
+    for name in "abc":
+        put(root / f"{name}.py")
+    workspace.configure([str(root)], MEGABYTE, whole=False)
+    workspace.start()
+    opened(workspace, root / "a.py")
+    opened(workspace, root / "b.py")
+    workspace.used(f"file://{root}/b.py")
+    settled(workspace)
+    workspace.touch([str(root / "c.py")])
+    settled(workspace)
+    assert set(workspace.library.entries) == {"a.py"}  # b is the one that is worked on
+    workspace.configure([str(root)], MEGABYTE, whole=True)
+    settled(workspace)
+    assert {"a.py", "c.py"} <= set(workspace.library.entries)
+    workspace.configure([str(root)], MEGABYTE, whole=False)
+    settled(workspace)
+    assert "c.py" not in workspace.library.entries
+    workspace.forget(f"file://{root}/a.py")
+    settled(workspace)
+    assert "a.py" not in workspace.library.entries
+
+
 def test_home_and_the_disk_are_no_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home/me"))
     there = Workspace()
