@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 from typing import Protocol as Interface
@@ -18,6 +19,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp import convert
+from mercury_lsp.admission import Admission
 from mercury_lsp.complete import declined
 from mercury_lsp.desk import Desk
 from mercury_lsp.journal import Journal, Request
@@ -47,6 +49,7 @@ class Served(Interface):
     """What a command works on."""
 
     session: Session
+    admission: Admission
     desk: Desk
     journal: Journal
 
@@ -83,6 +86,8 @@ async def explain(ls: Served, *arguments: object) -> str:
         return (
             f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
         )
+    if ls.admission.pending(uri):
+        snapshot = replace(snapshot, ignored=await ls.admission.ignored(uri))
     cursor = convert.offset(document, position, ls.encoding)
     request = Request(snapshot, cursor, document, cursor)
     if quiet(ls, request):

@@ -4,9 +4,10 @@ is worth.
 Owns the run and the variants. At each place one request is made that nobody asked for by hand, as an editor makes
 them at every key, and once for each variant: as shipped, and with one rule switched off. Of what is shown it tells
 how often the first line is exactly the author's (precision), how often the document has an error of syntax more than
-before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', half of them within a
-line and half at the start of one. Deadlines are the server's alone, so what is measured does not depend on what else
-the machine does; only the milliseconds do.
+before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', of the kinds that are
+asked for in turn: by default half of them within a line and half at the start of one. Beside each are the other files
+of its package, see `shelf`. Deadlines are the server's alone, so what is measured does not depend on what else the
+machine does; only the milliseconds do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,24 +29,33 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.complete import Completion, Snapshot, complete, likelihood
-from mercury_lsp.config import Config, parse
+from mercury_lsp.config import SOURCES, Config, parse
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.library import Library
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
+from model.ablation import MEASURED
 from model.bootstrap import interval, ratio
-from model.corpus import CorpusError, iter_documents
+from model.corpus import CorpusError, Source, iter_documents
 from model.cursors import LANGUAGES, Cursor, draw
+from model.shelf import Shelf
 from model.soundness import repeats, worsened
 from model.verdict import judge
 
-TYPING = ("rest", "next")
+TYPING = "rest,next"
 SHIPPED = "as shipped"
 UNPROCESSED = "without post-processing"
+UNRULED = "without rules of when to speak"
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     SHIPPED: {},
+    UNRULED: {},
     "without suppression of the unlikely": {"show_likelihood": 0.0},
+    "without related text": {"related_tokens": 0},
+    **{f"related text from {source} alone": {"related_sources": (source,)} for source in MEASURED},
+    "related text from all sources": {"related_sources": SOURCES},
 }
-"""What is switched off, by the names of the options. `UNPROCESSED` is no option: it is judged beside `SHIPPED`."""
+"""What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
+with `UNRULED` the request is one by hand, of which what is unlikely is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +84,28 @@ class Outcome:
         return self.package, self.path
 
 
-def places(corpus: Path | None, languages: Sequence[str], per_language: int, seed: int) -> list[Cursor]:
-    """One cursor a place, of the kinds of `TYPING` in turn."""
-    drawn = draw(iter_documents("heldout", languages, corpus), languages, per_language, seed, TYPING)
+def places(
+    sources: Iterable[Source], languages: Sequence[str], per_language: int, seed: int, kinds: Sequence[str]
+) -> list[Cursor]:
+    """One cursor a place, of the kinds in turn."""
+    drawn = draw(sources, languages, per_language, seed, kinds)
     return [place[number // len(languages) % len(place)] for number, place in enumerate(drawn)]
 
 
-def outcomes(engine: Engine, cursor: Cursor, variants: Mapping[str, Config]) -> Iterator[Outcome]:
+def outcomes(
+    engine: Engine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
+) -> Iterator[Outcome]:
     """What each variant makes of a place; `SHIPPED` also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
-        found = complete(Snapshot(document, config), cursor.start, engine)
+        snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
+        found = complete(snapshot, cursor.start, engine)
         if found is None:
             continue
-        yield _outcome(cursor, document, name, found, found.shown, found.end)
+        infill = found.infill
+        likely = likelihood(infill.confidence, infill.tokens) >= config.show_likelihood
+        yield _outcome(cursor, document, name, found, found.shown if likely else None, found.end)
         if name == SHIPPED:
-            likely = likelihood(found.infill.confidence, found.infill.tokens) >= config.show_likelihood
             said = found.text if likely and found.text.strip() else None
             yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
 
@@ -148,9 +164,10 @@ def _figures(own: Sequence[Outcome]) -> dict[str, Any]:
 
 def table(answer: Mapping[str, Any]) -> Table:
     """The figures for people."""
-    made = Table(box=SIMPLE_HEAD)
-    made.add_column("Variant")
-    for name in ("n", "Shown", "Right of it", "95%", "Syntax worsened", "Repeats what follows", "ms p50"):
+    caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows; ms: p50"
+    made = Table(box=SIMPLE_HEAD, caption=caption)
+    made.add_column("Variant", min_width=24)
+    for name in ("n", "shown", "right", "95%", "worse", "again", "ms"):
         made.add_column(name, justify="right")
     for name, row in answer.items():
         low, high = row["interval"]
@@ -175,6 +192,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
+    made.add_argument("--kinds", default=TYPING, help="of holes, in turn (default: %(default)s)")
     made.add_argument("--variants", help="only those whose name has one of these words, with commas between")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
@@ -193,8 +211,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {
         name: parse(settings)[0] for name, settings in VARIANTS.items() if any(w in name for w in words)
     }
+    languages, kinds = given.languages.split(","), given.kinds.split(",")
     try:
-        cursors = places(given.corpus, given.languages.split(","), given.per_language, given.seed)
+        sources = list(iter_documents("heldout", languages, given.corpus))
+        shelf = Shelf((source.package, source.path, source.text) for source in sources)
+        cursors = places(sources, languages, given.per_language, given.seed, kinds)
         engine = Engine.load(given.model)
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
@@ -202,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = []
     with open(given.details or os.devnull, "w", encoding="utf-8", buffering=1) as details:
         for cursor in track(cursors, "asking", console=console):
-            for outcome in outcomes(engine, cursor, chosen):
+            library = shelf.library(cursor.source.package, cursor.source.path)
+            for outcome in outcomes(engine, cursor, library, chosen):
                 made.append(outcome)
                 details.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
     answer = report(made)

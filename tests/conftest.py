@@ -107,20 +107,19 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
 
 
+def write_corpus(folder: Path, split: str, **files: dict[str, str]) -> Path:
+    """A corpus of one package: by language, the texts of files by their paths."""
+    folder.mkdir()
+    (folder / "statistics.json").write_text("{}", encoding="utf-8")
+    for language, texts in files.items():
+        with gzip.open(folder / f"{split}-{language}.jsonl.gz", "wt", encoding="utf-8") as lines:
+            for path, text in texts.items():
+                about = {"language": language, "package": "p", "version": "1", "licence": "MIT"}
+                lines.write(json.dumps(about | {"path": path, "text": text}) + "\n")
+    return folder
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Folder of a training corpus of three files."""
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    (folder / "statistics.json").write_text("{}", encoding="utf-8")
-    with gzip.open(folder / "train-python.jsonl.gz", "wt", encoding="utf-8") as lines:
-        for i in range(3):
-            source = {
-                "language": "python",
-                "package": "p",
-                "version": "1",
-                "licence": "MIT",
-                "path": f"{i}.py",
-            }
-            lines.write(json.dumps(source | {"text": SOURCE}) + "\n")
-    return folder
+    return write_corpus(tmp_path / "corpus", "train", python={f"{i}.py": SOURCE for i in range(3)})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
 import pytest
+from conftest import write_corpus
 
 from mercury_lsp.complete import Snapshot, question
 from mercury_lsp.config import Config
@@ -22,14 +22,7 @@ USES = "from areas import area_1, area_2\n\n\ndef total(width, height):\n    pri
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    (folder / "statistics.json").write_text("{}", encoding="utf-8")
-    with gzip.open(folder / "heldout-python.jsonl.gz", "wt", encoding="utf-8") as lines:
-        for path, text in (("areas.py", AREAS), ("uses.py", USES)):
-            about = {"language": "python", "package": "p", "version": "1", "licence": "MIT"}
-            lines.write(json.dumps(about | {"path": path, "text": text}) + "\n")
-    return folder
+    return write_corpus(tmp_path / "corpus", "heldout", python={"areas.py": AREAS, "uses.py": USES})
 
 
 def test_a_run_compares_each_source_with_nothing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp import actions
+from mercury_lsp.admission import Admission
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
@@ -59,9 +61,17 @@ class Deaf(Desk):
         return None
 
 
+class Known(Admission):
+    """Of a workspace without folders: no document is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(Session(), Deaf(), asyncio.create_task, Any, lambda doing: nullcontext())
+
+
 @dataclass
 class Served:
     session: Session = field(default_factory=Session)
+    admission: Admission = field(default_factory=Known)
     desk: Deaf = field(default_factory=Deaf)
     journal: Told = field(default_factory=Told)
     encoding: str = "utf-16"

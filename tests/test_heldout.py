@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import write_corpus
 
 from model.heldout import main
 from model.records import read
@@ -20,15 +20,12 @@ PYTHON = "".join(f"def area_{i}(width, height):\n    return width * height * {i}
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    (folder / "statistics.json").write_text("{}", encoding="utf-8")
-    for language, suffix, text in (("python", "py", PYTHON), ("go", "go", GO)):
-        with gzip.open(folder / f"heldout-{language}.jsonl.gz", "wt", encoding="utf-8") as lines:
-            for i in range(2):
-                about = {"language": language, "package": "p", "version": "1", "licence": "MIT"}
-                lines.write(json.dumps(about | {"path": f"{i}.{suffix}", "text": text}) + "\n")
-    return folder
+    return write_corpus(
+        tmp_path / "corpus",
+        "heldout",
+        python={f"{i}.py": PYTHON for i in range(2)},
+        go={f"{i}.go": GO for i in range(2)},
+    )
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:

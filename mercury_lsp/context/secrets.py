@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import log2
 from string import ascii_uppercase
 
-# From the issuers' own descriptions of their formats. What is one run of characters, first.
+# What is known of the issuers' formats; they change. What is one run of characters, first.
 _FORMS = (
     r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",  # AWS
     r"gh[oprsu]_[A-Za-z0-9]{36}", r"github_pat_[A-Za-z0-9_]{22}",

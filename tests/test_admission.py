@@ -1,0 +1,124 @@
+"""The admission of documents: nothing is suggested before it is known whether a file is ignored."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercury_lsp.admission import Admission
+from mercury_lsp.client import Progress
+from mercury_lsp.desk import Desk
+from mercury_lsp.files import Standing
+from mercury_lsp.session import Session
+
+WAIT = 30
+
+
+class Watching(Progress):
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    async def begin(self, title: str) -> None:
+        self.seen.append(title)
+
+    def show(self, fraction: float) -> None:
+        self.seen.append(fraction)
+
+    def end(self) -> None:
+        self.seen.append("end")
+
+
+class There:
+    """An admission with all that it needs, for a workspace in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.session, self.shown = Session(), Watching()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.admission = Admission(
+            self.session, Desk(), self.spawn, lambda: self.shown, lambda doing: nullcontext()
+        )
+        self.admission.place([f"file://{root}"])
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self.tasks.add(task)
+        return task
+
+    def open(self, name: str) -> str:
+        uri = f"file://{self.root}/{name}"
+        self.session.open(uri, name, "python", 1, "x = 1\n", f"{self.root}/{name}")
+        self.admission.opened(uri)
+        return uri
+
+    def ignored(self, uri: str) -> bool:
+        snapshot = self.session.snapshot(uri)
+        assert snapshot is not None
+        return snapshot.ignored
+
+
+@pytest.fixture
+async def there(tmp_path: Path) -> AsyncIterator[There]:
+    (tmp_path / ".gitignore").write_text("build/\n", encoding="utf-8")
+    made = There(tmp_path)
+    yield made
+    await asyncio.gather(*made.tasks)
+    made.session.workspace.close(WAIT)
+
+
+async def test_a_document_is_closed_until_it_is_known_to_be_open_to_us(there: There) -> None:
+    uri, other = there.open("a.py"), there.open("build/b.py")
+    assert there.admission.pending(uri) and there.ignored(uri)
+    assert not await there.admission.ignored(uri) and await there.admission.ignored(other)
+    assert not there.admission.pending(uri) and not there.ignored(uri) and there.ignored(other)
+
+
+async def test_rules_that_change_count_for_open_documents(there: There) -> None:
+    uri = there.open("a.py")
+    assert not await there.admission.ignored(uri)
+    (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
+    assert there.session.workspace.touch([f"{there.root}/.mercuryignore"])
+    there.admission.look()
+    assert there.ignored(uri)
+    assert await there.admission.ignored(uri)
+
+
+async def test_a_disk_that_hangs_keeps_a_document_closed(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mercury_lsp.admission.PATIENCE", 0.05)
+    go_on = threading.Event()
+
+    def hang(file: str) -> Standing:
+        assert go_on.wait(WAIT)
+        return Standing(ignored=False, inside=True)
+
+    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    uri = there.open("a.py")
+    assert await there.admission.ignored(uri)
+    go_on.set()
+    monkeypatch.setattr("mercury_lsp.admission.PATIENCE", WAIT)
+    assert not await there.admission.ignored(uri)
+
+
+async def test_an_answer_about_another_file_does_not_count(there: There) -> None:
+    uri = there.open("a.py")
+    there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")
+    there.admission.opened(uri)
+    assert await there.admission.ignored(uri)
+
+
+async def test_a_long_reading_is_shown(there: There) -> None:
+    there.admission.read()
+    show = there.session.workspace.show
+    for fraction in (0.25, 0.5, None, None):
+        show(fraction)
+    while "end" not in there.shown.seen:
+        await asyncio.sleep(0.001)
+    assert [seen for seen in there.shown.seen if seen != "Reading the workspace"] == [0.25, 0.5, "end"]
