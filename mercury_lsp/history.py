@@ -240,10 +240,12 @@ def _opened(file: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
     """The database, for a moment: it may be deleted while nobody writes.
 
     Raises `OSError` where the disk is the matter, `_Damaged` where the file is, `Unreadable` where it is of a newer
-    version of this program.
+    version of this program, or Python has no SQLite.
     """
-    import sqlite3  # takes milliseconds that the server's start does not have
-
+    try:
+        import sqlite3  # takes milliseconds that the server's start does not have
+    except ImportError as error:
+        raise Unreadable(f"this Python has no SQLite ({error})") from error
     try:
         if make and not file.exists():
             file.touch(mode=0o600)

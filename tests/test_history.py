@@ -159,6 +159,14 @@ def test_a_damaged_file_is_moved_aside_with_one_warning(file: Path, content: byt
     assert not aside.exists() and read(file=file) == []
 
 
+def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    (warning,) = written(file, event(), event())
+    assert "no SQLite" in warning
+    monkeypatch.undo()
+    assert written(file, event()) == []
+
+
 def test_a_folder_that_cannot_be_made_costs_one_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.parent.write_text("a file where the folder should be")
     store = History(file)
