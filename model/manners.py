@@ -73,6 +73,7 @@ class Outcome:
     start: int
     shown: str | None
     reason: str | None
+    likelihood: float
     ms: float
     right: bool
     worsened: bool
@@ -129,6 +130,7 @@ def _outcome(
         start=start,
         shown=shown,
         reason=found.reason if shown is None else None,
+        likelihood=round(likelihood(found.infill.confidence, found.infill.tokens), 4),
         ms=round(found.infill.ms, 1),
         right=right,
         worsened=worse,

@@ -78,6 +78,10 @@ class Scripted:
         for text in OTHERS:
             yield infill([text], True)
 
+    def hold(self) -> None:
+        """From here on each pass waits until it is let through; those before do not count."""
+        self.held, self._done = True, threading.Semaphore(0)
+
     def let(self, passes: int) -> None:
         """Let so many passes through."""
         self._steps.release(passes)
@@ -245,7 +249,7 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(desk: Desk, e
 async def test_an_answer_from_memory_supersedes_older_requests(desk: Desk, engine: Scripted) -> None:
     await desk.completion(*place())
     await idle(desk)
-    engine.held = True
+    engine.hold()
     older = asyncio.create_task(desk.completion(*place("other ")))
     while not desk.work["busy"]:
         await asyncio.sleep(0)
@@ -370,7 +374,7 @@ async def test_it_tells_what_came_from_memory_and_why_there_is_nothing(desk: Des
     await desk.completion(*place(), said.append)
     assert said == ["memory"]
     await idle(desk)
-    engine.held = True
+    engine.hold()
     older = asyncio.create_task(desk.completion(*place("other "), said.append))
     await engine.pass_(1)
     assert await desk.completion(*place("another ", deadline_ms=1), said.append) is None

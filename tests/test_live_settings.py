@@ -29,7 +29,7 @@ def other(option: Option) -> Any:
         case int() | float():
             return option.high - 1 if option.high - 1 != option.default else option.high
         case tuple():
-            return ["c"]
+            return [*option.choices[:1]] or ["c"]
     return next((choice for choice in option.choices if choice != option.default), "another")
 
 
@@ -43,7 +43,7 @@ async def test_the_next_request_knows_it(
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
 
-    async def completion(_: Desk, snapshot: Snapshot, offset: int) -> Completion | None:
+    async def completion(_: Desk, snapshot: Snapshot, offset: int, note: object) -> Completion | None:
         seen.append(snapshot)
         return None
 

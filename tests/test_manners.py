@@ -13,7 +13,7 @@ from model import manners
 from model.manners import SHIPPED, UNPROCESSED, UNRULED, VARIANTS, Outcome, main, report
 
 CODE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(4))
-ONE = Outcome(SHIPPED, "python", "p", "a.py", "rest", 9, "x", None, 5.0, True, False, False)
+ONE = Outcome(SHIPPED, "python", "p", "a.py", "rest", 9, "x", None, 0.5, 5.0, True, False, False)
 
 
 @pytest.fixture
