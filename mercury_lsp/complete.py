@@ -137,7 +137,7 @@ def declined(snapshot: Snapshot) -> str | None:
     if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
         return "files of this name hold secrets"
     if snapshot.ignored:
-        return "the file is ignored, or it is not known yet whether it is"
+        return "it is ignored by .gitignore or .mercuryignore, or that is not known yet"
     if "\0" in document.text:
         return "it is a binary file"
     return None
