@@ -43,7 +43,7 @@ class Config:
         choices=("auto", "never", "always"),
     )
     show_likelihood: float = _option(
-        0.15, "Least probability, by the model's own word, of what is shown unasked; 0 shows all.", 0, 1
+        0.11, "Least probability, by the model's own word, of what is shown unasked; 0 shows all.", 0, 1
     )
     deadline_ms: int = _option(
         0,
