@@ -166,10 +166,10 @@ def _figures(own: Sequence[Outcome]) -> dict[str, Any]:
 
 def table(answer: Mapping[str, Any]) -> Table:
     """The figures for people."""
-    caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows; ms: p50"
+    caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows"
     made = Table(box=SIMPLE_HEAD, caption=caption)
     made.add_column("Variant", min_width=24)
-    for name in ("n", "shown", "right", "95%", "worse", "again", "ms"):
+    for name in ("n", "shown", "right", "95%", "worse", "again"):
         made.add_column(name, justify="right")
     for name, row in answer.items():
         low, high = row["interval"]
@@ -181,7 +181,6 @@ def table(answer: Mapping[str, Any]) -> Table:
             f"{low:.0%} to {high:.0%}",
             str(row["worsened"]),
             str(row["again"]),
-            f"{row['ms_p50']:.0f}",
         )
     return made
 
