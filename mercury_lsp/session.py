@@ -115,13 +115,7 @@ class Session:
 
     def focus(self, uri: str) -> None:
         """Note that the user went to a document."""
-        if (document := self._documents.pop(uri, None)) is not None:
-            self._documents[uri] = document
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """URIs of the open documents, the last that was opened, changed or looked at first."""
-        return tuple(reversed(self._documents))
+        self.workspace.used(uri)
 
     def document(self, uri: str) -> Document | None:
         """The document as it is now; None where it is not open, or too large."""
@@ -146,7 +140,6 @@ class Session:
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri
-        self._documents.pop(uri, None)
         self._documents[uri] = document
         if size <= LARGEST:
             self._withheld.discard(uri)

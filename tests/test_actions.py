@@ -20,6 +20,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.desk import Desk, Note
 from mercury_lsp.engine.infill import Infill
+from mercury_lsp.files import Standing
 from mercury_lsp.history import History
 from mercury_lsp.journal import Journal, Request
 from mercury_lsp.session import Session
@@ -154,11 +155,14 @@ async def test_a_part_of_no_length_is_ignored(ls: Served, length: object) -> Non
 
 
 async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
-    ls.session.open("file:///w/b.py", "b.py", "python", 1, "")
-    assert ls.session.used == ("file:///w/b.py", URI)
+    other = "file:///w/b.py"
+    for uri in (URI, other):
+        ls.session.open(uri, uri.rpartition("/")[2], "python", 1, "", uri.removeprefix("file://"))
+        ls.session.admit(uri, Standing(ignored=False, inside=True))
+    assert ls.session.workspace.library.opened == ("b.py", "a.py")
     actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
     actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))
-    assert ls.session.used == (URI, "file:///w/b.py")
+    assert ls.session.workspace.library.opened == ("a.py", "b.py")
 
 
 async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
