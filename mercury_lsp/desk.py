@@ -101,9 +101,8 @@ class Desk:
     @property
     def work(self) -> dict[str, object]:
         """For debugging: how many jobs were begun, and whether there is anything to do."""
-        worker = self._worker
-        busy = self._next is not None or (worker is not None and worker.busy)
-        return {"begun": worker.begun if worker else 0, "busy": busy}
+        begun = self._worker.begun if self._worker else 0
+        return {"begun": begun, "busy": self._next is not None or self.computing}
 
     @property
     def computing(self) -> bool:

@@ -53,9 +53,8 @@ class Pace:
         if self.latency <= overdue:
             return 0.0
         due = self.last + overdue - now
-        return (
-            due if 0 < due <= LONGEST else 0.0
-        )  # a shorter wait would end before that key, and spare nothing
+        # A shorter wait than until then would end before that key, and spare nothing.
+        return due if 0 < due <= LONGEST else 0.0
 
 
 def _nearer(average: float, value: float) -> float:

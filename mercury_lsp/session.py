@@ -61,9 +61,7 @@ class Session:
         `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored,
         nothing is suggested.
         """
-        path, language_id = well_formed(path), well_formed(language_id)
-        whole = Document(uri, path, language_id, version, "" if len(text) > LARGEST else well_formed(text))
-        self._keep(whole, len(text))
+        self._take(uri, well_formed(path), well_formed(language_id), version, text)
         self._files[uri] = file
         if not file:
             self._usable.add(uri)
@@ -92,10 +90,7 @@ class Session:
     def rewrite(self, uri: str, version: int, text: str) -> None:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:
-            whole = Document(
-                uri, old.path, old.language_id, version, "" if len(text) > LARGEST else well_formed(text)
-            )
-            self._keep(whole, len(text))
+            self._take(uri, old.path, old.language_id, version, text)
             self.workspace.change(self._documents[uri], None)
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
@@ -137,6 +132,10 @@ class Session:
         config = replace(self.config, anticipate=False) if self.snoozed else self.config
         library, ignored = self.workspace.used(uri), uri not in self._usable
         return Snapshot(document, config, self.roots, library=library, ignored=ignored)
+
+    def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
+        kept = "" if len(text) > LARGEST else well_formed(text)
+        self._keep(Document(uri, path, language_id, version, kept), len(text))
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri

@@ -23,6 +23,13 @@ def well_formed(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
+def plain(text: str) -> str:
+    r"""With \n as the only line ending, and a question mark for each lone surrogate, which no tokenizer takes."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """`path` is what the model is told: relative to the workspace, POSIX, or the bare file name; may be empty.

@@ -16,7 +16,7 @@ from sys import getsizeof
 
 from tree_sitter import Node, Query, QueryCursor
 
-from mercury_lsp.context.document import Document
+from mercury_lsp.context.document import Document, plain
 from mercury_lsp.context.languages import Language
 from mercury_lsp.context.syntax import Syntax
 
@@ -98,8 +98,7 @@ class Entry:
 
 def read(path: str, text: str, language_id: str = "") -> Entry:
     """Parse a file. Never raises on odd text; the costs are those of a parse, some milliseconds for 1,000 lines."""
-    text = text[:LONGEST].replace("\r\n", "\n").replace("\r", "\n")
-    text = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    text = plain(text[:LONGEST])
     syntax = Syntax.of(Document("", path, language_id, 0, text))
     definitions = _definitions(syntax)
     packed = zlib.compress(text.encode("utf-8"), 1)

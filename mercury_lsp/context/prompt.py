@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+from mercury_lsp.context.document import plain
 from mercury_lsp.engine.canvas import Prompt, Snippet
 
 STRIDES = (1, 8, 64)  # parts of the budget, as characters: the first is about a third of the budget's tokens
@@ -37,7 +38,7 @@ def build(
     """
     if before.endswith("\r") and after.startswith("\n"):  # a cursor inside of \r\n stands before it
         before = before[:-1]
-    before, after = _plain(before), _plain(after)
+    before, after = plain(before), plain(after)
     end = after.find("\n")
     rest, following = (after, "") if end < 0 else (after[:end], after[end:])
     return Prompt(
@@ -47,13 +48,6 @@ def build(
         following=following[: _edge(following, 0, count, following_tokens)],
         related=tuple(related),
     )
-
-
-def _plain(text: str) -> str:
-    r"""With \n as the only line ending, and a question mark for each lone surrogate, which no tokenizer takes."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _edge(text: str, cursor: int, count: Count, budget: int) -> int:

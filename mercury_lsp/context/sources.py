@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mercury_lsp.context.document import Document
+from mercury_lsp.context.document import Document, plain
 from mercury_lsp.context.languages import Language, for_document
 from mercury_lsp.context.layout import joined, width
 from mercury_lsp.context.library import COMMON, Chunk, Definition, Entry, Library, words
@@ -69,7 +69,7 @@ class Around:
     def __init__(self, document: Document, offset: int, shown: Prompt) -> None:
         self.path = document.path
         self.language = for_document(document.language_id, document.path)
-        before, after = _plain(document.text[:offset]), _plain(document.text[offset:])
+        before, after = plain(document.text[:offset]), plain(document.text[offset:])
         line = before.rfind("\n") + 1
         above, below = before[:line], after.partition("\n")[2]
         self.hidden = before[: min(line, max(0, len(before) - len(shown.prefix)))]
@@ -91,10 +91,6 @@ class Around:
 def distinct(text: str) -> set[str]:
     """The lines of a text by which repetition is told: not those of brackets and short words."""
     return {line for line in map(str.strip, text.split("\n")) if len(line) > 3}
-
-
-def _plain(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _family(name: str) -> str:
@@ -210,7 +206,7 @@ def _with_methods(entry: Entry, definition: Definition) -> str:
 
 def _edits(around: Around, library: Library) -> list[Candidate]:
     """The newest edits, of this document as well where the window hides them."""
-    return [Candidate(path, -1, _plain(text).strip("\n")) for path, text in library.edits[:EACH]]
+    return [Candidate(path, -1, plain(text).strip("\n")) for path, text in library.edits[:EACH]]
 
 
 def _neighbours(around: Around, library: Library) -> list[Candidate]:

@@ -30,10 +30,8 @@ LAYOUT = 1  # goes up when the layout changes
 LANES, GROUP, ZERO = 16, 64, 64  # as in the kernel: outputs of a block, columns of a scale, the level of zero
 BITS = 7  # a level at most: more would overflow in the kernel's sums of two products
 UNUSED = 30 * 24 * 3600  # seconds after which a file is deleted
-UNFINISHED, ABANDONED = (
-    "unfinished-",
-    3600,
-)  # how a file begins that is being written; seconds, then nobody writes it
+UNFINISHED = "unfinished-"  # how the name of a file begins that is being written
+ABANDONED = 3600  # seconds after which nobody writes it any more
 _CHECK = 8  # bytes of the sum behind the weights
 
 log = logging.getLogger(__name__)
