@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
@@ -76,32 +77,42 @@ def save_packed(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
+def save_pointing(
+    folder: Path, name: str, tiny_model: Path, pointing: Callable[[Tokenizer, Tensor], dict[int, Tensor]]
+) -> Path:
+    """Make a folder a checkpoint of that name in which a row predicts what its own token's embedding points at.
 
-    Its layers add nothing, so that a row predicts what its own token's embedding points at: `<fim_middle>` at the
-    word, the word at the end, and each mask at the end.
+    Its layers add nothing. ``pointing``: given the tokenizer and unit vectors (width, width), the embeddings by id.
     """
     loaded = checkpoint.load(tiny_model)
-    network, special = Network.of(loaded), loaded.tokenizer.specials
-    (word,) = loaded.tokenizer.encode(WORD)
+    network = Network.of(loaded)
     with torch.no_grad():
         for layer in network.layers:
             layer.attention.out.weight.zero_()
             layer.down.weight.zero_()
-        x, y, z = torch.eye(network.shape.width)[:3]
-        embeddings = {
+        for id_, embedding in pointing(loaded.tokenizer, torch.eye(network.shape.width)).items():
+            network.embedding.weight[id_] = embedding
+    save(folder, name, network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
+
+    `<fim_middle>` points at the word, the word at the end, and each mask at the end.
+    """
+
+    def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
+        (word,), special, (x, y, z) = tokenizer.encode(WORD), tokenizer.specials, unit[:3]
+        return {
             special.fim_middle: x,
             word: 3 * x + 4 * z,
             special.mask: y,
             special.eot: 3 * y + 10 * z,
         }
-        for id_, embedding in embeddings.items():
-            network.embedding.weight[id_] = embedding
-    folder = tmp_path_factory.mktemp("word")
-    save(folder, "word", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
-    return folder
+
+    return save_pointing(tmp_path_factory.mktemp("word"), "word", tiny_model, pointing)
 
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from conftest import save_pointing
+from torch import Tensor
 
-from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.network import Network
 from mercury_lsp.history import read, state_file
-from model.save import save
 
 from .conftest import WORD, Client, Message, Process, at, change, frame
 
@@ -38,26 +36,19 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def model_of_two(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `model`, but it suggests two words: each row's embedding points at the next token."""
-    loaded = checkpoint.load(tiny_model)
-    network, special = Network.of(loaded), loaded.tokenizer.specials
-    first, second = loaded.tokenizer.encode(f"{WORD} more")
-    with torch.no_grad():
-        for layer in network.layers:
-            layer.attention.out.weight.zero_()
-            layer.down.weight.zero_()
-        x, y, z, u = torch.eye(network.shape.width)[:4]
-        embeddings = {
+
+    def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
+        (first, second), special = tokenizer.encode(f"{WORD} more"), tokenizer.specials
+        x, y, z, u = unit[:4]
+        return {
             special.fim_middle: x,
             first: 3 * x + 4 * u,
             second: 10 * u + 4 * z,
             special.mask: y,
             special.eot: 3 * y + 60 * z,
         }
-        for id_, embedding in embeddings.items():
-            network.embedding.weight[id_] = embedding
-    folder = tmp_path_factory.mktemp("two")
-    save(folder, "two", network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
-    return folder
+
+    return save_pointing(tmp_path_factory.mktemp("two"), "two", tiny_model, pointing)
 
 
 def command(client: Client, name: str, *arguments: object) -> Message:
