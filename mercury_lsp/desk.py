@@ -50,6 +50,10 @@ class Desk:
         self._memory = related.Memory()  # of the worker's thread, which alone uses it
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+        self.further: float | None = (
+            None  # seconds after a change, when further candidates are worked out ahead
+        )
+        self._further: asyncio.TimerHandle | None = None
         self._pace = Pace()
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
@@ -91,8 +95,9 @@ class Desk:
 
     def close(self) -> None:
         """End all work."""
-        if self._next is not None:
-            self._next.cancel()
+        for timer in (self._next, self._further):
+            if timer is not None:
+                timer.cancel()
         if self._worker is not None:
             self._worker.stop(FAREWELL)
 
@@ -117,7 +122,7 @@ class Desk:
     def work(self) -> dict[str, object]:
         """For debugging: how many jobs were begun, and whether there is anything to do."""
         begun = self._worker.begun if self._worker else 0
-        return {"begun": begun, "busy": self._next is not None or self.computing}
+        return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
 
     @property
     def computing(self) -> bool:
@@ -137,8 +142,15 @@ class Desk:
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
         self._pace = self._pace.typed(asyncio.get_running_loop().time())
+        if self._further is not None:
+            self._further.cancel()
+            self._further = None
         if snapshot.config.anticipate and not declined(snapshot):
             self._anticipate(snapshot, offset)
+            if self.further is not None:
+                more = replace(snapshot, several=True)
+                loop = asyncio.get_running_loop()
+                self._further = loop.call_later(self.further, self._more, more, offset)
 
     async def completion(
         self, snapshot: Snapshot, offset: int, note: Callable[[Note], None] = lambda said: None
@@ -226,6 +238,12 @@ class Desk:
             document = old.replace(start, completion.end, shown, old.version)
             self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
+    def _more(self, snapshot: Snapshot, offset: int) -> None:
+        """The user has paused: work out the further candidates, unless something else is to be done."""
+        self._further = None
+        if not self.computing:
+            self._anticipate(snapshot, offset)
+
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
         if worker is not None and recall.answer(worker.remembered(), snapshot, offset) is None:
@@ -243,7 +261,7 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            others = snapshot.config.candidates - 1 if snapshot.invoked else 0
+            others = snapshot.candidates - 1
             try:
                 return complete(
                     snapshot,

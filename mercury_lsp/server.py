@@ -20,7 +20,7 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp import __version__, actions, convert, documents
+from mercury_lsp import __version__, actions, clients, convert, documents
 from mercury_lsp.admission import Admission
 from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion
@@ -69,6 +69,7 @@ class Server(LanguageServer):
         super().__init__("mercury-lsp", __version__, protocol_cls=Protocol)
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
+        self.client = clients.DEFAULT
         self._told: tuple[str, ...] = ()
         self._troubled = False  # the user was told of an error
         self.desk = Desk()
@@ -211,7 +212,7 @@ class Server(LanguageServer):
                 snapshot = replace(snapshot, ignored=await self.admission.ignored(uri))
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
-            snapshot = replace(snapshot, invoked=invoked)
+            snapshot = replace(snapshot, invoked=invoked, several=self.client.further is not None)
             if chosen is not None:
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
@@ -258,8 +259,9 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
-    text = params.capabilities.text_document
-    if text is None or text.inline_completion is None:
+    ls.client = clients.client(params)
+    ls.desk.further = ls.client.further
+    if not ls.client.ghost:
         options = types.CompletionOptions(trigger_characters=TRIGGERS)
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
 
@@ -323,7 +325,8 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
-    return await ls.suggest(params, None, convert.plain, types.CompletionList(True, []))
+    render = partial(convert.plain, as_is=ls.client.as_is)
+    return await ls.suggest(params, None, render, types.CompletionList(True, []))
 
 
 FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (

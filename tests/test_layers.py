@@ -45,6 +45,7 @@ LAYERS = (
         "mercury_lsp.admission",
         "mercury_lsp.convert",
         "mercury_lsp.client",
+        "mercury_lsp.clients",
         "mercury_lsp.wire",
         "mercury_lsp.process",
         "mercury_lsp.lean",
