@@ -125,7 +125,7 @@ def test_another_platform_can_be_named(build: ModuleType, monkeypatch: pytest.Mo
     found = told(build, monkeypatch, "macos-aarch64")
     assert found == (("aarch64", "macos.11.0-none"), "macosx_11_0_arm64")
     assert set(ALL) == {f"{system}-{machine}" for system in build.SYSTEMS for machine in build.SETS}
-    with pytest.raises(ValueError, match="MERCURY_TARGET must be one of .*, not 'amiga-68000'"):
+    with pytest.raises(ValueError, match=r"MERCURY_TARGET must be one of .*, not 'amiga-68000'"):
         told(build, monkeypatch, "amiga-68000")
 
 

@@ -60,7 +60,7 @@ def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
     large = tmp_path / "large.whl"
     with large.open("wb") as file:
         file.truncate(release.LARGEST + 1)
-    with pytest.raises(release.Refused, match="large.whl has 104,857,601 bytes"):
+    with pytest.raises(release.Refused, match=r"large\.whl has 104,857,601 bytes"):
         release.check([large])
 
 
