@@ -17,6 +17,7 @@
 
 ;;; Code:
 
+(require 'json)
 (require 'seq)
 (require 'subr-x)
 
@@ -82,7 +83,7 @@ modes' own.  Modes derived from MODES are meant too."
     (add-hook 'eglot-managed-mode-hook #'mercury--eglot-buffer)))
 
 (defun mercury--contact (&optional _interactive)
-  "What eglot has to start, and what it tells the server first."
+  "Return what eglot has to start, and the options for the server."
   (append mercury-command
           (and mercury-settings (list :initializationOptions mercury-settings))))
 
@@ -93,7 +94,7 @@ modes' own.  Modes derived from MODES are meant too."
        (seq-contains-p (eglot-server-capable :executeCommandProvider :commands) "mercury.explain")))
 
 (defun mercury--eglot-buffer ()
-  "Show suggestions as ghost text in a buffer that Mercury serves, if that is wished."
+  "Show suggestions as ghost text if Mercury serves this buffer."
   (when (and mercury-preview (mercury--eglot-p) (require 'completion-preview nil t))
     (setq-local completion-preview-minimum-symbol-length nil) ; behind a bracket and a blank, too
     (setq-local completion-preview-idle-delay mercury-delay)
@@ -101,7 +102,8 @@ modes' own.  Modes derived from MODES are meant too."
 
 ;;;###autoload
 (defun mercury-setup-lsp-mode ()
-  "Let lsp-mode start Mercury in each programming language, beside its own server.
+  "Let lsp-mode start Mercury in each programming language.
+It runs beside the language's own server, or alone.
 Ghost text needs lsp-mode 10."
   (with-eval-after-load 'lsp-mode
     (mercury--register))
@@ -174,7 +176,8 @@ Ghost text needs lsp-mode 10."
 
 ;;;###autoload
 (defun mercury-stats (&optional days)
-  "Show what became of the suggestions of the last DAYS, a prefix argument; of all that are kept without."
+  "Show what became of the suggestions of the last DAYS.
+DAYS is the prefix argument; without it, all that is kept counts."
   (interactive "P")
   (let ((found (apply #'mercury--execute "mercury.stats"
                       (and days (list (prefix-numeric-value days))))))
