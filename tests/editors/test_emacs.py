@@ -16,7 +16,7 @@ from .terminal import Terminal
 
 pytestmark = pytest.mark.editors
 MERCURY = ROOT / "editors/emacs/mercury.el"
-COMMON = """(setq native-comp-jit-compilation nil inhibit-startup-screen t make-backup-files nil)
+COMMON = """(setq native-comp-jit-compilation nil native-comp-enable-subr-trampolines nil inhibit-startup-screen t make-backup-files nil)
 (load "{mercury}")
 (setq mercury-command '({command}))
 (setq mercury-settings '(:show_likelihood 0 :deadline_ms 60000 :history :json-false))
