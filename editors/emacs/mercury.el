@@ -36,6 +36,7 @@
 (declare-function lsp--text-document-position-params "lsp-mode" (&optional identifier position))
 (declare-function lsp--workspace-client "lsp-mode" (workspace))
 (declare-function lsp--client-server-id "lsp-mode" (client))
+(declare-function lsp-inline-completion-mode "lsp-inline-completion" (&optional argument))
 (declare-function lsp-register-client "lsp-mode" (client))
 (declare-function lsp-register-custom-settings "lsp-mode" (settings))
 (declare-function lsp-request "lsp-mode" (method params &rest arguments))
@@ -106,9 +107,16 @@ modes' own.  Modes derived from MODES are meant too."
 It runs beside the language's own server, or alone.
 Ghost text needs lsp-mode 10."
   (with-eval-after-load 'lsp-mode
-    (mercury--register))
-  (with-eval-after-load 'lsp-inline-completion
-    (setq lsp-inline-completion-idle-delay mercury-delay)))
+    (mercury--register)
+    ;; Its hook, which draws ghost text, is there only if it is loaded or its autoloads are.
+    (when (require 'lsp-inline-completion nil t)
+      (setq lsp-inline-completion-idle-delay mercury-delay)
+      (add-hook 'lsp-configure-hook #'mercury--lsp-buffer))))
+
+(defun mercury--lsp-buffer ()
+  "Show suggestions as ghost text if Mercury serves this buffer."
+  (when (mercury--lsp-workspace)
+    (lsp-inline-completion-mode)))
 
 (defun mercury--register ()
   "Make lsp-mode know the server and its settings."

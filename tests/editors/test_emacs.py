@@ -16,7 +16,8 @@ from .terminal import Terminal
 
 pytestmark = pytest.mark.editors
 MERCURY = ROOT / "editors/emacs/mercury.el"
-COMMON = """(setq native-comp-jit-compilation nil native-comp-enable-subr-trampolines nil inhibit-startup-screen t make-backup-files nil)
+COMMON = """(setq native-comp-jit-compilation nil native-comp-enable-subr-trampolines nil)
+(setq inhibit-startup-screen t make-backup-files nil)
 (load "{mercury}")
 (setq mercury-command '({command}))
 (setq mercury-settings '(:show_likelihood 0 :deadline_ms 60000 :history :json-false))
@@ -27,7 +28,8 @@ EGLOT = """(mercury-setup-eglot '(python-base-mode))
 LSP_MODE = """(setq lsp-auto-guess-root t lsp-enabled-clients '(mercury))
 (require 'lsp-mode)
 (mercury-setup-lsp-mode)
-(keymap-set lsp-inline-completion-active-map "C-c C-a" #'lsp-inline-completion-accept)
+(with-eval-after-load 'lsp-inline-completion
+  (keymap-set lsp-inline-completion-active-map "C-c C-a" #'lsp-inline-completion-accept))
 (add-hook 'python-base-mode-hook #'lsp)
 """
 
