@@ -53,10 +53,10 @@ def test_the_suggestion_is_in_the_menu_and_is_accepted(
     terminal.type("gsvglc" + TYPED)
 
     def asked(screen: str) -> re.Match[str] | None:
-        """Helix adds words of its own, and asks once for each key: while the model is loading, the last key is typed again."""
+        """Helix asks once, at the dot: while the model is loading, it is typed again. Words are its own."""
         if not (found := ENTRY.search(screen)):
-            terminal.press("BSpace")
-            terminal.type(TYPED[-1])
+            terminal.press("BSpace", "BSpace")
+            terminal.type(TYPED[-2:])
             time.sleep(3)
         return found
 
