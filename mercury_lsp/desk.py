@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from mercury_lsp import recall
@@ -23,7 +24,7 @@ from mercury_lsp.engine.worker import State, Worker
 from mercury_lsp.pace import Pace
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Engine
+    from mercury_lsp.engine.infill import Draft, Engine
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
@@ -40,6 +41,9 @@ class Desk:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
+        self.draft: Callable[[recall.Place, Draft | None], None] | None = (
+            None  # told of drafts, by the worker
+        )
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[str, str, int, int] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
@@ -97,6 +101,17 @@ class Desk:
         """The name of the model that is loaded, or ""."""
         engine = self._worker.engine if self._worker else None
         return "" if engine is None else engine.name
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, or ""."""
+        engine = self._worker.engine if self._worker else None
+        return "" if engine is None else engine.device
+
+    @property
+    def state(self) -> State:
+        """What the worker's engine is doing."""
+        return State("idle") if self._worker is None else self._worker.state
 
     @property
     def work(self) -> dict[str, object]:
@@ -219,6 +234,8 @@ class Desk:
     def _job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
     ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        draft = self.draft if snapshot.config.drafts else None
+
         def work(
             engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
         ) -> Completion | None:
@@ -227,15 +244,20 @@ class Desk:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
             others = snapshot.config.candidates - 1 if snapshot.invoked else 0
-            return complete(
-                snapshot,
-                offset,
-                engine,
-                cancelled,
-                hint=hint,
-                tell=tell,
-                others=others,
-                memory=self._memory,
-            )
+            try:
+                return complete(
+                    snapshot,
+                    offset,
+                    engine,
+                    cancelled,
+                    watch=None if draft is None else partial(draft, (snapshot, offset)),
+                    hint=hint,
+                    tell=tell,
+                    others=others,
+                    memory=self._memory,
+                )
+            finally:
+                if draft is not None:
+                    draft((snapshot, offset), None)
 
         return work
