@@ -24,7 +24,7 @@ from .installs import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "editors/vscode"
-PATIENCE = 240.0  # seconds; only what fails takes as long
+PATIENCE = 30.0  # seconds; only what fails takes as long
 QUIET = {
     "files.autoSave": "off",
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
@@ -106,8 +106,17 @@ class CodeServer:
         return f"http://127.0.0.1:{self._port}/?folder={workspace}"
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Write the user's settings; a window that opens later has them."""
-        self.settings_file.write_text(json.dumps({**QUIET, **settings}), encoding="utf-8")
+        """Write the user's settings; a window that opens later has them.
+
+        Those of the machine's scope are not taken from the user, who is at the browser's end, but from a file of the
+        machine's own.
+        """
+        own = {name: value for name, value in settings.items() if name.startswith("mercury.server.")}
+        users = {**QUIET, **{name: value for name, value in settings.items() if name not in own}}
+        machine = self.settings_file.parents[1] / "Machine/settings.json"
+        machine.parent.mkdir(exist_ok=True)
+        for file, told in ((self.settings_file, users), (machine, own)):
+            file.write_text(json.dumps(told), encoding="utf-8")
 
     @property
     def settings_file(self) -> Path:
