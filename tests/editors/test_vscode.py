@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.editors
 
 MARKER = "-Wignore::mercury"  # among the words of the server's command, by which its process is found
 FILE = "expiring_cache.py"
+MASK = "░"
 
 Open = Callable[..., Window]
 
@@ -72,7 +74,9 @@ def window(
     yield open_
     for made in opened:
         if "PYTEST_CURRENT_TEST" in os.environ:
-            made.picture(re.sub(r"\W+", "-", f"end-{os.environ['PYTEST_CURRENT_TEST'].split('::')[1].split()[0]}"))
+            made.picture(
+                re.sub(r"\W+", "-", f"end-{os.environ['PYTEST_CURRENT_TEST'].split('::')[1].split()[0]}")
+            )
         made.close()
     until(lambda: not servers(MARKER), "the end of the servers of closed windows")
 
@@ -97,7 +101,7 @@ def test_ghost_text_is_seen_and_accepted(window: Open, project: Path, plain: str
     made.open(FILE, "Python")
     made.rewrite(LINE, TYPED)
     ghost = made.await_ghost(TYPED)
-    made.await_status(r"Mercury")
+    made.await_status(r"Mercury \d+(\.\d)? ms")
     made.picture("ghost")
     made.press("Tab")
     until(lambda: not made.ghost, "the end of the ghost text")
@@ -197,3 +201,97 @@ def test_a_language_is_paused(window: Open, code_server: CodeServer) -> None:
     until(lambda: '"python"' in code_server.settings_file.read_text(encoding="utf-8"), "the setting")
     made.command("Mercury: Explain Why Nothing Is Suggested Here")
     made.notification("Nothing is suggested in this document")
+
+
+def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
+    made = window()
+    made.await_status(r"Mercury$")
+    for row, after in (("Pause for Ten Minutes", r"until \d"), ("Resume Suggestions", r"Mercury$")):
+        made.status.click()
+        made.page.locator(".quick-input-list .monaco-list-row", has_text=row).click()
+        made.await_status(after)
+
+
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
+def test_statistics_are_shown(window: Open, theme: str) -> None:
+    made = window({"history": True}, {"workbench.colorTheme": f"Default {theme} Modern"}, (1000, 900))
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    made.press("Tab")
+    until(lambda: not made.ghost, "the end of the ghost text")
+
+    def counted() -> bool:
+        made.command("Mercury: Show Statistics")
+        return "python" in made.webview("Suggestions")
+
+    until(counted, "the suggestion in the statistics")
+    assert "accepted" in made.webview("median latency")
+    made.picture(f"stats-{theme.lower()}")
+
+
+def test_the_walkthrough_opens(window: Open) -> None:
+    made = window(size=(1200, 800))
+    made.await_status("Mercury")
+    made.command("Mercury: Get Started")
+    made.page.locator(".getting-started", has_text="Get Started with Mercury").wait_for()
+    step = made.page.locator(".getting-started-step", has_text="Take it: all, a word or a line")
+    step.click()
+    made.page.locator(".getting-started-step.expanded", has_text="Take it").wait_for()
+    made.page.frame_locator("iframe.webview.ready").frame_locator("iframe#active-frame").locator(
+        "svg"
+    ).wait_for()
+    made.picture("walkthrough")
+
+
+def test_drafts_are_drawn_while_they_sharpen_and_then_gone(window: Open) -> None:
+    made = window({"drafts": True, "multiline": "always"})
+    made.open(FILE, "Python")
+    made.await_status(r"Mercury$")
+    made.record()
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    until(lambda: made.decorations and made.decorations[-1] == "", "the end of the draft")
+    assert any(MASK in drawn for drawn in made.decorations), made.decorations
+
+
+def test_no_draft_is_drawn_unasked(window: Open) -> None:
+    made = window({"multiline": "always"})
+    made.open(FILE, "Python")
+    made.record()
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    assert not any(made.decorations)
+
+
+def test_a_server_that_is_missing_is_installed(window: Open, server: list[str], tmp_path: Path) -> None:
+    wheel = tmp_path / "mercury_lsp-0.0.1-py3-none-any.whl"
+    start_ours(wheel, [*server[:-1]])
+    python = {"server.python": sys.executable, "server.package": str(wheel)}
+    made = window({"server.command": [], **python})
+    made.await_status("not installed")
+    made.notification("is not installed here").get_by_role("button", name="Install…").click()
+    made.page.locator(".quick-input-list .monaco-list-row", has_text=wheel.name).wait_for()
+    made.picture("install")
+    made.press("Enter")
+    made.await_status(r"Mercury$")
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    assert made.await_ghost(TYPED)
+
+
+def start_ours(wheel: Path, command: list[str]) -> None:
+    """Make a wheel whose program runs the server of this checkout; the real one is what `test_release` installs."""
+    about = "Metadata-Version: 2.1\nName: mercury-lsp\nVersion: 0.0.1\n"
+    files = {
+        "installed_mercury.py": "import os, sys\n"
+        f"def main():\n    command = {command!r} + sys.argv[1:]\n    os.execvp(command[0], command)\n",
+        "mercury_lsp-0.0.1.dist-info/METADATA": about,
+        "mercury_lsp-0.0.1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "mercury_lsp-0.0.1.dist-info/entry_points.txt": "[console_scripts]\nmercury-lsp = installed_mercury:main\n",
+    }
+    record = "mercury_lsp-0.0.1.dist-info/RECORD"
+    with ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(record, "".join(f"{name},,\n" for name in [*files, record]))

@@ -34,13 +34,24 @@ QUIET = {
     "explorer.autoReveal": False,
     "security.workspace.trust.enabled": False,
     "telemetry.telemetryLevel": "off",
+    "workbench.reduceMotion": "on",
     "workbench.startupEditor": "none",
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "chat.disableAIFeatures": True,
     "window.menuBarVisibility": "hidden",
     "workbench.colorTheme": "Default Dark Modern",
 }
-GHOST = ".ghost-text-decoration, .ghost-text-decoration-preview, .suggest-preview-text .ghost-text"
+# Keeps what decorations of extensions say behind the text, from one frame to the next.
+RECORDER = """
+window.recorded = [];
+const look = () => {
+    const marked = [...document.querySelectorAll('.view-lines [class*="ced-"]')];
+    const told = marked.map(e => getComputedStyle(e, '::after').content.replace(/^"|"$/g, '')).join('');
+    if (told !== (window.recorded.at(-1) ?? '')) window.recorded.push(told);
+    requestAnimationFrame(look);
+};
+look();
+"""
 
 
 def package(node: Path, folder: Path) -> Path:
@@ -84,7 +95,14 @@ class CodeServer:
     def start(self, env: Mapping[str, str]) -> None:
         """Serve until `stop`. ``env``: what extensions find in their environment."""
         options = ["--disable-telemetry", "--disable-update-check", "--disable-workspace-trust"]
-        options += ["--auth", "none", "--bind-addr", f"127.0.0.1:{self._port}", "--reconnection-grace-time", "5"]
+        options += [
+            "--auth",
+            "none",
+            "--bind-addr",
+            f"127.0.0.1:{self._port}",
+            "--reconnection-grace-time",
+            "5",
+        ]
         log = (self._folder / "log").open("wb")
         self._process = subprocess.Popen(
             [*self._program.command, *self._own, *options],
@@ -139,7 +157,9 @@ class CodeServer:
 class Window:
     """One window of VS Code: a page, and the folder that is open in it."""
 
-    def __init__(self, browser: Browser, address: str, artefacts: Path, size: tuple[int, int] = (900, 560)) -> None:
+    def __init__(
+        self, browser: Browser, address: str, artefacts: Path, size: tuple[int, int] = (900, 560)
+    ) -> None:
         self.page: Page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         self.page.set_default_timeout(1000 * PATIENCE)
         self._artefacts = artefacts
@@ -188,7 +208,9 @@ class Window:
         box = self.page.locator(".quick-input-widget:visible input")
         box.wait_for()
         box.fill(f":{line}")
-        self.page.locator(".quick-input-list .monaco-list-row", has_text=re.compile(str(line))).first.wait_for()
+        self.page.locator(
+            ".quick-input-list .monaco-list-row", has_text=re.compile(str(line))
+        ).first.wait_for()
         self.press("Enter")
         self.page.wait_for_selector(".monaco-editor.focused")
         self.press("Home", "Shift+End")
@@ -204,6 +226,25 @@ class Window:
         }"""
         told = str(self.page.evaluate(script)).replace("\u00a0", " ").replace("\u200b", "")
         return told if told.strip() else ""
+
+    @property
+    def decorations(self) -> list[str]:
+        """What extensions drew behind the text since `record`, in order, "" for nothing."""
+        return [str(told) for told in self.page.evaluate("window.recorded")]
+
+    def record(self) -> None:
+        """Begin to keep what extensions draw behind the text."""
+        self.page.evaluate(RECORDER)
+
+    def webview(self, words: str) -> str:
+        """The text of the page that an extension shows, once it has some words."""
+        body = (
+            self.page.frame_locator("iframe.webview.ready")
+            .frame_locator("iframe#active-frame")
+            .locator("body")
+        )
+        until(lambda: body.count() and words in body.inner_text(), f"a page with {words!r}")
+        return body.inner_text()
 
     def await_ghost(self, text: str) -> str:
         """The ghost text behind what was typed; the model may still be loading, so it is asked for again."""
@@ -239,7 +280,10 @@ class Window:
     def await_status(self, pattern: str) -> str:
         """The status-bar item's words, once they are as a pattern says."""
         self.page.locator(".part.statusbar").wait_for()
-        until(lambda: self.status.count() and re.search(pattern, self.status.inner_text()), f"status {pattern!r}")
+        until(
+            lambda: self.status.count() and re.search(pattern, self.status.inner_text()),
+            f"status {pattern!r}",
+        )
         return self.status.inner_text()
 
     def notification(self, words: str) -> Locator:

@@ -102,7 +102,8 @@ export function words(life: Life, status: Status | undefined, language: string |
     const percent = status.fraction === undefined ? "" : `${Math.floor(100 * status.fraction)}%`;
     return { icon: "loading~spin", short: percent, long: "The model is being loaded." };
   }
-  const short = status?.last ? milliseconds(status.last.ms) : "";
+  const usual = status?.median_ms ?? status?.last?.ms; // the last one's would flicker at each key
+  const short = usual === undefined ? "" : milliseconds(usual);
   return { icon: "zap", short, long: status ? "Ready." : "The server is running." };
 }
 
