@@ -127,7 +127,7 @@ function causes(nothing_because: Record<string, number>): string {
   const rows = found.map(
     ([cause, times]) =>
       `<tr><th scope="row">${escaped(CAUSES[cause] ?? cause)}</th><td>${count(times)}</td>` +
-      `<td class="bar"><meter min="0" max="${most}" value="${times}"></meter></td></tr>`,
+      `<td class="bar"><svg width="240" height="10"><rect class="shown" width="${((240 * times) / most).toFixed(1)}" height="10"/></svg></td></tr>`,
   );
   return `<table>${rows.join("\n")}</table>`;
 }
@@ -160,7 +160,7 @@ th, td { padding: 0.3rem 0.5rem; text-align: right; font-variant-numeric: tabula
 th:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--vscode-descriptionForeground); }
 tbody tr { border-top: 1px solid var(--vscode-widget-border, var(--vscode-panel-border)); }
-td.bar { width: 40%; }
-meter { width: 100%; height: 0.8em; }
+td.bar { width: 240px; }
+td.bar svg { border: 0; }
 footer { margin-top: 2.5rem; font-size: 0.9em; }
 `;
