@@ -99,6 +99,7 @@ def written(plain: str, line: str) -> str:
 def test_ghost_text_is_seen_and_accepted(window: Open, project: Path, plain: str) -> None:
     made = window()
     made.open(FILE, "Python")
+    made.await_status(r"Mercury$")  # the model is there: the latency has no part of its loading
     made.rewrite(LINE, TYPED)
     ghost = made.await_ghost(TYPED)
     made.await_status(r"Mercury \d+(\.\d)? ms")

@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, TimeoutError
 
 from .installs import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "editors/vscode"
-PATIENCE = 30.0  # seconds; only what fails takes as long
+PATIENCE = 120.0  # seconds; only what fails takes as long
 QUIET = {
     "files.autoSave": "off",
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
@@ -184,22 +184,31 @@ class Window:
 
     def open(self, name: str, language: str) -> None:
         """Open a file of the folder by the quick pick, and wait until its language is known."""
-        self.press("Control+P")
-        self._pick(name, name)
+        self._pick("Control+P", name, name)
         self.page.wait_for_selector(f'.tab.active[data-resource-name="{name}"]')
         self.page.wait_for_selector(".monaco-editor.focused")
         self.page.wait_for_selector(f'.statusbar-item:has-text("{language}")')
 
     def command(self, title: str) -> None:
         """Run a command by its name in the palette."""
-        self.press("F1")
-        self._pick(f">{title}", title)
+        self._pick("F1", f">{title}", title)
 
-    def _pick(self, typed: str, row: str) -> None:
-        box = self.page.locator(".quick-input-widget:visible input")
-        box.wait_for()
-        box.fill(typed)
-        self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=row).wait_for()
+    def _pick(self, key: str, typed: str, row: str) -> None:
+        """Pick a row of the quick input that a key opens; a key may be lost while a page is drawn anew."""
+        box = self.page.locator(".quick-input-widget:visible input[type=text]")
+        found = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=row)
+
+        def offered() -> bool:
+            try:
+                if not box.count():
+                    self.press(key)
+                box.fill(typed, timeout=3000)
+                found.wait_for(timeout=5000)
+            except TimeoutError:
+                return False
+            return True
+
+        until(offered, f"{row} in the list of {key}")
         self.press("Enter")
 
     def rewrite(self, line: int, text: str) -> None:

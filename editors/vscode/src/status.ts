@@ -82,7 +82,7 @@ export function words(life: Life, status: Status | undefined, language: string |
     const long = "The server is not installed. Click to install it, or to name its command.";
     return { icon: "warning", short: "not installed", long, colour: "warning" };
   }
-  if (life === "starting") return { icon: "loading~spin", short: "", long: "The server is starting." };
+  if (life === "starting") return { icon: "loading~spin", short: "starting", long: "The server is starting." };
   if (life === "stopped") {
     const long = "The server is not running. Click to start it anew, or to see its output.";
     return { icon: "error", short: "stopped", long, colour: "error" };
@@ -99,7 +99,7 @@ export function words(life: Life, status: Status | undefined, language: string |
     return { icon: "debug-pause", short: `not in ${language}`, long: `Nothing is suggested in ${language}.` };
   }
   if (status?.state === "loading") {
-    const percent = status.fraction === undefined ? "" : `${Math.floor(100 * status.fraction)}%`;
+    const percent = status.fraction === undefined ? "loading" : `${Math.floor(100 * status.fraction)}%`;
     return { icon: "loading~spin", short: percent, long: "The model is being loaded." };
   }
   const usual = status?.median_ms ?? status?.last?.ms; // the last one's would flicker at each key
