@@ -1,0 +1,88 @@
+"""What the tests in real editors share: the editors, a terminal, a project, and the server of this checkout."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from . import installs
+from .installs import Program
+from .terminal import Terminal
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "mercury_lsp/samples"
+TYPED = "return self.h"
+LINE = 1 + [
+    line.strip()[: len(TYPED)] for line in (SAMPLES / "expiring_cache.py").read_text().splitlines()
+].index(TYPED)
+SETTINGS = {"show_likelihood": 0, "deadline_ms": 60_000, "history": False}  # a slow machine is no failure
+SECRET = "API_TOKEN=correct-horse-battery-staple\nHOST=localhost\n"
+
+T = TypeVar("T")
+
+
+def installed(make: Callable[[], T]) -> T:
+    """What `installs` makes. A test of what is not there is skipped, unless everything is to be installed."""
+    try:
+        return make()
+    except installs.Missing as missing:
+        if installs.ASKED == "install":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def neovim_12() -> Program:
+    return installed(lambda: installs.neovim("0.12"))
+
+
+@pytest.fixture(scope="session")
+def neovim_11() -> Program:
+    return installed(lambda: installs.neovim("0.11"))
+
+
+@pytest.fixture(scope="session")
+def helix() -> Program:
+    return installed(installs.helix)
+
+
+@pytest.fixture(scope="session")
+def emacs() -> Program:
+    return installed(installs.emacs)
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    """The folder where screens are kept."""
+    folder = ROOT / "build/editors"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def terminal(artefacts: Path) -> Iterator[Terminal]:
+    made = Terminal(installed(installs.tmux), artefacts)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A workspace folder with two real files, and one that is nobody's business."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("expiring_cache.py", "sales_report.py"):
+        shutil.copyfile(SAMPLES / name, folder / name)
+    (folder / ".env").write_text(SECRET, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> list[str]:
+    """The command that starts the server of this checkout."""
+    return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "mercury_lsp", "--stdio"]
