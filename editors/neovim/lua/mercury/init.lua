@@ -1,54 +1,57 @@
---- Mercury in Neovim 0.12: names the server to Neovim's own LSP client, turns its ghost text on, and maps the key that
---- accepts it. Knows nothing of suggestions; Neovim asks for them and draws them.
+--- Mercury in Neovim: ghost text from `mercury-lsp`. This file is what users call; each thing is done elsewhere.
 
 local M = {}
 
----@class mercury.Options
----@field cmd? string[] the server and its arguments
----@field settings? table<string, any> the server's options, by the names in its README
----@field filetypes? string[] where it runs; every file type if nil
----@field accept? string|false the key in insert mode that accepts; false maps none
-
----@type mercury.Options
-local defaults = {
-  cmd = { "mercury-lsp", "--stdio" },
-  settings = {},
-  accept = "<Tab>",
-}
-
---- Accept the ghost text; where there is none, do what Neovim's own <Tab> does. For a mapping with `expr`.
----@param key string
----@return string keys to type instead
-local function accept_or(key)
-  if vim.lsp.inline_completion.get() then
-    return ""
-  elseif key == "<Tab>" and vim.snippet.active({ direction = 1 }) then
-    return "<Cmd>lua vim.snippet.jump(1)<CR>"
-  end
-  return key
-end
+M.ready = false -- whether `setup` was called
 
 --- Start the server for the files that are opened from now on, and for those that are open.
----@param options? mercury.Options
-function M.setup(options)
-  if not (vim.lsp.config and vim.lsp.inline_completion) then
-    vim.notify("mercury: Neovim 0.12 or newer is needed.", vim.log.levels.ERROR)
+---@param given? mercury.Options
+function M.setup(given)
+  if vim.fn.has("nvim-0.11") == 0 then
+    vim.notify("mercury: Neovim 0.11 or newer is needed.", vim.log.levels.ERROR)
     return
   end
-  local chosen = vim.tbl_extend("force", defaults, options or {})
-  vim.lsp.config("mercury", {
-    cmd = chosen.cmd,
-    filetypes = chosen.filetypes,
-    root_markers = { ".git" },
-    settings = { mercury = chosen.settings },
-  })
-  vim.lsp.enable("mercury")
-  vim.lsp.inline_completion.enable(true)
-  if chosen.accept then
-    vim.keymap.set("i", chosen.accept, function()
-      return accept_or(chosen.accept)
-    end, { expr = true, desc = "Accept the ghost text" })
+  local server, native, drawn = require("mercury.server"), require("mercury.native"), require("mercury.drawn")
+  local actions = require("mercury.actions")
+  local options, problems = require("mercury.config").read(given)
+  server.options = options
+  if #problems > 0 then
+    server.say(table.concat(problems, " "), vim.log.levels.WARN)
   end
+  actions.native = options.engine ~= "drawn" and native.exists()
+  if options.engine == "native" and not actions.native then
+    server.say("this Neovim has no ghost text of its own; the plugin draws it.", vim.log.levels.WARN)
+  end
+  drawn.watch(not actions.native)
+  if actions.native then
+    native.watch(function()
+      if drawn.current() then
+        native.take() -- ours stays until it is used up or does not fit
+      end
+    end)
+  end
+  require("mercury.keys").setup(options.keys, actions)
+  require("mercury.command").create()
+  server.setup(function(buf)
+    if actions.native then
+      native.enable(buf)
+    end
+  end)
+  M.ready = true
 end
+
+--- What the server does, in a few words, for a statusline.
+---@return string
+function M.status()
+  return M.ready and require("mercury.status").text() or ""
+end
+
+--- The actions as functions, for mappings of one's own: `accept`, `accept_word`, `accept_line`, `next`, `previous`,
+--- `ask`, `dismiss`. Each returns whether there was anything to do.
+setmetatable(M, {
+  __index = function(_, name)
+    return require("mercury.config").defaults.keys[name] and require("mercury.actions")[name] or nil
+  end,
+})
 
 return M

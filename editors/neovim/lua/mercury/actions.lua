@@ -1,0 +1,113 @@
+--- What a user does with ghost text, the same in every Neovim. Each returns whether there was anything to do; where
+--- not, the key that was pressed does what it did before.
+
+local drawn = require("mercury.drawn")
+local menu = require("mercury.menu")
+local native = require("mercury.native")
+local server = require("mercury.server")
+local suggestion = require("mercury.suggestion")
+
+local M = {}
+
+--- The suggestion at the cursor, drawn by us from here on; what of it is to come; or that Neovim accepted it itself.
+---@return mercury.Suggestion?, string?, boolean?
+local function taken()
+  local one, rest = drawn.current()
+  if not one and M.native then
+    local theirs, accepted = native.take()
+    if accepted then
+      return nil, nil, true
+    elseif theirs and suggestion.rest(theirs) then
+      drawn.adopt({ theirs })
+      one, rest = drawn.current()
+    end
+  end
+  return one, rest
+end
+
+--- Put a part in; when that was the last one, tell the server.
+---@param choose fun(rest: string): string
+---@return boolean
+local function accept(choose)
+  local one, rest, accepted = taken()
+  if not one or not rest then
+    return accepted or false
+  end
+  if suggestion.put(one, rest, choose(rest)) then
+    drawn.clear()
+    local client = vim.lsp.get_client_by_id(one.client_id)
+    if one.command and client then
+      client:exec_cmd(one.command, { bufnr = one.buf })
+    end
+  else
+    drawn.adopt({ one })
+  end
+  return true
+end
+
+--- All of it. While a completion menu is open its keys are the menu's.
+function M.accept()
+  return not menu.is_open() and accept(function(rest)
+    return rest
+  end)
+end
+
+function M.accept_word()
+  return accept(suggestion.word)
+end
+
+function M.accept_line()
+  return accept(suggestion.line)
+end
+
+--- Which of some suggestions comes `count` after the one that is drawn.
+local function after(list, one, count)
+  for i, other in ipairs(list) do
+    if one and other.text == one.text then
+      return (i - 1 + count) % #list + 1
+    end
+  end
+  return 1
+end
+
+--- Ask by hand; and go on from the suggestion that is drawn, if there are others.
+local function ask(count)
+  local one = taken()
+  return drawn.ask(drawn.INVOKED, function(list)
+    if M.native then
+      native.take() -- what it got meanwhile
+    end
+    if #list == 0 then
+      server.say("there is nothing to suggest here; `:Mercury explain` tells why.")
+    elseif #list == 1 and one and list[1].text == one.text and count ~= 0 then
+      server.say("there is no other suggestion.")
+      drawn.adopt(list, 1, true)
+    else
+      drawn.adopt(list, after(list, one, count), true)
+    end
+  end)
+end
+
+local function cycle(count)
+  return drawn.turn(count) or ask(count)
+end
+
+function M.next()
+  return cycle(1)
+end
+
+function M.previous()
+  return cycle(-1)
+end
+
+function M.ask()
+  return ask(0)
+end
+
+function M.dismiss()
+  local one = taken()
+  drawn.clear()
+  return one ~= nil
+end
+
+return M

@@ -1,0 +1,169 @@
+--- Our own ghost text: asks the server, keeps what it answered while the user types along, and has it drawn. It is all
+--- there is in Neovim 0.11; in 0.12 it takes a suggestion over from Neovim once less than all of it is accepted, or
+--- others are asked for. There is one suggestion at a time, at the cursor of the current window.
+
+local ghost = require("mercury.ghost")
+local menu = require("mercury.menu")
+local server = require("mercury.server")
+local suggestion = require("mercury.suggestion")
+
+local M = {}
+
+M.INVOKED, M.AUTOMATIC = 1, 2 -- the protocol's kinds of triggers
+
+---@class mercury.Shown
+---@field list mercury.Suggestion[] candidates
+---@field index integer which of them is drawn
+---@field invoked boolean whether the user asked for them: there are no more then
+
+local shown ---@type mercury.Shown?
+local asked ---@type { client: vim.lsp.Client, id: integer }?
+local turn = 0 -- answers to what was asked in an earlier one are dropped
+local timer = assert(vim.uv.new_timer())
+
+--- Whether ghost text may be drawn now.
+local function may_show()
+  local mode = vim.api.nvim_get_mode().mode
+  return mode:sub(1, 1) == "i" and not (server.options.menu == "hide" and menu.is_open())
+end
+
+--- The suggestion that is at the cursor, and what of it is to come.
+---@return mercury.Suggestion?, string?
+function M.current()
+  local one = shown and shown.list[shown.index]
+  local rest = one and suggestion.rest(one)
+  if one and rest then
+    return one, rest
+  end
+end
+
+local function draw()
+  local one, rest = M.current()
+  if one and rest and may_show() then
+    local hint = shown.invoked and #shown.list > 1 and (" (%d/%d)"):format(shown.index, #shown.list) or nil
+    ghost.show(one, rest, hint)
+  elseif shown then
+    ghost.hide(shown.list[1].buf)
+  end
+end
+
+--- Take away what is drawn, and forget what was asked.
+function M.clear()
+  turn = turn + 1
+  timer:stop()
+  if asked then
+    local client, id = asked.client, asked.id
+    asked = nil
+    if client.requests[id] then
+      client:cancel_request(id)
+    end
+  end
+  if shown then
+    ghost.hide(shown.list[1].buf)
+    shown = nil
+  end
+end
+
+--- Draw suggestions that came from elsewhere.
+---@param list mercury.Suggestion[]
+---@param index? integer
+---@param invoked? boolean
+function M.adopt(list, index, invoked)
+  M.clear()
+  shown = { list = list, index = index or 1, invoked = invoked or false }
+  draw()
+end
+
+--- Go to another of the suggestions that the user asked for. Whether there are any.
+---@param count integer how far
+---@return boolean
+function M.turn(count)
+  if not (M.current() and shown.invoked and #shown.list > 1) then
+    return false
+  end
+  local others = vim.tbl_filter(suggestion.rest, shown.list) -- some may not fit what was typed since
+  local at = vim.fn.index(others, shown.list[shown.index])
+  M.adopt(others, (at + count) % #others + 1, true)
+  return true
+end
+
+--- Those of an answer's items that fit what the buffer holds.
+local function fitting(result, client, buf, place)
+  local list = {}
+  for _, item in ipairs(result and (result.items or result) or {}) do
+    local one = suggestion.of(item, client, buf, place)
+    if one and suggestion.rest(one) then
+      table.insert(list, one)
+    end
+  end
+  return list
+end
+
+--- Ask the server. `done` is given the suggestions that fit, none where there is no answer to what is asked.
+--- A later question cancels this one.
+---@param kind integer
+---@param done fun(list: mercury.Suggestion[])
+---@return boolean whether there is a server to ask
+function M.ask(kind, done)
+  local buf = vim.api.nvim_get_current_buf()
+  local client = server.client(buf)
+  if not client then
+    return false
+  end
+  if asked then
+    asked.client:cancel_request(asked.id)
+    asked = nil
+  end
+  turn = turn + 1
+  local this, place = turn, suggestion.here()
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding) ---@type table
+  params.context = { triggerKind = kind }
+  local _, id = client:request("textDocument/inlineCompletion", params, function(error, result)
+    if this == turn then
+      asked = nil
+      done(not error and fitting(result, client, buf, place) or {})
+    end
+  end, buf)
+  asked = id and { client = client, id = id }
+  return true
+end
+
+--- Ask as an editor does while the user types.
+local function ask_unasked()
+  if may_show() then
+    M.ask(M.AUTOMATIC, function(list)
+      if #list > 0 and may_show() then
+        M.adopt(list)
+      end
+    end)
+  end
+end
+
+--- The text or the cursor is another: keep what still fits, or ask anew.
+local function moved()
+  if M.current() then
+    draw()
+    return
+  end
+  M.clear()
+  if M.automatic and server.client(0) then
+    timer:start(server.options.debounce_ms, 0, vim.schedule_wrap(ask_unasked))
+  end
+end
+
+--- Watch the buffers. `automatic`: ask at each change; in Neovim 0.12 it asks itself.
+---@param automatic boolean
+function M.watch(automatic)
+  M.automatic = automatic
+  local group = vim.api.nvim_create_augroup("mercury.drawn", {})
+  vim.api.nvim_create_autocmd({ "InsertEnter", "CursorMovedI", "TextChangedI", "TextChangedP" }, {
+    group = group,
+    callback = moved,
+  })
+  vim.api.nvim_create_autocmd({ "InsertLeave", "BufLeave", "WinLeave" }, { group = group, callback = M.clear })
+  vim.api.nvim_create_autocmd("ColorScheme", { group = group, callback = ghost.colours })
+  ghost.colours()
+  menu.watch(draw)
+end
+
+return M

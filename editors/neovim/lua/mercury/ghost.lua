@@ -1,0 +1,76 @@
+--- Draws what is left of a suggestion behind the cursor, as text that is not in the buffer. Knows nothing of servers.
+
+local M = {}
+
+local namespace = vim.api.nvim_create_namespace("mercury")
+
+--- Colours: those of Neovim's own ghost text where it has them. A colour scheme may set ours.
+function M.colours()
+  local own = vim.fn.hlexists("ComplHint") == 1
+  vim.api.nvim_set_hl(0, "MercuryGhost", { link = own and "ComplHint" or "NonText", default = true })
+  vim.api.nvim_set_hl(0, "MercuryGhostMore", { link = own and "ComplHintMore" or "MoreMsg", default = true })
+end
+
+--- Tabs as blanks, for ghost text has no tab stops.
+---@param text string
+---@param column integer the text's first column on the screen
+local function untabbed(text, column)
+  local out = ""
+  for piece, tab in text:gmatch("([^\t]*)(\t?)") do
+    out = out .. piece
+    if tab ~= "" then
+      local at = column + vim.fn.strdisplaywidth(out)
+      out = out .. (" "):rep(vim.bo.tabstop - at % vim.bo.tabstop)
+    end
+  end
+  return out
+end
+
+--- Draw it. `hint` is said behind it, as which of several it is.
+---@param suggestion mercury.Suggestion
+---@param rest string
+---@param hint? string
+function M.show(suggestion, rest, hint)
+  M.hide(suggestion.buf)
+  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
+  local tail, replaced = suggestion.tail, suggestion.tail:sub(1, suggestion.replaced)
+  if replaced ~= "" and #rest > #replaced and vim.endswith(rest, replaced) and not rest:find("\n") then
+    rest, replaced = rest:sub(1, -#replaced - 1), "" -- what it ends with is there already
+  end
+  local kept = tail:sub(#replaced + 1)
+  local lines = vim.split(rest, "\n", { plain = true })
+  local covers = replaced ~= "" or #lines > 1 and kept ~= ""
+  local column = vim.fn.virtcol(".") - 1
+  local drawn = {} ---@type [string, string][][]
+  for i, line in ipairs(lines) do
+    drawn[i] = { { untabbed(line, i == 1 and column or 0), "MercuryGhost" } }
+  end
+  if covers then -- what is behind the cursor moves to where it would be
+    table.insert(drawn[#drawn], { untabbed(kept, 0), "Normal" })
+    local width = 0
+    for _, chunk in ipairs(drawn[1]) do
+      width = width + vim.fn.strdisplaywidth(chunk[1])
+    end
+    local blank = math.max(0, vim.fn.strdisplaywidth(tail, column) - width)
+    table.insert(drawn[1], { (" "):rep(blank), "Normal" })
+  end
+  if hint then
+    table.insert(drawn[#drawn], { hint, "MercuryGhostMore" })
+  end
+  vim.api.nvim_buf_set_extmark(suggestion.buf, namespace, row - 1, col, {
+    virt_text = drawn[1],
+    virt_text_pos = covers and "overlay" or "inline",
+    virt_lines = vim.list_slice(drawn, 2),
+    hl_mode = "combine",
+  })
+end
+
+--- Take it away.
+---@param buf integer
+function M.hide(buf)
+  if vim.api.nvim_buf_is_valid(buf) then
+    vim.api.nvim_buf_clear_namespace(buf, namespace, 0, -1)
+  end
+end
+
+return M

@@ -1,0 +1,77 @@
+--- Binds keys in insert mode to actions. Where an action has nothing to do, the key does what it did before: the
+--- mapping that it had, or its meaning in Neovim. No `expr` mappings, for blink.cmp and nvim-cmp, when they pass a key
+--- on, take one that returns nothing for one that did nothing.
+
+local M = {}
+
+M.MARK = "Mercury: " -- with which our mappings' descriptions begin
+
+local meanings = {
+  accept = "accept the suggestion",
+  accept_word = "accept its next word",
+  accept_line = "accept the rest of its line",
+  next = "next suggestion",
+  previous = "previous suggestion",
+  ask = "ask for suggestions",
+  dismiss = "dismiss the suggestion",
+}
+
+local formers = {} ---@type table<string, string> by key, what to type for what it did before
+
+--- Keep what a key did before under a name of its own.
+---@param key string
+---@return string what to type for it
+local function former(key)
+  local name = "<Plug>(mercury-former-" .. key:gsub("[<>|]", "") .. ")"
+  local mapping = vim.fn.maparg(key, "i", false, true)
+  if mapping.buffer == 1 then
+    mapping = {}
+    for _, one in ipairs(vim.api.nvim_get_keymap("i")) do
+      if one.lhsraw == vim.keycode(key) then
+        mapping = vim.fn.extend({ buffer = 0 }, one)
+      end
+    end
+  end
+  if vim.tbl_isempty(mapping) then
+    vim.keymap.set("i", name, key)
+  else
+    mapping.lhs, mapping.lhsraw, mapping.lhsrawalt = name, vim.keycode(name), nil
+    mapping.mode = "i"
+    mapping.mode_bits = nil
+    vim.fn.mapset(mapping)
+  end
+  return vim.keycode(name)
+end
+
+--- Bind a key.
+---@param key string
+---@param action string
+---@param act fun(): boolean
+local function bind(key, action, act)
+  formers[key] = formers[key] or former(key)
+  vim.keymap.set("i", key, function()
+    if not act() then
+      vim.api.nvim_feedkeys(formers[key], "im", false)
+    end
+  end, { desc = M.MARK .. meanings[action] })
+end
+
+--- The keys of an action, as a list.
+---@param keys string|string[]|false
+---@return string[]
+function M.list(keys)
+  return type(keys) == "table" and keys or keys and { keys } or {}
+end
+
+--- Bind all that are configured.
+---@param keys mercury.Keys
+---@param actions table<string, fun(): boolean>
+function M.setup(keys, actions)
+  for action in pairs(meanings) do
+    for _, key in ipairs(M.list(keys[action])) do
+      bind(key, action, actions[action])
+    end
+  end
+end
+
+return M

@@ -1,0 +1,98 @@
+--- Neovim 0.12's own ghost text, `vim.lsp.inline_completion`: turns it on, and takes over what it shows. By its public
+--- functions alone: `get` hands over the item and puts it away, and the event LspRequest tells where it was asked for.
+
+local menu = require("mercury.menu")
+local server = require("mercury.server")
+local suggestion = require("mercury.suggestion")
+
+local M = {}
+
+local METHOD = "textDocument/inlineCompletion"
+local asked = {} ---@type table<string, mercury.Place> by client and request
+local answered ---@type mercury.Place? where the item that is shown was asked for
+
+--- Whether this Neovim has it.
+function M.exists()
+  return vim.lsp.inline_completion ~= nil
+end
+
+---@param item vim.lsp.inline_completion.Item
+---@return mercury.Suggestion?
+local function of(item)
+  if type(item.insert_text) ~= "string" or not answered then
+    return nil
+  end
+  local start, stop = answered.col, answered.col
+  if item.range then
+    local _, first, _, last = item.range:to_extmark()
+    start, stop = first, last
+  end
+  return {
+    buf = vim.api.nvim_get_current_buf(),
+    client_id = item.client_id,
+    row = answered.row,
+    col = start,
+    text = (item.insert_text:gsub("\r\n?", "\n")),
+    tail = answered.tail,
+    replaced = math.max(0, stop - answered.col),
+    command = item.command,
+  }
+end
+
+--- What Neovim shows, which it then shows no more. A snippet, which only other servers send, it accepts itself.
+---@return mercury.Suggestion? nil where it shows nothing
+---@return boolean? accepted whether Neovim accepted it
+function M.take()
+  local done, taken, accepted = false, nil, nil
+  local shows = vim.lsp.inline_completion.get({
+    on_accept = function(item)
+      done, taken = true, of(item)
+      accepted = not taken
+      return accepted and item or nil
+    end,
+  })
+  if shows then -- it hands over a moment later; a second key must find it done
+    vim.wait(200, function()
+      return done
+    end, 1)
+  end
+  return taken, accepted
+end
+
+--- Note where something is asked for, and hear that an answer came.
+---@param came fun() an answer is about to be shown
+function M.watch(came)
+  local group = vim.api.nvim_create_augroup("mercury.native", {})
+  vim.api.nvim_create_autocmd("LspRequest", {
+    group = group,
+    callback = function(event)
+      local request, key = event.data.request, event.data.client_id .. ":" .. event.data.request_id
+      if request.method ~= METHOD then
+        return
+      elseif request.type == "pending" and request.bufnr == vim.api.nvim_get_current_buf() then
+        asked[key] = suggestion.here()
+      elseif request.type == "complete" then
+        answered, asked[key] = asked[key] or answered, nil
+        vim.schedule(came)
+      elseif request.type == "cancel" then
+        asked[key] = nil
+      end
+    end,
+  })
+  if server.options.menu == "hide" then
+    menu.watch(function(open)
+      local buf = vim.api.nvim_get_current_buf()
+      if server.client(buf) then
+        vim.lsp.inline_completion.enable(not open, { bufnr = buf })
+      end
+    end)
+  end
+end
+
+--- Have Neovim ask and draw in a buffer.
+---@param buf integer
+function M.enable(buf)
+  vim.lsp.inline_completion.enable(true, { bufnr = buf })
+end
+
+return M

@@ -1,0 +1,170 @@
+--- The server as this editor sees it: found, started through Neovim's own LSP client, told its settings, and started
+--- again when it dies. Knows nothing of ghost text.
+
+local status = require("mercury.status")
+
+local M = {}
+
+M.NAME = "mercury"
+local DEATHS, SPAN = 3, 180 -- it is started again after so many deaths in so many seconds, and no more
+
+M.options = require("mercury.config").defaults ---@type mercury.Options
+local deaths = {} ---@type number[] when it died, in seconds
+local leaving = false
+
+--- The client of a buffer, where it is ready; of any buffer without one.
+---@param buf? integer
+---@return vim.lsp.Client?
+function M.client(buf)
+  return vim.lsp.get_clients({ name = M.NAME, bufnr = buf })[1]
+end
+
+--- The path of the program that is to be started; nil where it is not found.
+---@return string?
+function M.program()
+  local path = vim.fn.exepath(M.options.cmd[1])
+  return path ~= "" and path or nil
+end
+
+--- What to do where the program is not found.
+---@return string
+function M.how_to_install()
+  return ("the server %q is not found. Install it with `pipx install mercury-lsp` (or `uv tool install mercury-lsp`), "):format(
+    M.options.cmd[1]
+  ) .. 'or name it: require("mercury").setup({ cmd = { "/path/to/mercury-lsp", "--stdio" } }).'
+end
+
+---@param text string
+---@param level? integer
+function M.say(text, level)
+  vim.notify("mercury: " .. text, level or vim.log.levels.INFO)
+end
+
+--- The settings as the server gets them. Some are of the session alone, see `set`.
+local function settings()
+  local all = vim.tbl_extend("keep", M.options.settings, { enabled = true })
+  return { mercury = all }
+end
+
+--- Start it for the files that are open, where it does not run.
+function M.start()
+  if not M.program() then
+    M.say(M.how_to_install(), vim.log.levels.ERROR)
+    return
+  end
+  vim.lsp.enable(M.NAME)
+end
+
+--- It ended. By itself it does so only when something is wrong.
+local function ended(code, signal)
+  status.gone()
+  if leaving or (code == 0 and (signal == 0 or signal == 15)) then
+    return
+  end
+  local now = vim.uv.now() / 1000
+  table.insert(deaths, now)
+  deaths = vim.tbl_filter(function(moment)
+    return now - moment < SPAN
+  end, deaths)
+  vim.schedule(function()
+    if #deaths > DEATHS then
+      M.say(
+        ("the server ended %d times in %d s and is not started again. `:checkhealth mercury` may tell why; "):format(
+          #deaths,
+          SPAN
+        ) .. "`:Mercury restart` starts it.",
+        vim.log.levels.ERROR
+      )
+      return
+    end
+    M.say("the server ended unexpectedly; it is started again.", vim.log.levels.WARN)
+    vim.defer_fn(M.start, 500)
+  end)
+end
+
+--- Tell Neovim's LSP client of the server, and start it.
+---@param attached fun(buf: integer)
+function M.setup(attached)
+  vim.lsp.config(M.NAME, {
+    cmd = M.options.cmd,
+    filetypes = M.options.filetypes,
+    root_markers = M.options.root_markers,
+    settings = settings(),
+    capabilities = {
+      textDocument = { inlineCompletion = { dynamicRegistration = false } },
+      experimental = { mercury = { status = true } },
+    },
+    flags = { debounce_text_changes = 10 }, -- the server begins to work at each change
+    handlers = {
+      ["mercury/status"] = function(_, told)
+        status.take(told)
+      end,
+    },
+    on_attach = function(client, buf)
+      status.attached(client)
+      attached(buf)
+    end,
+    on_exit = ended,
+  })
+  vim.api.nvim_create_autocmd("VimLeavePre", {
+    group = vim.api.nvim_create_augroup("mercury.server", {}),
+    callback = function()
+      leaving = true
+    end,
+  })
+  M.start()
+end
+
+--- Change one of the server's settings, now and for clients to come.
+---@param name string
+---@param value any
+function M.set(name, value)
+  M.options.settings[name] = value
+  vim.lsp.config(M.NAME, { settings = settings() })
+  for _, client in ipairs(vim.lsp.get_clients({ name = M.NAME })) do
+    client.settings = settings()
+    client:notify("workspace/didChangeConfiguration", { settings = client.settings })
+  end
+end
+
+--- Run one of the server's commands. `done` is given its result; a failure is told to the user.
+---@param command string
+---@param arguments any[]
+---@param done fun(result: any)
+function M.execute(command, arguments, done)
+  local client = M.client()
+  if not client then
+    M.say("the server does not run; `:checkhealth mercury` tells why.", vim.log.levels.WARN)
+    return
+  end
+  local params = { command = command, arguments = arguments }
+  client:request("workspace/executeCommand", params, function(error, result)
+    if error then
+      M.say(error.message, vim.log.levels.ERROR)
+    else
+      done(result)
+    end
+  end)
+end
+
+--- Stop it, and start it again once it is gone.
+function M.restart()
+  deaths = {}
+  vim.lsp.enable(M.NAME, false)
+  local patience = 50
+  local function again()
+    patience = patience - 1
+    local still = vim.lsp.get_clients({ name = M.NAME })
+    if #still > 0 and patience > 0 then
+      vim.defer_fn(again, 100)
+      return
+    end
+    for _, client in ipairs(still) do
+      client:stop(true)
+    end
+    M.start()
+  end
+  again()
+end
+
+return M

@@ -1,0 +1,114 @@
+--- What the server says of itself, and the few words of it that fit a statusline. A server that says nothing is taken
+--- to be ready while it runs.
+
+local M = {}
+
+---@class mercury.Status the server's `mercury/status`
+---@field state "loading"|"ready"|"failed"|"off"|"snoozed"
+---@field model? string
+---@field device? string
+---@field fraction? number of loading
+---@field until? string ISO 8601, of a snooze
+---@field message? string of a failure
+---@field median_ms? number of the last answers
+---@field last? { ms: number, shown: boolean, recalled: boolean, reason?: string }
+
+local latest ---@type mercury.Status?
+
+local function changed()
+  vim.schedule(function()
+    vim.api.nvim_exec_autocmds("User", { pattern = "MercuryStatus", modeline = false })
+    vim.cmd.redrawstatus({ bang = true })
+  end)
+end
+
+--- Without the protocol's nulls.
+local function plain(told)
+  return type(told) == "table" and vim.iter(told):fold({}, function(all, name, value)
+    if value ~= vim.NIL then
+      all[name] = value
+    end
+    return all
+  end) or nil
+end
+
+--- What the server told.
+---@param told any
+function M.take(told)
+  latest = plain(told)
+  changed()
+end
+
+--- A client is attached to a buffer: ask it, for what it told before is of the one before.
+---@param client vim.lsp.Client
+function M.attached(client)
+  if latest == nil then
+    client:request("mercury/status", nil, function(error, told)
+      if not error then
+        M.take(told)
+      end
+    end)
+  end
+  changed()
+end
+
+--- The server has ended.
+function M.gone()
+  latest = nil
+  changed()
+end
+
+--- What the server told last.
+---@return mercury.Status?
+function M.latest()
+  return latest
+end
+
+--- The time of day in an ISO 8601 moment.
+local function clock(moment)
+  return type(moment) == "string" and moment:match("T(%d%d:%d%d)") or "later"
+end
+
+--- A few words for a statusline; "" in a buffer that the server does not see. There is no % in it.
+---@return string
+function M.text()
+  if #vim.lsp.get_clients({ name = "mercury", bufnr = 0 }) == 0 then
+    return ""
+  end
+  local told = latest or { state = "ready" }
+  if told.state == "ready" then
+    return told.median_ms and ("Mercury %.0f ms"):format(told.median_ms) or "Mercury"
+  elseif told.state == "snoozed" then
+    return "Mercury: paused until " .. clock(told["until"])
+  end
+  return "Mercury: " .. told.state
+end
+
+--- All that is known, in sentences.
+---@return string[]
+function M.sentences()
+  local told = latest
+  if not told then
+    return { "The server runs; it does not tell its state." }
+  end
+  local lines = {
+    ("The server is %s: model %s on %s."):format(told.state, told.model or "?", told.device or "?"),
+  }
+  if told.state == "snoozed" then
+    lines[1] = ("Suggestions are paused until %s."):format(clock(told["until"]))
+  end
+  if told.message then
+    table.insert(lines, told.message)
+  end
+  if told.median_ms then
+    table.insert(lines, ("Half of the last answers took less than %.1f ms."):format(told.median_ms))
+  end
+  local last = plain(told.last)
+  if last then
+    local became = last.shown and "shown" or ("not shown: " .. (last.reason or "there was nothing to say"))
+    table.insert(lines, ("The last answer took %.1f ms and was %s"):format(last.ms, became))
+  end
+  return lines
+end
+
+return M
