@@ -29,7 +29,7 @@ end
 --- What to do where the program is not found.
 ---@return string
 function M.how_to_install()
-  return ("the server %q is not found. Install it with `pipx install mercury-lsp` (or `uv tool install mercury-lsp`), "):format(
+  return ("the server %q is not found. Install it as its README says, "):format(
     M.options.cmd[1]
   ) .. 'or name it: require("mercury").setup({ cmd = { "/path/to/mercury-lsp", "--stdio" } }).'
 end
