@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test editors lint typecheck bench settings train workshop clean
+.PHONY: help demo test editors lint typecheck bench settings release train workshop clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: $(INSTALLED)  ## measure latencies and speed on this machine
 
 settings: $(INSTALLED)  ## write the options into README and VS Code's package.json, after one has changed
 	$(BIN)/python -m editors.settings $(ARGS)
+
+release: $(INSTALLED)  ## build and check what is uploaded, into dist/; ARGS=--all for all platforms
+	$(BIN)/python -m model.release $(ARGS)
 
 RECIPE ?= model/recipes/small-h100.toml
 
