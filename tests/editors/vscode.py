@@ -46,7 +46,8 @@ RECORDER = """
 window.recorded = [];
 const look = () => {
     const marked = [...document.querySelectorAll('.view-lines [class*="ced-"]')];
-    const told = marked.map(e => getComputedStyle(e, '::after').content.replace(/^"|"$/g, '')).join('');
+    const drawn = marked.map(e => getComputedStyle(e, '::after').content).filter(text => text.startsWith('"'));
+    const told = drawn.map(text => text.slice(1, -1)).join('');
     if (told !== (window.recorded.at(-1) ?? '')) window.recorded.push(told);
     requestAnimationFrame(look);
 };
