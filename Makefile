@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench settings train workshop clean
+.PHONY: help demo test editors lint typecheck bench settings train workshop clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: $(INSTALLED)  ## start the server as an editor would, type into a file, sh
 
 test: $(INSTALLED)  ## run the tests; ARGS="-k name" picks some
 	$(BIN)/python -m pytest $(ARGS)
+
+editors: $(INSTALLED)  ## test in real editors, which are installed into the user's cache folder (1.5 GB)
+	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors $(ARGS)
 
 lint: $(INSTALLED)  ## check style and format
 	$(BIN)/ruff check .

@@ -1,48 +1,37 @@
 """What is ours in the protocol: commands, requests for debugging, and the notifications of Copilot's clients, which
 tell what became of items.
 
-Owns their names, the shape of their arguments, and the sentences that explain why nothing was shown. Knows nothing of
-how requests for suggestions are answered.
+Owns their names and the shape of their arguments. Knows nothing of how requests for suggestions are answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeVar
 from typing import Protocol as Interface
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
-from mercury_lsp import convert
+from mercury_lsp import convert, history, tally
 from mercury_lsp.admission import Admission
 from mercury_lsp.complete import declined
 from mercury_lsp.desk import Desk
 from mercury_lsp.journal import Journal, Request
+from mercury_lsp.reasons import clock, explained
 from mercury_lsp.session import LARGEST, Session
+from mercury_lsp.status import STATUS, Status
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
-SNOOZE, RESUME = "mercury.snooze", "mercury.resume"
+SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
 USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
 
 L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
-
-_SENTENCES = {
-    "declined": "Nothing is suggested in this document: {reason}.",
-    "snoozed": "Suggestions are snoozed until {until}; one that you ask for by hand is answered.",
-    "cancelled": "The editor withdrew its request before it was answered.",
-    "superseded": "A newer request came before this one was answered.",
-    "loading": "The model is still loading.",
-    "failed": "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
-    "deadline": "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
-    "withheld": "Nothing is shown there: {reason}.",
-    "error": "Something unexpected went wrong; the log tells what.",
-}
 
 
 class Served(Interface):
@@ -52,10 +41,17 @@ class Served(Interface):
     admission: Admission
     desk: Desk
     journal: Journal
+    status: Status
 
     @property
     def encoding(self) -> str:
         """Of positions."""
+
+
+def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
+    """Which notifications of ours a client can take, by its own word."""
+    ours = _part(capabilities.experimental, "mercury")
+    return frozenset(name for name in ("status", "drafts") if _part(ours, name) is True)
 
 
 def commanded(list_: L, ids: Sequence[str]) -> L:
@@ -79,7 +75,7 @@ async def explain(ls: Served, *arguments: object) -> str:
     """Why nothing was, or would be, shown at a place, or by the last request, in a sentence or two."""
     if not arguments:
         last = ls.journal.last
-        return "Nothing has been asked for yet." if last is None else explained(ls, last)
+        return "Nothing has been asked for yet." if last is None else explained(ls.session, last)
     uri, position = _place(arguments)
     document, snapshot = ls.session.document(uri), ls.session.snapshot(uri)
     if document is None or snapshot is None:
@@ -91,12 +87,12 @@ async def explain(ls: Served, *arguments: object) -> str:
     cursor = convert.offset(document, position, ls.encoding)
     request = Request(snapshot, cursor, document, cursor)
     if quiet(ls, request):
-        return explained(ls, request)
+        return explained(ls.session, request)
     last = ls.journal.last
     if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
-        return explained(ls, last)
+        return explained(ls.session, last)
     request.judge(await ls.desk.completion(snapshot, cursor, request.note))
-    return explained(ls, request)
+    return explained(ls.session, request)
 
 
 def snooze(ls: Served, *arguments: object) -> str:
@@ -109,7 +105,8 @@ def snooze(ls: Served, *arguments: object) -> str:
         case _:
             raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {LONGEST} at most.")
     ls.session.snoozed_until = time.time() + 60 * minutes
-    return _clock(ls.session.snoozed_until).isoformat(timespec="seconds")
+    ls.status.changed()
+    return clock(ls.session.snoozed_until).isoformat(timespec="seconds")
 
 
 def resume(ls: Served, *arguments: object) -> None:
@@ -117,6 +114,24 @@ def resume(ls: Served, *arguments: object) -> None:
     if arguments:
         raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
     ls.session.snoozed_until = 0.0
+    ls.status.changed()
+
+
+async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
+    """The figures of `mercury-lsp stats`: of all that is recorded, or of the last so many days."""
+    match arguments:
+        case ():
+            days = None
+        case (int() | float() as given,) if (
+            not isinstance(given, bool) and given >= 1 and given == int(given)
+        ):
+            days = int(given)
+        case _:
+            raise JsonRpcInvalidParams(f"{STATS} takes a number of days, 1 at least, or nothing.")
+    try:
+        return tally.counted(await asyncio.to_thread(history.read, days))
+    except history.Unreadable as error:
+        raise JsonRpcInternalError(str(error)) from error
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -124,6 +139,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     EXPLAIN: explain,
     SNOOZE: snooze,
     RESUME: resume,
+    STATS: stats,
 }
 
 
@@ -172,7 +188,12 @@ def work(ls: Served, _: object) -> dict[str, object]:
     return ls.desk.work
 
 
-REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work}
+def status(ls: Served, _: object) -> dict[str, object]:
+    """What a user sees of the server's state."""
+    return ls.status.value
+
+
+REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work, STATUS: status}
 
 
 def quiet(ls: Served, request: Request) -> bool:
@@ -184,21 +205,6 @@ def quiet(ls: Served, request: Request) -> bool:
     else:
         return False
     return True
-
-
-def explained(ls: Served, request: Request) -> str:
-    """What became of a request, for its user."""
-    if not request.cause:
-        return f"Something is suggested there: a text of {request.length} characters."
-    until = f"{_clock(ls.session.snoozed_until):%H:%M}" if ls.session.snoozed else "a moment ago"
-    reason = request.reason
-    if request.cause == "deadline" and reason:
-        reason = f", and of what it had by then, {reason}"
-    return _SENTENCES[request.cause].format(reason=reason, until=until)
-
-
-def _clock(moment: float) -> datetime:
-    return datetime.fromtimestamp(moment).astimezone()
 
 
 def _place(arguments: Sequence[object]) -> tuple[str, types.Position]:

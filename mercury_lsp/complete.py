@@ -37,7 +37,8 @@ class Snapshot:
 
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
     beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
-    the project's own rules, or it is not known yet whether it is.
+    the project's own rules, or it is not known yet whether it is. `several`: the client lets the user step through
+    several suggestions, though the user did not ask.
     """
 
     document: Document
@@ -46,6 +47,12 @@ class Snapshot:
     invoked: bool = False
     library: Library = field(default=EMPTY, compare=False)
     ignored: bool = False
+    several: bool = False
+
+    @property
+    def candidates(self) -> int:
+        """How many suggestions there may be."""
+        return self.config.candidates if self.invoked or self.several else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +249,10 @@ def _others(
     The likeliest comes first. What is not there when the time is over is left out.
     """
     distinct = {_bare(found): found}
+    asked = replace(first, snapshot=replace(first.snapshot, invoked=True))  # by who steps on to them
     with suppress(Cancelled):
         for infill in alternatives:
-            if (other := replace(first, infill=infill).judged()).shown is not None:
+            if (other := replace(asked, infill=infill).judged()).shown is not None:
                 distinct.setdefault(_bare(other), other)
             if len(distinct) > most:
                 break

@@ -56,6 +56,9 @@ class Config:
         True,
         "Whether work starts at each change, before the editor asks, goes on behind what is shown, and is remembered.",
     )
+    drafts: bool = _option(
+        False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
+    )
     max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
     verify: bool = _option(
         True, "Whether the next pass verifies what diffusion drafted; without, drafts are settled by entropy."

@@ -189,8 +189,13 @@ def _inline(completion: Completion, document: Document, encoding: str) -> types.
     )
 
 
-def plain(completion: Completion, document: Document, encoding: str) -> types.CompletionList:
-    """An entry of a completion menu. It begins with the word at the cursor, by which clients filter their menus."""
+def plain(
+    completion: Completion, document: Document, encoding: str, as_is: bool = True
+) -> types.CompletionList:
+    """An entry of a completion menu. It begins with the word at the cursor, by which clients filter their menus.
+
+    `as_is`: the client may be told that the lines are indented already.
+    """
     shown = completion.shown or ""
     line, character = document.position(completion.start)
     word = _WORD.findall(document.line(line)[:character])[0]
@@ -204,7 +209,7 @@ def plain(completion: Completion, document: Document, encoding: str) -> types.Co
         preselect=True,
         filter_text=text,
         insert_text_format=types.InsertTextFormat.PlainText,
-        insert_text_mode=types.InsertTextMode.AsIs,  # the lines are indented already
+        insert_text_mode=types.InsertTextMode.AsIs if as_is else None,
         text_edit=types.TextEdit(
             range=_range(document, completion.start - len(word), completion.end, encoding), new_text=text
         ),

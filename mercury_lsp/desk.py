@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from mercury_lsp import recall
@@ -23,7 +24,7 @@ from mercury_lsp.engine.worker import State, Worker
 from mercury_lsp.pace import Pace
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Engine
+    from mercury_lsp.engine.infill import Draft, Engine
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
@@ -40,12 +41,19 @@ class Desk:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
+        self.draft: Callable[[recall.Place, Draft | None], None] | None = (
+            None  # told of drafts, by the worker
+        )
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[str, str, int, int] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._memory = related.Memory()  # of the worker's thread, which alone uses it
         self._newest: recall.Place | None = None
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+        self.further: float | None = (
+            None  # seconds after a change, when further candidates are worked out ahead
+        )
+        self._further: asyncio.TimerHandle | None = None
         self._pace = Pace()
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
@@ -87,8 +95,9 @@ class Desk:
 
     def close(self) -> None:
         """End all work."""
-        if self._next is not None:
-            self._next.cancel()
+        for timer in (self._next, self._further):
+            if timer is not None:
+                timer.cancel()
         if self._worker is not None:
             self._worker.stop(FAREWELL)
 
@@ -99,10 +108,21 @@ class Desk:
         return "" if engine is None else engine.name
 
     @property
+    def device(self) -> str:
+        """Where the model runs, or ""."""
+        engine = self._worker.engine if self._worker else None
+        return "" if engine is None else engine.device
+
+    @property
+    def state(self) -> State:
+        """What the worker's engine is doing."""
+        return State("idle") if self._worker is None else self._worker.state
+
+    @property
     def work(self) -> dict[str, object]:
         """For debugging: how many jobs were begun, and whether there is anything to do."""
         begun = self._worker.begun if self._worker else 0
-        return {"begun": begun, "busy": self._next is not None or self.computing}
+        return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
 
     @property
     def computing(self) -> bool:
@@ -122,8 +142,15 @@ class Desk:
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
         self._pace = self._pace.typed(asyncio.get_running_loop().time())
+        if self._further is not None:
+            self._further.cancel()
+            self._further = None
         if snapshot.config.anticipate and not declined(snapshot):
             self._anticipate(snapshot, offset)
+            if self.further is not None:
+                more = replace(snapshot, several=True)
+                loop = asyncio.get_running_loop()
+                self._further = loop.call_later(self.further, self._more, more, offset)
 
     async def completion(
         self, snapshot: Snapshot, offset: int, note: Callable[[Note], None] = lambda said: None
@@ -211,6 +238,12 @@ class Desk:
             document = old.replace(start, completion.end, shown, old.version)
             self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
+    def _more(self, snapshot: Snapshot, offset: int) -> None:
+        """The user has paused: work out the further candidates, unless something else is to be done."""
+        self._further = None
+        if not self.computing:
+            self._anticipate(snapshot, offset)
+
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
         if worker is not None and recall.answer(worker.remembered(), snapshot, offset) is None:
@@ -219,6 +252,8 @@ class Desk:
     def _job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
     ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        draft = self.draft if snapshot.config.drafts else None
+
         def work(
             engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
         ) -> Completion | None:
@@ -226,16 +261,21 @@ class Desk:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = recall.hint([*interrupted, *worker.remembered()], snapshot, offset)
-            others = snapshot.config.candidates - 1 if snapshot.invoked else 0
-            return complete(
-                snapshot,
-                offset,
-                engine,
-                cancelled,
-                hint=hint,
-                tell=tell,
-                others=others,
-                memory=self._memory,
-            )
+            others = snapshot.candidates - 1
+            try:
+                return complete(
+                    snapshot,
+                    offset,
+                    engine,
+                    cancelled,
+                    watch=None if draft is None else partial(draft, (snapshot, offset)),
+                    hint=hint,
+                    tell=tell,
+                    others=others,
+                    memory=self._memory,
+                )
+            finally:
+                if draft is not None:
+                    draft((snapshot, offset), None)
 
         return work

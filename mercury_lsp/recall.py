@@ -30,9 +30,9 @@ def answer(
     for closing brackets and quotes that the editor added and that come in the rest of it: they are overwritten. Only
     who asks is told of several suggestions, and then only by what was made for somebody who asked.
     """
-    several = snapshot.invoked and snapshot.config.candidates > 1
+    several = snapshot.candidates > 1
     for (earlier, place), completion in remembered:
-        if _alike(earlier, snapshot) and (earlier.invoked or not several):
+        if _alike(earlier, snapshot) and (earlier.candidates > 1 or not several):
             old, new = earlier.document.text, snapshot.document.text
             if completion.shown is None:
                 same = place == offset and earlier == snapshot

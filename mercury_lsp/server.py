@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lsprotocol import types
@@ -19,7 +20,7 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp import __version__, actions, convert
+from mercury_lsp import __version__, actions, clients, convert, documents
 from mercury_lsp.admission import Admission
 from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion
@@ -27,16 +28,16 @@ from mercury_lsp.config import SECTION
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import LANGUAGES
 from mercury_lsp.desk import Desk
+from mercury_lsp.drafts import DRAFT, Drafts
 from mercury_lsp.engine.worker import State
-from mercury_lsp.feedback import Edit, difference
 from mercury_lsp.history import History
 from mercury_lsp.journal import Journal, Request
 from mercury_lsp.session import Session
+from mercury_lsp.status import STATUS, Status
 from mercury_lsp.wire import Protocol, Writer, frames
 
 PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end
-DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
 WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
@@ -68,18 +69,20 @@ class Server(LanguageServer):
         super().__init__("mercury-lsp", __version__, protocol_cls=Protocol)
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
+        self.client = clients.DEFAULT
         self._told: tuple[str, ...] = ()
         self._troubled = False  # the user was told of an error
         self.desk = Desk()
         self.history = History()
         self.journal = Journal(self.history)
+        self.status = Status(self.session, self.desk)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
         self.admission = Admission(self.session, self.desk, self.spawn, lambda: Progress(self), boundary)
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
-        for method, handler in (actions.NOTIFICATIONS | actions.REQUESTS).items():
+        for method, handler in (documents.NOTIFICATIONS | actions.NOTIFICATIONS | actions.REQUESTS).items():
             self.feature(method)(handler)
         for name, handler in actions.COMMANDS.items():
             self.command(name)(handler)
@@ -112,6 +115,7 @@ class Server(LanguageServer):
         await self.protocol.settle()
         for task in self._tasks:
             task.cancel()
+        self.status.close()
         self.session.workspace.close()
         self.desk.close()
         self.journal.close()
@@ -141,6 +145,7 @@ class Server(LanguageServer):
         if self.session.problems and self.session.problems != self._told:
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._told = self.session.problems
+        self.status.changed()
 
     def place(self) -> None:
         """Tell the workspace its folders, and how much of them may be kept in memory."""
@@ -171,6 +176,7 @@ class Server(LanguageServer):
         progress = Progress(self)
 
         def show(state: State) -> None:
+            self.status.changed()
             progress.show(state.fraction)
             if state.kind in ("ready", "failed"):
                 progress.end()
@@ -206,7 +212,7 @@ class Server(LanguageServer):
                 snapshot = replace(snapshot, ignored=await self.admission.ignored(uri))
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
-            snapshot = replace(snapshot, invoked=invoked)
+            snapshot = replace(snapshot, invoked=invoked, several=self.client.further is not None)
             if chosen is not None:
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
@@ -232,6 +238,7 @@ class Server(LanguageServer):
         finally:
             request.model = self.desk.model
             self.journal.answered(request, self.session.document(request.document.uri))
+            self.status.answered(request)
 
     async def _found(
         self, request: Request, chosen: types.SelectedCompletionInfo | None
@@ -252,14 +259,22 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
-    text = params.capabilities.text_document
-    if text is None or text.inline_completion is None:
+    ls.client = clients.client(params)
+    ls.desk.further = ls.client.further
+    if not ls.client.ghost:
         options = types.CompletionOptions(trigger_characters=TRIGGERS)
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
 
 
 def initialized(ls: Server, _: types.InitializedParams) -> None:
     """Begin to work: from here on the server may send requests of its own."""
+    takes = actions.experimental(ls.client_capabilities)
+    if "status" in takes:
+        ls.status.send = partial(ls.protocol.notify, STATUS)
+        ls.status.changed()
+    if "drafts" in takes:
+        send = partial(ls.protocol.notify, DRAFT)
+        ls.desk.draft = Drafts(ls.session.document, send, ls.encoding).take
     logging.getLogger(__package__).addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(
@@ -277,50 +292,6 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
     else:
         ls.load()
-
-
-def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
-    """Take a document."""
-    document = params.text_document
-    path = convert.name(document.uri, ls.session.roots)
-    language_id = document.language_id
-    language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
-    file = convert.file(document.uri)
-    ls.session.open(document.uri, path, language_id, document.version, document.text, file)
-    if file:
-        ls.admission.opened(document.uri)
-    elif snapshot := ls.session.snapshot(document.uri):
-        ls.desk.opened(snapshot)
-
-
-def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
-    """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
-    uri, version = params.text_document.uri, params.text_document.version
-    typed: tuple[int, str] | None = None
-    edits: list[Edit] = []
-    follows = ls.journal.follows(uri)
-    for change in params.content_changes:
-        document = ls.session.document(uri)
-        if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-            if document is not None and follows:
-                edits.append(difference(document.text, change.text))
-            ls.session.rewrite(uri, version, change.text)
-            typed = None  # where, it does not say
-        elif document is not None:
-            start, end = convert.span(document, change.range, ls.encoding)
-            if follows:
-                edits.append(Edit(start, document.text[start:end], change.text))
-            ls.session.replace(uri, version, start, end, change.text)
-            typed = (start, change.text) if change.text or end - start < DELETED else None
-    ls.journal.changed(uri, edits)
-    if typed is not None and (snapshot := ls.session.snapshot(uri)):
-        ls.desk.changed(snapshot, convert.cursor(snapshot.document, *typed))
-
-
-def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
-    """Forget a document."""
-    ls.session.close(params.text_document.uri)
-    ls.journal.closed(params.text_document.uri)
 
 
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
@@ -354,15 +325,13 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
-    return await ls.suggest(params, None, convert.plain, types.CompletionList(True, []))
+    render = partial(convert.plain, as_is=ls.client.as_is)
+    return await ls.suggest(params, None, render, types.CompletionList(True, []))
 
 
 FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.INITIALIZE, initialize, None),
     (types.INITIALIZED, initialized, None),
-    (types.TEXT_DOCUMENT_DID_OPEN, did_open, None),
-    (types.TEXT_DOCUMENT_DID_CHANGE, did_change, None),
-    (types.TEXT_DOCUMENT_DID_CLOSE, did_close, None),
     (types.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
     (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
     (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),

@@ -23,7 +23,9 @@ from mercury_lsp.engine.infill import Infill
 from mercury_lsp.files import Standing
 from mercury_lsp.history import History
 from mercury_lsp.journal import Journal, Request
+from mercury_lsp.reasons import explained
 from mercury_lsp.session import Session
+from mercury_lsp.status import Status
 
 URI = "file:///w/a.py"
 TEXT = "x = "
@@ -76,6 +78,9 @@ class Served:
     desk: Deaf = field(default_factory=Deaf)
     journal: Told = field(default_factory=Told)
     encoding: str = "utf-16"
+
+    def __post_init__(self) -> None:
+        self.status = Status(self.session, self.desk)
 
 
 @pytest.fixture
@@ -170,7 +175,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
         if cause != "memory":
             asked = request()
             asked.nothing(cause, "it is so")
-            sentence = actions.explained(ls, asked)
+            sentence = explained(ls.session, asked)
             assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
             assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline"))
 
@@ -178,7 +183,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
 async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
     asked = request()
     asked.judge(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
-    assert actions.explained(ls, asked) == "Something is suggested there: a text of 3 characters."
+    assert explained(ls.session, asked) == "Something is suggested there: a text of 3 characters."
 
 
 async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mercury_lsp.engine import native
+from model.release import ALL
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "mercury_lsp" / "native"
@@ -89,31 +90,55 @@ def test_fast_mathematics_is_not_asked_for(build: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "machine", "target"),
+    ("system", "machine", "target", "tag"),
     [
-        ("linux", "x86_64", ("x86_64", "linux-gnu.2.28")),
-        ("linux", "aarch64", ("aarch64", "linux-gnu.2.28")),
-        ("darwin", "arm64", ("aarch64", "macos.11.0-none")),
-        ("win32", "AMD64", ("x86_64", "windows-gnu")),
-        ("win32", "ARM64", ("aarch64", "windows-gnu")),
+        ("linux", "x86_64", ("x86_64", "linux-gnu.2.28"), "manylinux_2_28_x86_64"),
+        ("linux", "aarch64", ("aarch64", "linux-gnu.2.28"), "manylinux_2_28_aarch64"),
+        ("darwin", "arm64", ("aarch64", "macos.11.0-none"), "macosx_11_0_arm64"),
+        ("darwin", "x86_64", ("x86_64", "macos.11.0-none"), "macosx_11_0_x86_64"),
+        ("win32", "AMD64", ("x86_64", "windows-gnu"), "win_amd64"),
+        ("win32", "ARM64", ("aarch64", "windows-gnu"), "win_arm64"),
     ],
 )
 def test_a_wheel_with_a_kernel_is_for_its_platform(
-    build: ModuleType, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, target: tuple[str, str]
+    build: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    machine: str,
+    target: tuple[str, str],
+    tag: str,
 ) -> None:
-    built: list[tuple[str, str]] = []
-    monkeypatch.setattr(build, "build", lambda *target: built.append(target))
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(sysconfig, "get_platform", lambda: "some-1.2-kind")
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: f"{machine}-pc-linux-gnu")
+    assert told(build, monkeypatch, "") == (target, tag)
+
+
+def test_a_linux_of_musl_gets_its_own_kernel(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "x86_64-pc-linux-musl")
+    assert told(build, monkeypatch, "") == (("x86_64", "linux-musl"), "musllinux_1_2_x86_64")
+
+
+def test_another_platform_can_be_named(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = told(build, monkeypatch, "macos-aarch64")
+    assert found == (("aarch64", "macos.11.0-none"), "macosx_11_0_arm64")
+    assert set(ALL) == {f"{system}-{machine}" for system in build.SYSTEMS for machine in build.SETS}
+    with pytest.raises(ValueError, match=r"MERCURY_TARGET must be one of .*, not 'amiga-68000'"):
+        told(build, monkeypatch, "amiga-68000")
+
+
+def told(build: ModuleType, monkeypatch: pytest.MonkeyPatch, wanted: str) -> tuple[tuple[str, str], str]:
+    """What is compiled, and the wheel's platform."""
+    built: list[tuple[str, str]] = []
+    monkeypatch.setattr(build, "build", lambda *target: built.append(target))
+    monkeypatch.setenv(build.TARGET, wanted)
     data: dict[str, Any] = {"artifacts": [], "pure_python": True}
     hook_of(build, warnings := []).initialize("standard", data)
-    assert (built, warnings) == ([target], [])
-    assert data == {
-        "artifacts": ["/mercury_lsp/native/kernel.lib"],
-        "pure_python": False,
-        "tag": "py3-none-some_1_2_kind",
-    }
+    assert (data["artifacts"], data["pure_python"]) == (["/mercury_lsp/native/kernel.lib"], False)
+    assert not warnings
+    return built[0], data["tag"].removeprefix("py3-none-")
 
 
 @pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("freebsd14", "x86_64")])
@@ -130,11 +155,11 @@ def test_other_machines_get_a_wheel_without(
 
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
 def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if LOCAL not in build.SETS or sys.platform not in build.SYSTEMS:
+    if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernel.lib")
-    build.build(LOCAL, build.SYSTEMS[sys.platform])
+    build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
     native._library.cache_clear()
     try:
         sets = native.instruction_sets()

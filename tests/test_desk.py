@@ -477,3 +477,17 @@ async def test_the_pace_is_learned_from_changes_and_from_answers_of_the_model(de
     assert learned is not None and learned > 0
     await desk.completion(*place())  # from memory
     assert desk._pace.latency == learned
+
+
+async def test_further_candidates_are_worked_out_when_the_user_pauses(desk: Desk, engine: Scripted) -> None:
+    desk.further = 0.01
+    snapshot, offset = place()
+    desk.changed(snapshot, offset)
+    await idle(desk)
+    passes = engine.passes
+    stepping = replace(snapshot, several=True)
+    found = await desk.completion(stepping, offset)
+    assert found is not None and found.shown == WHOLE and engine.passes == passes
+    assert [other.shown for other in found.others]
+    plain = await desk.completion(snapshot, offset)
+    assert plain is not None and plain.shown == WHOLE and not plain.others

@@ -27,7 +27,9 @@ def test_readme_and_vs_code_have_the_options_of_the_configuration() -> None:
     assert generate("--check") == 0, "run make settings"
     told = VSCODE["contributes"]["configuration"]["properties"]
     own = {name for name in told if name.split(".")[1] in EDITORS_OWN}
-    assert own == {f"{SECTION}.server.command", f"{SECTION}.trace.server"}
+    assert own == {
+        f"{SECTION}.{name}" for name in ("server.command", "server.python", "server.package", "trace.server")
+    }
     assert told.keys() - own == {f"{SECTION}.{option.name}" for option in OPTIONS}
     assert told[f"{SECTION}.threads"] == {
         "type": "integer", "default": 0, "minimum": 0, "maximum": 64,
@@ -63,6 +65,29 @@ def test_what_is_generated_and_nothing_else_is_mended(tmp_path: Path) -> None:
 def test_the_extension_has_the_servers_version() -> None:
     lock = json.loads((EDITORS / "vscode/package-lock.json").read_text(encoding="utf-8"))
     assert VSCODE["version"] == lock["version"] == __version__
+
+
+def test_vs_code_offers_the_commands_that_the_extension_has() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in (EDITORS / "vscode/src").glob("*.ts")}
+    handlers = re.search(r"const handlers.*?\n  \};", sources[EDITORS / "vscode/src/commands.ts"], re.DOTALL)
+    assert handlers is not None
+    registered = set(re.findall(rf'"({SECTION}\.\w+)": ', handlers[0]))
+    contributed = {command["command"] for command in VSCODE["contributes"]["commands"]}
+    assert contributed == registered - {f"{SECTION}.accepted"}  # that one is for the server's items
+    mentioned = re.findall(rf"command:({SECTION}\.\w+)", json.dumps(VSCODE["contributes"]["walkthroughs"]))
+    mentioned += re.findall(
+        rf'entry\("[^"]+", [^)]*?"({SECTION}\.\w+)"\)', sources[EDITORS / "vscode/src/menu.ts"]
+    )
+    assert mentioned and set(mentioned) <= registered
+
+
+def test_what_vs_code_shows_is_in_the_extension_and_loads_nothing() -> None:
+    steps = [step for walk in VSCODE["contributes"]["walkthroughs"] for step in walk["steps"]]
+    for step in steps:
+        picture = (EDITORS / "vscode" / step["media"]["svg"]).read_text(encoding="utf-8")
+        assert step["media"]["altText"] and not re.search(r"href|url\(|<script|<image|@import", picture)
+    page = (EDITORS / "vscode/src/figures.ts").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page and not re.search(r"https?:|<script|<img", page)
 
 
 def test_the_examples_of_settings_are_right() -> None:

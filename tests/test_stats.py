@@ -10,8 +10,9 @@ import pytest
 from recorded import event
 
 from mercury_lsp.__main__ import main
-from mercury_lsp.commands.stats import bar, counted, percentiles
+from mercury_lsp.commands.stats import bar
 from mercury_lsp.history import DAY, History, state_file
+from mercury_lsp.tally import counted, percentiles
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),

@@ -1,6 +1,7 @@
 """`mercury-lsp doctor`: what would run where on this machine, and what is wrong, each problem with its mend.
 
-Owns the checks. Each works whatever the others found: a broken set-up is what it is for.
+Owns the checks of what is installed, the order of all checks, and how they are shown. Each works whatever the others
+found: a broken set-up is what it is for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,37 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp import __version__
+from mercury_lsp.commands import installed_editors, surroundings
+from mercury_lsp.commands.findings import Report
 from mercury_lsp.config import Config
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
 _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong and how to mend it. With a fatal one nothing can be suggested."""
-
-    problem: str
-    mend: str
-    fatal: bool
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found. `facts` are JSON values by name."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    def wrong(self, problem: str, mend: str, fatal: bool = False) -> None:
-        """Note a problem."""
-        self.problems.append(Problem(problem, mend, fatal))
-
-    @property
-    def usable(self) -> bool:
-        """Whether suggestions can be expected."""
-        return not any(problem.fatal for problem in self.problems)
 
 
 def run(arguments: Namespace) -> int:
@@ -194,6 +171,12 @@ _CHECKS: dict[str, Callable[[Report], Any]] = {
     "devices": _devices,
     "memory": _memory,
     "model": _model,
+    "environment": surroundings.environment,
+    "program": surroundings.program,
+    "server": surroundings.server,
+    "folders": surroundings.folders,
+    "editors": installed_editors.editors,
+    "lately": surroundings.lately,
 }
 
 
@@ -201,8 +184,10 @@ def _show(report: Report) -> None:
     output = Console(highlight=False)
     table = Table(show_header=False, box=None)
     for name, facts in report.facts.items():
+        if name == "grammars" and facts and None not in facts.values():
+            facts = {"": f"all {len(facts)}"}
         rows = facts.items() if isinstance(facts, dict) else [("", facts)]
-        for number, (part, value) in enumerate(rows):
+        for number, (part, value) in enumerate(rows or [("", "none found")]):
             known = value if not isinstance(value, dict) else ", ".join(f"{k}: {v}" for k, v in value.items())
             table.add_row("" if number else name, part, "-" if known is None else str(known))
     output.print(table)

@@ -27,6 +27,8 @@ from mercury_lsp.engine.shape import Shape
 FORMAT = 1
 CONFIG = "config.json"
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+ENTRY_POINTS = "mercury_lsp.weights"  # the group in which distributions announce models, each by its name
+APART = frozenset({"mini"})  # models that are distributions of their own, `mercury-lsp-NAME`
 _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 
@@ -59,12 +61,30 @@ class Checkpoint:
 
 
 def find(model: str) -> Path:
-    """Folder of a model by its name (a shipped one) or path. Raises `CheckpointError` where there is none."""
+    """Folder of a model by its name, in this package or one installed beside it, or by its path. Raises
+    `CheckpointError` where there is none."""
     model = os.environ.get("MERCURY_MODEL", "") or model
     for folder in (SHIPPED / model, Path(model).expanduser()):
         if (folder / CONFIG).is_file():
             return folder
+    for folder in _installed(
+        model
+    ):  # asked last: to look through all that is installed takes tens of milliseconds
+        if (folder / CONFIG).is_file():
+            return folder
+    if model in APART:
+        raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
     raise CheckpointError(f"There is no model {model!r}: neither a shipped one nor a folder with a {CONFIG}.")
+
+
+def _installed(model: str) -> Iterator[Path]:
+    """Where distributions that announce a model of this name have it: the folder of the package that they name."""
+    from importlib import metadata, util  # not needed for the model that most use
+
+    for entry in metadata.entry_points(group=ENTRY_POINTS, name=model):
+        found = util.find_spec(entry.module)
+        if found is not None:
+            yield from map(Path, found.submodule_search_locations or ())
 
 
 def read_config(folder: Path) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """Compiles the kernel when the package is built or installed from source, with the C compiler of the `ziglang` wheel.
 
 That wheel is asked for by `pyproject.toml` and lives as long as the build: nobody needs a compiler of their own, and
-wheels hold the library. Owns the instruction sets that there are. Knows nothing of what the kernel does.
+wheels hold the library. It compiles for every system that it knows on any of them: `MERCURY_TARGET` in the environment,
+a system and a machine as in `macos-aarch64`, makes the wheel of another one. Owns the instruction sets that there are,
+and the platforms that wheels are for. Knows nothing of what the kernel does.
 """
 
 from __future__ import annotations
@@ -29,7 +31,20 @@ SETS = {
     },
     "aarch64": {"dotprod": "generic+v8_2a+dotprod", "plain": "generic"},
 }
-SYSTEMS = {"linux": "linux-gnu.2.28", "darwin": "macos.11.0-none", "win32": "windows-gnu"}
+# By system, what the compiler calls it, and the wheel's tag: the oldest version on which the library loads.
+SYSTEMS = {
+    "linux": ("linux-gnu.2.28", "manylinux_2_28_{machine}"),
+    "musl": ("linux-musl", "musllinux_1_2_{machine}"),
+    "macos": ("macos.11.0-none", "macosx_11_0_{machine}"),
+    "windows": ("windows-gnu", "win_{machine}"),
+}
+TARGET = "MERCURY_TARGET"
+# What wheels' tags call a machine, where it is not what the compiler calls it.
+_TAGGED = {
+    ("macos", "aarch64"): "arm64",
+    ("windows", "aarch64"): "arm64",
+    ("windows", "x86_64"): "amd64",
+}
 FLAGS = (
     "-O3",
     "-std=c11",
@@ -48,15 +63,30 @@ class Hook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tell the backend what that makes of the wheel. A machine that the kernel knows nothing of gets
         none: there the server needs torch."""
-        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
-        if machine not in SETS or sys.platform not in SYSTEMS:
-            self.app.display_warning(f"No kernel for {machine} on {sys.platform}.")
+        system, machine = chosen()
+        if machine not in SETS or system not in SYSTEMS:
+            if os.environ.get(TARGET):
+                known = ", ".join(f"{system}-{machine}" for system in SYSTEMS for machine in SETS)
+                raise ValueError(f"{TARGET} must be one of {known}, not {os.environ[TARGET]!r}.")
+            self.app.display_warning(f"No kernel for {machine} on {system}.")
             return
-        build(machine, SYSTEMS[sys.platform])
+        called, tag = SYSTEMS[system]
+        build(machine, called)
         build_data["artifacts"].append(f"/{LIBRARY.relative_to(self.root).as_posix()}")
         build_data["pure_python"] = False
-        tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{tag}"
+        build_data["tag"] = f"py3-none-{tag.format(machine=_TAGGED.get((system, machine), machine))}"
+
+
+def chosen() -> tuple[str, str]:
+    """The system, one of `SYSTEMS`, and the machine, one of `SETS`, to compile for; others where there is no kernel."""
+    if wanted := os.environ.get(TARGET):
+        system, _, machine = wanted.partition("-")
+        return system, machine
+    machine = platform.machine().lower()
+    system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
+    if system == "linux" and "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or ""):
+        system = "musl"
+    return system, {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def build(machine: str, system: str) -> None:

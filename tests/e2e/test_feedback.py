@@ -78,7 +78,8 @@ def stats(*options: str) -> str:
 def test_the_commands_are_offered(launch: Launch) -> None:
     server = launch()
     offered = server.client.initialize()["executeCommandProvider"]["commands"]
-    assert offered == ["mercury.accepted", "mercury.explain", "mercury.snooze", "mercury.resume"]
+    ours = ("accepted", "explain", "snooze", "resume", "stats")
+    assert offered == [f"mercury.{name}" for name in ours]
 
 
 def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> None:

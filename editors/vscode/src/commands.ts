@@ -1,63 +1,90 @@
 /**
- * The server's commands, registered once for this window, whichever server is running then.
+ * The commands of the palette, the menu and the server's items, registered once for this window, whichever server is
+ * running then.
  *
- * The language client would register each of them for every server that offers it, and VS Code lets a command be
- * registered once only: a second server with the same commands could not start. So the client here does not, and
- * what is run goes to the server of the moment.
+ * Owns what is said to the user about each. A command of the server's own name goes to the server of the moment.
  */
-import { commands, type Disposable, type LogOutputChannel, window } from "vscode";
-import { type DynamicFeature, ExecuteCommandRequest, LanguageClient, type StaticFeature } from "vscode-languageclient/node";
+import { commands, type Disposable, type ExtensionContext, type LogOutputChannel, window } from "vscode";
+import { chosenSource, install } from "./install";
+import { show as showMenu } from "./menu";
+import { toggle } from "./pause";
+import type { Service } from "./service";
+import { Statistics } from "./stats";
+import { clock, type StatusBar } from "./status";
 
-type Feature = StaticFeature | DynamicFeature<unknown>;
+export const SETTINGS = "@ext:mercury-lsp.mercury-lsp";
+const WALKTHROUGH = "mercury-lsp.mercury-lsp#start";
+const SILENT = "The server is not running, or is too old for this.";
 
-export class Client extends LanguageClient {
-  override registerFeature(feature: Feature): void {
-    const own = "registrationType" in feature && feature.registrationType.method === ExecuteCommandRequest.method;
-    if (!own) super.registerFeature(feature);
-  }
+export interface Parts {
+  context: ExtensionContext;
+  output: LogOutputChannel;
+  service: Service;
+  status: StatusBar;
+  environment: string; // the folder of the server's own environment
 }
 
-export function register(current: () => LanguageClient | undefined, output: LogOutputChannel): Disposable[] {
-  async function run(command: string, args: unknown[]): Promise<unknown> {
-    const client = current();
-    if (!client?.isRunning()) return undefined;
-    try {
-      return await client.sendRequest(ExecuteCommandRequest.type, { command, arguments: args });
-    } catch (error) {
-      output.warn(`${command}: ${String(error)}`);
-      return undefined;
-    }
-  }
+type Handler = (...args: never[]) => unknown;
+
+export function register({ context, output, service, status, environment }: Parts): void {
+  const statistics = new Statistics(service);
 
   async function explain(...args: unknown[]): Promise<unknown> {
     const editor = window.activeTextEditor;
     if (args.length === 0 && editor) args = [editor.document.uri.toString(), editor.selection.active];
-    const sentence = await run("mercury.explain", args);
-    void window.showInformationMessage(`Mercury: ${typeof sentence === "string" ? sentence : "The server is not running."}`);
+    const sentence = await service.run("mercury.explain", args);
+    void window.showInformationMessage(`Mercury: ${typeof sentence === "string" ? sentence : SILENT}`);
     return sentence;
   }
 
   async function snooze(...args: unknown[]): Promise<unknown> {
-    const until = await run("mercury.snooze", args);
-    if (typeof until === "string") {
-      void window.showInformationMessage(`Mercury: No suggestions until ${new Date(until).toLocaleTimeString()}.`);
-    }
+    const until = await service.run("mercury.snooze", args);
+    const told = typeof until === "string" ? `No suggestions until ${clock(until)}.` : SILENT;
+    void window.showInformationMessage(`Mercury: ${told}`);
     return until;
   }
 
-  const handlers: Record<string, (...args: unknown[]) => Promise<unknown>> = {
-    "mercury.accepted": (...args) => run("mercury.accepted", args),
+  async function toggleLanguage(): Promise<void> {
+    const language = window.activeTextEditor?.document.languageId;
+    if (language) await toggle(language);
+    else void window.showInformationMessage("Mercury: Open a file of the language first.");
+  }
+
+  async function installServer(source?: unknown): Promise<boolean> {
+    const from = typeof source === "string" ? source : await chosenSource();
+    if (!from) return false;
+    await service.stop(); // a running program's file cannot be replaced everywhere
+    const done = await install(from, environment, output);
+    await service.restart();
+    return done;
+  }
+
+  const handlers: Record<string, Handler> = {
+    "mercury.accepted": (...args: unknown[]) => service.run("mercury.accepted", args),
     "mercury.explain": explain,
     "mercury.snooze": snooze,
-    "mercury.resume": (...args) => run("mercury.resume", args),
+    "mercury.resume": () => service.run("mercury.resume"),
+    "mercury.stats": (days?: unknown) => statistics.show(typeof days === "number" ? days : undefined),
+    "mercury.toggleLanguage": toggleLanguage,
+    "mercury.install": installServer,
+    "mercury.restart": () => service.restart(),
+    "mercury.showOutput": () => output.show(),
+    "mercury.settings": () => commands.executeCommand("workbench.action.openSettings", SETTINGS),
+    "mercury.walkthrough": () => commands.executeCommand("workbench.action.openWalkthrough", WALKTHROUGH, false),
+    "mercury.menu": () => showMenu(service.life, status.status),
   };
-  const registered: Disposable[] = [];
+  context.subscriptions.push(statistics);
   for (const [name, handler] of Object.entries(handlers)) {
-    try {
-      registered.push(commands.registerCommand(name, handler));
-    } catch (error) {
-      output.warn(String(error)); // another extension has it; suggestions do without
-    }
+    context.subscriptions.push(...attempt(() => commands.registerCommand(name, handler as (...args: unknown[]) => unknown), output));
   }
-  return registered;
+}
+
+/** Another extension may have a command of the same name; suggestions do without. */
+function attempt(registration: () => Disposable, output: LogOutputChannel): Disposable[] {
+  try {
+    return [registration()];
+  } catch (error) {
+    output.warn(String(error));
+    return [];
+  }
 }

@@ -1,68 +1,93 @@
 /**
- * Starts the language server, and starts it anew when asked. The server's commands are in commands.ts; all else, ghost
- * text included, is the language client's work.
+ * Puts the parts together: the service that runs the server, the status bar, the drafts, the commands.
+ *
+ * Ghost text itself is the language client's work.
  */
 import { commands, type ExtensionContext, window, workspace } from "vscode";
-import { Client, register } from "./commands";
+import type { Middleware } from "vscode-languageclient/node";
+import { register } from "./commands";
+import { Drafts } from "./drafts";
+import { find } from "./find";
+import { Service } from "./service";
+import { StatusBar } from "./status";
 
-const SECTION = "mercury";
-const COMMAND = `${SECTION}.server.command`;
+const COMMAND = "mercury.server.command";
 
-let client: Client | undefined;
-let queue: Promise<void> = Promise.resolve(); // a client cannot be stopped while it starts, so one thing at a time
+let service: Service | undefined;
 
-export function activate(context: ExtensionContext): Promise<void> {
+export async function activate(context: ExtensionContext): Promise<void> {
   const output = window.createOutputChannel("Mercury", { log: true });
-
-  async function start(): Promise<void> {
-    const [command, ...args] = workspace.getConfiguration().get<string[]>(COMMAND) ?? [];
-    if (!command) {
-      void complain(`The setting ${COMMAND} is empty.`);
-      return;
-    }
-    client = new Client(
-      SECTION,
-      "Mercury",
-      { command, args },
-      { documentSelector: [{ scheme: "file" }, { scheme: "untitled" }], outputChannel: output },
-    );
-    try {
-      await client.start();
-    } catch (error) {
-      client = undefined;
-      output.error(String(error));
-      void complain(`The server cannot be started with "${command}". Is mercury-lsp installed, and the setting right?`);
-    }
-  }
-
-  const restart = (): Promise<void> => (queue = queue.then(stop).then(start));
-
+  const environment = `${context.globalStorageUri.fsPath}/server`;
+  const drafts = new Drafts();
+  const running = new Service({
+    output,
+    middleware: ending(drafts),
+    find: () => find({ setting: setting(), workspace: trusted(), own: environment }),
+    prepare: (client) => {
+      status.listen(client);
+      drafts.listen(client);
+    },
+    complain: (sentence) => void complain(sentence),
+  });
+  service = running;
+  const status = new StatusBar(running);
+  register({ context, output, service: running, status, environment });
   context.subscriptions.push(
     output,
-    ...register(() => client, output),
-    commands.registerCommand("mercury.restart", restart),
-    commands.registerCommand("mercury.showOutput", () => output.show()),
+    drafts,
+    status,
     workspace.onDidChangeConfiguration((change) => {
-      if (change.affectsConfiguration(COMMAND)) void restart();
+      if (change.affectsConfiguration(COMMAND)) void running.restart();
+      if (change.affectsConfiguration("mercury.disabled_languages")) status.draw();
+    }),
+    workspace.onDidGrantWorkspaceTrust(() => {
+      if (running.life === "missing") void running.restart();
+    }),
+    running.onDidChange((life) => {
+      void commands.executeCommand("setContext", "mercury.life", life);
     }),
   );
-  return restart();
+  await running.restart();
+  if (running.life === "missing") void offer();
 }
 
-export function deactivate(): Promise<void> {
-  return (queue = queue.then(stop));
+export function deactivate(): Promise<void> | undefined {
+  return service?.stop();
 }
 
-async function stop(): Promise<void> {
-  const stopping = client;
-  client = undefined;
-  // A server that crashed, or is slow to leave, must not keep a new one from starting.
-  await stopping?.dispose().catch(() => undefined);
+const setting = (): string[] => workspace.getConfiguration().get<string[]>(COMMAND) ?? [];
+
+/** Folders from which a server may be taken. */
+function trusted(): string[] {
+  const folders = workspace.isTrusted ? (workspace.workspaceFolders ?? []) : [];
+  return folders.filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath);
 }
 
-async function complain(problem: string): Promise<void> {
-  const settings = "Open Settings";
-  if ((await window.showErrorMessage(`Mercury: ${problem}`, settings)) === settings) {
-    await commands.executeCommand("workbench.action.openSettings", COMMAND);
-  }
+/** Ends a draft when the suggestion comes that it became. */
+function ending(drafts: Drafts): Middleware {
+  return {
+    async provideInlineCompletionItems(document, position, context, token, next) {
+      const { version } = document;
+      const found = await next(document, position, context, token);
+      const items = Array.isArray(found) ? found : (found?.items ?? []);
+      if (items.length > 0) drafts.finish(document.uri.toString(), version);
+      return found;
+    },
+  };
+}
+
+async function offer(): Promise<void> {
+  const sentence = "The server mercury-lsp is not installed here. Shall it be, into an environment of its own?";
+  const [install, settings] = ["Install…", "Name Its Command"];
+  const answer = await window.showWarningMessage(`Mercury: ${sentence}`, install, settings);
+  if (answer === install) await commands.executeCommand("mercury.install");
+  if (answer === settings) await commands.executeCommand("workbench.action.openSettings", COMMAND);
+}
+
+async function complain(sentence: string): Promise<void> {
+  const [output, restart, settings] = ["Show Output", "Restart", "Settings"];
+  const answer = await window.showErrorMessage(`Mercury: ${sentence}`, output, restart, settings);
+  if (answer === output) await commands.executeCommand("mercury.showOutput");
+  if (answer === restart) await commands.executeCommand("mercury.restart");
+  if (answer === settings) await commands.executeCommand("workbench.action.openSettings", COMMAND);
 }

@@ -1,0 +1,94 @@
+/**
+ * Drawn while a suggestion is worked on, if `mercury.drafts` is on: the draft, sharpening from pass to pass.
+ *
+ * Owns the decorations. A draft is drawn where the cursor still is, and in the text that it was made for; it goes when
+ * it is done, when the ghost text comes, and when the user types or moves the cursor. Only its first line is drawn, for
+ * a decoration stays on its line.
+ */
+import { type Disposable, Position, Range, type TextEditor, ThemeColor, window, workspace } from "vscode";
+import type { LanguageClient } from "vscode-languageclient/node";
+import { type Draft, DRAFT } from "./protocol";
+
+const LONGEST = 200; // characters
+
+export class Drafts implements Disposable {
+  private readonly settled = window.createTextEditorDecorationType({
+    after: { color: new ThemeColor("editorGhostText.foreground"), fontStyle: "italic" },
+  });
+  private readonly open = window.createTextEditorDecorationType({
+    after: { color: new ThemeColor("editorLineNumber.foreground") },
+  });
+  private readonly listeners: Disposable[];
+  private drawn: TextEditor | undefined;
+  private answered = ""; // the state of a text for which a suggestion is there
+
+  constructor() {
+    this.listeners = [
+      workspace.onDidChangeTextDocument(({ document }) => {
+        if (document === this.drawn?.document) this.clear();
+      }),
+      window.onDidChangeTextEditorSelection(({ textEditor }) => {
+        if (textEditor === this.drawn) this.clear();
+      }),
+      window.onDidChangeActiveTextEditor(() => this.clear()),
+    ];
+  }
+
+  listen(client: LanguageClient): void {
+    client.onNotification(DRAFT, (draft: Draft) => {
+      this.draw(client.protocol2CodeConverter.asUri(draft.textDocument.uri).toString(), draft);
+    });
+  }
+
+  /** Ends the draft of a text, of which a suggestion is shown now. */
+  finish(uri: string, version: number): void {
+    this.answered = `${version} ${uri}`;
+    this.clear();
+  }
+
+  clear(): void {
+    this.drawn?.setDecorations(this.settled, []);
+    this.drawn?.setDecorations(this.open, []);
+    this.drawn = undefined;
+  }
+
+  dispose(): void {
+    this.clear();
+    [...this.listeners, this.settled, this.open].forEach((owned) => owned.dispose());
+  }
+
+  private draw(uri: string, { textDocument, position, settled, draft, done }: Draft): void {
+    const editor = window.activeTextEditor;
+    const place = new Position(position.line, position.character);
+    const stale =
+      editor?.document.uri.toString() !== uri ||
+      editor.document.version !== textDocument.version ||
+      this.answered === `${textDocument.version} ${uri}` ||
+      !editor.selection.isEmpty ||
+      !editor.selection.active.isEqual(place);
+    if (done || stale) {
+      this.clear();
+      return;
+    }
+    const [certain, rest] = firstLine(settled, draft);
+    // Two types, in the order in which they were made, so that what is settled stands first.
+    editor.setDecorations(this.settled, certain ? [after(place, certain)] : []);
+    editor.setDecorations(this.open, rest ? [after(place, rest)] : []);
+    this.drawn = editor;
+  }
+}
+
+const after = (place: Position, contentText: string) => ({
+  range: new Range(place, place),
+  renderOptions: { after: { contentText } },
+});
+
+/** The two parts up to the first line's end, with a sign where there is more. */
+function firstLine(settled: string, draft: string): [string, string] {
+  const cut = (text: string): string => {
+    const [line = "", ...more] = text.split(/\r?\n/);
+    const shown = line.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0"); // CSS would join blanks
+    return more.length > 0 ? `${shown}\u00a0↵` : shown;
+  };
+  return settled.includes("\n") ? [cut(settled), ""] : [cut(settled), cut(draft)];
+}

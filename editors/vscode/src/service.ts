@@ -1,0 +1,145 @@
+/**
+ * The life of the server: started, started anew when asked or when it died, stopped.
+ *
+ * Owns the language client of the moment, and that one thing happens at a time, for a client cannot be stopped while it
+ * starts. Knows neither how the server is found nor what is said to it.
+ */
+import { EventEmitter, type LogOutputChannel } from "vscode";
+import {
+  CloseAction,
+  type CloseHandlerResult,
+  type DynamicFeature,
+  ErrorAction,
+  ExecuteCommandRequest,
+  LanguageClient,
+  type LanguageClientOptions,
+  State,
+  type StaticFeature,
+} from "vscode-languageclient/node";
+import type { Found } from "./find";
+import { announcement } from "./protocol";
+
+const DEATHS = 4; // within this time, after which the server is left alone
+const WHILE = 3 * 60_000; // ms
+
+export type Life = "missing" | "starting" | "running" | "stopped";
+
+/**
+ * A client that leaves the server's commands to commands.ts. Its parent would register each of them for every server
+ * that offers it, and VS Code lets a command be registered once only.
+ */
+class Client extends LanguageClient {
+  override registerFeature(feature: StaticFeature | DynamicFeature<unknown>): void {
+    const own = "registrationType" in feature && feature.registrationType.method === ExecuteCommandRequest.method;
+    if (!own) super.registerFeature(feature);
+  }
+}
+
+export interface Surroundings {
+  output: LogOutputChannel;
+  middleware: LanguageClientOptions["middleware"];
+  find: () => Promise<Found | undefined>;
+  /** Is given each new client before it starts. */
+  prepare: (client: LanguageClient) => void;
+  /** Tells the user that the server cannot be started, or died too often. */
+  complain: (sentence: string) => void;
+}
+
+export class Service {
+  private readonly changed = new EventEmitter<Life>();
+  readonly onDidChange = this.changed.event;
+  private present: Client | undefined;
+  private now: Life = "stopped";
+  private queue: Promise<void> = Promise.resolve();
+
+  constructor(private readonly around: Surroundings) {}
+
+  get life(): Life {
+    return this.now;
+  }
+
+  /** The client, where it can be talked to. */
+  get client(): LanguageClient | undefined {
+    return this.present?.isRunning() ? this.present : undefined;
+  }
+
+  restart(): Promise<void> {
+    return (this.queue = this.queue.then(() => this.end()).then(() => this.begin()));
+  }
+
+  stop(): Promise<void> {
+    return (this.queue = this.queue.then(() => this.end()));
+  }
+
+  /** Asks the server to run a command of its own; undefined where there is none running, or it refuses. */
+  async run(command: string, args: unknown[] = []): Promise<unknown> {
+    try {
+      return await this.client?.sendRequest(ExecuteCommandRequest.type, { command, arguments: args });
+    } catch (error) {
+      this.around.output.warn(`${command}: ${String(error)}`);
+      return undefined;
+    }
+  }
+
+  private async begin(): Promise<void> {
+    this.become("starting");
+    const found = await this.around.find();
+    if (!found) {
+      this.become("missing");
+      return;
+    }
+    const { command, args, origin } = found;
+    this.around.output.info(`Starting ${[command, ...args].join(" ")} (from: ${origin}).`);
+    const client = new Client("mercury", "Mercury", { command, args }, this.options());
+    client.registerFeature(announcement);
+    client.onDidChangeState(({ newState }) => {
+      if (client !== this.present) return;
+      if (newState === State.Running) this.become("running");
+      else if (newState === State.Starting) this.become("starting");
+    });
+    this.present = client;
+    this.around.prepare(client);
+    try {
+      await client.start();
+    } catch (error) {
+      this.around.output.error(String(error));
+      this.around.complain(`The server does not start with "${command}". The output tells more.`);
+      await this.end();
+    }
+  }
+
+  private options(): LanguageClientOptions {
+    const deaths: number[] = [];
+    const closed = (): CloseHandlerResult => {
+      deaths.push(Date.now());
+      while (Date.now() - (deaths[0] ?? 0) > WHILE) deaths.shift();
+      if (this.now !== "running") return { action: CloseAction.DoNotRestart, handled: true }; // `begin` tells
+      if (deaths.length <= DEATHS) {
+        return { action: CloseAction.Restart, handled: true, message: "The server died; it is started anew." };
+      }
+      this.become("stopped");
+      this.around.complain(`The server died ${deaths.length} times in three minutes, and is not started anew.`);
+      return { action: CloseAction.DoNotRestart, handled: true };
+    };
+    return {
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      outputChannel: this.around.output,
+      middleware: this.around.middleware,
+      errorHandler: { closed, error: () => ({ action: ErrorAction.Continue }) },
+    };
+  }
+
+  private async end(): Promise<void> {
+    const ending = this.present;
+    this.present = undefined;
+    // A server that crashed, or is slow to leave, must not keep a new one from starting.
+    await ending?.dispose().catch(() => undefined);
+    this.become("stopped");
+  }
+
+  private become(life: Life): void {
+    if (life === this.now) return;
+    this.now = life;
+    this.changed.fire(life);
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The status-bar item: what the server is doing and how fast it answers, in words.
+ *
+ * Owns how a state is told. What it tells comes from the service's life, the server's own `mercury/status` where it
+ * has that, and the language of the active editor.
+ */
+import { type Disposable, MarkdownString, StatusBarAlignment, type StatusBarItem, ThemeColor, window } from "vscode";
+import type { LanguageClient } from "vscode-languageclient/node";
+import { paused } from "./pause";
+import { type Status, STATUS } from "./protocol";
+import type { Life, Service } from "./service";
+
+interface Words {
+  icon: string;
+  short: string;
+  long: string;
+  colour?: "warning" | "error";
+}
+
+export class StatusBar implements Disposable {
+  private readonly item: StatusBarItem;
+  private readonly listeners: Disposable[];
+  private timer: NodeJS.Timeout | undefined;
+  private last: Status | undefined;
+
+  constructor(private readonly service: Service) {
+    this.item = window.createStatusBarItem("mercury.status", StatusBarAlignment.Right, 100);
+    this.item.name = "Mercury";
+    this.item.command = "mercury.menu";
+    this.listeners = [
+      service.onDidChange(() => this.refresh()),
+      window.onDidChangeActiveTextEditor(() => this.draw()),
+    ];
+    this.draw();
+    this.item.show();
+  }
+
+  /** What the server said last, if it is running and says such things. */
+  get status(): Status | undefined {
+    return this.last;
+  }
+
+  listen(client: LanguageClient): void {
+    client.onNotification(STATUS, (status: Status) => this.take(status));
+  }
+
+  /** Asks the server, for a notification comes only when something changes. */
+  async refresh(): Promise<void> {
+    this.last = undefined;
+    this.draw();
+    const client = this.service.client;
+    const status = await client?.sendRequest<Status>(STATUS).catch(() => undefined); // an older one has no such request
+    if (status && client === this.service.client) this.take(status);
+  }
+
+  draw(): void {
+    const language = window.activeTextEditor?.document.languageId;
+    const { icon, short, long, colour } = words(this.service.life, this.last, language);
+    this.item.text = `$(${icon}) Mercury${short && ` ${short}`}`;
+    this.item.tooltip = tooltip(long, this.last);
+    this.item.accessibilityInformation = { label: `Mercury: ${long}`, role: "button" };
+    this.item.backgroundColor = colour && new ThemeColor(`statusBarItem.${colour}Background`);
+  }
+
+  dispose(): void {
+    clearTimeout(this.timer);
+    this.listeners.forEach((listener) => listener.dispose());
+    this.item.dispose();
+  }
+
+  private take(status: Status): void {
+    this.last = status;
+    clearTimeout(this.timer);
+    const wait = status.until ? Date.parse(status.until) - Date.now() : NaN;
+    if (status.state === "snoozed" && wait < 0x7fffffff) this.timer = setTimeout(() => this.refresh(), wait + 1000);
+    this.draw();
+  }
+}
+
+export function words(life: Life, status: Status | undefined, language: string | undefined): Words {
+  if (life === "missing") {
+    const long = "The server is not installed. Click to install it, or to name its command.";
+    return { icon: "warning", short: "not installed", long, colour: "warning" };
+  }
+  if (life === "starting") return { icon: "loading~spin", short: "starting", long: "The server is starting." };
+  if (life === "stopped") {
+    const long = "The server is not running. Click to start it anew, or to see its output.";
+    return { icon: "error", short: "stopped", long, colour: "error" };
+  }
+  if (status?.state === "failed") {
+    return { icon: "error", short: "failed", long: status.message ?? "The model cannot be loaded.", colour: "error" };
+  }
+  if (status?.state === "off") return { icon: "circle-slash", short: "off", long: "Suggestions are switched off." };
+  if (status?.state === "snoozed") {
+    const until = clock(status.until);
+    return { icon: "debug-pause", short: `until ${until}`, long: `Nothing is suggested unasked until ${until}.` };
+  }
+  if (language && paused(language)) {
+    return { icon: "debug-pause", short: `not in ${language}`, long: `Nothing is suggested in ${language}.` };
+  }
+  if (status?.state === "loading") {
+    const percent = status.fraction === undefined ? "loading" : `${Math.floor(100 * status.fraction)}%`;
+    return { icon: "loading~spin", short: percent, long: "The model is being loaded." };
+  }
+  const usual = status?.median_ms ?? status?.last?.ms; // the last one's would flicker at each key
+  const short = usual === undefined ? "" : milliseconds(usual);
+  return { icon: "zap", short, long: status ? "Ready." : "The server is running." };
+}
+
+function tooltip(long: string, status: Status | undefined): MarkdownString {
+  const told = new MarkdownString().appendMarkdown("**Mercury**\u2002").appendText(long);
+  const line = (label: string, text: string): void => {
+    told.appendMarkdown(`\n\n${label}: `).appendText(text);
+  };
+  if (status) {
+    line("Model", `${status.model} on ${status.device}`);
+    if (status.median_ms !== null) line("Median latency", milliseconds(status.median_ms));
+    if (status.last) {
+      line("Last answer", milliseconds(status.last.ms) + (status.last.recalled ? ", from memory" : ""));
+      if (!status.last.shown && status.last.reason) line("Nothing was shown", status.last.reason);
+    }
+  }
+  return told;
+}
+
+const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+
+/** A moment as the hour and minute where the user is. */
+export function clock(moment: string | undefined): string {
+  const time = { hour: "2-digit", minute: "2-digit" } as const;
+  return moment ? new Date(moment).toLocaleTimeString(undefined, time) : "later";
+}

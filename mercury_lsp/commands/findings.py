@@ -1,0 +1,66 @@
+"""What `doctor`'s checks find, and how they ask other programs. Knows no check."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong and how to mend it. With a fatal one nothing can be suggested."""
+
+    problem: str
+    mend: str
+    fatal: bool
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. `facts` are JSON values by name."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, problem: str, mend: str, fatal: bool = False) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(problem, mend, fatal))
+
+    @property
+    def usable(self) -> bool:
+        """Whether suggestions can be expected."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def asked(command: Sequence[str], seconds: float = 15.0) -> str | None:
+    """What a program prints; None where it fails, or has not ended in time, and then it is ended.
+
+    Its output goes to a file, for a pipe may be kept open by what the program has started.
+    """
+    with tempfile.TemporaryFile() as output:
+        null = subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(
+                command, stdin=null, stdout=output, stderr=null, start_new_session=True
+            )
+        except (OSError, ValueError):
+            return None
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                if sys.platform == "win32":
+                    process.kill()
+                else:
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return None
+        output.seek(0)
+        return output.read().decode(errors="replace") if status == 0 else None

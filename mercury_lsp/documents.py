@@ -1,0 +1,68 @@
+"""The client's documents: opened, changed and closed.
+
+Owns what a change tells of the cursor, and who has to know of it. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lsprotocol import types
+
+from mercury_lsp import convert
+from mercury_lsp.actions import Served
+from mercury_lsp.feedback import Edit, difference
+
+DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
+
+
+def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
+    """Take a document."""
+    document = params.text_document
+    path = convert.name(document.uri, ls.session.roots)
+    language_id = document.language_id
+    language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
+    file = convert.file(document.uri)
+    ls.session.open(document.uri, path, language_id, document.version, document.text, file)
+    if file:
+        ls.admission.opened(document.uri)
+    elif snapshot := ls.session.snapshot(document.uri):
+        ls.desk.opened(snapshot)
+
+
+def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
+    """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
+    uri, version = params.text_document.uri, params.text_document.version
+    typed: tuple[int, str] | None = None
+    edits: list[Edit] = []
+    follows = ls.journal.follows(uri)
+    for change in params.content_changes:
+        document = ls.session.document(uri)
+        if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+            if document is not None and follows:
+                edits.append(difference(document.text, change.text))
+            ls.session.rewrite(uri, version, change.text)
+            typed = None  # where, it does not say
+        elif document is not None:
+            start, end = convert.span(document, change.range, ls.encoding)
+            if follows:
+                edits.append(Edit(start, document.text[start:end], change.text))
+            ls.session.replace(uri, version, start, end, change.text)
+            typed = (start, change.text) if change.text or end - start < DELETED else None
+    ls.journal.changed(uri, edits)
+    if typed is not None and (snapshot := ls.session.snapshot(uri)):
+        ls.desk.changed(snapshot, convert.cursor(snapshot.document, *typed))
+
+
+def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
+    """Forget a document."""
+    ls.session.close(params.text_document.uri)
+    ls.journal.closed(params.text_document.uri)
+
+
+NOTIFICATIONS: dict[str, Callable[..., Any]] = {
+    types.TEXT_DOCUMENT_DID_OPEN: did_open,
+    types.TEXT_DOCUMENT_DID_CHANGE: did_change,
+    types.TEXT_DOCUMENT_DID_CLOSE: did_close,
+}

@@ -1,0 +1,58 @@
+"""What the table of clients makes of the real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import INLINE, WORD, Message, Process, at, change, frame
+from .test_requests import rest
+
+Launch = Callable[..., Process]
+
+
+def started(launch: Launch, name: str, capabilities: Message) -> Process:
+    server = launch()
+    ask = server.client.ask
+
+    def named(method: str, params: Message) -> Message:
+        return ask(method, {**params, "clientInfo": {"name": name}} if method == "initialize" else params)
+
+    server.client.ask = named  # type: ignore[method-assign, assignment]
+    server.client.start(capabilities, {"candidates": 3, "max_tokens": 8})
+    return server
+
+
+def unasked(server: Process, position: int) -> list[Message]:
+    params = at("file:///w/a.txt", 0, position)
+    params["context"] = {"triggerKind": 2}
+    items: list[Message] = server.client.ask("textDocument/inlineCompletion", params)["result"]["items"]
+    return items
+
+
+@pytest.mark.parametrize(("name", "several"), [("emacs", True), ("Neovim", False)])
+def test_who_steps_through_suggestions_has_several_and_they_are_worked_out_ahead(
+    launch: Launch, name: str, several: bool
+) -> None:
+    server = started(launch, name, INLINE)
+    client = server.client
+    uri = client.open("some words an")
+    unasked(server, 4)  # answered when it is known that the document is not ignored
+    begun = rest(client)
+    client.write(frame(change(uri, 2, "d ", (0, 13), (0, 13))))
+    jobs = 2 if several else 1  # the first suggestion; then, after a pause, all of them
+    assert rest(client) - begun == jobs
+    items = unasked(server, 15)
+    assert items[0]["insertText"] == WORD
+    assert len({item["insertText"] for item in items}) == len(items) <= (3 if several else 1)
+    assert client.ask("mercury/status", None)["result"]["last"]["recalled"]
+
+
+@pytest.mark.parametrize("modes", [[1], [2]])
+def test_a_menus_entry_says_as_is_only_to_who_knows_it(launch: Launch, modes: list[int]) -> None:
+    item = {"insertTextModeSupport": {"valueSet": modes}}
+    menu = {"window": {"workDoneProgress": True}, "textDocument": {"completion": {"completionItem": item}}}
+    client = started(launch, "helix", menu).client
+    (entry,) = client.ask("textDocument/completion", at(client.open("some word"), 0, 9))["result"]["items"]
+    assert entry.get("insertTextMode") == (1 if modes == [1] else None)

@@ -1,0 +1,152 @@
+"""What an editor is told beside suggestions, through the real server: the status, drafts, and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercury_lsp.engine.infill import UNDECIDED
+
+from .conftest import INLINE, WORD, Client, Message, Process, at, change, frame
+
+Launch = Callable[..., Process]
+ALL: Message = {**INLINE, "experimental": {"mercury": {"status": True, "drafts": True}}}
+TEXT = "some words and "
+
+
+def told(client: Client, method: str) -> list[Any]:
+    return [message["params"] for message in client.told if message["method"] == method]
+
+
+def command(client: Client, name: str, *arguments: object) -> Message:
+    return client.ask("workspace/executeCommand", {"command": name, "arguments": arguments})
+
+
+def test_the_status_is_told_from_loading_to_each_answer(launch: Launch) -> None:
+    server = launch()
+    client = server.client
+    client.start(ALL, {"max_tokens": 8, "anticipate": False})
+    client.until(
+        lambda: told(client, "mercury/status")[-1:] and told(client, "mercury/status")[-1]["state"] == "ready"
+    )
+    first, ready = told(client, "mercury/status")[0], told(client, "mercury/status")[-1]
+    assert first["state"] == "loading" and 0 <= first["fraction"] <= 1
+    assert ready == {
+        "state": "ready",
+        "model": "word",
+        "device": ready["device"],
+        "median_ms": None,
+        "last": None,
+    }
+    assert ready["device"] in ("cpu", "cuda", "mps")
+
+    before = len(told(client, "mercury/status"))
+    assert client.complete(client.open(TEXT), 0, 15)
+    client.until(lambda: len(told(client, "mercury/status")) > before)
+    (answered,) = told(client, "mercury/status")[before:]
+    last = answered["last"]
+    assert (
+        last == {"ms": answered["median_ms"], "shown": True, "recalled": False, "reason": None}
+        and last["ms"] > 0
+    )
+
+    assert client.complete(client.open("x", "file:///w/.env"), 0, 1) == []
+    client.until(lambda: len(told(client, "mercury/status")) > before + 1)
+    refused = told(client, "mercury/status")[-1]
+    assert refused["last"]["shown"] is False and refused["last"]["reason"].startswith(
+        "Nothing is suggested in this"
+    )
+    assert refused["median_ms"] == answered["median_ms"]
+    assert client.ask("mercury/status", None)["result"] == refused
+    assert server.end() == 0
+
+
+def test_a_snooze_a_pause_and_their_ends_are_told(launch: Launch) -> None:
+    client = launch().client
+    client.start({**ALL, "workspace": {}}, {"max_tokens": 8})
+    until = command(client, "mercury.snooze", 5)["result"]
+    client.until(lambda: told(client, "mercury/status")[-1]["state"] == "snoozed")
+    assert told(client, "mercury/status")[-1]["until"] == until
+    command(client, "mercury.resume")
+    client.until(lambda: told(client, "mercury/status")[-1]["state"] == "ready")
+    assert "until" not in told(client, "mercury/status")[-1]
+    command(client, "mercury.snooze", 0.001)  # ends by itself
+    client.until(lambda: "snoozed" in [one["state"] for one in told(client, "mercury/status")[-2:]])
+    client.until(lambda: told(client, "mercury/status")[-1]["state"] == "ready")
+    client.notify("workspace/didChangeConfiguration", {"settings": {"mercury": {"enabled": False}}})
+    client.until(lambda: told(client, "mercury/status")[-1]["state"] == "off")
+
+
+def test_a_model_that_cannot_be_loaded_is_told(launch: Launch, tmp_path: Path) -> None:
+    client = launch(tmp_path).client
+    client.start(ALL)
+    client.until(lambda: told(client, "mercury/status")[-1]["state"] == "failed")
+    assert told(client, "mercury/status")[-1]["message"]
+
+
+def test_who_does_not_say_that_it_takes_them_is_told_nothing_and_may_ask(launch: Launch) -> None:
+    client = launch().client
+    client.start(options={"max_tokens": 8, "drafts": True})
+    assert client.complete(client.open(TEXT), 0, 15)
+    status = client.ask("mercury/status", None)["result"]
+    assert status["state"] == "ready" and status["last"]["shown"]
+    assert told(client, "mercury/status") == told(client, "mercury/draft") == []
+
+
+@pytest.mark.parametrize("anticipate", [False, True])
+def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipate: bool) -> None:
+    client = launch().client
+    client.start(ALL, {"max_tokens": 8, "drafts": True, "anticipate": anticipate})
+    uri = client.open("some words an", "file:///w/b.txt")
+    asked = {"id": client.new_id(), "method": "textDocument/inlineCompletion", "params": at(uri, 0, 15)}
+    client.write(frame(change(uri, 2, "d ", (0, 13), (0, 13)), asked))
+    assert client.answer(asked["id"])["result"]["items"]
+    client.until(lambda: told(client, "mercury/draft")[-1:] and told(client, "mercury/draft")[-1]["done"])
+    *drafts, end = told(client, "mercury/draft")
+    place = {"textDocument": {"uri": uri, "version": 2}, "position": {"line": 0, "character": 15}}
+    assert drafts and end == {**place, "settled": "", "draft": "", "pass": drafts[-1]["pass"], "done": True}
+    for draft in drafts:
+        assert draft == {
+            **place,
+            "settled": draft["settled"],
+            "draft": draft["draft"],
+            "pass": draft["pass"],
+            "done": False,
+        }
+        assert (draft["settled"] + draft["draft"].rstrip(UNDECIDED)) in (WORD, "")
+    assert [one["pass"] for one in drafts] == sorted({one["pass"] for one in drafts})
+    # What would follow if it were accepted is worked on, but it is of no document that the client has.
+    while client.ask("mercury/work", None)["result"]["busy"]:
+        pass
+    client.ask("mercury/status", None)
+    assert told(client, "mercury/draft") == [*drafts, end]
+
+
+def test_drafts_are_off_unless_they_are_wanted(launch: Launch) -> None:
+    client = launch().client
+    client.start(ALL, {"max_tokens": 8})
+    assert client.complete(client.open(TEXT), 0, 15)
+    client.ask("mercury/status", None)
+    assert told(client, "mercury/draft") == []
+
+
+def test_statistics_are_told_as_the_command_line_tells_them(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    first = launch()
+    first.client.start(options={"max_tokens": 8})
+    assert first.client.complete(first.client.open(TEXT), 0, 15)
+    assert first.end() == 0  # and so it is written
+    client = launch().client
+    client.start()
+    for arguments in ((), (1,), (7.0,)):
+        figures = command(client, "mercury.stats", *arguments)["result"]
+        assert figures["all"]["requests"] == figures["by_language"]["plaintext"]["shown"] == 1
+    for wrong in (0, "x", True, 1.5):
+        assert command(client, "mercury.stats", wrong)["error"]["code"] == -32602
+    (tmp_path / "mercury-lsp" / "history.sqlite3").write_bytes(b"this is no database" * 100)
+    assert command(client, "mercury.stats")["error"]["code"] == -32603

@@ -1,0 +1,299 @@
+"""VS Code, the real one, with the extension as it is packaged."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from . import installs
+from .conftest import LINE, SETTINGS, TYPED, installed
+from .vscode import CodeServer, Window, package, servers, until
+
+pytestmark = pytest.mark.editors
+
+MARKER = "-Wignore::mercury"  # among the words of the server's command, by which its process is found
+FILE = "expiring_cache.py"
+MASK = "░"
+
+Open = Callable[..., Window]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = installed(installs.chromium)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer]:
+    program, node = installed(installs.code_server), installed(installs.node)
+    served = CodeServer(program, tmp_path_factory.mktemp("code-server"))
+    served.install(package(node, tmp_path_factory.mktemp("extension")))
+    try:
+        served.start({"PATH": f"{node}:/usr/bin:/bin"})  # no server on it
+        yield served
+    finally:
+        served.stop()
+
+
+@pytest.fixture
+def command(server: list[str]) -> list[str]:
+    """The server's command, with a marker."""
+    at = server.index(sys.executable) + 1
+    return [*server[:at], MARKER, *server[at:]]
+
+
+@pytest.fixture
+def window(
+    browser: Browser, code_server: CodeServer, command: list[str], project: Path, artefacts: Path
+) -> Iterator[Open]:
+    """Opens windows of the project, with settings of the server and of VS Code."""
+    opened: list[Window] = []
+
+    def open_(
+        settings: dict[str, object] | None = None,
+        others: dict[str, object] | None = None,
+        size: tuple[int, int] = (900, 560),
+    ) -> Window:
+        ours: dict[str, object] = {"server.command": command, **SETTINGS, **(settings or {})}
+        code_server.configure({f"mercury.{name}": value for name, value in ours.items()} | (others or {}))
+        opened.append(Window(browser, code_server.address(project), artefacts, size))
+        return opened[-1]
+
+    yield open_
+    for made in opened:
+        if "PYTEST_CURRENT_TEST" in os.environ:
+            made.picture(
+                re.sub(r"\W+", "-", f"end-{os.environ['PYTEST_CURRENT_TEST'].split('::')[1].split()[0]}")
+            )
+        made.close()
+    until(lambda: not servers(MARKER), "the end of the servers of closed windows")
+
+
+@pytest.fixture
+def plain(project: Path) -> str:
+    """The file before anything was typed."""
+    return (project / FILE).read_text(encoding="utf-8")
+
+
+def written(plain: str, line: str) -> str:
+    """The file in which a text, its indent apart, stands in the line where the tests type."""
+    lines = plain.splitlines(keepends=True)
+    old = lines[LINE - 1]
+    indent = old[: len(old) - len(old.lstrip())]
+    lines[LINE - 1] = f"{indent}{line}\n"
+    return "".join(lines)
+
+
+def test_ghost_text_is_seen_and_accepted(window: Open, project: Path, plain: str) -> None:
+    made = window()
+    made.open(FILE, "Python")
+    made.await_status(r"Mercury$")  # the model is there: the latency has no part of its loading
+    made.rewrite(LINE, TYPED)
+    ghost = made.await_ghost(TYPED)
+    made.await_status(r"Mercury \d+(\.\d)? ms")
+    made.picture("ghost")
+    made.press("Tab")
+    until(lambda: not made.ghost, "the end of the ghost text")
+    assert made.save(project / FILE) == written(plain, TYPED + ghost)
+
+
+def test_a_word_or_a_line_is_accepted(window: Open, project: Path, plain: str) -> None:
+    made = window({"multiline": "always"})
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    ghost = made.await_ghost(TYPED)
+    made.press("Control+ArrowRight")
+    text = until_changed(made, project / FILE, written(plain, TYPED))
+    word = text.splitlines()[LINE - 1].strip().removeprefix(TYPED)
+    assert word and len(word) < len(ghost) and ghost.startswith(word)
+    ghost = made.await_ghost(TYPED + word)
+    made.press("Control+End")
+    line = until_changed(made, project / FILE, text).splitlines()[LINE - 1].strip()
+    assert line == TYPED + word + ghost.split("\n")[0]
+
+
+def until_changed(made: Window, file: Path, old: str) -> str:
+    """The file once it is not as it was."""
+    until(lambda: made.save(file) != old, "a change of the file")
+    return made.save(file)
+
+
+def test_typing_what_is_suggested_keeps_it(window: Open) -> None:
+    made = window()
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    ghost = made.await_ghost(TYPED)
+    assert len(ghost) > 1
+    for typed in range(1, len(ghost.split("\n")[0])):
+        made.type(ghost[typed - 1])
+        until(lambda typed=typed: made.ghost == ghost[typed:], f"{ghost[typed:]!r}, not {made.ghost!r}", 30)
+
+
+def test_several_suggestions_are_gone_through(window: Open) -> None:
+    made = window({"candidates": 5})
+    made.open(FILE, "Python")
+    made.rewrite(LINE, "return ")
+    first = made.await_ghost("return ")
+    seen = [first]
+    made.press("Alt+]")
+    until(lambda: made.ghost not in ("", first), "another suggestion")
+    seen.append(made.ghost)
+    made.picture("several")
+    made.press("Alt+[")
+    until(lambda: made.ghost == first, "the first suggestion again")
+
+
+def test_a_server_that_died_is_started_anew(window: Open, project: Path, plain: str) -> None:
+    made = window()
+    made.open(FILE, "Python")
+    until(lambda: servers(MARKER), "the server")
+    made.await_status(r"Mercury")
+    (old,) = servers(MARKER)
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    os.kill(old, signal.SIGKILL)
+    until(lambda: servers(MARKER) not in ([], [old]), "another server")
+    made.press("Escape")
+    made.rewrite(LINE, TYPED)
+    ghost = made.await_ghost(TYPED)
+    made.press("Tab")
+    until(lambda: not made.ghost, "the end of the ghost text")
+    assert made.save(project / FILE) == written(plain, TYPED + ghost)
+
+
+def test_nothing_is_suggested_in_a_file_of_secrets(window: Open) -> None:
+    made = window()
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)  # it could
+    made.open(".env", "")
+    made.press("Control+End")
+    made.type("PASSWORD=")
+    made.press("Alt+\\")
+    made.command("Mercury: Explain Why Nothing Is Suggested Here")  # answered after what was asked before
+    made.notification("Nothing is suggested in this document")
+    assert not made.ghost
+    made.picture("secrets")
+
+
+def test_a_language_is_paused(window: Open, code_server: CodeServer) -> None:
+    made = window()
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    made.press("Escape")
+    made.status.click()
+    made.page.locator(".quick-input-list .monaco-list-row", has_text="Pause in python").wait_for()
+    made.picture("menu")
+    made.page.locator(".quick-input-list .monaco-list-row", has_text="Pause in python").click()
+    made.await_status("not in python")
+    until(lambda: '"python"' in code_server.settings_file.read_text(encoding="utf-8"), "the setting")
+    made.command("Mercury: Explain Why Nothing Is Suggested Here")
+    made.notification("Nothing is suggested in this document")
+
+
+def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
+    made = window()
+    made.await_status(r"Mercury$")
+    for row, after in (("Pause for Ten Minutes", r"until \d"), ("Resume Suggestions", r"Mercury$")):
+        made.status.click()
+        made.page.locator(".quick-input-list .monaco-list-row", has_text=row).click()
+        made.await_status(after)
+
+
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
+def test_statistics_are_shown(window: Open, theme: str) -> None:
+    made = window({"history": True}, {"workbench.colorTheme": f"Default {theme} Modern"}, (1000, 900))
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    made.press("Tab")
+    until(lambda: not made.ghost, "the end of the ghost text")
+
+    def counted() -> object:
+        made.command("Mercury: Show Statistics")
+        return re.search(r"[1-9]\d* of \d+ shown", made.webview("Suggestions"))
+
+    until(counted, "the suggestion in the statistics")
+    assert "accepted" in made.webview("median latency")
+    made.picture(f"stats-{theme.lower()}")
+
+
+def test_the_walkthrough_opens(window: Open) -> None:
+    made = window(size=(1400, 800))  # where there is less room, there are no pictures
+    made.await_status("Mercury")
+    made.press("Control+B")
+    made.command("Mercury: Get Started")
+    made.page.locator(".getting-started", has_text="Get Started with Mercury").wait_for()
+    step = made.page.locator(".getting-started-step", has_text="Take it: all, a word or a line")
+    step.click()
+    made.page.locator(".getting-started-step.expanded", has_text="Take it").wait_for()
+    made.page.frame_locator("iframe.webview.ready").frame_locator("iframe#active-frame").locator(
+        "svg"
+    ).wait_for()
+    made.picture("walkthrough")
+
+
+def test_drafts_are_drawn_while_they_sharpen_and_then_gone(window: Open) -> None:
+    made = window({"drafts": True, "multiline": "always"})
+    made.open(FILE, "Python")
+    made.await_status(r"Mercury$")
+    made.record()
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    until(lambda: made.decorations and made.decorations[-1] == "", "the end of the draft")
+    assert any(MASK in drawn for drawn in made.decorations), made.decorations
+
+
+def test_no_draft_is_drawn_unasked(window: Open) -> None:
+    made = window({"multiline": "always"})
+    made.open(FILE, "Python")
+    made.record()
+    made.rewrite(LINE, TYPED)
+    made.await_ghost(TYPED)
+    assert not any(made.decorations)
+
+
+def test_a_server_that_is_missing_is_installed(window: Open, server: list[str], tmp_path: Path) -> None:
+    wheel = tmp_path / "mercury_lsp-0.0.1-py3-none-any.whl"
+    start_ours(wheel, [*server[:-1]])
+    python = {"server.python": sys.executable, "server.package": str(wheel)}
+    made = window({"server.command": [], **python})
+    made.await_status("not installed")
+    made.notification("is not installed here").get_by_role("button", name="Install…").click()
+    made.page.locator(".quick-input-list .monaco-list-row", has_text=wheel.name).wait_for()
+    made.picture("install")
+    made.press("Enter")
+    made.await_status(r"Mercury$")
+    made.open(FILE, "Python")
+    made.rewrite(LINE, TYPED)
+    assert made.await_ghost(TYPED)
+
+
+def start_ours(wheel: Path, command: list[str]) -> None:
+    """Make a wheel whose program runs the server of this checkout; the real one is what `test_release` installs."""
+    about = "Metadata-Version: 2.1\nName: mercury-lsp\nVersion: 0.0.1\n"
+    files = {
+        "installed_mercury.py": "import os, sys\n"
+        f"def main():\n    command = {command!r} + sys.argv[1:]\n    os.execvp(command[0], command)\n",
+        "mercury_lsp-0.0.1.dist-info/METADATA": about,
+        "mercury_lsp-0.0.1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "mercury_lsp-0.0.1.dist-info/entry_points.txt": "[console_scripts]\nmercury-lsp = installed_mercury:main\n",
+    }
+    record = "mercury_lsp-0.0.1.dist-info/RECORD"
+    with ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr(record, "".join(f"{name},,\n" for name in [*files, record]))
