@@ -81,7 +81,7 @@ end
 ---@param rest string
 ---@return string
 function M.word(rest)
-  local found = vim.fn.matchstr(rest, [[^\_s*\%(\k\+\|[^[:keyword:][:space:]]\+\)]])
+  local found = vim.fn.matchstr(rest, [=[^\_s*\%(\k\+\|[^[:keyword:][:space:]]\+\)]=])
   return found ~= "" and found or rest
 end
 

@@ -1,0 +1,471 @@
+"""The plugin in real Neovims, 0.12 and 0.11: ghost text on the screen, and what keys and commands do with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import LINE, ROOT, SETTINGS, TYPED
+from .installs import Program
+from .terminal import PATIENCE, Terminal
+
+pytestmark = pytest.mark.editors
+
+PLUGIN = ROOT / "editors/neovim"
+INIT = """
+vim.o.termguicolors, vim.o.number, vim.o.swapfile, vim.o.laststatus, vim.o.more = true, true, false, 2, false
+vim.o.statusline = "%f %m%= %{{v:lua.require'mercury'.status()}}  %l:%c"
+vim.cmd.highlight("Normal guibg=NONE")
+vim.opt.runtimepath:append({plugin})
+Said = {{}}
+local say = vim.notify
+vim.notify = function(text, ...) table.insert(Said, text) return say(text, ...) end
+{before}
+require("mercury").setup(vim.tbl_deep_extend("force", {{
+  cmd = vim.json.decode([=[{server}]=]), settings = vim.json.decode([=[{settings}]=]) }}, {{ {options} }}))
+-- What is drawn at the cursor, by whomever; its lines joined.
+function Ghost()
+  for name, id in pairs(vim.api.nvim_get_namespaces()) do
+    if name == "mercury" or name == "nvim.lsp.inline_completion" then
+      for _, mark in ipairs(vim.api.nvim_buf_get_extmarks(0, id, 0, -1, {{ details = true }})) do
+        local lines = {{}}
+        local all = {{ mark[4].virt_text or {{}} }}
+        vim.list_extend(all, mark[4].virt_lines or {{}})
+        for i, chunks in ipairs(all) do
+          lines[i] = ""
+          for _, chunk in ipairs(chunks) do
+            if not chunk[2]:match("More$") then lines[i] = lines[i] .. chunk[1] end
+          end
+        end
+        return table.concat(lines, "\\n")
+      end
+    end
+  end
+  return ""
+end
+"""
+
+
+class Neovim:
+    """A Neovim in a terminal, whose buffer and state are read through its socket."""
+
+    def __init__(self, terminal: Terminal, program: Program, version: str, project: Path, server: list[str]):
+        self.terminal, self.program, self.version = terminal, program, version
+        self.project, self.server = project, server
+        self.socket = project.parent / "nvim.sock"
+
+    def start(
+        self, file: str = "expiring_cache.py", options: str = "", before: str = "", **settings: object
+    ) -> None:
+        """Open a file at `LINE`. `options` and `before` are Lua, the former of the plugin."""
+        init = self.project.parent / "init.lua"
+        init.write_text(
+            INIT.format(
+                plugin=json.dumps(str(PLUGIN)),
+                server=json.dumps(self.server),
+                settings=json.dumps(SETTINGS | settings),
+                options=options,
+                before=before,
+            ),
+            encoding="utf-8",
+        )
+        home = {name: str(self.project.parent / name) for name in ("XDG_STATE_HOME", "XDG_DATA_HOME")}
+        self.terminal.start(
+            self.program,
+            *("--clean", "--listen", str(self.socket), "-u", str(init), f"+{LINE}", file),
+            cwd=self.project,
+            env=home,
+        )
+        self.wait("luaeval('1')", lambda told: told == 1)
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression; None while Neovim does not answer."""
+        command = [
+            *self.program.command, "--server", str(self.socket), "--remote-expr", f"json_encode({expression})",
+        ]  # fmt: skip
+        env = {**os.environ, **self.program.env}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return None
+
+    def wait(self, expression: str, holds: Callable[[Any], object]) -> Any:
+        end = time.monotonic() + PATIENCE
+        while not holds(told := self.ask(expression)):
+            if time.monotonic() > end:
+                self.terminal.save(f"failed-neovim-{self.version}")
+                raise AssertionError(f"{expression} is {told!r} still.\n{self.terminal.screen}")
+            time.sleep(0.1)
+        return told
+
+    def ready(self) -> None:
+        """Wait until the model is loaded: what is asked before is answered by nothing."""
+        self.wait("luaeval('require(\"mercury.status\").latest()')", lambda told: (told or {}).get("state") == "ready")
+
+    @property
+    def line(self) -> str:
+        return self.ask("getline('.')")
+
+    @property
+    def lines(self) -> list[str]:
+        return self.ask("getline(1, '$')")
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.ask("luaeval('Said')") or [])
+
+    def ghost(self, holds: Callable[[str], object] = bool) -> str:
+        """What is drawn, once something holds of it."""
+        return str(self.wait("luaeval('Ghost()')", lambda told: told is not None and holds(told)))
+
+    def type_line(self, text: str = TYPED) -> None:
+        """In place of what stands in the cursor's line."""
+        self.terminal.press("Escape", "S")
+        self.terminal.type(text)
+
+    def suggested(self, text: str = TYPED) -> str:
+        """Type, and wait for what is suggested there: ghost text that was asked for after the last key."""
+        self.type_line(text)
+        ghost = self.ghost()
+        time.sleep(0.5)  # Neovim draws what it had before until the next answer comes
+        return self.ghost()
+
+
+@pytest.fixture(params=["0.12", "0.11"])
+def neovim(
+    request: pytest.FixtureRequest, terminal: Terminal, project: Path, server: list[str]
+) -> Neovim:
+    program = request.getfixturevalue("neovim_12" if request.param == "0.12" else "neovim_11")
+    return Neovim(terminal, program, request.param, project, server)
+
+
+def indented(text: str) -> str:
+    return " " * 8 + text
+
+
+def test_what_is_suggested_is_seen_and_accepted(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    first = ghost.split("\n")[0]
+    neovim.terminal.until(lambda screen: TYPED + first in screen, "the ghost text")
+    neovim.terminal.save(f"neovim-{neovim.version}")
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
+    assert "\n".join(neovim.lines[LINE - 1 :]).startswith(indented(TYPED + ghost))
+    neovim.ghost(lambda text: text == "")
+
+
+def test_a_word_at_a_time(neovim: Neovim) -> None:
+    neovim.start(max_tokens=32)
+    neovim.ready()
+    ghost = neovim.suggested("return self.hits + self.")
+    neovim.terminal.press("M-Right")
+    word = neovim.line[len(indented("return self.hits + self.")) :]
+    assert word and ghost.startswith(word)
+    assert re.fullmatch(r"\s*(\w+|[^\w\s]+)", word)
+    for _ in range(40):  # as fast as keys come
+        if neovim.line == indented("return self.hits + self." + ghost.split("\n")[0]):
+            break
+        neovim.terminal.press("M-Right")
+    assert neovim.line == indented("return self.hits + self." + ghost.split("\n")[0])
+
+
+def test_a_line_at_a_time(neovim: Neovim) -> None:
+    neovim.start(multiline="always")
+    neovim.ready()
+    ghost = neovim.suggested("def twice(self, value):")
+    assert "\n" in ghost, ghost
+    neovim.terminal.save(f"neovim-{neovim.version}-lines")
+    before = neovim.lines
+    first, second, *_ = ghost.split("\n")
+    for part in [first, second] if first else [second]:
+        neovim.terminal.press("M-C-Right")
+    neovim.wait(
+        f"getline({LINE}, {LINE + 1})",
+        lambda lines: [line.expandtab() for line in lines] == [before[LINE - 1] + first, second],
+    )
+    neovim.ghost(lambda text: text == ghost.split("\n", 2)[2] if ghost.count("\n") > 1 else True)
+
+
+def test_what_is_typed_along_is_taken_from_it(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    for typed in range(1, min(3, len(ghost.split("\n")[0]))):
+        neovim.terminal.type(ghost[typed - 1])
+        neovim.ghost(lambda text, typed=typed: text == ghost[typed:])  # type: ignore[misc]
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
+
+
+def test_accepting_at_once_after_a_key_puts_nothing_in_twice(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.terminal._run("send-keys", "-l", ghost[0])
+    neovim.terminal._run("send-keys", "Tab")
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
+
+
+def test_others_are_asked_for_and_gone_through(neovim: Neovim) -> None:
+    neovim.start(candidates=3)
+    neovim.ready()
+    first = neovim.suggested("return self.")
+    neovim.terminal.press("M-]")
+    second = neovim.ghost(lambda text: text not in ("", first))
+    neovim.terminal.until(lambda screen: re.search(r"\(\d/\d\)", screen), "which of several it is")
+    neovim.terminal.save(f"neovim-{neovim.version}-cycling")
+    neovim.terminal.press("M-[")
+    assert neovim.ghost(lambda text: text not in ("", second)) == first
+    neovim.terminal.press("M-]")
+    neovim.ghost(lambda text: text == second)
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line == indented("return self." + second).split("\n")[-1])
+
+
+def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.terminal.press("C-]")
+    neovim.ghost(lambda text: text == "")
+    assert neovim.line == indented(TYPED)
+    neovim.terminal.press("M-\\")
+    neovim.ghost(lambda text: text == ghost)
+    neovim.terminal.press("Escape")
+    neovim.ghost(lambda text: text == "")
+    assert neovim.line == indented(TYPED)
+
+
+def test_the_server_hears_of_what_is_accepted_and_not_of_parts(neovim: Neovim) -> None:
+    heard = """
+    Ran = 0
+    vim.api.nvim_create_autocmd("LspRequest", { callback = function(event)
+      local request = event.data.request
+      if request.method == "workspace/executeCommand" and request.type == "complete" then Ran = Ran + 1 end
+    end })
+    """
+    neovim.start(before=heard, max_tokens=32)
+    neovim.ready()
+    ghost = neovim.suggested("return self.hits + self.misses if self.")
+    if re.fullmatch(r"\w+", ghost):  # one word: a part of it is a word only where more follows
+        pytest.skip(f"the model suggests one word only: {ghost}")
+    neovim.terminal.press("M-Right")
+    neovim.wait("getline('.')", lambda line: line != indented("return self.hits + self.misses if self."))
+    assert neovim.ask("luaeval('Ran')") == 0
+    neovim.terminal.press("Tab")
+    neovim.wait("luaeval('Ran')", lambda ran: ran == 1)
+
+
+def test_tab_is_what_it_was_where_nothing_is_suggested(neovim: Neovim) -> None:
+    was = 'vim.keymap.set("i", "<Tab>", function() return "was" end, { expr = true })'
+    neovim.start(before=was, enabled=False)
+    neovim.type_line("x = ")
+    neovim.terminal.press("Tab")
+    neovim.terminal.type(".y")
+    neovim.wait("getline('.')", lambda line: line == indented("x = was.y"))
+
+
+def test_tab_indents_in_a_plain_neovim_where_nothing_is_suggested(neovim: Neovim) -> None:
+    neovim.start(enabled=False)
+    neovim.type_line("x")
+    neovim.terminal.press("Tab")
+    neovim.terminal.type("y")
+    neovim.wait("getline('.')", lambda line: re.fullmatch(r" {8}x\s+y", line))
+    assert "Mercury: off" in neovim.terminal.until(lambda screen: "Mercury: off" in screen, "the statusline")
+
+
+def test_neovims_own_menu_keeps_its_keys(neovim: Neovim) -> None:
+    was = """vim.keymap.set("i", "<Tab>", function()
+      return vim.fn.pumvisible() == 1 and "<C-n>" or "<Tab>" end, { expr = true })"""
+    neovim.start(before=was)
+    neovim.ready()
+    neovim.suggested()
+    neovim.terminal.press("C-x", "C-n")
+    neovim.wait("pumvisible()", lambda open_: open_ == 1)
+    chosen = neovim.line
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line != chosen)
+    assert neovim.ask("pumvisible()") == 1
+    neovim.terminal.press("C-y")
+
+
+# What blink.cmp does by its documented interface: a menu in a window of its own, a key of the buffer that is passed on
+# to the mapping that was there before while it is closed, and two events.
+STAND_IN = """
+local open = false
+package.loaded["blink.cmp"] = { is_menu_visible = function() return open end }
+Took = 0
+function Menu(now)
+  open = now
+  vim.api.nvim_exec_autocmds("User", { pattern = now and "BlinkCmpMenuOpen" or "BlinkCmpMenuClose" })
+end
+vim.api.nvim_create_autocmd("InsertEnter", { once = true, callback = function(event)
+  local before = vim.fn.maparg("<Tab>", "i", false, true)
+  vim.keymap.set("i", "<Tab>", function()
+    if open then Took = Took + 1 else vim.schedule(before.callback) end
+  end, { buffer = event.buf })
+end })
+"""
+
+
+def test_it_works_beside_a_menu_as_blink_cmp_has_it(neovim: Neovim) -> None:
+    neovim.start(before=STAND_IN, options='menu = "hide"')
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.ask("luaeval('Menu(true)')")
+    neovim.ghost(lambda text: text == "")
+    neovim.terminal.press("Tab")
+    neovim.wait("luaeval('Took')", lambda took: took == 1)
+    assert neovim.line == indented(TYPED)
+    neovim.ask("luaeval('Menu(false)')")
+    neovim.terminal.press("BSpace")
+    neovim.terminal.type(TYPED[-1])
+    neovim.ghost(lambda text: text == ghost)
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
+
+
+def test_it_is_back_after_the_server_was_killed(neovim: Neovim, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = f"echo $$ > {shlex.quote(str(pid))}; exec {shlex.join(neovim.server)}"
+    neovim.server = ["sh", "-c", command]
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.terminal.press("Escape")
+    first = int(pid.read_text())
+    os.kill(first, 9)
+    neovim.wait("luaeval('table.concat(Said)')", lambda said: "ended unexpectedly" in (said or ""))
+    neovim.wait("luaeval('#vim.lsp.get_clients({name=\"mercury\", bufnr=0})')", lambda count: count == 1)
+    neovim.ready()
+    assert int(pid.read_text()) != first
+    assert neovim.suggested() == ghost
+
+
+def test_a_server_that_dies_again_and_again_is_given_up(neovim: Neovim) -> None:
+    neovim.server = ["sh", "-c", "exit 3"]
+    neovim.start()
+    said = neovim.wait("luaeval('table.concat(Said)')", lambda said: "not started again" in (said or ""))
+    assert said.count("it is started again") == 3
+
+
+def test_one_that_is_not_there_is_told_of_with_what_to_do(neovim: Neovim) -> None:
+    neovim.server = ["no-such-mercury-lsp"]
+    neovim.start()
+    neovim.terminal.press("Enter")
+    said = neovim.wait("luaeval('table.concat(Said)')", bool)
+    assert '"no-such-mercury-lsp" is not found' in said and "pipx install mercury-lsp" in said
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury health\r")
+    neovim.wait("getline(1, '$')", lambda lines: any("ERROR The server is not found" in line for line in lines or []))
+
+
+def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
+    neovim.start(".env")
+    neovim.ready()
+    neovim.terminal.press("Escape", "o")
+    neovim.terminal.type("API_TOKEN_COPY=")
+    neovim.terminal.press("M-\\")
+    neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
+    assert neovim.ask("luaeval('Ghost()')") == ""
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury explain\r")
+    neovim.wait("luaeval('table.concat(Said)')", lambda said: "hold secrets" in (said or ""))
+
+
+def test_it_is_paused_for_a_time_and_for_a_language(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury pause 10\r")
+    neovim.terminal.until(lambda screen: re.search(r"Mercury: paused until \d\d:\d\d", screen), "the pause")
+    neovim.type_line()
+    time.sleep(1)
+    assert neovim.ask("luaeval('Ghost()')") == ""
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury resume\r")
+    neovim.ready()
+    assert neovim.suggested() == ghost
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury disable python\r")
+    explained = "luaeval('table.concat(Said)')"
+    neovim.terminal.type(":Mercury explain\r")
+    neovim.wait(explained, lambda said: "switched off for python" in (said or ""))
+    neovim.type_line()
+    time.sleep(1)
+    assert neovim.ask("luaeval('Ghost()')") == ""
+    neovim.terminal.press("Escape")
+    neovim.terminal.type(":Mercury enable python\r")
+    assert neovim.suggested() == ghost
+
+
+def test_the_statusline_tells_the_state_and_how_fast_it_is(neovim: Neovim) -> None:
+    neovim.start()
+    neovim.terminal.until(lambda screen: "Mercury" in screen, "the state")
+    neovim.ready()
+    neovim.suggested()
+    neovim.terminal.until(lambda screen: re.search(r"Mercury \d+ ms", screen), "the latency")
+
+
+def test_the_report_of_its_health(neovim: Neovim) -> None:
+    neovim.start(max_tokens=32)
+    neovim.ready()
+    neovim.terminal.type(":checkhealth mercury\r")
+    lines = neovim.wait("getline(1, '$')", lambda lines: any("keys in insert mode" in line for line in lines or []))
+    neovim.terminal.press("z", "R")
+    neovim.terminal.save(f"neovim-{neovim.version}-health")
+    report = "\n".join(lines)
+    for told in (
+        f"OK Neovim {neovim.version}", "mercury-lsp 0.", "OK The server runs", "OK It sees the file",
+        "OK The server is ready: model small on cpu", "max_tokens = 32", "OK <Tab>: accept",
+    ):  # fmt: skip
+        assert told in report, report
+    assert "ERROR" not in report and "WARNING" not in report, report
+
+
+def test_the_report_names_a_key_that_was_taken(neovim: Neovim) -> None:
+    taken = 'vim.api.nvim_create_autocmd("VimEnter", { command = "inoremap <Tab> x" })'
+    neovim.start(before=taken)
+    neovim.ready()
+    neovim.terminal.type(":checkhealth mercury\r")
+    report = neovim.wait("getline(1, '$')", lambda lines: any("insert mode" in line for line in lines or []))
+    assert any("WARNING <Tab> (accept) was mapped by something else" in line for line in report), report
+
+
+def test_words_of_the_command_are_completed(neovim: Neovim) -> None:
+    neovim.start()
+    told = neovim.ask("getcompletion('Mercury ', 'cmdline')")
+    assert {"pause", "resume", "disable", "enable", "explain", "status", "restart", "stats"} <= set(told)
+    assert neovim.ask("getcompletion('Mercury disable lu', 'cmdline')")[0] == "lua"
+    neovim.ready()
+    neovim.terminal.type(":Mercury stats\r")
+    neovim.terminal.until(lambda screen: "the last 30 days" in screen, "the figures")
+
+
+def test_the_help_has_its_tags(neovim: Neovim) -> None:
+    neovim.start()
+    copied = neovim.project.parent / "help"
+    for file in (PLUGIN / "doc").glob("*.txt"):
+        (copied / "doc").mkdir(parents=True, exist_ok=True)
+        (copied / "doc" / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    neovim.ask(f"execute('helptags {copied}/doc')")
+    neovim.ask(f"execute('set rtp^={copied}')")
+    text = (PLUGIN / "doc/mercury.txt").read_text(encoding="utf-8")
+    tags = {line.split("\t")[0] for line in (copied / "doc/tags").read_text().splitlines()}
+    assert tags >= {"mercury", ":Mercury", "mercury-keys", "mercury-options", "mercury-menus"}
+    assert set(re.findall(r"\|(:?[Mm]ercury[\w-]*)\|", text)) <= tags
+    neovim.terminal.type(":help mercury-keys\r")
+    neovim.wait("expand('%:t')", lambda name: name == "mercury.txt")
