@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -123,7 +124,7 @@ async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
         case ():
             days = None
         case (int() | float() as given,) if (
-            not isinstance(given, bool) and given >= 1 and given == int(given)
+            not isinstance(given, bool) and 1 <= given < math.inf and given == int(given)
         ):
             days = int(given)
         case _:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 VERSION = 1  # of the table
+EVER = 1_000_000  # days, which are more than there are
 DAY = 86_400  # seconds
 SETTLED = 30.0  # seconds after which settings are taken to be the user's, and what they call old is deleted
 GATHER = 1.0  # seconds that rows wait for others, to be written together
@@ -186,7 +187,9 @@ def read(days: int | None = None, file: Path | None = None) -> list[Event]:
     file = file or state_file()
     if not file.exists():
         return []
-    since = "" if days is None else time.strftime("%Y-%m-%d", time.localtime(time.time() - (days - 1) * DAY))
+    since = ""
+    if days is not None:  # as far back as the clock goes, whatever is asked
+        since = time.strftime("%Y-%m-%d", time.localtime(max(0.0, time.time() - (min(days, EVER) - 1) * DAY)))
     try:
         with _opened(file) as database:
             query = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE day >= ? ORDER BY moment"

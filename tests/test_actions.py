@@ -228,6 +228,9 @@ async def test_a_snooze_ends_by_itself_or_by_the_command(ls: Served, monkeypatch
         (actions.SNOOZE, [float("nan")]),
         (actions.SNOOZE, [-1]),
         (actions.RESUME, [None]),
+        (actions.STATS, [0]),
+        (actions.STATS, [1.5]),
+        (actions.STATS, [float("inf")]),
     ],
 )
 async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, arguments: list[object]) -> None:

@@ -55,6 +55,12 @@ def until(fulfilled: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("days", [10**9, 10**400], ids=["many", "more"])
+def test_more_days_than_there_are_is_all(file: Path, days: int) -> None:
+    written(file, event())
+    assert read(days, file) == read(file=file) != []
+
+
 def test_what_is_written_is_read_again(file: Path) -> None:
     events = [event(language=language, invoked=language == "go") for language in ("go", "rust")]
     assert written(file, *events) == []

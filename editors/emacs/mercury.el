@@ -108,10 +108,10 @@ It runs beside the language's own server, or alone.
 Ghost text needs lsp-mode 10."
   (with-eval-after-load 'lsp-mode
     (mercury--register)
-    ;; Its hook, which draws ghost text, is there only if it is loaded or its autoloads are.
+    ;; lsp-mode's own hook runs only where its packages' autoloads are, and where all hooks before it succeed.
     (when (require 'lsp-inline-completion nil t)
       (setq lsp-inline-completion-idle-delay mercury-delay)
-      (add-hook 'lsp-configure-hook #'mercury--lsp-buffer))))
+      (add-hook 'lsp-after-open-hook #'mercury--lsp-buffer))))
 
 (defun mercury--lsp-buffer ()
   "Show suggestions as ghost text if Mercury serves this buffer."
