@@ -200,9 +200,12 @@ class Protocol(LanguageServerProtocol):
             raise JsonRpcMethodNotFound.of(method)
 
     def _structured(self, message: dict[str, Any]) -> Any:
-        """The message as pygls' types. Raises `JsonRpcInvalidParams`."""
+        """The message as pygls' types. Raises `JsonRpcInvalidParams`.
+
+        JSON-RPC lets parameters be left out; pygls wants them of methods that are not the protocol's own.
+        """
         try:
-            return self.structure_message(message)
+            return self.structure_message({"params": None} | message if "method" in message else message)
         except JsonRpcException as error:
             raise JsonRpcInvalidParams(f"The parameters of {message.get('method')} are wrong.") from error
 

@@ -61,6 +61,8 @@ def test_the_status_is_told_from_loading_to_each_answer(launch: Launch) -> None:
     )
     assert refused["median_ms"] == answered["median_ms"]
     assert client.ask("mercury/status", None)["result"] == refused
+    client.write(frame({"id": "without parameters", "method": "mercury/status"}))
+    assert client.answer("without parameters")["result"] == refused
     assert server.end() == 0
 
 
