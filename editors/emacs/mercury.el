@@ -36,7 +36,6 @@
 (declare-function lsp--text-document-position-params "lsp-mode" (&optional identifier position))
 (declare-function lsp--workspace-client "lsp-mode" (workspace))
 (declare-function lsp--client-server-id "lsp-mode" (client))
-(declare-function lsp-inline-completion-mode "lsp-inline-completion" (&optional argument))
 (declare-function lsp-register-client "lsp-mode" (client))
 (declare-function lsp-register-custom-settings "lsp-mode" (settings))
 (declare-function lsp-request "lsp-mode" (method params &rest arguments))
@@ -108,15 +107,8 @@ It runs beside the language's own server, or alone.
 Ghost text needs lsp-mode 10."
   (with-eval-after-load 'lsp-mode
     (mercury--register)
-    ;; lsp-mode's own hook runs only where its packages' autoloads are, and where all hooks before it succeed.
-    (when (require 'lsp-inline-completion nil t)
-      (setq lsp-inline-completion-idle-delay mercury-delay)
-      (add-hook 'lsp-after-open-hook #'mercury--lsp-buffer))))
-
-(defun mercury--lsp-buffer ()
-  "Show suggestions as ghost text if Mercury serves this buffer."
-  (when (mercury--lsp-workspace)
-    (lsp-inline-completion-mode)))
+    ;; Where it serves inline completion, lsp-mode 10 draws ghost text by itself.
+    (setq lsp-inline-completion-idle-delay mercury-delay)))
 
 (defun mercury--register ()
   "Make lsp-mode know the server and its settings."
