@@ -40,7 +40,7 @@ KINDS = (
     Kind("Neovim", ("nvim",), (0, 11)),
     Kind("VS Code", ("code", "codium", "code-insiders", "code-server"), (1, 91)),
     Kind("Helix", ("hx", "helix"), (25,)),
-    Kind("Emacs", ("emacs",), (29,)),
+    Kind("Emacs", ("emacs",), (30, 1)),
 )
 
 
