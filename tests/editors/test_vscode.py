@@ -214,8 +214,13 @@ def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
 
 
 @pytest.mark.parametrize("theme", ["Dark", "Light"])
-def test_statistics_are_shown(window: Open, theme: str) -> None:
-    made = window({"history": True}, {"workbench.colorTheme": f"Default {theme} Modern"}, (1000, 900))
+def test_statistics_are_shown(window: Open, command: list[str], tmp_path: Path, theme: str) -> None:
+    own = ["env", f"XDG_STATE_HOME={tmp_path}", *command]  # where nothing else is counted
+    made = window(
+        {"history": True, "server.command": own},
+        {"workbench.colorTheme": f"Default {theme} Modern"},
+        (1000, 900),
+    )
     made.open(FILE, "Python")
     made.await_status(r"Mercury$")
     for _ in range(2):  # what became of one is certain once the next has ended
