@@ -70,11 +70,17 @@ def test_cancelling_one_of_two_equal_requests_leaves_the_other(client: Client) -
 
 def test_the_newest_of_several_requests_is_answered_and_the_others_are_empty(client: Client) -> None:
     uri = client.open("some words and " * 200)  # so much to read that none is done before the newest comes
-    asked = [request(client, uri, 0, column) for column in (750, 1500, 2250, 3000)]
-    client.write(frame(*asked))
-    *older, newest = [client.answer(message["id"])["result"]["items"] for message in asked]
-    assert older == [[], [], []] and newest
-    assert all(len(client.answers[message["id"]]) == 1 for message in asked)
+    for again in range(5):  # unless the machine is so busy that one is done before the next is read
+        asked = [
+            request(client, uri, 0, column) for column in (750 + again, 1500 + again, 2250 + again, 3000)
+        ]
+        client.write(frame(*asked))
+        *older, newest = [client.answer(message["id"])["result"]["items"] for message in asked]
+        assert newest
+        assert all(len(client.answers[message["id"]]) == 1 for message in asked)
+        if older == [[], [], []]:
+            return
+    raise AssertionError(f"older requests were answered, five times: {older}")
 
 
 def test_equal_requests_have_equal_answers(client: Client) -> None:
