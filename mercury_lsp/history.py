@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import sqlite3
 
 VERSION = 1  # of the table
-EVER = 1_000_000  # days, which are more than there are
 DAY = 86_400  # seconds
 SETTLED = 30.0  # seconds after which settings are taken to be the user's, and what they call old is deleted
 GATHER = 1.0  # seconds that rows wait for others, to be written together
@@ -189,7 +188,7 @@ def read(days: int | None = None, file: Path | None = None) -> list[Event]:
         return []
     since = ""
     if days is not None:  # as far back as the clock goes, whatever is asked
-        since = time.strftime("%Y-%m-%d", time.localtime(max(0.0, time.time() - (min(days, EVER) - 1) * DAY)))
+        since = time.strftime("%Y-%m-%d", time.localtime(max(0, int(time.time()) - (days - 1) * DAY)))
     try:
         with _opened(file) as database:
             query = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE day >= ? ORDER BY moment"

@@ -17,6 +17,7 @@ from .terminal import Terminal
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "mercury_lsp/samples"
 TYPED = "return self.h"
+DOTTED = "self.lock = threading."  # at its end, editors with menus ask
 LINE = 1 + [
     line.strip()[: len(TYPED)] for line in (SAMPLES / "expiring_cache.py").read_text().splitlines()
 ].index(TYPED)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LINE, ROOT
+from .conftest import DOTTED, LINE, ROOT
 from .installs import Program
 from .terminal import Terminal
 
 pytestmark = pytest.mark.editors
-TYPED = "self.lock = threading."
 MERCURY = ROOT / "editors/emacs/mercury.el"
 COMMON = """(setq native-comp-jit-compilation nil native-comp-enable-subr-trampolines nil)
 (setq inhibit-startup-screen t make-backup-files nil)
@@ -54,19 +53,21 @@ def type_and_save(
     terminal.press("M-g", "g")
     terminal.type(str(LINE))
     terminal.press("Enter", "M-m", "C-k")
-    terminal.type(TYPED)
+    terminal.type(DOTTED)
 
     def ghost(screen: str) -> list[str]:
         shown = [line.strip() for line in screen.splitlines()]
         return [
-            line for line in shown if line.startswith(TYPED) and line not in (TYPED, lines[LINE - 2].strip())
+            line
+            for line in shown
+            if line.startswith(DOTTED) and line not in (DOTTED, lines[LINE - 2].strip())
         ]
 
     def asked(screen: str) -> list[str]:
         """Eglot asks once for each key: while the model is loading, the last key is typed again and again."""
         if not (found := ghost(screen)):
             terminal.press("BSpace")
-            terminal.type(TYPED[-1])
+            terminal.type(DOTTED[-1])
             time.sleep(3)
         return found
 
