@@ -5,10 +5,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test editors lint typecheck bench settings release train workshop clean
+.PHONY: help install demo test editors lint typecheck bench settings release train workshop clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## make .venv, with the server in .venv/bin
 
 demo: $(INSTALLED)  ## start the server as an editor would, type into a file, show the ghost text
 	$(BIN)/mercury-lsp demo
