@@ -13,7 +13,7 @@ from lsprotocol.types import Position, Range, SelectedCompletionInfo
 from mercury_lsp import convert
 from mercury_lsp.complete import Completion
 from mercury_lsp.context.document import Document
-from mercury_lsp.engine.infill import Infill
+from mercury_lsp.engine.infiller import Infill
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
 NO_INFILL = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)

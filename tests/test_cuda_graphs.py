@@ -13,7 +13,8 @@ from conftest import tiny_network
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt
 from mercury_lsp.engine.cuda_graphs import GraphExecutor, keys_bucket, rows_bucket
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.torch_executor import TorchExecutor

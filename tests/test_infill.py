@@ -16,7 +16,8 @@ from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Hint, Prompt, encode
 from mercury_lsp.engine.decode import Ends, Limit, Middle, _finished, _looked_up, _repeated, _stops, spell
 from mercury_lsp.engine.denoise import likeliest
-from mercury_lsp.engine.infill import BLOCK, Draft, Engine, Sampling
+from mercury_lsp.engine.infill import BLOCK, Engine
+from mercury_lsp.engine.infiller import Draft, Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.torch_executor import TorchExecutor

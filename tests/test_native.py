@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,9 @@ def test_other_networks_are_left_to_others(
 ) -> None:
     tiny = checkpoint.load(tiny_model)
     assert not fits(tiny.shape)
+    assert fits(loaded.shape)
+    for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
+        assert not fits(replace(loaded.shape, **kind))
     assert NativeExecutor.of(tiny, 1) is None
     monkeypatch.setattr(native, "_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()

@@ -14,7 +14,8 @@ from torch import Tensor
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.canvas import Specials, Tokenizer, encode
 from mercury_lsp.engine.checkpoint import Checkpoint
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import visible
 from mercury_lsp.engine.shape import Shape

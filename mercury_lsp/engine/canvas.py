@@ -78,7 +78,7 @@ class Hint:
         return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
 
 
-class Tokenizer:
+class Vocabulary:
     """Byte-level BPE in which every text is plain text, special strings included."""
 
     FILE = "tokenizer.json"
@@ -86,16 +86,10 @@ class Tokenizer:
     def __init__(self, vocabulary: _Vocabulary) -> None:
         self._vocabulary = vocabulary
         vocabulary.encode_special_tokens = True
-        added = vocabulary.get_added_tokens_decoder()
-        by_name = {token.content: i for i, token in added.items()}
-        self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
-        self.hidden: tuple[int, ...] = tuple(sorted(i for i in added if i != self.specials.eot))
-        """Ids that the sampler must never emit: every special token but ``<eot>``."""
-
-    @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        """Read ``tokenizer.json`` from a checkpoint's folder. Raises ``OSError``, ``ValueError`` or ``KeyError``."""
-        return cls(_Vocabulary.from_str((folder / cls.FILE).read_text(encoding="utf-8")))
+        self.added: dict[str, int] = {
+            token.content: i for i, token in vocabulary.get_added_tokens_decoder().items()
+        }
+        """Ids, by their names, of the tokens that no text can be encoded as."""
 
     @property
     def size(self) -> int:
@@ -119,6 +113,22 @@ class Tokenizer:
     def count(self, text: str) -> int:
         """How many tokens a text takes."""
         return len(self._vocabulary.encode(text, add_special_tokens=False).ids)
+
+
+class Tokenizer(Vocabulary):
+    """The vocabulary of our own checkpoints, with the special tokens that lay a prompt out."""
+
+    def __init__(self, vocabulary: _Vocabulary) -> None:
+        super().__init__(vocabulary)
+        by_name = self.added
+        self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
+        self.hidden: tuple[int, ...] = tuple(sorted(i for i in by_name.values() if i != self.specials.eot))
+        """Ids that the sampler must never emit: every special token but ``<eot>``."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read ``tokenizer.json`` from a checkpoint's folder. Raises ``OSError``, ``ValueError`` or ``KeyError``."""
+        return cls(_Vocabulary.from_str((folder / cls.FILE).read_text(encoding="utf-8")))
 
 
 def encode(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:

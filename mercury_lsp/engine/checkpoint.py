@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
+from mercury_lsp import downloads
+from mercury_lsp.catalogue import known
+from mercury_lsp.choice import AUTO, chosen
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
@@ -30,6 +33,8 @@ SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 ENTRY_POINTS = "mercury_lsp.weights"  # the group in which distributions announce models, each by its name
 APART = frozenset({"mini"})  # models that are distributions of their own, `mercury-lsp-NAME`
 _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
+
+log = logging.getLogger(__name__)
 
 
 class CheckpointError(Exception):
@@ -60,13 +65,22 @@ class Checkpoint:
             return weights
 
 
-def find(model: str) -> Path:
-    """Folder of a model by its name, in this package or one installed beside it, or by its path. Raises
+def find(model: str = AUTO) -> Path:
+    """Folder of the model to use where the settings name this one: see `choice.chosen`. Raises `CheckpointError`."""
+    choice = chosen(model)
+    if choice.problem:
+        log.warning("%s", choice.problem)
+    return locate(choice.model)
+
+
+def locate(model: str) -> Path:
+    """Folder of a model by its name, in this package, downloaded, or installed beside it; or by its path. Raises
     `CheckpointError` where there is none."""
-    model = os.environ.get("MERCURY_MODEL", "") or model
     for folder in (SHIPPED / model, Path(model).expanduser()):
         if (folder / CONFIG).is_file():
             return folder
+    if (download := downloads.find(model)) is not None:
+        return download.folder
     for folder in _installed(
         model
     ):  # asked last: to look through all that is installed takes tens of milliseconds
@@ -74,7 +88,11 @@ def find(model: str) -> Path:
             return folder
     if model in APART:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
-    raise CheckpointError(f"There is no model {model!r}: neither a shipped one nor a folder with a {CONFIG}.")
+    if known(model):
+        raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
+    raise CheckpointError(
+        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}."
+    )
 
 
 def _installed(model: str) -> Iterator[Path]:
@@ -93,6 +111,10 @@ def read_config(folder: Path) -> dict[str, object]:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {_sentence(error)}.") from error
+    if isinstance(config, dict) and "model_type" in config and "format" not in config:
+        raise CheckpointError(
+            f"The model in {folder} is an open one, and this is only for mercury-lsp's own."
+        )
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(
             f"The model in {folder} has a format that is not known here; update mercury-lsp."

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.denoise import Settle, denoise, likeliest
+from mercury_lsp.engine.denoise import Settle, denoise
 from mercury_lsp.engine.passes import Passes
 from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.sample import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 
 Watch = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
@@ -82,7 +83,9 @@ class Drafting:
     so many nats less than their likeliest, which must not be an end (a greedy form of Medusa's typical acceptance, Cai
     et al. 2024). ``trust``: a draft that reaches an end and is jointly likelier than this is not verified; 1 never.
     ``hedge``: a canvas stands only where the draft goes wrong with at least this probability, and at the likeliest such
-    place: on a processor its rows cost more than the tokens that it may foretell.
+    place: on a processor its rows cost more than the tokens that it may foretell. ``pick``: which token it is by its
+    scores; where that is drawn, a drafted one holds if it is the one that is drawn, so that the text is as it would be
+    if each had been drawn after those before it.
     """
 
     mask: int
@@ -92,6 +95,7 @@ class Drafting:
     slack: float
     trust: float
     hedge: float
+    pick: Pick = greedy
 
 
 def verify(
@@ -131,9 +135,8 @@ def verify(
         behind = [n + i * (block + 1) + row for i in range(len(stops)) for row in range(1, block)]
         scores = passes.scores(hidden[[*range(k - 1, n), *behind]])
         begun = bool(limit.passes)  # else what was known is the prompt's
-        right, sure = _held(
-            scores[: len(draft) + 1], draft, drafting.slack, ends, len(tokens) + (k if begun else 0)
-        )
+        at = len(tokens) + (k if begun else 0)
+        right, sure = _held(scores[: len(draft) + 1], draft, drafting, ends, at)
         passes.cache.keep(clean[: k + right])
         tokens += clean[0 if begun else k : k + right]
         logp += [float(scores[i, token]) for i, token in enumerate((*draft[:right], sure))]
@@ -146,7 +149,7 @@ def verify(
         at = len(draft) + 1 + (stops.index(right) * (block - 1) if right in stops else len(behind))
         foretold = scores[at : at + block - 1]  # (block - 1, V), or none
         before, room = len(tokens) + 1, max(0, limit.tokens - len(tokens) - 1)
-        likely = likeliest(foretold)
+        likely = drafting.pick(foretold, before)
         rest = _finished(*likely, drafting.trust, ends, before)
         if rest is not None and len(rest.tokens) <= room:
             return Middle([*tokens, sure, *rest.tokens], [*logp, *rest.logp], limit.passes, True)
@@ -168,10 +171,11 @@ def _stops(odds: Sequence[float], hedge: float) -> list[int]:
 
 
 def _held(
-    scores: NDArray[np.float32], draft: Sequence[int], slack: float, ends: Ends, before: int
+    scores: NDArray[np.float32], draft: Sequence[int], drafting: Drafting, ends: Ends, before: int
 ) -> tuple[int, int]:
-    """How many drafted tokens hold by the causal scores (len(draft) + 1, V), and the likeliest one behind them."""
-    wanted, best = likeliest(scores)
+    """How many drafted tokens hold by the causal scores (len(draft) + 1, V), and the one that is right behind them."""
+    wanted, best = drafting.pick(scores, before)
+    slack = drafting.slack
     for i, token in enumerate(draft):
         wrong = not slack or best[i] - float(scores[i, token]) > slack or ends(before + i, wanted[i])
         if token != wanted[i] and wrong:
@@ -206,7 +210,7 @@ def _draft(
     before: int,
 ) -> list[int]:
     """What to verify behind the known ``ids``, by the hint's or their own repetitions or else by the canvas's scores
-    (n, V), of which ``likely`` is `likeliest`, and then again by repetitions."""
+    (n, V), of which ``likely`` is the pick, and then again by repetitions."""
     draft = _possible(_looked_up(ids, hint, drafting.lookup, len(scores)), scores, ends, before)
     draft = draft or _confident(*likely, drafting.surety, ends, before)
     left, at = scores[len(draft) :], before + len(draft)
@@ -304,21 +308,22 @@ def refine(
     return Middle(tokens, logp, steps, False)
 
 
-def spell(passes: Passes, tail: Sequence[int], ends: Ends, limit: Limit, watch: Watch) -> Middle:
+def spell(
+    passes: Passes, tail: Sequence[int], ends: Ends, limit: Limit, watch: Watch, pick: Pick = greedy
+) -> Middle:
     """One token a pass, from left to right. The prompt's last row gives the first."""
     last = passes.read(tail, limit.cancelled)
     limit.prefill_ends()
     tokens: list[int] = []
     logp: list[float] = []
     while True:
-        scores = passes.scores(last)[0]
-        token = int(scores.argmax())
+        (token,), (sure,) = pick(passes.scores(last), len(tokens))
         if ends(len(tokens), token):
-            return Middle(tokens, [*logp, float(scores[token])], limit.passes, True)
+            return Middle(tokens, [*logp, sure], limit.passes, True)
         if len(tokens) >= limit.tokens or not limit.may_go_on():
             return Middle(tokens, logp, limit.passes, False)
         tokens.append(token)
-        logp.append(float(scores[token]))
+        logp.append(sure)
         limit.passes += 1
         last = passes.read([token], limit.cancelled)
         watch(tokens, (), logp)

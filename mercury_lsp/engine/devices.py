@@ -11,10 +11,17 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.executor import Executor
-from mercury_lsp.engine.native import NativeExecutor
+from mercury_lsp.engine.native import NativeExecutor, fits, instruction_sets, kept_bytes
+from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
+from mercury_lsp.engine.prepared import Prepared
+from mercury_lsp.engine.seats import InTurn, Seats, Together
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.network import Network
 
 INSTALL_TORCH = 'pip install "mercury-lsp[torch]"'
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's driver, WSL's, AMD's
@@ -44,6 +51,83 @@ def executor_for(
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
     kind = GraphExecutor if device.startswith("cuda") else TorchExecutor
     return kind.of(loaded, device, threads, progress)
+
+
+def seats_for(
+    loaded: Checkpoint | OpenCheckpoint,
+    device: str,
+    threads: int,
+    memory: int,
+    rows: int,
+    together: bool | None = None,
+    quantisation: str = "auto",
+    progress: Callable[[float], None] | None = None,
+) -> Seats:
+    """Executors for many sessions on one network: see `seats`.
+
+    memory: bytes for the keys and values of all sessions; rows: how many one of them may have. together: whether
+    passes are batched; None where it pays, on a GPU, for on a processor the kernel is faster one by one. quantisation:
+    of an open model. Raises `CheckpointError` where the device cannot run the model.
+    """
+    threads = threads or min(4, os.cpu_count() or 1)
+    device = pick(device)
+    if device == "cpu" and not together and isinstance(loaded, Checkpoint) and _native(loaded):
+        prepared = Prepared.of(loaded, progress)
+        if prepared is not None:
+            return InTurn(
+                lambda: NativeExecutor(prepared, loaded.tokenizer.hidden, threads),
+                kept_bytes(loaded.shape, rows),
+            )
+    if not has_torch():
+        raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
+    from mercury_lsp.engine.batched import BatchedNetwork
+    from mercury_lsp.engine.network import Network
+    from mercury_lsp.engine.torch_executor import dtype_for, has_device
+
+    if not has_device(device):
+        raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
+    if isinstance(loaded, OpenCheckpoint):
+        network, forbidden = _open_network(loaded, device, quantisation, progress), loaded.forbidden
+    else:
+        network, forbidden = Network.of(loaded, dtype_for(device), progress), loaded.tokenizer.hidden
+    return Together(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
+
+
+def open_executor_for(
+    loaded: OpenCheckpoint,
+    device: str = "auto",
+    threads: int = 0,
+    quantisation: str = "auto",
+    progress: Callable[[float], None] | None = None,
+) -> Executor:
+    """The executor of an open model on a device; see `executor_for`.
+
+    quantisation: auto, none, int8 or int4; auto takes the most exact that fits the device's memory.
+    """
+    device = pick(device)
+    if not has_torch():
+        raise CheckpointError(f"The model {loaded.name} needs torch: {INSTALL_TORCH}")
+    from mercury_lsp.engine.torch_executor import TorchExecutor, has_device
+
+    if not has_device(device):
+        raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
+    network = _open_network(loaded, device, quantisation, progress)
+    return TorchExecutor(network, loaded.forbidden, device, threads or min(4, os.cpu_count() or 1))
+
+
+def _open_network(
+    loaded: OpenCheckpoint, device: str, quantisation: str, progress: Callable[[float], None] | None
+) -> Network:
+    from mercury_lsp.engine.open_network import chosen, network_of
+    from mercury_lsp.engine.torch_executor import dtype_for
+
+    dtype = dtype_for(device)
+    return network_of(loaded, device, dtype, chosen(quantisation, loaded.shape, dtype, device), progress)
+
+
+def _native(loaded: Checkpoint) -> bool:
+    """Whether the kernel is installed and can run a network."""
+    return bool(instruction_sets()) and fits(loaded.shape)
 
 
 def has_torch() -> bool:

@@ -9,120 +9,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.candidates import REACH, branches
-from mercury_lsp.engine.canvas import (
-    DRAFT_LOOKUP,
-    DRAFT_SURETY,
-    DRAFT_TRUST,
-    ENTROPY_BOUND,
-    Hint,
-    Prompt,
-    Tokenizer,
-    encode,
-)
+from mercury_lsp.engine.canvas import Hint, Prompt, Tokenizer, encode
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
 from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.devices import executor_for
 from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
+from mercury_lsp.engine.middles import draft_text, lines_of
 from mercury_lsp.engine.passes import CHUNK, Passes
 from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.sample import drawn, greedy
 from mercury_lsp.engine.worker import Cancelled
 
-UNDECIDED = "░"
 BLOCK = 6  # tokens of a canvas that is not verified
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas, 0
-    for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device;
-    ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying."""
-
-    mode: str = "diffusion"
-    verify: bool = True
-    block: int = 0
-    max_tokens: int = 64
-    max_passes: int = 64
-    draft_surety: float = DRAFT_SURETY
-    draft_lookup: int = DRAFT_LOOKUP
-    draft_slack: float = 0.0
-    draft_trust: float = DRAFT_TRUST
-    draft_hedge: float | None = None
-    entropy_bound: float = ENTROPY_BOUND
-    threshold: float = 0.0
-    single_line: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Where a line of a middle ends: ``end``, characters of the text before its new line; ``tokens`` up to that, with
-    the one that has the new line, and the sum of their log-probabilities."""
-
-    end: int
-    tokens: int
-    logp: float
-
-
-@dataclass(frozen=True, slots=True)
-class Infill:
-    """A middle. Tokens are the visible ones and the end, where there is one; forward passes exclude the prefill's.
-
-    ``confidence``: geometric mean probability of the tokens when committed; ``finished``: ended by ``<eot>`` or a
-    line's end, not by a limit; ``lines``: all but the last.
-    """
-
-    text: str
-    tokens: int
-    steps: int
-    forward_passes: int
-    ms: float
-    ms_prefill: float
-    ms_denoise: float
-    cached_tokens: int
-    prompt_tokens: int
-    confidence: float
-    finished: bool
-    lines: tuple[Line, ...] = ()
-
-    def first(self, count: int) -> Infill:
-        """Its first ``count`` lines, as if it had ended with them: the token that ends the last one counts as the end.
-
-        What it cost stays what the whole has cost. More lines than there are give all of it.
-        """
-        if count > len(self.lines):
-            return self
-        line = self.lines[count - 1]
-        return replace(
-            self,
-            text=self.text[: line.end],
-            tokens=line.tokens,
-            confidence=math.exp(line.logp / line.tokens),
-            finished=True,
-            lines=self.lines[: count - 1],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A middle while it sharpens: `UNDECIDED` stands for each token that is still masked.
-
-    ``settled``: what there would be if it ended here; of it nothing changes any more.
-    """
-
-    text: str
-    decided: int
-    total: int
-    forward_passes: int
-    settled: Infill
-
-
-def never() -> bool:
-    """Not cancelled."""
-    return False
 
 
 class Engine:
@@ -202,7 +106,8 @@ class Engine:
             if watch is not None:
                 decided = len(settled) + sum(token is not None for token in behind)
                 there = infill(Middle([*settled], [*logp], limit.passes, False))
-                text, total = self._text(settled, behind), len(settled) + len(behind)
+                text = draft_text(self.tokenizer, {self.tokenizer.specials.eot}, settled, behind)
+                total = len(settled) + len(behind)
                 watch(Draft(text, decided, total, limit.passes, there))
 
         return infill(self._decode(ids[tail:], sampling, ends, limit, told, hint))
@@ -268,7 +173,7 @@ class Engine:
             prompt_tokens=read,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
-            lines=self._lines(text, middle),
+            lines=lines_of(self.tokenizer, self._line_end.newlines, text, middle.tokens, middle.logp),
         )
 
     def _decode(
@@ -281,8 +186,9 @@ class Engine:
         hint: Hint | None,
     ) -> Middle:
         passes, mask = self._passes, self.tokenizer.specials.mask
+        pick = drawn(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive":
-            return spell(passes, tail, ends, limit, watch)
+            return spell(passes, tail, ends, limit, watch, pick)
         if sampling.verify:
             drafting = Drafting(
                 mask,
@@ -292,6 +198,7 @@ class Engine:
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
                 hedge=self._executor.hedge if sampling.draft_hedge is None else sampling.draft_hedge,
+                pick=pick,
             )
             before, left = map(self.tokenizer.encode, (hint.text, hint.left) if hint else ("", ""))
             return verify(passes, tail, drafting, ends, limit, watch, before, left)
@@ -299,23 +206,3 @@ class Engine:
         if sampling.threshold:
             settle = Settle(threshold(sampling.threshold), by_entropy=False)
         return refine(passes, tail, mask, sampling.block or BLOCK, settle, ends, limit, watch)
-
-    def _lines(self, text: str, middle: Middle) -> tuple[Line, ...]:
-        """The lines of a middle's text that a token of it ends."""
-        lines = []
-        for i, token in enumerate(middle.tokens):
-            if token in self._line_end.newlines:
-                end = text.find("\n", len(self.tokenizer.decode(middle.tokens[:i])))
-                lines.append(Line(end, i + 1, sum(middle.logp[: i + 1])))
-        return tuple(lines)
-
-    def _text(self, settled: Sequence[int], behind: Sequence[int | None]) -> str:
-        """A draft's text up to its first ``<eot>``, a mark for each undecided token."""
-        eot = self.tokenizer.specials.eot
-        text, run = "", list(settled)
-        for token in behind[: behind.index(eot)] if eot in behind else behind:
-            if token is None:
-                text, run = text + self.tokenizer.decode(run) + UNDECIDED, []
-            else:
-                run.append(token)
-        return text + self.tokenizer.decode(run)

@@ -136,11 +136,17 @@ def instruction_sets() -> tuple[str, ...]:
 def fits(shape: Shape) -> bool:
     """Whether the kernel can run networks of a shape."""
     return (
-        shape.head_width == 64
+        shape.plain
+        and shape.head_width == 64
         and shape.heads * 64 == shape.width
         and shape.hidden % 64 == 0
         and shape.vocabulary % SLICE == 0
     )
+
+
+def kept_bytes(shape: Shape, rows: int) -> int:
+    """What the keys and values of so many rows take."""
+    return 2 * 2 * shape.layers * shape.kv_heads * (-(-rows // ROOM) * ROOM) * shape.head_width
 
 
 class NativeExecutor:

@@ -57,8 +57,13 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.qkv = nn.Linear(shape.width, (shape.heads + 2 * shape.kv_heads) * shape.head_width, bias=False)
+        self.qkv = nn.Linear(
+            shape.width, (shape.heads + 2 * shape.kv_heads) * shape.head_width, shape.qkv_bias
+        )
         self.out = nn.Linear(shape.heads * shape.head_width, shape.width, bias=False)
+        if shape.head_norms:
+            self.q_norm = nn.RMSNorm(shape.head_width, eps=shape.norm_eps)
+            self.k_norm = nn.RMSNorm(shape.head_width, eps=shape.norm_eps)
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
@@ -68,6 +73,8 @@ class Attention(nn.Module):
         shape = self.shape
         heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
         q, k, v = heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
+        if shape.head_norms:
+            q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, turn), rotate(k, turn)
         if past is not None:
             k, v = past.join(layer, k, v)
@@ -106,6 +113,8 @@ class Network(nn.Module):
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
+        if not shape.tied:
+            self.output = nn.Linear(shape.width, shape.vocabulary, bias=False)
         self.cosine: Tensor
         self.sine: Tensor
         self.build_tables()
@@ -176,8 +185,11 @@ class Network(nn.Module):
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits of hidden rows: (..., width) -> (..., vocabulary). The embedding is tied."""
-        return F.linear(hidden, self.embedding.weight)
+        """Next-token logits of hidden rows: (..., width) -> (..., vocabulary)."""
+        if self.shape.tied:
+            return F.linear(hidden, self.embedding.weight)
+        logits: Tensor = self.output(hidden)
+        return logits
 
     def matrices(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that are matrices, by name: what quantisation may touch."""

@@ -33,6 +33,13 @@ class Stopped(RuntimeError):
     """Something that was to end the thread, as `SystemExit` is, came out of an engine; its cause is that."""
 
 
+class Unanswered(Exception):
+    """A job came to nothing, and not by the engine's fault: nobody answered, or nothing may be asked.
+
+    The message is a clause for who asked.
+    """
+
+
 class Cancelled(Exception):
     """A job was told to stop, and did. Not an error."""
 
@@ -64,11 +71,12 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How a job ended."""
+    """How a job ended. ``sound``: nothing is wrong with the engine, for all that the job tells."""
 
     result: Any = None
     failure: Exception | None = None
     cancelled: bool = False
+    sound: bool = False
 
 
 class Worker(Generic[E]):
@@ -222,7 +230,7 @@ class Worker(Generic[E]):
             if (job := self._next()) is None:
                 return False
             outcome = self._outcome(engine, job)
-            if outcome.failure is not None:
+            if outcome.failure is not None and not outcome.sound:
                 failed += 1
             elif not outcome.cancelled:
                 failed, self._patience = 0, FAILURES
@@ -279,6 +287,8 @@ class Worker(Generic[E]):
             if job.progress is not None:
                 self.interrupted = job.key, job.progress
             return _Outcome(cancelled=True)
+        except Unanswered as error:
+            return _Outcome(failure=error, sound=True)
         except BaseException as error:  # of any kind: it costs this answer, neither the thread nor the server
             log.debug("a job failed", exc_info=True)
             return _Outcome(failure=_failure(error))

@@ -1,0 +1,215 @@
+"""The engine of open diffusion models: a prompt in, the text of its middle out.
+
+Owns the order of one infilling for both kinds of attention: a canvas between two texts where all see all, and blocks
+behind a question for the middle where no row sees a later block. Knows no LSP and no files of the user. One thread uses
+an engine at a time.
+
+Where a canvas cannot change its size, several sizes are decoded and the middle with the highest mean log-probability of
+its tokens is taken. A sum would be length's, not the text's: each token more can only lower it. The mean is what
+length-normalised beam search ranks by (Wu et al. 2016); it needs no constant that would have to be tuned per model.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mercury_lsp.engine.between import Between, fill, grow
+from mercury_lsp.engine.blocks import Blocks, in_blocks
+from mercury_lsp.engine.canvas import Hint, Prompt
+from mercury_lsp.engine.choose import entropy_bound, threshold
+from mercury_lsp.engine.decode import Limit, Middle, Watch
+from mercury_lsp.engine.denoise import Settle
+from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
+from mercury_lsp.engine.middles import draft_text, lines_of
+from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
+from mercury_lsp.engine.open_layout import around, asked
+from mercury_lsp.engine.passes import Passes
+from mercury_lsp.engine.worker import Cancelled
+
+SIZES = (4, 8, 16, 32, 64)  # of canvases: as many tokens as single lines and short bodies have
+SURE = 0.9  # geometric mean probability of a middle that is right: no larger canvas is tried
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """An end ends a middle; where one line is wanted, so does a line's end behind its first token."""
+
+    ends: frozenset[int]
+    newlines: frozenset[int]
+
+    def __call__(self, index: int, token: int) -> bool:
+        """Whether ``token`` ends the text when ``index`` tokens stand before it."""
+        return token in self.ends or (index > 0 and token in self.newlines)
+
+
+class OpenEngine:
+    """A loaded open model. ``executor`` runs it, and is nobody else's."""
+
+    def __init__(self, loaded: OpenCheckpoint, executor: Executor) -> None:
+        self.name = loaded.name
+        self.family = loaded.family.name
+        self.tokenizer = loaded.tokenizer
+        self.parameters = loaded.shape.parameters
+        self.device = executor.device
+        self.threads = executor.threads
+        self._loaded, self._executor = loaded, executor
+        self._newlines = loaded.tokenizer.newlines()
+        self._blocks: Blocks | None = None
+        if loaded.family.block_causal:
+            family = loaded.family
+            self._blocks = Blocks(Passes(executor), family.block, loaded.mask, family.shift)
+        self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return self.tokenizer.count(text)
+
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+        """Read the whole blocks of a prompt, unless fewer tokens than ``least`` have to be read.
+
+        Returns how many were read: 0 for models that see both ways, where nothing that is read would last.
+        """
+        if self._blocks is None:
+            return 0
+        ids = self._asked(prompt, self._fitting(Sampling()))
+        kept = self._blocks.reuse(ids)
+        left = ids[kept : len(ids) // self._blocks.block * self._blocks.block]
+        if len(left) < least:
+            return 0
+        self._blocks.read(left, cancelled)
+        return len(left)
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool] = never,
+        watch: Callable[[Draft], None] | None = None,
+        hint: Hint | None = None,
+    ) -> Infill:
+        """Fill in the middle of a prompt. ``sampling.mode`` and ``hint`` change nothing: these models only denoise.
+
+        Raises `Cancelled` between two passes once ``cancelled()`` is true.
+        """
+        began = time.perf_counter()
+        sampling = self._fitting(sampling)
+        limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
+        stops = Stops(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
+        cached = read = 0
+
+        def infill(middle: Middle) -> Infill:
+            return self._infill(middle, limit, began, cached, read)
+
+        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
+            if watch is not None:
+                decided = len(settled) + sum(token is not None for token in behind)
+                there = infill(Middle([*settled], [*logp], limit.passes, False))
+                text = draft_text(self.tokenizer, stops.ends, settled, behind)
+                watch(Draft(text, decided, len(settled) + len(behind), limit.passes, there))
+
+        if self._blocks is not None:
+            ids = self._asked(prompt, sampling)
+            cached, read = self._blocks.reuse(ids), len(ids)
+            return infill(in_blocks(self._blocks, ids, stops, _settle(sampling), limit, told))
+        room = self._loaded.shape.positions - sampling.max_tokens
+        before, after = around(prompt, self._loaded, room)
+        read = len(before) + len(after)
+        family = self._loaded.family
+        between = Between(self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh)
+        limit.prefill_ends()
+        if family.expand:
+            expand = self.tokenizer.added[family.expand]
+            return infill(grow(between, expand, stops.ends, stops.newlines, limit, told))
+        return self._ranked(
+            prompt, sampling, list(self._sizes(between, sampling, stops, limit, told, infill))
+        )
+
+    def alternatives(
+        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Infill]:
+        """Other middles than ``first``: those of canvases of other sizes, the likeliest first. None where there is one
+        canvas only. Raises `Cancelled` like `infill`."""
+        if self._blocks is not None or self._loaded.family.expand:
+            return
+        if self._tried is None or self._tried[:2] != (prompt, self._fitting(sampling)):
+            self.infill(prompt, sampling, cancelled)
+        texts = {first.text}
+        for found in self._tried[2] if self._tried is not None else ():
+            if cancelled():
+                raise Cancelled
+            if found.text not in texts:
+                texts.add(found.text)
+                yield found
+
+    def _fitting(self, sampling: Sampling) -> Sampling:
+        """The same with no more tokens than leave half of the longest sequence to the prompt."""
+        most = min(sampling.max_tokens, self._loaded.shape.positions // 2)
+        return replace(sampling, max_tokens=most)
+
+    def _asked(self, prompt: Prompt, sampling: Sampling) -> list[int]:
+        """A block-causal model's question, with room for the answer."""
+        block = self._loaded.family.block
+        return asked(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens - 2 * block)
+
+    def _sizes(
+        self,
+        between: Between,
+        sampling: Sampling,
+        stops: Stops,
+        limit: Limit,
+        told: Watch,
+        infill: Callable[[Middle], Infill],
+    ) -> Iterator[Infill]:
+        """The middles of canvases of several sizes, the small ones first, until one is sure or no pass is left."""
+        sizes = sorted(
+            {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
+        )
+        for size in sizes:
+            # None of a draft is settled: a middle of another size may turn out to be likelier.
+            middle = fill(between, size, stops, _settle(sampling), limit, lambda canvas: told((), canvas, ()))
+            found = infill(middle)
+            yield found
+            if (found.finished and found.confidence >= SURE) or not limit.may_go_on():
+                return
+
+    def _ranked(self, prompt: Prompt, sampling: Sampling, found: list[Infill]) -> Infill:
+        """The best of some middles: finished ones first, then by their mean; all are kept as `alternatives`."""
+        found.sort(key=lambda one: (not one.finished, -one.confidence, one.tokens))
+        self._tried = prompt, sampling, found
+        last = max(found, key=lambda one: one.forward_passes)  # what all of them have cost
+        return replace(found[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
+
+    def _infill(self, middle: Middle, limit: Limit, began: float, cached: int, read: int) -> Infill:
+        """What a middle is when it has taken until now; of ``read`` tokens of its prompt so many were ``cached``."""
+        now = time.perf_counter()
+        text = self.tokenizer.decode(middle.tokens)
+        return Infill(
+            text=text,
+            tokens=len(middle.logp),
+            steps=middle.steps,
+            forward_passes=limit.passes,
+            ms=(now - began) * 1e3,
+            ms_prefill=(limit.prefilled - began) * 1e3,
+            ms_denoise=(now - limit.prefilled) * 1e3,
+            cached_tokens=cached,
+            prompt_tokens=read,
+            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
+            finished=middle.finished,
+            lines=lines_of(self.tokenizer, self._newlines, text, middle.tokens, middle.logp),
+        )
+
+
+def _up_to(sampling: Sampling) -> set[int]:
+    """The sizes of canvases up to the most tokens that are wanted."""
+    return {size for size in SIZES if size < sampling.max_tokens} | {min(sampling.max_tokens, SIZES[-1])}
+
+
+def _settle(sampling: Sampling) -> Settle:
+    """What a pass may commit."""
+    if sampling.threshold:
+        return Settle(threshold(sampling.threshold), by_entropy=False)
+    return Settle(entropy_bound(sampling.entropy_bound))

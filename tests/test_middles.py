@@ -1,0 +1,21 @@
+"""What decoded tokens are to a user."""
+
+from __future__ import annotations
+
+from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.middles import draft_text, lines_of
+
+
+def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:
+    text = "a = 1\nb = 2\nc"
+    tokens = tokenizer.encode(text)
+    logp = [-0.5] * len(tokens)
+    lines = lines_of(tokenizer, tokenizer.newlines(), text, tokens, logp)
+    assert [text[: line.end] for line in lines] == ["a = 1", "a = 1\nb = 2"]
+    assert [line.logp for line in lines] == [-0.5 * line.tokens for line in lines]
+
+
+def test_a_draft_has_a_mark_for_each_undecided_token_and_nothing_behind_an_end(tokenizer: Tokenizer) -> None:
+    one, two = tokenizer.encode("one two")
+    eot = tokenizer.specials.eot
+    assert draft_text(tokenizer, {eot}, [one], [None, None, two, eot, None, two]) == "one░░ two"

@@ -1,0 +1,231 @@
+"""The engine of open models, end to end on tiny random networks of every family."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
+
+from mercury_lsp import engines
+from mercury_lsp.complete import Snapshot, complete
+from mercury_lsp.config import Config
+from mercury_lsp.context.document import Document
+from mercury_lsp.engine import open_checkpoint
+from mercury_lsp.engine.canvas import Prompt, Snippet
+from mercury_lsp.engine.infiller import Draft, Sampling
+from mercury_lsp.engine.open_infill import OpenEngine
+from mercury_lsp.engine.open_network import network_of
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.engine.worker import Cancelled
+
+PROMPT = Prompt("a.py", "def area(width, height):\n    return ", ")", "\n\nclass Shape:\n    pass\n")
+SAMPLING = Sampling(max_tokens=12)
+each_family = pytest.mark.parametrize("family", OPEN)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp(family)
+            save_open(made[family], family)
+        return made[family]
+
+    return folder
+
+
+Opened = Callable[[str], OpenEngine]
+
+
+@pytest.fixture
+def opened(folders: Callable[[str], Path]) -> Opened:
+    """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
+
+    def engine(family: str) -> OpenEngine:
+        loaded = open_checkpoint.load(folders(family))
+        network = network_of(loaded, "cpu", torch.float32)
+        return OpenEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
+
+    return engine
+
+
+def counted(engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each pass has, from now on."""
+    rows: list[int] = []
+    run = engine._executor.run
+
+    def counting(ids: Sequence[int], own: Rows, past: int) -> Any:
+        rows.append(len(ids))
+        return run(ids, own, past)
+
+    monkeypatch.setattr(engine._executor, "run", counting)
+    return rows
+
+
+@each_family
+def test_a_middle_is_written_the_same_each_time(opened: Opened, family: str) -> None:
+    engine = opened(family)
+    drafts: list[Draft] = []
+    first = engine.infill(PROMPT, SAMPLING, watch=drafts.append)
+    assert first.tokens > 0
+    assert 0 < first.confidence < 1
+    assert first.forward_passes >= first.steps > 0
+    assert first.prompt_tokens > engine.count(PROMPT.prefix)
+    assert not any(token in first.text for token in engine.tokenizer.added)
+    assert len(drafts) >= first.steps
+    again = opened(family).infill(PROMPT, SAMPLING)
+    assert (again.text, again.tokens, again.confidence) == (first.text, first.tokens, first.confidence)
+    warm = engine.infill(PROMPT, SAMPLING)
+    assert warm.text == first.text
+    assert warm.confidence == pytest.approx(first.confidence, rel=1e-3)
+
+
+@each_family
+def test_what_follows_and_what_precedes_matter(opened: Opened, family: str) -> None:
+    engine = opened(family)
+    seen = {
+        engine.infill(asked, SAMPLING).confidence
+        for asked in (
+            PROMPT,
+            replace(PROMPT, following=""),
+            replace(PROMPT, prefix="x"),
+            replace(PROMPT, rest=""),
+        )
+    }
+    assert len(seen) == 4
+
+
+@each_family
+def test_what_is_settled_never_changes(opened: Opened, family: str) -> None:
+    drafts: list[Draft] = []
+    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), watch=drafts.append)
+    settled = [draft.settled.text for draft in drafts]
+    for earlier, later in itertools.pairwise([*settled, found.text]):
+        assert later.startswith(earlier.rstrip("\ufffd"))
+    assert all(draft.decided <= draft.total for draft in drafts)
+
+
+@each_family
+def test_cancellation_is_seen_between_passes(opened: Opened, family: str) -> None:
+    engine = opened(family)
+    asks = itertools.count()
+    with pytest.raises(Cancelled):
+        engine.infill(PROMPT, SAMPLING, lambda: next(asks) >= 2)
+    assert next(asks) == 3
+    assert engine.infill(PROMPT, SAMPLING).text == opened(family).infill(PROMPT, SAMPLING).text
+
+
+@each_family
+def test_limits_hold(opened: Opened, family: str) -> None:
+    engine = opened(family)
+    for tokens, passes in ((4, 64), (9, 64), (64, 3), (12, 1)):
+        found = engine.infill(PROMPT, Sampling(max_tokens=tokens, max_passes=passes))
+        assert (
+            len(engine.tokenizer.encode(found.text)) <= 4 * tokens
+        )  # random tokens may be encoded in another way
+        assert found.tokens <= tokens + 1
+        assert found.forward_passes <= passes + 1
+
+
+@each_family
+def test_one_line_is_one_line(opened: Opened, family: str) -> None:
+    found = opened(family).infill(PROMPT, Sampling(max_tokens=32, single_line=True))
+    assert "\n" not in found.text.lstrip("\n")  # the first token may be a line's end, or several
+
+
+@each_family
+def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: Opened, family: str) -> None:
+    long = Prompt("a.py", PROMPT.prefix * 90, ")", PROMPT.following * 90, (Snippet("b.py", "x = 1\n"),))
+    engine = opened(family)
+    found = engine.infill(long, SAMPLING)
+    assert 900 < found.prompt_tokens <= 1024 - SAMPLING.max_tokens
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
+    opened: Opened, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(SAMPLING, block=8, max_tokens=8)
+    engine = opened(family)
+    rows = counted(engine, monkeypatch)
+    exact = engine.infill(PROMPT, replace(asked, refresh=1))
+    whole = exact.prompt_tokens + (8 if family != "dreamon" else 0)
+    assert len(rows) == exact.forward_passes > 2
+    assert min(rows) >= whole  # every pass runs everything
+    rows.clear()
+    engine.infill(PROMPT, replace(asked, refresh=64))
+    if family != "dreamon":  # whose canvas may change its size at every pass
+        assert rows[0] >= whole
+        assert set(rows[1:]) == {8 + 1}
+    rows.clear()
+    engine.infill(PROMPT, replace(asked, refresh=2))
+    assert sum(count >= exact.prompt_tokens for count in rows) >= len(rows) // 2
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_nothing_is_read_ahead_where_nothing_lasts(opened: Opened, family: str) -> None:
+    assert opened(family).prefill(PROMPT) == 0
+
+
+@pytest.mark.parametrize("family", BLOCK_CAUSAL)
+def test_whole_blocks_are_kept_exactly(opened: Opened, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = opened(family)
+    block = engine._loaded.family.block
+    asked = replace(PROMPT, prefix=PROMPT.prefix * 4)
+    assert engine.prefill(asked) // block > 0
+    assert engine.prefill(asked) <= block  # with the shift the last block is read again
+    for typed in ("w", "wi", "wid"):
+        warm = engine.infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
+        cold = opened(family).infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
+        assert cold.cached_tokens == 0
+        assert warm.cached_tokens % block == 0
+        assert warm.text == cold.text
+        assert warm.confidence == pytest.approx(cold.confidence, rel=1e-3)
+    assert warm.cached_tokens > 0
+    rows = counted(engine, monkeypatch)
+    again = engine.infill(replace(asked, prefix=asked.prefix + "widt"), replace(SAMPLING, max_passes=1))
+    assert sum(rows) <= again.prompt_tokens - again.cached_tokens + 3 * block
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_alternatives_are_other_middles(opened: Opened, family: str) -> None:
+    engine = opened(family)
+    first = engine.infill(PROMPT, SAMPLING)
+    others = [other.text for other in engine.alternatives(PROMPT, SAMPLING, first)]
+    assert first.text not in others
+    assert len(set(others)) == len(others)
+    if family != "dreamon":
+        assert others
+    fresh = [other.text for other in opened(family).alternatives(PROMPT, SAMPLING, first)]
+    assert fresh == others
+    if others:
+        with pytest.raises(Cancelled):
+            next(engine.alternatives(PROMPT, SAMPLING, first, lambda: True))
+
+
+@pytest.mark.parametrize("family", ["open-dcoder", "sdar"])
+def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], family: str) -> None:
+    told: list[float] = []
+    config = Config(model=str(folders(family)), device="cpu", max_tokens=8, show_likelihood=0.0)
+    engine = engines.load(config, told.append)
+    assert isinstance(engine, OpenEngine)
+    assert (engine.family, engine.device, told[-1]) == (family, "cpu", 1.0)
+    text = PROMPT.prefix + PROMPT.following
+    document = Document("file:///a.py", "a.py", "python", 1, text)
+    found = complete(Snapshot(document, config, invoked=True), len(PROMPT.prefix), engine)
+    assert found is not None
+    assert found.infill.tokens > 0
+
+
+def test_our_own_folder_is_our_own_engine(tiny_model: Path) -> None:
+    assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenEngine)
+    assert engines.wanted(Config(quantisation="int8")) != engines.wanted(Config())

@@ -1,0 +1,72 @@
+"""Drawing tokens: that it has the right distribution, and that drafting and verifying change nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.canvas import Prompt
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.sample import drawn, greedy
+from mercury_lsp.engine.torch_executor import TorchExecutor
+
+PROBABILITY = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+with np.errstate(divide="ignore"):
+    SCORES = np.log(PROBABILITY).astype(np.float32)[None]
+DRAWS = 4000
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
+def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
+    wanted = PROBABILITY ** (1 / temperature) / (PROBABILITY ** (1 / temperature)).sum()
+    ids = [drawn(temperature, seed)(SCORES, 0)[0][0] for seed in range(DRAWS)]
+    found = np.bincount(ids, minlength=5) / DRAWS
+    np.testing.assert_allclose(found, wanted, atol=4 * 0.5 / DRAWS**0.5)  # four standard deviations
+    assert found[1] == 0
+
+
+def test_indices_are_drawn_by_themselves() -> None:
+    scores = np.repeat(SCORES, 200, 0)
+    ids, logp = drawn(1.0, 7)(scores, 3)
+    assert len(set(ids)) > 2
+    assert drawn(1.0, 7)(scores[50:], 53)[0] == ids[50:]
+    assert drawn(1.0, 8)(scores, 3)[0] != ids
+    np.testing.assert_allclose(logp, SCORES[0][ids])  # the model's own, whatever the temperature
+    assert drawn(1.0, -1)(scores[:0], 0) == ([], [])
+
+
+def test_next_to_no_temperature_takes_the_likeliest() -> None:
+    assert drawn(1e-3, 5)(SCORES, 0)[0] == greedy(SCORES, 0)[0] == [0]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    """In fp32: what is drawn token after token must not be another one by rounding."""
+    loaded = checkpoint.load(tiny_model)
+    return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(engine: Engine, seed: int) -> None:
+    prompt = Prompt("a.py", "x = 1\ny = 2\nx = 1\ny =", "", "\nz = 3\n")
+    # Little temperature: a random network's drafts then repeat what stands there, and some of them hold.
+    for temperature in (0.02, 1.0):
+        by_draft, by_token = (
+            engine.infill(prompt, Sampling(mode, max_tokens=12, temperature=temperature, seed=seed))
+            for mode in ("diffusion", "autoregressive")
+        )
+        assert by_draft.text == by_token.text
+        assert by_draft.confidence == pytest.approx(by_token.confidence, rel=1e-3)
+
+
+def test_seeds_differ_and_repeat(engine: Engine) -> None:
+    prompt = Prompt("a.py", "x = 1\n", "", "")
+    one, same, other = (
+        engine.infill(prompt, Sampling(max_tokens=8, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)
+    )
+    assert one == same != other

@@ -1,0 +1,224 @@
+"""Seats: that sessions that decode at once share passes and get their own texts, and what a bad pass costs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.batched import BatchedNetwork
+from mercury_lsp.engine.canvas import Prompt
+from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.engine.native import NativeExecutor, instruction_sets
+from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.prepared import Prepared
+from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.seats import InTurn, Part, Seat, Together
+from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.engine.worker import Cancelled
+
+SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(12))
+PROMPTS = [Prompt(f"{i}.py", SOURCE[: 60 * i + 20], "", SOURCE[60 * i + 40 : 60 * i + 200]) for i in range(6)]
+SAMPLING = Sampling(max_tokens=10)
+
+
+def infilled(loaded: Checkpoint, seat: Seat, prompt: Prompt) -> str:
+    engine = Engine(loaded, seat)
+    with seat.job(lambda: False):
+        return engine.infill(prompt, SAMPLING).text
+
+
+def at_once(work: Callable[[Prompt], str], prompts: Sequence[Prompt] = PROMPTS) -> list[str]:
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        return list(pool.map(work, prompts))
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model: Path) -> Checkpoint:
+    return checkpoint.load(tiny_model)
+
+
+@pytest.fixture
+def together(loaded: Checkpoint) -> Iterator[Together]:
+    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.hidden, "cpu", 6, 1024)
+    seats = Together(network)
+    yield seats
+    seats.close()
+
+
+def test_sessions_at_once_share_passes_and_get_the_texts_that_they_get_alone(
+    loaded: Checkpoint, together: Together
+) -> None:
+    alone = []
+    passes = 0
+    for prompt in PROMPTS:
+        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+        alone.append(Engine(loaded, executor).infill(prompt, SAMPLING).text)
+        passes += executor.passes
+    assert len(set(alone)) > 1
+    assert at_once(lambda prompt: infilled(loaded, together.seat(), prompt)) == alone
+    shared = sum(together.passes.values())
+    assert sum(size * count for size, count in together.passes.items()) == passes
+    assert shared < passes / 2
+    assert max(together.passes) > len(PROMPTS) / 2
+
+
+class Counted(TorchExecutor):
+    def __init__(self, inner: TorchExecutor) -> None:
+        self.__dict__ |= inner.__dict__
+        self.passes = 0
+
+    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+        self.passes += 1
+        return super().run(ids, rows, past)
+
+
+def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
+    loaded = checkpoint.load(checkpoint.find("small"))
+    network = Network.of(loaded)
+    alone = Engine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
+    prompts = [PROMPTS[1], PROMPTS[4]]
+    wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
+    seats = Together(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
+    assert at_once(lambda prompt: infilled(loaded, seats.seat(), prompt), prompts) == wanted
+    assert all(wanted)
+    assert seats.passes[2]
+    seats.close()
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
+def test_in_turn_each_gets_its_own_text_and_the_weights_are_there_once(packed_model: Path) -> None:
+    loaded = checkpoint.load(packed_model)
+    prepared = Prepared.of(loaded)
+    assert prepared is not None
+    made: list[NativeExecutor] = []
+
+    def make() -> NativeExecutor:
+        made.append(NativeExecutor(prepared, loaded.tokenizer.hidden, 1))
+        return made[-1]
+
+    seats = InTurn(make, 1)
+    texts = at_once(lambda prompt: infilled(loaded, seats.seat(), prompt))
+    assert len(made) == len(PROMPTS)
+    places = {executor._network.vocabulary.levels for executor in made}
+    assert len(places) == 1  # one address
+    alone = NativeExecutor(prepared, loaded.tokenizer.hidden, 1)
+    assert texts == [Engine(loaded, alone).infill(prompt, SAMPLING).text for prompt in PROMPTS]
+
+
+class Scripted:
+    """A batch that waits until it is let go on, and fails where it is told to."""
+
+    device, threads, block, hedge, slots, rows, bytes_each = "cpu", 1, 6, 0.0, 4, 64, 1
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.begun, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+        self.fails = False
+
+    def run(self, parts: Sequence[Part]) -> Sequence[Any]:
+        self.batches.append(sorted(part.ids[0] for part in parts))
+        self.begun.release()
+        assert self.go_on.acquire(timeout=30)
+        if self.fails:
+            raise RuntimeError("no such pass")
+        return [part.ids[0] for part in parts]
+
+    def scores(self, hidden: Sequence[Any]) -> Sequence[Any]:
+        return hidden
+
+
+def waiting(seats: Together, count: int) -> None:
+    with seats._changed:
+        assert seats._changed.wait_for(lambda: seats._pending() == count, 30)
+
+
+@pytest.fixture
+def scripted() -> Iterator[tuple[Scripted, Together, ThreadPoolExecutor]]:
+    batch = Scripted()
+    seats = Together(batch, most_rows=5)
+    with ThreadPoolExecutor(8) as pool:
+        yield batch, seats, pool
+        seats.close()
+
+
+def ask(seat: Seat, number: int, rows: int = 2, cancelled: Callable[[], bool] = lambda: False) -> Any:
+    with seat.job(cancelled):
+        return seat.run([number] * rows, Rows.clean(0, rows), 0)
+
+
+def test_what_is_asked_during_a_pass_is_the_next_one_up_to_its_limit(
+    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+) -> None:
+    batch, seats, pool = scripted
+    first = pool.submit(ask, seats.seat(), 0)
+    assert batch.begun.acquire(timeout=30)
+    others = [pool.submit(ask, seats.seat(), number) for number in (1, 2, 3)]
+    waiting(seats, 4)
+    batch.go_on.release(3)
+    assert [answer.result(30) for answer in (first, *others)] == [0, 1, 2, 3]
+    assert [len(own) for own in batch.batches] == [1, 2, 1]  # five rows are two of two
+    assert dict(seats.passes) == {1: 2, 2: 1}
+
+
+def test_a_cancelled_call_leaves_before_the_next_pass(
+    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+) -> None:
+    batch, seats, pool = scripted
+    first = pool.submit(ask, seats.seat(), 0)
+    assert batch.begun.acquire(timeout=30)
+    gone = threading.Event()
+    one, other = pool.submit(ask, seats.seat(), 1, 2, gone.is_set), pool.submit(ask, seats.seat(), 2)
+    waiting(seats, 3)
+    gone.set()
+    batch.go_on.release(2)
+    assert (first.result(30), other.result(30)) == (0, 2)
+    with pytest.raises(Cancelled):
+        one.result(30)
+    assert batch.batches == [[0], [2]]
+
+
+def test_a_pass_that_fails_costs_those_in_it_and_nobody_else(
+    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+) -> None:
+    batch, seats, pool = scripted
+    batch.fails = True
+    batch.go_on.release()
+    with pytest.raises(RuntimeError, match="no such pass"):
+        pool.submit(ask, seats.seat(), 1).result(30)
+    batch.fails = False
+    batch.go_on.release()
+    assert pool.submit(ask, seats.seat(), 2).result(30) == 2
+
+
+def test_rows_that_do_not_fit_are_refused_and_slots_are_given_again(
+    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+) -> None:
+    _, seats, _ = scripted
+    taken = [seats.seat() for _ in range(4)]
+    with pytest.raises(MemoryError):
+        seats.seat()
+    with pytest.raises(ValueError, match="do not fit"):
+        ask(taken[0], 1, 65)
+    taken[0].leave()
+    seats.seat()
+
+
+def test_who_waits_when_it_ends_is_told(scripted: tuple[Scripted, Together, ThreadPoolExecutor]) -> None:
+    batch, seats, pool = scripted
+    first = pool.submit(ask, seats.seat(), 0)
+    assert batch.begun.acquire(timeout=30)
+    second = pool.submit(ask, seats.seat(), 1)
+    waiting(seats, 2)
+    seats._closed = True
+    batch.go_on.release()
+    assert first.result(30) == 0
+    with pytest.raises(Cancelled):
+        second.result(30)
