@@ -1,0 +1,159 @@
+"""The open diffusion models that are known, by short names.
+
+Owns that table, and nothing of how a model is downloaded or run. A fact that could not be established is left out: the
+hub tells a model's size and licence before anything is downloaded.
+
+Sources: the models' own cards and file lists at https://huggingface.co, by their repositories' names below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One model. `repo`: its name at the hub; `family`: what its layers, tokens and decoding are like; `parameters`: as
+    its makers count them; `licence`: by the identifier of its card; `gigabytes`: what its weights take, 1e9 bytes."""
+
+    name: str
+    repo: str
+    family: str
+    parameters: str
+    good_for: str
+    licence: str | None = None
+    gigabytes: float | None = None
+
+
+MODELS = (
+    Known(
+        "open-dcoder-0.5b",
+        "fredzzp/open-dcoder-0.5B",
+        "open-dcoder",
+        "0.5B",
+        "Infilling code; the smallest.",
+    ),
+    Known(
+        "fast-dllm-v2-1.5b",
+        "Efficient-Large-Model/Fast_dLLM_v2_1.5B",
+        "fast-dllm-v2",
+        "1.5B",
+        "General text and code, in blocks of 32 tokens.",
+        licence="apache-2.0",
+    ),
+    Known(
+        "fast-dllm-v2-7b",
+        "Efficient-Large-Model/Fast_dLLM_v2_7B",
+        "fast-dllm-v2",
+        "7B",
+        "General text and code, in blocks of 32 tokens.",
+        licence="apache-2.0",
+    ),
+    Known(
+        "coda-1.7b",
+        "Salesforce/CoDA-v0-Instruct",
+        "coda",
+        "1.7B",
+        "Writing code as told.",
+    ),
+    Known(
+        "sdar-1.7b",
+        "JetLM/SDAR-1.7B-Chat",
+        "sdar",
+        "1.7B",
+        "General text, in small blocks.",
+        licence="apache-2.0",
+        gigabytes=4.06,
+    ),
+    Known(
+        "sdar-4b",
+        "JetLM/SDAR-4B-Chat",
+        "sdar",
+        "4B",
+        "General text, in small blocks.",
+        licence="apache-2.0",
+    ),
+    Known(
+        "sdar-8b",
+        "JetLM/SDAR-8B-Chat",
+        "sdar",
+        "8B",
+        "General text, in small blocks.",
+        gigabytes=16.4,
+    ),
+    Known(
+        "dreamon-7b",
+        "Dream-org/DreamOn-v0-7B",
+        "dreamon",
+        "7B",
+        "Infilling code; finds the length of what is missing.",
+        licence="apache-2.0",
+    ),
+    Known(
+        "dream-coder-7b",
+        "Dream-org/Dream-Coder-v0-Instruct-7B",
+        "dream-coder",
+        "7B",
+        "Writing code as told, and infilling it.",
+        licence="apache-2.0",
+        gigabytes=15.2,
+    ),
+    Known(
+        "diffucoder-7b",
+        "apple/DiffuCoder-7B-cpGRPO",
+        "diffucoder",
+        "7B",
+        "Writing code as told; trained further by reinforcement.",
+        licence="apple-amlr",
+        gigabytes=15.2,
+    ),
+    Known(
+        "diffucoder-7b-instruct",
+        "apple/DiffuCoder-7B-Instruct",
+        "diffucoder",
+        "7B",
+        "Writing code as told.",
+        licence="apple-amlr",
+        gigabytes=15.2,
+    ),
+    Known(
+        "diffucoder-7b-base",
+        "apple/DiffuCoder-7B-Base",
+        "diffucoder",
+        "7B",
+        "Continuing and infilling code.",
+        licence="apple-amlr",
+        gigabytes=15.2,
+    ),
+    Known(
+        "llada-8b-base",
+        "GSAI-ML/LLaDA-8B-Base",
+        "llada",
+        "8B",
+        "General text, continued or infilled.",
+        gigabytes=16.0,
+    ),
+    Known(
+        "llada-8b-instruct",
+        "GSAI-ML/LLaDA-8B-Instruct",
+        "llada",
+        "8B",
+        "General text, as told.",
+        licence="mit",
+        gigabytes=16.0,
+    ),
+    Known(
+        "stable-diffcoder-8b",
+        "ByteDance-Seed/Stable-DiffCoder-8B-Instruct",
+        "stable-diffcoder",
+        "8B",
+        "Writing and editing code as told, in blocks.",
+        licence="mit",
+    ),
+)
+
+
+def known(model: str) -> Known | None:
+    """The entry of a model by its short name or its name at the hub, in capitals or not; None where there is none."""
+    wanted = model.casefold()
+    return next((entry for entry in MODELS if wanted in (entry.name, entry.repo.casefold())), None)

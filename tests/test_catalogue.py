@@ -1,0 +1,30 @@
+"""The table of known models: each is found by both of its names, and no name means two."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mercury_lsp.catalogue import MODELS, Known, known
+from mercury_lsp.hub import _REPO
+
+
+@pytest.mark.parametrize("entry", MODELS, ids=lambda entry: entry.name)
+def test_each_entry_is_well_formed_and_found(entry: Known) -> None:
+    assert re.fullmatch(r"[a-z0-9.-]+", entry.name) and "--" not in entry.repo and _REPO.fullmatch(entry.repo)
+    assert entry.name.startswith(entry.family)
+    assert entry.parameters.lower() in entry.name
+    assert entry.good_for.endswith(".")
+    assert entry.licence is None or entry.licence == entry.licence.lower()
+    assert known(entry.name) is known(entry.repo) is known(entry.repo.upper()) is entry
+
+
+def test_no_name_means_two_models() -> None:
+    names = [name.casefold() for entry in MODELS for name in (entry.name, entry.repo)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("model", ["small", "", "apple", "diffucoder", "/diffucoder-7b"])
+def test_other_names_are_not_known(model: str) -> None:
+    assert known(model) is None

@@ -1,0 +1,95 @@
+"""Downloaded models: found by their names, and only where their folders are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp import downloads
+from mercury_lsp.downloads import (
+    NOTE,
+    Note,
+    begun,
+    downloaded,
+    find,
+    folder_of,
+    models_folder,
+    partial,
+    write_note,
+)
+from mercury_lsp.engine import checkpoint
+
+CODER = "apple/DiffuCoder-7B-Base"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("MERCURY_MODEL", raising=False)
+    return tmp_path
+
+
+def put(repo: str, folder: Path | None = None) -> Path:
+    folder = folder or folder_of(repo)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    write_note(folder, Note(repo, "c" * 40, "hub", None, {"config.json": "d" * 40}))
+    return folder
+
+
+def test_nothing_is_downloaded_where_there_is_no_folder() -> None:
+    assert not models_folder().exists()
+    assert downloaded() == begun() == []
+    assert find("diffucoder-7b-base") is None
+
+
+@pytest.mark.parametrize("name", ["diffucoder-7b-base", "DiffuCoder-7B-Base".lower(), CODER, CODER.lower()])
+def test_a_model_is_found_by_its_names(name: str) -> None:
+    folder = put(CODER)
+    put("acme/tiny")
+    found = find(name)
+    assert found is not None and (found.name, found.folder) == ("diffucoder-7b-base", folder)
+    assert found.note == Note(CODER, "c" * 40, "hub", None, {"config.json": "d" * 40})
+    assert checkpoint.locate(name) == checkpoint.find(name) == folder
+
+
+def test_a_model_that_is_not_in_the_table_is_called_as_at_the_hub() -> None:
+    folder = put("acme/tiny")
+    assert [(found.name, found.folder) for found in downloaded()] == [("acme/tiny", folder)]
+    assert find("tiny") is None
+
+
+def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
+    put("acme/tiny", partial("acme/tiny"))
+    (models_folder() / "other").mkdir()
+    for content in ("", "[]", "{}", '{"repo": "a/b", "more": 1}'):
+        (models_folder() / "other" / NOTE).write_text(content)
+        assert downloaded() == []
+    assert begun() == ["acme/tiny"]
+    with pytest.raises(checkpoint.CheckpointError, match="There is no model 'acme/tiny'"):
+        checkpoint.locate("acme/tiny")
+
+
+def test_a_known_model_that_is_not_there_is_told_with_its_mend() -> None:
+    with pytest.raises(checkpoint.CheckpointError, match=r"mercury-lsp models download sdar-4b$"):
+        checkpoint.find("sdar-4b")
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"XDG_DATA_HOME": "/d"}, "/d/mercury-lsp/models"),
+        ("linux", {"HOME": "/h"}, "/h/.local/share/mercury-lsp/models"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Application Support/mercury-lsp/models"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/mercury-lsp/models"),
+    ],
+)
+def test_where_the_folders_are(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(downloads.sys, "platform", platform)
+    assert models_folder().as_posix() == expected

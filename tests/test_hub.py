@@ -1,0 +1,33 @@
+"""What is asked of a hub: which files, and what its cards say; over sockets see `test_fetch`."""
+
+from __future__ import annotations
+
+import pytest
+from test_fetch import FETCHED, FILES
+
+from mercury_lsp.hub import _licence, wanted
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_only_what_a_model_is_made_of_is_wanted(name: str) -> None:
+    assert wanted(name) == (name in FETCHED)
+
+
+@pytest.mark.parametrize("name", ["../a.json", "a\\b.json", "c:a.json", "..json", "a.json/b"])
+def test_no_name_leads_out_of_the_folder(name: str) -> None:
+    assert not wanted(name)
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ({"license": "mit"}, "mit"),
+        ({"license": "other", "license_name": "own  terms"}, "other, own terms"),
+        ({"license": "other"}, "other"),
+        ({"license": ["mit", "apache-2.0"]}, "['mit', 'apache-2.0']"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_licence_is_what_the_card_says(card: object, licence: str | None) -> None:
+    assert _licence(card) == licence
