@@ -1,0 +1,237 @@
+"""A hosted model as an infiller: the text around the cursor goes out, the text between comes back as it is written.
+
+Owns what an answer is worth and where it ends; and when its server is left alone. What leaves is `outgoing`'s, how is
+`link`'s. Of the model elsewhere nothing is known but what it writes, so:
+
+- `count` is an estimate, three bytes a token, of which most tokenizers have somewhat more in code: what is sent is
+  rather too short than too long.
+- A forward pass stands for a request: how many there were, nobody tells.
+- Reading ahead gains nothing, and there are no alternatives: each would be a request more, to be paid for, and what a
+  user who asked would see a quarter of a second later at most is rarely there by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+from mercury_lsp.config import Config
+from mercury_lsp.engine.canvas import Hint, Prompt
+from mercury_lsp.engine.infiller import Draft, Infill, Line, Sampling, never
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.remote.address import Address
+from mercury_lsp.remote.breaker import Breaker
+from mercury_lsp.remote.key import Key
+from mercury_lsp.remote.link import Failed, Link
+from mercury_lsp.remote.outgoing import Outgoing, outgoing
+from mercury_lsp.remote.shapes import LIMITS, PATHS, Piece, body
+from mercury_lsp.remote.standing import Elsewhere, Standing
+
+BYTES = 3  # of a token, about
+log = logging.getLogger(__name__)
+
+
+class RemoteEngine(Elsewhere):
+    """Asks one model. ``drafts``: whether it is asked for whole drafts, as hosted Mercury has them."""
+
+    device = "remote"
+    threads = 0
+
+    def __init__(
+        self, address: Address, key: Key, api: str, model: str, seconds: float, drafts: bool = False
+    ) -> None:
+        self.name = model or address.host
+        self._link, self._api, self._model, self._seconds = Link(address, key), api, model, seconds
+        self._drafts = drafts and api == "fim" and model.lower().startswith("mercury")
+        self._scores = True  # until it turns out that it has none
+        self._breaker = Breaker()
+        self._trouble = ""
+        self._salt = secrets.token_bytes(16)
+
+    @classmethod
+    def of(cls, config: Config) -> RemoteEngine:
+        """What the settings name. Asks nobody. Raises `RemoteError`."""
+        address = Address.of(config.remote_url)
+        key = Key(config.remote_key_env, config.remote_key_command)
+        seconds = config.remote_timeout_ms / 1000
+        return cls(address, key, config.remote_api, config.remote_model, seconds, config.drafts)
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands with the server."""
+        return Standing(self._link.address.host, self._breaker.state(time.monotonic()), self._trouble)
+
+    def close(self) -> None:
+        """Let the connection go. Without it, that is done when nobody knows the engine any more."""
+        self._link.close()
+
+    def count(self, text: str) -> int:
+        """About how many tokens a text has: see above."""
+        return -(-len(text.encode(errors="replace")) // BYTES)
+
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+        """Nothing is read ahead, and so nothing is sent that nobody has asked for."""
+        return 0
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool] = never,
+        watch: Callable[[Draft], None] | None = None,
+        hint: Hint | None = None,
+    ) -> Infill:
+        """Ask for the middle of a prompt. What has come when the answer breaks off is what there is.
+
+        Raises `Unanswered` where nothing has, or nothing may be sent; and `Cancelled` soon after ``cancelled()``.
+        """
+        host = self._link.address.host
+        sent = outgoing(prompt)
+        if sent is None:
+            raise Unanswered(
+                f"something in the cursor's line looks like a secret, so it is not sent to {host}"
+            )
+        if pause := self._breaker.left(time.monotonic()):
+            last = self._trouble.rstrip(".") or "it asked for that"
+            raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
+        written = _Written(sampling.single_line, self._drafts, self.count(sent.prefix + sent.suffix))
+        try:
+            self._read(sent, prompt.path, sampling, cancelled, watch, written)
+        except Failed as failed:
+            self._breaker.failure(time.monotonic(), failed.wish)
+            trouble = f"{host} {failed}."
+            log.log(logging.DEBUG if trouble == self._trouble else logging.WARNING, "%s", trouble)
+            self._trouble = trouble
+            if not written.text or self._drafts:  # of a draft nothing is sure
+                raise Unanswered(f"{host} {failed}") from None
+        else:
+            self._breaker.succeeded()
+            self._trouble = ""
+        return written.infill(self.count)
+
+    def alternatives(
+        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+    ) -> Iterator[Infill]:
+        """None: see above."""
+        return iter(())
+
+    def _affinity(self, path: str) -> str:
+        """A document's name for a server's cache: it tells nothing of the path, and is another one the next time."""
+        return hashlib.blake2b(path.encode(errors="replace"), key=self._salt, digest_size=8).hexdigest()
+
+    def _read(
+        self,
+        sent: Outgoing,
+        about: str,
+        sampling: Sampling,
+        cancelled: Callable[[], bool],
+        watch: Callable[[Draft], None] | None,
+        written: _Written,
+    ) -> None:
+        """Read an answer about a document until it, or what is wanted of it, ends. Raises `Failed`, `Cancelled`."""
+        scores = self._scores and self._api == "openai"
+        asked = body(
+            self._api,
+            self._model,
+            sent,
+            sampling.max_tokens,
+            sampling.single_line,
+            scores,
+            self._drafts,
+        )
+        try:
+            path, affinity = PATHS[self._api], self._affinity(about)
+            with closing(self._link.ask(path, asked, affinity, self._seconds, cancelled)) as pieces:
+                for piece in pieces:
+                    written.take(piece)
+                    if watch is not None:
+                        watch(written.draft(self.count))
+                    if written.over:
+                        return
+        except Failed as failed:
+            if not scores or failed.status not in (400, 422):
+                raise
+            self._scores = False  # it may be that which it does not take
+            self._read(sent, about, sampling, cancelled, watch, written)
+
+
+class _Written:
+    """An answer so far. With `whole`, each piece takes the place of those before."""
+
+    def __init__(self, single_line: bool, whole: bool, prompt_tokens: int) -> None:
+        self.text = ""
+        self.over = False  # as much has come as is wanted
+        self._single_line, self._whole = single_line, whole
+        self._scored: list[tuple[str, float]] | None = None if whole else []  # None once a piece came without
+        self._finish = ""
+        self._began, self._first = time.perf_counter(), 0.0
+        self._counts = prompt_tokens, 0
+
+    def take(self, piece: Piece) -> None:
+        """What has come."""
+        if piece.text:
+            self._first = self._first or time.perf_counter()
+            self.text = piece.text if self._whole else self.text + piece.text
+            if self._scored is not None:
+                texts = "".join(text for text, _ in piece.tokens)
+                self._scored = [*self._scored, *piece.tokens] if texts == piece.text else None
+        self._finish = piece.finish or self._finish
+        self._counts = piece.counts[0] or self._counts[0], piece.counts[1] or self._counts[1]
+        if self._single_line and "\n" in self.text and (not self._whole or self._finish):
+            self.text = self.text.partition("\n")[0]
+            self._scored = None if self._scored is None else _first_line(self._scored)
+            self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
+
+    def draft(self, count: Callable[[str], int]) -> Draft:
+        """What there is to show by now."""
+        tokens = count(self.text)
+        if self._whole and not self._finish:
+            return Draft(self.text, 0, tokens, 1, self._as_infill("", count))
+        return Draft(self.text, tokens, tokens, 1, self._as_infill(self.text, count))
+
+    def infill(self, count: Callable[[str], int]) -> Infill:
+        """What there is."""
+        return self._as_infill(self.text, count)
+
+    def _as_infill(self, text: str, count: Callable[[str], int]) -> Infill:
+        now = time.perf_counter()
+        first = self._first or now
+        finished = self._finish not in ("", *LIMITS)
+        scored = self._scored or ()
+        logp = sum(value for _, value in scored)
+        return Infill(
+            text=text,
+            tokens=len(scored) or self._counts[1] or count(text) + finished,
+            steps=1,
+            forward_passes=1,
+            ms=(now - self._began) * 1e3,
+            ms_prefill=(first - self._began) * 1e3,
+            ms_denoise=(now - first) * 1e3,
+            cached_tokens=0,
+            prompt_tokens=self._counts[0],
+            confidence=math.exp(logp / len(scored)) if scored else 1.0,
+            finished=finished,
+            lines=tuple(line for line in _lines(scored) if line.end < len(text)),
+        )
+
+
+def _first_line(scored: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The tokens up to the one that ends the line, which counts as the end."""
+    ends = [i for i, (text, _) in enumerate(scored) if "\n" in text]
+    return list(scored[: ends[0] + 1] if ends else scored)
+
+
+def _lines(scored: Sequence[tuple[str, float]]) -> tuple[Line, ...]:
+    """The lines that a token ends, where tokens have log-probabilities."""
+    lines, at, logp = [], 0, 0.0
+    for i, (text, value) in enumerate(scored):
+        logp += value
+        if "\n" in text:
+            lines.append(Line(at + text.find("\n"), i + 1, logp))
+        at += len(text)
+    return tuple(lines)
