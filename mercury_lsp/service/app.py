@@ -1,0 +1,333 @@
+"""The HTTP application: routes, and what stands between a request and the backend.
+
+Owns who may ask, how large a request may be, how long an answer may take, and what is said of each request on the log:
+its time, who, route, status, milliseconds, tokens and passes, and never a text or a key. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from mercury_lsp import __version__
+from mercury_lsp.service.access import Access, Denied, TooOften
+from mercury_lsp.service.backend import Backend, Busy, Task, Unavailable, Update
+from mercury_lsp.service.completions import Refused, Reply, parse
+from mercury_lsp.service.counts import Counts
+from mercury_lsp.service.settings import ServiceSettings
+
+RETRY = 1.0  # seconds after which one who was refused for a full queue may try again
+CLIENT_GONE = 499  # as nginx logs it; nobody sees it
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("mercury_lsp.access")
+
+
+@dataclass(slots=True)
+class State:
+    """What the process that serves an application sees of it, and tells it. ``stopping``: new requests get a 503."""
+
+    running: int = 0
+    stopping: bool = False
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One request to a route, from its arrival to its last byte."""
+
+    route: str
+    name: str = "-"
+    status: int = 500
+    last: Update = field(default_factory=lambda: Update(""))
+    began: float = field(default_factory=time.perf_counter)
+
+
+def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
+    """The application over a backend, which it closes when it ends. Its `State` is ``app.state.service``."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await backend.close()
+
+    app = FastAPI(title="mercury-lsp", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = state = State()
+    service = _Service(backend, settings, state)
+    for path, fim in (("/v1/completions", False), ("/v1/fim/completions", True)):
+        app.add_api_route(path, service.completions(path, fim), methods=["POST"], response_model=None)
+    app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=None)
+    app.add_api_route("/health", service.health, methods=["GET"], response_model=None)
+    app.add_api_route("/metrics", service.metrics, methods=["GET"], response_model=None)
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        words = {404: "There is no such route.", 405: "The route takes another method."}
+        return _error(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
+
+    app.add_exception_handler(HTTPException, refused)
+    return app
+
+
+class _Service:
+    """The routes' functions."""
+
+    def __init__(self, backend: Backend, settings: ServiceSettings, state: State) -> None:
+        self._backend, self._settings, self._state = backend, settings, state
+        self._access = Access(settings.tokens, settings.per_minute)
+        self._counts = Counts()
+
+    def completions(self, path: str, fim: bool) -> Callable[[Request], Awaitable[Response]]:
+        """The function of a route that completes."""
+
+        async def completions(request: Request) -> Response:
+            visit = _Visit(path)
+            self._state.running += 1
+            self._counts.running.inc()
+            streams = False
+            try:
+                response = await self._complete(request, visit, fim)
+                visit.status = response.status_code
+                streams = isinstance(response, StreamingResponse)
+            except Refused as error:
+                visit.status = error.status
+                response = _error(error)
+            except _Gone:
+                visit.status = CLIENT_GONE
+                response = Response(status_code=CLIENT_GONE)
+            except Exception:  # the boundary: one failing request costs its answer
+                log.exception("A request failed.")
+                visit.status = 500
+                response = _error(Refused(500, "The server failed to answer.", kind="server_error"))
+            finally:
+                if not streams:
+                    self._left(visit)
+            return response
+
+        return completions
+
+    async def models(self, request: Request) -> Response:
+        """The model that is served."""
+        return self._plain(request, "/v1/models", self._models)
+
+    def _models(self) -> Response:
+        names = (self._backend.model, *self._settings.aliases)
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "mercury-lsp"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def metrics(self, request: Request) -> Response:
+        """What there is to count."""
+        return self._plain(
+            request,
+            "/metrics",
+            lambda: PlainTextResponse(
+                self._counts.text() + self._backend.metrics(), media_type="text/plain; version=0.0.4"
+            ),
+        )
+
+    async def health(self) -> Response:
+        """Whether requests are answered now; needs no token."""
+        if self._state.stopping:
+            return JSONResponse({"status": "stopping"}, 503)
+        ready = self._backend.ready
+        return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
+
+    def _plain(self, request: Request, route: str, answer: Callable[[], Response]) -> Response:
+        """A route that only looks."""
+        try:
+            self._enter(request, _Visit(route))
+            return answer()
+        except Refused as error:
+            return _error(error)
+
+    def _enter(self, request: Request, visit: _Visit) -> str:
+        """Let a request in: to whom its caches belong. Raises `Refused`."""
+        try:
+            name = self._access.name(request.headers.get("authorization", ""))
+        except Denied:
+            raise Refused(
+                401, "This needs a valid token.", code="invalid_api_key", kind="authentication_error"
+            ) from None
+        visit.name = name or "-"
+        return name or (request.client.host if request.client else "")
+
+    async def _complete(self, request: Request, visit: _Visit, fim: bool) -> Response:
+        asker = self._enter(request, visit)
+        if self._state.stopping:
+            raise Refused(503, "The server is stopping.", kind="server_error", wait=RETRY)
+        try:
+            self._access.take(asker)
+        except TooOften as error:
+            raise Refused(
+                429,
+                "Too many requests.",
+                code="rate_limit_exceeded",
+                kind="rate_limit_error",
+                wait=error.wait,
+            ) from None
+        body = await _body(request, self._settings.body_bytes)
+        wanted = parse(body, (self._backend.model, *self._settings.aliases))
+        affinity = request.headers.get("x-affinity-key", "") or wanted.affinity
+        peer = request.client.host if request.client else ""
+        task = wanted.task(_key(asker, affinity or peer), self._settings)
+        reply = Reply(self._backend.model, fim)
+        updates = self._updates(request, task, visit)
+        if not wanted.stream:
+            async for _ in updates:
+                pass
+            return JSONResponse(reply.whole(visit.last))
+        first = await anext(updates)  # an error before this has a status of its own
+        return StreamingResponse(
+            self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _stream(
+        self,
+        reply: Reply,
+        update: Update,
+        updates: AsyncGenerator[Update, None],
+        visit: _Visit,
+        drafts: bool,
+        with_usage: bool,
+    ) -> AsyncGenerator[str, None]:
+        """Events: what is new of the settled text, or with ``drafts`` all of the text each time."""
+        sent = 0
+        try:
+            while not update.finish:
+                if drafts:
+                    yield _event(reply.piece(update.text))
+                elif update.settled > sent:
+                    yield _event(reply.piece(update.text[sent : update.settled]))
+                    sent = update.settled
+                update = await anext(updates)
+            yield _event(reply.piece(update.text[0 if drafts else sent :], update.finish))
+            if with_usage:
+                yield _event(reply.cost(update))
+            yield "data: [DONE]\n\n"
+        except Refused as error:
+            visit.status = error.status
+            yield _event(error.body)
+        except (_Gone, asyncio.CancelledError):
+            visit.status = CLIENT_GONE
+            raise
+        except Exception:
+            log.exception("A request failed.")
+            visit.status = 500
+            yield _event(Refused(500, "The server failed to answer.", kind="server_error").body)
+        finally:
+            self._left(visit)
+            await updates.aclose()
+
+    async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
+        """The backend's updates, until the client is gone or the time is over. Raises `Refused`, `_Gone`."""
+        ends = asyncio.get_running_loop().time() + self._settings.timeout_s
+        gone = asyncio.create_task(_disconnected(request))
+        running = self._backend.run(task)
+        try:
+            while not visit.last.finish:
+                coming = asyncio.ensure_future(anext(running))
+                left = ends - asyncio.get_running_loop().time()
+                try:
+                    done, _ = await asyncio.wait(
+                        {coming, gone}, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED
+                    )
+                finally:
+                    if not coming.done():
+                        coming.cancel()
+                        with suppress(asyncio.CancelledError, StopAsyncIteration):
+                            await coming
+                if gone in done and coming not in done:
+                    raise _Gone
+                if not done:
+                    raise Refused(504, "The answer took too long.", code="timeout", kind="server_error")
+                visit.last = coming.result()
+                yield visit.last
+        except Busy:
+            raise Refused(
+                429, "Too many requests are waiting.", kind="rate_limit_error", wait=RETRY
+            ) from None
+        except Unavailable as error:
+            raise Refused(503, str(error), kind="server_error", wait=RETRY) from None
+        finally:
+            gone.cancel()
+            if isinstance(running, AsyncGenerator):
+                await running.aclose()
+
+    def _left(self, visit: _Visit) -> None:
+        """A request has been answered, or given up."""
+        self._state.running -= 1
+        counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
+        counts.running.dec()
+        counts.requests.labels(visit.route, str(visit.status)).inc()
+        counts.seconds.labels(visit.route).observe(seconds)
+        counts.cancelled.inc(visit.status == CLIENT_GONE)
+        counts.tokens.inc(last.tokens)
+        counts.passes.inc(last.forward_passes)
+        counts.read.inc(last.prompt_tokens)
+        counts.cached.inc(last.cached_tokens)
+        access_log.info(
+            "%s %s %d %.0f ms %d tokens %d passes",
+            visit.name,
+            visit.route,
+            visit.status,
+            seconds * 1e3,
+            last.tokens,
+            last.forward_passes,
+        )
+
+
+class _Gone(Exception):
+    """The client does not wait any longer."""
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client is gone. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """A request's body. Raises `Refused` as soon as it is too large."""
+    length = request.headers.get("content-length", "")
+    size, parts = int(length) if length.isdecimal() else 0, []
+    if size <= most:
+        size = 0
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most or not message.get("more_body"):
+                break
+    if size > most:
+        raise Refused(413, f"The body has more than {most} bytes.", code="request_too_large")
+    return b"".join(parts)
+
+
+def _key(asker: str, affinity: str) -> str:
+    """A key of which two askers never share one, and which tells nothing of either."""
+    return hashlib.sha256(json.dumps([asker, affinity]).encode()).hexdigest()[:32]
+
+
+def _event(value: object) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+def _error(error: Refused) -> Response:
+    headers = {"Retry-After": str(math.ceil(error.wait))} if error.wait is not None else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body, error.status, headers)

@@ -1,0 +1,86 @@
+"""A service on a real socket of the loopback, in a thread of its own, for its tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import httpx2
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
+from mercury_lsp.service.app import application
+from mercury_lsp.service.backend import Backend, Task, Update
+from mercury_lsp.service.process import listen
+from mercury_lsp.service.settings import ServiceSettings
+
+
+class Scripted:
+    """A backend that gives ``updates``, and waits before the last until ``go_on`` is set."""
+
+    model = "scripted"
+
+    def __init__(self, *updates: Update) -> None:
+        self.updates = updates or (Update("ab", 2, "stop", 10, 4, 2, 1),)
+        self.ready, self.closed = True, False
+        self.tasks: list[Task] = []
+        self.begun, self.ended, self.go_on = threading.Event(), threading.Event(), threading.Event()
+        self.go_on.set()
+        self.error: Exception | None = None
+
+    async def run(self, task: Task) -> AsyncIterator[Update]:
+        self.tasks.append(task)
+        try:
+            if self.error is not None:
+                raise self.error
+            for update in self.updates[:-1]:
+                yield update
+            self.begun.set()
+            while not self.go_on.is_set():
+                await asyncio.sleep(0.005)
+            yield self.updates[-1]
+        finally:
+            self.ended.set()
+
+    def metrics(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@contextmanager
+def served(backend: Backend, settings: ServiceSettings | None = None) -> Iterator[httpx2.Client]:
+    """A client of an application over a backend, which ends with it."""
+    with served_by(lambda: backend, settings) as client:
+        yield client
+
+
+@contextmanager
+def served_by(
+    backend: Callable[[], Backend], settings: ServiceSettings | None = None
+) -> Iterator[httpx2.Client]:
+    app = application(backend(), settings or ServiceSettings())
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    try:
+        host, port = listening.getsockname()
+        with httpx2.Client(base_url=f"http://{host}:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def counted(client: httpx2.Client, name: str, **headers: str) -> float:
+    """The sum of a metric's samples of that name, read as Prometheus reads it."""
+    text = client.get("/metrics", headers=headers).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = [sample.value for sample in samples if sample.name == name]
+    assert found, f"no sample {name}"
+    return sum(found)

@@ -1,0 +1,124 @@
+"""What a request's body may be, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mercury_lsp.service.backend import Update
+from mercury_lsp.service.completions import Refused, Reply, parse
+from mercury_lsp.service.settings import ServiceSettings
+
+MODELS = ("small", "mercury")
+SETTINGS = ServiceSettings(max_tokens=100, default_tokens=30)
+
+
+def body(**fields: object) -> bytes:
+    return json.dumps({"prompt": "a"} | fields).encode()
+
+
+def test_what_is_asked_becomes_a_task() -> None:
+    wanted = parse(
+        body(
+            prompt=["x = "],
+            suffix="\ny",
+            model="mercury",
+            max_tokens=7,
+            stop=["\n", ""],
+            temperature=0.5,
+            top_p=0.9,
+            seed=3,
+            stream=True,
+            diffusing=True,
+            path="a.py",
+            n=1,
+            best_of=1,
+            echo=False,
+            logprobs=None,
+            presence_penalty=1.5,
+        ),
+        MODELS,
+    )
+    task = wanted.task("key", SETTINGS)
+    assert (task.prefix, task.suffix, task.key, task.path) == ("x = ", "\ny", "key", "a.py")
+    assert (task.max_tokens, task.stop, task.temperature, task.seed) == (7, ("\n",), 0.5, 3)
+    assert task.drafts
+
+
+def test_what_is_not_said_is_the_default_and_too_much_is_the_limit() -> None:
+    task = parse(body(suffix=None), MODELS).task("", SETTINGS)
+    assert (task.suffix, task.max_tokens, task.stop, task.temperature) == ("", 30, (), 0)
+    assert not task.drafts
+    assert parse(body(max_tokens=5000, stop="a"), MODELS).task("", SETTINGS).max_tokens == 100
+    assert not parse(body(diffusing=True), MODELS).task("", SETTINGS).drafts  # without a stream
+
+
+def test_whose_cache_is_warm() -> None:
+    assert parse(body(user="u", prompt_cache_key="k"), MODELS).affinity == "k"
+    assert parse(body(user="u"), MODELS).affinity == "u"
+    assert parse(body(), MODELS).affinity == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "param"),
+    [
+        (b"{", 400, None),
+        (b"\xff", 400, None),
+        (b"[" * 100_000, 400, None),
+        (b"[]", 400, None),
+        (b"{}", 400, "prompt"),
+        (body(prompt=["a", "b"]), 400, "prompt"),
+        (body(prompt=[1, 2]), 400, "prompt"),
+        (body(prompt=None), 400, "prompt"),
+        (body(suffix=1), 400, "suffix"),
+        (body(max_tokens="9"), 400, "max_tokens"),
+        (body(max_tokens=0), 400, "max_tokens"),
+        (body(max_tokens=1.5), 400, "max_tokens"),
+        (body(stop=["a", "b", "c", "d", "e"]), 400, "stop"),
+        (body(temperature=3), 400, "temperature"),
+        (b'{"prompt": "a", "temperature": NaN}', 400, "temperature"),
+        (body(stream="yes"), 400, "stream"),
+        (body(stream_options=[]), 400, "stream_options"),
+        (body(n=2), 400, "n"),
+        (body(best_of=3), 400, "best_of"),
+        (body(echo=True), 400, "echo"),
+        (body(logprobs=2), 400, "logprobs"),
+        (body(logprobs=True), 400, "logprobs"),
+        (body(prompt="\ud800"), 400, None),
+        (body(model="gpt-4"), 404, "model"),
+        (body(path="x" * 300), 400, "path"),
+    ],
+)
+def test_what_is_wrong_is_told_in_openais_shape(given: bytes, status: int, param: str | None) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(given, MODELS)
+    assert refused.value.status == status
+    error = refused.value.body["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["param"] == param
+    assert isinstance(error["message"], str) and error["message"].endswith(".")
+
+
+def test_what_is_wrong_quotes_nothing() -> None:
+    for given in (body(prompt=["secret", "b"]), body(stop={"secret": 1}), body(suffix=["secret"])):
+        with pytest.raises(Refused) as refused:
+            parse(given, MODELS)
+        assert "secret" not in json.dumps(refused.value.body)
+
+
+def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
+    update = Update("x", 1, "stop", 10, 4, 2)
+    openai, fim = (Reply("small", fim).whole(update) for fim in (False, True))
+    assert openai["object"] == "text_completion"
+    assert openai["choices"] == [{"index": 0, "text": "x", "logprobs": None, "finish_reason": "stop"}]
+    assert fim["choices"][0]["message"]["content"] == fim["choices"][0]["text"] == "x"
+    assert openai["usage"] == {
+        "prompt_tokens": 10,
+        "completion_tokens": 2,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+    piece = Reply("small", True).piece("y")
+    assert piece["choices"][0]["delta"]["content"] == piece["choices"][0]["text"] == "y"
+    assert piece["choices"][0]["finish_reason"] is None

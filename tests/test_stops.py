@@ -1,0 +1,46 @@
+"""Stop texts, and what of a text is sure."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.service.stops import cut, settled
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "left"),
+    [
+        ("a\nb", ["\n"], "a"),
+        ("a\nb", ["b", "\n"], "a"),
+        ("ab", [], None),
+        ("ab", ["c"], None),
+        ("\nab", ["\n"], ""),
+    ],
+)
+def test_a_text_ends_before_the_first_stop_text(text: str, stops: list[str], left: str | None) -> None:
+    assert cut(text, stops) == left
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "sure"),
+    [
+        ("abc", [], "abc"),
+        ("abc\n", ["\n\n"], "abc"),
+        ("abc\n ", ["\n\n"], "abc\n "),
+        ("abcab", ["abd", "b!"], "abc"),
+        ("é\ufffd", [], "é"),
+        ("a\n\ufffd", ["\n\n"], "a"),
+    ],
+)
+def test_what_may_become_a_stop_text_or_another_character_is_not_sure(
+    text: str, stops: list[str], sure: str
+) -> None:
+    assert text[: settled(text, stops)] == sure
+
+
+def test_no_character_of_a_stop_text_is_ever_sure() -> None:
+    text, stops = "x = [1]\n\nclass A", ["\n\nclass", "]\n\n\n"]
+    end = cut(text, stops)
+    assert end is not None
+    for length in range(text.index("class") + 5):
+        assert text[:length][: settled(text[:length], stops)] in end
