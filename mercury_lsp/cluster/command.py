@@ -1,0 +1,78 @@
+"""`mercury-lsp serve --replicas N`: how many processors and GPUs replicas get, and how it begins and ends.
+
+Owns the run from the arguments to the signal that ends it. Knows no routes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, replace
+
+from mercury_lsp.cluster.local import ray_here
+from mercury_lsp.commands import Failure
+from mercury_lsp.service.local import LocalOptions
+from mercury_lsp.service.settings import ServiceSettings
+
+MOST_THREADS = 4  # of one replica, as of one process
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the arguments ask for. ``address``: of a Ray cluster, empty for this machine alone."""
+
+    model: str
+    options: LocalOptions
+    settings: ServiceSettings
+    replicas: int
+    most: int
+    address: str
+    host: str
+    port: int
+
+
+def serve(wanted: Wanted) -> None:
+    """Serve until a signal ends it. On a cluster the application stays, for ``serve shutdown`` to end.
+
+    Raises `Failure`.
+    """
+    options = wanted.options
+    if not options.threads and not wanted.address:
+        share = (os.cpu_count() or 1) // wanted.most
+        options = replace(options, threads=max(1, min(MOST_THREADS, share)))
+    cpus = max(1, options.threads)
+    try:
+        with ray_here(wanted.address, cpus * wanted.most, wanted.host, wanted.port):
+            from mercury_lsp.cluster.deploy import Scale, deploy
+            from mercury_lsp.cluster.replica import in_process
+
+            scale = Scale(
+                replicas=wanted.replicas,
+                most=wanted.most,
+                ongoing=options.running,
+                queued=options.waiting,
+                cpus=cpus,
+                gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
+            )
+            deploy(in_process(wanted.model, options), wanted.model, scale, wanted.settings)
+            host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
+            print(f"mercury-lsp serves on http://{host}:{wanted.port}", file=sys.stderr, flush=True)
+            _wait()
+    except (RuntimeError, ConnectionError, OSError) as error:
+        raise Failure(f"Ray could not serve: {str(error).strip().splitlines()[0]}") from error
+
+
+def _gpus() -> float:
+    import ray
+
+    return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+
+
+def _wait() -> None:
+    """Return at the first signal to end."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    told.wait()

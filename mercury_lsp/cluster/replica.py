@@ -1,0 +1,67 @@
+"""One replica: a backend in a process of its own, on whichever machine Ray has put it.
+
+Owns what Ray Serve calls: making it, asking it, its health, its end. Knows no HTTP and no other replica.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import cast
+
+from ray import serve
+
+from mercury_lsp.service.backend import Backend, Task, Update
+from mercury_lsp.service.local import LocalOptions
+
+
+def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
+    """A function that makes a backend of the engine, and returns when it is loaded.
+
+    It raises ``CheckpointError`` where there is no such model on the replica's machine, ``RuntimeError`` where it
+    cannot run there.
+    """
+
+    def make() -> Backend:
+        from mercury_lsp.engine.models import opened
+        from mercury_lsp.service.local import LocalBackend
+
+        backend = LocalBackend(opened(model), options)
+        while not backend.ready:
+            if backend.failure:
+                raise RuntimeError(backend.failure)
+            time.sleep(0.02)
+        return backend
+
+    return make
+
+
+class Replica:
+    """Answers tasks by the backend that ``make`` makes, here and now: Ray sends nothing before that is done."""
+
+    def __init__(self, make: Callable[[], Backend]) -> None:
+        self._backend = make()
+        self._name = serve.get_replica_context().replica_id.unique_id
+
+    async def run(self, task: Task, avoided: Sequence[str] = ()) -> AsyncIterator[Update]:
+        """As `Backend.run`. ``avoided``: replicas that the task should not go to, which the router reads."""
+        updates = self._backend.run(task)
+        async with aclosing(cast("AsyncGenerator[Update, None]", updates)):
+            async for update in updates:
+                yield replace(update, replica=self._name)
+
+    def describe(self) -> str:
+        """The model's name."""
+        return self._backend.model
+
+    async def check_health(self) -> None:
+        """Ray calls it now and then, and replaces a replica for which it raises several times."""
+        if not self._backend.ready:
+            raise RuntimeError("The model cannot answer.")
+
+    async def __del__(self) -> None:
+        # Ray awaits it when the replica has answered what it had begun, or the time for that is over.
+        if hasattr(self, "_backend"):
+            await self._backend.close()

@@ -1,0 +1,42 @@
+"""A backend for the replicas of the tests that writes slowly, so that there is time to kill one, and needs no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from mercury_lsp.service.backend import Busy, Task, Unavailable, Update
+
+WORDS = 20
+
+
+class Slow:
+    """Writes the words w0 to w19, one each ``pause`` seconds; with words in the prefix already, those that follow.
+
+    A prefix with "busy" or "unavailable" in it is refused so.
+    """
+
+    def __init__(self, pause: float = 0.05) -> None:
+        self.model, self.ready, self._pause = "slow", True, pause
+
+    async def run(self, task: Task) -> AsyncIterator[Update]:
+        for word, refusal in (("busy", Busy()), ("unavailable", Unavailable("It is out of order."))):
+            if word in task.prefix:
+                raise refusal
+        text, begin = "", task.prefix.count("w")
+        for number in range(begin, WORDS):
+            await asyncio.sleep(self._pause)
+            text += f"w{number} "
+            last = number == WORDS - 1
+            # The last word is still a draft: it may be written otherwise.
+            settled = len(text) if last else len(text) - len(f"w{number} ")
+            yield Update(text, settled, "stop" if last else "", tokens=number - begin + 1, forward_passes=1)
+
+    def metrics(self) -> str:
+        return ""
+
+    async def close(self) -> None:
+        self.ready = False
+
+
+ALL = "".join(f"w{number} " for number in range(WORDS))
