@@ -1,0 +1,127 @@
+"""Standings: the figures of ballots, by contestant and by pair.
+
+Owns what is counted and how it is named; `ratings` has the arithmetic. Pure. Places where two answers look alike count
+as ties, since that is what a user would see of the difference, and are told apart beside. Skipped ones have no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any
+
+from mercury_lsp.arena import ratings
+from mercury_lsp.arena.ballots import SCORES, Ballot, Side
+from mercury_lsp.arena.ratings import Outcome, wilson
+from mercury_lsp.tally import percentiles
+
+
+def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> dict[str, Any]:
+    """The figures of contestants, in the order of their ids, the first of which is the anchor of the ratings."""
+    at = {id_: number for number, id_ in enumerate(ids)}
+    ours = [ballot for ballot in ballots if ballot.pair <= at.keys()]
+    places: dict[str, list[Outcome]] = {}
+    for ballot in ours:
+        if ballot.choice in SCORES:
+            outcome = Outcome(at[ballot.one.id], at[ballot.two.id], SCORES[ballot.choice])
+            places.setdefault(ballot.place, []).append(outcome)
+    every = [outcome for place in places.values() for outcome in place]
+    rated = ratings.ratings(ratings.wins(every, len(ids)))
+    spans = ratings.intervals(list(places.values()), len(ids), seed) if places else []
+    sides = {
+        id_: {ballot.place: side for ballot in ours for side in (ballot.one, ballot.two) if side.id == id_}
+        for id_ in ids
+    }
+    names = _names(ids)
+    return {
+        "places": len({ballot.place for ballot in ours}),
+        "comparisons": len(ours),
+        "same": sum(ballot.choice == "same" for ballot in ours),
+        "skipped": sum(ballot.choice == "skip" for ballot in ours),
+        "neither": sum(ballot.choice == "neither" for ballot in ours),
+        "contestants": {
+            names[id_]: {
+                "rating": round(rated[number]),
+                "interval": [round(bound) for bound in spans[number]] if spans else None,
+                **_won(
+                    [_score(outcome, number) for outcome in every if number in (outcome.one, outcome.two)]
+                ),
+                **_answers(sides[id_].values()),
+            }
+            for id_, number in at.items()
+        },
+        "pairs": [
+            {"one": names[one], "two": names[two], **_pair(ours, one, two)}
+            for one, two in combinations(ids, 2)
+            if any(ballot.pair == {one, two} for ballot in ours)
+        ],
+        "shown_first": _first(ours),
+    }
+
+
+def met(ballots: Iterable[Ballot]) -> list[str]:
+    """The contestants of ballots, by their first appearance."""
+    return list(dict.fromkeys(side.id for ballot in ballots for side in (ballot.one, ballot.two)))
+
+
+def _names(ids: Sequence[str]) -> dict[str, str]:
+    """What to call contestants: without the mark of their weights, unless two would have the same name."""
+    short = {id_: id_.rpartition("@")[0] or id_ for id_ in ids}
+    called = list(short.values())
+    return {id_: name if called.count(name) == 1 else id_ for id_, name in short.items()}
+
+
+def _score(outcome: Outcome, number: int) -> float:
+    return outcome.score if outcome.one == number else 1 - outcome.score
+
+
+def _won(scores: Sequence[float]) -> dict[str, Any]:
+    """Wins, losses and ties; `win_rate` has half a win for a tie, with its 95% interval."""
+    n = len(scores)
+    return {
+        "wins": scores.count(1.0),
+        "losses": scores.count(0.0),
+        "ties": scores.count(0.5),
+        "win_rate": round(sum(scores) / n, 4) if n else None,
+        "win_rate_interval": [round(bound, 4) for bound in wilson(sum(scores), n)],
+    }
+
+
+def _pair(ballots: Sequence[Ballot], one: str, two: str) -> dict[str, Any]:
+    """The results of a pair, as the first one's."""
+    own = [ballot for ballot in ballots if ballot.pair == {one, two} and ballot.choice in SCORES]
+    scores = [SCORES[b.choice] if b.one.id == one else 1 - SCORES[b.choice] for b in own]
+    return {**_won(scores), "same": sum(ballot.choice == "same" for ballot in own)}
+
+
+def _answers(sides: Iterable[Side]) -> dict[str, Any]:
+    """What one contestant wrote at all its places, whoever it met there."""
+    sides = list(sides)
+    n, passes = len(sides), sum(side.passes for side in sides)
+
+    def mean(values: Iterable[float]) -> float | None:
+        return round(sum(values) / n, 4) if n else None
+
+    times = percentiles(side.ms for side in sides)
+    return {
+        "n": n,
+        "shown": mean(side.shown for side in sides),
+        "shown_unasked": mean(side.likely for side in sides),
+        "exact": mean(side.exact for side in sides),
+        "shared": mean(side.share for side in sides),
+        "ms": {name: times[name] for name in ("p50", "p95")},
+        "tokens_per_pass": round(sum(side.tokens for side in sides) / passes, 2) if passes else None,
+    }
+
+
+def _first(ballots: Iterable[Ballot]) -> dict[str, Any] | None:
+    """How often the user chose what was shown first, of when one was chosen; None where no user was asked."""
+    chosen = [b.choice for b in ballots if b.judge == "user" and b.choice in ("1", "2")]
+    if not chosen:
+        return None
+    first = chosen.count("1")
+    return {
+        "chosen": len(chosen),
+        "share": round(first / len(chosen), 4),
+        "interval": [round(bound, 4) for bound in wilson(first, len(chosen))],
+    }

@@ -1,0 +1,137 @@
+"""Where a user's text is cut out again, and the records of that."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from mercury_lsp.arena.edits import (
+    KINDS,
+    LONGEST_BLOCK,
+    MOST_LINES,
+    PIECE,
+    Edit,
+    NotAnEdit,
+    added,
+    draw,
+    read,
+    removed,
+)
+
+OLD = "import os\n\n\ndef area(width, height):\n    return width * height\n"
+NEW = (
+    "import os\n\n\ndef area(width, height):\n    # checked by who calls\n    size = width * height\n"
+    "    return size\n\n\ndef volume(width, height, depth):\n    return area(width, height) * depth\n"
+)
+EVERY = [range(NEW.count("\n"))]
+
+
+def drawn(text: str, runs: list[range], seeds: int = 60) -> list[Edit]:
+    return [edit for seed in range(seeds) for edit in draw("lib/shapes.py", "python", text, runs, str(seed))]
+
+
+def test_runs_are_the_lines_that_were_not_there() -> None:
+    lines = NEW.split("\n")
+    new = {lines[n] for run in added(OLD, NEW) for n in run if lines[n]}
+    assert new == set(lines) - set(OLD.split("\n"))
+    assert added("", "a = 1\nb = 2\n") == [range(2)]
+    assert added(OLD, OLD) == []
+
+
+def test_blanks_and_line_endings_are_no_difference() -> None:
+    indented = OLD.replace("    return", "\treturn").replace("\n", "\r\n")
+    assert added(OLD, indented) == []
+    assert added(OLD, OLD + "\n\n\n") == []
+
+
+def test_moved_lines_are_not_written() -> None:
+    """The function goes from one file to another, with one new line in its midst."""
+    moved = removed("def area(w, h):\n    return w * h\n", "")
+    after = "def area(w, h):\n    check(w)\n    return w * h"
+    assert added("", after, moved) == [range(1, 2)]
+
+
+def test_long_runs_have_several_edits() -> None:
+    text = "".join(f"value_{i} = compute({i})\n" for i in range(2 * PIECE + 5))
+    runs = added("", text)
+    assert [len(run) for run in runs] == [PIECE, PIECE, 5]
+    assert len(draw("a.py", "python", text, runs, "0")) == 3
+
+
+def test_an_edit_is_the_file_but_for_what_is_missing() -> None:
+    edits = drawn(NEW, EVERY)
+    assert len(edits) == 60
+    assert {edit.kind for edit in edits} >= {"line", "within"}
+    for edit in edits:
+        assert edit.whole == NEW
+        assert edit.document.text == edit.prefix + edit.suffix
+        assert edit.middle.strip() == edit.middle
+
+
+def test_kinds_are_cut_as_told() -> None:
+    """The comment is never a place, and a block is the whole of a short run."""
+    edits = drawn(NEW, [range(4, 7)])
+    assert set(Counter(edit.kind for edit in edits)) == set(KINDS)
+    for edit in edits:
+        left = edit.prefix.rpartition("\n")[2]
+        assert edit.suffix.startswith("\n")
+        if edit.kind == "line":
+            assert edit.middle in ("size = width * height", "return size") and left == "    "
+        elif edit.kind == "within":
+            assert left + edit.middle in ("    size = width * height", "    return size")
+            assert left.endswith(("= ", "return "))
+        else:
+            assert edit.middle == "size = width * height\n    return size"
+
+
+def test_blocks_are_short() -> None:
+    text = "".join(f"value_{i} = compute({i})\n" for i in range(PIECE))
+    assert all(edit.kind != "block" for edit in drawn(text, [range(PIECE)]))
+    short = drawn(text, [range(MOST_LINES)])
+    assert all(len(edit.middle) <= LONGEST_BLOCK for edit in short if edit.kind == "block")
+    assert any(edit.kind == "block" for edit in short)
+
+
+def test_line_endings_stay_as_they_are() -> None:
+    for edit in drawn(NEW.replace("\n", "\r\n"), EVERY):
+        assert edit.whole == NEW.replace("\n", "\r\n")
+        assert edit.suffix.startswith("\r\n")
+        assert not edit.prefix.endswith("\r")
+
+
+def test_the_draw_depends_on_the_seed_and_the_place_alone() -> None:
+    one = draw("a.py", "python", NEW, [range(4, 7), range(9, 11)], "7")
+    other = draw("a.py", "python", NEW, [range(9, 11)], "7")
+    assert one[1:] == other
+    assert len({edit.key for edit in drawn(NEW, EVERY)}) > 5
+
+
+def test_lines_without_code_are_no_places() -> None:
+    text = '"""What this is."""\n\n# nothing\n)\n'
+    assert draw("a.py", "python", text, [range(5)], "0") == []
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    edits = drawn(NEW.replace("size", "größe"), EVERY, 5)
+    lines = [edit.to_json() for edit in edits]
+    assert list(read(["", *lines, "\n"])) == edits
+    assert all("\n" not in line for line in lines)
+    bare = {"path": "a.py", "language": "python", "prefix": "a = ", "suffix": "", "middle": "1"}
+    assert next(read([json.dumps(bare)])).kind == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "no object"),
+        ('{"path": "a.py"}', "language is missing"),
+        ('{"path": 3}', "path is no text"),
+        ('{"path": "a", "language": "b", "prefix": "", "suffix": "", "middle": " "}', "blank"),
+    ],
+)
+def test_what_is_no_edit_is_told_with_its_line(line: str, says: str) -> None:
+    with pytest.raises(NotAnEdit, match=rf"line 2: .*{says}"):
+        list(read(["", line]))

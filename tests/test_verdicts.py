@@ -1,0 +1,69 @@
+"""Who of two was better, by what the user wrote."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.arena.contestants import Answer
+from mercury_lsp.arena.edits import Edit
+from mercury_lsp.arena.verdicts import MARGIN, Worth, same, score, worth
+
+EDIT = Edit("a.py", "python", "total = ", ")\nprint(total)\n", "width * height")
+START = len(EDIT.prefix)
+
+
+def answer(text: str, end: int = START) -> Answer:
+    return Answer(text, end, 1.0, 1, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "share"),
+    [
+        ("width * height", True, 1.0),
+        ("width * height  ", True, 1.0),
+        ("width * height\nprint(1)", True, 1.0),
+        ("width * depth", False, 8 / 14),
+        ("width * height + 1", False, 1.0),
+        ("height", False, 0.0),
+        ("", False, 0.0),
+    ],
+)
+def test_what_an_answer_is_worth(text: str, exact: bool, share: float) -> None:
+    assert worth(EDIT, answer(text)) == Worth(exact, pytest.approx(share))  # type: ignore[arg-type]
+
+
+def test_what_is_replaced_behind_the_cursor_is_part_of_both() -> None:
+    assert worth(EDIT, answer("width * height)", START + 1)).exact
+    assert not worth(EDIT, answer("width * height", START + 1)).exact
+
+
+def test_of_a_block_all_lines_count() -> None:
+    block = Edit("a.py", "python", "", "\r\n", "a = 1\r\nb = 2")
+    assert worth(block, answer("a = 1\r\nb = 2", 0)) == Worth(True, 1.0)
+    assert worth(block, answer("a = 1\nb = 2", 0)).exact
+    assert worth(block, answer("a = 1", 0)) == Worth(False, 5 / 11)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "wins"),
+    [
+        (Worth(True, 1.0), Worth(False, 1.0), 1.0),
+        (Worth(False, 0.9), Worth(True, 1.0), 0.0),
+        (Worth(True, 1.0), Worth(True, 1.0), 0.5),
+        (Worth(False, 0.5), Worth(False, 0.3), 1.0),
+        (Worth(False, 0.3), Worth(False, 0.5), 0.0),
+        (Worth(False, 0.5), Worth(False, 0.5 - MARGIN / 2), 0.5),
+        (Worth(False, 0.0), Worth(False, 0.0), 0.5),
+    ],
+)
+def test_exact_beats_a_longer_start_and_what_is_near_ties(one: Worth, two: Worth, wins: float) -> None:
+    assert score(one, two) == wins
+    assert score(two, one) == 1 - wins
+
+
+def test_alike_is_what_looks_so() -> None:
+    assert same(answer("a = 1  "), answer("a = 1"))
+    assert same(answer("a\r\nb"), answer("a\nb"))
+    assert same(answer("", START + 1), answer(""))
+    assert not same(answer("a"), answer("a", START + 1))
+    assert not same(answer(" a"), answer("a"))
