@@ -116,10 +116,10 @@ def _installed(name: str, install: Callable[[Path], None]) -> Path:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    """Alone with the cache, whoever else installs."""
+def _locked(what: str = "") -> Iterator[None]:
+    """Alone with the cache, or with something else, whoever else installs; what is locked cannot be locked again."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as file:
+    with (CACHE / f".lock{what}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -147,7 +147,7 @@ def _system(*commands: str, packages: tuple[str, ...] = ()) -> None:
     install = ["apt-get", "install", "-y", "--no-install-recommends", *wanted]
     if ASKED != "install" or os.geteuid() != 0:
         raise Missing(f"{', '.join(wanted)} must be on the system: {' '.join(install)}")
-    with _locked():
+    with _locked("-system"):  # an editor that needs them may be holding the cache
         _run("apt-get", "update")
         _run(*install, DEBIAN_FRONTEND="noninteractive")
 

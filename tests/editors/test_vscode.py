@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from . import installs
 from .conftest import LINE, SETTINGS, TYPED, installed
-from .vscode import CodeServer, Window, package, servers, until
+from .vscode import ASK, NEXT, PREVIOUS, CodeServer, Window, package, servers, until
 
 pytestmark = pytest.mark.editors
 
@@ -147,11 +147,11 @@ def test_several_suggestions_are_gone_through(window: Open) -> None:
     made.rewrite(LINE, "return ")
     first = made.await_ghost("return ")
     seen = [first]
-    made.press("Alt+]")
+    made.press(NEXT)
     until(lambda: made.ghost not in ("", first), "another suggestion")
     seen.append(made.ghost)
     made.picture("several")
-    made.press("Alt+[")
+    made.press(PREVIOUS)
     until(lambda: made.ghost == first, "the first suggestion again")
 
 
@@ -181,7 +181,7 @@ def test_nothing_is_suggested_in_a_file_of_secrets(window: Open) -> None:
     made.open(".env", "")
     made.press("Control+End")
     made.type("PASSWORD=")
-    made.press("Alt+\\")
+    made.press(ASK)
     made.command("Mercury: Explain Why Nothing Is Suggested Here")  # answered after what was asked before
     made.notification("Nothing is suggested in this document")
     assert not made.ghost

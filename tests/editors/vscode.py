@@ -41,6 +41,9 @@ QUIET = {
     "window.menuBarVisibility": "hidden",
     "workbench.colorTheme": "Default Dark Modern",
 }
+# VS Code's own are Alt with \, ] and [. Where those lie it guesses in a browser without a head, and not always well.
+ASK, NEXT, PREVIOUS = "Alt+F9", "Alt+F10", "Alt+F11"
+KEYS = {ASK: "trigger", NEXT: "showNext", PREVIOUS: "showPrevious"}
 # Keeps what decorations of extensions say behind the text, from one frame to the next.
 RECORDER = """
 window.recorded = [];
@@ -134,7 +137,11 @@ class CodeServer:
         users = {**QUIET, **{name: value for name, value in settings.items() if name not in own}}
         machine = self.settings_file.parents[1] / "Machine/settings.json"
         machine.parent.mkdir(exist_ok=True)
-        for file, told in ((self.settings_file, users), (machine, own)):
+        keys = [
+            {"key": key.lower(), "command": f"editor.action.inlineSuggest.{of}"} for key, of in KEYS.items()
+        ]
+        bound = self.settings_file.with_name("keybindings.json")
+        for file, told in ((self.settings_file, users), (machine, own), (bound, keys)):
             file.write_text(json.dumps(told), encoding="utf-8")
 
     @property
@@ -260,7 +267,7 @@ class Window:
         """The ghost text behind what was typed; the model may still be loading, so it is asked for again."""
 
         def asked() -> bool:
-            self.press("Alt+\\")
+            self.press(ASK)
             end = time.monotonic() + 8
             while not self.ghost and time.monotonic() < end:
                 time.sleep(0.1)
