@@ -191,7 +191,7 @@ def _fitting(text: str, site: Site) -> Shown | None:
         queue = deque(_variants(part, site))
         while queue:
             candidate = queue.popleft()
-            if not candidate.text.strip() or candidate in seen:
+            if not candidate.text.strip() or candidate in seen or _repeats_rest(candidate, site):
                 continue
             left = site.rest[candidate.end - site.offset :]
             if _without_following(candidate.text, site, left) != candidate.text:
@@ -240,13 +240,18 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
             and not _splits_word(rest, size)
         ):
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
-    said = rest.lstrip()
-    repeated = re.search(r"\w", said) and text.endswith(said)
-    if not repeated or (_splits_word(text, len(text) - len(said)) and not _TWO_WORDS.search(said)):
-        yield Shown(text, site.offset)
+    yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
     if rest and newline and first.endswith(rest):
         yield Shown(text.rstrip(), site.offset + len(site.rest))
+
+
+def _repeats_rest(found: Shown, site: Site) -> bool:
+    """Whether a text before the rest of the line ends with all that this says, and not only with the end of a word."""
+    said = site.rest.strip()
+    if found.end != site.offset or not re.search(r"\w", said) or not found.text.endswith(said):
+        return False
+    return not _splits_word(found.text, len(found.text) - len(said)) or _TWO_WORDS.search(said) is not None
 
 
 def _splits_word(text: str, at: int) -> bool:

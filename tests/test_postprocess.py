@@ -187,6 +187,11 @@ def test_an_unfinished_last_line_is_dropped() -> None:
     assert show("python", "x = ¦\n", "fooba", finished=False) == Shown("fooba", 4)
 
 
+def test_the_rest_of_the_line_written_twice_is_not_shown_once() -> None:
+    rest = "int at = first[k];"
+    assert show("c", f"int f(void) {{\n    ¦{rest}\n}}\n", rest + rest, finished=False) is None
+
+
 def test_a_text_that_goes_on_replaces_the_rest_of_the_line() -> None:
     assert show("python", "def f(¦):\n", "a, b):\n    return a + b\n") == Shown("a, b):\n    return a + b", 8)
 
