@@ -18,6 +18,8 @@ from mercury_lsp.config import OPTIONS, SECTION, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+ELSEWHERE = "remote"
+"""How the names of those options begin that decide what leaves the machine, or start a program."""
 _TABLE = re.compile(
     r"(?<=\| Option \| Default \| Value \| Meaning \|\n\| --- \| --- \| --- \| --- \|\n)(\|.*\n)*"
 )
@@ -43,6 +45,9 @@ def schema(option: Option) -> dict[str, object]:
         told["enum"] = option.choices
     if type(option.default) in (int, float):
         told |= {"minimum": option.low, "maximum": option.high}
+    if option.name.startswith(ELSEWHERE):
+        # A project that is merely opened must neither send its user's text anywhere nor start a program.
+        told["scope"] = "machine"
     return told | {"description": option.doc}
 
 

@@ -21,11 +21,11 @@ from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import LINE_END, Syntax
+from mercury_lsp.engine.infiller import Draft, Infill, Infiller, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.canvas import Hint, Prompt
-    from mercury_lsp.engine.infill import Draft, Engine, Infill
 
 OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
@@ -150,6 +150,12 @@ def declined(snapshot: Snapshot) -> str | None:
     return None
 
 
+def nothing(offset: int, reason: str) -> Completion:
+    """What is suggested where the model was not asked, or has not answered, and why."""
+    infill = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)
+    return Completion("", None, offset, offset, infill, reason)
+
+
 def likelihood(confidence: float, tokens: int) -> float:
     """The probability that the model gives to all of a suggestion's tokens and its end, together.
 
@@ -173,7 +179,7 @@ def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
 def complete(
     snapshot: Snapshot,
     offset: int,
-    engine: Engine,
+    engine: Infiller,
     cancelled: Callable[[], bool] = lambda: False,
     watch: Callable[[Draft], None] | None = None,
     hint: Hint | None = None,
@@ -185,10 +191,8 @@ def complete(
 
     `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes, and `memory` a reading;
     `others` is how many other suggestions are wanted, of which there may be fewer. Raises `Cancelled` soon after
-    `cancelled()` is true.
+    `cancelled()` is true, and `Unanswered` where a hosted model alone was to answer, and has not.
     """
-    from mercury_lsp.engine.infill import Infill, Sampling  # imports numpy
-
     if declined(snapshot):
         return None
     config = snapshot.config
@@ -200,8 +204,7 @@ def complete(
         refused is not None
     ):  # and nobody need wait for what the next place will need of the model, if it is little
         engine.prefill(question(snapshot, offset, engine, memory), cancelled, MUCH)
-        nothing = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)
-        return Completion("", None, offset, offset, nothing, refused)
+        return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
         mode=config.mode,
@@ -213,7 +216,9 @@ def complete(
         draft_slack=config.draft_slack,
         draft_trust=config.draft_trust,
         entropy_bound=config.entropy_bound,
+        refresh=config.refresh_passes,
         single_line=single_line,
+        hedge_likelihood=config.hedge_likelihood,
     )
 
     def seen(draft: Draft) -> None:
@@ -267,7 +272,7 @@ def _bare(completion: Completion) -> str:
 def prepare(
     snapshot: Snapshot,
     offset: int,
-    engine: Engine,
+    engine: Infiller,
     cancelled: Callable[[], bool] = lambda: False,
     memory: related.Memory | None = None,
 ) -> None:
@@ -276,7 +281,9 @@ def prepare(
     engine.prefill(question(snapshot, offset, engine, memory), cancelled)
 
 
-def question(snapshot: Snapshot, offset: int, engine: Engine, memory: related.Memory | None = None) -> Prompt:
+def question(
+    snapshot: Snapshot, offset: int, engine: Infiller, memory: related.Memory | None = None
+) -> Prompt:
     """What the model is shown of a document around an offset, and beside it; `memory` keeps the latter as it was."""
     document, config = snapshot.document, snapshot.config
     shown = prompt.build(
@@ -287,7 +294,7 @@ def question(snapshot: Snapshot, offset: int, engine: Engine, memory: related.Me
         config.prefix_tokens,
         config.following_tokens,
     )
-    if not config.related_tokens:
+    if not config.related_tokens or config.remote == "always":  # nothing of other files is sent anywhere
         return shown
     beside = related.choose if memory is None else memory.related
     snippets = beside(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from mercury_lsp.choice import AUTO
 from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
 
 SECTION = "mercury"
@@ -31,9 +32,18 @@ class Config:
     """The options' values. `OPTIONS` describes them."""
 
     enabled: bool = _option(True, "Whether anything is suggested.")
-    model: str = _option("small", "A shipped model's name, small or mini, or a checkpoint's folder.")
+    model: str = _option(
+        AUTO,
+        "A model's name, such as small or mini, which are shipped, or its folder; auto takes the one chosen with "
+        "`mercury-lsp models select`, or else small.",
+    )
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
+    quantisation: str = _option(
+        "auto",
+        "How an open checkpoint's weights are held; auto takes the most exact that fits the device's memory.",
+        choices=("auto", "none", "int8", "int4"),
+    )
     nice: int = _option(0, "How far the server stands back behind other programs; 0 not at all.", 0, 19)
     mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))
     max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
@@ -113,6 +123,36 @@ class Config:
         -1,
         1000,
     )
+    refresh_passes: int = _option(
+        8,
+        "With open checkpoints whose context sees the canvas: passes after which the context is read anew; 1 is exact.",
+        1,
+        256,
+    )
+    remote: str = _option(
+        "off",
+        "Whether a hosted model is asked: always, or where the local model's own suggestion is too unlikely. The text "
+        "around the cursor is then sent to `remote_url`.",
+        choices=("off", "always", "hedge"),
+    )
+    remote_url: str = _option("", "A hosted model's address, such as https://api.example.com/v1.")
+    remote_api: str = _option(
+        "fim",
+        "What it speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.",
+        choices=("fim", "openai"),
+    )
+    remote_model: str = _option("", "The model's name there.")
+    remote_key_env: str = _option("MERCURY_API_KEY", "The environment variable that holds its key.")
+    remote_key_command: tuple[str, ...] = _option(
+        (), "A program and its arguments that print the key instead; run without a shell."
+    )
+    remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
+    hedge_likelihood: float = _option(
+        0.11,
+        "With `remote` set to hedge: least probability of a local suggestion that is not asked for elsewhere.",
+        0,
+        1,
+    )
     history: bool = _option(
         True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
     )
@@ -144,7 +184,9 @@ class Option:
             case float():
                 return f"a number from {self.low} to {self.high}"
             case str():
-                return f"one of {', '.join(self.choices)}" if self.choices else "a text that is not empty"
+                if self.choices:
+                    return f"one of {', '.join(self.choices)}"
+                return "a text that is not empty" if self.default else "a text"
             case _:
                 return f"a list of some of {', '.join(self.choices)}" if self.choices else "a list of texts"
 
@@ -158,7 +200,9 @@ class Option:
                     return int(value)
             case float(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
                 return float(value)
-            case str(), str() if value in self.choices or (value.strip() and not self.choices):
+            case str(), str() if value in (self.default, *self.choices) or (
+                value.strip() and not self.choices
+            ):
                 return value
             case tuple(), list() | tuple() if all(isinstance(item, str) for item in value):
                 if not self.choices or set(value) <= set(self.choices):

@@ -8,6 +8,7 @@ if a suggestion were accepted. All of it runs on one event loop. Knows neither L
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,23 +16,27 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from mercury_lsp import recall
-from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, prepare
+from mercury_lsp import engines, recall
+from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, nothing, prepare
 from mercury_lsp.config import Config
 from mercury_lsp.context import related
 from mercury_lsp.engine.system import give_back_memory, stand_back
-from mercury_lsp.engine.worker import State, Worker
+from mercury_lsp.engine.worker import State, Unanswered, Worker
 from mercury_lsp.pace import Pace
+from mercury_lsp.remote.standing import Elsewhere, Standing
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Draft, Engine
+    from mercury_lsp.engine.infiller import Draft, Infiller
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
+LATE = (
+    0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, still counts
+)
 FAREWELL = 1.0  # seconds that a running job may delay the end
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
 
-Note = Literal["memory", "loading", "failed", "superseded", "deadline"]
+Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswered"]
 """What there is to tell of an answer: that it came from memory, or why there is none."""
 
 log = logging.getLogger(__name__)
@@ -44,11 +49,15 @@ class Desk:
         self.draft: Callable[[recall.Place, Draft | None], None] | None = (
             None  # told of drafts, by the worker
         )
-        self._worker: Worker[Engine] | None = None
-        self._wanted: tuple[str, str, int, int] | None = None
+        self._worker: Worker[Infiller] | None = None
+        self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._memory = related.Memory()  # of the worker's thread, which alone uses it
-        self._newest: recall.Place | None = None
+        self._arrivals = itertools.count(1)
+        self._newest: tuple[int, recall.Place | None] = (
+            0,
+            None,
+        )  # the last request to come, and what it asks for
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
         self.further: float | None = (
             None  # seconds after a change, when further candidates are worked out ahead
@@ -58,8 +67,7 @@ class Desk:
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
-        model = (config.model, config.device, config.threads)
-        wanted = (*model, config.nice)
+        wanted = engines.wanted(config)
         if not config.enabled or wanted == self._wanted:
             return False
         if self._worker is not None:
@@ -68,12 +76,10 @@ class Desk:
         self._loaded.clear()
         loop = asyncio.get_running_loop()
 
-        def load(report: Callable[[float], None]) -> Engine:
+        def load(report: Callable[[float], None]) -> Infiller:
             # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
-            from mercury_lsp.engine.infill import Engine
-
             stand_back(config.nice)
-            engine = Engine.load(*model, report)
+            engine = engines.load(config, report)
             give_back_memory()
             return engine
 
@@ -114,6 +120,12 @@ class Desk:
         return "" if engine is None else engine.device
 
     @property
+    def elsewhere(self) -> Standing | None:
+        """How it stands with a hosted model, where one may be asked."""
+        engine = self._worker.engine if self._worker else None
+        return engine.standing if isinstance(engine, Elsewhere) else None
+
+    @property
     def state(self) -> State:
         """What the worker's engine is doing."""
         return State("idle") if self._worker is None else self._worker.state
@@ -132,7 +144,7 @@ class Desk:
     def opened(self, snapshot: Snapshot) -> None:
         """A document is there now: read it from its top, where most cursors begin."""
         worker = self._worker
-        if worker is not None and snapshot.config.anticipate and not declined(snapshot):
+        if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
             memory = self._memory
             worker.anticipate(
                 ("opened", snapshot),
@@ -145,30 +157,48 @@ class Desk:
         if self._further is not None:
             self._further.cancel()
             self._further = None
-        if snapshot.config.anticipate and not declined(snapshot):
+        if _ahead(snapshot.config) and not declined(snapshot):
             self._anticipate(snapshot, offset)
             if self.further is not None:
                 more = replace(snapshot, several=True)
                 loop = asyncio.get_running_loop()
                 self._further = loop.call_later(self.further, self._more, more, offset)
 
+    def arrived(self) -> int:
+        """The number of a request that has just come: whatever it waits for, it stays older than the next."""
+        return next(self._arrivals)
+
     async def completion(
-        self, snapshot: Snapshot, offset: int, note: Callable[[Note], None] = lambda said: None
+        self,
+        snapshot: Snapshot,
+        offset: int,
+        note: Callable[[Note], None] = lambda said: None,
+        arrival: int | None = None,
     ) -> Completion | None:
-        """What to suggest; None where there is nothing in time, or a newer request came meanwhile; `note` is told."""
-        self._newest = place = (snapshot, offset)
+        """What to suggest; None where there is nothing in time, or a newer request came meanwhile; `note` is told.
+
+        `arrival` is the request's number, if it came before now, see `arrived`.
+        """
+        place = (snapshot, offset)
+        arrival = self.arrived() if arrival is None else arrival
+        if arrival > self._newest[0]:
+            self._newest = (arrival, place)
+        elif self._newest[1] != place:
+            note("superseded")
+            return None
         if (found := self._recalled(snapshot, offset)) is not None:
             note("memory")
             return found
         now = asyncio.get_running_loop().time
         await asyncio.sleep(self._wait(snapshot, now()))
-        until = now() + self._deadline(snapshot)  # from here on: the wait above is the user's own
+        first, last = self._deadlines(snapshot)
+        until, end = now() + first, now() + last  # from here on: the wait above is the user's own
         with suppress(TimeoutError):
             # `wait_for` may swallow a cancellation.
             async with asyncio.timeout_at(min(until, now() + PATIENCE)):
                 await self._loaded.wait()
         worker = self._worker
-        if self._newest != place:
+        if self._newest[1] != place:
             note("superseded")
             return None
         if worker is None or worker.engine is None:
@@ -181,6 +211,8 @@ class Desk:
         future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
         try:
             await asyncio.wait([future], timeout=max(0.0, until - begun))
+            if last > first and not future.done() and not await _worth_showing(worker.progress(place)):
+                await asyncio.wait([future], timeout=max(0.0, end - now()))
             if future.done():
                 self._follow(snapshot, completion := future.result())
                 if completion is None:
@@ -188,8 +220,12 @@ class Desk:
                 elif completion.infill.forward_passes and not completion.others:
                     self._pace = self._pace.answered(now() - begun)
                 return completion
-            worker.keep(place)  # for when the same is asked again
+            if snapshot.config.remote == "off":
+                worker.keep(place)  # for when the same is asked again
             done: Settled | None = worker.progress(place)
+        except Unanswered as error:
+            note("unanswered")
+            return nothing(offset, str(error))
         finally:
             future.cancel()
         log.debug("The deadline came before the end.")
@@ -201,13 +237,20 @@ class Desk:
         config = snapshot.config
         if config.debounce_ms >= 0:
             return config.debounce_ms / 1000
-        return 0.0 if config.anticipate or snapshot.invoked else self._pace.wait(now)
+        return 0.0 if _ahead(config) or snapshot.invoked else self._pace.wait(now)
 
-    def _deadline(self, snapshot: Snapshot) -> float:
-        """Seconds from a request to its answer."""
-        engine = self._worker.engine if self._worker else None
-        usual = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
-        return (snapshot.config.deadline_ms / 1000 or usual) * (ASKED if snapshot.invoked else 1)
+    def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
+        """Seconds from a request until what is settled by then is shown, and until none of it is waited for any longer.
+
+        These differ only where a hosted model is asked if there is nothing here that is worth showing.
+        """
+        config, engine = snapshot.config, self._worker.engine if self._worker else None
+        here = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
+        there = config.remote_timeout_ms / 1000 + LATE
+        usual = {"off": (here, here), "always": (there, there), "hedge": (here, here + there)}[config.remote]
+        first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual
+        times = ASKED if snapshot.invoked else 1
+        return first * times, last * times
 
     def _recalled(self, snapshot: Snapshot, offset: int) -> Completion | None:
         """The answer from memory, where it has one."""
@@ -223,7 +266,7 @@ class Desk:
 
     def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
         """Once the answer is on its way, work on what comes if the user accepts it."""
-        if completion is None or completion.shown is None or not snapshot.config.anticipate:
+        if completion is None or completion.shown is None or not _ahead(snapshot.config):
             return
         if self._next is not None:
             self._next.cancel()
@@ -250,12 +293,12 @@ class Desk:
             worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
 
     def _job(
-        self, worker: Worker[Engine], snapshot: Snapshot, offset: int
-    ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        self, worker: Worker[Infiller], snapshot: Snapshot, offset: int
+    ) -> Callable[[Infiller, Callable[[], bool], Callable[[object], None]], Completion | None]:
         draft = self.draft if snapshot.config.drafts else None
 
         def work(
-            engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
+            engine: Infiller, cancelled: Callable[[], bool], tell: Callable[[object], None]
         ) -> Completion | None:
             hint = None
             if snapshot.config.anticipate:
@@ -279,3 +322,13 @@ class Desk:
                     draft((snapshot, offset), None)
 
         return work
+
+
+async def _worth_showing(settled: Settled | None) -> bool:
+    """Whether what is settled by now may be shown as it is."""
+    return settled is not None and (await asyncio.to_thread(settled.judged)).shown is not None
+
+
+def _ahead(config: Config) -> bool:
+    """Whether work is done that nobody has asked for: never elsewhere, where it costs and tells what is typed."""
+    return config.anticipate and config.remote == "off"

@@ -19,7 +19,7 @@ from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.recall import Place
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Draft
+    from mercury_lsp.engine.infiller import Draft
 
 DRAFT = "mercury/draft"
 

@@ -133,7 +133,7 @@ class Files:
                 text = file.read(LARGEST + 1).decode("utf-8-sig")
         except (OSError, ValueError):  # it is gone, it may not be read, or it is not UTF-8
             return None
-        return (stamp, text) if _by_hand(text) else None
+        return (stamp, text) if by_hand(text) else None
 
     def _looks_into(self, folder: str) -> bool:
         """Whether a folder, apart from what it lies in, is no link, hidden, of tools, private or ignored."""
@@ -192,7 +192,7 @@ def _exclude(folder: str) -> str:
     return f"{git}/info/exclude"
 
 
-def _by_hand(text: str) -> bool:
+def by_hand(text: str) -> bool:
     """Whether a text is one that people write and read, and no data."""
     lines = text.split("\n")
     longest = max(map(len, lines))

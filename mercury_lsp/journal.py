@@ -20,7 +20,8 @@ from mercury_lsp.feedback import Edit, Feedback, Item, Outcome, spanned
 from mercury_lsp.history import LONGEST, Event, History
 
 Cause = Literal["", "declined", "snoozed", "cancelled", "withheld", "error", Note]
-"""Why nothing is shown: `withheld` means that what was written was not worth it, `Completion.reason` says why."""
+"""Why nothing is shown: `withheld` means that what was written was not worth it, `unanswered` that a hosted model wrote
+nothing; `Completion.reason` says why."""
 
 
 @dataclass(slots=True)
@@ -55,7 +56,8 @@ class Request:
             return None
         self.completions = (completion,)
         if completion.shown is None:
-            self.nothing("deadline" if self.cause == "deadline" else "withheld", completion.reason or "")
+            told = self.cause if self.cause in ("deadline", "unanswered") else "withheld"
+            self.nothing(told, completion.reason or "")
             return None
         self.cause = ""
         return completion

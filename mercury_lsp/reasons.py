@@ -1,4 +1,4 @@
-"""Why nothing is suggested, as sentences for the user.
+"""Why nothing is suggested, and what is sent elsewhere, as sentences for the user.
 
 Owns the sentences. They tell of rules, times and the model, never of what stands in a document.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from mercury_lsp.journal import Request
+from mercury_lsp.remote.standing import Standing
 from mercury_lsp.session import Session
 
 _SENTENCES = {
@@ -18,6 +19,7 @@ _SENTENCES = {
     "loading": "The model is still loading.",
     "failed": "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
     "deadline": "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
+    "unanswered": "The hosted model gave no answer: {reason}.",
     "withheld": "Nothing is shown there: {reason}.",
     "error": "Something unexpected went wrong; the log tells what.",
 }
@@ -32,6 +34,19 @@ def explained(session: Session, request: Request) -> str:
     if request.cause == "deadline" and reason:
         reason = f", and of what it had by then, {reason}"
     return _SENTENCES[request.cause].format(reason=reason, until=until)
+
+
+def sent(mode: str, standing: Standing) -> str:
+    """What is sent to whom, by the option `remote`, and whether that is so now."""
+    if not standing.host:
+        return f"Nothing is sent to a hosted model. {standing.trouble}".rstrip()
+    text = f"the text around the cursor is sent to {standing.host}."
+    told = f"Where the local suggestion is unlikely, {text}" if mode == "hedge" else f"T{text[1:]}"
+    if standing.breaker == "open":
+        told += f" For now nothing is: {standing.host} is left alone for a while."
+    return (
+        f"{told} {f'The last request was in vain: {standing.trouble}' if standing.trouble else ''}".rstrip()
+    )
 
 
 def clock(moment: float) -> datetime:

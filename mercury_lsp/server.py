@@ -187,7 +187,7 @@ class Server(LanguageServer):
         if self.desk.load(self.session.config, show):
             self._progress.end()
             self._progress = progress
-            self.spawn(progress.begin(f"Loading the model {self.session.config.model}"))
+            self.spawn(progress.begin(f"Loading the model {self.session.model}"))
 
     async def suggest(
         self,
@@ -208,6 +208,7 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return nothing
+            arrival = self.desk.arrived()
             if self.admission.pending(uri):
                 snapshot = replace(snapshot, ignored=await self.admission.ignored(uri))
             document = snapshot.document
@@ -218,7 +219,7 @@ class Server(LanguageServer):
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
             with self._written_down(request):
-                found = await self._found(request, chosen)
+                found = await self._found(request, chosen, arrival)
                 if found is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
@@ -241,12 +242,13 @@ class Server(LanguageServer):
             self.status.answered(request)
 
     async def _found(
-        self, request: Request, chosen: types.SelectedCompletionInfo | None
+        self, request: Request, chosen: types.SelectedCompletionInfo | None, arrival: int
     ) -> Completion | None:
         """What to show, as the client can draw it; None where that is nothing, and the request says why."""
         if actions.quiet(self, request):
             return None
-        made = request.judge(await self.desk.completion(request.snapshot, request.offset, request.note))
+        made = await self.desk.completion(request.snapshot, request.offset, request.note, arrival)
+        made = request.judge(made)
         if made is None:
             return None
         found = convert.placed(made, request.snapshot.document, request.document, chosen, self.encoding)

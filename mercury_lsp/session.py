@@ -10,11 +10,14 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import PurePath
 
+from mercury_lsp.choice import chosen
 from mercury_lsp.complete import Snapshot
-from mercury_lsp.config import SECTION, parse
+from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.context.document import Document, well_formed
 from mercury_lsp.files import Standing
+from mercury_lsp.remote.address import host
 from mercury_lsp.workspace import Workspace
 
 LARGEST = (
@@ -37,7 +40,7 @@ class Session:
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
         self.snoozed_until = 0.0  # seconds since 1970
-        self.config, self.problems = parse(self._overrides)
+        self.config, self.problems = _read(self._overrides)
 
     def configure(self, settings: object, first: bool = False) -> None:
         """Take settings by the options' names; `problems` then has a sentence for each that is wrong.
@@ -51,9 +54,16 @@ class Session:
         given = {name: value for name, value in given.items() if value is not None}
         if first:
             self._first = given
-        self.config, self.problems = parse({**self._first, **given, **self._overrides})
+        self.config, self.problems = _read({**self._first, **given, **self._overrides})
         if settings is not None and not isinstance(settings, Mapping):
             self.problems += parse(settings)[1]
+
+    @property
+    def model(self) -> str:
+        """What the model that is to be used is called: by the settings, or else by the user's own choice."""
+        if self.config.remote == "always":
+            return self.config.remote_model or host(self.config.remote_url)
+        return PurePath(chosen(self.config.model).model).name
 
     def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
         """Take a document's text, whether it was open before or not. `path` is what the model is told.
@@ -146,3 +156,10 @@ class Session:
             log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
             self._withheld.add(uri)
             self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")
+
+
+def _read(settings: Mapping[str, object]) -> tuple[Config, tuple[str, ...]]:
+    """What `parse` tells of settings, and what is wrong with the user's own choice of a model, where that counts."""
+    config, problems = parse(settings)
+    problem = chosen(config.model).problem
+    return config, (*problems, problem) if problem else problems

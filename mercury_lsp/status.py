@@ -10,12 +10,13 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any
 
 from mercury_lsp.desk import Desk
 from mercury_lsp.journal import Request
-from mercury_lsp.reasons import clock, explained
+from mercury_lsp.reasons import clock, explained, sent
+from mercury_lsp.remote.address import host
+from mercury_lsp.remote.standing import Standing
 from mercury_lsp.session import Session
 
 STATUS = "mercury/status"
@@ -43,11 +44,19 @@ class Status:
         config, state = self._session.config, self._desk.state
         found: Value = {
             "state": "loading" if state.kind == "idle" else state.kind,
-            "model": self._desk.model or PurePath(config.model).name,
-            "device": self._desk.device or config.device,
+            "model": self._desk.model or self._session.model,
+            "device": self._desk.device or ("remote" if config.remote == "always" else config.device),
             "median_ms": round(statistics.median(self._times), 2) if self._times else None,
             "last": self._last,
         }
+        if config.remote != "off":
+            standing = self._desk.elsewhere or Standing(host(config.remote_url))
+            found["remote"] = {
+                "host": standing.host,
+                "mode": config.remote,
+                "breaker": standing.breaker,
+                "told": sent(config.remote, standing),
+            }
         if not config.enabled:
             found["state"] = "off"
         elif state.kind == "failed":

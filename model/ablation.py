@@ -29,7 +29,8 @@ from mercury_lsp.config import SOURCES, Config
 from mercury_lsp.context.library import Library
 from mercury_lsp.engine.canvas import Prompt, Snippet, encode
 from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine, Sampling, never
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling, never
 from mercury_lsp.engine.rows import Rows
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents

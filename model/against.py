@@ -35,7 +35,8 @@ from mercury_lsp.commands.against import (
     server_for,
 )
 from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from model import tables
 from model.answers import prompt_of
 from model.bootstrap import interval, ratio

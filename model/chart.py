@@ -27,7 +27,8 @@ from rich.progress import Progress
 
 from mercury_lsp.engine.canvas import Prompt
 from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine, Infill, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Infill, Sampling
 from model import tables
 from model.answers import Answer, judge, prompt_of
 from model.bootstrap import interval

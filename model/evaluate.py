@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from model import shots, tables, toolchains
 from model.answers import Result, generate, judge
 from model.compare import CompareError, Line, compare, read

@@ -20,7 +20,8 @@ from mercury_lsp.engine.canvas import Prompt, encode
 from mercury_lsp.engine.choose import choose
 from mercury_lsp.engine.choose import entropy_bound as bounded
 from mercury_lsp.engine.denoise import entropy
-from mercury_lsp.engine.infill import Engine, Infill, never
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Infill, never
 from mercury_lsp.engine.rows import Rows
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
@@ -59,12 +58,11 @@ def save(
     save_file(shard, folder / f"model-{number}.safetensors")
     (folder / Tokenizer.FILE).write_text(tokenizer_json, encoding="utf-8")
     found = fingerprint(folder)
-    shape = asdict(network.shape)
     about = dict(about)
     config = {
         "format": FORMAT,
         "name": name,
-        "shape": shape,
+        "shape": network.shape.values(),
         "bits": packed,
         "fingerprint": found,
         "about": about,

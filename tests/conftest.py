@@ -34,7 +34,8 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     kept = [cache_folder() / name for name in ("toolchains", "headers")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        for home in ("CONFIG", "DATA", "STATE"):
+            patch.setenv(f"XDG_{home}_HOME", str(tmp_path_factory.mktemp(home.lower())))
         cache_folder().mkdir()
         for folder in filter(Path.is_dir, kept):
             (cache_folder() / folder.name).symlink_to(folder)

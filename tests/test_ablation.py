@@ -12,7 +12,8 @@ from mercury_lsp.complete import Snapshot, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.canvas import encode
-from mercury_lsp.engine.infill import Engine, never
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import never
 from model.ablation import ALL, NOTHING, SCORED, Trial, cost_of, main, read, report, variants
 from model.records import Record
 

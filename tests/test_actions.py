@@ -19,7 +19,7 @@ from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.desk import Desk, Note
-from mercury_lsp.engine.infill import Infill
+from mercury_lsp.engine.infiller import Infill
 from mercury_lsp.files import Standing
 from mercury_lsp.history import History
 from mercury_lsp.journal import Journal, Request
@@ -177,7 +177,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
             asked.nothing(cause, "it is so")
             sentence = explained(ls.session, asked)
             assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
-            assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline"))
+            assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
 
 
 async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:

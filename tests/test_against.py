@@ -23,7 +23,8 @@ from mercury_lsp.commands.against import (
     server_for,
 )
 from mercury_lsp.engine.canvas import Prompt, encode
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 

@@ -8,7 +8,7 @@ import pytest
 from test_suite import FUNCTION, METHOD
 
 from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.infill import UNDECIDED, Draft, Infill, Sampling, never
+from mercury_lsp.engine.infiller import UNDECIDED, Draft, Infill, Sampling, never
 from model.answers import write
 from model.suite import Task
 

@@ -16,7 +16,8 @@ from mercury_lsp.context.library import Library, read
 from mercury_lsp.context.related import Memory
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.infill import Draft, Engine, Infill, Line
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Draft, Infill, Line
 from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 

@@ -15,8 +15,9 @@ from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library, read
 from mercury_lsp.desk import Desk
+from mercury_lsp.engine import models
 from mercury_lsp.engine.canvas import Hint, Prompt, Snippet
-from mercury_lsp.engine.infill import Draft, Engine, Infill, Sampling
+from mercury_lsp.engine.infiller import Draft, Infill, Sampling
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.pace import Pace
 
@@ -100,7 +101,7 @@ def infill(tokens: list[str], finished: bool) -> Infill:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     engine = Scripted()
-    monkeypatch.setattr(Engine, "load", lambda *_: engine)
+    monkeypatch.setattr(models, "load", lambda *_: engine)
     return engine
 
 
@@ -246,6 +247,17 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(desk: Desk, e
     assert engine.prompts[:2] == [BEFORE, BEFORE + "x"]
 
 
+async def test_a_request_that_came_before_stays_older_whatever_it_waited_for(desk: Desk) -> None:
+    said: list[str] = []
+    before = desk.arrived()
+    newer = asyncio.create_task(desk.completion(*place(BEFORE + "x")))
+    await asyncio.sleep(0)
+    assert await desk.completion(*place(), said.append, before) is None
+    assert said == ["superseded"]
+    assert shown(await desk.completion(*place(BEFORE + "x"), arrival=before)) == WHOLE  # the same is asked
+    assert shown(await newer) == WHOLE
+
+
 async def test_an_answer_from_memory_supersedes_older_requests(desk: Desk, engine: Scripted) -> None:
     await desk.completion(*place())
     await idle(desk)
@@ -310,11 +322,20 @@ async def test_a_newer_change_stops_what_came_too_late(desk: Desk, engine: Scrip
 
 async def test_the_deadline_is_the_devices_and_longer_for_who_asks(desk: Desk, engine: Scripted) -> None:
     snapshot, _ = place(deadline_ms=0)
-    assert desk._deadline(snapshot) == 0.25
+    assert desk._deadlines(snapshot) == (0.25, 0.25)
     engine.device = "cuda:0"
-    assert desk._deadline(snapshot) == 0.06
-    assert desk._deadline(replace(snapshot, invoked=True)) == 0.6
-    assert desk._deadline(place(deadline_ms=400)[0]) == 0.4
+    assert desk._deadlines(snapshot) == (0.06, 0.06)
+    assert desk._deadlines(replace(snapshot, invoked=True)) == (0.6, 0.6)
+    assert desk._deadlines(place(deadline_ms=400)[0]) == (0.4, 0.4)
+
+
+@pytest.mark.parametrize(("remote", "first"), [("always", 1.1), ("hedge", 0.25)])
+def test_a_hosted_model_has_its_own_time(remote: str, first: float) -> None:
+    snapshot, _ = place(deadline_ms=0, remote=remote, remote_timeout_ms=1000)
+    last = first + (1.1 if remote == "hedge" else 0.0)
+    assert Desk()._deadlines(snapshot) == pytest.approx((first, last))
+    snapshot, _ = place(deadline_ms=400, remote=remote)
+    assert Desk()._deadlines(snapshot) == (0.4, 0.4)  # what the user says
 
 
 async def test_nothing_is_done_ahead_nor_remembered_where_that_is_switched_off(
@@ -390,7 +411,7 @@ async def test_it_tells_that_there_is_no_model(
 
     said: list[str] = []
     failed = asyncio.Event()
-    monkeypatch.setattr(Engine, "load", fail)
+    monkeypatch.setattr(models, "load", fail)
     desk = Desk()
     assert await desk.completion(*place(deadline_ms=1), said.append) is None
     assert desk.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)

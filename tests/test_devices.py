@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from open_models import save_open
 
-from mercury_lsp.engine import checkpoint, devices, native
+from mercury_lsp.engine import checkpoint, devices, native, open_checkpoint
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.native import NativeExecutor, instruction_sets
 from mercury_lsp.engine.torch_executor import TorchExecutor
@@ -83,3 +85,29 @@ def test_a_device_that_is_not_there_is_told(
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(CheckpointError, match=f"cannot use {device} here"):
         devices.executor_for(checkpoint.load(tiny_model), device)
+
+
+def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
+    save_open(tmp_path, "dream")
+    loaded = open_checkpoint.load(tmp_path)
+    told: list[float] = []
+    executor = devices.open_executor_for(loaded, "cpu", 1, "int8", told.append)
+    assert isinstance(executor, TorchExecutor)
+    assert (executor.device, executor.threads, told[-1]) == ("cpu", 1, 1.0)
+    assert type(executor.network.output.weight).__name__ == "Int8Tensor"
+    whole = devices.open_executor_for(loaded, "cpu", 1, "none")
+    assert isinstance(whole, TorchExecutor)
+    assert type(whole.network.output.weight).__name__ == "Parameter"
+
+
+def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_open(tmp_path, "dream")
+    loaded = open_checkpoint.load(tmp_path)
+    with pytest.raises(CheckpointError, match="set quantisation to int8"):
+        devices.open_executor_for(loaded, "cpu", 1, "int4")
+    if not torch.cuda.is_available():
+        with pytest.raises(CheckpointError, match="Torch cannot use cuda here"):
+            devices.open_executor_for(loaded, "cuda")
+    monkeypatch.setattr(devices, "has_torch", lambda: False)
+    with pytest.raises(CheckpointError, match="mercury-lsp\\[torch\\]"):
+        devices.open_executor_for(loaded, "cpu")

@@ -39,6 +39,13 @@ def test_readme_and_vs_code_have_the_options_of_the_configuration() -> None:
         "type": "array", "default": [], "items": {"type": "string"},
         "description": "Language ids in which nothing is suggested.",
     }  # fmt: skip
+    for (
+        name,
+        schema,
+    ) in told.items():  # a workspace cannot turn on what sends text elsewhere, nor name a program
+        elsewhere = name.startswith(f"{SECTION}.remote")
+        assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
+    assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 7
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert (
         '\n| `mode` | `"diffusion"` | one of diffusion, autoregressive | How tokens are decoded. |\n'

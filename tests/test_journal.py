@@ -9,7 +9,7 @@ import pytest
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
-from mercury_lsp.engine.infill import Infill
+from mercury_lsp.engine.infiller import Infill
 from mercury_lsp.feedback import Edit
 from mercury_lsp.history import Event
 from mercury_lsp.journal import Journal, Request

@@ -16,10 +16,19 @@ PACKAGE = ROOT / "mercury_lsp"
 
 # Lower layers first. A module belongs to the longest prefix that fits it, and imports its own layer or lower ones.
 LAYERS = (
-    ("mercury_lsp", "mercury_lsp.config", "mercury_lsp.engine.canvas"),
+    (
+        "mercury_lsp",
+        "mercury_lsp.config",
+        "mercury_lsp.catalogue",
+        "mercury_lsp.choice",
+        "mercury_lsp.downloads",
+        "mercury_lsp.engine.canvas",
+    ),
     ("mercury_lsp.context", "mercury_lsp.engine"),
     (
         "mercury_lsp.complete",
+        "mercury_lsp.engines",
+        "mercury_lsp.remote",
         "mercury_lsp.postprocess",
         "mercury_lsp.recall",
         "mercury_lsp.pace",
@@ -27,6 +36,7 @@ LAYERS = (
     ),
     (
         "mercury_lsp.session",
+        "mercury_lsp.arena",
         "mercury_lsp.desk",
         "mercury_lsp.journal",
         "mercury_lsp.history",
@@ -50,24 +60,47 @@ LAYERS = (
         "mercury_lsp.process",
         "mercury_lsp.lean",
     ),
-    ("mercury_lsp.__main__", "mercury_lsp.commands"),
+    (
+        "mercury_lsp.__main__",
+        "mercury_lsp.cluster",
+        "mercury_lsp.commands",
+        "mercury_lsp.fetch",
+        "mercury_lsp.hub",
+        "mercury_lsp.service",
+    ),
 )
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
-TORCH = tuple(f"mercury_lsp.engine.{name}" for name in ("network", "noise", "torch_executor", "cuda_graphs"))
+TORCH = tuple(
+    f"mercury_lsp.engine.{name}"
+    for name in ("batched", "network", "noise", "torch_executor", "cuda_graphs", "open_network")
+)
 ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
+    "torchao": ("mercury_lsp.engine.open_network",),
     "numpy": ("mercury_lsp.engine",),
     "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
     "attrs": ("mercury_lsp.lean",),
+    "httpx2": ("mercury_lsp.remote.link", "mercury_lsp.hub", "mercury_lsp.fetch"),
     "hatchling": ("mercury_lsp.native.build",),
     "sqlite3": ("mercury_lsp.history",),
-    "safetensors": ("mercury_lsp.engine.checkpoint",),
+    "safetensors": (
+        "mercury_lsp.engine.checkpoint",
+        "mercury_lsp.engine.open_checkpoint",
+        "mercury_lsp.engine.open_network",
+    ),
+    "huggingface_hub": ("mercury_lsp.hub", "mercury_lsp.fetch"),
     "pathspec": ("mercury_lsp.context.ignored",),
-    "tokenizers": ("mercury_lsp.engine.canvas",),
+    "tokenizers": ("mercury_lsp.engine.canvas", "mercury_lsp.engine.open_tokenizer"),
     "tree_sitter": ("mercury_lsp.context",),
     "pygls": LAYERS[4],
     "lsprotocol": LAYERS[4],
     "rich": LAYERS[5],
+    "fastapi": ("mercury_lsp.service",),
+    "starlette": ("mercury_lsp.service",),
+    "pydantic": ("mercury_lsp.service",),
+    "uvicorn": ("mercury_lsp.service",),
+    "prometheus_client": ("mercury_lsp.service", "mercury_lsp.cluster"),
+    "ray": ("mercury_lsp.cluster",),
 }
 # Who may import those that import torch, and then in a function only.
 TORCH_BY_NEED = ("mercury_lsp.engine.devices",)
@@ -159,6 +192,12 @@ def test_nothing_imports(apart: str) -> None:
     assert not [name for name, path in MODULES.items() if any(within(i, (apart,)) for i in imports(path))]
 
 
+def test_only_the_command_asks_for_replicas() -> None:
+    cluster = ("mercury_lsp.cluster",)
+    asking = {n for n, path in MODULES.items() if any(within(i, cluster) for i in imports(path))}
+    assert {name for name in asking if not within(name, cluster)} == {"mercury_lsp.commands.serve"}
+
+
 def test_no_module_is_long() -> None:
     """The design's limit is about 350 lines."""
     lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
@@ -175,8 +214,10 @@ HEAVY = (
     "numpy",
     "pathspec",
     "asyncio",
+    "httpx2",
     "sqlite3",
     "tree_sitter_python",
+    "huggingface_hub",
 )
 
 
@@ -202,7 +243,7 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "pathspec", "rich", "sqlite3", "tree_sitter_python"} & set(
+    assert not {"torch", "numpy", "httpx2", "pathspec", "rich", "sqlite3", "tree_sitter_python"} & set(
         started("import mercury_lsp.process")
     )
 

@@ -15,7 +15,9 @@ from mercury_lsp.complete import Completion, Snapshot, complete
 from mercury_lsp.config import OPTIONS, Config, Option
 from mercury_lsp.context.document import Document
 from mercury_lsp.desk import Desk
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine import models
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from mercury_lsp.engine.worker import Cancelled
 
 NAMES = {option.name: option for option in OPTIONS}
@@ -43,7 +45,7 @@ async def test_the_next_request_knows_it(
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
 
-    async def completion(_: Desk, snapshot: Snapshot, offset: int, note: object) -> Completion | None:
+    async def completion(_: Desk, snapshot: Snapshot, offset: int, *_more: object) -> Completion | None:
         seen.append(snapshot)
         return None
 
@@ -88,13 +90,13 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
 ) -> None:  # fmt: skip
     loaded: list[tuple[object, ...]] = []
     stood_back: list[int] = []
-    load = Engine.load
+    load = models.load
 
     def recorded(*arguments: Any) -> Engine:
         loaded.append(arguments[:3])
         return load(*arguments)
 
-    monkeypatch.setattr(Engine, "load", recorded)
+    monkeypatch.setattr(models, "load", recorded)
     monkeypatch.setattr(desk, "stand_back", stood_back.append)
     start = {"model": str(model), "device": "cpu", "threads": 1, "anticipate": False}
     await editor.start(**start)

@@ -19,7 +19,7 @@ def test_each_command_is_there_and_told_of(capsys: pytest.CaptureFixture[str]) -
         main(["--help"])
     help_ = capsys.readouterr().out
     commands = re.findall(r"^    ([a-z]+) ", help_, re.MULTILINE)
-    assert commands == ["complete", "demo", "doctor", "bench", "stats"]
+    assert commands == ["complete", "demo", "doctor", "bench", "models", "serve", "stats", "arena"]
     for command in (*commands, "--stdio", "--tcp"):
         assert f"`mercury-lsp {command}" in README, command
 

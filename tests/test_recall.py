@@ -13,7 +13,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Hint
-from mercury_lsp.engine.infill import Infill
+from mercury_lsp.engine.infiller import Infill
 from mercury_lsp.recall import Place, answer, hint
 
 INFILL = Infill("", 1, 1, 1, 1.0, 1.0, 0.0, 0, 1, 1.0, True)

@@ -14,7 +14,7 @@ from mercury_lsp import desk, server
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine import worker
-from mercury_lsp.engine.infill import Infill
+from mercury_lsp.engine.infiller import Infill
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -135,7 +135,7 @@ async def test_an_engine_that_cannot_be_loaded_anew_is_told(
     await editor.start(model=str(model), max_tokens=4, anticipate=False)
     assert (await editor.complete(1))["result"]["items"]
     monkeypatch.setattr("mercury_lsp.engine.passes.Passes.run", fail)
-    monkeypatch.setattr("mercury_lsp.engine.infill.Engine.load", fail)
+    monkeypatch.setattr("mercury_lsp.engine.models.load", fail)
     for id_ in range(2, 9):
         assert (await editor.complete(id_))["result"] == {"items": []}
     assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")

@@ -6,7 +6,8 @@ import pytest
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.infill import Engine, Sampling
+from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.infiller import Sampling
 from mercury_lsp.engine.shape import Shape
 from model.prune import compute
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mercury_lsp.config import Config
     from mercury_lsp.engine.infill import Engine
+    from mercury_lsp.engine.infiller import Infiller
 
 
 class Failure(Exception):
@@ -32,4 +33,16 @@ def engine_of(config: Config) -> Engine:
     try:
         return Engine.load(config.model, config.device, config.threads)
     except CheckpointError as error:
+        raise Failure(str(error)) from error
+
+
+def infiller_of(config: Config) -> Infiller:
+    """Whatever a configuration asks for, here or elsewhere. Raises `Failure` where that cannot be had."""
+    from mercury_lsp import engines
+    from mercury_lsp.engine.checkpoint import CheckpointError  # imports numpy
+    from mercury_lsp.remote.address import RemoteError
+
+    try:
+        return engines.load(config)
+    except (CheckpointError, RemoteError) as error:
         raise Failure(str(error)) from error

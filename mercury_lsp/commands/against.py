@@ -20,7 +20,8 @@ from mercury_lsp.commands.completion_api import CompletionServer
 from mercury_lsp.engine.canvas import Prompt, encode
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Engine, Sampling
+    from mercury_lsp.engine.infill import Engine
+    from mercury_lsp.engine.infiller import Sampling
 
 MODES = ("diffusion", "autoregressive")
 SERVER = "server"

@@ -31,7 +31,8 @@ from mercury_lsp.context.document import Document
 from mercury_lsp.engine.canvas import Prompt
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Engine, Infill
+    from mercury_lsp.engine.infill import Engine
+    from mercury_lsp.engine.infiller import Infill
 
 _ROWS = (8, 16, 32)  # of a step
 _PASSES = (1, 8, 16, 32)  # rows of a pass
@@ -148,7 +149,7 @@ def _pass_ms(engine: Engine) -> dict[str, float]:
 
 def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, float]:
     """Milliseconds of one denoising step behind a cached context, by the rows of its block."""
-    from mercury_lsp.engine.infill import Sampling  # imports numpy
+    from mercury_lsp.engine.infiller import Sampling  # imports numpy
 
     times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
     for scene in progress.track(scenes()[:_DECODED], description="steps"):
@@ -179,7 +180,7 @@ def _against(
     config: Config, engine: Engine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
     """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
-    from mercury_lsp.engine.infill import Sampling  # imports numpy
+    from mercury_lsp.engine.infiller import Sampling  # imports numpy
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
     lines = long_lines(engine.count, _LEAST)

@@ -18,14 +18,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mercury_lsp.commands import BadUsage, Failure, engine_of, ghost
+from mercury_lsp.commands import BadUsage, Failure, ghost, infiller_of
 from mercury_lsp.complete import Completion, Snapshot, complete, declined
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import for_document
+from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.session import Session
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.infill import Draft, Engine
+    from mercury_lsp.engine.infiller import Draft, Infiller
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<column>[0-9]+)", re.DOTALL)
 _CONTEXT = 2  # lines of the file to show above
@@ -33,7 +34,14 @@ _CONTEXT = 2  # lines of the file to show above
 
 def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
-    given = {"model": arguments.model, "mode": arguments.mode}
+    given = {
+        "model": arguments.model,
+        "mode": arguments.mode,
+        "remote": None if arguments.remote is None else "always",
+        "remote_url": arguments.remote,
+        "remote_api": arguments.remote_api,
+        "remote_model": arguments.remote_model,
+    }
     session = Session({name: value for name, value in given.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])
@@ -41,11 +49,14 @@ def run(arguments: Namespace) -> int:
     snapshot = replace(snapshot, invoked=True)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
-    engine = engine_of(snapshot.config)
+    engine = infiller_of(snapshot.config)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():
-        completion = complete(snapshot, offset, engine, watch=watching)
+        try:
+            completion = complete(snapshot, offset, engine, watch=watching)
+        except Unanswered as error:
+            raise Failure(f"There is no answer: {error}.") from error
     if completion is None:  # never: what was declined has been said above
         raise Failure("Nothing is suggested there.")
     if arguments.json:
@@ -110,7 +121,7 @@ def _code(document: Document, start: int, end: int, text: str, styled: bool) -> 
     return ghost.lines(before, text, after, first + 1, styled)
 
 
-def _show(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
+def _show(output: Console, document: Document, completion: Completion, engine: Infiller) -> None:
     shown = completion.shown or ""
     output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
     infill = completion.infill
@@ -122,7 +133,7 @@ def _show(output: Console, document: Document, completion: Completion, engine: E
     )
 
 
-def _answer(completion: Completion, engine: Engine) -> dict[str, object]:
+def _answer(completion: Completion, engine: Infiller) -> dict[str, object]:
     infill = completion.infill
     return {
         "text": completion.text,

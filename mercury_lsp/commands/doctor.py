@@ -7,7 +7,6 @@ found: a broken set-up is what it is for.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import time
@@ -22,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp import __version__
-from mercury_lsp.commands import installed_editors, surroundings
+from mercury_lsp.choice import chosen
+from mercury_lsp.commands import hosted, installed_editors, surroundings
 from mercury_lsp.commands.findings import Report
 from mercury_lsp.config import Config
 
@@ -33,7 +33,7 @@ _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 def run(arguments: Namespace) -> int:
     """Check, and print what was found; 0 if mercury-lsp is usable here."""
-    report = examine()
+    report = examine(hosted.settings(arguments.settings))
     if arguments.json:
         problems = [asdict(problem) for problem in report.problems]
         print(json.dumps({"usable": report.usable, **report.facts, "problems": problems}))
@@ -42,9 +42,9 @@ def run(arguments: Namespace) -> int:
     return 0 if report.usable else 1
 
 
-def examine() -> Report:
-    """Run all checks."""
-    report = Report()
+def examine(config: Config | None = None) -> Report:
+    """Run all checks. Settings are the editors', so `config` is what the user named a file of."""
+    report = Report(config or Config())
     for name, check in _CHECKS.items():
         try:
             report.facts[name] = check(report)
@@ -131,18 +131,22 @@ def _memory(report: Report) -> dict[str, int] | None:
 
 def _model(report: Report) -> dict[str, Any] | None:
     """Load the model, and let it complete a line."""
-    from mercury_lsp.engine import checkpoint
+    from mercury_lsp.engine import checkpoint, models
     from mercury_lsp.engine.canvas import Prompt
-    from mercury_lsp.engine.infill import Engine, Sampling
+    from mercury_lsp.engine.infiller import Sampling
 
-    wanted = os.environ.get("MERCURY_MODEL") or Config().model
+    if report.config.remote == "always":  # nothing is loaded then
+        return None
+    choice = chosen(report.config.model)
+    if choice.problem:
+        report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
     began = time.perf_counter()
     try:
-        folder = checkpoint.find(wanted)
-        engine = Engine.load(wanted)
+        folder = checkpoint.locate(choice.model)
+        engine = models.load(choice.model)
     except checkpoint.CheckpointError as error:
         report.wrong(
-            str(error), _REINSTALL + ", or set the option model to a checkpoint's folder", fatal=True
+            str(error), _REINSTALL + ", or choose another: mercury-lsp models select NAME", fatal=True
         )
         return None
     except MemoryError:
@@ -154,8 +158,9 @@ def _model(report: Report) -> dict[str, Any] | None:
     )
     return {
         "name": engine.name,
+        "chosen_by": choice.by,
         "folder": str(folder),
-        "fingerprint": engine.fingerprint,
+        "fingerprint": getattr(engine, "fingerprint", None),  # an open model has none
         "parameters": engine.parameters,
         "size_mb": sum(file.stat().st_size for file in folder.iterdir()) >> 20,
         "device": engine.device,
@@ -171,6 +176,7 @@ _CHECKS: dict[str, Callable[[Report], Any]] = {
     "devices": _devices,
     "memory": _memory,
     "model": _model,
+    "hosted": hosted.hosted,
     "environment": surroundings.environment,
     "program": surroundings.program,
     "server": surroundings.server,

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from mercury_lsp.config import Config
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -24,8 +26,9 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What was found. `facts` are JSON values by name."""
+    """What was found. `facts` are JSON values by name; `config` is what the user said to look at."""
 
+    config: Config = field(default_factory=Config)
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 

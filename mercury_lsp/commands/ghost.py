@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.text import Text
 
 UNDECIDED = "░"  # what a draft has for each token that is not decided yet
@@ -9,17 +11,27 @@ _CURSOR = "▏"
 _TAB = 4
 
 
-def lines(before: str, ghost: str, after: str, first: int, styled: bool = True) -> Text:
+def lines(
+    before: str,
+    ghost: str,
+    after: str,
+    first: int,
+    styled: bool = True,
+    colour: Callable[[str], Text] = Text,
+) -> Text:
     """Numbered lines of code, the first of them being number `first`, with dim text between `before` and `after`.
 
-    Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested.
+    Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `colour`: gives code its
+    colours, and is shown what stands there without what is suggested.
     """
     marks = ("", "") if styled else ("⟦", "⟧")
-    code = Text(before.expandtabs(_TAB), no_wrap=True, overflow="ellipsis")
+    before, after = before.expandtabs(_TAB), after.expandtabs(_TAB)
+    there = colour(before + after)
+    code = Text(no_wrap=True, overflow="ellipsis").append_text(there[: len(before)])
     code.append(_CURSOR, style="bold")
     code.append(f"{marks[0]}{ghost.expandtabs(_TAB)}{marks[1]}" if ghost else "", style="bright_black italic")
     code.highlight_regex(UNDECIDED, style="bright_blue")
-    code.append(after.expandtabs(_TAB))
+    code.append_text(there[len(before) :])
     rows = code.split("\n", allow_blank=True)
     cursor = before.count("\n")
     for number, row in enumerate(rows):

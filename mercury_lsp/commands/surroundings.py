@@ -30,6 +30,7 @@ _MENDS = {
     "declined": "run mercury.explain in the editor: the file, its language or a setting rules suggestions out",
     "snoozed": "run mercury.resume in the editor",
     "deadline": "raise the option deadline_ms, or threads",
+    "unanswered": "run mercury-lsp doctor --settings with the editor's settings, which asks the hosted model",
     "withheld": "lower the option show_likelihood, or ask for a suggestion by hand",
     "error": "look into the server's log, which the editor keeps",
 }

@@ -104,7 +104,8 @@ export function words(life: Life, status: Status | undefined, language: string |
   }
   const usual = status?.median_ms ?? status?.last?.ms; // the last one's would flicker at each key
   const short = usual === undefined ? "" : milliseconds(usual);
-  return { icon: "zap", short, long: status ? "Ready." : "The server is running." };
+  const icon = status?.remote?.host ? "cloud" : "zap";
+  return { icon, short, long: status ? "Ready." : "The server is running." };
 }
 
 function tooltip(long: string, status: Status | undefined): MarkdownString {
@@ -114,6 +115,7 @@ function tooltip(long: string, status: Status | undefined): MarkdownString {
   };
   if (status) {
     line("Model", `${status.model} on ${status.device}`);
+    if (status.remote) line("Hosted model", status.remote.told);
     if (status.median_ms !== null) line("Median latency", milliseconds(status.median_ms));
     if (status.last) {
       line("Last answer", milliseconds(status.last.ms) + (status.last.recalled ? ", from memory" : ""));

@@ -9,6 +9,7 @@ local M = {}
 ---@field device? string
 ---@field fraction? number of loading
 ---@field until? string ISO 8601, of a snooze
+---@field remote? { host: string, mode: "always"|"hedge", breaker: string, told: string } where text is sent elsewhere
 ---@field message? string of a failure
 ---@field median_ms? number of the last answers
 ---@field last? { ms: number, shown: boolean, recalled: boolean, reason?: string }
@@ -77,7 +78,8 @@ function M.text()
   end
   local told = latest or { state = "ready" }
   if told.state == "ready" then
-    return told.median_ms and ("Mercury %.0f ms"):format(told.median_ms) or "Mercury"
+    local name = told.remote and told.remote.host ~= "" and "Mercury via " .. told.remote.host or "Mercury"
+    return told.median_ms and ("%s %.0f ms"):format(name, told.median_ms) or name
   elseif told.state == "snoozed" then
     return "Mercury: paused until " .. clock(told["until"])
   end
@@ -96,6 +98,9 @@ function M.sentences()
   }
   if told.state == "snoozed" then
     lines[1] = ("Suggestions are paused until %s."):format(clock(told["until"]))
+  end
+  if told.remote then
+    table.insert(lines, told.remote.told)
   end
   if told.message then
     table.insert(lines, told.message)
