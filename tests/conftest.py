@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,12 @@ TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE
 WORD = "value"
 TINY = Shape(vocabulary=49152, width=64, layers=2, heads=4, kv_heads=2, head_width=16, hidden=128)
 PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, head_width=64, hidden=192)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Ctrl-C ends what the tests start, even where they run in a shell's background, which has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+import select
 import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,24 +198,21 @@ class TestAtATerminal:
                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             )  # fmt: skip
             os.close(theirs)
-            self.seen = self._new = ""
+            self._end = time.monotonic() + PATIENCE
+            self._raw, self._known = b"", 0
+
+        @property
+        def seen(self) -> str:
+            """All that was written until now, without colours."""
+            return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self._raw).decode(errors="replace")
 
         def until(self, text: str) -> str:
-            """All that is written up to a text."""
-            import select
-
-            end = time.monotonic() + PATIENCE
-            while text not in self._new:
-                assert time.monotonic() < end, f"never seen: {text!r} in {self._new!r}"
-                if select.select([self._ours], [], [], 1)[0]:
-                    try:
-                        chunk = os.read(self._ours, 1 << 16)
-                    except OSError as error:  # Linux's end of file
-                        raise AssertionError(f"ended without {text!r}: {self._new!r}") from error
-                    self._new += re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", chunk).decode(errors="replace")
-            before, _, self._new = self._new.partition(text)
-            self.seen += before + text
-            return before + text
+            """What is written up to a text, from where the last such call ended."""
+            start = self._known
+            while (found := self.seen.find(text, start)) < 0:
+                assert self._more(), f"ended without {text!r}: {self.seen[start:]!r}"
+            self._known = found + len(text)
+            return self.seen[start : self._known]
 
         def press(self, key: str) -> str:
             """The screen at which the key was pressed."""
@@ -221,16 +220,33 @@ class TestAtATerminal:
             os.write(self._ours, key.encode())
             return screen
 
+        def interrupt(self) -> None:
+            """Ctrl-C, again where the first came a moment before the process waits for a key: Python may lose it."""
+            while self.process.poll() is None and time.monotonic() < self._end:
+                os.write(self._ours, b"\x03")
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(2)
+
         def rest(self) -> str:
-            try:
-                while chunk := os.read(self._ours, 1 << 16):
-                    self._new += chunk.decode(errors="replace")
-            except OSError:
+            """What is written up to the end."""
+            while self._more():
                 pass
             self.process.wait(PATIENCE)
             os.close(self._ours)
-            self.seen += self._new
-            return self._new
+            return self.seen[self._known :]
+
+        def _more(self) -> bool:
+            """Whether there was more, which is waited for."""
+            left = max(0.0, self._end - time.monotonic())
+            assert select.select([self._ours], [], [], left)[0], (
+                f"nothing follows {self.seen[self._known :]!r}"
+            )
+            try:
+                chunk = os.read(self._ours, 1 << 16)
+            except OSError:  # Linux's end of file
+                chunk = b""
+            self._raw += chunk
+            return bool(chunk)
 
     def test_a_session_is_blind_kept_at_once_and_gone_on_with(
         self, capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
@@ -265,7 +281,7 @@ class TestAtATerminal:
         screen = session.press("2")
         assert not any(edit.path in screen for edit in places(3)), "a place is asked about again"
         session.until("q quit")
-        os.killpg(session.process.pid, 2)  # as Ctrl-C does
+        session.interrupt()
         session.rest()
         assert session.process.returncode == 130
         assert [ballot.choice for ballot in ballots.kept()[0]] == ["1", "tie", "neither", "2"]
