@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -9,7 +10,9 @@ import socket
 import httpx2
 import pytest
 from served import Scripted, counted, served
+from starlette.types import Message
 
+from mercury_lsp.service.app import application
 from mercury_lsp.service.backend import Busy, Unavailable, Update
 from mercury_lsp.service.settings import ServiceSettings
 
@@ -159,6 +162,40 @@ def test_a_client_that_goes_away_cancels_its_task(stream: bool) -> None:
         backend.go_on.set()
         assert client.post("/v1/completions", json=ASKED).status_code == 200
         assert counted(client, "mercury_requests_cancelled_total") == 1
+
+
+@pytest.mark.parametrize("sent", [0, 1, 2, 3])
+async def test_a_stream_whose_client_is_gone_is_over_at_once(
+    sent: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However much was sent before, even nothing: a socket cannot show it, so this asks as a server does."""
+    backend, gone, messages = Scripted(*STEPS), asyncio.Event(), list[Message]()
+    app = application(backend, ServiceSettings())
+    body = json.dumps(ASKED | {"stream": True}).encode()
+    received: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def receive() -> Message:
+        if received:
+            return received.pop()
+        if sent:
+            await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+        if len(messages) == sent:
+            gone.set()
+            await asyncio.sleep(60)  # until it is cancelled
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+        "path": "/v1/completions", "raw_path": b"/v1/completions", "query_string": b"", "root_path": "",
+        "scheme": "http", "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+    }  # fmt: skip
+    with caplog.at_level(logging.INFO, logger="mercury_lsp.access"):
+        await asyncio.wait_for(app(scope, receive, send), 30)
+    assert app.state.service.running == 0 and backend.ended.is_set()
+    assert " 499 " in caplog.messages[0] and len(caplog.messages) == 1
 
 
 def test_it_counts_what_prometheus_can_read() -> None:

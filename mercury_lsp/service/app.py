@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from mercury_lsp import __version__
 from mercury_lsp.service.access import Access, Denied, TooOften
@@ -94,11 +95,11 @@ class _Service:
             visit = _Visit(path)
             self._state.running += 1
             self._counts.running.inc()
-            streams = False
+            response: Response | None = None
             try:
                 response = await self._complete(request, visit, fim)
-                visit.status = response.status_code
-                streams = isinstance(response, StreamingResponse)
+                if not isinstance(response, _Streamed):
+                    visit.status = response.status_code
             except Refused as error:
                 visit.status = error.status
                 response = _error(error)
@@ -110,7 +111,7 @@ class _Service:
                 visit.status = 500
                 response = _error(Refused(500, "The server failed to answer.", kind="server_error"))
             finally:
-                if not streams:
+                if not isinstance(response, _Streamed):
                     self._left(visit)
             return response
 
@@ -187,11 +188,13 @@ class _Service:
                 pass
             return JSONResponse(reply.whole(visit.last))
         first = await anext(updates)  # an error before this has a status of its own
-        return StreamingResponse(
-            self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        visit.status = CLIENT_GONE  # unless the stream comes to its end
+
+        async def over() -> None:
+            self._left(visit)
+            await updates.aclose()
+
+        return _Streamed(self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage), over)
 
     async def _stream(
         self,
@@ -215,20 +218,17 @@ class _Service:
             yield _event(reply.piece(update.text[0 if drafts else sent :], update.finish))
             if with_usage:
                 yield _event(reply.cost(update))
+            visit.status = 200
             yield "data: [DONE]\n\n"
         except Refused as error:
             visit.status = error.status
             yield _event(error.body)
-        except (_Gone, asyncio.CancelledError):
-            visit.status = CLIENT_GONE
-            raise
+        except _Gone:
+            return
         except Exception:
             log.exception("A request failed.")
             visit.status = 500
             yield _event(Refused(500, "The server failed to answer.", kind="server_error").body)
-        finally:
-            self._left(visit)
-            await updates.aclose()
 
     async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
         """The backend's updates, until the client is gone or the time is over. Raises `Refused`, `_Gone`."""
@@ -290,6 +290,22 @@ class _Service:
 
 class _Gone(Exception):
     """The client does not wait any longer."""
+
+
+class _Streamed(StreamingResponse):
+    """An answer as server-sent events. ``over`` is awaited at its end, even where the client was gone before the first
+    event, and so nothing ever asked for one."""
+
+    def __init__(self, events: AsyncGenerator[str, None], over: Callable[[], Awaitable[None]]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._over()
 
 
 async def _disconnected(request: Request) -> None:
