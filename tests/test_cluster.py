@@ -24,7 +24,7 @@ from mercury_lsp.cluster.rendezvous import ranked
 from mercury_lsp.service.backend import Task
 
 SCALE = {"replicas": 2, "ongoing": 3, "queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
-PATIENCE = 60
+PATIENCE = 120
 pytestmark = pytest.mark.skipif(
     find_spec("ray") is None, reason="Ray is not installed: pip install 'mercury-lsp[cluster]'"
 )
