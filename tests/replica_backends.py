@@ -13,7 +13,7 @@ WORDS = 20
 class Slow:
     """Writes the words w0 to w19, one each ``pause`` seconds; with words in the prefix already, those that follow.
 
-    A prefix with "busy" or "unavailable" in it is refused so.
+    A prefix with "busy" or "unavailable" in it is refused so; one with "gently" in it takes five times as long.
     """
 
     def __init__(self, pause: float = 0.05) -> None:
@@ -24,8 +24,9 @@ class Slow:
             if word in task.prefix:
                 raise refusal
         text, begin = "", task.prefix.count("w")
+        pause = self._pause * (5 if "gently" in task.prefix else 1)
         for number in range(begin, WORDS):
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(pause)
             text += f"w{number} "
             last = number == WORDS - 1
             # The last word is still a draft: it may be written otherwise.

@@ -40,9 +40,10 @@ class Scale:
 
     ``replicas``: how many, or the fewest where ``most`` is above it; then Ray adds and removes some so that each has
     ``target`` requests at once, on average. ``ongoing``: requests that one takes at once, more overflow to others;
-    ``queued``: requests that may wait at each ingress for room, or for Ray to place them; more are refused. ``cpus``, ``gpus``: that Ray sets
-    aside for each replica, parts of one too; ``ingresses``: processes that speak HTTP. ``drain_s``: how long a replica
-    that has to go may finish what it does; ``health_s``: between two looks at a replica's health.
+    ``queued``: requests that may wait at each ingress for room, or for Ray to place them; more are refused.
+    ``cpus``, ``gpus``: that Ray sets aside for each replica, parts of one too; ``ingresses``: processes that speak
+    HTTP. ``drain_s``: how long a replica that has to go may finish what it does; ``health_s``: between two looks at a
+    replica's health.
     """
 
     replicas: int = 1
