@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
-LATE = (
-    0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, still counts
-)
+LATE = 0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, counts
 FAREWELL = 1.0  # seconds that a running job may delay the end
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
 
@@ -54,10 +52,7 @@ class Desk:
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._memory = related.Memory()  # of the worker's thread, which alone uses it
         self._arrivals = itertools.count(1)
-        self._newest: tuple[int, recall.Place | None] = (
-            0,
-            None,
-        )  # the last request to come, and what it asks for
+        self._newest: tuple[int, recall.Place | None] = (0, None)  # the last request, and what it asks for
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
         self.further: float | None = (
             None  # seconds after a change, when further candidates are worked out ahead
