@@ -199,11 +199,13 @@ def test_special_strings_are_text(tiny: httpx2.Client) -> None:
 def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(tiny_model: Path) -> None:
     backend = loaded(tiny_model)
     assert isinstance(backend.seats, Together)
-    batch, go_on, passes = backend.seats._batch, threading.Event(), count(1)
+    batch, passes, eighth, go_on = backend.seats._batch, count(1), threading.Event(), threading.Event()
     run = batch.run
 
     def gated(parts: Sequence[Part]) -> Sequence[Any]:
-        assert next(passes) < 8 or go_on.wait(PATIENCE)
+        if next(passes) == 8:
+            eighth.set()
+            assert go_on.wait(PATIENCE)
         return run(parts)
 
     batch.run = gated  # type: ignore[method-assign]
@@ -211,6 +213,7 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(tiny_model
         asked = {"prompt": SOURCE, "max_tokens": 200, "stream": True}
         with client.stream("POST", "/v1/completions", json=asked) as answer:
             next(answer.iter_lines())
+            assert eighth.wait(PATIENCE)
         until(client, "mercury_requests_cancelled_total", 1)
         assert counted(client, "mercury_tasks_running") == 1  # a pass is still to end
         go_on.set()
