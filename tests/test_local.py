@@ -212,8 +212,8 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(tiny_model
     with served(backend) as client:
         asked = {"prompt": SOURCE, "max_tokens": 200, "stream": True}
         with client.stream("POST", "/v1/completions", json=asked) as answer:
-            next(answer.iter_lines())
-            assert eighth.wait(PATIENCE)
+            lines = answer.iter_lines()  # kept, for with it the connection would be closed
+            assert next(lines) and eighth.wait(PATIENCE)
         until(client, "mercury_requests_cancelled_total", 1)
         assert counted(client, "mercury_tasks_running") == 1  # a pass is still to end
         go_on.set()
