@@ -276,7 +276,7 @@ def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
     text = "x = 1\n    y = é2\n\n    return x"
     tokens = engine.tokenizer.encode(text)
     logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
-    whole = engine._infill(Middle(tokens, logp, 1, True), Limit(1, 1, lambda: False), 0.0, 0, 5)
+    whole = engine._account(Limit(1, 1, lambda: False), 0.0, 0, 5).infill(Middle(tokens, logp, 1, True))
     heads = [text[: line.end] for line in whole.lines]
     assert heads[0] == "x = 1" and heads[-1].rstrip() == "x = 1\n    y = é2"
     parts = [whole.first(count) for count in range(1, len(heads) + 1)]

@@ -6,7 +6,6 @@ of the user, no syntax. One thread uses an engine at a time; `worker` sees to th
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,13 +13,11 @@ from dataclasses import replace
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.candidates import REACH, branches
 from mercury_lsp.engine.canvas import Hint, Prompt, Tokenizer, encode
-from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
-from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.devices import executor_for
 from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
-from mercury_lsp.engine.middles import draft_text, lines_of
+from mercury_lsp.engine.middles import Account, settling
 from mercury_lsp.engine.passes import CHUNK, Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.sample import drawn, greedy
@@ -99,18 +96,8 @@ class Engine:
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         ends = self._line_end if sampling.single_line else self._any_end
 
-        def infill(middle: Middle) -> Infill:
-            return self._infill(middle, limit, began, cached, len(ids))
-
-        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
-            if watch is not None:
-                decided = len(settled) + sum(token is not None for token in behind)
-                there = infill(Middle([*settled], [*logp], limit.passes, False))
-                text = draft_text(self.tokenizer, {self.tokenizer.specials.eot}, settled, behind)
-                total = len(settled) + len(behind)
-                watch(Draft(text, decided, total, limit.passes, there))
-
-        return infill(self._decode(ids[tail:], sampling, ends, limit, told, hint))
+        account = self._account(limit, began, cached, len(ids))
+        return account.infill(self._decode(ids[tail:], sampling, ends, limit, account.telling(watch), hint))
 
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
@@ -155,26 +142,11 @@ class Engine:
                 middle = Middle([*stem, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
             else:
                 continue
-            yield self._infill(middle, limit, began, cached, len(ids))
+            yield self._account(limit, began, cached, len(ids)).infill(middle)
 
-    def _infill(self, middle: Middle, limit: Limit, began: float, cached: int, read: int) -> Infill:
-        """What a middle is when it has taken until now; of ``read`` tokens of its prompt so many were ``cached``."""
-        now = time.perf_counter()
-        text = self.tokenizer.decode(middle.tokens)
-        return Infill(
-            text=text,
-            tokens=len(middle.tokens) + middle.finished,
-            steps=middle.steps,
-            forward_passes=limit.passes,
-            ms=(now - began) * 1e3,
-            ms_prefill=(limit.prefilled - began) * 1e3,
-            ms_denoise=(now - limit.prefilled) * 1e3,
-            cached_tokens=cached,
-            prompt_tokens=read,
-            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
-            finished=middle.finished,
-            lines=lines_of(self.tokenizer, self._line_end.newlines, text, middle.tokens, middle.logp),
-        )
+    def _account(self, limit: Limit, began: float, cached: int, read: int) -> Account:
+        eot, newlines = self._line_end.eot, self._line_end.newlines
+        return Account(self.tokenizer, {eot}, newlines, limit, began, cached, read)
 
     def _decode(
         self,
@@ -202,7 +174,4 @@ class Engine:
             )
             before, left = map(self.tokenizer.encode, (hint.text, hint.left) if hint else ("", ""))
             return verify(passes, tail, drafting, ends, limit, watch, before, left)
-        settle = Settle(entropy_bound(sampling.entropy_bound))
-        if sampling.threshold:
-            settle = Settle(threshold(sampling.threshold), by_entropy=False)
-        return refine(passes, tail, mask, sampling.block or BLOCK, settle, ends, limit, watch)
+        return refine(passes, tail, mask, sampling.block or BLOCK, settling(sampling), ends, limit, watch)

@@ -1,14 +1,75 @@
 """What decoded tokens are to a user: a text, its lines, and a draft with marks where nothing is decided yet.
 
-Owns that translation, for every engine. Knows no network and no decoding.
+Owns that translation, and what is told of one infilling, for every engine. Knows no network and no way to decode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import math
+import time
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 
 from mercury_lsp.engine.canvas import Vocabulary
-from mercury_lsp.engine.infiller import UNDECIDED, Line
+from mercury_lsp.engine.choose import entropy_bound, threshold
+from mercury_lsp.engine.decode import Limit, Middle, Watch
+from mercury_lsp.engine.denoise import Settle
+from mercury_lsp.engine.infiller import UNDECIDED, Draft, Infill, Line, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Of one infilling that ``began`` at a reading of the performance counter.
+
+    ``ends``: the tokens that end a text; ``newlines``: those with a line's end; of ``read`` tokens of the prompt so
+    many were ``cached``.
+    """
+
+    vocabulary: Vocabulary
+    ends: Container[int]
+    newlines: Container[int]
+    limit: Limit
+    began: float
+    cached: int
+    read: int
+
+    def infill(self, middle: Middle) -> Infill:
+        """What a middle is that has taken until now."""
+        now = time.perf_counter()
+        text = self.vocabulary.decode(middle.tokens)
+        return Infill(
+            text=text,
+            tokens=len(middle.logp),
+            steps=middle.steps,
+            forward_passes=self.limit.passes,
+            ms=(now - self.began) * 1e3,
+            ms_prefill=(self.limit.prefilled - self.began) * 1e3,
+            ms_denoise=(now - self.limit.prefilled) * 1e3,
+            cached_tokens=self.cached,
+            prompt_tokens=self.read,
+            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
+            finished=middle.finished,
+            lines=lines_of(self.vocabulary, self.newlines, text, middle.tokens, middle.logp),
+        )
+
+    def telling(self, watch: Callable[[Draft], None] | None) -> Watch:
+        """What a decoder tells its drafts, so that ``watch``, if there is any, sees them."""
+
+        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
+            if watch is not None:
+                decided = len(settled) + sum(token is not None for token in behind)
+                there = self.infill(Middle([*settled], [*logp], self.limit.passes, False))
+                text = draft_text(self.vocabulary, self.ends, settled, behind)
+                watch(Draft(text, decided, len(settled) + len(behind), self.limit.passes, there))
+
+        return told
+
+
+def settling(sampling: Sampling) -> Settle:
+    """What a pass may commit of a canvas that is not verified."""
+    if sampling.threshold:
+        return Settle(threshold(sampling.threshold), by_entropy=False)
+    return Settle(entropy_bound(sampling.entropy_bound))
 
 
 def lines_of(

@@ -11,20 +11,17 @@ length-normalised beam search ranks by (Wu et al. 2016); it needs no constant th
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mercury_lsp.engine.between import Between, fill, grow
 from mercury_lsp.engine.blocks import Blocks, in_blocks
 from mercury_lsp.engine.canvas import Hint, Prompt
-from mercury_lsp.engine.choose import entropy_bound, threshold
-from mercury_lsp.engine.decode import Limit, Middle, Watch
-from mercury_lsp.engine.denoise import Settle
+from mercury_lsp.engine.decode import Limit
 from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
-from mercury_lsp.engine.middles import draft_text, lines_of
+from mercury_lsp.engine.middles import Account, settling
 from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.open_layout import around, asked
 from mercury_lsp.engine.passes import Passes
@@ -99,34 +96,25 @@ class OpenEngine:
         sampling = self._fitting(sampling)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         stops = Stops(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
-        cached = read = 0
+        family = self._loaded.family
 
-        def infill(middle: Middle) -> Infill:
-            return self._infill(middle, limit, began, cached, read)
-
-        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
-            if watch is not None:
-                decided = len(settled) + sum(token is not None for token in behind)
-                there = infill(Middle([*settled], [*logp], limit.passes, False))
-                text = draft_text(self.tokenizer, stops.ends, settled, behind)
-                watch(Draft(text, decided, len(settled) + len(behind), limit.passes, there))
+        def account(cached: int, read: int) -> Account:
+            return Account(self.tokenizer, stops.ends, self._newlines, limit, began, cached, read)
 
         if self._blocks is not None:
             ids = self._asked(prompt, sampling)
-            cached, read = self._blocks.reuse(ids), len(ids)
-            return infill(in_blocks(self._blocks, ids, stops, _settle(sampling), limit, told))
-        room = self._loaded.shape.positions - sampling.max_tokens
-        before, after = around(prompt, self._loaded, room)
-        read = len(before) + len(after)
-        family = self._loaded.family
+            told = account(self._blocks.reuse(ids), len(ids))
+            return told.infill(
+                in_blocks(self._blocks, ids, stops, settling(sampling), limit, told.telling(watch))
+            )
+        before, after = around(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens)
+        told = account(0, len(before) + len(after))
         between = Between(self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh)
         limit.prefill_ends()
         if family.expand:
             expand = self.tokenizer.added[family.expand]
-            return infill(grow(between, expand, stops.ends, stops.newlines, limit, told))
-        return self._ranked(
-            prompt, sampling, list(self._sizes(between, sampling, stops, limit, told, infill))
-        )
+            return told.infill(grow(between, expand, stops.ends, stops.newlines, limit, told.telling(watch)))
+        return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch)))
 
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
@@ -160,18 +148,20 @@ class OpenEngine:
         between: Between,
         sampling: Sampling,
         stops: Stops,
-        limit: Limit,
-        told: Watch,
-        infill: Callable[[Middle], Infill],
+        account: Account,
+        watch: Callable[[Draft], None] | None,
     ) -> Iterator[Infill]:
         """The middles of canvases of several sizes, the small ones first, until one is sure or no pass is left."""
         sizes = sorted(
             {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
         )
+        limit, told = account.limit, account.telling(watch)
         for size in sizes:
             # None of a draft is settled: a middle of another size may turn out to be likelier.
-            middle = fill(between, size, stops, _settle(sampling), limit, lambda canvas: told((), canvas, ()))
-            found = infill(middle)
+            middle = fill(
+                between, size, stops, settling(sampling), limit, lambda canvas: told((), canvas, ())
+            )
+            found = account.infill(middle)
             yield found
             if (found.finished and found.confidence >= SURE) or not limit.may_go_on():
                 return
@@ -183,33 +173,7 @@ class OpenEngine:
         last = max(found, key=lambda one: one.forward_passes)  # what all of them have cost
         return replace(found[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
 
-    def _infill(self, middle: Middle, limit: Limit, began: float, cached: int, read: int) -> Infill:
-        """What a middle is when it has taken until now; of ``read`` tokens of its prompt so many were ``cached``."""
-        now = time.perf_counter()
-        text = self.tokenizer.decode(middle.tokens)
-        return Infill(
-            text=text,
-            tokens=len(middle.logp),
-            steps=middle.steps,
-            forward_passes=limit.passes,
-            ms=(now - began) * 1e3,
-            ms_prefill=(limit.prefilled - began) * 1e3,
-            ms_denoise=(now - limit.prefilled) * 1e3,
-            cached_tokens=cached,
-            prompt_tokens=read,
-            confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
-            finished=middle.finished,
-            lines=lines_of(self.tokenizer, self._newlines, text, middle.tokens, middle.logp),
-        )
-
 
 def _up_to(sampling: Sampling) -> set[int]:
     """The sizes of canvases up to the most tokens that are wanted."""
     return {size for size in SIZES if size < sampling.max_tokens} | {min(sampling.max_tokens, SIZES[-1])}
-
-
-def _settle(sampling: Sampling) -> Settle:
-    """What a pass may commit."""
-    if sampling.threshold:
-        return Settle(threshold(sampling.threshold), by_entropy=False)
-    return Settle(entropy_bound(sampling.entropy_bound))
