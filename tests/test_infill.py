@@ -222,7 +222,7 @@ def log(chances: list[list[float]]) -> NDArray[np.float32]:
 
 
 def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
-    ends = Ends(eot=0, newlines=frozenset([1]))
+    ends = Ends(frozenset([0]), newlines=frozenset([1]))
     scores = log([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
     found = _finished(*likeliest(scores), 0.45, ends, before=1)
     assert found is not None

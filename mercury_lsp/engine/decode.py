@@ -59,18 +59,18 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """An ``<eot>`` ends a middle; where one line is wanted, so does a line's end behind its first token.
+    """One of ``tokens`` ends a middle; where one line is wanted, so does a line's end behind its first token.
 
     ``before``: tokens of the middle that stand before those which are decoded.
     """
 
-    eot: int
+    tokens: frozenset[int]
     newlines: frozenset[int]
     before: int = 0
 
     def __call__(self, index: int, token: int) -> bool:
         """Whether ``token`` ends the text when ``index`` decoded tokens stand before it."""
-        return token == self.eot or (index + self.before > 0 and token in self.newlines)
+        return token in self.tokens or (index + self.before > 0 and token in self.newlines)
 
 
 @dataclass(frozen=True, slots=True)

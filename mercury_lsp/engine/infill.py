@@ -38,8 +38,9 @@ class Engine:
         self.threads = executor.threads
         self._executor = executor
         self._passes = Passes(executor)
-        self._any_end = Ends(self.tokenizer.specials.eot, frozenset())
-        self._line_end = Ends(self.tokenizer.specials.eot, self.tokenizer.newlines())
+        eot = frozenset([self.tokenizer.specials.eot])
+        self._any_end = Ends(eot, frozenset())
+        self._line_end = Ends(eot, self.tokenizer.newlines())
 
     @classmethod
     def load(
@@ -145,8 +146,8 @@ class Engine:
             yield self._account(limit, began, cached, len(ids)).infill(middle)
 
     def _account(self, limit: Limit, began: float, cached: int, read: int) -> Account:
-        eot, newlines = self._line_end.eot, self._line_end.newlines
-        return Account(self.tokenizer, {eot}, newlines, limit, began, cached, read)
+        ends = self._line_end
+        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read)
 
     def _decode(
         self,

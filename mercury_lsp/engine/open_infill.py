@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mercury_lsp.engine.between import Between, fill, grow
 from mercury_lsp.engine.blocks import Blocks, in_blocks
 from mercury_lsp.engine.canvas import Hint, Prompt
-from mercury_lsp.engine.decode import Limit
+from mercury_lsp.engine.decode import Ends, Limit
 from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
 from mercury_lsp.engine.middles import Account, settling
@@ -29,18 +29,6 @@ from mercury_lsp.engine.worker import Cancelled
 
 SIZES = (4, 8, 16, 32, 64)  # of canvases: as many tokens as single lines and short bodies have
 SURE = 0.9  # geometric mean probability of a middle that is right: no larger canvas is tried
-
-
-@dataclass(frozen=True, slots=True)
-class Stops:
-    """An end ends a middle; where one line is wanted, so does a line's end behind its first token."""
-
-    ends: frozenset[int]
-    newlines: frozenset[int]
-
-    def __call__(self, index: int, token: int) -> bool:
-        """Whether ``token`` ends the text when ``index`` tokens stand before it."""
-        return token in self.ends or (index > 0 and token in self.newlines)
 
 
 class OpenEngine:
@@ -95,11 +83,11 @@ class OpenEngine:
         began = time.perf_counter()
         sampling = self._fitting(sampling)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
-        stops = Stops(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
+        stops = Ends(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
         family = self._loaded.family
 
         def account(cached: int, read: int) -> Account:
-            return Account(self.tokenizer, stops.ends, self._newlines, limit, began, cached, read)
+            return Account(self.tokenizer, stops.tokens, self._newlines, limit, began, cached, read)
 
         if self._blocks is not None:
             ids = self._asked(prompt, sampling)
@@ -113,7 +101,9 @@ class OpenEngine:
         limit.prefill_ends()
         if family.expand:
             expand = self.tokenizer.added[family.expand]
-            return told.infill(grow(between, expand, stops.ends, stops.newlines, limit, told.telling(watch)))
+            return told.infill(
+                grow(between, expand, stops.tokens, stops.newlines, limit, told.telling(watch))
+            )
         return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch)))
 
     def alternatives(
@@ -147,7 +137,7 @@ class OpenEngine:
         self,
         between: Between,
         sampling: Sampling,
-        stops: Stops,
+        stops: Ends,
         account: Account,
         watch: Callable[[Draft], None] | None,
     ) -> Iterator[Infill]:
