@@ -19,6 +19,7 @@ REST_TOKENS = 64  # the rest of the cursor's line is short, except in minified f
 CHARACTERS_PER_TOKEN = 12  # no window of code has more on average, so what is longer need not be counted
 
 Count = Callable[[str], int]
+StemStart = Callable[[str], int]
 
 
 def build(
@@ -29,21 +30,26 @@ def build(
     prefix_tokens: int = 512,
     following_tokens: int = 192,
     related: Iterable[Snippet] = (),
+    stem_start: StemStart = len,
 ) -> Prompt:
     """The prompt for a cursor between `before` and `after`, texts with line endings of any kind.
 
     `count` gives the number of tokens of a text, and costs about 1 µs a character: it sees only what is near the
-    cursor. `prefix` holds at most `prefix_tokens` of them, `following` `following_tokens`, `rest` `REST_TOKENS`.
-    Pure: equal arguments give an equal prompt.
+    cursor. `prefix` and `stem` hold at most `prefix_tokens` of them, `following` `following_tokens`, `rest`
+    `REST_TOKENS`. `stem_start` gives the index at which the stem of a text begins, `Vocabulary.stem_start`; by default
+    there is no stem. Pure: equal arguments give an equal prompt.
     """
     if before.endswith("\r") and after.startswith("\n"):  # a cursor inside of \r\n stands before it
         before = before[:-1]
     before, after = plain(before), plain(after)
     end = after.find("\n")
     rest, following = (after, "") if end < 0 else (after[:end], after[end:])
+    prefix = before[_edge(before, len(before), count, prefix_tokens) :]
+    cut = stem_start(prefix)
     return Prompt(
         path=path,
-        prefix=before[_edge(before, len(before), count, prefix_tokens) :],
+        prefix=prefix[:cut],
+        stem=prefix[cut:],
         rest=rest[: _edge(rest, 0, count, REST_TOKENS)],
         following=following[: _edge(following, 0, count, following_tokens)],
         related=tuple(related),

@@ -25,6 +25,9 @@ DRAFT_LOOKUP = 2
 DRAFT_TRUST = 1.0
 """Default of the joint probability above which a draft with an end is not verified."""
 
+STEM_CHARACTERS = 96
+"""Longest stem of a prompt. A longer pre-token is no word that anybody completes, and the prompt keeps it whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
@@ -38,8 +41,9 @@ class Snippet:
 class Prompt:
     """What the model sees of a document, as text whose lines end with ``\\n``.
 
-    ``path`` is workspace-relative and POSIX, or empty; ``prefix`` is the window before the cursor; ``rest`` is the
-    rest of the cursor's line without its ending; ``following`` starts with that line's ending, or is empty.
+    ``path`` is workspace-relative and POSIX, or empty; ``prefix`` is the window before the cursor, up to where its
+    last pre-token begins; ``stem`` is the text between there and the cursor, with which every middle begins; ``rest``
+    is the rest of the cursor's line without its ending; ``following`` starts with that line's ending, or is empty.
     """
 
     path: str
@@ -47,6 +51,7 @@ class Prompt:
     rest: str
     following: str
     related: tuple[Snippet, ...] = ()
+    stem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,21 @@ class Vocabulary:
     def count(self, text: str) -> int:
         """How many tokens a text takes."""
         return len(self._vocabulary.encode(text, add_special_tokens=False).ids)
+
+    def stem_start(self, text: str) -> int:
+        """Index of the character at which the last pre-token of a text begins; its end if there is none to cut.
+
+        No merge of byte-pair encoding crosses the boundary of a pre-token (letters with the blank before them, digits,
+        marks, a run of blanks), so a prompt that ends there ends in a token that training data have, too. The text
+        behind it is generated again (token healing, Lundberg 2023; FIM-SE, Ren et al. 2024). Costs some 30 µs.
+        """
+        near = text[-2 * STEM_CHARACTERS :]
+        splitter = self._vocabulary.pre_tokenizer
+        pieces = splitter.pre_tokenize_str(near) if splitter is not None else []
+        if not pieces:
+            return len(text)
+        start = len(text) - len(near) + pieces[-1][1][0]
+        return start if len(text) - start <= STEM_CHARACTERS else len(text)
 
 
 class Tokenizer(Vocabulary):
