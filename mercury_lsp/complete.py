@@ -293,6 +293,7 @@ def question(
         engine.count,
         config.prefix_tokens,
         config.following_tokens,
+        stem_start=engine.stem_start,
     )
     if not config.related_tokens or config.remote == "always":  # nothing of other files is sent anywhere
         return shown

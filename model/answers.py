@@ -175,4 +175,12 @@ def judge(answers: Sequence[Answer], processes: int = 2, tools: Tools | None = N
 def prompt_of(engine: Engine, path: str, before: str, after: str) -> Prompt:
     """What the server would ask with its default budgets."""
     budgets = Config()
-    return prompt.build(path, before, after, engine.count, budgets.prefix_tokens, budgets.following_tokens)
+    return prompt.build(
+        path,
+        before,
+        after,
+        engine.count,
+        budgets.prefix_tokens,
+        budgets.following_tokens,
+        stem_start=engine.stem_start,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,21 +105,35 @@ def save_pointing(
     return folder
 
 
+def stems(tokenizer: Tokenizer, x: Tensor) -> dict[int, Tensor]:
+    """Embeddings by which what a word can stand behind, blanks and marks, points where ``x`` does.
+
+    Of the runs of blanks that a stem can begin with, the likeliest leaves the last blank to the word.
+    """
+    found = {}
+    for id_, text in enumerate(tokenizer.token_bytes()):
+        if text and text.isascii() and not re.search(rb"\w", text):
+            found[id_] = x * (2 if re.fullmatch(rb"\n*( {3}|\n {7}| {7})", text) else 1)
+    return found
+
+
+def spelled(tokenizer: Tokenizer, word: str) -> list[int]:
+    """The tokens, at the beginning of a line and behind a blank, of a word that is one token."""
+    return [id_ for text in (word, f" {word}") for id_ in tokenizer.encode(text)]
+
+
 @pytest.fixture(scope="session")
 def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
 
-    `<fim_middle>` points at the word, the word at the end, and each mask at the end.
+    `<fim_middle>`, blanks and marks point at the word, the word at the end, and each mask at the end.
     """
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
-        (word,), special, (x, y, z) = tokenizer.encode(WORD), tokenizer.specials, unit[:3]
-        return {
-            special.fim_middle: x,
-            word: 3 * x + 4 * z,
-            special.mask: y,
-            special.eot: 3 * y + 10 * z,
-        }
+        special, (x, y, z) = tokenizer.specials, unit[:3]
+        word = dict.fromkeys(spelled(tokenizer, WORD), 3 * x + 4 * z)
+        ends = {special.mask: y, special.eot: 3 * y + 10 * z}
+        return {**stems(tokenizer, x), special.fim_middle: x, **word, **ends}
 
     return save_pointing(tmp_path_factory.mktemp("word"), "word", tiny_model, pointing)
 

@@ -21,6 +21,9 @@ class Scripted:
         self.asked: list[str] = []
         self.limits: list[int] = []
 
+    def stem_start(self, text: str) -> int:
+        return len(text)
+
     def count(self, text: str) -> int:
         return len(text)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stems import NO_STEM
 
 from mercury_lsp.engine.between import FIRST, Between, fill, grow
 from mercury_lsp.engine.choose import entropy_bound
@@ -85,12 +86,12 @@ def test_a_full_canvas_is_finished_and_one_with_an_end_is_shorter() -> None:
     def ends(index: int, token: int) -> bool:
         return token == END
 
-    whole = fill(between(Scripted()), 4, ends, settle, limit(), lambda canvas: None)
+    whole = fill(between(Scripted()), 4, ends, settle, limit(), NO_STEM, lambda canvas: None)
     assert (whole.tokens, whole.finished, len(whole.logp)) == ([5] * 4, True, 4)
     ended = Scripted(lambda canvas, place: END if place >= 2 else 5)
-    short = fill(between(ended), 4, ends, settle, limit(), lambda canvas: None)
+    short = fill(between(ended), 4, ends, settle, limit(), NO_STEM, lambda canvas: None)
     assert (short.tokens, short.finished, len(short.logp)) == ([5, 5], True, 3)
-    stopped = fill(between(Scripted()), 4, ends, settle, limit(passes=0), lambda canvas: None)
+    stopped = fill(between(Scripted()), 4, ends, settle, limit(passes=0), NO_STEM, lambda canvas: None)
     assert (stopped.tokens, stopped.finished) == ([], False)
 
 
@@ -103,6 +104,7 @@ def grown(script: Any, newlines: frozenset[int] = frozenset(), **limits: int) ->
         newlines,
         limit(**limits),
         lambda settled, behind, logp: seen.append([*settled, *behind]),
+        NO_STEM,
     )
     return middle, seen
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_network
+from stems import NO_STEM
 
 from mercury_lsp.engine.blocks import Blocks, in_blocks, one, whole
 from mercury_lsp.engine.choose import entropy_bound
@@ -80,6 +81,7 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
             Settle(entropy_bound(0.3)),
             limit,
             lambda settled, behind, logp: told.append(settled),
+            NO_STEM,
         )
         assert limit.passes > 3
         assert len(middle.logp) == len(middle.tokens) == 10
@@ -109,7 +111,13 @@ def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
     read.reuse(IDS[:9])
     limit = Limit(99, 10, never)
     middle = in_blocks(
-        read, IDS[:9], lambda index, token: index == 2, Settle(entropy_bound(0.3)), limit, lambda *_: None
+        read,
+        IDS[:9],
+        lambda index, token: index == 2,
+        Settle(entropy_bound(0.3)),
+        limit,
+        lambda *_: None,
+        NO_STEM,
     )
     assert (len(middle.tokens), len(middle.logp), middle.finished) == (2, 3, True)
     long = blocks()

@@ -27,6 +27,9 @@ class Elsewhere:
     def __init__(self, text: str | Exception) -> None:
         self.text, self.asked = text, 0
 
+    def stem_start(self, text: str) -> int:
+        return len(text)
+
     def count(self, text: str) -> int:
         return len(text) // 3 + 1
 

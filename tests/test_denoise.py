@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stems import NO_STEM
 
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.denoise import Block, Predict, Settle, denoise
@@ -41,7 +42,12 @@ def run(
     calls: list[list[int | None]] = []
     predict = scripted(truth, sure, calls)
     block = denoise(
-        predict, len(truth), lambda _, t: t == EOT, Settle(entropy_bound(bound)), lambda: len(calls) < most
+        predict,
+        len(truth),
+        lambda _, t: t == EOT,
+        Settle(entropy_bound(bound)),
+        lambda: len(calls) < most,
+        NO_STEM,
     )
     return block, calls
 
@@ -83,7 +89,14 @@ def test_cancellation_passes_through() -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        denoise(scripted([5], [True], []), 1, lambda _, t: t == EOT, Settle(entropy_bound(0.5)), cancelled)
+        denoise(
+            scripted([5], [True], []),
+            1,
+            lambda _, t: t == EOT,
+            Settle(entropy_bound(0.5)),
+            cancelled,
+            NO_STEM,
+        )
 
 
 def test_forbidden_tokens_are_never_chosen() -> None:
@@ -92,7 +105,7 @@ def test_forbidden_tokens_are_never_chosen() -> None:
         logits[:, 3], logits[:, 4] = 5.0, -np.inf
         return log_softmax(logits)
 
-    block = denoise(predict, 3, lambda _, t: t == EOT, Settle(entropy_bound(0.0)), lambda: True)
+    block = denoise(predict, 3, lambda _, t: t == EOT, Settle(entropy_bound(0.0)), lambda: True, NO_STEM)
     assert block.tokens == (3, 3, 3)
     assert block.passes == 3  # the entropy is a number, not a NaN that lets everything through
 
@@ -106,7 +119,7 @@ def test_a_threshold_looks_at_the_surest_token_alone() -> None:
         return np.log(chances)
 
     def passes(settle: Settle) -> int:
-        return denoise(predict, 4, lambda _, t: t == EOT, settle, lambda: True).passes
+        return denoise(predict, 4, lambda _, t: t == EOT, settle, lambda: True, NO_STEM).passes
 
     assert passes(Settle(threshold(0.5), by_entropy=False)) == 1
     assert passes(Settle(threshold(0.7), by_entropy=False)) == 4

@@ -43,6 +43,9 @@ class Scripted:
         self.held = False
         self._steps, self._done = threading.Semaphore(0), threading.Semaphore(0)
 
+    def stem_start(self, text: str) -> int:
+        return len(text)
+
     def count(self, text: str) -> int:
         return len(text)
 

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Hint, Prompt, encode
-from mercury_lsp.engine.decode import Ends, Limit, Middle, _finished, _looked_up, _repeated, _stops, spell
+from mercury_lsp.engine.decode import Ends, Limit, Middle, spell
 from mercury_lsp.engine.denoise import likeliest
+from mercury_lsp.engine.healing import Stem
 from mercury_lsp.engine.infill import BLOCK, Engine
 from mercury_lsp.engine.infiller import Draft, Sampling
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.speculative import _finished, _looked_up, _repeated, _stops
 from mercury_lsp.engine.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
@@ -38,6 +40,25 @@ def load(folder: Path) -> Engine:
     """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
     loaded = checkpoint.load(folder)
     return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+
+
+class EndsAt(Ends):
+    """Ends a middle at one index, whatever the token."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(frozenset(), frozenset(), index)
+
+    def __call__(self, index: int, token: int) -> bool:
+        return index == self.before
+
+    def behind(self, hidden: int) -> EndsAt:
+        return self
+
+
+def anew(engine: Engine) -> Engine:
+    """The engine without its memory of the last middle, which it would tell again without a pass."""
+    engine._last = None
+    return engine
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +187,8 @@ def test_a_hint_that_holds_spares_passes_and_changes_no_text(
 ) -> None:
     text = engine.infill(PROMPT, MODES["verified"]).text
     asked = replace(PROMPT, prefix=PROMPT.prefix + text[:typed])
-    plain = engine.infill(asked, sampling)
-    right = engine.infill(asked, sampling, hint=Hint(text[:typed] + plain.text, text[:typed]))
+    plain = anew(engine).infill(asked, sampling)
+    right = anew(engine).infill(asked, sampling, hint=Hint(text[:typed] + plain.text, text[:typed]))
     assert right.text == plain.text
     assert right.tokens == plain.tokens
     assert right.confidence == pytest.approx(plain.confidence, rel=1e-3)
@@ -178,9 +199,9 @@ def test_a_hint_that_holds_spares_passes_and_changes_no_text(
 def test_a_hint_that_does_not_hold_changes_no_text(engine: Engine, typed: str) -> None:
     asked = replace(PROMPT, prefix=PROMPT.prefix + typed)
     for sampling in (*MODES.values(), replace(MODES["verified"], single_line=True)):
-        plain = engine.infill(asked, sampling)
+        plain = anew(engine).infill(asked, sampling)
         for text in ("total + other\n    total", "\n", "", "<eot>", plain.text[:7] + " compute(other)"):
-            hinted = engine.infill(asked, sampling, hint=Hint(text, typed))
+            hinted = anew(engine).infill(asked, sampling, hint=Hint(text, typed))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
             assert len(engine._passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
@@ -235,7 +256,7 @@ def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
 def test_trust_spares_the_passes_that_would_have_verified(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_any_end", lambda index, token: index == 8)
+    monkeypatch.setattr(engine, "_ends", lambda sampling: EndsAt(8))
     verified = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
     trusted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_trust=0.0))
     assert verified.finished
@@ -276,7 +297,9 @@ def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
     text = "x = 1\n    y = é2\n\n    return x"
     tokens = engine.tokenizer.encode(text)
     logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
-    whole = engine._account(Limit(1, 1, lambda: False), 0.0, 0, 5).infill(Middle(tokens, logp, 1, True))
+    whole = engine._account(PROMPT, Limit(1, 1, lambda: False), 0.0, 0, 5).infill(
+        Middle(tokens, logp, 1, True)
+    )
     heads = [text[: line.end] for line in whole.lines]
     assert heads[0] == "x = 1" and heads[-1].rstrip() == "x = 1\n    y = é2"
     parts = [whole.first(count) for count in range(1, len(heads) + 1)]
@@ -332,7 +355,8 @@ def test_alternatives_go_on_as_the_model_does(
         assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
         engine.passes.cache.reuse([])
         limit = Limit(64, 12 - len(stem), lambda: False)
-        plain = spell(engine.passes, ids, engine._any_end, limit, lambda *_: None)
+        none = Stem(engine._token_bytes, b"")
+        plain = spell(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
         assert middle.tokens == plain.tokens
 
 
@@ -374,3 +398,100 @@ def test_canvases_stand_where_a_draft_may_go_wrong() -> None:
     assert _stops([0.9, 0.5], 0.45) == [1, 2]  # wrong at once: 0.1; after the first: 0.45; not at all: 0.45
     assert _stops([0.9, 0.8], 1.0) == [2]
     assert _stops([0.2, 0.9], 1.0) == [0]
+
+
+STEMS = {
+    "a word": "valu",
+    "a blank": " ",
+    "a fresh line": "\n    ",
+    "a mark": "(",
+    "bytes": "é",
+    "digits": " 12",
+}
+
+
+@each_mode
+@pytest.mark.parametrize("stem", STEMS.values(), ids=STEMS)
+@pytest.mark.parametrize("single_line", [False, True])
+def test_a_middle_goes_on_from_its_stem_and_does_not_show_it(
+    engine: Engine, sampling: Sampling, stem: str, single_line: bool
+) -> None:
+    sampling = replace(sampling, max_tokens=8, single_line=single_line)
+    drafts: list[Draft] = []
+    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, watch=drafts.append)
+    ids = engine.passes.cache.ids[got.prompt_tokens :]
+    whole = engine.tokenizer.decode(ids)
+    assert got.text and not got.text.startswith(stem)  # a random network says no token twice running
+    assert (stem + got.text).startswith(whole) or whole.startswith(stem + got.text)
+    assert all(got.text.startswith(draft.settled.text) for draft in drafts)
+    assert got.tokens <= 8
+
+
+def test_a_likelihood_is_that_given_the_stem(engine: Engine) -> None:
+    sampling = replace(MODES["autoregressive"], max_tokens=1)
+    for stem in STEMS.values():
+        engine.infill(replace(PROMPT, stem=stem), sampling)
+        engine.passes.cache.reuse(encode(PROMPT, engine.tokenizer)[:-1])
+        last = engine.passes.read([engine.tokenizer.specials.fim_middle], lambda: False)
+        row = engine.passes.scores(last)[0].astype(np.float64)
+        allowed = engine._token_bytes.allowed(stem.encode())
+        best = row[allowed].max() - np.log(np.exp(row[allowed]).sum())
+        got = anew(engine).infill(replace(PROMPT, stem=stem), sampling)
+        assert got.confidence == pytest.approx(math.exp(best), rel=1e-3)
+
+
+def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
+    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = MODES["verified"]
+    whole = engine.infill(replace(PROMPT, stem="v"), sampling)
+    first = engine.tokenizer.decode(engine.passes.cache.ids[whole.prompt_tokens :][:1])
+    rows: list[int] = []
+    run = engine.passes.run
+    monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
+    sure = whole.confidence**whole.tokens
+    for n in range(2, len(first)):
+        got = engine.infill(replace(PROMPT, stem=first[:n]), sampling)
+        cold = fresh.infill(replace(PROMPT, stem=first[:n]), sampling)
+        assert got.text == cold.text == ("v" + whole.text)[n:]
+        assert got.confidence == pytest.approx(cold.confidence, rel=1e-3)
+        assert got.confidence**got.tokens >= sure * 0.999
+        assert not rows and not got.forward_passes
+        fresh = anew(fresh)
+        fresh.passes.cache.reuse([])
+
+
+def test_another_key_within_a_word_begins_with_the_scores_that_are_there(
+    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = MODES["verified"]
+    for stem in ("v", "va", "q", "qu", "v", "", "\n", "\n    ", "é"):
+        got = engine.infill(replace(PROMPT, stem=stem), sampling)
+        cold = anew(fresh).infill(replace(PROMPT, stem=stem), sampling)
+        assert (got.text, got.tokens, got.finished) == (cold.text, cold.tokens, cold.finished)
+        assert got.confidence == pytest.approx(cold.confidence, rel=1e-3)
+        assert got.forward_passes <= cold.forward_passes
+
+
+def test_a_fresh_line_costs_no_pass_more(engine: Engine) -> None:
+    sampling = replace(MODES["verified"], max_tokens=1, draft_lookup=0)
+    one = anew(engine).infill(replace(PROMPT, stem=" "), sampling)
+    sampling = replace(sampling, max_tokens=2)
+    line = anew(engine).infill(replace(PROMPT, stem="\n    "), sampling)
+    assert line.forward_passes <= one.forward_passes + 1
+
+
+def test_the_end_of_a_line_is_not_that_of_the_stem() -> None:
+    ends = Ends(frozenset([0]), frozenset([7]))
+    assert [ends(i, 7) for i in range(3)] == [False, True, True]
+    assert [ends.behind(2)(i, 7) for i in range(4)] == [False, False, False, True]
+    assert ends.behind(2)(0, 0)
+
+
+def test_alternatives_keep_to_the_stem(engine: Engine) -> None:
+    asked, sampling = replace(PROMPT, stem="va"), replace(MODES["verified"], max_tokens=8)
+    first = engine.infill(asked, sampling)
+    others = list(islice(engine.alternatives(asked, sampling, first), 4))
+    assert len({first.text, *(other.text for other in others)}) > 2
+    for other in others:
+        assert other.tokens <= 8 and not other.text.startswith("va")

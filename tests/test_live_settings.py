@@ -71,6 +71,9 @@ def test_the_engine_is_told(name: str) -> None:
     seen: list[Sampling] = []
 
     class Recorder:
+        def stem_start(self, text: str) -> int:
+            return len(text)
+
         def count(self, text: str) -> int:
             return len(text)
 

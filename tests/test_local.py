@@ -279,7 +279,8 @@ def test_open_models_share_passes_and_write_what_they_write_alone(tmp_path: Path
     sampling = Sampling(max_tokens=8, max_passes=16)
     prefixes = [f"def area_{i}(width, height):\n    return " for i in range(3)]
     wanted = [
-        alone.infill(build("", prefix, SUFFIX, alone.count, 512, 192), sampling).text for prefix in prefixes
+        alone.infill(build("", prefix, SUFFIX, alone.count, 512, 192, (), alone.stem_start), sampling).text
+        for prefix in prefixes
     ]
     backend = loaded(tmp_path / family, LocalOptions(threads=1))
     assert isinstance(backend.seats, Together)

@@ -10,7 +10,7 @@ def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:
     text = "a = 1\nb = 2\nc"
     tokens = tokenizer.encode(text)
     logp = [-0.5] * len(tokens)
-    lines = lines_of(tokenizer, tokenizer.newlines(), text, tokens, logp)
+    lines = lines_of(tokenizer, tokenizer.newlines(), 0, tokens, logp)
     assert [text[: line.end] for line in lines] == ["a = 1", "a = 1\nb = 2"]
     assert [line.logp for line in lines] == [-0.5 * line.tokens for line in lines]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.decode import Limit, Middle, Watch
 from mercury_lsp.engine.denoise import Ends, Settle, denoise, entropy, likeliest
 from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.healing import Stem
 from mercury_lsp.engine.rows import Rows
 
 EVERYWHERE = 1 << 30  # a position behind all others
@@ -71,7 +72,13 @@ def _together(position: NDArray[np.int64]) -> Rows:
 
 
 def fill(
-    between: Between, size: int, ends: Ends, settle: Settle, limit: Limit, seen: Callable[..., None]
+    between: Between,
+    size: int,
+    ends: Ends,
+    settle: Settle,
+    limit: Limit,
+    stem: Stem,
+    seen: Callable[..., None],
 ) -> Middle:
     """Denoise a canvas of one size. It is finished when it is full, since what follows is there already.
 
@@ -82,7 +89,7 @@ def fill(
         limit.passes += 1
         return between.scores(canvas)
 
-    done = denoise(predict, size, ends, settle, limit.may_go_on, seen)
+    done = denoise(predict, size, ends, settle, limit.may_go_on, stem, seen)
     return Middle([*done.tokens], [*done.logp], done.passes, done.ended or done.full)
 
 
@@ -93,6 +100,7 @@ def grow(
     newlines: frozenset[int],
     limit: Limit,
     watch: Watch,
+    stem: Stem,
 ) -> Middle:
     """Decode a canvas that changes its own size, as DreamOn does (Wu et al. 2025).
 
@@ -110,6 +118,9 @@ def grow(
         if len(canvas) >= limit.tokens or not budget:
             scores[:, expand] = -np.inf
             scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        left = stem.behind(_left(canvas))
+        if left.open:
+            scores = left.restrict(scores[:1])
         chosen, sure = likeliest(scores)
         surest = int(entropy(scores).argmin())
         at = [i for i, token in enumerate(canvas) if token is None][surest]
@@ -121,14 +132,14 @@ def grow(
             del canvas[at], logp[at]
         else:
             canvas[at], logp[at] = token, sure[surest]
-        line = _line(canvas, newlines)
+        line = _line(canvas, newlines, stem.hidden(_left(canvas)))
         if line is not None:  # what stands behind a line's end is not wanted, decided or not
             canvas, logp = canvas[: line + 1], logp[: line + 1]
-        left = _left(canvas)
-        watch(left, canvas[len(left) :], logp[: len(left)])
-    left, steps = _left(canvas), limit.passes - begun
-    ended = bool(left) and left[-1] in newlines and len(left) > 1
-    return Middle(left[:-1] if ended else left, logp[: len(left)], steps, None not in canvas)
+        decided = _left(canvas)
+        watch(decided, canvas[len(decided) :], logp[: len(decided)])
+    decided, steps = _left(canvas), limit.passes - begun
+    ended = bool(decided) and decided[-1] in newlines and len(decided) > 1 + stem.hidden(decided[:-1])
+    return Middle(decided[:-1] if ended else decided, logp[: len(decided)], steps, None not in canvas)
 
 
 def _left(canvas: Sequence[int | None]) -> list[int]:
@@ -141,6 +152,6 @@ def _left(canvas: Sequence[int | None]) -> list[int]:
     return left
 
 
-def _line(canvas: Sequence[int | None], newlines: frozenset[int]) -> int | None:
-    """Where the first line's end is behind the first token, if there is one."""
-    return next((i for i, token in enumerate(canvas) if i and token in newlines), None)
+def _line(canvas: Sequence[int | None], newlines: frozenset[int], hidden: int) -> int | None:
+    """Where the first line's end is behind the first token that is shown, if there is one."""
+    return next((i for i, token in enumerate(canvas) if i > hidden and token in newlines), None)

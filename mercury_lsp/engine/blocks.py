@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.decode import Limit, Middle, Watch
 from mercury_lsp.engine.denoise import Ends, Settle, denoise
+from mercury_lsp.engine.healing import Stem
 from mercury_lsp.engine.passes import CHUNK, Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.worker import Cancelled
@@ -85,7 +86,13 @@ def one(first: int, count: int) -> Rows:
 
 
 def in_blocks(
-    blocks: Blocks, ids: Sequence[int], ends: Ends, settle: Settle, limit: Limit, watch: Watch
+    blocks: Blocks,
+    ids: Sequence[int],
+    ends: Ends,
+    settle: Settle,
+    limit: Limit,
+    watch: Watch,
+    stem: Stem,
 ) -> Middle:
     """Decode behind a prompt, of which the cache has whole blocks already: see `Blocks.reuse`."""
     kept, size = len(blocks.passes.cache.ids), blocks.block
@@ -102,7 +109,7 @@ def in_blocks(
             limit.passes += 1
             return blocks.scores(known, canvas, before)
 
-        def ends_here(index: int, token: int, count: int = len(done_before)) -> bool:
+        def ends_here(index: int, token: int, count: int = len(tokens) - stem.hidden(tokens)) -> bool:
             return ends(count + index, token)
 
         def seen(
@@ -112,7 +119,9 @@ def in_blocks(
         ) -> None:
             watch(settled, canvas, sure)
 
-        done = denoise(predict, size - len(known), ends_here, settle, limit.may_go_on, seen)
+        done = denoise(
+            predict, size - len(known), ends_here, settle, limit.may_go_on, stem.behind(tokens), seen
+        )
         tokens += done.tokens
         logp += done.logp
         steps += done.passes

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Tokenizer as _Vocabulary
@@ -83,6 +84,17 @@ class Hint:
         return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
 
 
+@cache
+def _byte_letters() -> dict[str, int]:
+    """The byte that each letter stands for in byte-level BPE (Radford et al. 2019, GPT-2).
+
+    Printable bytes stand for themselves, the others are, in order, the letters from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
+
+
 class Vocabulary:
     """Byte-level BPE in which every text is plain text, special strings included."""
 
@@ -108,6 +120,13 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens leave nothing, bytes that are no UTF-8 leave U+FFFD."""
         return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of each token, by id; none for those that no text can be encoded as."""
+        letters = _byte_letters()
+        added = set(self.added.values())
+        spelt = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
+        return [bytes(letters[letter] for letter in token) for token in spelt]
 
     def newlines(self) -> frozenset[int]:
         """Ids of the tokens with a line's end in their text."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.choose import Enough, choose
+from mercury_lsp.engine.healing import Stem
 
 NEVER = np.float32(-1e4)  # a log-probability of which the probability is 0 in any float
 
@@ -69,9 +70,12 @@ def denoise(
     ends: Ends,
     settle: Settle,
     may_go_on: Callable[[], bool],
+    stem: Stem,
     seen: Callable[[Sequence[int | None]], None] | None = None,
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
+
+    stem: with what the block begins; until that is complete, it is decided from the left, a token a pass.
 
     settle: what may be committed together. may_go_on: asked before each pass; False ends with what is settled, an
     exception from it (cancellation) passes through. seen: told of each draft.
@@ -84,9 +88,14 @@ def denoise(
         undecided = [i for i, token in enumerate(tokens) if token is None]
         scores = predict(tokens)  # (n, V)
         passes += 1
+        begun = [token for token in tokens[: undecided[0]] if token is not None]
+        left = stem.behind(begun)
+        if left.open:
+            scores, undecided = left.restrict(scores[:1]), undecided[:1]
+        hidden = stem.hidden(begun)
         chosen_ids, surety = likeliest(scores)
         doubt = entropy(scores).tolist() if settle.by_entropy else [-logp for logp in surety]
-        is_end = [ends(i, token) for i, token in zip(undecided, chosen_ids, strict=True)]
+        is_end = [ends(i - hidden, token) for i, token in zip(undecided, chosen_ids, strict=True)]
         for j in choose(doubt, is_end, settle.enough):
             i = undecided[j]
             tokens[i], logp[i] = chosen_ids[j], surety[j]

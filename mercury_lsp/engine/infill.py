@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.candidates import REACH, branches
 from mercury_lsp.engine.canvas import Hint, Prompt, Tokenizer, encode
-from mercury_lsp.engine.decode import Drafting, Ends, Limit, Middle, Watch, refine, spell, verify
+from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch, refine, spell
 from mercury_lsp.engine.devices import executor_for
 from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.healing import Stem, TokenBytes
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
 from mercury_lsp.engine.middles import Account, settling
 from mercury_lsp.engine.passes import CHUNK, Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.sample import drawn, greedy
+from mercury_lsp.engine.speculative import Drafting, decode_speculative
 from mercury_lsp.engine.worker import Cancelled
 
 BLOCK = 6  # tokens of a canvas that is not verified
@@ -41,6 +46,8 @@ class Engine:
         eot = frozenset([self.tokenizer.specials.eot])
         self._any_end = Ends(eot, frozenset())
         self._line_end = Ends(eot, self.tokenizer.newlines())
+        self._token_bytes = TokenBytes(self.tokenizer)
+        self._last: _Decoded | None = None
 
     @classmethod
     def load(
@@ -66,6 +73,10 @@ class Engine:
         """Tokens of a text."""
         return self.tokenizer.count(text)
 
+    def stem_start(self, text: str) -> int:
+        """Where the stem of a text begins, see `Vocabulary.stem_start`."""
+        return self.tokenizer.stem_start(text)
+
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
         """Read a prompt into the cache ahead of its infilling, unless fewer tokens than ``least`` have to be read.
 
@@ -86,19 +97,45 @@ class Engine:
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true."""
+        """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true.
+
+        Where the last infilling had the same prompt but for its stem, as while a user types within a word, the scores
+        of that prompt's last row choose again, and as long as they choose the same there is no pass at all.
+        """
         began = time.perf_counter()
         ids = encode(prompt, self.tokenizer)
-        cached = self._passes.cache.reuse(ids[:-1])
-        tail = max(
-            cached, len(ids) - CHUNK
-        )  # the decoder reads the last chunk: its last row foretells the middle
-        self._passes.read(ids[cached:tail], cancelled)
+        stem = Stem.of(self._token_bytes, prompt.stem)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
-        ends = self._line_end if sampling.single_line else self._any_end
-
-        account = self._account(limit, began, cached, len(ids))
-        return account.infill(self._decode(ids[tail:], sampling, ends, limit, account.telling(watch), hint))
+        last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
+        if last is not None and (again := last.given(stem)) is not None:
+            limit.prefill_ends()
+            return self._account(prompt, limit, began, len(ids), len(ids)).infill(again)
+        first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
+        if first is not None and self._passes.cache.reuse(ids) < len(ids):
+            first = None
+        cached = tail = len(ids)
+        if first is None:
+            cached = self._passes.cache.reuse(ids[:-1])
+            tail = max(
+                cached, len(ids) - CHUNK
+            )  # the last chunk is the decoder's: its last row foretells the middle
+            self._passes.read(ids[cached:tail], cancelled)
+        account = self._account(prompt, limit, began, cached, len(ids))
+        watcher = account.telling(watch)
+        looked_up, opening = self._hints(prompt.stem, hint)
+        middle = self._decode(
+            ids[tail:],
+            sampling,
+            self._ends(sampling),
+            limit,
+            watcher,
+            stem,
+            looked_up,
+            opening or stem.draft(),
+            first,
+        )
+        self._last = _Decoded(ids, sampling, stem, middle)
+        return account.infill(middle)
 
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
@@ -109,45 +146,56 @@ class Engine:
         """
         began = time.perf_counter()
         ids = encode(prompt, self.tokenizer)
-        ends = self._line_end if sampling.single_line else self._any_end
-        every = self.tokenizer.encode(first.text)
-        tokens = every[:REACH]
+        stem, ends = Stem.of(self._token_bytes, prompt.stem), self._ends(sampling)
+        every = self.tokenizer.encode(prompt.stem + first.text)
+        tokens = every[: stem.hidden(every) + REACH]
         cached = self._passes.cache.reuse(ids[:-1])
         self._passes.read(ids[cached:-1], cancelled)
         clean = [ids[-1], *tokens]
         hidden = self._passes.run(clean, Rows.clean(len(ids) - 1, len(clean)))
-        scores = self._passes.scores(hidden)  # (n + 1, V)
+        scores = stem.restrict(self._passes.scores(hidden), tokens)  # (n + 1, V)
         self._passes.cache.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
         for branch in branches(scores if to_end else scores[:-1], tokens):
             if cancelled():
                 raise Cancelled
-            stem = [*tokens[: branch.at], branch.token]
+            begun = [*tokens[: branch.at], branch.token]
             sure = [*logp[: branch.at], branch.logp]
-            limit = Limit(sampling.max_passes, sampling.max_tokens - len(stem), cancelled)
+            limit = Limit(sampling.max_passes, sampling.max_tokens - len(begun), cancelled)
             limit.prefill_ends()
-            if ends(branch.at, branch.token):
-                middle = Middle(stem[:-1], sure, 0, True)
+            if ends.behind(stem.hidden(begun[:-1]))(branch.at, branch.token):
+                middle = Middle(begun[:-1], sure, 0, True)
             elif limit.tokens > 0:
-                kept = self._passes.cache.reuse([*ids, *stem[:-1]])
-                hint = Hint(first.text, self.tokenizer.decode(tokens[: branch.at + 1]))
+                kept = self._passes.cache.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
-                    [*ids, *stem][kept:],
+                    [*ids, *begun][kept:],
                     sampling,
-                    replace(ends, before=len(stem)),
+                    replace(ends.behind(stem.hidden(begun)), before=len(begun) - stem.hidden(begun)),
                     limit,
                     lambda *_: None,
-                    hint,
+                    stem.behind(begun),
+                    every,
+                    tokens[branch.at + 1 :],
                 )
-                middle = Middle([*stem, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
+                middle = Middle([*begun, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
             else:
                 continue
-            yield self._account(limit, began, cached, len(ids)).infill(middle)
+            yield self._account(prompt, limit, began, cached, len(ids)).infill(middle)
 
-    def _account(self, limit: Limit, began: float, cached: int, read: int) -> Account:
+    def _ends(self, sampling: Sampling) -> Ends:
+        return self._line_end if sampling.single_line else self._any_end
+
+    def _account(self, prompt: Prompt, limit: Limit, began: float, cached: int, read: int) -> Account:
         ends = self._line_end
-        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read)
+        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, prompt.stem)
+
+    def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
+        """What drafts are looked up in, and of that the tokens that still come, the stem's first."""
+        if hint is None:
+            return [], []
+        opening = self.tokenizer.encode(stem + hint.left) if hint.left else []
+        return opening or self.tokenizer.encode(hint.text), opening
 
     def _decode(
         self,
@@ -156,12 +204,15 @@ class Engine:
         ends: Ends,
         limit: Limit,
         watch: Watch,
-        hint: Hint | None,
+        stem: Stem,
+        hint: Sequence[int],
+        opening: Sequence[int],
+        first: NDArray[np.float32] | None = None,
     ) -> Middle:
         passes, mask = self._passes, self.tokenizer.specials.mask
         pick = drawn(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive":
-            return spell(passes, tail, ends, limit, watch, pick)
+            return spell(passes, tail, ends, limit, watch, stem, pick)
         if sampling.verify:
             drafting = Drafting(
                 mask,
@@ -173,6 +224,41 @@ class Engine:
                 hedge=self._executor.hedge if sampling.draft_hedge is None else sampling.draft_hedge,
                 pick=pick,
             )
-            before, left = map(self.tokenizer.encode, (hint.text, hint.left) if hint else ("", ""))
-            return verify(passes, tail, drafting, ends, limit, watch, before, left)
-        return refine(passes, tail, mask, sampling.block or BLOCK, settling(sampling), ends, limit, watch)
+            return decode_speculative(passes, tail, drafting, ends, limit, watch, stem, hint, opening, first)
+        block = sampling.block or BLOCK
+        return refine(passes, tail, mask, block, settling(sampling), ends, limit, watch, stem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """The last middle and what it was decoded behind: ``ids`` of the prompt, and the stem."""
+
+    ids: tuple[int, ...]
+    sampling: Sampling
+    stem: Stem
+    middle: Middle
+
+    def fits(self, ids: tuple[int, ...], sampling: Sampling) -> bool:
+        """Whether it tells of a prompt with these tokens what a decoding by ``sampling`` would find anew."""
+        exact = not sampling.temperature and not sampling.draft_slack and sampling.draft_trust >= 1
+        causal = sampling.verify and sampling.mode == "diffusion"
+        return exact and causal and (ids, sampling) == (self.ids, self.sampling)
+
+    def given(self, stem: Stem) -> Middle | None:
+        """The same middle with its likelihood given another stem; None where that may choose another one."""
+        tokens, opening = self.middle.tokens, self.middle.opening
+        if opening is None or stem.hidden(tokens) == len(tokens):
+            return None
+        known = min(len(opening), len(tokens))
+        if any(self._left(one, known) for one in (stem, self.stem)):
+            return None
+        scores = stem.restrict(opening, tokens[:known])[:known]
+        chosen, sure = greedy(scores, 0)
+        if chosen != tokens[:known]:
+            return None
+        return replace(self.middle, logp=[*sure, *self.middle.logp[known:]], steps=0)
+
+    def _left(self, stem: Stem, known: int) -> bool:
+        """Whether a stem restricts tokens of which the scores are not known."""
+        left = len(stem.left) - sum(len(stem.tokens.of[token]) for token in self.middle.tokens[:known])
+        return left > 0

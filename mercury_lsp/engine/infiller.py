@@ -131,6 +131,10 @@ class Infiller(Protocol):
         """Tokens of a text, or about how many."""
         ...
 
+    def stem_start(self, text: str) -> int:
+        """Index at which the stem of a text begins: what is behind it the engine generates again, see `Prompt`."""
+        ...
+
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
         """Read a prompt ahead of its infilling, unless fewer tokens than ``least`` have to be read.
 

@@ -22,7 +22,7 @@ class Account:
     """Of one infilling that ``began`` at a reading of the performance counter.
 
     ``ends``: the tokens that end a text; ``newlines``: those with a line's end; of ``read`` tokens of the prompt so
-    many were ``cached``.
+    many were ``cached``. ``stem``: the text with which the tokens begin, and which is not the middle's.
     """
 
     vocabulary: Vocabulary
@@ -32,11 +32,12 @@ class Account:
     began: float
     cached: int
     read: int
+    stem: str = ""
 
     def infill(self, middle: Middle) -> Infill:
         """What a middle is that has taken until now."""
         now = time.perf_counter()
-        text = self.vocabulary.decode(middle.tokens)
+        text = self._behind_stem(self.vocabulary.decode(middle.tokens))
         return Infill(
             text=text,
             tokens=len(middle.logp),
@@ -49,7 +50,7 @@ class Account:
             prompt_tokens=self.read,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
-            lines=lines_of(self.vocabulary, self.newlines, text, middle.tokens, middle.logp),
+            lines=lines_of(self.vocabulary, self.newlines, len(self.stem), middle.tokens, middle.logp),
         )
 
     def telling(self, watch: Callable[[Draft], None] | None) -> Watch:
@@ -59,10 +60,14 @@ class Account:
             if watch is not None:
                 decided = len(settled) + sum(token is not None for token in behind)
                 there = self.infill(Middle([*settled], [*logp], self.limit.passes, False))
-                text = draft_text(self.vocabulary, self.ends, settled, behind)
+                text = self._behind_stem(draft_text(self.vocabulary, self.ends, settled, behind))
                 watch(Draft(text, decided, len(settled) + len(behind), self.limit.passes, there))
 
         return told
+
+    def _behind_stem(self, text: str) -> str:
+        """What of a text comes behind the stem; nothing, or what is undecided, where that is not complete."""
+        return text[len(self.stem) :] if text.startswith(self.stem) else UNDECIDED * text.count(UNDECIDED)
 
 
 def settling(sampling: Sampling) -> Settle:
@@ -73,14 +78,16 @@ def settling(sampling: Sampling) -> Settle:
 
 
 def lines_of(
-    vocabulary: Vocabulary, newlines: Container[int], text: str, tokens: Sequence[int], logp: Sequence[float]
+    vocabulary: Vocabulary, newlines: Container[int], stem: int, tokens: Sequence[int], logp: Sequence[float]
 ) -> tuple[Line, ...]:
-    """The lines of a text that one of its tokens ends. logp: of the tokens, in order."""
+    """The lines that a middle's tokens end, behind the ``stem`` characters with which they begin. logp: theirs."""
     lines = []
     for i, token in enumerate(tokens):
         if token in newlines:
-            end = text.find("\n", len(vocabulary.decode(tokens[:i])))
-            lines.append(Line(end, i + 1, sum(logp[: i + 1])))
+            before, text = vocabulary.decode(tokens[:i]), vocabulary.decode(tokens[: i + 1])
+            end = text.find("\n", max(stem, len(before)))
+            if end >= 0:
+                lines.append(Line(end - stem, i + 1, sum(logp[: i + 1])))
     return tuple(lines)
 
 

@@ -20,6 +20,7 @@ from mercury_lsp.engine.blocks import Blocks, in_blocks
 from mercury_lsp.engine.canvas import Hint, Prompt
 from mercury_lsp.engine.decode import Ends, Limit
 from mercury_lsp.engine.executor import Executor
+from mercury_lsp.engine.healing import Stem, TokenBytes
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
 from mercury_lsp.engine.middles import Account, settling
 from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
@@ -43,6 +44,7 @@ class OpenEngine:
         self.threads = executor.threads
         self._loaded, self._executor = loaded, executor
         self._newlines = loaded.tokenizer.newlines()
+        self._token_bytes = TokenBytes(loaded.tokenizer)
         self._blocks: Blocks | None = None
         if loaded.family.block_causal:
             family = loaded.family
@@ -52,6 +54,10 @@ class OpenEngine:
     def count(self, text: str) -> int:
         """Tokens of a text."""
         return self.tokenizer.count(text)
+
+    def stem_start(self, text: str) -> int:
+        """Where the stem of a text begins, see `Vocabulary.stem_start`."""
+        return self.tokenizer.stem_start(text)
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
         """Read the whole blocks of a prompt, unless fewer tokens than ``least`` have to be read.
@@ -84,16 +90,17 @@ class OpenEngine:
         sampling = self._fitting(sampling)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         stops = Ends(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
-        family = self._loaded.family
+        family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
 
         def account(cached: int, read: int) -> Account:
-            return Account(self.tokenizer, stops.tokens, self._newlines, limit, began, cached, read)
+            newlines = self._newlines
+            return Account(self.tokenizer, stops.tokens, newlines, limit, began, cached, read, prompt.stem)
 
         if self._blocks is not None:
             ids = self._asked(prompt, sampling)
             told = account(self._blocks.reuse(ids), len(ids))
             return told.infill(
-                in_blocks(self._blocks, ids, stops, settling(sampling), limit, told.telling(watch))
+                in_blocks(self._blocks, ids, stops, settling(sampling), limit, told.telling(watch), stem)
             )
         before, after = around(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens)
         told = account(0, len(before) + len(after))
@@ -102,9 +109,9 @@ class OpenEngine:
         if family.expand:
             expand = self.tokenizer.added[family.expand]
             return told.infill(
-                grow(between, expand, stops.tokens, stops.newlines, limit, told.telling(watch))
+                grow(between, expand, stops.tokens, stops.newlines, limit, told.telling(watch), stem)
             )
-        return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch)))
+        return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch, stem)))
 
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
@@ -140,16 +147,17 @@ class OpenEngine:
         stops: Ends,
         account: Account,
         watch: Callable[[Draft], None] | None,
+        stem: Stem,
     ) -> Iterator[Infill]:
         """The middles of canvases of several sizes, the small ones first, until one is sure or no pass is left."""
         sizes = sorted(
             {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
         )
         limit, told = account.limit, account.telling(watch)
-        for size in sizes:
+        for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
             # None of a draft is settled: a middle of another size may turn out to be likelier.
             middle = fill(
-                between, size, stops, settling(sampling), limit, lambda canvas: told((), canvas, ())
+                between, size, stops, settling(sampling), limit, stem, lambda canvas: told((), canvas, ())
             )
             found = account.infill(middle)
             yield found

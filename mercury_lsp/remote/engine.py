@@ -74,6 +74,10 @@ class RemoteEngine(Elsewhere):
         """About how many tokens a text has: see above."""
         return -(-len(text.encode(errors="replace")) // BYTES)
 
+    def stem_start(self, text: str) -> int:
+        """The end of the text: no hosted interface lets a client restrict the first tokens, so there is no stem."""
+        return len(text)
+
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
         """Nothing is read ahead, and so nothing is sent that nobody has asked for."""
         return 0

@@ -35,6 +35,10 @@ class HedgedEngine(Elsewhere):
         """Tokens of a text, for the local model."""
         return self.local.count(text)
 
+    def stem_start(self, text: str) -> int:
+        """Where the stem of a text begins, for the local model; the hosted one is sent it as a part of the prefix."""
+        return self.local.stem_start(text)
+
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
         """Read a prompt ahead, here. Raises `Cancelled`."""
         return self.local.prefill(prompt, cancelled, least)

@@ -33,7 +33,8 @@ class Outgoing:
 def outgoing(prompt: Prompt) -> Outgoing | None:
     """What may be sent of a prompt; None where nothing may be."""
     suffix = prompt.rest + prompt.following
-    text, cursor = prompt.prefix + suffix, len(prompt.prefix)
+    prefix = prompt.prefix + prompt.stem
+    text, cursor = prefix + suffix, len(prefix)
     clean = without(text)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]

@@ -223,7 +223,13 @@ class LocalBackend:
         engine, seat = session.use(self._loaded, seats)
         options, told = self._options, 0
         asked = prompt.build(
-            task.path, task.prefix, task.suffix, engine.count, options.prefix_tokens, options.following_tokens
+            task.path,
+            task.prefix,
+            task.suffix,
+            engine.count,
+            options.prefix_tokens,
+            options.following_tokens,
+            stem_start=engine.stem_start,
         )
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
