@@ -33,14 +33,17 @@ KINDS = ("rest", "next", "line", "lines", "node", "span")
 TRIGGERS = ("string", "comment", "word")
 BEGUN = "begun"
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c")
-KEYWORDS = frozenset(
-    "abstract async await bool boolean break byte case catch chan char class const continue debugger def default "
-    "defer delete double elif else enum except export extends extern fallthrough false final finally float from func "
-    "function goto global implements import instanceof interface internal lambda long namespace native None nonlocal "
-    "null nullptr package pass private protected public raise range readonly return select short signed sizeof static "
-    "struct super switch synchronized this throw throws transient true True False type typedef typeof undefined union "
-    "unsigned using void volatile while with yield".split()
-)
+KEYWORDS = frozenset([
+    "abstract", "async", "await", "bool", "boolean", "break", "byte", "case", "catch", "chan", "char",
+    "class", "const", "continue", "debugger", "def", "default", "defer", "delete", "double", "elif",
+    "else", "enum", "except", "export", "extends", "extern", "fallthrough", "false", "final", "finally",
+    "float", "from", "func", "function", "goto", "global", "implements", "import", "instanceof",
+    "interface", "internal", "lambda", "long", "namespace", "native", "None", "nonlocal", "null",
+    "nullptr", "package", "pass", "private", "protected", "public", "raise", "range", "readonly",
+    "return", "select", "short", "signed", "sizeof", "static", "struct", "super", "switch",
+    "synchronized", "this", "throw", "throws", "transient", "true", "True", "False", "type", "typedef",
+    "typeof", "undefined", "union", "unsigned", "using", "void", "volatile", "while", "with", "yield",
+])  # fmt: skip
 """Words that are no identifiers in one of the `LANGUAGES`."""
 _IDENTIFIER = re.compile(r"[^\W\d]\w{3,}")
 TRIALS = 20  # draws of a span that is neither empty nor too long

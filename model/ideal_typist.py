@@ -5,8 +5,8 @@ are accepted, with one key each (Ctrl+Right), if they are right and spare at lea
 typed over. Right is exact, blanks included: after accepting, the typist would have nothing to delete.
 
 The editor inserts closing brackets and quotes as VS Code does by default: the closer of a typed `(`, `[`, `{`, `"` or
-`'` if only closing brackets follow in the line, of a quote only outside of strings and not after a word; typing a closer
-that the editor inserted moves over it. Backquotes, angle brackets and prefixed strings (`f"`) are not closed. A closer
+`'` if only closing brackets follow in the line, of a quote only outside of strings and not after a word; typing a
+closer that the editor inserted moves over it. Backquotes, angle brackets and prefixed strings (`f"`) are not closed. A closer
 that the line itself never reaches stays behind the cursor: removing it costs nothing, for it is none of the line's keys
 and stays whether or not anything is suggested.
 

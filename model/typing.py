@@ -91,7 +91,7 @@ class Plan:
         files: dict[str, list[Source]] = defaultdict(list)
         for source in sources:
             files[source.package].append(source)
-        # A short file can be drawn twice, and the same line of it.
+        # A short file can be drawn twice, with the same line of it.
         cursors = dict.fromkeys(place[0] for place in places)
         return cls(files, by_package(cursors), given.words, not given.end, given.auto_closing)
 
@@ -162,7 +162,8 @@ def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
     """
     names = ["", prefix] if prefix else [""]
     settings: dict[str, object] = {"model": "small"} | ({"candidates": 1} if given.words else {})
-    command, checkout = SERVER, None
+    command: tuple[str, ...] = SERVER
+    checkout: Path | None = None
     for name in names:
         own = {key: getattr(given, f"{name}{key}") for key in ("model", "setting", "server", "checkout")}
         settings |= {"model": own["model"]} if own["model"] else {}
@@ -208,15 +209,18 @@ def answer(given: argparse.Namespace, records: Sequence[Any], others: Sequence[A
     """The JSON object."""
     figures: Any = typing_report.word_figures if given.words else typing_report.typing_figures
     gain: Any = typing_report.word_gain if given.words else typing_report.typing_gain
-    made: dict[str, Any] = {
-        "mode": "words" if given.words else "lines",
-        "seed": given.seed,
-        "below": not given.end,
-        "auto_closing": given.auto_closing,
-        "settings": contender(given).settings,
-    } | typing_report.report(records, figures)
+    made: dict[str, Any] = {"mode": "words" if given.words else "lines", "below": records[0].below}
+    if not given.again:
+        made |= {
+            "seed": given.seed,
+            "auto_closing": given.auto_closing,
+            "settings": contender(given).settings,
+        }
+    made |= typing_report.report(records, figures)
     if others:
-        made["other"] = figures(others) | {"settings": contender(given, "other_").settings}
+        made["other"] = figures(others)
+        if _has_other(given):
+            made["other"]["settings"] = contender(given, "other_").settings
         made["gain"] = gain(records, others)
         if made["gain"] is None:
             raise DetailsError("No line is in both runs: were they of the same seed and corpus?")
@@ -228,8 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)
-    if given.against and _has_other(given):
-        options.error("--against and a second server exclude each other")
+    if _has_other(given) and (given.against or given.again):
+        options.error("a second server cannot be had with --against or --again")
     try:
         contenders = [contender(given)] + ([contender(given, "other_")] if _has_other(given) else [])
     except ValueError as error:

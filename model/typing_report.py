@@ -1,12 +1,12 @@
 """Computes the typing benchmark's figures, their intervals over files, and the paired differences of two runs.
 
 ``keys_spared``: of the lines' characters, those that took no key, less the keys of accepting. ``shown``: of the
-requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first word is wrong; what
-is left of one after a key that agrees with it is not a new one. ``wrong_per_100_keys``: such suggestions for a hundred
+requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first word is wrong;
+what is left of one after a key that agrees with it is not a new one. ``wrong_per_100_keys``: such suggestions for a hundred
 keys pressed. ``changed``: of the typed keys that agreed with what was shown, those after which something else, or
 nothing, was shown. ``within_word``: of the requests within a word, those whose suggestion completes it; words that were
 completed early leave fewer, so it tells of the hard ones. ``from_memory``: of the requests, those answered within
-2 ms; ``late``: those answered after the 250 ms that a server waits on a CPU by default.
+2 ms; ``late``: those answered after the deadline that is a CPU's by default, 250 ms.
 Intervals are 95% percentile bootstraps over files, for lines of one file are alike.
 """
 
@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mercury_lsp.desk import DEADLINE_CPU
 from model.bootstrap import interval, ratio
 from model.typing_records import BegunWord, TypedLine
 
 MEMORY_MS = 2.0
-DEADLINE_MS = 250.0
+DEADLINE_MS = 1e3 * DEADLINE_CPU
 
 R = TypeVar("R", TypedLine, BegunWord)
 
