@@ -1,14 +1,14 @@
 """Types a line key by key as an ideal but honest typist would, and records what was shown at each key.
 
-The typist knows the line. A suggestion that is wholly right is accepted with one key; of any other, the first words
-are accepted, with one key each (Ctrl+Right), if they are right and spare at least `WORTH` keys net; everything else is
-typed over. Right is exact, blanks included: after accepting, the typist would have nothing to delete.
+The typist knows the line. A suggestion that is wholly right is accepted with one key. Of any other, the first words are
+accepted, with one key each (Ctrl+Right), if they are right and save at least `WORTH` keys net. Everything else is typed
+over. Right means exact, blanks included: after accepting, there is nothing to delete.
 
 The editor inserts closing brackets and quotes as VS Code does by default: the closer of a typed `(`, `[`, `{`, `"` or
-`'` if only closing brackets follow in the line, of a quote only outside of strings and not after a word; typing a
-closer that the editor inserted moves over it. Backquotes, angle brackets and prefixed strings (`f"`) are not closed. A closer
-that the line itself never reaches stays behind the cursor: removing it costs nothing, for it is none of the line's keys
-and stays whether or not anything is suggested.
+`'` if only closing brackets follow in the line, the closer of a quote only outside of strings and not after a word.
+Typing a closer that the editor inserted moves over it. Backquotes, angle brackets and prefixed strings (`f"`) are not
+closed. A closer that the line itself never reaches stays after the cursor. Removing it costs nothing here: it is none
+of the line's keys, and it stays with and without suggestions.
 
 Pure but for the `Screen`, on which the line is typed.
 """
@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 from model.verdict import WORD
 
 WORTH = 2
-"""Keys that accepting word by word has to spare, net, to be done."""
+"""Keys that accepting word by word must save, net."""
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 QUOTES = "\"'"
 _CLOSING_BRACKETS = frozenset(PAIRS.values())
@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where the typist is: `left` is the part of the line that is there, `closers` what the editor put after it."""
+    """Where the typist is: `left` is the part of the line that is there, `closers` what the editor put after the cursor."""
 
     left: str = ""
     closers: str = ""
@@ -75,7 +75,7 @@ class Judgement:
 
     @property
     def worth(self) -> bool:
-        """Whether accepting the words one by one spares enough."""
+        """Whether accepting the words one by one saves enough."""
         return sum(map(len, self.words)) - len(self.words) >= WORTH
 
 

@@ -5,19 +5,19 @@
     python -m model.typing --per-language 15 --other-setting show_likelihood=0.3
     python -m model.typing --words --per-language 30
 
-The lines are drawn from files of packages that no model was trained on, packages and files in turn. One server a
-package is started over stdio with the package as its workspace. Each line is typed in its own file, from which it is
-missing, on a fresh line that is indented already; with ``--end`` all the lines below are missing too. Each key is a
-change and an automatic request; the next key waits for the answer. What the typist does with it is told in
-`ideal_typist`, what the figures mean in `typing_report`. Settings are the options' defaults but for a deadline that
-never comes, so that what is shown does not depend on what else the machine does; ``--setting deadline_ms=0`` restores
-the usual one. Milliseconds count only on a quiet machine.
+The lines are drawn from packages that no model was trained on; packages and files take turns. One server is started
+for each package, over stdio, with the package as its workspace. Each line is typed in its own file, from which it is
+missing, on a fresh line that is indented already; with ``--end`` all lines below are missing too. Each key is a change
+and an automatic request, and the next key waits for the answer. `ideal_typist` tells what the typist does with a
+suggestion, `typing_report` what the figures mean. Options have their defaults, except that the deadline never comes, so
+that suggestions do not depend on the machine's load; ``--setting deadline_ms=0`` restores the usual deadline. Times
+count only on a quiet machine.
 
-With ``--words``, suggestions are asked for by hand instead, within identifiers, where the line ends at the cursor; one
-suggestion is asked for (``--setting candidates=3`` restores the usual number).
+With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. One suggestion
+is asked for (``--setting candidates=3`` restores the usual number).
 
-Two runs are compared line by line: with the details of an earlier one (``--against``), or with a second server that
-differs as the ``--other-...`` options say, package by package in turn.
+Two runs are compared line by line: with the details of an earlier run (``--against``), or with a second server that
+differs from the first by the ``--other-...`` options; the two then take turns, package by package.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=15, help="lines of each (default: %(default)s)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--words", action="store_true", help="ask by hand within words instead of typing lines")
+    made.add_argument(
+        "--words", action="store_true", help="make manual requests within words instead of typing lines"
+    )
     made.add_argument("--end", action="store_true", help="without the lines below the one that is typed")
     made.add_argument(
         "--no-auto-closing",
@@ -157,8 +159,8 @@ def _server_options(made: argparse.ArgumentParser, prefix: str, model: str) -> N
 def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
     """The server that the options with a prefix describe. Raises `ValueError` for what is no setting of it.
 
-    A second server has the model and the settings of the first, but for what is said of it. The names of settings are
-    not checked where another version of the project may know others.
+    A second server has all options of the first that it does not replace. The names of settings are not checked for
+    another version of the project, which may know others.
     """
     names = ["", prefix] if prefix else [""]
     settings: dict[str, object] = {"model": "small"} | ({"candidates": 1} if given.words else {})

@@ -28,12 +28,12 @@ class TypedLine:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What the line stands in; lines of one file are not independent."""
+        """The file of the line; lines of one file are not independent."""
         return self.package, self.path
 
     @property
     def place(self) -> tuple[str, str, int, bool]:
-        """What is the same for two servers that were typed to at the same place."""
+        """The same for two runs at the same place."""
         return self.package, self.path, self.start, self.below
 
     @property
@@ -61,9 +61,9 @@ class TypedLine:
 
 @dataclass(frozen=True, slots=True)
 class BegunWord:
-    """A request by hand within a word: the line ends after ``begun``, and the author had gone on with ``rest``.
+    """A manual request within a word: the line ends after ``begun``, and the author went on with ``rest``.
 
-    ``word``: what is shown completes the word; ``line``: its first line is the rest of the line.
+    ``word``: the suggestion completes the word; ``line``: its first line is the rest of the line.
     """
 
     model: str
@@ -81,12 +81,12 @@ class BegunWord:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What the word stands in."""
+        """The file of the word."""
         return self.package, self.path
 
     @property
     def place(self) -> tuple[str, str, int, bool]:
-        """What is the same for two servers that were asked at the same place."""
+        """The same for two runs at the same place."""
         return self.package, self.path, self.start, self.below
 
 

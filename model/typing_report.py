@@ -1,13 +1,13 @@
 """Computes the typing benchmark's figures, their intervals over files, and the paired differences of two runs.
 
 ``keys_spared``: of the lines' characters, those that took no key, less the keys of accepting. ``shown``: of the
-requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first word is wrong;
-what is left of one after a key that agrees with it is not a new one. ``wrong_per_100_keys``: such suggestions for a hundred
-keys pressed. ``changed``: of the typed keys that agreed with what was shown, those after which something else, or
-nothing, was shown. ``within_word``: of the requests within a word, those whose suggestion completes it; words that were
-completed early leave fewer, so it tells of the hard ones. ``from_memory``: of the requests, those answered within
-2 ms; ``late``: those answered after the deadline that is a CPU's by default, 250 ms.
-Intervals are 95% percentile bootstraps over files, for lines of one file are alike.
+requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first word is wrong. The
+rest of a suggestion after a key that agrees with it is not a new one. ``wrong_per_100_keys``: distinct wrong
+suggestions for a hundred pressed keys. ``changed``: of the typed keys that agreed with the suggestion, those after
+which another one, or none, was shown. ``within_word``: of the requests within a word, those whose suggestion completes
+it. Words that were completed early leave fewer such requests, so the hard ones weigh more. ``from_memory``: of the
+requests, those answered within 2 ms. ``late``: those answered after the default deadline on a CPU, 250 ms.
+Intervals are 95% percentile bootstraps over files, because lines of one file are alike.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def typing_figures(lines: Sequence[TypedLine]) -> dict[str, Any]:
 
 
 def word_figures(words: Sequence[BegunWord]) -> dict[str, Any]:
-    """The figures of some words that were asked for by hand, at least one."""
+    """The figures of some manual requests within words, at least one."""
     right = by_file(words, lambda one: (one.word, 1))
     whole = by_file(words, lambda one: (one.line, 1))
     times = sorted(one.ms for one in words)
@@ -91,9 +91,9 @@ def report(records: Sequence[R], figures: Callable[[Sequence[R]], dict[str, Any]
 
 
 def typing_gain(ours: Sequence[TypedLine], theirs: Sequence[TypedLine]) -> dict[str, Any] | None:
-    """Our figures less theirs, of the lines that both typed; None where there are none.
+    """Our figures less theirs, over the lines in both; None if there are none.
 
-    ``wrong_per_100_characters`` has the same denominator on both sides: who spares keys is not punished by it.
+    ``wrong_per_100_characters`` has the same denominator on both sides, whatever is accepted.
     """
     pairs = _paired(ours, theirs)
     if not pairs:
@@ -112,7 +112,7 @@ def typing_gain(ours: Sequence[TypedLine], theirs: Sequence[TypedLine]) -> dict[
 
 
 def word_gain(ours: Sequence[BegunWord], theirs: Sequence[BegunWord]) -> dict[str, Any] | None:
-    """Our figures less theirs, of the words that both were asked for; None where there are none."""
+    """Our figures less theirs, over the words in both; None if there are none."""
     pairs = _paired(ours, theirs)
     if not pairs:
         return None

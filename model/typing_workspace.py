@@ -1,7 +1,7 @@
-"""Runs the real server in the workspace of a held-out package, and types its lines there.
+"""Runs the real server in the workspace of a held-out package, and types the package's lines there.
 
-One server a package, started as an editor starts it. The package's files lie in a temporary folder, without the lines
-that are to be typed: nobody's disk has a line that has not been written yet.
+Each package has a server of its own, started as an editor starts it. The package's files lie in a temporary folder,
+without the lines that are to be typed: a line that has not been written yet is on nobody's disk.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREPARATION = 120.0
 """Seconds that a server may take to be ready once its model is loaded."""
 POLL = 0.1
 PATIENT: Mapping[str, object] = {"deadline_ms": 60_000}
-"""So that what is shown does not depend on what else the machine does; what would be late is counted."""
+"""Settings that keep the suggestions independent of the machine's load; late answers are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class LineScreen:
         self._buffer, self._cursor = buffer, cursor
 
     async def ask(self) -> Answer:
-        """What is suggested at the cursor, unasked."""
+        """Make an automatic request at the cursor."""
         ghost = await self._buffer.complete(self._cursor)
         return Answer(suggestion(ghost, self._buffer.document.text, self._cursor), ghost.ms)
 
@@ -68,7 +68,7 @@ class LineScreen:
 
 
 def suggestion(ghost: Ghost, text: str, cursor: int) -> Suggestion | None:
-    """A ghost text from the cursor on; None where there is none. One that repeats what is typed loses that."""
+    """A ghost text from the cursor on, without what is typed already; None if there is none."""
     if not ghost.text:
         return None
     return Suggestion(ghost.text.removeprefix(text[ghost.start : cursor]), max(0, ghost.end - cursor))
@@ -106,7 +106,7 @@ async def type_package(
 async def ask_words(
     contender: Contender, files: Sequence[Source], cursors: Sequence[Cursor], below: bool = True
 ) -> AsyncIterator[BegunWord]:
-    """Ask by hand within identifiers, where the line ends at the cursor."""
+    """Make manual requests within identifiers; the line ends at the cursor."""
     with _workspace(files, cursors, below) as folder:
         async with contender.server(folder) as editor:
             model = await _model(editor)
@@ -147,9 +147,9 @@ def _line(cursor: Cursor, below: bool) -> Line:
 
 
 async def _opened(editor: Editor, folder: Path, cursor: Cursor, below: bool) -> tuple[Buffer, int]:
-    """A file without the cursor's line, and then with a fresh line there, as after Enter; and the cursor in it.
+    """A file without the cursor's line, then with a fresh line there, as after Enter; and the cursor in it.
 
-    The typist comes from the end of the line above, where the editor has asked as well; that request does not count.
+    The typist comes from the end of the line above, where the editor made a request too, which does not count.
     """
     text = cursor.source.text
     above = max(0, text.rfind("\n", 0, cursor.start))
@@ -195,7 +195,7 @@ def without_lines(text: str, offsets: Iterable[int], below: bool) -> str:
 
 
 async def _settled(editor: Editor) -> None:
-    """Wait until the server has read the workspace, so far as it shows that, and has nothing to do."""
+    """Wait until the server has nothing to do and shows no progress, such as that of reading the workspace."""
     until = time.monotonic() + PREPARATION
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < SETTLED:
