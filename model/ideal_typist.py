@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where the typist is: `left` is the part of the line that is there, `closers` what the editor put after the cursor."""
+    """Where the typist is: `left` is there before the cursor, `closers` are those of the editor after it."""
 
     left: str = ""
     closers: str = ""

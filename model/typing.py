@@ -13,8 +13,8 @@ suggestion, `typing_report` what the figures mean. Options have their defaults, 
 that suggestions do not depend on the machine's load; ``--setting deadline_ms=0`` restores the usual deadline. Times
 count only on a quiet machine.
 
-With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. One suggestion
-is asked for (``--setting candidates=3`` restores the usual number).
+With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. One
+suggestion is asked for (``--setting candidates=3`` restores the usual number).
 
 Two runs are compared line by line: with the details of an earlier run (``--against``), or with a second server that
 differs from the first by the ``--other-...`` options; the two then take turns, package by package.
