@@ -11,7 +11,8 @@ indentation as editors put it on a fresh line; ``line``, the same from before th
 else any of the file; ``span``, a random piece of one or several lines. And, if they are asked for, the kinds by which
 the rules are measured of where nothing is suggested unasked: ``string`` and ``comment``, from within one to its end or
 that of its first line; ``word``, one or two letters of a longer word of the line, the rest of which stands behind the
-cursor.
+cursor. And `BEGUN`, for the typing benchmark: from within an identifier of the line's code, at least four letters long
+and no keyword, to the line's end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,21 @@ from model.spans import MIDDLE_CHARACTERS
 
 KINDS = ("rest", "next", "line", "lines", "node", "span")
 TRIGGERS = ("string", "comment", "word")
+BEGUN = "begun"
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c")
+KEYWORDS = frozenset([
+    "abstract", "async", "await", "bool", "boolean", "break", "byte", "case", "catch", "chan", "char",
+    "class", "const", "continue", "debugger", "def", "default", "defer", "delete", "double", "elif",
+    "else", "enum", "except", "export", "extends", "extern", "fallthrough", "false", "final", "finally",
+    "float", "from", "func", "function", "goto", "global", "implements", "import", "instanceof",
+    "interface", "internal", "lambda", "long", "namespace", "native", "None", "nonlocal", "null",
+    "nullptr", "package", "pass", "private", "protected", "public", "raise", "range", "readonly",
+    "return", "select", "short", "signed", "sizeof", "static", "struct", "super", "switch",
+    "synchronized", "this", "throw", "throws", "transient", "true", "True", "False", "type", "typedef",
+    "typeof", "undefined", "union", "unsigned", "using", "void", "volatile", "while", "with", "yield",
+])  # fmt: skip
+"""Words that are no identifiers in one of the `LANGUAGES`."""
+_IDENTIFIER = re.compile(r"[^\W\d]\w{3,}")
 TRIALS = 20  # draws of a span that is neither empty nor too long
 
 
@@ -122,10 +137,10 @@ class _File:
     def __init__(self, source: Source) -> None:
         self.document = _document(source, source.text)
         self.syntax = Syntax.of(self.document)
-        code = self.syntax.lines(0, self.document.line_count)
+        self.bare = self.syntax.lines(0, self.document.line_count)
         self.code = [
             i
-            for i, line in enumerate(code)
+            for i, line in enumerate(self.bare)
             if re.search(r"\w", line) and 2 < len(self.document.line(i).strip()) <= MIDDLE_CHARACTERS
         ]
 
@@ -149,6 +164,12 @@ class _File:
             nodes = [(a, b) for a, b, _ in self.syntax.nodes() if 2 < b - a <= MIDDLE_CHARACTERS]
             near = [(a, b) for a, b in nodes if start <= b <= end] or nodes
             return random.choice(near) if near else None
+        if kind == BEGUN:
+            names = [m for m in _IDENTIFIER.finditer(self.bare[line]) if m.group() not in KEYWORDS]
+            if not names:
+                return None
+            a, b = random.choice(names).span()
+            return start + random.randint(a + 1, b - 1), end
         if kind in ("string", "comment"):
             return self._text(kind, random)
         if kind == "word":

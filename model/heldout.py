@@ -116,7 +116,7 @@ def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
     return kept
 
 
-def _value(text: str) -> object:
+def setting_value(text: str) -> object:
     """A setting's value as an editor would send it: JSON, or else a bare word."""
     try:
         return json.loads(text)
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join((*KINDS, *TRIGGERS))}"
         )
     settings = dict(setting.partition("=")[::2] for setting in given.setting)
-    config, problems = parse({name: _value(text) for name, text in settings.items()})
+    config, problems = parse({name: setting_value(text) for name, text in settings.items()})
     if problems:
         options.error(problems[0])
     try:

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(r"\s*\S[^\n]*")  # with the blank lines above it
-_WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
+WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def judge(
     spared = max(0, _keys("".join(truth[:right]), fresh) - right)
     words = 0
     if right < min(len(truth), len(found)):
-        ours, theirs = (_WORD.findall(lines[right]) for lines in (truth, found))
+        ours, theirs = (WORD.findall(lines[right]) for lines in (truth, found))
         same = _agreeing(ours, theirs)
         words = _keys("".join(ours[:same]), fresh and right == 0) - same
     return Verdict(

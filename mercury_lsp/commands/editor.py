@@ -23,6 +23,7 @@ from mercury_lsp.context.document import Document
 
 SERVER = (sys.executable, "-m", "mercury_lsp", "--stdio")
 LOADING = 300.0  # seconds that a model may take to load
+LOADING_TITLE = "Loading the model"  # how the title of that progress begins
 ANSWER = 60.0  # seconds that an answer may take
 FAREWELL = 10.0  # seconds that the server may take to exit
 _ERROR = 1  # the type of a message that is shown to the user
@@ -47,18 +48,29 @@ class Editor:
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._loaded = asyncio.Event()
+        self._displays: dict[object, str] = {}  # titles of what is under way, by the progress' tokens
         self._complaint = ""
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, folder: Path, settings: Mapping[str, object], command: Sequence[str] = SERVER
+        cls,
+        folder: Path,
+        settings: Mapping[str, object],
+        command: Sequence[str] = SERVER,
+        checkout: Path | None = None,
     ) -> AsyncIterator[Editor]:
-        """A server for a workspace folder, initialized; it is shut down at the end."""
+        """A server for a workspace folder, initialized; it is shut down at the end.
+
+        `checkout`: a folder of another version of this project, whose modules the command is to import.
+        """
         pipe = asyncio.subprocess.PIPE
+        environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
         try:
-            process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe, env=environment, cwd=checkout
+            )
         except OSError as error:
             raise Failure(f"The server cannot be started: {error}.") from error
         editor = cls(process)
@@ -79,6 +91,11 @@ class Editor:
             raise Failure(f"The server has not answered {method} within {ANSWER:.0f} s.") from None
         finally:
             del self._waiting[number]
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """The titles of the server's progress displays that have not ended."""
+        return frozenset(self._displays.values())
 
     def notify(self, method: str, params: object) -> None:
         """Tell the server something."""
@@ -157,8 +174,14 @@ class Editor:
             case {"id": number, "result": result}:
                 if (answer := self._waiting.get(number)) and not answer.done():
                     answer.set_result(result)
-            case {"method": "$/progress", "params": {"value": {"kind": "end"}}}:
-                self._loaded.set()
+            case {
+                "method": "$/progress",
+                "params": {"token": token, "value": {"kind": "begin", "title": title}},
+            }:
+                self._displays[token] = title
+            case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
+                if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
+                    self._loaded.set()
             case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
                 kind == _ERROR
             ):
@@ -187,12 +210,12 @@ class Buffer:
         version = {**self._name, "version": self.document.version}
         self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
 
-    async def complete(self, offset: int) -> Ghost:
-        """Ask for ghost text at an offset, and time the answer from here."""
+    async def complete(self, offset: int, invoked: bool = False) -> Ghost:
+        """Ask for ghost text at an offset, as editors do at each key or as users do, and time the answer from here."""
         params = {
             "textDocument": self._name,
             "position": _position(self.document, offset),
-            "context": {"triggerKind": 2},  # automatic
+            "context": {"triggerKind": 1 if invoked else 2},
         }
         began = time.perf_counter()
         answer = await self._editor.request("textDocument/inlineCompletion", params)
