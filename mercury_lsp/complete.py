@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import LINE_END, Syntax
+from mercury_lsp.cutoff import cuts
 from mercury_lsp.engine.infiller import Draft, Infill, Infiller, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
@@ -91,8 +93,8 @@ class Settled:
     def judged(self) -> Completion:
         """What of it is worth showing, as if no more came.
 
-        Who did not ask sees as many lines as are, together, as likely as `show_likelihood` wants: each further line can
-        only make a text less likely, so the first ones may be worth showing where the whole is not.
+        Who did not ask sees as much as has the highest expected gain, see `cutoff`; the whole text with a
+        `show_likelihood` of 0.
         """
         found = self._fitting(self.infill)
         least = self.snapshot.config.show_likelihood
@@ -101,19 +103,30 @@ class Settled:
             return self._nothing(
                 "it looks like a secret" if secret else "nothing of what the model wrote fits there"
             )
-        if self.snapshot.invoked or _likelihood(found.infill) >= least:
+        if self.snapshot.invoked or not least:
             return found
-        document = self.snapshot.document
-        line, column = document.position(self.offset)
-        if not document.line(line)[
-            column:
-        ].strip():  # else the last line is for what stands behind the cursor
-            for count in range(len(found.infill.lines), 0, -1):
-                part = self.infill.first(count)
-                if part.text.strip() and _likelihood(part) >= least and (cut := self._fitting(part)):
-                    return cut
-        unlikely = f"the model takes it to be too unlikely: {_likelihood(found.infill):.2g}"
-        return self._nothing(f"{unlikely}, and {least:g} is the least that is shown unasked")
+        if (part := self._worth_showing(found, least)) is not None:
+            return part
+        sure = _likelihood(found.infill)
+        return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
+
+    def _worth_showing(self, found: Completion, least: float) -> Completion | None:
+        """The beginning of what fits that is worth most; None where none is."""
+        infill, eol = self.infill, self.snapshot.document.eol
+        shown = (found.shown or "").replace(eol, "\n")
+        same = len(commonprefix([shown, infill.text]))
+        text = shown if same == len(shown) else infill.text
+        for cut in cuts(text, infill.scored, least):
+            if cut.end >= min(len(shown.rstrip()), len(text)):
+                return found
+            if found.end > self.offset or not text[: cut.end].strip():
+                continue
+            part = infill.until(cut.end)
+            if text[cut.end] == "\n" and (fitting := self._fitting(part)) is not None:
+                return fitting
+            if cut.end <= same:
+                return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
+        return None
 
     def _fitting(self, infill: Infill) -> Completion | None:
         """What fits of a text, with as many of its lines as are shown of it."""

@@ -62,12 +62,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token of a middle: ``end``, characters of the text up to its own end; ``logp``, the natural logarithm of its
+    probability given all before it."""
+
+    end: int
+    logp: float
+
+
+@dataclass(frozen=True, slots=True)
 class Infill:
     """A middle. Tokens are the visible ones and the end, where there is one; forward passes exclude the prefill's.
 
     ``confidence``: geometric mean probability of the tokens when committed; by convention 1.0 where the model is
     elsewhere and tells none, so that what it writes is shown whatever `show_likelihood` is, and nothing is said of how
-    likely it is. ``finished``: ended by ``<eot>`` or a line's end, not by a limit; ``lines``: all but the last.
+    likely it is. ``finished``: ended by ``<eot>`` or a line's end, not by a limit; ``lines``: all but the last;
+    ``scored``: the tokens of the text, none where the model tells no probabilities.
     """
 
     text: str
@@ -82,6 +92,27 @@ class Infill:
     confidence: float
     finished: bool
     lines: tuple[Line, ...] = ()
+    scored: tuple[ScoredToken, ...] = ()
+
+    def until(self, end: int) -> Infill:
+        """Its first ``end`` characters, as if it had ended there, with the tokens that begin before that.
+
+        What it cost stays what the whole has cost.
+        """
+        if end >= len(self.text):
+            return self
+        count = 1 + sum(piece.end < end for piece in self.scored)
+        pieces = self.scored[:count]
+        logp = sum(piece.logp for piece in pieces)
+        return replace(
+            self,
+            text=self.text[:end],
+            tokens=len(pieces),
+            confidence=math.exp(logp / len(pieces)) if pieces else self.confidence,
+            finished=True,
+            lines=tuple(line for line in self.lines if line.end < end),
+            scored=pieces,
+        )
 
     def first(self, count: int) -> Infill:
         """Its first ``count`` lines, as if it had ended with them: the token that ends the last one counts as the end.
@@ -98,6 +129,7 @@ class Infill:
             confidence=math.exp(line.logp / line.tokens),
             finished=True,
             lines=self.lines[: count - 1],
+            scored=tuple(piece for piece in self.scored if piece.end <= line.end),
         )
 
 

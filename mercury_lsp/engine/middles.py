@@ -14,7 +14,7 @@ from mercury_lsp.engine.canvas import Vocabulary
 from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Limit, Middle, Watch
 from mercury_lsp.engine.denoise import Settle
-from mercury_lsp.engine.infiller import UNDECIDED, Draft, Infill, Line, Sampling
+from mercury_lsp.engine.infiller import UNDECIDED, Draft, Infill, Line, Sampling, ScoredToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Account:
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
             lines=lines_of(self.vocabulary, self.newlines, len(self.stem), middle.tokens, middle.logp),
+            scored=scored_tokens(self.vocabulary, len(self.stem), len(text), middle.tokens, middle.logp),
         )
 
     def telling(self, watch: Callable[[Draft], None] | None) -> Watch:
@@ -89,6 +90,24 @@ def lines_of(
             if end >= 0:
                 lines.append(Line(end - stem, i + 1, sum(logp[: i + 1])))
     return tuple(lines)
+
+
+def scored_tokens(
+    vocabulary: Vocabulary, stem: int, length: int, tokens: Sequence[int], logp: Sequence[float]
+) -> tuple[ScoredToken, ...]:
+    """The tokens of a text of ``length`` characters, behind the ``stem`` characters with which they begin.
+
+    Tokens of the stem alone, and those that have only a part of a character, count with the next one.
+    """
+    pieces: list[ScoredToken] = []
+    together = 0.0
+    for i, own in zip(range(1, len(tokens) + 1), logp, strict=False):
+        together += own
+        end = len(vocabulary.decode(tokens[:i]).rstrip("\ufffd")) - stem
+        if end > (pieces[-1].end if pieces else 0):
+            pieces.append(ScoredToken(min(end, length), together))
+            together = 0.0
+    return tuple(pieces)
 
 
 def draft_text(

@@ -19,10 +19,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import accumulate
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.canvas import Hint, Prompt
-from mercury_lsp.engine.infiller import Draft, Infill, Line, Sampling, never
+from mercury_lsp.engine.infiller import Draft, Infill, Line, Sampling, ScoredToken, never
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker
@@ -221,6 +222,7 @@ class _Written:
             confidence=math.exp(logp / len(scored)) if scored else 1.0,
             finished=finished,
             lines=tuple(line for line in _lines(scored) if line.end < len(text)),
+            scored=_scored_tokens(scored, len(text)),
         )
 
 
@@ -228,6 +230,12 @@ def _first_line(scored: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """The tokens up to the one that ends the line, which counts as the end."""
     ends = [i for i, (text, _) in enumerate(scored) if "\n" in text]
     return list(scored[: ends[0] + 1] if ends else scored)
+
+
+def _scored_tokens(scored: Sequence[tuple[str, float]], length: int) -> tuple[ScoredToken, ...]:
+    """The tokens of a text of ``length`` characters, where they have log-probabilities."""
+    ends = accumulate(len(text) for text, _ in scored)
+    return tuple(ScoredToken(min(end, length), value) for end, (_, value) in zip(ends, scored, strict=True))
 
 
 def _lines(scored: Sequence[tuple[str, float]]) -> tuple[Line, ...]:

@@ -1,0 +1,87 @@
+r"""Chooses how much of a text is shown unasked: as much as has the highest expected gain.
+
+A user who is shown ``k`` words, of which the first ``j`` are right, accepts all at one key if all are right, and else
+word by word at a key each, and has looked in vain where the first one is wrong. Let ``P_j`` be the probability that the
+first ``j`` words are right, ``L_j`` their characters, ``c`` the keys that looking in vain is worth, and ``r`` those
+that reading a wrong word is worth. The gain of showing ``k`` words is, in keys,
+
+    G(k) = P_k (L_k - 1) + sum over j < k of (P_j - P_(j+1)) max(0, L_j - j)
+           - c (1 - P_1) - r sum over j <= k of (1 - P_j)
+
+so that a doubtful rest is cut off, and lines are added as long as they are likely enough to be right together with
+those before. Nothing is shown where no ``k`` has a positive gain.
+
+``c`` follows from the option `show_likelihood`: with it, a word of `TYPICAL_KEYS` breaks even at just that probability.
+Semantics of what is accepted: acceptance word by word as editors have it. Showing by expected utility: Horvitz 1999;
+for code completion, Mozannar et al. 2024.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from mercury_lsp.engine.infiller import ScoredToken
+
+TYPICAL_KEYS = 5.0
+"""Keys that a right first word of 6 characters saves, for the break-even that `show_likelihood` names."""
+
+READING_KEYS = 0.25
+"""Keys that reading a wrong word is worth."""
+
+CALIBRATION = (0.0, 1.0)
+"""Offset and slope by which the log-odds of the model's probability of a token become those of its being right."""
+
+_WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The first ``end`` characters of a text, and the expected gain, in keys, of showing them."""
+
+    end: int
+    gain: float
+
+
+def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
+    """The beginnings of a text that are worth showing, the best first.
+
+    ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
+    whole text is taken to be worth it.
+    """
+    if not pieces:
+        return [Cut(len(text), 1.0)]
+    cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
+    ends = [found.end() for found in _WORD.finditer(text)]
+    sure = list(_right(ends, pieces))
+    found, accepted, read = [], 0.0, 0.0
+    for k, (end, right) in enumerate(zip(ends, sure, strict=True), 1):
+        read += READING_KEYS * (1 - right)
+        gain = right * (end - 1) + accepted - cost * (1 - sure[0]) - read
+        if gain > 0:
+            found.append(Cut(end, gain))
+        following = sure[k] if k < len(sure) else 0.0
+        accepted += (right - following) * max(0, end - k)
+    return sorted(found, key=lambda cut: (-cut.gain, cut.end))
+
+
+def _right(ends: Sequence[int], pieces: Sequence[ScoredToken]) -> Iterator[float]:
+    """The probability that a text is right up to each of these ends: that all tokens are which begin before it."""
+    sums = [0.0, *accumulate(math.log(calibrated(piece.logp)) for piece in pieces)]
+    begins = [0, *(piece.end for piece in pieces)]
+    at = 0
+    for end in ends:
+        while at < len(pieces) and begins[at] < end:
+            at += 1
+        yield math.exp(sums[at])
+
+
+def calibrated(logp: float) -> float:
+    """The probability that a token is right, above 0, by the natural logarithm of what the model gives it."""
+    offset, slope = CALIBRATION
+    probability = min(max(math.exp(logp), 1e-6), 1 - 1e-6)
+    odds = offset + slope * math.log(probability / (1 - probability))
+    return 1 / (1 + math.exp(-odds))
