@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp.context.memory.passage import Passage
 from mercury_lsp.context.memory.segment import Ids, Key, Segment
+from mercury_lsp.engine.canvas import Vocabulary
 from mercury_lsp.engine.mixture import DEPTH, Level, Match, Step
 
 MOST_PLACES = 256
@@ -26,16 +27,17 @@ RESUMED = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProjectMemory:
-    """The tokens of a workspace's files. A value; ``dead``, for each segment, are files that are never found in it."""
+    """The tokens of a workspace's files, by one ``vocabulary``. ``dead``: of each segment, files that are not found."""
 
     segments: tuple[Segment, ...] = ()
     dead: tuple[frozenset[str], ...] = ()
+    vocabulary: Vocabulary | None = None
 
     def without(self, paths: Collection[str]) -> ProjectMemory:
         """The memory without some files; at once, because nothing is sorted again."""
         gone = frozenset(paths)
         dead = (old | gone.intersection(s.paths) for s, old in zip(self.segments, self.dead, strict=True))
-        return ProjectMemory(self.segments, tuple(dead)) if gone else self
+        return replace(self, dead=tuple(dead)) if gone else self
 
     def beside(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
         """What is known beside an open document, whose file, if it has been read, does not count.
@@ -189,6 +191,9 @@ def _ahead(places: Places, length: int, most: int, document: bool) -> list[Step]
         if token == places[0][0].separator:
             break
         steps.append(Step(token, min(DEPTH, length + len(steps)), counted.total(), agreeing, document))
-        left = [(text, indices[tokens == token] - 1) for (text, indices), tokens in zip(places, found, strict=True)]
+        left = [
+            (text, indices[tokens == token] - 1)
+            for (text, indices), tokens in zip(places, found, strict=True)
+        ]
         places = [(text, indices) for text, indices in left if len(indices)]
     return steps

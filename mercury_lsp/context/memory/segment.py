@@ -60,7 +60,9 @@ class Segment:
     It holds two bytes a token for the text where ids are uint16, or four, and four for the order of the positions.
     """
 
-    def __init__(self, paths: Sequence[str], starts: NDArray[np.int64], text: bytes, order: NDArray[np.int32]):
+    def __init__(
+        self, paths: Sequence[str], starts: NDArray[np.int64], text: bytes, order: NDArray[np.int32]
+    ):
         """text: all tokens in reverse, big-endian, each file between separators. starts: where each file's tokens
         start in the unreversed text, and the text's length. order: indices into the reversed text at which contexts
         begin, sorted by these; the token before such an index is the one that followed the context."""
@@ -94,6 +96,11 @@ class Segment:
     def size(self) -> int:
         """Bytes that it takes."""
         return len(self.text) + self._order.nbytes + 120 * len(self.paths)
+
+    def count(self, paths: Collection[str]) -> int:
+        """How many tokens some of its files have."""
+        numbers = [self.numbers[path] for path in paths]
+        return int((self._starts[1:] - self._starts[:-1])[numbers].sum()) if numbers else 0
 
     @cached_property
     def numbers(self) -> dict[str, int]:
