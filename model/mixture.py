@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,139 +20,31 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch.nn.functional import softplus
 
-from mercury_lsp.context.memory.project import ProjectMemory
-from mercury_lsp.context.memory.segment import Segment, dtype_for
-from mercury_lsp.context.memory.tokens import DocumentTokens
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.mixture import EXPERTS, FEATURES, Memory, Mixture, Row, step_features
+from mercury_lsp.engine.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
 from mercury_lsp.engine.prepared import cache_folder
 from model import tables
 from model.bootstrap import interval, ratio
-from model.corpus import CorpusError, Source, iter_documents
+from model.corpus import CorpusError, iter_documents
 from model.cursors import draw
-from model.memory_rows import Hole, Recorded, projects, read, record
+from model.memory_rows import Rows, look_up, projects, read, record
 from model.shelf import Shelf
 
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c", "rust", "cpp", "php", "ruby")
 KINDS = ("rest", "next", "lines")
-PROJECT = 1_500_000
-"""Characters of a package's files in its memory, at most."""
-UNITS = 16
+UNITS = 8
 """Hidden units of the gate."""
-DECAY = 1e-3
-STEPS = 600
+DECAY = 3e-3
+STEPS = 300
 RATE = 0.02
-AHEAD = 8
-"""Tokens of a continuation whose odds are fitted."""
+SHELVED = 40
+"""Files of a package that related text is taken from, at most."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Rows to fit or to measure, one a token: the gate's ``features`` (n, F), which experts are ``present`` (n, E), the
-    probability ``right`` (n, E) that each gives the right token, and the number of the ``hole`` (n,)."""
-
-    features: NDArray[np.float32]
-    present: NDArray[np.bool_]
-    right: NDArray[np.float32]
-    hole: NDArray[np.int64]
-    holes: list[Hole]
-    steps: NDArray[np.float32]
-    """(m, S + 1): tokens of continuations, their features and whether they were right."""
-
-    def of(self, keep: NDArray[np.bool_]) -> Rows:
-        """Some of the rows."""
-        kept = (own[keep] for own in (self.features, self.present, self.right, self.hole))
-        return Rows(*kept, self.holes, self.steps)
-
-    @property
-    def packages(self) -> NDArray[np.str_]:
-        """Each row's package."""
-        return np.array([hole.package for hole in self.holes])[self.hole]
-
-
-def rows(recorded: Sequence[Recorded], sources: Iterable[Source], tokenizer: Tokenizer, console: Console) -> Rows:
-    """The rows of some records, with what the memory of each one's project knows there."""
-    wanted = {own.hole.package for own in recorded}
-    files: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        if source.package in wanted:
-            files[source.package].append(source)
-    order = sorted(range(len(recorded)), key=lambda i: (recorded[i].hole.package, recorded[i].hole.path))
-    found: list[tuple[Row, list[float], int]] = []
-    steps: list[list[float]] = []
-    package, memory, tokens = "", ProjectMemory(), DocumentTokens(tokenizer)
-    for index in track(order, "looking up", console=console, transient=True):
-        own = recorded[index]
-        if own.hole.package != package:
-            package = own.hole.package
-            paths = {other.hole.path for other in recorded if other.hole.package == package}
-            memory = _memory(_near(files[package], paths), tokenizer)
-        text = next(source.text for source in files[package] if source.path == own.hole.path)
-        before, after = text[: own.hole.start], text[own.hole.end :]
-        sides = tokens.sides(before, after, own.hole.stem)
-        beside = memory.beside(own.hole.path, *sides)
-        context = [*sides[0][-64:].tolist()]
-        found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
-        steps += _continued(own, beside, context)
-    return Rows(
-        np.array([row.features for row, _, _ in found], np.float32),
-        np.array([row.present for row, _, _ in found]),
-        np.array([right for _, right, _ in found], np.float32),
-        np.array([index for _, _, index in found]),
-        [own.hole for own in recorded],
-        np.array(steps, np.float32),
-    )
-
-
-def _memory(sources: Sequence[Source], tokenizer: Tokenizer) -> ProjectMemory:
-    dtype = dtype_for(tokenizer.size)
-    encoded = tokenizer.encode_all([source.text for source in sources])
-    pairs = [(source.path, np.array(ids, dtype)) for source, ids in zip(sources, encoded, strict=True)]
-    return ProjectMemory((Segment.build(pairs, dtype),), (frozenset(),), tokenizer)
-
-
-def _near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
-    """The files of a package that its memory has room for: those with holes, those in their folders, then others."""
-    folders = {path.rpartition("/")[0] for path in paths}
-    ranked = sorted(
-        sources, key=lambda own: (own.path not in paths, own.path.rpartition("/")[0] not in folders, own.path)
-    )
-    sizes = np.cumsum([len(source.text) for source in ranked])
-    return ranked[: max(len(paths), int((sizes <= PROJECT).sum()))]
-
-
-def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> list[tuple[Row, list[float]]]:
-    """What the gate is told at each token of a hole, and the probabilities of the right one."""
-    made = []
-    for i, token in enumerate(own.tokens.tolist()):
-        match = memory.follow([*context, *own.tokens[:i].tolist()])
-        # What is not among the likeliest is less likely than all of these.
-        logp: dict[int, float] = defaultdict(lambda least=float(own.logp[i].min()) - 1.0: least)
-        logp |= dict(zip(own.ids[i].tolist(), own.logp[i].tolist(), strict=True))
-        logp[end], logp[token] = float(own.ending[i]), float(own.right[i])
-        row = Row.of(match, logp, int(own.ids[i][own.logp[i].argmax()]), end)
-        shares = [
-            0.0 if known is None or token not in known[0] else float(known[1][list(known[0]).index(token)])
-            for known in row.known
-        ]
-        made.append((row, [float(np.exp(own.right[i])), *shares, float(row.ending and token == end)]))
-    return made
-
-
-def _continued(own: Recorded, memory: Memory, context: list[int]) -> list[list[float]]:
-    """The tokens of the continuations at each token of a hole up to the first wrong one, and whether they are right."""
-    made = []
-    tokens = own.tokens.tolist()
-    for i in range(len(tokens) - 1):
-        for step, token in zip(memory.foretell([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False):
-            made.append([*step_features(step), float(step.token == token)])
-            if step.token != token:
-                break
-    return made
+FOLDS = 3
+"""Groups of training packages that the fit is checked on in turn."""
 
 
 def fit(own: Rows, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
@@ -205,3 +96,173 @@ def nats(mixture: Mixture, own: Rows) -> NDArray[np.float64]:
 def alone(own: Rows) -> NDArray[np.float64]:
     """Nats of each right token under the model (n,)."""
     return -np.log(np.maximum(own.right[:, 0].astype(float), 1e-12))
+
+
+def folded(own: Rows, end: int) -> NDArray[np.float64]:
+    """Nats of each right token under a mixture that was fitted on other packages (n,)."""
+    names = sorted(set(own.packages))
+    found = np.zeros(len(own.features))
+    for fold in range(FOLDS):
+        left_out = np.isin(own.packages, names[fold::FOLDS])
+        found[left_out] = nats(fit(own.of(~left_out), end), own.of(left_out))
+    return found
+
+
+def compared(own: Rows, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
+    """Nats a token of the model alone and mixed, over some rows, and the difference with its interval over holes."""
+    before, holes = alone(own)[keep], own.hole[keep]
+    gained = np.bincount(holes, mixed[keep] - before, len(own.holes))
+    counts = np.bincount(holes, minlength=len(own.holes))
+    pairs = [pair for pair in zip(gained.tolist(), counts.tolist(), strict=True) if pair[1]]
+    return {
+        "tokens": int(keep.sum()),
+        "model": round(float(before.mean()), 4),
+        "mixed": round(float(mixed[keep].mean()), 4),
+        "difference": round(ratio(pairs), 4),
+        "interval": interval(pairs, ratio),
+    }
+
+
+def measured(own: Rows, mixed: NDArray[np.float64]) -> dict[str, Any]:
+    """The figures of all rows, of each package, and of each kind of hole."""
+    kinds = np.array([hole.kind for hole in own.holes])[own.hole]
+    return {
+        "all": compared(own, mixed, np.ones(len(mixed), bool)),
+        "projects": {
+            str(name): compared(own, mixed, own.packages == name) for name in sorted(set(own.packages))
+        },
+        "kinds": {str(name): compared(own, mixed, kinds == name) for name in sorted(set(kinds))},
+    }
+
+
+def importance(mixture: Mixture, own: Rows, seed: int = 0) -> dict[str, float]:
+    """Nats a token that are lost where a feature, of all levels at once, is another row's, or an expert is missing."""
+    order = np.random.default_rng(seed).permutation(len(own.features))
+    base = nats(mixture, own).mean()
+    lost = {}
+    for name in (*LEVEL_FEATURES, *SHARED_FEATURES):
+        columns = [i for i, own_name in enumerate(FEATURES) if own_name.rpartition(": ")[2] == name]
+        shuffled = own.features.copy()
+        shuffled[:, columns] = shuffled[order][:, columns]
+        lost[name] = float(nats(mixture, replace(own, features=shuffled)).mean() - base)
+    for number, name in enumerate(EXPERTS[1:], 1):
+        present = own.present.copy()
+        present[:, number] = False
+        lost[f"without: {name}"] = float(nats(mixture, replace(own, present=present)).mean() - base)
+    return {name: round(value, 4) for name, value in sorted(lost.items(), key=lambda pair: -pair[1])}
+
+
+def calibration(mixture: Mixture, own: Rows) -> list[dict[str, float]]:
+    """Tokens of continuations, in tenths by their odds: the odds on average, and how many of them were right."""
+    logits = own.steps[:, :-1] @ mixture.step[:-1] + mixture.step[-1]
+    odds, right = 1 / (1 + np.exp(-logits)), own.steps[:, -1]
+    tenths = np.array_split(np.argsort(odds), 10)
+    return [
+        {
+            "n": len(part),
+            "odds": round(float(odds[part].mean()), 3),
+            "right": round(float(right[part].mean()), 3),
+        }
+        for part in tenths
+        if len(part)
+    ]
+
+
+def gather(given: argparse.Namespace, split: str, console: Console) -> Rows:
+    """The rows of a split's holes, recorded unless a whole record of this model is there. Raises `CorpusError`."""
+    loaded = checkpoint.load(checkpoint.find(given.model))
+    drawn = f"{loaded.fingerprint[:12]}-{given.per_language}-{given.seed}"
+    folder = given.records / drawn / split
+    own = projects(iter_documents(split, LANGUAGES, given.corpus))
+    sources = [source for files in own.values() for source in files]
+    done = folder / "done"
+    if not done.is_file():
+        cursors = [
+            cursor
+            for place in draw(sources, LANGUAGES, given.per_language, given.seed, KINDS)
+            for cursor in place
+        ]
+        shelf = Shelf(((source.package, source.path, source.text) for source in sources), SHELVED)
+        engine = Engine.load(given.model, "cpu", given.threads)
+        record(engine, track(cursors, f"recording {split}", console=console), shelf, folder)
+        done.touch()
+    recorded = read(folder)
+    if not recorded:
+        raise CorpusError(f"no package of the split {split} has holes to record")
+    return look_up(recorded, sources, loaded.tokenizer, console)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.mixture",
+        description="Fit the mixture of a model and the project memory, and measure it on held-out packages.",
+    )
+    made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
+    made.add_argument("--per-language", type=int, default=20, help="places of each (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=7)
+    made.add_argument("--threads", type=int, default=0)
+    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--records", type=Path, default=cache_folder() / "mixture", help="where rows are kept")
+    made.add_argument("--out", type=Path, help="instead of the checkpoint's folder")
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit status."""
+    given = parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        folder = given.out or checkpoint.find(given.model)
+        end = checkpoint.load(checkpoint.find(given.model)).tokenizer.specials.eot
+        training, heldout = (gather(given, split, console) for split in ("train", "heldout"))
+    except (checkpoint.CheckpointError, CorpusError, OSError) as error:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    mixture = fit(training, end)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / Mixture.FILE).write_text(json.dumps(mixture.kept()) + "\n", encoding="utf-8")
+    answer = {
+        "train": measured(training, folded(training, end)),
+        "heldout": measured(heldout, nats(mixture, heldout)),
+        "importance": importance(mixture, heldout),
+        "continuations": calibration(mixture, heldout),
+    }
+    if given.json:
+        print(json.dumps(answer))
+    else:
+        for table in shown(answer):
+            Console(width=None if sys.stdout.isatty() else tables.WIDE).print(table)
+    return 0
+
+
+def shown(answer: dict[str, Any]) -> list[Any]:
+    """The tables for people."""
+    headings = ("tokens", "model", "mixed", "difference")
+    made = []
+    for split, title in (
+        ("train", "Training packages, each left out of its fit"),
+        ("heldout", "Held-out packages"),
+    ):
+        own = answer[split]
+        lines = {"all": own["all"]} | (own["projects"] if split == "heldout" else {}) | own["kinds"]
+        listed = [_line(name, line) for name, line in lines.items()]
+        made.append(tables.table(f"Nats a token. {title}", ("", *headings), listed))
+    lost = [[name, f"{value:+.4f}"] for name, value in answer["importance"].items()]
+    made.append(tables.table("Nats a token without it", ("", "lost"), lost))
+    odds = [
+        [str(line["n"]), f"{line['odds']:.3f}", f"{line['right']:.3f}"] for line in answer["continuations"]
+    ]
+    made.append(tables.table("Continuations", ("tokens", "odds", "right"), odds))
+    return made
+
+
+def _line(name: str, line: dict[str, Any]) -> list[str]:
+    low, high = line["interval"]
+    gain = f"{line['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+    return [name, str(line["tokens"]), f"{line['model']:.3f}", f"{line['mixed']:.3f}", gain]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

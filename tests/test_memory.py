@@ -41,7 +41,9 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     return min(DEPTH, next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other))))
 
 
-def searched(texts: Sequence[Sequence[int]], context: Sequence[int], steps: int) -> list[tuple[int, Counter[int]]]:
+def searched(
+    texts: Sequence[Sequence[int]], context: Sequence[int], steps: int
+) -> list[tuple[int, Counter[int]]]:
     """The longest match's length with what followed, and those of a shorter one at more than twice as many places."""
     lengths = [(common(text[:i], context), text[i]) for text in texts for i in range(1, len(text))]
     distinct = sorted({length for length, _ in lengths if length}, reverse=True)

@@ -106,7 +106,14 @@ LEVELS = ("project", "project, shorter", "document", "document, shorter")
 LEVEL_FEATURES = (
     "length", "short", "places", "unanimity", "evidence", "spread", "model's surety of it", "model agrees",
 )  # fmt: skip
-SHARED_FEATURES = ("model's surety", "model's surety of the end", "model ends", "resumes", "resumes long", "agreement")
+SHARED_FEATURES = (
+    "model's surety",
+    "model's surety of the end",
+    "model ends",
+    "resumes",
+    "resumes long",
+    "agreement",
+)
 FEATURES = (*(f"{level}: {name}" for level in LEVELS for name in LEVEL_FEATURES), *SHARED_FEATURES)
 EXPERTS = ("model", *LEVELS, "end")
 """What is mixed, in the order of the gate's outputs."""
@@ -216,7 +223,9 @@ class Mixture:
         shapes = {"mean": (len(FEATURES),), "scale": (len(FEATURES),), "hidden": (len(FEATURES), units)}
         shapes |= {"hidden_bias": (units,), "out": (units, len(EXPERTS)), "out_bias": (len(EXPERTS),)}
         shapes |= {"step": (len(STEP_FEATURES) + 1,)}
-        wrong = [name for name, own in arrays.items() if own.shape != shapes[name] or not np.isfinite(own).all()]
+        wrong = [
+            name for name, own in arrays.items() if own.shape != shapes[name] or not np.isfinite(own).all()
+        ]
         if wrong:
             raise ValueError(f"{cls.FILE} has wrong numbers: {', '.join(wrong)}")
         return cls(end, **arrays)
@@ -261,7 +270,11 @@ class Mixture:
         return mixed, matches
 
     def _row(self, scores: NDArray[np.float32], match: Match, best: int) -> Row:
-        wanted = [best, self.end, *(token for level in (*match.project, *match.document) for token in level.ids)]
+        wanted = [
+            best,
+            self.end,
+            *(token for level in (*match.project, *match.document) for token in level.ids),
+        ]
         return Row.of(match, dict(zip(wanted, scores[wanted].tolist(), strict=True)), best, self.end)
 
     def weights(
@@ -278,7 +291,9 @@ class Mixture:
         """The probability that each token of a continuation is right if those before it are."""
         if not steps:
             return []
-        logits = np.array([step_features(step) for step in steps], np.float32) @ self.step[:-1] + self.step[-1]
+        logits = (
+            np.array([step_features(step) for step in steps], np.float32) @ self.step[:-1] + self.step[-1]
+        )
         return [float(chance) for chance in 1 / (1 + np.exp(-logits))]
 
 

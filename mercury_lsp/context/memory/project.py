@@ -112,7 +112,7 @@ class DocumentMemory:
         firsts = [levels[0] for levels in (document, project) if levels]
         if not firsts:
             return Match()
-        longest, (text, at) = max(firsts, key=lambda pair: pair[0].length)
+        _, (text, at) = max(firsts, key=lambda pair: pair[0].length)
         return Match(
             project=tuple(level for level, _ in project),
             document=tuple(level for level, _ in document),

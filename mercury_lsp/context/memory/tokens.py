@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class DocumentTokens:
         last = min(bisect_right(starts, len(old) - tail), len(starts) - 1)
         shift = len(text) - len(old)
         new = self._split(text, starts[first], starts[last] + shift)
-        self._pieces[first:last] = self._encoded([text[a:b] for a, b in zip(new, new[1:], strict=False)])
+        self._pieces[first:last] = self._encoded([text[a:b] for a, b in pairwise(new)])
         self._starts = [*starts[:first], *new[:-1], *(at + shift for at in starts[last:])]
         self._text = text
 
