@@ -118,6 +118,8 @@ FEATURES = (*(f"{level}: {name}" for level in LEVELS for name in LEVEL_FEATURES)
 EXPERTS = ("model", *LEVELS, "end")
 """What is mixed, in the order of the gate's outputs."""
 STEP_FEATURES = ("length", "places", "unanimity", "evidence", "document")
+TINY = 1e-30
+"""Least weight of the model, so that its likeliest token stays so where the memory knows nothing of it."""
 LEAST = -12.0
 """Natural logarithm of the probability below which differences tell nothing."""
 
@@ -257,7 +259,7 @@ class Mixture:
         rows = [self._row(scores[i], matches[i], own) for i, own in zip(found, best, strict=True)]
         weights = self.weights([row.features for row in rows], [row.present for row in rows])  # (f, E)
         for i, row, own in zip(found, rows, weights, strict=True):
-            mixed[i] += math.log(own[0])
+            mixed[i] += math.log(max(float(own[0]), TINY))
             added: dict[int, float] = {self.end: float(own[-1])} if row.ending else {}
             for weight, known in zip(own[1:-1].tolist(), row.known, strict=True):
                 if known is not None:
