@@ -45,10 +45,13 @@ class Admission:
         """Take the workspace's folders and its memory, and look again at the documents if these are others."""
         session, config = self._session, self._session.config
         session.roots = tuple(convert.path(uri) for uri in uris)
-        limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
-        whole = not FROM_FILES.isdisjoint(config.related_sources)
-        local = [convert.path(uri) for uri in uris if convert.is_local(uri)]
-        if session.workspace.configure(local, limit, whole):
+        # A model on this machine has a memory of all files; what is sent elsewhere has nothing of them.
+        local = config.remote != "always"
+        used = config.enabled and (local or config.related_tokens > 0)
+        limit = config.index_mb * 2**20 if used else 0
+        whole = local or not FROM_FILES.isdisjoint(config.related_sources)
+        folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
+        if session.workspace.configure(folders, limit, whole):
             self.look()
 
     def read(self) -> None:

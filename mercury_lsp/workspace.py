@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from heapq import heapify, heappop, heappush
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import EMPTY, Entry, Library, read
@@ -20,6 +21,11 @@ from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.system import stand_back
 from mercury_lsp.files import Files, Stamp, Standing
 from mercury_lsp.opened import Open, Opened
+
+if TYPE_CHECKING:
+    from mercury_lsp.context.memory.indexer import Indexer
+    from mercury_lsp.context.memory.project import ProjectMemory
+    from mercury_lsp.engine.canvas import Vocabulary
 
 NICE = 15  # how far the thread stands back behind other programs, where threads can
 PATIENCE = 5.0  # seconds that reading waits for the engine at most, from one file to the next
@@ -66,6 +72,7 @@ class Workspace:
         self._resting = self._stop = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._indexer: Indexer | None = None
 
     # What the thread that answers calls.
 
@@ -99,12 +106,36 @@ class Workspace:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
+        if self._indexer is not None:
+            self._indexer.close(timeout)
+
+    def index_with(self, vocabulary: Vocabulary | None) -> None:
+        """Index the library's files for a model that has a memory, from now on; None for one that has none.
+
+        Any thread may call it; the first time it imports numpy.
+        """
+        if vocabulary is not None and self._indexer is None:
+            from mercury_lsp.context.memory.indexer import Indexer
+
+            made = Indexer(lambda: self.busy(), self._show_indexing, lambda doing: self.guard(doing))
+            with self._changed:
+                self._indexer = self._indexer or made
+        if self._indexer is not None:
+            self._indexer.encode_with(vocabulary)
+            with self._changed:
+                self._indexer.take(self.library.entries)
+
+    @property
+    def memory(self) -> ProjectMemory | None:
+        """What the library's files have in them, as far as it is indexed by now; None before `index_with`."""
+        return None if self._indexer is None else self._indexer.memory
 
     @property
     def idle(self) -> bool:
-        """Whether all is read that there is to read."""
+        """Whether all is read that there is to read, and indexed."""
         with self._changed:
-            return self._resting and not self._has_work()
+            resting = self._resting and not self._has_work()
+        return resting and (self._indexer is None or self._indexer.idle)
 
     def examine(self, file: str) -> Standing:
         """What may be done with a document. Reads files: not on the thread that answers."""
@@ -361,6 +392,13 @@ class Workspace:
 
     def _publish(self, entries: dict[str, Entry] | None = None) -> None:
         self.library = self.library.changed(entries, self._opened.paths, self._opened.edits)
+        if self._indexer is not None:
+            self._indexer.take(self.library.entries)
+
+    def _show_indexing(self, fraction: float | None) -> None:
+        """Tell how much is indexed, unless files are read, of which the same user is told."""
+        if fraction is None or self._resting:
+            self.show(fraction)
 
 
 def _steps(one: list[str], other: list[str]) -> int:

@@ -1,0 +1,199 @@
+"""Answers what followed a context in the workspace's other files and in the open document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.context.memory.passage import Passage
+from mercury_lsp.context.memory.segment import Ids, Key, Segment
+from mercury_lsp.engine.canvas import Vocabulary
+from mercury_lsp.engine.mixture import DEPTH, Level, Match, Step
+
+MOST_PLACES = 256
+"""Places whose next tokens are counted."""
+MOST_FORETOLD = 64
+"""Places that a continuation is drawn from."""
+SHORTER = 8
+"""Shorter matches that are looked at, at most, for one that stood at enough more places."""
+RESUMED = 16
+"""Tokens after the cursor with which a continuation is compared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProjectMemory:
+    """The tokens of a workspace's files, by one ``vocabulary``. ``dead``: of each segment, files that are not found."""
+
+    segments: tuple[Segment, ...] = ()
+    dead: tuple[frozenset[str], ...] = ()
+    vocabulary: Vocabulary | None = None
+
+    def without(self, paths: Collection[str]) -> ProjectMemory:
+        """The memory without some files; at once, because nothing is sorted again."""
+        gone = frozenset(paths)
+        dead = (old | gone.intersection(s.paths) for s, old in zip(self.segments, self.dead, strict=True))
+        return replace(self, dead=tuple(dead)) if gone else self
+
+    def beside(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
+        """What is known beside an open document, whose file, if it has been read, does not count.
+
+        before: ids of the text up to the stem of the prompt; after: of the text from the cursor on. Takes some
+        milliseconds for a million tokens where another document was asked for before, and else next to nothing.
+        """
+        living = (s.without(dead | {path}) for s, dead in zip(self.segments, self.dead, strict=True))
+        segments = tuple(segment for segment in living if segment.places)
+        return DocumentMemory(path, segments, Passage(before, after), after[:RESUMED].tolist())
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return sum(segment.size for segment in self.segments)
+
+
+EMPTY = ProjectMemory()
+
+Places = Sequence[tuple[Segment | Passage, NDArray[np.integer]]]
+"""Indices in reversed texts, at which contexts begin."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DocumentMemory:
+    """What followed contexts, for one state of one document: a `mixture.Memory`. It keeps its answers."""
+
+    path: str
+    segments: tuple[Segment, ...]
+    passage: Passage
+    after: list[int]
+    _kept: dict[tuple[int, ...], Match] = field(default_factory=dict)
+
+    def follow(self, context: Sequence[int]) -> Match:
+        """See `Memory.follow`."""
+        last = tuple(context[-DEPTH:])
+        if last not in self._kept:
+            self._kept[last] = self._follow(last) if last else Match()
+        return self._kept[last]
+
+    def continuation(self, context: Sequence[int], most: int) -> list[int]:
+        """See `Memory.continuation`."""
+        return [step.token for step in self.foretell(context, most)]
+
+    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
+        """See `Memory.foretell`. Of the places that match longest those go on that the majority agrees with."""
+        last = tuple(context[-DEPTH:])
+        if not last:
+            return []
+        key = Key.of(last, self.passage.width)
+        own = self.passage.matching(key, last)
+        search = _Search(self.segments, key)
+        if len(own) >= search.length:
+            return _ahead(self._nearest(own[-1], MOST_FORETOLD), len(own), most, True) if own else []
+        return _ahead(search.places(MOST_FORETOLD), search.length, most, False)
+
+    def _follow(self, context: tuple[int, ...]) -> Match:
+        key = Key.of(context, self.passage.width)
+        own = self.passage.matching(key, context)
+        document = [
+            _level(length, len(own[length - 1]), self._nearest(own[length - 1], MOST_PLACES))
+            for length in _lengths(own)
+        ]
+        search = _Search(self.segments, key)
+        project = []
+        for _ in range(SHORTER):
+            if not search.length or len(project) == 2:
+                break
+            if not project or search.total >= _enough(project[0][0].total):
+                project.append(_level(search.length, search.total, search.places(MOST_PLACES)))
+            search.shorten()
+        firsts = [levels[0] for levels in (document, project) if levels]
+        if not firsts:
+            return Match()
+        _, (text, at) = max(firsts, key=lambda pair: pair[0].length)
+        return Match(
+            project=tuple(level for level, _ in project),
+            document=tuple(level for level, _ in document),
+            path=text.path(at) if isinstance(text, Segment) else self.path,
+            resumes=self._resumes(text, at),
+        )
+
+    def _nearest(self, own: NDArray[np.intp], most: int) -> Places:
+        return [(self.passage, self.passage.nearest(own, most))]
+
+    def _resumes(self, text: Segment | Passage, at: int) -> int:
+        ahead = text.tokens_at(np.arange(at, max(0, at - len(self.after)), -1))
+        return next((i for i, pair in enumerate(zip(ahead, self.after)) if pair[0] != pair[1]), len(ahead))  # noqa: B905
+
+
+class _Search:
+    """The places in some segments that share the longest part of a context; `shorten` adds the next longest."""
+
+    def __init__(self, segments: Sequence[Segment], key: Key) -> None:
+        self.length = self.total = 0
+        self._key = key
+        self._spans = [(segment, place := segment.place(key), place) for segment in segments]
+        self._next = [self._around(*span) for span in self._spans]
+        self.shorten()
+
+    def shorten(self) -> None:
+        """Go on to the longest match that is shorter; to length 0 where there is none."""
+        self.length = max(self._next, default=0)
+        if not self.length:
+            return
+        for number, (segment, first, end) in enumerate(self._spans):
+            if self._next[number] == self.length:
+                span = segment, *segment.span(first, end, self._key, self.length)
+                self._spans[number], self._next[number] = span, self._around(*span)
+        self.total = sum(end - first for _, first, end in self._spans)
+
+    def places(self, most: int) -> Places:
+        """At most so many of the places from each segment."""
+        return [(s, s.indices(first, end, most)) for s, first, end in self._spans if end > first]
+
+    def _around(self, segment: Segment, first: int, end: int) -> int:
+        return max(segment.shared(first - 1, self._key), segment.shared(end, self._key))
+
+
+def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segment | Passage, int]]:
+    """What followed at some places, and one at which the likeliest of it did."""
+    found = [text.tokens_at(indices) for text, indices in places]
+    counted = Counter(chain.from_iterable(found)).most_common()
+    ids, counts = zip(*counted, strict=True)
+    for (text, indices), tokens in zip(places, found, strict=True):
+        if ids[0] in tokens:
+            return Level(length, ids, counts, total), (text, int(indices[tokens.index(ids[0])]))
+    raise AssertionError("the likeliest token is one of those that were counted")
+
+
+def _lengths(own: Sequence[NDArray[np.intp]]) -> list[int]:
+    """The longest match's length, and that of the longest one that stood at enough more places."""
+    if not own:
+        return []
+    enough = _enough(len(own[-1]))
+    shorter = next((length for length in range(len(own) - 1, 0, -1) if len(own[length - 1]) >= enough), 0)
+    return [len(own), shorter] if shorter else [len(own)]
+
+
+def _enough(total: int) -> int:
+    """At how many places a shorter match must have stood to tell something beside one that stood at ``total``."""
+    return 2 * total + 1
+
+
+def _ahead(places: Places, length: int, most: int, document: bool) -> list[Step]:
+    steps: list[Step] = []
+    while places and len(steps) < most:
+        found = [np.array(text.tokens_at(indices)) for text, indices in places]
+        counted = Counter(chain.from_iterable(tokens.tolist() for tokens in found))
+        (token, agreeing), *_ = counted.most_common(1)
+        if token == places[0][0].separator:
+            break
+        steps.append(Step(token, min(DEPTH, length + len(steps)), counted.total(), agreeing, document))
+        left = [
+            (text, indices[tokens == token] - 1)
+            for (text, indices), tokens in zip(places, found, strict=True)
+        ]
+        places = [(text, indices) for text, indices in left if len(indices)]
+    return steps

@@ -1,0 +1,213 @@
+"""Sorts the positions of some files' tokens by what stands before them, so that a context is found by bisection.
+
+A suffix array over the reversed text, as infini-gram has one over its corpus (Liu et al. 2024): the positions whose
+contexts agree in their last tokens lie side by side, so the longest context that stood before is next to where the
+context itself would be inserted. Contexts are compared as big-endian bytes, whose order is that of their tokens.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.mixture import DEPTH
+
+Ids = NDArray[np.unsignedinteger]
+"""Token ids (n,), uint16 or uint32 throughout one index."""
+
+NEAR = 16
+"""Places that are near enough to be looked at first."""
+FEW = 8
+"""Tokens that are quicker taken one by one."""
+
+
+def dtype_for(vocabulary: int) -> np.dtype[np.unsignedinteger]:
+    """The type that holds every id of a vocabulary and, as its largest value, the separator between texts."""
+    return np.dtype(np.uint16 if vocabulary < 2**16 else np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The last tokens of a context, the last one first, as a segment compares them. ``tokens``: how many."""
+
+    data: bytes
+    tokens: int
+    number: int
+
+    @classmethod
+    def of(cls, context: Sequence[int], width: int) -> Key:
+        """width: bytes of an id."""
+        last = context[: -DEPTH - 1 : -1]
+        data = np.array(last, f">u{width}").tobytes()
+        return cls(data, len(last), int.from_bytes(data.ljust(DEPTH * width, b"\0")))
+
+    def shared(self, data: bytes, width: int) -> int:
+        """How many tokens it has in common with a reversed text, from the start of both."""
+        size = DEPTH * width
+        differing = (int.from_bytes(data.ljust(size, b"\0")) ^ self.number).bit_length()
+        return min(self.tokens, (8 * size - differing) // (8 * width))
+
+
+class Segment:
+    """An immutable index of the tokens of some files. Nothing matches across the end of a file.
+
+    It holds two bytes a token for the text where ids are uint16, or four, and four for the order of the positions.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], starts: NDArray[np.int64], text: bytes, order: NDArray[np.int32]
+    ):
+        """text: all tokens in reverse, big-endian, each file between separators. starts: where each file's tokens
+        start in the unreversed text, and the text's length. order: indices into the reversed text at which contexts
+        begin, sorted by these; the token before such an index is the one that followed the context."""
+        self.paths = tuple(paths)
+        self._starts, self.text, self._order = starts, text, order
+        self.tokens = int(starts[-1]) if len(starts) else 0
+        self.width = len(text) // max(1, self.tokens)
+        width, size = self.width, DEPTH * self.width
+        self._context = lambda at: text[at * width : at * width + size]
+        self._places = memoryview(order)
+        self.places = len(order)
+        self._reverse = np.frombuffer(text, f">u{self.width}")
+        self.separator = 256**self.width - 1
+        self._without: tuple[frozenset[str], Segment] | None = None
+
+    @classmethod
+    def build(cls, files: Iterable[tuple[str, Ids]], dtype: np.dtype[np.unsignedinteger]) -> Segment:
+        """Index files, each a path and its ids. Takes about a second for a million tokens, and 40 bytes a token."""
+        separator = np.array([np.iinfo(dtype).max], dtype)
+        parts, paths, starts, at = [separator], [], [], 1
+        for path, ids in files:
+            parts += [ids.astype(dtype, copy=False), separator]
+            paths.append(path)
+            starts.append(at)
+            at += len(ids) + 1
+        reverse = np.concatenate(parts)[::-1]
+        text = reverse.astype(dtype.newbyteorder(">")).tobytes()
+        return cls(paths, np.array([*starts, at], np.int64), text, _sorted(reverse))
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.text) + self._order.nbytes + 120 * len(self.paths)
+
+    def count(self, paths: Collection[str]) -> int:
+        """How many tokens some of its files have."""
+        numbers = [self.numbers[path] for path in paths]
+        return int((self._starts[1:] - self._starts[:-1])[numbers].sum()) if numbers else 0
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The files' numbers by their paths."""
+        return {path: number for number, path in enumerate(self.paths)}
+
+    def ids(self, number: int) -> Ids:
+        """The tokens of a file."""
+        start, end = int(self._starts[number]), int(self._starts[number + 1]) - 1
+        found = self._reverse[self.tokens - end : self.tokens - start][::-1]
+        return found.astype(found.dtype.newbyteorder("="))
+
+    def without(self, paths: Collection[str]) -> Segment:
+        """The same index in which some files are never found. It keeps the last such one.
+
+        Takes some milliseconds for a million tokens.
+        """
+        gone = frozenset(path for path in paths if path in self.numbers)
+        if not gone:
+            return self
+        kept = self._without
+        if kept is None or kept[0] != gone:
+            kept = self._without = gone, self._filtered(gone)
+        return kept[1]
+
+    def _filtered(self, gone: Iterable[str]) -> Segment:
+        keep = np.ones(len(self._order), bool)
+        for path in gone:
+            # The index `at` stands for the token `tokens - at` of the unreversed text.
+            number = self.numbers[path]
+            first, end = self.tokens - self._starts[number : number + 2]
+            keep &= (self._order > first) | (self._order <= end)
+        return Segment(self.paths, self._starts, self.text, np.ascontiguousarray(self._order[keep]))
+
+    def place(self, key: Key) -> int:
+        """Where a context would be inserted."""
+        return bisect_left(self._places, key.data, key=self._context)
+
+    def shared(self, place: int, key: Key) -> int:
+        """How many tokens the context at a place has in common with another; 0 outside of the order."""
+        if not 0 <= place < len(self._places):
+            return 0
+        return key.shared(self._context(self._places[place]), self.width)
+
+    def span(self, first: int, end: int, key: Key, length: int) -> tuple[int, int]:
+        """The places, from one to before another, of the contexts that share so many tokens with one.
+
+        They include those from ``first`` to before ``end``.
+        """
+        low = key.data[: length * self.width]
+        high = low + b"\xff" * (DEPTH * self.width - len(low))
+        return self._first(low, first), self._last(high, end)
+
+    def _first(self, data: bytes, before: int) -> int:
+        """The first place whose context is not less. Mostly near, so the search goes there in growing strides."""
+        step, high = NEAR, before
+        while (low := high - step) > 0 and self._context(self._places[low]) >= data:
+            high, step = low, step * step
+        return bisect_left(self._places, data, max(0, low), high, key=self._context)
+
+    def _last(self, data: bytes, after: int) -> int:
+        """The first place whose context is greater."""
+        step, low = NEAR, after
+        while (high := low + step) < self.places and self._context(self._places[high]) <= data:
+            low, step = high, step * step
+        return bisect_right(self._places, data, low, min(high, self.places), key=self._context)
+
+    def indices(self, first: int, end: int, most: int) -> NDArray[np.int32]:
+        """Where, in the reversed text, the contexts of some places begin; evenly drawn where they are too many."""
+        return self._order[first : end : max(1, -(-(end - first) // most))]
+
+    def tokens_at(self, indices: NDArray[np.integer]) -> list[int]:
+        """The id before each index of the reversed text, which is what comes after it; the separator at an end."""
+        if len(indices) > FEW:
+            return cast(list[int], self._reverse[indices - 1].tolist())
+        text, width = self.text, self.width
+        return [int.from_bytes(text[(at - 1) * width : at * width]) for at in indices.tolist()]
+
+    def path(self, at: int) -> str:
+        """The path of the file that an index lies in."""
+        return self.paths[int(np.searchsorted(self._starts, self.tokens - at, "right")) - 1]
+
+
+def _sorted(reverse: Ids) -> NDArray[np.int32]:
+    """The indices of a reversed text at which contexts begin, sorted by their first `DEPTH` tokens.
+
+    Prefix doubling (Manber and Myers 1990): the order by 2k tokens is the order by pairs of ranks by k tokens. The
+    first ranks are eight bytes of tokens, packed.
+    """
+    separator, bits = np.iinfo(reverse.dtype).max, reverse.dtype.itemsize * 8
+    known = 64 // bits
+    padded = np.concatenate([reverse, np.zeros(known, reverse.dtype)]).astype(np.uint64)
+    rank = np.zeros(len(reverse), np.uint64)
+    for place in range(known):
+        rank |= padded[place : place + len(reverse)] << np.uint64(64 - bits * (place + 1))
+    order = np.argsort(rank)
+    while known < DEPTH:
+        ordered = rank[order]
+        dense = np.empty(len(rank), np.uint64)
+        dense[order] = np.cumsum(np.concatenate([[False], ordered[1:] != ordered[:-1]]), dtype=np.uint64)
+        if dense.max(initial=0) == len(rank) - 1:
+            break
+        rank = dense << np.uint64(32)
+        rank[:-known] |= dense[known:]
+        order = np.argsort(rank)
+        known *= 2
+    # Something must have followed, and something must stand before.
+    useful = (reverse[order] != separator) & (order > 0)
+    useful &= reverse[order - 1] != separator
+    return order[useful].astype(np.int32)
