@@ -27,6 +27,8 @@ from mercury_lsp.engine.infiller import Draft, Infill, Infiller, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
 if TYPE_CHECKING:
+    from mercury_lsp.context.memory.project import DocumentMemory, ProjectMemory
+    from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.canvas import Hint, Prompt
 
 OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
@@ -40,7 +42,8 @@ class Snapshot:
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
     beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
     the project's own rules, or it is not known yet whether it is. `several`: the client lets the user step through
-    several suggestions, though the user did not ask.
+    several suggestions, though the user did not ask. `memory`: of the project's files, as far as they are indexed by
+    now; like the `library`.
     """
 
     document: Document
@@ -50,11 +53,33 @@ class Snapshot:
     library: Library = field(default=EMPTY, compare=False)
     ignored: bool = False
     several: bool = False
+    memory: ProjectMemory | None = field(default=None, compare=False)
 
     @property
     def candidates(self) -> int:
         """How many suggestions there may be."""
         return self.config.candidates if self.invoked or self.several else 1
+
+
+class Kept:
+    """What is kept from one completion to the next, by the worker's thread alone: `related` texts, read documents."""
+
+    def __init__(self) -> None:
+        self.related = related.Memory()
+        self._reader: Reader | None = None
+
+    def memory(self, snapshot: Snapshot, offset: int, stem: int, engine: Infiller) -> DocumentMemory | None:
+        """The project memory beside a document, with the prompt's stem of so many characters before the offset.
+
+        None where the engine, or the user, has none.
+        """
+        if snapshot.memory is None or engine.vocabulary is None:
+            return None
+        if self._reader is None or self._reader.vocabulary is not engine.vocabulary:
+            from mercury_lsp.context.memory.tokens import Reader  # imports numpy
+
+            self._reader = Reader(engine.vocabulary)
+        return self._reader.beside(snapshot.memory, snapshot.document, offset, stem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +223,11 @@ def complete(
     hint: Hint | None = None,
     tell: Callable[[Settled], None] = lambda settled: None,
     others: int = 0,
-    memory: related.Memory | None = None,
+    kept: Kept | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft, `tell` is told what is settled by then; `hint` may spare passes, and `memory` a reading;
+    `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
     `others` is how many other suggestions are wanted, of which there may be fewer. Raises `Cancelled` soon after
     `cancelled()` is true, and `Unanswered` where a hosted model alone was to answer, and has not.
     """
@@ -216,7 +241,7 @@ def complete(
     if (
         refused is not None
     ):  # and nobody need wait for what the next place will need of the model, if it is little
-        engine.prefill(question(snapshot, offset, engine, memory), cancelled, MUCH)
+        engine.prefill(question(snapshot, offset, engine, kept), cancelled, MUCH)
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
@@ -239,10 +264,10 @@ def complete(
         if watch is not None:
             watch(draft)
 
-    asked = question(snapshot, offset, engine, memory)
-    first = Settled(
-        snapshot, offset, syntax, single_line, engine.infill(asked, sampling, cancelled, seen, hint)
-    )
+    asked = question(snapshot, offset, engine, kept)
+    memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
+    infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
+    first = Settled(snapshot, offset, syntax, single_line, infill)
     found = first.judged()
     if not others or found.shown is None:
         return found
@@ -252,7 +277,7 @@ def complete(
     def late() -> bool:
         return cancelled() or time.monotonic() > until
 
-    alternatives = engine.alternatives(asked, sampling, first.infill, late)
+    alternatives = engine.alternatives(asked, sampling, first.infill, late, memory)
     found = replace(found, others=_others(found, first, alternatives, others))
     if cancelled():
         raise Cancelled
@@ -287,17 +312,18 @@ def prepare(
     offset: int,
     engine: Infiller,
     cancelled: Callable[[], bool] = lambda: False,
-    memory: related.Memory | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
     Syntax.of(snapshot.document)
-    engine.prefill(question(snapshot, offset, engine, memory), cancelled)
+    asked = question(snapshot, offset, engine, kept)
+    if kept is not None:
+        kept.memory(snapshot, offset, len(asked.stem), engine)
+    engine.prefill(asked, cancelled)
 
 
-def question(
-    snapshot: Snapshot, offset: int, engine: Infiller, memory: related.Memory | None = None
-) -> Prompt:
-    """What the model is shown of a document around an offset, and beside it; `memory` keeps the latter as it was."""
+def question(snapshot: Snapshot, offset: int, engine: Infiller, kept: Kept | None = None) -> Prompt:
+    """What the model is shown of a document around an offset, and beside it; `kept` has the latter as it was."""
     document, config = snapshot.document, snapshot.config
     shown = prompt.build(
         document.path,
@@ -310,7 +336,7 @@ def question(
     )
     if not config.related_tokens or config.remote == "always":  # nothing of other files is sent anywhere
         return shown
-    beside = related.choose if memory is None else memory.related
+    beside = related.choose if kept is None else kept.related.related
     snippets = beside(
         document, offset, shown, snapshot.library, engine.count, config.related_tokens, config.related_sources
     )

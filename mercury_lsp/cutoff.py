@@ -36,6 +36,7 @@ CALIBRATION = (0.0, 1.0)
 """Offset and slope by which the log-odds of the model's probability of a token become those of its being right."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
+_OPENERS = "([{\"'`"  # no text ends with one of these where it is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> li
     for k, (end, right) in enumerate(zip(ends, sure, strict=True), 1):
         read += READING_KEYS * (1 - right)
         gain = right * (end - 1) + accepted - cost * (1 - sure[0]) - read
-        if gain > 0:
+        if gain > 0 and (end == len(text) or text[end - 1] not in _OPENERS):
             found.append(Cut(end, gain))
         following = sure[k] if k < len(sure) else 0.0
         accepted += (right - following) * max(0, end - k)

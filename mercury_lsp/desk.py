@@ -17,15 +17,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from mercury_lsp import engines, recall
-from mercury_lsp.complete import Completion, Settled, Snapshot, complete, declined, nothing, prepare
+from mercury_lsp.complete import Completion, Kept, Settled, Snapshot, complete, declined, nothing, prepare
 from mercury_lsp.config import Config
-from mercury_lsp.context import related
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Unanswered, Worker
 from mercury_lsp.pace import Pace
 from mercury_lsp.remote.standing import Elsewhere, Standing
 
 if TYPE_CHECKING:
+    from mercury_lsp.engine.canvas import Vocabulary
     from mercury_lsp.engine.infiller import Draft, Infiller
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
@@ -50,7 +50,7 @@ class Desk:
         self._worker: Worker[Infiller] | None = None
         self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
-        self._memory = related.Memory()  # of the worker's thread, which alone uses it
+        self._kept = Kept()  # of the worker's thread, which alone uses it
         self._arrivals = itertools.count(1)
         self._newest: tuple[int, recall.Place | None] = (0, None)  # the last request, and what it asks for
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
@@ -109,6 +109,12 @@ class Desk:
         return "" if engine is None else engine.name
 
     @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of a project memory that the loaded model can use; None where it can use none."""
+        engine = self._worker.engine if self._worker else None
+        return None if engine is None else engine.vocabulary
+
+    @property
     def device(self) -> str:
         """Where the model runs, or ""."""
         engine = self._worker.engine if self._worker else None
@@ -140,10 +146,10 @@ class Desk:
         """A document is there now: read it from its top, where most cursors begin."""
         worker = self._worker
         if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
-            memory = self._memory
+            kept = self._kept
             worker.anticipate(
                 ("opened", snapshot),
-                lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, memory),
+                lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept),
             )
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
@@ -310,7 +316,7 @@ class Desk:
                     hint=hint,
                     tell=tell,
                     others=others,
-                    memory=self._memory,
+                    kept=self._kept,
                 )
             finally:
                 if draft is not None:

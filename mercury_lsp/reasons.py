@@ -28,7 +28,9 @@ _SENTENCES = {
 def explained(session: Session, request: Request) -> str:
     """What became of a request, for its user."""
     if not request.cause:
-        return f"Something is suggested there: a text of {request.length} characters."
+        source = request.completions[0].infill.source if request.completions else ""
+        told = f" It comes mostly from {source}." if source else ""
+        return f"Something is suggested there: a text of {request.length} characters.{told}"
     until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
     reason = request.reason
     if request.cause == "deadline" and reason:

@@ -180,6 +180,7 @@ class Server(LanguageServer):
             progress.show(state.fraction)
             if state.kind in ("ready", "failed"):
                 progress.end()
+                self.session.workspace.index_with(self.desk.vocabulary)
             if state.kind == "failed":
                 sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
                 tell(self, types.MessageType.Error, sentence)

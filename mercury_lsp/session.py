@@ -141,7 +141,8 @@ class Session:
             return None
         config = replace(self.config, anticipate=False) if self.snoozed else self.config
         library, ignored = self.workspace.used(uri), uri not in self._usable
-        return Snapshot(document, config, self.roots, library=library, ignored=ignored)
+        memory = self.workspace.memory if config.index_mb else None
+        return Snapshot(document, config, self.roots, library=library, ignored=ignored, memory=memory)
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
         kept = "" if len(text) > LARGEST else well_formed(text)

@@ -31,6 +31,10 @@ from model.toolchains import Tools
 class Engine(Protocol):
     """What is asked."""
 
+    def stem_start(self, text: str) -> int:
+        """Index at which the stem of a text begins."""
+        ...
+
     def count(self, text: str) -> int:
         """Tokens of a text."""
 

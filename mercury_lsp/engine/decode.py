@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.denoise import Settle, denoise
 from mercury_lsp.engine.healing import Stem
+from mercury_lsp.engine.memory_view import MemoryView
 from mercury_lsp.engine.passes import Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.sample import Pick, greedy
@@ -29,7 +30,7 @@ class Middle:
     """Decoded tokens without their end, those of the stem first. ``logp``: theirs, and the end's if they ``finished``;
     ``steps``: rounds of drafting or choosing, a pass each, without the passes that only read.
 
-    ``opening``: (m, V) the log-probabilities of its first tokens, as they are without the stem; m may be 0.
+    ``opening``: (m, V) the model's log-probabilities of its first tokens, as they are without stem and memory.
     """
 
     tokens: list[int]
@@ -153,6 +154,7 @@ def spell(
     watch: Watch,
     stem: Stem,
     pick: Pick = greedy,
+    memory: MemoryView | None = None,
 ) -> Middle:
     """One token a pass, from left to right. The prompt's last row gives the first."""
     last = passes.read(tail, limit.cancelled)
@@ -165,7 +167,10 @@ def spell(
         if opening is None:
             opening = scores.copy()
         left = stem.behind(tokens)
-        (token,), (sure,) = pick(left.restrict(scores), len(tokens))
+        scores = left.restrict(scores)
+        if memory is not None:
+            scores = memory.mix(scores, tokens)
+        (token,), (sure,) = pick(scores, len(tokens))
         if ends.behind(stem.hidden(tokens))(len(tokens), token):
             return Middle(tokens, [*logp, sure], limit.passes, True, opening)
         if len(tokens) >= limit.tokens or not limit.may_go_on():

@@ -89,9 +89,9 @@ def denoise(
         scores = predict(tokens)  # (n, V)
         passes += 1
         begun = [token for token in tokens[: undecided[0]] if token is not None]
-        left = stem.behind(begun)
-        if left.open:
-            scores, undecided = left.restrict(scores[:1]), undecided[:1]
+        open_stem = stem.behind(begun)
+        if open_stem.open:
+            scores, undecided = open_stem.restrict(scores[:1]), undecided[:1]
         hidden = stem.hidden(begun)
         chosen_ids, surety = likeliest(scores)
         doubt = entropy(scores).tolist() if settle.by_entropy else [-logp for logp in surety]

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.candidates import REACH, branches
-from mercury_lsp.engine.canvas import Hint, Prompt, Tokenizer, encode
+from mercury_lsp.engine.canvas import Hint, Prompt, Tokenizer, Vocabulary, encode
 from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch, refine, spell
 from mercury_lsp.engine.devices import executor_for
 from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.healing import Stem, TokenBytes
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
+from mercury_lsp.engine.memory_view import MemoryView
 from mercury_lsp.engine.middles import Account, settling
+from mercury_lsp.engine.mixture import Memory, Mixture
 from mercury_lsp.engine.passes import CHUNK, Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.sample import drawn, greedy
@@ -48,6 +50,7 @@ class Engine:
         self._line_end = Ends(eot, self.tokenizer.newlines())
         self._token_bytes = TokenBytes(self.tokenizer)
         self._last: _Decoded | None = None
+        self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
 
     @classmethod
     def load(
@@ -68,6 +71,11 @@ class Engine:
     def passes(self) -> Passes:
         """The executor and the cache, for other ways to decode: between two infillings they are free to use."""
         return self._passes
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of a memory that may take part; None where no mixture was fitted to the model."""
+        return None if self._mixture is None else self.tokenizer
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -96,31 +104,33 @@ class Engine:
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
+        memory: Memory | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true.
 
         Where the last infilling had the same prompt but for its stem, as while a user types within a word, the scores
         of that prompt's last row choose again, and as long as they choose the same there is no pass at all.
+        memory: what stood elsewhere in the project, which is mixed with what the model foretells.
         """
         began = time.perf_counter()
         ids = encode(prompt, self.tokenizer)
         stem = Stem.of(self._token_bytes, prompt.stem)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
+        view = self._view(ids, memory)
         last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
-        if last is not None and (again := last.given(stem)) is not None:
+        if last is not None and (again := last.given(stem, view)) is not None:
             limit.prefill_ends()
-            return self._account(prompt, limit, began, len(ids), len(ids)).infill(again)
+            return self._account(prompt, limit, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
         if first is not None and self._passes.cache.reuse(ids) < len(ids):
             first = None
         cached = tail = len(ids)
         if first is None:
             cached = self._passes.cache.reuse(ids[:-1])
-            tail = max(
-                cached, len(ids) - CHUNK
-            )  # the last chunk is the decoder's: its last row foretells the middle
+            # The last chunk is the decoder's: its last row foretells the middle.
+            tail = max(cached, len(ids) - CHUNK)
             self._passes.read(ids[cached:tail], cancelled)
-        account = self._account(prompt, limit, began, cached, len(ids))
+        account = self._account(prompt, limit, began, cached, len(ids), view)
         watcher = account.telling(watch)
         looked_up, opening = self._hints(prompt.stem, hint)
         middle = self._decode(
@@ -133,12 +143,18 @@ class Engine:
             looked_up,
             opening or stem.draft(),
             first,
+            view,
         )
         self._last = _Decoded(ids, sampling, stem, middle)
         return account.infill(middle)
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """Other middles than ``first``, the prompt's `infill`: those that leave it where that is likeliest come first.
 
@@ -154,6 +170,9 @@ class Engine:
         clean = [ids[-1], *tokens]
         hidden = self._passes.run(clean, Rows.clean(len(ids) - 1, len(clean)))
         scores = stem.restrict(self._passes.scores(hidden), tokens)  # (n + 1, V)
+        view = self._view(ids, memory)
+        if view is not None:
+            scores = view.mix(scores, tokens)
         self._passes.cache.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
@@ -177,18 +196,29 @@ class Engine:
                     stem.behind(begun),
                     every,
                     tokens[branch.at + 1 :],
+                    view=None if view is None else view.behind(begun),
                 )
                 middle = Middle([*begun, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
             else:
                 continue
-            yield self._account(prompt, limit, began, cached, len(ids)).infill(middle)
+            yield self._account(prompt, limit, began, cached, len(ids), view).infill(middle)
 
     def _ends(self, sampling: Sampling) -> Ends:
         return self._line_end if sampling.single_line else self._any_end
 
-    def _account(self, prompt: Prompt, limit: Limit, began: float, cached: int, read: int) -> Account:
-        ends = self._line_end
-        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, prompt.stem)
+    def _view(self, ids: Sequence[int], memory: Memory | None) -> MemoryView | None:
+        """A memory behind the text before the middle of a prompt, of which these are the ids."""
+        if memory is None or self._mixture is None:
+            return None
+        special = self.tokenizer.specials
+        start, end = ids.index(special.fim_prefix) + 1, ids.index(special.fim_rest)
+        return MemoryView(self._mixture, memory, ids[start:end])
+
+    def _account(
+        self, prompt: Prompt, limit: Limit, began: float, cached: int, read: int, view: MemoryView | None
+    ) -> Account:
+        ends, stem = self._line_end, prompt.stem
+        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, stem, view)
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
         """What drafts are looked up in, and of that the tokens that still come, the stem's first."""
@@ -208,11 +238,12 @@ class Engine:
         hint: Sequence[int],
         opening: Sequence[int],
         first: NDArray[np.float32] | None = None,
+        view: MemoryView | None = None,
     ) -> Middle:
         passes, mask = self._passes, self.tokenizer.specials.mask
         pick = drawn(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive":
-            return spell(passes, tail, ends, limit, watch, stem, pick)
+            return spell(passes, tail, ends, limit, watch, stem, pick, view)
         if sampling.verify:
             drafting = Drafting(
                 mask,
@@ -224,7 +255,9 @@ class Engine:
                 hedge=self._executor.hedge if sampling.draft_hedge is None else sampling.draft_hedge,
                 pick=pick,
             )
-            return decode_speculative(passes, tail, drafting, ends, limit, watch, stem, hint, opening, first)
+            return decode_speculative(
+                passes, tail, drafting, ends, limit, watch, stem, hint, opening, first, view
+            )
         block = sampling.block or BLOCK
         return refine(passes, tail, mask, block, settling(sampling), ends, limit, watch, stem)
 
@@ -244,8 +277,12 @@ class _Decoded:
         causal = sampling.verify and sampling.mode == "diffusion"
         return exact and causal and (ids, sampling) == (self.ids, self.sampling)
 
-    def given(self, stem: Stem) -> Middle | None:
-        """The same middle with its likelihood given another stem; None where that may choose another one."""
+    def given(self, stem: Stem, view: MemoryView | None) -> Middle | None:
+        """The same middle with its likelihood given another stem, and a memory; None where it may be another one.
+
+        What a memory knows of the tokens behind the first ones may have changed since; that counts from the next pass
+        on.
+        """
         tokens, opening = self.middle.tokens, self.middle.opening
         if opening is None or stem.hidden(tokens) == len(tokens):
             return None
@@ -253,6 +290,8 @@ class _Decoded:
         if any(self._left(one, known) for one in (stem, self.stem)):
             return None
         scores = stem.restrict(opening, tokens[:known])[:known]
+        if view is not None and known:
+            scores = view.mix(scores, tokens[: known - 1])
         chosen, sure = greedy(scores, 0)
         if chosen != tokens[:known]:
             return None

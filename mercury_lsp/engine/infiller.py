@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mercury_lsp.engine.canvas import (
     DRAFT_LOOKUP,
@@ -18,7 +18,11 @@ from mercury_lsp.engine.canvas import (
     ENTROPY_BOUND,
     Hint,
     Prompt,
+    Vocabulary,
 )
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.mixture import Memory
 
 UNDECIDED = "░"
 
@@ -77,7 +81,8 @@ class Infill:
     ``confidence``: geometric mean probability of the tokens when committed; by convention 1.0 where the model is
     elsewhere and tells none, so that what it writes is shown whatever `show_likelihood` is, and nothing is said of how
     likely it is. ``finished``: ended by ``<eot>`` or a line's end, not by a limit; ``lines``: all but the last;
-    ``scored``: the tokens of the text, none where the model tells no probabilities.
+    ``scored``: the tokens of the text, none where the model tells no probabilities; ``source``: the path of the file of
+    the project that speaks for it, or empty.
     """
 
     text: str
@@ -93,6 +98,7 @@ class Infill:
     finished: bool
     lines: tuple[Line, ...] = ()
     scored: tuple[ScoredToken, ...] = ()
+    source: str = ""
 
     def until(self, end: int) -> Infill:
         """Its first ``end`` characters, as if it had ended there, with the tokens that begin before that.
@@ -159,6 +165,11 @@ class Infiller(Protocol):
     device: str
     threads: int
 
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of a project memory that takes part; None where none does."""
+        ...
+
     def count(self, text: str) -> int:
         """Tokens of a text, or about how many."""
         ...
@@ -181,12 +192,18 @@ class Infiller(Protocol):
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
+        memory: Memory | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` soon after ``cancelled()`` is true."""
         ...
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """Other middles than ``first``, the prompt's `infill`, if any. Raises `Cancelled`."""
         ...

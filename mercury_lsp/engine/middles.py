@@ -15,6 +15,7 @@ from mercury_lsp.engine.choose import entropy_bound, threshold
 from mercury_lsp.engine.decode import Limit, Middle, Watch
 from mercury_lsp.engine.denoise import Settle
 from mercury_lsp.engine.infiller import UNDECIDED, Draft, Infill, Line, Sampling, ScoredToken
+from mercury_lsp.engine.memory_view import MemoryView
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Account:
     cached: int
     read: int
     stem: str = ""
+    memory: MemoryView | None = None
 
     def infill(self, middle: Middle) -> Infill:
         """What a middle is that has taken until now."""
@@ -51,6 +53,7 @@ class Account:
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
             lines=lines_of(self.vocabulary, self.newlines, len(self.stem), middle.tokens, middle.logp),
+            source=self.memory.source(len(middle.tokens)) if self.memory else "",
             scored=scored_tokens(self.vocabulary, len(self.stem), len(text), middle.tokens, middle.logp),
         )
 

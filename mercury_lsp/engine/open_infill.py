@@ -23,6 +23,7 @@ from mercury_lsp.engine.executor import Executor
 from mercury_lsp.engine.healing import Stem, TokenBytes
 from mercury_lsp.engine.infiller import Draft, Infill, Sampling, never
 from mercury_lsp.engine.middles import Account, settling
+from mercury_lsp.engine.mixture import Memory
 from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.open_layout import around, asked
 from mercury_lsp.engine.passes import Passes
@@ -50,6 +51,11 @@ class OpenEngine:
             family = loaded.family
             self._blocks = Blocks(Passes(executor), family.block, loaded.mask, family.shift)
         self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
+
+    @property
+    def vocabulary(self) -> None:
+        """None: canvases that see both ways cannot be mixed with what followed elsewhere."""
+        return None
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -81,8 +87,10 @@ class OpenEngine:
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
+        memory: Memory | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt. ``sampling.mode`` and ``hint`` change nothing: these models only denoise.
+        """Fill in the middle of a prompt. ``sampling.mode``, ``hint`` and ``memory`` change nothing: these models only
+        denoise.
 
         Raises `Cancelled` between two passes once ``cancelled()`` is true.
         """
@@ -114,7 +122,12 @@ class OpenEngine:
         return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch, stem)))
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """Other middles than ``first``: those of canvases of other sizes, the likeliest first. None where there is one
         canvas only. Raises `Cancelled` like `infill`."""

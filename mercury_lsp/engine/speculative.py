@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.decode import Ends, Limit, Middle, Watch
 from mercury_lsp.engine.healing import Stem
+from mercury_lsp.engine.memory_view import MemoryView
 from mercury_lsp.engine.passes import Passes
 from mercury_lsp.engine.rows import Rows
 from mercury_lsp.engine.sample import Pick, greedy
@@ -28,23 +28,6 @@ MEMORY_DRAFT = 12
 
 UNKNOWN = 0.5
 """Probability of a looked-up token where no canvas stood."""
-
-
-class MemoryView(Protocol):
-    """The project memory as one decoding sees it: behind the prompt's own tokens."""
-
-    def mix(self, scores: Scores, tokens: Sequence[int]) -> Scores:
-        """Log-probabilities (n, V) mixed with what followed elsewhere.
-
-        The last row foretells the token behind all of ``tokens``, the row before it the one behind all but the last,
-        and so on.
-        """
-        ...
-
-    def draft(self, tokens: Sequence[int], most: int) -> tuple[list[int], list[float]]:
-        """What probably follows ``tokens`` by what followed elsewhere, at most so many tokens, maybe none; and each
-        one's probability, given that those before it are right."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +96,11 @@ def decode_speculative(
         else:
             opened = []
             causal, foretold = _run(passes, known, draft, odds, drafting)
-            if memory is not None:
-                causal = memory.mix(causal, [*settled, *draft])
         if kept is None:
             kept = causal.copy()
         causal = stem.behind(settled).restrict(causal, draft)
+        if memory is not None:
+            causal = memory.mix(causal, [*settled, *draft])
         here = ends.behind(stem.hidden([*settled, *draft]))
         right, sure = _held(causal, draft, drafting, here, len(settled))
         if begun or first is None:

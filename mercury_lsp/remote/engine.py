@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.canvas import Hint, Prompt
@@ -32,6 +33,9 @@ from mercury_lsp.remote.link import Failed, Link
 from mercury_lsp.remote.outgoing import Outgoing, outgoing
 from mercury_lsp.remote.shapes import LIMITS, PATHS, Piece, body
 from mercury_lsp.remote.standing import Elsewhere, Standing
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.mixture import Memory
 
 BYTES = 3  # of a token, about
 log = logging.getLogger(__name__)
@@ -71,6 +75,11 @@ class RemoteEngine(Elsewhere):
         """Let the connection go. Without it, that is done when nobody knows the engine any more."""
         self._link.close()
 
+    @property
+    def vocabulary(self) -> None:
+        """None: of a hosted model nothing is known but what it writes."""
+        return None
+
     def count(self, text: str) -> int:
         """About how many tokens a text has: see above."""
         return -(-len(text.encode(errors="replace")) // BYTES)
@@ -90,6 +99,7 @@ class RemoteEngine(Elsewhere):
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
+        memory: Memory | None = None,
     ) -> Infill:
         """Ask for the middle of a prompt. What has come when the answer breaks off is what there is.
 
@@ -120,7 +130,12 @@ class RemoteEngine(Elsewhere):
         return written.infill(self.count)
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """None: see above."""
         return iter(())

@@ -7,13 +7,17 @@ that is told as a draft before anything is sent, so that it is there when the de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mercury_lsp.complete import likelihood
-from mercury_lsp.engine.canvas import Hint, Prompt
+from mercury_lsp.engine.canvas import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.infiller import Draft, Infill, Infiller, Sampling, never
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.standing import Elsewhere, Standing
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.mixture import Memory
 
 
 class HedgedEngine(Elsewhere):
@@ -30,6 +34,11 @@ class HedgedEngine(Elsewhere):
         if isinstance(self._remote, str):
             return Standing("", "open", self._remote)
         return self._remote.standing
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The local model's: nothing of the memory is sent."""
+        return self.local.vocabulary
 
     def count(self, text: str) -> int:
         """Tokens of a text, for the local model."""
@@ -50,9 +59,10 @@ class HedgedEngine(Elsewhere):
         cancelled: Callable[[], bool] = never,
         watch: Callable[[Draft], None] | None = None,
         hint: Hint | None = None,
+        memory: Memory | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt, here or there. Raises `Cancelled`."""
-        here = self.local.infill(prompt, sampling, cancelled, watch, hint)
+        here = self.local.infill(prompt, sampling, cancelled, watch, hint, memory)
         if isinstance(self._remote, str) or _surest(here) >= sampling.hedge_likelihood:
             return here
         if watch is not None:
@@ -64,10 +74,15 @@ class HedgedEngine(Elsewhere):
         return there if _better(there, here) else here
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """The local model's other middles than ``first``. Raises `Cancelled`."""
-        return self.local.alternatives(prompt, sampling, first, cancelled)
+        return self.local.alternatives(prompt, sampling, first, cancelled, memory)
 
 
 def _surest(infill: Infill) -> float:
