@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from mercury_lsp.context.ignored import EXCLUDE, FAMILIES, Ignored, Rules
 from mercury_lsp.context.languages import for_document
@@ -197,6 +198,22 @@ def by_hand(text: str) -> bool:
     lines = text.split("\n")
     longest = max(map(len, lines))
     return "\0" not in text and longest <= LONG_LINE and len(text) <= LONG_MEAN * len(lines) + 1_000
+
+
+def steps(one: list[str], other: list[str]) -> int:
+    """From one folder to another, up and down, by the parts of their paths."""
+    common = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        common += 1
+    return len(one) + len(other) - 2 * common
+
+
+def is_project(folder: str) -> bool:
+    """Whether a folder is less than the user's whole home, or the disk: nobody means to have those read."""
+    home, root = Path.home(), folder.rstrip("/")
+    return root != "" and not root.endswith(":") and Path(root) not in (home, *home.parents)
 
 
 def _stamp(path: str) -> Stamp | None:

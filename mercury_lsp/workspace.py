@@ -19,7 +19,7 @@ from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import EMPTY, Entry, Library, read
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.system import stand_back
-from mercury_lsp.files import Files, Stamp, Standing
+from mercury_lsp.files import Files, Stamp, Standing, is_project, steps
 from mercury_lsp.opened import Open, Opened
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Workspace:
         If not the `whole`, only the open documents are read. Whether these are news, after which documents must be
         admitted again.
         """
-        roots = tuple(root for root in roots if _is_project(root))
+        roots = tuple(root for root in roots if is_project(root))
         with self._changed:
             if (roots, limit, whole) == (self._files.roots, self._limit, self._whole):
                 return False
@@ -112,14 +112,12 @@ class Workspace:
     def index_with(self, vocabulary: Vocabulary | None) -> None:
         """Index the library's files for a model that has a memory, from now on; None for one that has none.
 
-        Any thread may call it; the first time it imports numpy.
+        For the worker's thread, where a model is loaded: the first time it imports numpy.
         """
         if vocabulary is not None and self._indexer is None:
             from mercury_lsp.context.memory.indexer import Indexer
 
-            made = Indexer(lambda: self.busy(), self._show_indexing, lambda doing: self.guard(doing))
-            with self._changed:
-                self._indexer = self._indexer or made
+            self._indexer = Indexer(lambda: self.busy(), self._show_indexing, lambda doing: self.guard(doing))
         if self._indexer is not None:
             self._indexer.encode_with(vocabulary)
             with self._changed:
@@ -373,7 +371,7 @@ class Workspace:
     def _distance(self, folder: str) -> int:
         """Steps, up and down, from the nearest folder of an open document; from the root where there is none."""
         parts = folder.split("/")
-        return min((_steps(parts, place.split("/")) for place in self._places()), default=len(parts))
+        return min((steps(parts, place.split("/")) for place in self._places()), default=len(parts))
 
     def _wait(self) -> None:
         """Let the engine finish."""
@@ -399,18 +397,3 @@ class Workspace:
         """Tell how much is indexed, unless files are read, of which the same user is told."""
         if fraction is None or self._resting:
             self.show(fraction)
-
-
-def _steps(one: list[str], other: list[str]) -> int:
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    return len(one) + len(other) - 2 * common
-
-
-def _is_project(folder: str) -> bool:
-    """Whether a folder is less than the user's whole home, or the disk: nobody means to have those read."""
-    home, root = Path.home(), folder.rstrip("/")
-    return root != "" and not root.endswith(":") and Path(root) not in (home, *home.parents)

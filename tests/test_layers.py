@@ -23,6 +23,8 @@ LAYERS = (
         "mercury_lsp.choice",
         "mercury_lsp.downloads",
         "mercury_lsp.engine.canvas",
+        "mercury_lsp.engine.mixture",
+        "mercury_lsp.engine.system",
     ),
     ("mercury_lsp.context", "mercury_lsp.engine"),
     (
