@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mercury_lsp.config import Config
     from mercury_lsp.engine.infill import Engine
     from mercury_lsp.engine.infiller import Infiller
@@ -23,6 +25,18 @@ class BadUsage(Failure):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, status=2)
+
+
+def tokens_of(file: Path | None) -> dict[str, str]:
+    """Names by token, of a file or the environment; see `read_tokens`. Raises `BadUsage`."""
+    from mercury_lsp.tokens import ENVIRONMENT, read_tokens
+
+    try:
+        return read_tokens(file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        source = str(file) if file is not None else f"the variable {ENVIRONMENT}"
+        raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
 
 
 def engine_of(config: Config) -> Engine:

@@ -12,8 +12,9 @@ from argparse import Namespace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mercury_lsp.commands import BadUsage, Failure
+from mercury_lsp.commands import BadUsage, Failure, tokens_of
 from mercury_lsp.config import Config
+from mercury_lsp.tokens import ENVIRONMENT
 
 if TYPE_CHECKING:
     from mercury_lsp.service.local import LocalOptions
@@ -30,7 +31,6 @@ def run(arguments: Namespace) -> int:
         from mercury_lsp.engine import checkpoint  # imports numpy
         from mercury_lsp.engine.models import opened
         from mercury_lsp.service import process
-        from mercury_lsp.service.access import ENVIRONMENT, read_tokens
         from mercury_lsp.service.app import application
         from mercury_lsp.service.local import LocalBackend, LocalOptions
         from mercury_lsp.service.settings import ServiceSettings
@@ -38,12 +38,7 @@ def run(arguments: Namespace) -> int:
         if str(error.name).partition(".")[0] not in _LIBRARIES:
             raise
         raise Failure(f"Serving over HTTP needs {error.name}: {INSTALL}") from error
-    try:
-        tokens = read_tokens(arguments.token_file)
-    except (OSError, ValueError) as error:
-        raise BadUsage(
-            f"The tokens in {arguments.token_file or ENVIRONMENT} cannot be read: {error}."
-        ) from error
+    tokens = tokens_of(arguments.token_file)
     if not tokens and not _loopback(arguments.host):
         raise BadUsage(
             f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
