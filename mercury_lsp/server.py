@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -345,10 +345,17 @@ async def serve(
     reader: asyncio.StreamReader, writer: Writer, overrides: Mapping[str, object] | None = None
 ) -> int:
     """Serve one client until it exits or is gone; the exit status that the protocol asks for."""
+    return await serve_messages(frames(reader), writer, overrides)
+
+
+async def serve_messages(
+    messages: AsyncIterator[bytes], writer: Writer, overrides: Mapping[str, object] | None = None
+) -> int:
+    """As `serve`, given the bodies of the messages."""
     server = Server(overrides)
     server.protocol.set_writer(writer)
     try:
-        async for body in frames(reader):
+        async for body in messages:
             with boundary("reading a message"):
                 server.protocol.receive(body)
             if server.protocol.exit_code is not None:

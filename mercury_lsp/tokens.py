@@ -55,7 +55,9 @@ def parse_tokens(text: str) -> dict[str, str]:
         if not _VISIBLE.issuperset(token):
             raise ValueError(f"the token in line {number} has characters that are not visible ASCII")
         if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise ValueError(f"the name in line {number} is not printable or has over {LONGEST_NAME} characters")
+            raise ValueError(
+                f"the name in line {number} is not printable or has over {LONGEST_NAME} characters"
+            )
         if token in tokens:
             raise ValueError(f"the token in line {number} is there twice")
         tokens[token] = name or f"token-{len(tokens) + 1}"

@@ -59,6 +59,7 @@ LAYERS = (
         "mercury_lsp.clients",
         "mercury_lsp.wire",
         "mercury_lsp.process",
+        "mercury_lsp.listening",
         "mercury_lsp.lean",
     ),
     (

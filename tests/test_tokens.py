@@ -34,7 +34,7 @@ def test_a_file_without_a_usable_token_is_bad_usage(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tokens").write_bytes(content)
-    for command in (["serve"],):
+    for command in (["serve"], ["--tcp"]):
         assert main([*command, "--port", "0", "--token-file", str(tmp_path / "tokens")]) == 2
         error = capsys.readouterr().err
         assert error.startswith("mercury-lsp: No tokens can be taken from ") and error.count("\n") == 1
@@ -60,8 +60,7 @@ def test_a_variable_without_a_token_is_bad_usage(
 def test_any_text_is_tokens_or_wrong(text: str) -> None:
     try:
         tokens = parse_tokens(text)
-    except ValueError as error:
-        assert str(error).isprintable()
+    except ValueError:
         return
     for token, name in tokens.items():
         assert token.isascii() and token.isprintable() and not token.startswith("#") and " " not in token
