@@ -32,6 +32,7 @@ def run(arguments: Namespace) -> int:
         from mercury_lsp.engine.models import opened
         from mercury_lsp.service import process
         from mercury_lsp.service.app import application
+        from mercury_lsp.service.connections import ConnectionLimits
         from mercury_lsp.service.local import LocalBackend, LocalOptions
         from mercury_lsp.service.settings import ServiceSettings
     except ModuleNotFoundError as error:
@@ -76,7 +77,8 @@ def run(arguments: Namespace) -> int:
     try:
         loaded = opened(model)
         backend = LocalBackend(loaded, options)
-        process.serve(application(backend, settings), backend, listening)
+        limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
+        process.serve(application(backend, settings), backend, listening, limits)
     except (checkpoint.CheckpointError, process.NotLoaded) as error:
         raise Failure(str(error)) from error
     return 0
