@@ -5,7 +5,6 @@ Owns how the arguments become settings, and what is refused before anything star
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import sys
 from argparse import Namespace
@@ -33,6 +32,7 @@ def run(arguments: Namespace) -> int:
         from mercury_lsp.service import process
         from mercury_lsp.service.app import application
         from mercury_lsp.service.connections import ConnectionLimits
+        from mercury_lsp.service.guard import is_loopback
         from mercury_lsp.service.local import LocalBackend, LocalOptions
         from mercury_lsp.service.settings import ServiceSettings
     except ModuleNotFoundError as error:
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> int:
             raise
         raise Failure(f"Serving over HTTP needs {error.name}: {INSTALL}") from error
     tokens = tokens_of(arguments.token_file)
-    if not tokens and not _loopback(arguments.host):
+    if not tokens and not is_loopback(arguments.host):
         raise BadUsage(
             f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
             f"or leave --host at 127.0.0.1 instead of {arguments.host}."
@@ -113,10 +113,3 @@ def log_to_stderr() -> None:
     """One line for each request, and what goes wrong."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
     logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

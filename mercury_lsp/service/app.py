@@ -26,6 +26,7 @@ from mercury_lsp.service.access import Access, Denied, TooOften
 from mercury_lsp.service.backend import Backend, Busy, Task, Unavailable, Update
 from mercury_lsp.service.completions import Refused, Reply, parse
 from mercury_lsp.service.counts import Counts
+from mercury_lsp.service.guard import Guard
 from mercury_lsp.service.settings import ServiceSettings
 
 RETRY = 1.0  # seconds after which one who was refused for a full queue may try again
@@ -79,6 +80,7 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
         return _error(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
 
     app.add_exception_handler(HTTPException, refused)
+    app.add_middleware(Guard, local=not settings.tokens)
     return app
 
 
