@@ -11,7 +11,7 @@ from mercury_lsp.service.settings import ServiceSettings
 
 OWN_HOSTS = ("localhost", "LocalHost:2088", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:2088")
 FOREIGN_HOSTS = (
-    "evil.example", "evil.example:2088", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:80@evil.example",
+    "evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:80@evil.example",
     "localhost@evil.example", "0.0.0.0", "[::]", "[::1].evil.example", "192.168.0.1", "localhost:x", "localhost:2088:1",
     "localhost/", "localhost, evil.example", "", "2130706433", "127.1", "0x7f.1", "[::1", "localhost.", "ⓛocalhost",
 )  # fmt: skip
@@ -25,7 +25,7 @@ SIMPLE_KINDS = (
     "application/x-www-form-urlencoded",
     "multipart/form-data",
     "",
-    "text/plain; application/json",
+    "a/b; application/json",
 )
 
 

@@ -187,7 +187,7 @@ class _Service:
         wanted = parse(body, (self._backend.model, *self._settings.aliases))
         affinity = request.headers.get("x-affinity-key", "") or wanted.affinity
         peer = request.client.host if request.client else ""
-        task = wanted.task(_key(asker, affinity or peer), self._settings)
+        task = wanted.task(_key(asker, affinity or peer), self._settings, _key(asker, ""))
         reply = Reply(self._backend.model, fim)
         updates = self._updates(request, task, visit)
         if not wanted.stream:
