@@ -11,16 +11,22 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO, NoReturn
 
+from mercury_lsp.engine.system import wait_for_end
 from mercury_lsp.listening import Reception, tcp_socket, unix_socket
 from mercury_lsp.server import boundary, serve, serve_messages
 from mercury_lsp.tokens import Tokens
 from mercury_lsp.wire import Writer
+
+LAST_SECONDS = 0.5  # for an orderly end after the editor is gone
+
+log = logging.getLogger(__name__)
 
 
 def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
@@ -31,7 +37,13 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     async def main() -> int:
-        return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)
+        reader, loop = read_from(sys.stdin.fileno()), asyncio.get_running_loop()
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(reader.feed_eof)
+
+        return await serve(reader, Output(stdout), overrides, lambda process: watch(process, end))
 
     with suppress(KeyboardInterrupt):
         leave(asyncio.run(main()))
@@ -87,6 +99,24 @@ def _run(
     with suppress(KeyboardInterrupt):
         asyncio.run(main())
     leave(130)
+
+
+def watch(process: int, end: Callable[[], None]) -> None:
+    """Call `end` when the editor's process is gone, and end this one soon after, whatever runs here.
+
+    Its end of stdin does not tell: another process may have inherited it.
+    """
+    if not 0 < process < 1 << 31 or process == os.getpid():
+        return
+
+    def wait() -> None:
+        wait_for_end(process)
+        log.warning("The editor's process %d has ended.", process)
+        end()
+        time.sleep(LAST_SECONDS)
+        os._exit(1)
+
+    Thread(target=wait, name="editor", daemon=True).start()
 
 
 def log_to_stderr() -> None:

@@ -28,6 +28,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol
 
 LARGEST = 1 << 26  # bytes: a message's length above it is a broken header
+NO_VERSION = -(1 << 31)  # of a document whose client does not number its changes
 _HEADER = 100  # bytes that a header may have at the end of a line
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 _FIELD = re.compile(rb"(content-length|content-type):[ \t]*([\x21-\x7e \t]{0,99}?)[ \t]*\r?\n", re.IGNORECASE)
@@ -253,7 +254,9 @@ class Protocol(LanguageServerProtocol):
         JSON-RPC lets parameters be left out; pygls wants them of methods that are not the protocol's own.
         """
         try:
-            return self.structure_message({"params": None} | message if "method" in message else message)
+            return self.structure_message(
+                {"params": None} | _filled(message) if "method" in message else message
+            )
         except JsonRpcException as error:
             raise JsonRpcInvalidParams(f"The parameters of {message.get('method')} are wrong.") from error
 
@@ -262,6 +265,31 @@ class Protocol(LanguageServerProtocol):
         log.log(logging.WARNING if id_ is None else logging.INFO, "Refused a message: %s", error)
         body = {"code": error.code, "message": error.message}
         self._send_data({"jsonrpc": self.VERSION, "id": id_, "error": body})
+
+
+def _filled(message: dict[str, Any]) -> dict[str, Any]:
+    """A message about a document's text with what some clients send as null, or leave out, though they must not.
+
+    A change that is dropped is worse than one without a number: all later ones would hit another text.
+    """
+    params = message.get("params")
+    if message["method"] not in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE):
+        return message
+    if not isinstance(params, dict) or not isinstance(params.get("textDocument"), dict):
+        return message
+    document = params["textDocument"]
+    if document.get("version") is None:
+        document = {**document, "version": NO_VERSION}
+    params = {**params, "textDocument": document}
+    if isinstance(changes := params.get("contentChanges"), list):
+        params["contentChanges"] = [_without_nulls(change) for change in changes]
+    return {**message, "params": params}
+
+
+def _without_nulls(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: part for name, part in value.items() if part is not None}
 
 
 def _is_message(message: object) -> bool:

@@ -1,15 +1,17 @@
-"""What is asked of the operating system: memory that returns to it, and to let other programs go first.
-
-Where a system does not know such favours, nothing happens.
-"""
+"""Asks the operating system: for memory that returns to it, for priorities, and whether a process lives."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
 import os
+import select
 import sys
+import time
 from contextlib import suppress
+
+POLL_SECONDS = 1.0
+_SYNCHRONIZE, _FOREVER = 0x100000, 0xFFFFFFFF  # of Windows
 
 
 def pages(size: int) -> mmap.mmap:
@@ -42,3 +44,51 @@ def stand_back(nice: int) -> None:
         with suppress(OSError):
             if os.getpriority(os.PRIO_PROCESS, 0) < nice:
                 os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+
+def wait_for_end(process: int) -> None:
+    """Wait until a process has ended, though nobody may have asked for its status; not at all where there is none.
+
+    Blocks the thread.
+    """
+    if sys.platform == "win32":
+        kernel = ctypes.windll.kernel32
+        if handle := kernel.OpenProcess(_SYNCHRONIZE, False, process):
+            kernel.WaitForSingleObject(handle, _FOREVER)
+            kernel.CloseHandle(handle)
+        return
+    with suppress(OSError):
+        _wait_for_notice(process)
+        return
+    while _is_there(process):
+        time.sleep(POLL_SECONDS)
+
+
+def _wait_for_notice(process: int) -> None:
+    """As `wait_for_end`, where the system tells. Raises `OSError` where it does not."""
+    with suppress(ProcessLookupError):
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(process)
+            try:
+                waiting = select.poll()
+                waiting.register(descriptor, select.POLLIN)
+                waiting.poll()
+            finally:
+                os.close(descriptor)
+        elif hasattr(select, "kqueue"):
+            queue = select.kqueue()
+            with queue:
+                event = select.kevent(process, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+                queue.control([event], 1)
+        else:
+            raise OSError
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
