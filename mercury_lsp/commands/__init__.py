@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mercury_lsp.config import Config
     from mercury_lsp.engine.infill import Engine
     from mercury_lsp.engine.infiller import Infiller
+    from mercury_lsp.engine.open_infill import OpenEngine
 
 
 class Failure(Exception):
@@ -39,13 +40,13 @@ def tokens_of(file: Path | None) -> dict[str, str]:
         raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
 
 
-def engine_of(config: Config) -> Engine:
-    """The engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
-    from mercury_lsp.engine.checkpoint import CheckpointError  # these import numpy
-    from mercury_lsp.engine.infill import Engine
+def engine_of(config: Config) -> Engine | OpenEngine:
+    """The local engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
+    from mercury_lsp.engine import models  # these import numpy
+    from mercury_lsp.engine.checkpoint import CheckpointError
 
     try:
-        return Engine.load(config.model, config.device, config.threads)
+        return models.load(config.model, config.device, config.threads, config.quantisation)
     except CheckpointError as error:
         raise Failure(str(error)) from error
 
