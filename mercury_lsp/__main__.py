@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mercury_lsp import __version__
-from mercury_lsp.commands import BadUsage, Failure
+from mercury_lsp.commands import BadUsage, Failure, tokens_of
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +30,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mercury-lsp {__version__}")
     server = parser.add_argument_group("language server").add_mutually_exclusive_group()
     server.add_argument("--stdio", action="store_true", help="serve one editor on stdin and stdout")
-    server.add_argument("--tcp", action="store_true", help="serve editors that connect to --host and --port")
+    server.add_argument(
+        "--socket", metavar="PATH", type=Path, help="serve your own editors that connect to this Unix socket"
+    )
+    server.add_argument(
+        "--tcp",
+        action="store_true",
+        help="serve editors that connect to --host and --port and give a token, in plain text, as "
+        "initializationOptions.token; it is printed at the start, unless --token-file names some",
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help="which tokens clients of --tcp or --socket may give: lines of a token and a name",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where --tcp listens (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=2087, help="0 is any free one (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -204,20 +218,32 @@ def _positive(text: str) -> int:
     return number
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    if arguments.stdio or arguments.tcp:
-        from mercury_lsp import lean
+def _serve(arguments: argparse.Namespace) -> NoReturn:
+    if not _is_server(arguments):
+        raise BadUsage("Nothing to do: give --stdio, --socket, --tcp or a command; see mercury-lsp --help.")
+    if arguments.stdio and arguments.token_file is not None:
+        raise BadUsage("--token-file is for --tcp and --socket: nobody else can write to the server's stdin.")
+    if arguments.socket is not None and sys.platform == "win32":
+        raise BadUsage("There are no Unix sockets here: use --stdio or --tcp.")
+    tokens = {} if arguments.stdio else tokens_of(arguments.token_file)
+    from mercury_lsp import lean
 
-        with lean.imports():
-            from mercury_lsp import process
+    with lean.imports():
+        from mercury_lsp import process
 
-        if arguments.stdio:
-            process.run_stdio()
-        try:
-            process.run_tcp(arguments.host, arguments.port)
-        except OSError as error:
-            raise Failure(f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror}.") from error
-    raise BadUsage("Nothing to do: give --stdio, --tcp or a command; see mercury-lsp --help.")
+    if arguments.stdio:
+        process.run_stdio()
+    place = arguments.socket or f"{arguments.host}:{arguments.port}"
+    try:
+        if arguments.socket is not None:
+            process.run_socket(arguments.socket, tokens)
+        process.run_tcp(arguments.host, arguments.port, tokens)
+    except OSError as error:
+        raise Failure(f"Cannot listen on {place}: {error.strerror or error}.") from error
+
+
+def _is_server(arguments: argparse.Namespace) -> bool:
+    return arguments.stdio or arguments.tcp or arguments.socket is not None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -225,8 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         if arguments.command is None:
-            return _serve(arguments)
-        if arguments.stdio or arguments.tcp:
+            _serve(arguments)
+        if _is_server(arguments):
             raise BadUsage("The language server takes no command; see mercury-lsp --help.")
         status: int = import_module(f"mercury_lsp.commands.{arguments.command}").run(arguments)
     except Failure as failure:

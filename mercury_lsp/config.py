@@ -199,6 +199,8 @@ class Option:
         match self.default, value:
             case bool(), bool():
                 return value
+            case bool(), _:
+                pass
             case int(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
                 if value == int(value):  # some clients send every number as a float
                     return int(value)

@@ -13,6 +13,7 @@ from lsprotocol import types
 from mercury_lsp import convert
 from mercury_lsp.actions import Served
 from mercury_lsp.feedback import Edit, difference
+from mercury_lsp.wire import NO_VERSION
 
 DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 
@@ -24,7 +25,8 @@ def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
     language_id = document.language_id
     language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
     file = convert.file(document.uri)
-    ls.session.open(document.uri, path, language_id, document.version, document.text, file)
+    version = 0 if document.version == NO_VERSION else document.version
+    ls.session.open(document.uri, path, language_id, version, document.text, file)
     if file:
         ls.admission.opened(document.uri)
     elif snapshot := ls.session.snapshot(document.uri):
@@ -34,6 +36,8 @@ def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
 def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
     uri, version = params.text_document.uri, params.text_document.version
+    if version == NO_VERSION:
+        version = ls.session.version(uri) + 1
     typed: tuple[int, str] | None = None
     edits: list[Edit] = []
     follows = ls.journal.follows(uri)

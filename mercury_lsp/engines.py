@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 
 def wanted(config: Config) -> tuple[object, ...]:
-    """All of a configuration that `load` depends on."""
-    remote = tuple(getattr(config, name) for name in Config.__dataclass_fields__ if name.startswith("remote"))
+    """All of a configuration that `load` depends on: what is not used must not load a model anew when it changes."""
+    remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
-        remote = (*remote, config.drafts)  # hosted Mercury is asked for drafts where they are drawn
-    return config.model, config.device, config.threads, config.quantisation, config.nice, *remote
+        own = tuple(
+            getattr(config, name) for name in Config.__dataclass_fields__ if name.startswith("remote_")
+        )
+        remote += (*own, config.drafts)  # hosted Mercury is asked for drafts where they are drawn
+    if config.remote == "always":
+        return remote
+    return *remote, config.model, config.device, config.threads, config.quantisation
 
 
 def load(config: Config, progress: Callable[[float], None] | None = None) -> Infiller:

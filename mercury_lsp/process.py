@@ -8,13 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
+import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import BinaryIO, NoReturn
 
-from mercury_lsp.server import boundary, serve
+from mercury_lsp.engine.system import wait_for_end
+from mercury_lsp.listening import Reception, tcp_socket, unix_socket
+from mercury_lsp.server import boundary, serve, serve_messages
+from mercury_lsp.tokens import Tokens
+from mercury_lsp.wire import Writer
+
+LAST_SECONDS = 0.5  # for an orderly end after the editor is gone
+
+log = logging.getLogger(__name__)
 
 
 def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
@@ -25,33 +37,86 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     async def main() -> int:
-        return await serve(read_from(sys.stdin.fileno()), Output(stdout), overrides)
+        reader, loop = read_from(sys.stdin.fileno()), asyncio.get_running_loop()
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(reader.feed_eof)
+
+        return await serve(reader, Output(stdout), overrides, lambda process: watch(process, end))
 
     with suppress(KeyboardInterrupt):
         leave(asyncio.run(main()))
     leave(130)
 
 
-def run_tcp(host: str, port: int, overrides: Mapping[str, object] | None = None) -> NoReturn:
-    """Serve each client that connects, with a session and a model of its own, until interrupted.
+def run_tcp(
+    host: str, port: int, tokens: Mapping[str, str], overrides: Mapping[str, object] | None = None
+) -> NoReturn:
+    """Serve each client that connects and has a token, with a session and a model of its own, until interrupted.
 
-    Port 0 is any free one. A client's `exit` ends its connection. Raises `OSError` where it cannot listen.
+    Without `tokens` there is a new one, which is told on stderr. Port 0 is any free one. A client's `exit` ends its
+    connection. Raises `OSError` where it cannot listen.
     """
     log_to_stderr()
+    listening = tcp_socket(host, port)
+    print("listening on {}:{}".format(*listening.getsockname()), file=sys.stderr, flush=True)
+    if not tokens:
+        token = secrets.token_urlsafe(24)
+        print(f"token {token}", file=sys.stderr, flush=True)
+        tokens = {token: ""}
+    _run(listening, tokens, overrides)
+
+
+def run_socket(
+    path: Path, tokens: Mapping[str, str], overrides: Mapping[str, object] | None = None
+) -> NoReturn:
+    """As `run_tcp`, on a Unix socket that only this user can open; without `tokens` none is needed.
+
+    Raises `OSError` where it cannot listen.
+    """
+    log_to_stderr()
+    listening = unix_socket(path)
+    print(f"listening on {path}", file=sys.stderr, flush=True)
+    _run(listening, tokens, overrides)
+
+
+def _run(
+    listening: socket.socket, tokens: Mapping[str, str], overrides: Mapping[str, object] | None
+) -> NoReturn:
+    async def serve_client(messages: AsyncIterator[bytes], writer: Writer) -> None:
+        await serve_messages(messages, writer, overrides)
+
+    reception = Reception(Tokens(tokens), serve_client)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with boundary("serving a client"):
-            await serve(reader, writer, overrides)
+            await reception.connected(reader, writer)
 
     async def main() -> None:
-        listener = await asyncio.start_server(connected, host, port)
-        for socket in listener.sockets:
-            print("listening on {}:{}".format(*socket.getsockname()), file=sys.stderr, flush=True)
-        await listener.serve_forever()
+        await (await asyncio.start_server(connected, sock=listening)).serve_forever()
 
     with suppress(KeyboardInterrupt):
         asyncio.run(main())
     leave(130)
+
+
+def watch(process: int, end: Callable[[], None]) -> None:
+    """Call `end` when the editor's process is gone, and end this one soon after, whatever runs here.
+
+    Its end of stdin does not tell: another process may have inherited it.
+    """
+    if not 0 < process < 1 << 31 or process == os.getpid():
+        return
+
+    def wait() -> None:
+        wait_for_end(process)
+        log.warning("The editor's process %d has ended.", process)
+        end()
+        time.sleep(LAST_SECONDS)
+        os._exit(1)
+
+    Thread(target=wait, name="editor", daemon=True).start()
 
 
 def log_to_stderr() -> None:

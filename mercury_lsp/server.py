@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -64,6 +64,7 @@ class Server(LanguageServer):
     """The server of one client: its session, its desk and its journal."""
 
     protocol: Protocol
+    watch: Callable[[int], object] | None = None
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
         super().__init__("mercury-lsp", __version__, protocol_cls=Protocol)
@@ -260,6 +261,8 @@ class Server(LanguageServer):
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
+    if ls.watch is not None and params.process_id is not None:
+        ls.watch(params.process_id)
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
     ls.client = clients.client(params)
@@ -343,13 +346,30 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
 
 
 async def serve(
-    reader: asyncio.StreamReader, writer: Writer, overrides: Mapping[str, object] | None = None
+    reader: asyncio.StreamReader,
+    writer: Writer,
+    overrides: Mapping[str, object] | None = None,
+    watch: Callable[[int], object] | None = None,
 ) -> int:
-    """Serve one client until it exits or is gone; the exit status that the protocol asks for."""
+    """Serve one client until it exits or is gone; the exit status that the protocol asks for.
+
+    `watch` is given the id of the client's process.
+    """
+    return await serve_messages(frames(reader), writer, overrides, watch)
+
+
+async def serve_messages(
+    messages: AsyncIterator[bytes],
+    writer: Writer,
+    overrides: Mapping[str, object] | None = None,
+    watch: Callable[[int], object] | None = None,
+) -> int:
+    """As `serve`, given the bodies of the messages."""
     server = Server(overrides)
+    server.watch = watch
     server.protocol.set_writer(writer)
     try:
-        async for body in frames(reader):
+        async for body in messages:
             with boundary("reading a message"):
                 server.protocol.receive(body)
             if server.protocol.exit_code is not None:

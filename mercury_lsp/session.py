@@ -97,6 +97,11 @@ class Session:
         """The URIs of the open documents that have a file."""
         return [uri for uri, file in self._files.items() if file]
 
+    def version(self, uri: str) -> int:
+        """The version of an open document; 0 where it is not open."""
+        known = self._documents.get(uri)
+        return 0 if known is None else known.version
+
     def rewrite(self, uri: str, version: int, text: str) -> None:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:

@@ -27,9 +27,11 @@ from pygls.exceptions import (
 )
 from pygls.protocol import LanguageServerProtocol
 
-LARGEST = 1 << 28  # bytes: a message's length above it is a broken header
+LARGEST = 1 << 26  # bytes: a message's length above it is a broken header
+NO_VERSION = -(1 << 31)  # of a document whose client does not number its changes
 _HEADER = 100  # bytes that a header may have at the end of a line
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
+_FIELD = re.compile(rb"(content-length|content-type):[ \t]*([\x21-\x7e \t]{0,99}?)[ \t]*\r?\n", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,53 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         except asyncio.LimitOverrunError as error:
             # `readline` would throw away all that has come, and the header with it.
             before = (before + await reader.readexactly(error.consumed))[-_HEADER:]
+
+
+class Broken(Exception):
+    """A stream whose next bytes cannot be a message; the message says why, in words that quote nothing."""
+
+
+async def strict_frames(reader: asyncio.StreamReader, largest: int = LARGEST) -> AsyncIterator[bytes]:
+    """The bodies of the messages of a socket, which anyone on this machine, and any web page, can write to.
+
+    Unlike `frames`, which finds its place again after garbage, this takes a header only where one must stand, and
+    whole: nothing that an HTTP request can hold is ever a message. Raises `Broken`.
+    """
+    while (body := await strict_frame(reader, largest)) is not None:
+        yield body
+
+
+async def strict_frame(reader: asyncio.StreamReader, largest: int) -> bytes | None:
+    """The body of the next message, of so many bytes at most; None at the stream's end. Raises `Broken`."""
+    fields: dict[bytes, bytes] = {}
+    try:
+        while (line := await reader.readuntil()) not in (b"\r\n", b"\n"):
+            field = _FIELD.fullmatch(line)
+            if field is None or (name := field[1].lower()) in fields:
+                raise Broken("a line is no header field of the protocol")
+            fields[name] = field[2]
+        length = fields.get(b"content-length", b"")
+        if not length.isdigit() or len(length) > 12:
+            raise Broken("a message has no length")
+        if int(length) > largest:
+            raise Broken(f"a message has more than {largest} bytes")
+        return await reader.readexactly(int(length))
+    except asyncio.LimitOverrunError:
+        raise Broken("a line is no header field of the protocol") from None
+    except (asyncio.IncompleteReadError, OSError):
+        return None
+
+
+def framed(message: object) -> bytes:
+    """A message's bytes, with its header."""
+    body = json.dumps(message).encode()
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def refusal(id_: object, sentence: str) -> dict[str, object]:
+    """An answer to what cannot be read, or is not allowed. Its id is null where the request had none to be read."""
+    error = {"code": JsonRpcInvalidRequest.CODE, "message": sentence}
+    return {"jsonrpc": "2.0", "id": id_ if _is_id(id_) else None, "error": error}
 
 
 class Protocol(LanguageServerProtocol):
@@ -205,7 +254,9 @@ class Protocol(LanguageServerProtocol):
         JSON-RPC lets parameters be left out; pygls wants them of methods that are not the protocol's own.
         """
         try:
-            return self.structure_message({"params": None} | message if "method" in message else message)
+            return self.structure_message(
+                {"params": None} | _filled(message) if "method" in message else message
+            )
         except JsonRpcException as error:
             raise JsonRpcInvalidParams(f"The parameters of {message.get('method')} are wrong.") from error
 
@@ -214,6 +265,31 @@ class Protocol(LanguageServerProtocol):
         log.log(logging.WARNING if id_ is None else logging.INFO, "Refused a message: %s", error)
         body = {"code": error.code, "message": error.message}
         self._send_data({"jsonrpc": self.VERSION, "id": id_, "error": body})
+
+
+def _filled(message: dict[str, Any]) -> dict[str, Any]:
+    """A message about a document's text with what some clients send as null, or leave out, though they must not.
+
+    A change that is dropped is worse than one without a number: all later ones would hit another text.
+    """
+    params = message.get("params")
+    if message["method"] not in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE):
+        return message
+    if not isinstance(params, dict) or not isinstance(params.get("textDocument"), dict):
+        return message
+    document = params["textDocument"]
+    if document.get("version") is None:
+        document = {**document, "version": NO_VERSION}
+    params = {**params, "textDocument": document}
+    if isinstance(changes := params.get("contentChanges"), list):
+        params["contentChanges"] = [_without_nulls(change) for change in changes]
+    return {**message, "params": params}
+
+
+def _without_nulls(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: part for name, part in value.items() if part is not None}
 
 
 def _is_message(message: object) -> bool:

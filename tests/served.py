@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import httpx2
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
 from mercury_lsp.service.app import application
 from mercury_lsp.service.backend import Backend, Task, Update
-from mercury_lsp.service.process import listen
+from mercury_lsp.service.connections import ConnectionLimits
+from mercury_lsp.service.process import Server, listen
 from mercury_lsp.service.settings import ServiceSettings
 
 
@@ -51,20 +51,30 @@ class Scripted:
         self.closed = True
 
 
+class Loaded:
+    """What a server sees of a backend that is loaded."""
+
+    ready, failure = True, ""
+
+
 @contextmanager
-def served(backend: Backend, settings: ServiceSettings | None = None) -> Iterator[httpx2.Client]:
+def served(
+    backend: Backend, settings: ServiceSettings | None = None, limits: ConnectionLimits | None = None
+) -> Iterator[httpx2.Client]:
     """A client of an application over a backend, which ends with it."""
-    with served_by(lambda: backend, settings) as client:
+    with served_by(lambda: backend, settings, limits) as client:
         yield client
 
 
 @contextmanager
 def served_by(
-    backend: Callable[[], Backend], settings: ServiceSettings | None = None
+    backend: Callable[[], Backend],
+    settings: ServiceSettings | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> Iterator[httpx2.Client]:
     app = application(backend(), settings or ServiceSettings())
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = Server(app, Loaded(), listening, limits or ConnectionLimits())
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     try:

@@ -15,11 +15,12 @@ import pytest
 import torch
 from completion_server import serving, writes
 from conftest import TINY, TOKENIZER_JSON, tiny_network
+from open_models import save_open
 
 from mercury_lsp.__main__ import main
-from mercury_lsp.commands import Failure, anticipation, doctor
+from mercury_lsp.commands import Failure, anticipation, bench, doctor
 from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.keystrokes import context_of
+from mercury_lsp.commands.keystrokes import Measured, context_of
 from mercury_lsp.commands.scenes import FOLDER, long_lines, scenes
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
@@ -422,3 +423,27 @@ async def test_a_server_that_is_not_there() -> None:
     with pytest.raises(Failure, match="cannot be started"):
         async with Editor.start(FOLDER, {}, ["/nowhere/mercury-lsp"]):
             pass
+
+
+def test_bench_measures_what_an_open_model_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def typed(*_: object) -> Measured:
+        return Measured(1.0, 2.0, 3.0, {"cold": [1.0]})
+
+    async def ahead(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(bench, "keystrokes", typed)
+    monkeypatch.setattr("mercury_lsp.commands.anticipation.measure", ahead)
+    save_open(tmp_path / "open", "open-dcoder")
+    monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
+    picture = tmp_path / "bench.png"
+    assert main(["bench", "--json", "--device", "cpu", "--png", str(picture)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "open" and found["tokens_per_s"].keys() == {"diffusion"}
+    assert found["pass_ms"] is None and found["step_ms"] is None
+    assert picture.stat().st_size > 1000
+    for more in (["--long"], ["--against", "http://127.0.0.1:1"]):
+        status, sentence = refused(capsys, "bench", *more)
+        assert status == 2 and "open one" in sentence

@@ -46,6 +46,9 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
     ("name", "value"),
     [
         ("enabled", 1),
+        ("enabled", 0),
+        ("enabled", 0.0),
+        ("anticipate", 0),
         ("enabled", "true"),
         ("model", ""),
         ("model", 3),

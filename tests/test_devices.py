@@ -111,3 +111,14 @@ def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(devices, "has_torch", lambda: False)
     with pytest.raises(CheckpointError, match="mercury-lsp\\[torch\\]"):
         devices.open_executor_for(loaded, "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
+    tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[type] = []
+    monkeypatch.setattr("mercury_lsp.engine.torch_executor.has_device", lambda device: True)
+    monkeypatch.setattr(TorchExecutor, "of", classmethod(lambda cls, *_: made.append(cls)))
+    devices.executor_for(checkpoint.load(tiny_model), device)
+    assert made == [TorchExecutor]

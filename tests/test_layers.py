@@ -22,6 +22,7 @@ LAYERS = (
         "mercury_lsp.catalogue",
         "mercury_lsp.choice",
         "mercury_lsp.downloads",
+        "mercury_lsp.tokens",
         "mercury_lsp.engine.canvas",
         "mercury_lsp.engine.mixture",
         "mercury_lsp.engine.system",
@@ -60,6 +61,7 @@ LAYERS = (
         "mercury_lsp.clients",
         "mercury_lsp.wire",
         "mercury_lsp.process",
+        "mercury_lsp.listening",
         "mercury_lsp.lean",
     ),
     (

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +66,27 @@ def test_running_requests_end_new_ones_are_refused_and_then_it_ends(tiny_model: 
         log = process.stderr.read()
         assert len(log.splitlines()) == 2
         assert re.search(r"^\S+ \S+ - /v1/completions 200 \d+ ms \d+ tokens \d+ passes$", log, re.MULTILINE)
+
+
+def test_half_requests_do_not_keep_it_alive_and_a_flood_keeps_nobody_out(tiny_model: Path) -> None:
+    with serving("--model", str(tiny_model)) as (process, address):
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        halves = (head, head + b"Content-Length: 99\r\n\r\n{", b"")
+        crowd = []
+        for number in range(900):  # more than the server keeps of one address
+            crowd.append(socket.create_connection(place, 60))
+            crowd[-1].sendall(halves[number % 3])
+        asked = {"prompt": "x = 1\n", "max_tokens": 2}
+        assert httpx2.post(f"{address}/v1/completions", json=asked, timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert process.wait(60) == 0
+        assert time.monotonic() - began < 10  # they would have had 10 and 30 s
+        for one in crowd:
+            one.close()
+        assert process.stderr is not None
+        assert "connections of 127.0.0.1: too many connections of one address" in process.stderr.read()
 
 
 def test_tokens_of_a_file_or_the_environment(tiny_model: Path, tmp_path: Path) -> None:

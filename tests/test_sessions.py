@@ -78,3 +78,57 @@ async def test_who_gives_up_does_not_keep_a_turn() -> None:
         await early
     assert sessions.used == 1
     assert sessions.waiting == 0
+
+
+async def test_one_who_asks_for_much_leaves_the_others_their_share() -> None:
+    sessions, _ = made(running=1, waiting=4)
+    first = await sessions.take("a0", "ann")
+    ann = [asyncio.create_task(sessions.take(f"a{number}", "ann")) for number in range(1, 5)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await sessions.take("a5", "ann")
+    bob = [asyncio.create_task(sessions.take(f"b{number}", "bob")) for number in range(3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [task.done() for task in ann] == [False, False, True, True]  # the newest made room
+    for task in (*ann[2:], bob[2]):  # two each is fair
+        with pytest.raises(Busy):
+            await task
+    sessions.give("a0", first)
+    sessions.give("a1", await ann[0])
+    order = []
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        (task,) = [task for task in (ann[1], *bob[:2]) if task.done() and task not in order]
+        order.append(task)
+        sessions.give("a2" if task is ann[1] else f"b{bob.index(task)}", task.result())
+    assert sessions.used == sessions.waiting == 0
+
+
+async def test_a_turn_goes_to_the_one_with_the_fewest_running() -> None:
+    sessions, _ = made(most=3, running=3, waiting=9)
+    ann = [await sessions.take(f"a{number}", "ann") for number in range(3)]
+    more = [asyncio.create_task(sessions.take(f"a{number}", "ann")) for number in range(3, 6)]
+    await asyncio.sleep(0)
+    bob = asyncio.create_task(sessions.take("b", "bob"))
+    await asyncio.sleep(0)
+    sessions.give("a0", ann[0])
+    await asyncio.sleep(0)
+    assert bob.done() and not any(task.done() for task in more)
+    for task in more:
+        task.cancel()
+
+
+async def test_who_is_refused_while_it_is_cancelled_takes_no_turn() -> None:
+    sessions, _ = made(running=1, waiting=2)
+    first = await sessions.take("a0", "ann")
+    ann = [asyncio.create_task(sessions.take(f"a{number}", "ann")) for number in (1, 2)]
+    await asyncio.sleep(0)
+    bob = asyncio.create_task(sessions.take("b", "bob"))
+    ann[1].cancel()
+    await asyncio.sleep(0)
+    sessions.give("a0", first)
+    assert await ann[0] is not None
+    assert sessions.used == 1 and not bob.done()
+    bob.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.system import give_back_memory, pages, stand_back
+from mercury_lsp.engine.system import cores, give_back_memory, pages, stand_back, wait_for_end
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
 
@@ -86,3 +87,84 @@ def test_pages_return_to_the_system() -> None:
     assert resident() - before > 1 << 25
     del own
     assert resident() - before < 1 << 24
+
+
+def machine(root: Path, cores: list[int], cgroup: str = "", **files: str) -> Path:
+    """What Linux tells of processors, each of one core, and of control groups."""
+    for processor, core in enumerate(cores):
+        topology = root / f"sys/devices/system/cpu/cpu{processor}/topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text("0\n")
+        (topology / "core_id").write_text(f"{core}\n")
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, content in files.items():
+        file = root / "sys/fs/cgroup" / name.replace("__", "/").replace("cpu_", "cpu.", 1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "count"),
+    [
+        ("", {}, 4),
+        ("0::/\n", {"cpu_max": "max 100000\n"}, 4),
+        ("0::/\n", {"cpu_max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu_max": "150000 100000\n"}, 1),
+        ("0::/\n", {"cpu_max": "5000 100000\n"}, 1),
+        ("0::/\n", {"cpu_max": "nonsense\n"}, 4),
+        ("0::/a/b\n", {"a__b__cpu_max": "max 100000", "a__cpu_max": "300000 100000"}, 3),
+        ("0::/of/the/host\n", {"cpu_max": "200000 100000"}, 2),
+        ("0::/../../x\n", {"cpu_max": "200000 100000"}, 2),
+        (
+            "4:memory:/x\n3:cpu:/y\n",
+            {"cpu__y__cpu.cfs_quota_us": "200000", "cpu__y__cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("3:cpu:/y\n", {"cpu__y__cpu.cfs_quota_us": "-1", "cpu__y__cpu.cfs_period_us": "100000"}, 4),
+    ],
+)
+def test_cores_are_counted_within_the_quota(
+    cgroup: str, files: dict[str, str], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert cores(machine(tmp_path, [0, 1, 2, 3, 0, 1, 2, 3], cgroup, **files)) == count
+
+
+@pytest.mark.parametrize(("allowed", "count"), [({0}, 1), ({0, 4}, 1), ({0, 1, 5}, 2), ({9, 10}, 2)])
+def test_only_the_cores_of_the_affinity_count(
+    allowed: set[int], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed, raising=False)
+    assert cores(machine(tmp_path, [0, 1, 2, 3, 0, 1, 2, 3])) == count
+
+
+@linux
+def test_a_process_of_one_processor_computes_in_one_thread() -> None:
+    pinned = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    code = f"{pinned}\nfrom mercury_lsp.engine.system import usual_threads\nprint(usual_threads())"
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"1\n"
+
+
+@linux
+def test_the_end_of_a_process_is_noticed_though_nobody_asked_for_its_status() -> None:
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for_end, process.pid)
+        assert not waiting.done()
+        os.kill(process.pid, 9)
+        waiting.result(30)
+    wait_for_end(process.pid)  # of one that is gone, too
+
+
+def test_without_notices_a_process_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mercury_lsp.engine.system.POLL_SECONDS", 0.01)
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_for_end, process.pid)
+        assert not waiting.done()
+        process.kill()
+        process.wait()
+        waiting.result(30)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.wire import LARGEST, frames
+from mercury_lsp.wire import LARGEST, Broken, frames, strict_frames
 
 
 def framed(body: bytes) -> bytes:
@@ -76,3 +77,58 @@ async def test_headers_come_in_several_forms(header: bytes) -> None:
 )
 async def test_a_stream_may_end_anywhere(end: bytes) -> None:
     assert await bodies(framed(b"good"), end) == [b"good"]
+
+
+async def strictly(stream: bytes) -> list[bytes]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(stream)
+    reader.feed_eof()
+    return [body async for body in strict_frames(reader, 1000)]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\nReferer: http://x/?Content-Length: 4\r\n\r\n",
+        b"Referer: Content-Length: 4\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n",
+        b"\r\n",
+        b"Content-Len\r\n\r\n",
+        b"Content-Length: 9",
+        b"Content-Length: nine\r\n\r\n",
+        b"Content-Length: -9\r\n\r\n",
+        b"Content-Length: +4\r\n\r\ngood",
+        b"Content-Length: 4, 4\r\n\r\ngood",
+        b"Content-Length: \xd9\xa4\r\n\r\ngood",
+        b"Content-Length : 4\r\n\r\ngood",
+        b" Content-Length: 4\r\n\r\ngood",
+        b"Content-Length: 4\r\n Content-Type: x\r\n\r\ngood",
+        b"Content-Length: 4\r\ncontent-length: 5\r\n\r\ngood",
+        b"Content-Length: 1001\r\n\r\n" + b"x" * 1001,
+        b"Content-Length: 99999999999999\r\n\r\n",
+        b"Content-Type: utf-8\r\n\r\n",
+        b"Content-Type: " + b"x" * 200 + b"\r\nContent-Length: 4\r\n\r\ngood",
+        b"x" * 200_000,
+        b"x: y\r\n" * 100_000,
+    ],
+)
+async def test_garbage_on_a_socket_is_never_read_past(garbage: bytes) -> None:
+    with pytest.raises(Broken):
+        await strictly(garbage + framed(b"evil"))
+    with pytest.raises(Broken):
+        await strictly(framed(b"good") + garbage + framed(b"evil"))
+
+
+@pytest.mark.parametrize("end", [b"", b"Content-Le", b"Content-Length: 4\r\n\r\ngo"])
+async def test_a_sockets_messages_come_until_its_end(end: bytes) -> None:
+    header = b"content-type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length:4\r\n\r\n"
+    assert await strictly(framed(b"one") + header + b"good" + framed(b"") + end) == [b"one", b"good", b""]
+
+
+@given(st.binary(max_size=60).filter(lambda start: b"content-" not in start.lower()))
+async def test_what_begins_with_anything_else_is_never_a_message(start: bytes) -> None:
+    if start and not b"content-length".startswith(start.lower()):
+        with suppress(Broken):
+            assert await strictly(start + framed(b"evil")) == []

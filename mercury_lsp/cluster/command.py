@@ -5,7 +5,6 @@ Owns the run from the arguments to the signal that ends it. Knows no routes.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.commands import Failure
+from mercury_lsp.engine.system import cores
 from mercury_lsp.service.local import LocalOptions
 from mercury_lsp.service.settings import ServiceSettings
 
@@ -40,7 +40,7 @@ def serve(wanted: Wanted) -> None:
     """
     options = wanted.options
     if not options.threads and not wanted.address:
-        share = (os.cpu_count() or 1) // wanted.most
+        share = cores() // wanted.most
         options = replace(options, threads=max(1, min(MOST_THREADS, share)))
     cpus = max(1, options.threads)
     try:

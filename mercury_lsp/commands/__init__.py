@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mercury_lsp.config import Config
     from mercury_lsp.engine.infill import Engine
     from mercury_lsp.engine.infiller import Infiller
+    from mercury_lsp.engine.open_infill import OpenEngine
 
 
 class Failure(Exception):
@@ -25,13 +28,25 @@ class BadUsage(Failure):
         super().__init__(sentence, status=2)
 
 
-def engine_of(config: Config) -> Engine:
-    """The engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
-    from mercury_lsp.engine.checkpoint import CheckpointError  # these import numpy
-    from mercury_lsp.engine.infill import Engine
+def tokens_of(file: Path | None) -> dict[str, str]:
+    """Names by token, of a file or the environment; see `read_tokens`. Raises `BadUsage`."""
+    from mercury_lsp.tokens import ENVIRONMENT, read_tokens
 
     try:
-        return Engine.load(config.model, config.device, config.threads)
+        return read_tokens(file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        source = str(file) if file is not None else f"the variable {ENVIRONMENT}"
+        raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
+
+
+def engine_of(config: Config) -> Engine | OpenEngine:
+    """The local engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
+    from mercury_lsp.engine import models  # these import numpy
+    from mercury_lsp.engine.checkpoint import CheckpointError
+
+    try:
+        return models.load(config.model, config.device, config.threads, config.quantisation)
     except CheckpointError as error:
         raise Failure(str(error)) from error
 

@@ -12,7 +12,7 @@ import json
 import time
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from mercury_lsp.engine.canvas import Prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.infill import Engine
-    from mercury_lsp.engine.infiller import Infill
+    from mercury_lsp.engine.infiller import Infill, Infiller
 
 _ROWS = (8, 16, 32)  # of a step
 _PASSES = (1, 8, 16, 32)  # rows of a pass
@@ -58,8 +58,11 @@ def run(arguments: Namespace) -> int:
     if arguments.png is not None:
         picture.check(arguments.png)
     engine, server = engine_of(config), None
-    if arguments.against is not None:
-        server = against.server_for(engine, arguments.against)
+    own = own_engine(engine)
+    if own is None and (arguments.long or arguments.against is not None):
+        raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
+    if own is not None and arguments.against is not None:
+        server = against.server_for(own, arguments.against)
         server.read((server.end,))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
@@ -68,13 +71,13 @@ def run(arguments: Namespace) -> int:
         ahead = asyncio.run(anticipation.measure(settings, places))
         progress.remove_task(working)
         figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
-        if arguments.long:
-            typing = asyncio.run(typing_by_context(settings, engine.count, progress))
+        if own is not None and arguments.long:
+            typing = asyncio.run(typing_by_context(settings, own.count, progress))
             figures["typing_ms_by_context"] = typing
-            figures["pass_ms_by_context"] = _passes(engine)
+            figures["pass_ms_by_context"] = _passes(own)
             figures["typing_4096_over_512"] = round(typing[str(FAR)] / typing[str(SHORT)], 2)
-        if server is not None:
-            figures["against"] = _against(config, engine, server, progress)
+        if own is not None and server is not None:
+            figures["against"] = _against(config, own, server, progress)
     figures["targets"] = targets.judged(figures)
     if arguments.png is not None:
         picture.draw(figures, arguments.png)
@@ -85,12 +88,21 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
+def own_engine(engine: Infiller) -> Engine | None:
+    """The engine of a model of our own, whose passes can be timed one by one; None where it is an open model's."""
+    from mercury_lsp.engine.infill import Engine  # imports numpy
+
+    return engine if isinstance(engine, Engine) else None
+
+
 def _window(config: Config) -> int:
     return config.prefix_tokens + config.following_tokens
 
 
-def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
-    decoded = _decode(config, engine, progress)
+def _figures(config: Config, engine: Infiller, measured: Measured, progress: Progress) -> dict[str, object]:
+    own = own_engine(engine)
+    modes = against.MODES if own is not None else ("diffusion",)  # an open model only denoises
+    decoded = _decode(config, engine, modes, progress)
     speed = {
         mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
         for mode, infills in decoded.items()
@@ -103,11 +115,13 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "context_tokens": _window(config),
         "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
         "with_speculation": None,
-        "pass_ms": _pass_ms(engine),
-        "step_ms": _steps(config, engine, progress),
+        "pass_ms": _pass_ms(own) if own is not None else None,
+        "step_ms": _steps(config, own, progress) if own is not None else None,
         "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
         "tokens_per_pass": round(sum(infill.tokens for infill in decoded["diffusion"]) / passes, 2),
-        "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2),
+        "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2)
+        if own is not None
+        else None,
         "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
         "rss_mb": measured.rss,
         "typing_ms_by_context": None,
@@ -117,11 +131,13 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
     }
 
 
-def _decode(config: Config, engine: Engine, progress: Progress) -> dict[str, list[Infill]]:
-    """Both decoders' answers to the same requests."""
-    infills: dict[str, list[Infill]] = {mode: [] for mode in against.MODES}
+def _decode(
+    config: Config, engine: Infiller, modes: Sequence[str], progress: Progress
+) -> dict[str, list[Infill]]:
+    """The decoders' answers to the same requests."""
+    infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
-        for mode in against.MODES if number % 2 else reversed(against.MODES):  # either is first as often
+        for mode in modes if number % 2 else reversed(modes):  # either is first as often
             snapshot = Snapshot(_document(scene), replace(config, mode=mode))
             completion = complete(snapshot, scene.start, engine)
             if completion is not None:  # always: none of the files is one that is declined

@@ -34,11 +34,12 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
     """Write the picture. Raises `Failure`."""
     from matplotlib.figure import Figure
 
-    strokes, rows = figures["keystroke_ms"], figures["step_ms"]
+    strokes = figures["keystroke_ms"]
     panels: list[tuple[str, str, Sequence[str], Bars]] = [
-        ("a keystroke, request to reply", "ms", list(strokes), _percentiles(strokes)),
-        ("a denoising step, by rows", "ms", list(rows), {"": list(rows.values())}),
+        ("a keystroke, request to reply", "ms", list(strokes), _percentiles(strokes))
     ]
+    if rows := figures["step_ms"]:
+        panels.append(("a denoising step, by rows", "ms", list(rows), {"": list(rows.values())}))
     if found := figures["against"]:
         groups = {"single lines": found["single_line"], f"{LONG} tokens and more": found[MORE]}
         groups = {f"{name}\nn = {group['n']}": group for name, group in groups.items() if group}

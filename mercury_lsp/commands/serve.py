@@ -5,15 +5,15 @@ Owns how the arguments become settings, and what is refused before anything star
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import sys
 from argparse import Namespace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mercury_lsp.commands import BadUsage, Failure
+from mercury_lsp.commands import BadUsage, Failure, tokens_of
 from mercury_lsp.config import Config
+from mercury_lsp.tokens import ENVIRONMENT
 
 if TYPE_CHECKING:
     from mercury_lsp.service.local import LocalOptions
@@ -30,21 +30,17 @@ def run(arguments: Namespace) -> int:
         from mercury_lsp.engine import checkpoint  # imports numpy
         from mercury_lsp.engine.models import opened
         from mercury_lsp.service import process
-        from mercury_lsp.service.access import ENVIRONMENT, read_tokens
         from mercury_lsp.service.app import application
+        from mercury_lsp.service.connections import ConnectionLimits
+        from mercury_lsp.service.guard import is_loopback
         from mercury_lsp.service.local import LocalBackend, LocalOptions
         from mercury_lsp.service.settings import ServiceSettings
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _LIBRARIES:
             raise
         raise Failure(f"Serving over HTTP needs {error.name}: {INSTALL}") from error
-    try:
-        tokens = read_tokens(arguments.token_file)
-    except (OSError, ValueError) as error:
-        raise BadUsage(
-            f"The tokens in {arguments.token_file or ENVIRONMENT} cannot be read: {error}."
-        ) from error
-    if not tokens and not _loopback(arguments.host):
+    tokens = tokens_of(arguments.token_file)
+    if not tokens and not is_loopback(arguments.host):
         raise BadUsage(
             f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
             f"or leave --host at 127.0.0.1 instead of {arguments.host}."
@@ -81,7 +77,8 @@ def run(arguments: Namespace) -> int:
     try:
         loaded = opened(model)
         backend = LocalBackend(loaded, options)
-        process.serve(application(backend, settings), backend, listening)
+        limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
+        process.serve(application(backend, settings), backend, listening, limits)
     except (checkpoint.CheckpointError, process.NotLoaded) as error:
         raise Failure(str(error)) from error
     return 0
@@ -116,10 +113,3 @@ def log_to_stderr() -> None:
     """One line for each request, and what goes wrong."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
     logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

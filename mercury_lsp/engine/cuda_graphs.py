@@ -4,7 +4,7 @@ A pass of few rows is hundreds of small kernels, whose launches one by one take 
 them at once, but with the same sizes and addresses each time: so rows are padded to a bucket of rows and keys to one
 of keys, and all that differs between passes is one small tensor, from which the pass works out its mask on the device.
 Owns the buckets, the padding and the recordings. On another device the same passes run without being recorded, which
-is how they are tested where there is no GPU.
+is how they are tested where there is no GPU. `devices` chooses plain torch until this has been measured on a device.
 """
 
 from __future__ import annotations

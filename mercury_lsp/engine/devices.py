@@ -6,7 +6,6 @@ Owns the choice, and finds out what there is without importing torch where nothi
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from mercury_lsp.engine.native import NativeExecutor, fits, instruction_sets, ke
 from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.prepared import Prepared
 from mercury_lsp.engine.seats import InTurn, Seats, Together
+from mercury_lsp.engine.system import usual_threads
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.network import Network
@@ -35,22 +35,20 @@ def executor_for(
 ) -> Executor:
     """The executor of a model on a device: auto, cpu, cuda or mps.
 
-    threads: 0 for all cores, at most 4. progress: called with the fraction done. Raises `CheckpointError` where the
+    threads: 0 for `usual_threads`. progress: called with the fraction done. Raises `CheckpointError` where the
     device cannot run the model.
     """
-    threads = threads or min(4, os.cpu_count() or 1)
+    threads = threads or usual_threads()
     device = pick(device)
     if device == "cpu" and (native := NativeExecutor.of(loaded, threads, progress)) is not None:
         return native
     if not has_torch():
         raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
-    from mercury_lsp.engine.cuda_graphs import GraphExecutor
     from mercury_lsp.engine.torch_executor import TorchExecutor, has_device
 
     if not has_device(device):
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
-    kind = GraphExecutor if device.startswith("cuda") else TorchExecutor
-    return kind.of(loaded, device, threads, progress)
+    return TorchExecutor.of(loaded, device, threads, progress)
 
 
 def seats_for(
@@ -69,7 +67,7 @@ def seats_for(
     passes are batched; None where it pays, on a GPU, for on a processor the kernel is faster one by one. quantisation:
     of an open model. Raises `CheckpointError` where the device cannot run the model.
     """
-    threads = threads or min(4, os.cpu_count() or 1)
+    threads = threads or usual_threads()
     device = pick(device)
     if device == "cpu" and not together and isinstance(loaded, Checkpoint) and _native(loaded):
         prepared = Prepared.of(loaded, progress)
@@ -112,7 +110,7 @@ def open_executor_for(
     if not has_device(device):
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
     network = _open_network(loaded, device, quantisation, progress)
-    return TorchExecutor(network, loaded.forbidden, device, threads or min(4, os.cpu_count() or 1))
+    return TorchExecutor(network, loaded.forbidden, device, threads or usual_threads())
 
 
 def _open_network(

@@ -6,7 +6,6 @@ came about; who sees whom comes in as a mask, see `rows`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.system import usual_threads
 
 
 class Past(Protocol):
@@ -139,7 +139,7 @@ class Network(nn.Module):
             return torch.tensor(weight, dtype=dtype)
 
         weights = {}
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(usual_threads()) as pool:
             read = loaded.weights()
             for done, (name, tensor) in enumerate(zip(read, pool.map(made, read.values()), strict=True), 1):
                 weights[name] = tensor

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.system import usual_threads
 
 LAYOUT = 1  # goes up when the layout changes
 LANES, GROUP, ZERO = 16, 64, 64  # as in the kernel: outputs of a block, columns of a scale, the level of zero
@@ -122,7 +123,7 @@ def prepare(
         scales = weight.scale.reshape(outputs // LANES, LANES, -1).transpose(0, 2, 1)
         place[outputs * inputs :].view(np.float32)[:] = scales.ravel()
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(usual_threads()) as pool:
         for done, _ in enumerate(pool.map(lay, parts), 1):
             if progress is not None:
                 progress(done / len(parts))

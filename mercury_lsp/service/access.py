@@ -1,19 +1,12 @@
-"""Who may ask, and how often.
-
-Owns the tokens and what each has left of its rate. Tokens are kept and compared as hashes, all of them each time, so
-that the time a refusal takes tells nothing of them. Knows no HTTP but the header's form.
-"""
+"""Checks the bearer token of a request, and limits how often each client may ask."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
-ENVIRONMENT = "MERCURY_TOKENS"
+from mercury_lsp.tokens import Tokens
+
 REMEMBERED = 4096  # askers whose rate is kept
 
 
@@ -29,50 +22,26 @@ class TooOften(Exception):
         self.wait = wait
 
 
-def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Names by token, of a file or else of the environment's `ENVIRONMENT`. Raises ``OSError``, ``ValueError``."""
-    return parse_tokens(
-        environment.get(ENVIRONMENT, "") if file is None else file.read_text(encoding="utf-8")
-    )
-
-
-def parse_tokens(text: str) -> dict[str, str]:
-    """Names by token of lines ``TOKEN [NAME]``, where one that starts with # is a comment.
-
-    A token without a name is called by its number. Raises ``ValueError`` for a token that is there twice.
-    """
-    tokens: dict[str, str] = {}
-    for line in text.splitlines():
-        token, _, name = line.strip().partition(" ")
-        if not token or token.startswith("#"):
-            continue
-        if token in tokens:
-            raise ValueError("a token stands there twice")
-        tokens[token] = "".join(name.split()) or f"token-{len(tokens) + 1}"
-    return tokens
-
-
 class Access:
     """Tokens and rates. ``per_minute``: requests of each asker, 0 for any number; ``clock``: seconds."""
 
     def __init__(
         self, tokens: Mapping[str, str], per_minute: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._names = [(_hash(token), name) for token, name in tokens.items()]
+        self._tokens = Tokens(tokens)
         self._per_second, self._room = per_minute / 60, max(1.0, per_minute / 6)
         self._clock = clock
         self._left: dict[str, tuple[float, float]] = {}  # what was left, and when
 
     def name(self, authorization: str) -> str:
         """The name of who sends this header; empty where nobody needs a token. Raises `Denied`."""
-        if not self._names:
+        if not self._tokens:
             return ""
         scheme, _, token = authorization.partition(" ")
-        given = _hash(token.strip() if scheme.lower() == "bearer" else "")
-        found = [name for own, name in self._names if hmac.compare_digest(own, given)]
-        if not found:
+        name = self._tokens.name(token.strip() if scheme.lower() == "bearer" else "")
+        if name is None:
             raise Denied
-        return found[0]
+        return name
 
     def take(self, asker: str) -> None:
         """Count a request of an asker, by a token bucket that holds ten seconds' worth. Raises `TooOften`."""
@@ -91,7 +60,3 @@ def _forget(left: dict[str, tuple[float, float]]) -> None:
     excess: Iterable[str] = list(left)[: max(0, len(left) - REMEMBERED)]
     for asker in excess:
         del left[asker]
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

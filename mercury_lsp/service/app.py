@@ -26,10 +26,12 @@ from mercury_lsp.service.access import Access, Denied, TooOften
 from mercury_lsp.service.backend import Backend, Busy, Task, Unavailable, Update
 from mercury_lsp.service.completions import Refused, Reply, parse
 from mercury_lsp.service.counts import Counts
+from mercury_lsp.service.guard import Guard
 from mercury_lsp.service.settings import ServiceSettings
 
 RETRY = 1.0  # seconds after which one who was refused for a full queue may try again
 CLIENT_GONE = 499  # as nginx logs it; nobody sees it
+UNREAD = frozenset({401, 403, 408, 413, 415, 431, 503})  # refusals after which the rest of a body is not read
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("mercury_lsp.access")
@@ -52,6 +54,7 @@ class _Visit:
     status: int = 500
     last: Update = field(default_factory=lambda: Update(""))
     began: float = field(default_factory=time.perf_counter)
+    whole: bool = False  # the request is, so that the server does not stop before it is answered
 
 
 def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
@@ -77,6 +80,7 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
         return _error(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
 
     app.add_exception_handler(HTTPException, refused)
+    app.add_middleware(Guard, local=not settings.tokens)
     return app
 
 
@@ -93,7 +97,6 @@ class _Service:
 
         async def completions(request: Request) -> Response:
             visit = _Visit(path)
-            self._state.running += 1
             self._counts.running.inc()
             response: Response | None = None
             try:
@@ -176,11 +179,15 @@ class _Service:
                 kind="rate_limit_error",
                 wait=error.wait,
             ) from None
-        body = await _body(request, self._settings.body_bytes)
+        body = await _body(request, self._settings)
+        if self._state.stopping:
+            raise Refused(503, "The server is stopping.", kind="server_error", wait=RETRY)
+        visit.whole = True
+        self._state.running += 1
         wanted = parse(body, (self._backend.model, *self._settings.aliases))
         affinity = request.headers.get("x-affinity-key", "") or wanted.affinity
         peer = request.client.host if request.client else ""
-        task = wanted.task(_key(asker, affinity or peer), self._settings)
+        task = wanted.task(_key(asker, affinity or peer), self._settings, _key(asker, ""))
         reply = Reply(self._backend.model, fim)
         updates = self._updates(request, task, visit)
         if not wanted.stream:
@@ -267,7 +274,7 @@ class _Service:
 
     def _left(self, visit: _Visit) -> None:
         """A request has been answered, or given up."""
-        self._state.running -= 1
+        self._state.running -= visit.whole
         counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
         counts.running.dec()
         counts.requests.labels(visit.route, str(visit.status)).inc()
@@ -314,23 +321,30 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """A request's body. Raises `Refused` as soon as it is too large."""
+async def _body(request: Request, settings: ServiceSettings) -> bytes:
+    """A request's body. Raises `Refused` as soon as it is too large or too late."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a web page may send any other kind without asking first
+        raise Refused(415, "The body must be application/json.", code="unsupported_media_type")
+    most, parts, size = settings.body_bytes, list[bytes](), 0
     length = request.headers.get("content-length", "")
-    size, parts = int(length) if length.isdecimal() else 0, []
-    if size <= most:
-        size = 0
-        while True:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > most or not message.get("more_body"):
-                break
-    if size > most:
-        raise Refused(413, f"The body has more than {most} bytes.", code="request_too_large")
-    return b"".join(parts)
+    too_large = Refused(413, f"The body has more than {most} bytes.", code="request_too_large")
+    if length.isdecimal() and int(length[:20]) > most:
+        raise too_large
+    try:
+        async with asyncio.timeout(settings.body_s):
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise too_large
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise Refused(408, f"The body took more than {settings.body_s:g} s.", code="timeout") from None
 
 
 def _key(asker: str, affinity: str) -> str:
@@ -346,4 +360,6 @@ def _error(error: Refused) -> Response:
     headers = {"Retry-After": str(math.ceil(error.wait))} if error.wait is not None else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.status in UNREAD:
+        headers["Connection"] = "close"
     return JSONResponse(error.body, error.status, headers)

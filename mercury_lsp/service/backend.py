@@ -16,9 +16,9 @@ class Task:
     """A middle that is wanted between ``prefix`` and ``suffix``, which are text as the client has it.
 
     ``key``: tasks of the same key, such as those in one document of one editor, find what the model has read for the
-    last one; ``drafts``: whether `Update`s while it sharpens are wanted, masks and all; ``single_line``: whether the
-    middle ends with its line; ``temperature``: 0 takes the likeliest tokens; with others the same ``seed`` gives the
-    same text, and None a new one.
+    last one; ``asker``: whose task it is, for those who ask have equal shares; ``drafts``: whether `Update`s while it
+    sharpens are wanted, masks and all; ``single_line``: whether the middle ends with its line; ``temperature``: 0 takes
+    the likeliest tokens; with others the same ``seed`` gives the same text, and None a new one.
     """
 
     prefix: str
@@ -31,6 +31,7 @@ class Task:
     single_line: bool = False
     drafts: bool = False
     path: str = ""
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

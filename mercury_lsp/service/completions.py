@@ -18,6 +18,7 @@ from mercury_lsp.service.backend import Task, Update
 from mercury_lsp.service.settings import ServiceSettings
 
 STOPS = 4
+STOP_CHARACTERS = 256
 PATH_CHARACTERS = 256
 
 
@@ -44,6 +45,9 @@ class _StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
+Stop = Annotated[str, Field(max_length=STOP_CHARACTERS)]
+
+
 class Wanted(BaseModel):
     """The body of a request. What is not here, is not looked at."""
 
@@ -53,7 +57,7 @@ class Wanted(BaseModel):
     suffix: str | None = None
     model: str | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
@@ -66,7 +70,7 @@ class Wanted(BaseModel):
     n: int | None = None
     best_of: int | None = None
     echo: bool | None = None
-    logprobs: int | bool | None = None
+    logprobs: Annotated[int, Field(ge=0)] | bool | None = None
 
     @property
     def affinity(self) -> str:
@@ -78,7 +82,7 @@ class Wanted(BaseModel):
         """Whether a stream is to end with what it has cost."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def task(self, key: str, settings: ServiceSettings) -> Task:
+    def task(self, key: str, settings: ServiceSettings, asker: str = "") -> Task:
         """What the backend is asked. More tokens than are allowed are as many as are."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Task(
@@ -91,6 +95,7 @@ class Wanted(BaseModel):
             seed=self.seed,
             drafts=bool(self.stream and self.diffusing),
             path=self.path or "",
+            asker=asker,
         )
 
 
@@ -113,6 +118,10 @@ def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
     for text in (wanted.prompt, wanted.suffix, wanted.path, wanted.stop):
         if any(not _encodable(part) for part in ([text] if isinstance(text, str) else text or [])):
             raise Refused(400, "A text has half of a surrogate pair, which is no character.")
+    for param in ("n", "best_of"):
+        number = getattr(wanted, param)
+        if number is not None and number < 1:
+            raise Refused(422, f"{param} must be 1 at least.", param)
     for param, most in (("n", 1), ("best_of", 1), ("echo", False), ("logprobs", 0)):
         value = getattr(wanted, param)
         if value is not None and (value is True or value > most):

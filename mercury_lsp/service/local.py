@@ -131,7 +131,7 @@ class LocalBackend:
             self._sessions = self._make_sessions(self._seats)
         sessions = self._sessions
         asked = time.perf_counter()
-        session = await sessions.take(task.key)
+        session = await sessions.take(task.key, task.asker)
         queued = time.perf_counter() - asked
         self.counts.queued.observe(queued)
         loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()

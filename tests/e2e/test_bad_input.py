@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from mercury_lsp.engine.canvas import Tokenizer
 
-from .conftest import COMMAND, Client, Process, at, change, frame
+from .conftest import COMMAND, PATIENCE, Client, Message, Process, at, change, frame
 
 
 def test_a_truncated_header_is_skipped(client: Client) -> None:
@@ -195,6 +197,82 @@ import subprocess, sys, time
 print(subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE).pid, flush=True)
 time.sleep(999)
 """
+
+
+LAUNCHER = """
+import os, subprocess, sys, time
+out, into = os.pipe()
+server = subprocess.Popen(sys.argv[1:], stdin=out, stdout=subprocess.DEVNULL)
+other = subprocess.Popen(["sleep", "999"], pass_fds=[into], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+params = b'{"processId": %d, "capabilities": {}}' % os.getpid()
+body = b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": %s}' % params
+os.write(into, b"Content-Length: %d\\r\\n\\r\\n%s" % (len(body), body))
+os.close(into)
+print(server.pid, other.pid, flush=True)
+time.sleep(999)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_client_takes_the_server_with_it_though_another_process_holds_its_stdin() -> None:
+    command = [sys.executable, "-c", LAUNCHER, *COMMAND]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        server, other = map(int, process.stdout.readline().split())
+        try:
+            time.sleep(3)  # the message is read, or will be: then the process is gone already
+            os.kill(server, 0)
+            os.kill(process.pid, signal.SIGKILL)  # and nobody asks for its status yet
+            process.stderr.read()  # the server has the other end, too
+        finally:
+            os.kill(other, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_client_that_is_gone_already_is_not_served() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    body = frame({"id": 1, "method": "initialize", "params": {"processId": gone.pid, "capabilities": {}}})
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdin is not None
+        server.stdin.write(body)
+        server.stdin.flush()
+        assert server.wait(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("process", [None, 0, -1])
+def test_a_process_that_cannot_be_watched_is_no_error(
+    process: int | None, launch: Callable[..., Process]
+) -> None:
+    client = launch().client
+    params = {"processId": process, "rootUri": None, "capabilities": {}}
+    assert "result" in client.ask("initialize", params)
+
+
+def digest(client: Client, uri: str) -> tuple[object, object]:
+    answer = client.ask("mercury/documentDigest", {"textDocument": {"uri": uri}})["result"]
+    return answer["version"], answer["sha256"]
+
+
+@pytest.mark.parametrize("version", [{"version": None}, {}])
+@pytest.mark.parametrize("range_", [{"range": None}, {"range": None, "rangeLength": None}, {}])
+def test_a_change_without_a_number_or_a_place_is_taken(
+    client: Client, version: Message, range_: Message
+) -> None:
+    uri = "file:///w/null.txt"
+    item = {"uri": uri, "languageId": "plaintext", "text": "some words", **version}
+    client.notify("textDocument/didOpen", {"textDocument": item})
+    document = {"uri": uri, **version}
+    changes = [
+        [{"text": "all new", **range_}],
+        [change(uri, 0, "!", (0, 7), (0, 7))["params"]["contentChanges"][0]],
+    ]
+    changes += [[{"rangeLength": None, **changes[1][0], "text": "?"}]]
+    for content in changes:
+        client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": content})
+    assert digest(client, uri) == (3, hashlib.sha256(b"all new?!").hexdigest())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -194,11 +194,12 @@ def test_clients_come_and_go_over_tcp(model: Path) -> None:
         assert process.stderr is not None
         address = re.search(rb"listening on (\S+):(\d+)\s", process.stderr.readline())
         assert address is not None and address[1] == b"127.0.0.1"
+        token = process.stderr.readline().split()[1].decode()
         for _ in range(2):
             with socket.create_connection(("127.0.0.1", int(address[2]))) as connection:
                 stream = connection.makefile("rwb")
                 client = Client(stream, stream)
-                assert "inlineCompletionProvider" in client.initialize()
+                assert "inlineCompletionProvider" in client.initialize(options={"token": token})
                 assert client.ask("shutdown", None)["result"] is None
                 client.write(frame({"method": "exit"}))
         process.terminate()

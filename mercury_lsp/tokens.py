@@ -1,0 +1,84 @@
+"""Reads the tokens that clients identify themselves with, and compares them in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import string
+from collections.abc import Mapping
+from pathlib import Path
+
+ENVIRONMENT = "MERCURY_TOKENS"
+LARGEST_FILE_BYTES = 1 << 20
+LONGEST_NAME = 64
+_VISIBLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
+
+
+def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Names by token, of a file or else of the variable `ENVIRONMENT`; empty only where neither is given.
+
+    A file without a single token, or a variable that is set and holds none, never means that everyone is welcome.
+    Raises ``OSError``, or ``ValueError`` of a few words that quote nothing of the text.
+    """
+    if file is not None:
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE_BYTES + 1)
+        if len(content) > LARGEST_FILE_BYTES:
+            raise ValueError(f"there are more than {LARGEST_FILE_BYTES} bytes")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise ValueError("the text is not UTF-8") from None
+    elif ENVIRONMENT in environment:
+        text = environment[ENVIRONMENT]
+    else:
+        return {}
+    tokens = parse_tokens(text)
+    if not tokens:
+        raise ValueError("there is no token")
+    return tokens
+
+
+def parse_tokens(text: str) -> dict[str, str]:
+    """Names by token of lines ``TOKEN [NAME]``; a line that starts with # is a comment.
+
+    A token without a name is called by its number. Raises ``ValueError`` for a token that occurs twice or that no
+    HTTP header can carry, and for a name that could forge a line of the log.
+    """
+    tokens: dict[str, str] = {}
+    for number, line in enumerate(text.replace("\r", "\n").split("\n"), 1):
+        token, *words = line.split(maxsplit=1) or [""]
+        if not token or token.startswith("#"):
+            continue
+        name = "".join("".join(words).split())
+        if not _VISIBLE.issuperset(token):
+            raise ValueError(f"the token in line {number} has characters that are not visible ASCII")
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"the name in line {number} is not printable or has over {LONGEST_NAME} characters"
+            )
+        if token in tokens:
+            raise ValueError(f"the token in line {number} is there twice")
+        tokens[token] = name or f"token-{len(tokens) + 1}"
+    return tokens
+
+
+class Tokens:
+    """Tokens, kept as hashes. Each is compared every time: how long a refusal takes tells nothing about them."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = [(_hash(token), name) for token, name in names.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def name(self, token: str) -> str | None:
+        """The name of the client with this token; None where there is no such token."""
+        given = _hash(token)
+        found = [name for own, name in self._names if hmac.compare_digest(own, given)]
+        return found[0] if found else None
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
