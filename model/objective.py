@@ -62,7 +62,7 @@ class Objective(nn.Module):
 
         worth: the targets' weight by which to divide, where it is not this batch's alone.
         """
-        attend, mask = attention(batch.rows)
+        attend, mask = attention(batch.rows, batch.lengths)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
         target = batch.target.flatten()[kept].masked_fill(none, NO_TARGET)
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
@@ -92,7 +92,7 @@ class Objective(nn.Module):
         """
         if self.teacher is not None:  # it is asked for clean rows only
             clean = batch.rows.map(lambda row: row[:, : batch.clean])
-            attend, mask = attention(clean)
+            attend, mask = attention(clean, batch.lengths)
             hidden = self.teacher(batch.ids[:, : batch.clean], clean.position, mask, attend=attend)
         twin = batch.twin.flatten()[kept]
         row = kept // batch.ids.shape[1] * hidden.shape[1] + twin.clamp(min=0)
