@@ -17,19 +17,20 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from mercury_lsp.engine.network import Attend
+from mercury_lsp.engine.network import Attend, folded
 from mercury_lsp.engine.rows import Rows, sees, visible
 
 
-def attention(rows: Rows, lengths: Sequence[int] = ()) -> tuple[Attend | None, Any]:
+def attention(rows: Rows, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
     """The way to attend among rows (N, T) on their device, None for the network's own, and the mask that it takes.
 
-    lengths: of the contexts that are packed into one row (1, T); empty where each row of N is one context.
+    lengths: of the contexts that are packed into one row (1, T); empty where each row of N is one context. group: query
+    heads of one key head.
     """
     if rows.position.device.type == "cuda":
         return fused, block_mask(rows, _compiled(create_block_mask), lengths)
     if lengths:
-        return apart, [visible(own, own) for own in split(rows, lengths)]
+        return apart, [visible(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)]
     return (product if torch.is_grad_enabled() else None), visible(rows, rows)
 
 
@@ -82,11 +83,13 @@ def _compiled(function: Any) -> Any:
     return torch.compile(function, dynamic=False)
 
 
+@torch.compiler.disable
 def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
-    """`product` for each packed context by itself. mask: bool (1, T, T) of each."""
+    """The network's own `folded` for each packed context by itself. mask: bool (1, 1, G T, T) of each."""
     lengths = [own.shape[-1] for own in mask]
+    q, k = q.to(v.dtype), k.to(v.dtype)
     parts = zip(*(x.split(lengths, dim=2) for x in (q, k, v)), mask, strict=True)
-    return torch.cat([product(*part) for part in parts], dim=2)
+    return torch.cat([folded(*part) for part in parts], dim=2)
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -31,7 +31,9 @@ class Recipe:
     rows: int = 512  # of one context
     contexts: int = 4  # of one step, over all processes
     packed: bool = False  # contexts of a pass stand one after the other without padding
-    causal: float = 0.0  # first share of the run without canvases, in which every row is a target of one weight
+    causal: float = (
+        0.0  # first share of the run without canvases, in which every row is a target of one weight
+    )
     part: int = 0  # contexts of one pass at most, by which memory is bounded; 0 is no bound
     chunk: int = (
         0  # rows that go through the vocabulary at once, padded so that shapes are static; 0 is all, unpadded
@@ -59,6 +61,8 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
+    lanes: int = 0  # threads of a processor that each take passes of their own; 0 is one pass on all cores
+    curve_rows: int = 0  # rows between two points of the learning curve, held-out middles; 0 measures none
     bf16: bool = True
     compile: bool = False
     workers: int = 0

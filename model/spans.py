@@ -2,8 +2,9 @@
 
 Owns the kinds of holes and their shares. Holes are cut at character positions, as a cursor is, not at token
 boundaries; then the prompt is healed, as in serving: it ends where its last pre-token begins, and the middle begins
-with the text between there and the cursor, the stem (FIM-SE, Ren et al. 2024). A group's holes end on one line, so that all its prompts share the following lines and most of the prefix
-and can hang on one encoded trunk. Prompts are built by the server's own `context.prompt.build`. Knows no tensors.
+with the text between there and the cursor, the stem (FIM-SE, Ren et al. 2024). A group's holes end on one line, so
+that all its prompts share the following lines and most of the prefix and can hang on one encoded trunk. Prompts are
+built by the server's own `context.prompt.build`. Knows no tensors.
 """
 
 from __future__ import annotations
