@@ -107,8 +107,8 @@ def test_the_code_stays_at_its_commit_until_another_is_named(campaign: Campaign)
     campaign.stop(20)
     campaign.start("HEAD")
     assert seen(campaign)[2] == 2
+    campaign.stop(20)
     with pytest.raises(CampaignError, match="git rev-parse"):
-        campaign.stop(20)
         campaign.start("no-such-commit")
     assert campaign.pid() is None
 
