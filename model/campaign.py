@@ -187,6 +187,10 @@ def _give_way() -> None:
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # Linux shares the cores among sessions first, and only then among a session's processes.
+    group = Path("/proc/self/autogroup")
+    if group.is_file():
+        group.write_text("19", encoding="ascii")
 
 
 def _paused(pid: int) -> bool:

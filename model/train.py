@@ -41,6 +41,7 @@ from model.lanes import Lanes
 from model.layout import Batch
 from model.loader import groups_for, loader
 from model.objective import Objective
+from model.optimisers import advance, optimisers
 from model.plot import plot
 from model.recipe import Recipe
 from model.rounding import Rounding, bits
@@ -96,13 +97,7 @@ class Run:
         self.objective = accelerator.prepare_model(self.plain)
         self.rounding = Rounding(self.network, bits, GROUP)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        decayed = [weight for weight in trained if weight.ndim == 2]
-        plain = [weight for weight in trained if weight.ndim != 2]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
+        self.optimisers = optimisers(self.network, recipe)
         alone = self.device.type == "cpu" and accelerator.num_processes == 1
         self.lanes = Lanes(trained, recipe.lanes) if recipe.lanes and alone else None
         self.stop = threading.Event()
@@ -122,7 +117,8 @@ class Run:
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(found)
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
         if self.accelerator.is_main_process:
@@ -138,7 +134,8 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
+        found = [optimiser.state_dict() for optimiser in self.optimisers]
+        state = {"network": self.network.state_dict(), "optimisers": found, **counts}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.ship` goes by
@@ -200,11 +197,7 @@ class Run:
                     loss.total.backward()
                 sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        # As GradScaler does it: the fused kernel leaves everything as it was after a gradient that is not finite,
-        # and nobody has to look at the norm here and now.
-        self.optimiser.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        advance(self.optimisers, norm)
         return torch.cat((sums, norm.detach()[None] / ranks))
 
     def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
@@ -218,8 +211,9 @@ class Run:
         for parts in data:
             waited += (time.monotonic() - asked) * work.done()
             rate = rate_at(self.progress, self.step, recipe)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
             taken = self.take(parts)
             if taken is None:
                 return
@@ -310,7 +304,7 @@ def main(argv: list[str] | None = None) -> None:
     held = []
     if recipe.curve_rows and not quiet:
         held = batches(run.base.tokenizer, corpus=arguments.corpus)
-        if not run.step:
+        if not run.curve:
             run.point(held)
     log = Path(os.devnull) if quiet else run.folder / METRICS
     with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:

@@ -76,6 +76,8 @@ def test_a_campaign_runs_once_below_all_other_work_and_is_saved_when_it_ends(cam
     assert "started at commit" in campaign.start(options=["--steps", "9"])
     nice, policy, mark, arguments = seen(campaign)
     assert (nice, policy, mark) == (19, os.SCHED_IDLE, 1)
+    group = Path(f"/proc/{campaign.pid()}/autogroup")
+    assert not group.is_file() or group.read_text(encoding="ascii").split()[-1] == "19"
     assert isinstance(arguments, list) and arguments[0] == RECIPE and "9" in arguments
     with pytest.raises(CampaignError, match="running already"):
         campaign.start()
