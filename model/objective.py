@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mercury_lsp.engine.network import Network
 from model.attention import attention
+from model.fused_loss import cross_entropy
 from model.layout import NO_TARGET, Batch
 
 
@@ -46,14 +47,20 @@ class Objective(nn.Module):
         fast: bool = False,
         taught: float = 0.0,
         teacher: Network | None = None,
+        packed: bool = False,
     ) -> None:
         """``chunk``: rows that go through the vocabulary at once, 0 for all; ``fast``: compile what has one shape;
         ``taught``: share of a target that is a teacher's distribution; ``teacher``: of the same vocabulary, and None
-        where the causal rows are to teach the canvases."""
+        where the causal rows are to teach the canvases; ``packed``: batches are, and their lengths differ.
+        """
         super().__init__()
         self.network, self.dtype, self.chunk = network, dtype, chunk
         self.taught, self.teacher = taught, teacher
-        if fast:
+        self.fused = packed and next(network.parameters()).device.type == "cpu"
+        if fast and packed:
+            for layer in network.layers:
+                layer.compile(dynamic=True)
+        elif fast:
             network.compile(dynamic=False)
         self.compiled_nats = torch.compile(self.nats, dynamic=False) if fast and chunk else self.nats
 
@@ -62,7 +69,7 @@ class Objective(nn.Module):
 
         worth: the targets' weight by which to divide, where it is not this batch's alone.
         """
-        attend, mask = attention(batch.rows)
+        attend, mask = attention(batch.rows, batch.lengths, self.network.shape.group)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
         target = batch.target.flatten()[kept].masked_fill(none, NO_TARGET)
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
@@ -73,6 +80,10 @@ class Objective(nn.Module):
             if self.taught:
                 taught = canvas if self.teacher is None else ~none
                 given += self.told(batch, hidden.detach(), kept, taught)
+            if self.fused and not self.taught and torch.is_grad_enabled():
+                scale = weight / ((batch.worth if worth is None else worth) + 1e-6)
+                total, nats = cross_entropy(given[0], self.network.output_matrix, target, scale, self.dtype)
+                return Loss(total, self.sums(nats, canvas, none))
             if self.chunk and len(kept) > self.chunk:  # a chunk's logits are made again for its gradient
                 parts = zip(*(torch.split(value, self.chunk) for value in given), strict=True)
                 made = [checkpoint(self.compiled_nats, *part, use_reentrant=False) for part in parts]
@@ -80,9 +91,14 @@ class Objective(nn.Module):
             else:
                 nats, asked = self.compiled_nats(*given)
         total = (asked * weight).sum() / ((batch.worth if worth is None else worth) + 1e-6)
-        plain, clean = nats.detach(), ~(canvas | none)
-        sums = [(plain * clean).sum(), clean.sum(), (plain * canvas).sum(), canvas.sum()]
-        return Loss(total, torch.stack([value.float() for value in sums]))
+        return Loss(total, self.sums(nats.detach(), canvas, none))
+
+    @staticmethod
+    def sums(nats: Tensor, canvas: Tensor, none: Tensor) -> Tensor:
+        """What `Loss.sums` are, of each row's nats, and which rows are canvases' and which none at all. (K,) each"""
+        clean = ~(canvas | none)
+        sums = [(nats * clean).sum(), clean.sum(), (nats * canvas).sum(), canvas.sum()]
+        return torch.stack([value.float() for value in sums])
 
     @torch.no_grad()
     def told(self, batch: Batch, hidden: Tensor, kept: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +108,7 @@ class Objective(nn.Module):
         """
         if self.teacher is not None:  # it is asked for clean rows only
             clean = batch.rows.map(lambda row: row[:, : batch.clean])
-            attend, mask = attention(clean)
+            attend, mask = attention(clean, batch.lengths, self.teacher.shape.group)
             hidden = self.teacher(batch.ids[:, : batch.clean], clean.position, mask, attend=attend)
         twin = batch.twin.flatten()[kept]
         row = kept // batch.ids.shape[1] * hidden.shape[1] + twin.clamp(min=0)

@@ -17,8 +17,8 @@ from mercury_lsp.engine.noise import ALL_MASKED
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
 """Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
 
-BUILDER = "context.related"
-"""What makes the related text: part of the fingerprint, since shards that another made are not what is asked for."""
+BUILDER = "context.related, healed"
+"""What makes the related text and the holes: part of the fingerprint of shards, since old shards differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Recipe:
     steps: int
     rows: int = 512  # of one context
     contexts: int = 4  # of one step, over all processes
+    packed: bool = False  # contexts of a pass stand one after the other without padding
+    causal: float = (
+        0.0  # first share of the run without canvases, in which every row is a target of one weight
+    )
     part: int = 0  # contexts of one pass at most, by which memory is bounded; 0 is no bound
     chunk: int = (
         0  # rows that go through the vocabulary at once, padded so that shapes are static; 0 is all, unpadded
@@ -47,6 +51,7 @@ class Recipe:
     shards_mb: int = (
         0  # of token shards that a run cuts first and then streams; 0 cuts contexts as they are needed
     )
+    optimiser: str = "adamw"  # or "muon", for the matrices of the layers
     frozen: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are
     rate: float = 3e-4
     warmup: int = 40  # steps
@@ -56,6 +61,8 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
+    lanes: int = 0  # threads of a processor that each take passes of their own; 0 is one pass on all cores
+    curve_rows: int = 0  # rows between two points of the learning curve, held-out middles; 0 measures none
     bf16: bool = True
     compile: bool = False
     workers: int = 0
@@ -70,6 +77,10 @@ class Recipe:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**{"name": file.stem, **values, **lists})
+
+    def is_causal(self, step: int) -> bool:
+        """Whether a step belongs to the run's first share, of causal infilling alone."""
+        return step < self.causal * self.steps
 
     def data_fingerprint(self) -> str:
         """SHA-256 of the settings by which files are chosen and holes cut, the seed left out."""

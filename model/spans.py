@@ -1,8 +1,10 @@
 """Holes: which piece of a file the model has to fill in, and the prompt that an editor would have sent for it.
 
 Owns the kinds of holes and their shares. Holes are cut at character positions, as a cursor is, not at token
-boundaries. A group's holes end on one line, so that all its prompts share the following lines and most of the prefix
-and can hang on one encoded trunk. Prompts are built by the server's own `context.prompt.build`. Knows no tensors.
+boundaries; then the prompt is healed, as in serving: it ends where its last pre-token begins, and the middle begins
+with the text between there and the cursor, the stem (FIM-SE, Ren et al. 2024). A group's holes end on one line, so
+that all its prompts share the following lines and most of the prefix and can hang on one encoded trunk. Prompts are
+built by the server's own `context.prompt.build`. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end with
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A prompt and the text that was cut out of it."""
+    """A prompt and the text that was cut out of it, which begins with the prompt's stem."""
 
     kind: str
     prompt: Prompt
@@ -66,10 +68,12 @@ def cut(
     nodes: Nodes,
     kinds: Mapping[str, float] = KINDS,
     beside: Beside | None = None,
+    stem_start: prompt.StemStart = len,
 ) -> list[Hole]:
     """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file.
 
-    What is ``beside`` is the same for all: it is chosen as if all that any of them lacks were missing.
+    What is ``beside`` is the same for all: it is chosen as if all that any of them lacks were missing. stem_start:
+    see `prompt.build`; by default prompts are not healed.
     """
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
     ends = [*(start - 1 for start in starts[1:]), len(text)]
@@ -92,8 +96,10 @@ def cut(
         related = beside(text[:first] + text[end:], first, shown)
     group: list[Hole] = []
     for (a, b), kind in ranges.items():
-        made = prompt.build(path, text[:a], text[b:], count, budget.prefix, budget.following, related)
-        group.append(Hole(kind, made, text[a:b]))
+        made = prompt.build(
+            path, text[:a], text[b:], count, budget.prefix, budget.following, related, stem_start
+        )
+        group.append(Hole(kind, made, made.stem + text[a:b]))
     return group
 
 

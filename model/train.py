@@ -20,32 +20,35 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch.utils.data import DataLoader
 
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.prepared import cache_folder
-from model.data import Cuts, Groups, Steps
+from model.data import Steps
 from model.hardware import Work, ceiling, flops, keep_memory, return_memory, settle
+from model.heldout_middles import batches, costs, report
+from model.lanes import Lanes
 from model.layout import Batch
+from model.loader import groups_for, loader
 from model.objective import Objective
+from model.optimisers import advance, optimisers
 from model.plot import plot
 from model.recipe import Recipe
 from model.rounding import Rounding, bits
 from model.save import GROUP, save
-from model.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 
+METRICS = "metrics.jsonl"
+CURVE = "curve.jsonl"
 SELF = "self"  # as a recipe's teacher: the causal rows teach the canvases
 TRIM = 32  # steps on a processor after which what fragments of the heap is given back
 
@@ -88,17 +91,15 @@ class Run:
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
             teacher = Network.of(checkpoint.load(find(recipe.teacher)), self.dtype).to(self.device)
-        objective = Objective(self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher)
-        self.objective = accelerator.prepare_model(objective)
+        self.plain = Objective(
+            self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher, recipe.packed
+        )
+        self.objective = accelerator.prepare_model(self.plain)
         self.rounding = Rounding(self.network, bits, GROUP)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        decayed = [weight for weight in trained if weight.ndim == 2]
-        plain = [weight for weight in trained if weight.ndim != 2]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)
+        self.optimisers = optimisers(self.network, recipe)
+        alone = self.device.type == "cpu" and accelerator.num_processes == 1
+        self.lanes = Lanes(trained, recipe.lanes) if recipe.lanes and alone else None
         self.stop = threading.Event()
         self.step = 0
         self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
@@ -116,14 +117,16 @@ class Run:
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(found)
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
         if self.accelerator.is_main_process:
-            log = self.folder / "metrics.jsonl"  # may be ahead of the state: what was lost is measured again
-            lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
-            kept = (line for line in lines if json.loads(line)["step"] <= self.step)
-            log.write_text("".join(kept), encoding="utf-8")
+            # They may be ahead of the state: what was lost is measured again.
+            for log in (self.folder / METRICS, self.folder / CURVE):
+                lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+                kept = (line for line in lines if json.loads(line)["step"] <= self.step)
+                log.write_text("".join(kept), encoding="utf-8")
             print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
 
     def save(self) -> None:
@@ -131,11 +134,14 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
+        found = [optimiser.state_dict() for optimiser in self.optimisers]
+        state = {"network": self.network.state_dict(), "optimisers": found, **counts}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.ship` goes by
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
+        if curve := self.curve:
+            about["curve"] = curve
         save(
             self.folder / "checkpoint",
             self.recipe.name,
@@ -146,33 +152,52 @@ class Run:
         )
         plot(self.folder)
 
+    def point(self, held: Sequence[Batch]) -> None:
+        """Measure the held-out middles, and write a point of the learning curve."""
+        with self.rounding.step() if self.rounded else nullcontext():
+            found = costs(self.network, self.base.tokenizer, held, self.dtype)
+        point = {"step": self.step, "rows": self.rows, "minutes": self.spent / 60, **report(found)}
+        with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
+            curve.write(json.dumps(point) + "\n")
+
+    @property
+    def curve(self) -> list[list[float]]:
+        """The learning curve so far: rows, and nats a token of held-out middles."""
+        file = self.folder / CURVE
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return [[point["rows"], point["nats"]] for point in map(json.loads, lines)]
+
     @property
     def rounded(self) -> bool:
         """Whether this is the recipe's last share of the run, in which the weights count as they will be shipped."""
         return self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
 
-    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor:
+    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
         """One step of the optimiser; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
 
         The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
+        None if a run on lanes was stopped between two passes: then nothing was changed.
         """
         ranks = self.accelerator.num_processes
         worth = torch.full((), sum(part.worth for part in parts), device=self.device)
         worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
         sums = torch.zeros(5, device=self.device)
+        causal = self.recipe.is_causal(self.step)
+        self.plain.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
         with self.rounding.step() if self.rounded else nullcontext():
-            for number, part in enumerate(parts, 1):
+            if self.lanes is not None:
+                added = self.lanes.run(parts, lambda part: self.objective(part, worth), self.stop.is_set)
+                if added is None:
+                    return None
+                sums = added
+            for number, part in enumerate(() if self.lanes is not None else parts, 1):
                 last = number == len(parts)
                 with nullcontext() if last else self.accelerator.no_sync(self.objective):
                     loss = self.objective(part.to(self.device), worth)
                     loss.total.backward()
                 sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        # As GradScaler does it: the fused kernel leaves everything as it was after a gradient that is not finite,
-        # and nobody has to look at the norm here and now.
-        self.optimiser.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        advance(self.optimisers, norm)
         return torch.cat((sums, norm.detach()[None] / ranks))
 
     def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
@@ -181,32 +206,37 @@ class Run:
         work = Work(device)
         best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
         sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+        before = self.rows
         began = asked = time.monotonic()
         for parts in data:
             waited += (time.monotonic() - asked) * work.done()
             rate = rate_at(self.progress, self.step, recipe)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            sums += self.take(parts)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+            taken = self.take(parts)
+            if taken is None:
+                return
+            sums += taken
             work.mark()
             rows = sum(part.ids.numel() for part in parts)
             pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
             operations += flops(self.network.shape, rows, pairs / rows, targets)
             self.step += 1
             steps += 1
+            self.rows += rows * self.accelerator.num_processes
             if device.type == "cpu" and self.step % TRIM == 0:
                 return_memory()
             if self.step % recipe.every and self.step < recipe.steps:
                 asked = time.monotonic()
                 continue
             settle(device)
-            main, taken = self.accelerator.is_main_process, time.monotonic() - began
-            shared = torch.tensor([self.stop.is_set(), main * (self.spent + taken)], device=device)
+            main, sitting = self.accelerator.is_main_process, time.monotonic() - began
+            shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=device)
             told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
             next_nats, next_count, nats, masked, loss, norm, stop, spent = told
             took = time.monotonic() - began
             self.spent = spent
-            self.rows += steps * recipe.contexts * recipe.rows
             self.masked += int(masked)
             if stop:
                 self.stop.set()
@@ -219,7 +249,7 @@ class Run:
                 "rate": rate,
                 "norm": norm / steps,
                 "rows": self.rows,
-                "rows_per_s": steps * recipe.contexts * recipe.rows / took,
+                "rows_per_s": (self.rows - before) / took,
                 "masked_per_s": masked / took,
                 "utilisation": operations / took / best,  # model-FLOPs of this process, of its device's
                 "waiting": waited / took,  # share of the time in which no batch was ready
@@ -227,65 +257,8 @@ class Run:
             if self.progress >= 1 or self.stop.is_set():
                 return
             sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+            before = self.rows
             began = asked = time.monotonic()
-
-
-def groups_for(
-    recipe: Recipe, base: Path, tokenizer: Tokenizer, shards: Path | None, corpus: Path | None
-) -> Groups:
-    """Where a run's data come from: shards where they are named or the recipe wants them, else the corpus itself.
-
-    What is missing of the recipe's own shards is made first: the corpus, then they.
-    """
-    if shards is None and not recipe.shards_mb:
-        return Cuts(recipe, tokenizer, corpus)
-    folder = shards or default_folder(recipe)
-    if shards is None and not (folder / INDEX).is_file():
-        build_corpus(corpus)
-        write(recipe, base, folder, megabytes=recipe.shards_mb, processes=os.cpu_count() or 1, corpus=corpus)
-    found = Shards(folder, recipe.seed)
-    if found.index.tokenizer != tokenizer_fingerprint(base):
-        sys.exit(f"The shards in {folder} were cut for another tokenizer than that of {base}.")
-    if found.index.data != recipe.data_fingerprint():
-        print(f"note: {folder} was cut by other settings than this recipe's", file=sys.stderr)
-    return found
-
-
-def build_corpus(corpus: Path | None) -> None:
-    """Build the corpus where there is none; exits where that fails."""
-    from model import corpus as workshop
-
-    folder = corpus or workshop.corpus_folder()
-    if not (folder / "statistics.json").is_file() and workshop.main(["--out", str(folder)]):
-        sys.exit(1)
-
-
-def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Batch, ...]]:
-    """The steps' batches from ``first`` on, made ahead of time by worker processes where there are any."""
-    workers = steps.recipe.workers
-    return iter(
-        DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(first, len(steps)),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=leave_signals,
-            collate_fn=as_is,
-        )
-    )
-
-
-def leave_signals(_: int) -> None:
-    """A signal to end reaches all processes of a group: only the run itself acts on it, and ends its workers."""
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(wanted, signal.SIG_IGN)
-
-
-def as_is(parts: Any) -> Any:
-    """What `DataLoader` shall make of a step's batches: nothing."""
-    return parts
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -326,16 +299,24 @@ def main(argv: list[str] | None = None) -> None:
     for wanted in (signal.SIGTERM, signal.SIGINT):  # finish the step, save, end
         signal.signal(wanted, lambda *_: run.stop.set())
     columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    budget = recipe.steps * recipe.contexts * recipe.rows
     saved = time.monotonic()
     quiet = not accelerator.is_main_process
-    log = Path(os.devnull) if quiet else run.folder / "metrics.jsonl"
+    held = []
+    if recipe.curve_rows and not quiet:
+        held = batches(run.base.tokenizer, corpus=arguments.corpus)
+        if not run.curve:
+            run.point(held)
+    log = Path(os.devnull) if quiet else run.folder / METRICS
     with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:
-        task = bar.add_task("", total=recipe.steps, completed=run.step)
+        task, rows = bar.add_task("", total=recipe.steps, completed=run.step), run.rows
         for measured in run.train(loader(steps, run.step, accelerator.device)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
+            budget = measured["rows"] / run.step * recipe.steps
             bar.update(task, completed=run.step, description=described(measured, budget))
+            if held and measured["rows"] // recipe.curve_rows > rows // recipe.curve_rows:
+                run.point(held)
+            rows = measured["rows"]
             if time.monotonic() - saved > recipe.save_minutes * 60:
                 run.save()
                 saved = time.monotonic()
@@ -349,7 +330,7 @@ def main(argv: list[str] | None = None) -> None:
     accelerator.end_training()
 
 
-def described(measured: dict[str, float], budget: int) -> str:
+def described(measured: dict[str, float], budget: float) -> str:
     """The words beside the progress bar: nats a token, rows so far, speed, and what the device and the data are at."""
     return (
         f"next {measured['next_token']:.2f} masked {measured['masked']:.2f} | "

@@ -24,7 +24,7 @@ WIDER = replace(TINY, heads=6, kv_heads=3)
 @pytest.fixture(scope="module")
 def made(tokenizer: Tokenizer) -> Batch:
     """Two contexts of 256 rows: two blocks of FlexAttention's mask each way."""
-    one, other = batch(tokenizer, 1, 256), batch(tokenizer, 2, 256)
+    one, other = batch(tokenizer, 3, 256), batch(tokenizer, 4, 256)
     joined = [torch.cat(pair) for pair in zip(tensors(one), tensors(other), strict=True)]
     return replace(one, ids=joined[0], rows=Rows(*joined[1:]))
 

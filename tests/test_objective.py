@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -20,8 +21,9 @@ from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.rows import visible
 from mercury_lsp.engine.shape import Shape
 from mercury_lsp.engine.torch_executor import TorchExecutor
+from model.attention import attention, block_mask
 from model.groups import encode_group
-from model.layout import NO_TARGET, NO_TWIN, Batch, Context, Weights, collate, lay_out
+from model.layout import CAUSAL, NO_TARGET, NO_TWIN, Batch, Context, Weights, collate, lay_out, packed
 from model.objective import Objective, loss_of
 from model.recipe import KINDS
 from model.spans import Budget, Hole, cut, node_finder
@@ -45,7 +47,8 @@ BUDGET = Budget(prefix=200, following=100)
 
 
 def group(tokenizer: Tokenizer, seed: int) -> list[Hole]:
-    return cut("area.py", FILE, tokenizer.count, BUDGET, 6, Random(seed), node_finder("area.py", FILE))
+    nodes, start = node_finder("area.py", FILE), tokenizer.stem_start
+    return cut("area.py", FILE, tokenizer.count, BUDGET, 6, Random(seed), nodes, stem_start=start)
 
 
 def assemble(
@@ -72,6 +75,21 @@ def test_holes_put_back_give_the_file(tokenizer: Tokenizer) -> None:
     assert kinds == set(KINDS)
 
 
+def test_a_prompt_ends_where_a_pre_token_begins_and_its_middle_begins_with_the_stem(
+    tokenizer: Tokenizer,
+) -> None:
+    stems = set()
+    for seed in range(60):
+        for hole in group(tokenizer, seed):
+            assert hole.middle.startswith(hole.prompt.stem)
+            stems.add(hole.prompt.stem)
+            whole = tokenizer.encode(hole.prompt.prefix + hole.middle)
+            halves = [*tokenizer.encode(hole.prompt.prefix), *tokenizer.encode(hole.middle)]
+            # The pre-tokenizer splits a run of blanks before a word: only there do the halves differ.
+            assert halves == whole or hole.prompt.prefix.endswith((" ", "\n"))
+    assert len(stems) > 20
+
+
 def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None:
     for seed in range(20):
         holes = group(tokenizer, seed)
@@ -83,6 +101,75 @@ def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None
             tail = made.ids[0][clean & (branch == number)].tolist()
             assert tail[-1] == tokenizer.specials.eot
             assert [*trunk, *tail[:-1]] in expected
+
+
+def contexts(tokenizer: Tokenizer, weights: Weights, count: int = 3) -> list[Context]:
+    """Some contexts of different lengths, in one layout for all that have these weights."""
+    made = []
+    for seed in range(count):
+        found = encode_group(group(tokenizer, seed), tokenizer)
+        assert found is not None
+        one = lay_out(found, tokenizer, 320 + 32 * seed, weights, torch.Generator().manual_seed(seed))
+        assert one is not None
+        made.append(one)
+    return made
+
+
+def test_every_row_of_a_causal_context_is_a_target_but_the_ends(tokenizer: Tokenizer) -> None:
+    for seed in range(20):
+        found = encode_group(group(tokenizer, seed), tokenizer)
+        assert found is not None
+        made = lay_out(found, tokenizer, 2000, CAUSAL, torch.Generator())
+        assert made is not None
+        sequences = [found.trunk, *(ids for b in found.branches for ids in (b.tail, b.middle))]
+        assert len(made.ids) == sum(map(len, sequences))
+        assert not made.canvas.any()
+        following, own = np.roll(made.ids, -1), np.roll(made.branch, -1) == made.branch
+        own[-1] = False
+        expected = np.where(own & ~np.isin(following, tokenizer.hidden), following, NO_TARGET)
+        # <eot> may be predicted, and stands only behind a middle.
+        assert made.target.tolist() == expected.tolist()
+        assert (made.target == tokenizer.specials.eot).sum() == len(found.branches)
+        assert set(made.weight[made.target != NO_TARGET]) == {1.0}
+
+
+@pytest.mark.parametrize("weights", [CAUSAL, Weights()])
+@pytest.mark.parametrize("taught", [0.0, 0.5])
+def test_packed_contexts_have_the_loss_and_gradient_of_padded_ones(
+    tokenizer: Tokenizer, weights: Weights, taught: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.fused_loss.CHUNK", 64)
+    made = contexts(tokenizer, weights)
+    losses, gradients = [], []
+    for form in (packed(made, 100), collate(made, 400, tokenizer.specials.eot)):
+        network = tiny_network(1).requires_grad_(True)
+        loss = Objective(network, torch.float32, taught=taught, packed=bool(form.lengths))(form)
+        loss.total.backward()
+        losses.append((loss.total.detach(), loss.sums))
+        gradients.append([weight.grad for weight in network.parameters()])
+        assert form.pairs == packed(made).pairs
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
+
+
+def test_no_packed_context_sees_another(tokenizer: Tokenizer) -> None:
+    made = contexts(tokenizer, Weights())
+    whole = packed(made)
+    network = tiny_network(1)
+    attend, mask = attention(whole.rows, whole.lengths, TINY.group)
+    with torch.no_grad():
+        hidden = network(whole.ids, whole.rows.position, mask, attend=attend)[0]
+        changed = whole.ids.clone()
+        changed[0, : whole.lengths[0]] = 7
+        others = network(changed, whole.rows.position, mask, attend=attend)[0]
+    first = whole.lengths[0]
+    assert not hidden[:first].equal(others[:first])
+    assert hidden[first:].equal(others[first:])
+    # The mask that a GPU takes says the same.
+    at = torch.arange(sum(whole.lengths))
+    none = torch.tensor(0)
+    rule = block_mask(whole.rows, lengths=whole.lengths).mask_mod(none, none, at[:, None], at[None, :])
+    assert rule.equal(torch.block_diag(*[own[0, 0, : own.shape[-1]].float() for own in mask]).bool())
 
 
 def test_canvases_have_their_tokens_hidden_and_as_targets(tokenizer: Tokenizer) -> None:

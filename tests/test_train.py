@@ -28,7 +28,7 @@ from model.recipe import Recipe
 from model.rounding import bits
 from model.save import GROUP
 from model.shards import write
-from model.train import Run, main, rate_at
+from model.train import Run, main, rate_at, seed_of
 
 
 @pytest.fixture
@@ -74,6 +74,54 @@ def test_a_resumed_run_equals_an_unbroken_one(recipe: Path, corpus: Path, tmp_pa
     assert not first[name].equal(second[name])
     for key, weight in whole.items():
         torch.testing.assert_close(second[key], weight, msg=key)
+
+
+PHASES = """
+packed = true
+causal = 0.5
+teacher = "self"
+taught = 0.5
+part = 1
+decay = 0.0
+curve_rows = 300
+"""
+
+
+@pytest.mark.parametrize("more", ["", 'lanes = 2\noptimiser = "muon"\nrounded = 0.3\n'])
+def test_a_packed_run_in_phases_resumes_as_if_unbroken(
+    recipe: Path, corpus: Path, tmp_path: Path, more: str
+) -> None:
+    held = corpus / "heldout-python.jsonl.gz"
+    held.write_bytes((corpus / "train-python.jsonl.gz").read_bytes())
+    recipe.write_text(recipe.read_text(encoding="utf-8") + PHASES + more, encoding="utf-8")
+    whole = run(recipe, corpus, tmp_path / "unbroken")
+    lines = metrics(tmp_path / "unbroken")
+    assert [line["masked"] > 0 for line in lines] == [False] * 3 + [True] * 3
+    assert lines[-1]["rows"] == sum(steps_of(recipe, corpus))
+    settings = recipe.read_text(encoding="utf-8")
+    # The first half alone, then all: its phases are those of the whole run's steps.
+    recipe.write_text(settings.replace("causal = 0.5", "causal = 1.0"), encoding="utf-8")
+    run(recipe, corpus, tmp_path / "again", "--steps", "3")
+    recipe.write_text(settings, encoding="utf-8")
+    again = run(recipe, corpus, tmp_path / "again")
+    for key, weight in whole.items():
+        torch.testing.assert_close(again[key], weight, msg=key)
+    points = [tmp_path / name / "trial" / "curve.jsonl" for name in ("unbroken", "again")]
+    first, second = ([json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in points)
+    assert [point["step"] for point in first] == [point["step"] for point in second]
+    assert [point["nats"] for point in first] == pytest.approx([point["nats"] for point in second])
+    assert first[0]["step"] == 0 and len(first) > 2
+    about = checkpoint.load(tmp_path / "again" / "trial" / "checkpoint").about
+    assert about["curve"] == [[point["rows"], point["nats"]] for point in second]
+
+
+def steps_of(recipe: Path, corpus: Path) -> list[int]:
+    """Rows of each step."""
+    settings = Recipe.read(recipe)
+    tokenizer = checkpoint.load(Path(settings.base)).tokenizer
+    settings = replace(settings, seed=seed_of(settings, checkpoint.load(Path(settings.base)).fingerprint))
+    steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
+    return [sum(part.ids.numel() for part in steps[step]) for step in range(settings.steps)]
 
 
 def test_a_run_starts_at_its_base_and_learns(
@@ -167,12 +215,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple
     run, parts = one_run
     run.take(parts)
     before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
-    state = {key: value.clone() for key, value in run.optimiser.state[run.network.norm.weight].items()}
+    state = {key: value.clone() for key, value in run.optimisers[0].state[run.network.norm.weight].items()}
     sums = run.take((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
-    assert not bool(sums[-1].isfinite())
+    assert sums is not None and not bool(sums[-1].isfinite())
     for key, weight in run.network.state_dict().items():
         assert weight.equal(before[key]), key
-    for key, value in run.optimiser.state[run.network.norm.weight].items():
+    for key, value in run.optimisers[0].state[run.network.norm.weight].items():
         assert value.equal(state[key]), key
     run.take(parts)
     assert not run.network.norm.weight.equal(before["norm.weight"])
@@ -185,8 +233,9 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
         unreal = tuple(part.map(fake.from_tensor) for part in parts)
         run.network = Network(run.network.shape)
         run.objective = Objective(run.network, run.dtype, 64)
-        run.optimiser = torch.optim.AdamW(run.network.parameters(), fused=True)
-        assert run.take(unreal).shape == (6,)
+        run.optimisers = [torch.optim.AdamW(run.network.parameters(), fused=True)]
+        sums = run.take(unreal)
+        assert sums is not None and sums.shape == (6,)
         with pytest.raises(DataDependentOutputException):
             bool(unreal[0].ids.sum() > 0)
 

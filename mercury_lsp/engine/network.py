@@ -186,10 +186,12 @@ class Network(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits of hidden rows: (..., width) -> (..., vocabulary)."""
-        if self.shape.tied:
-            return F.linear(hidden, self.embedding.weight)
-        logits: Tensor = self.output(hidden)
-        return logits
+        return F.linear(hidden, self.output_matrix)
+
+    @property
+    def output_matrix(self) -> Tensor:
+        """What turns hidden rows into logits, (vocabulary, width): the embedding where that is tied."""
+        return self.embedding.weight if self.shape.tied else self.output.weight
 
     def matrices(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that are matrices, by name: what quantisation may touch."""

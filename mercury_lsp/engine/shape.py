@@ -40,6 +40,11 @@ class Shape:
         return cls(**values)  # type: ignore[arg-type]  # a wrong name is the TypeError promised above
 
     @property
+    def group(self) -> int:
+        """How many query heads share a key head."""
+        return self.heads // self.kv_heads
+
+    @property
     def plain(self) -> bool:
         """Whether it is of the kind that our own networks are."""
         return self.tied and not (self.qkv_bias or self.head_norms)
