@@ -1,0 +1,109 @@
+"""Token healing: which tokens may begin a middle, against brute force, and how likelihoods follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.healing import Stem, TokenBytes
+
+TEXTS = [
+    "    return value\n",
+    "def serialisation(self, x):\n        pass\n",
+    "x = {'é': \"日本\", '😀': [1, 2]}\n\n\n    foo(bar)",
+    "\t\tif (a && b) {\r\n\t\t\treturn;",
+]
+
+
+@pytest.fixture(scope="module")
+def tokens(tokenizer: Tokenizer) -> TokenBytes:
+    return TokenBytes(tokenizer)
+
+
+def test_the_bytes_of_tokens_make_up_the_text(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+    for text in TEXTS:
+        assert b"".join(tokens.of[i] for i in tokenizer.encode(text)) == text.encode()
+    assert all(not tokens.of[i] for i in tokenizer.added.values())
+
+
+@pytest.mark.parametrize("left", [b"val", b" ret", b"\n    ", b"(", b" ", "é".encode(), b"\xa5", b"zzzqqq"])
+def test_all_tokens_that_go_beyond_the_stem_are_allowed(tokens: TokenBytes, left: bytes) -> None:
+    allowed = set(tokens.allowed(left).tolist())
+    beyond = {i for i, text in enumerate(tokens.of) if text.startswith(left)}
+    beginnings = {i for i, text in enumerate(tokens.of) if text and left.startswith(text)}
+    assert beyond <= allowed <= beyond | beginnings
+    assert allowed
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_was_written_is_never_ruled_out(tokenizer: Tokenizer, tokens: TokenBytes, text: str) -> None:
+    """At each cursor within a text its own tokens, from the stem on, are allowed one after the other."""
+    for cursor in range(1, len(text) + 1):
+        start = tokenizer.stem_start(text[:cursor])
+        stem = Stem.of(tokens, text[start:cursor])
+        for token in tokenizer.encode(text[start:]):
+            if not stem.open:
+                break
+            assert token in tokens.allowed(stem.left), (text[start:cursor], tokens.of[token])
+            following = stem.after(token)
+            assert following is not None
+            stem = following
+        assert not stem.open
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(alphabet="ab_ (\n\t1é日", min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_what_is_left_sums_to_one_and_keeps_its_proportions(tokens: TokenBytes, stem: str, seed: int) -> None:
+    row = np.random.default_rng(seed).normal(size=(1, len(tokens.of))).astype(np.float32)
+    given_stem = Stem.of(tokens, stem).restrict(row)
+    kept = np.flatnonzero(np.isfinite(given_stem[0]))
+    assert np.exp(given_stem[0][kept]).sum() == pytest.approx(1, rel=1e-4)
+    assert sorted(kept.tolist()) == sorted(tokens.allowed(stem.encode()).tolist())
+    assert np.ptp(given_stem[0][kept] - row[0][kept]) < 1e-3
+
+
+def test_without_a_stem_nothing_is_copied(tokens: TokenBytes) -> None:
+    row = np.zeros((2, len(tokens.of)), np.float32)
+    assert Stem.of(tokens, "").restrict(row) is row
+
+
+def test_rows_are_restricted_along_a_draft(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+    text = "\n    return"
+    path = tokenizer.encode(text)
+    assert len(path) == 2
+    scores = np.zeros((3, len(tokens.of)), np.float32)
+    rows = Stem.of(tokens, "\n    re").restrict(scores, path)
+    assert np.isfinite(rows[0]).sum() == len(tokens.allowed(b"\n    re"))
+    assert np.isfinite(rows[1]).sum() == len(tokens.allowed(b" re"))
+    assert np.isfinite(rows[2]).all()
+    other = Stem.of(tokens, "\n    re").restrict(scores, tokenizer.encode("x y"))
+    assert np.isfinite(other[1]).all()  # behind a token that contradicts, what follows is of no use anyway
+
+
+def test_a_stem_that_no_score_allows_leaves_them_equal(tokens: TokenBytes) -> None:
+    row = np.full((1, len(tokens.of)), -np.inf, np.float32)
+    left = Stem.of(tokens, " re").restrict(row)[0]
+    allowed = tokens.allowed(b" re")
+    assert np.allclose(left[allowed], -np.log(len(allowed)))
+
+
+def test_the_first_tokens_that_show_nothing_are_the_stems(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+    stem = Stem.of(tokens, "\n    re")
+    line = tokenizer.encode("\n    return x")
+    assert stem.hidden(line) == 1  # "\n   ", and " return" shows "turn"
+    assert Stem.of(tokens, "\n    return").hidden(line) == 2
+    assert Stem.of(tokens, "\n    return").hidden(line[:1]) == 1
+    assert Stem.of(tokens, "").hidden(line) == 0
+    assert stem.behind(line[:1]).left == b" re"
+    assert not stem.behind(line).open
+
+
+def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+    for stem in ("\n    ", "\n\n        ", "    "):
+        draft = Stem.of(tokens, stem).draft()
+        assert b"".join(tokens.of[i] for i in draft).decode() == stem[:-1]
+    for stem in ("", "re", " re", "(", " "):
+        assert Stem.of(tokens, stem).draft() == []
