@@ -297,7 +297,7 @@ def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
     text = "x = 1\n    y = é2\n\n    return x"
     tokens = engine.tokenizer.encode(text)
     logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
-    whole = engine._account(PROMPT, Limit(1, 1, lambda: False), 0.0, 0, 5).infill(
+    whole = engine._account(PROMPT, Limit(1, 1, lambda: False), 0.0, 0, 5, None).infill(
         Middle(tokens, logp, 1, True)
     )
     heads = [text[: line.end] for line in whole.lines]

@@ -218,7 +218,10 @@ class Engine:
         self, prompt: Prompt, limit: Limit, began: float, cached: int, read: int, view: MemoryView | None
     ) -> Account:
         ends, stem = self._line_end, prompt.stem
-        return Account(self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, stem, view)
+        texts = self._token_bytes.of
+        return Account(
+            self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, texts, stem, view
+        )
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
         """What drafts are looked up in, and of that the tokens that still come, the stem's first."""

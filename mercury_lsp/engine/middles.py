@@ -23,7 +23,8 @@ class Account:
     """Of one infilling that ``began`` at a reading of the performance counter.
 
     ``ends``: the tokens that end a text; ``newlines``: those with a line's end; of ``read`` tokens of the prompt so
-    many were ``cached``. ``stem``: the text with which the tokens begin, and which is not the middle's.
+    many were ``cached``. ``token_bytes``: of each token of the vocabulary. ``stem``: the text with which the tokens
+    begin, and which is not the middle's. ``memory``: which tells where a middle comes from.
     """
 
     vocabulary: Vocabulary
@@ -33,6 +34,7 @@ class Account:
     began: float
     cached: int
     read: int
+    token_bytes: Sequence[bytes]
     stem: str = ""
     memory: MemoryView | None = None
 
@@ -52,9 +54,9 @@ class Account:
             prompt_tokens=self.read,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
-            lines=lines_of(self.vocabulary, self.newlines, len(self.stem), middle.tokens, middle.logp),
+            lines=lines_of(self.token_bytes, self.newlines, len(self.stem), middle.tokens, middle.logp),
             source=self.memory.source(len(middle.tokens)) if self.memory else "",
-            scored=scored_tokens(self.vocabulary, len(self.stem), len(text), middle.tokens, middle.logp),
+            scored=scored_tokens(self.token_bytes, len(self.stem), len(text), middle.tokens, middle.logp),
         )
 
     def telling(self, watch: Callable[[Draft], None] | None) -> Watch:
@@ -82,35 +84,47 @@ def settling(sampling: Sampling) -> Settle:
 
 
 def lines_of(
-    vocabulary: Vocabulary, newlines: Container[int], stem: int, tokens: Sequence[int], logp: Sequence[float]
+    token_bytes: Sequence[bytes],
+    newlines: Container[int],
+    stem: int,
+    tokens: Sequence[int],
+    logp: Sequence[float],
 ) -> tuple[Line, ...]:
     """The lines that a middle's tokens end, behind the ``stem`` characters with which they begin. logp: theirs."""
     lines = []
+    written = b""
     for i, token in enumerate(tokens):
+        before, written = written, written + token_bytes[token]
         if token in newlines:
-            before, text = vocabulary.decode(tokens[:i]), vocabulary.decode(tokens[: i + 1])
-            end = text.find("\n", max(stem, len(before)))
+            first = max(stem, _characters(before))
+            end = written.decode(errors="ignore").find("\n", first)
             if end >= 0:
                 lines.append(Line(end - stem, i + 1, sum(logp[: i + 1])))
     return tuple(lines)
 
 
 def scored_tokens(
-    vocabulary: Vocabulary, stem: int, length: int, tokens: Sequence[int], logp: Sequence[float]
+    token_bytes: Sequence[bytes], stem: int, length: int, tokens: Sequence[int], logp: Sequence[float]
 ) -> tuple[ScoredToken, ...]:
     """The tokens of a text of ``length`` characters, behind the ``stem`` characters with which they begin.
 
     Tokens of the stem alone, and those that have only a part of a character, count with the next one.
     """
-    pieces: list[ScoredToken] = []
-    together = 0.0
-    for i, own in zip(range(1, len(tokens) + 1), logp, strict=False):
+    scored: list[ScoredToken] = []
+    written, together, last = b"", 0.0, 0
+    for token, own in zip(tokens, logp, strict=False):
+        written += token_bytes[token]
         together += own
-        end = len(vocabulary.decode(tokens[:i]).rstrip("\ufffd")) - stem
-        if end > (pieces[-1].end if pieces else 0):
-            pieces.append(ScoredToken(min(end, length), together))
-            together = 0.0
-    return tuple(pieces)
+        end = min(_characters(written) - stem, length)
+        if end > last:
+            scored.append(ScoredToken(end, together))
+            together, last = 0.0, end
+    return tuple(scored)
+
+
+def _characters(text: bytes) -> int:
+    """How many characters are complete."""
+    return len(text.decode(errors="ignore"))
 
 
 def draft_text(

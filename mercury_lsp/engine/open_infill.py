@@ -101,8 +101,10 @@ class OpenEngine:
         family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
 
         def account(cached: int, read: int) -> Account:
-            newlines = self._newlines
-            return Account(self.tokenizer, stops.tokens, newlines, limit, began, cached, read, prompt.stem)
+            newlines, texts = self._newlines, self._token_bytes.of
+            return Account(
+                self.tokenizer, stops.tokens, newlines, limit, began, cached, read, texts, prompt.stem
+            )
 
         if self._blocks is not None:
             ids = self._asked(prompt, sampling)
