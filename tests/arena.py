@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import save_pointing, spelled, stems
+from conftest import save_pointing, suggesting
 from torch import Tensor
 
 from mercury_lsp.arena.ballots import Ballot, Side
@@ -24,10 +24,7 @@ def save_saying(word: str, folder: Path, tiny_model: Path) -> Path:
     """Make a folder a checkpoint that suggests a word of one token, whatever it reads; as `model` in conftest."""
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
-        special, (x, y, z) = tokenizer.specials, unit[:3]
-        said = dict.fromkeys(spelled(tokenizer, word), 3 * x + 4 * z)
-        ends = {special.mask: y, special.eot: 3 * y + 10 * z}
-        return {**stems(tokenizer, x), special.fim_middle: x, **said, **ends}
+        return suggesting(tokenizer, unit, word)
 
     return save_pointing(folder, folder.name, tiny_model, pointing)
 

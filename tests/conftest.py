@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,35 +104,32 @@ def save_pointing(
     return folder
 
 
-def stems(tokenizer: Tokenizer, x: Tensor) -> dict[int, Tensor]:
-    """Embeddings by which what a word can stand behind, blanks and marks, points where ``x`` does.
+def suggesting(tokenizer: Tokenizer, unit: Tensor, *words: str) -> dict[int, Tensor]:
+    """Embeddings by which whatever is read, these words are suggested and then the end, with certainty.
 
-    Of the runs of blanks that a stem can begin with, the likeliest leaves the last blank to the word.
+    All tokens and `<fim_middle>` point at the first word, each word at the next, and the last one and each mask at the
+    end. Of tokens that continue a stem the shortest is likeliest, so that a word goes on behind any beginning. words:
+    of one token each, at the beginning of a line and behind a blank alike.
     """
-    found = {}
-    for id_, text in enumerate(tokenizer.token_bytes()):
-        if text and text.isascii() and not re.search(rb"\w", text):
-            found[id_] = x * (2 if re.fullmatch(rb"\n*( {3}|\n {7}| {7})", text) else 1)
+    special, (p, y), steps = tokenizer.specials, unit[:2], unit[2:]
+    found = {
+        id_: p * (40 + 2 * max(0, 12 - len(text))) for id_, text in enumerate(tokenizer.token_bytes()) if text
+    }
+    found |= {special.fim_middle: p, special.mask: y, special.eot: 50 * y + 1500 * steps[len(words) - 1]}
+    for i, word in enumerate(words):
+        pointed = 100 * p if i == 0 else 400 * steps[i - 1]
+        for text in {word, f" {word.lstrip()}"}:
+            (id_,) = tokenizer.encode(text)
+            found[id_] = (1.0 if text == word else 0.8) * pointed + (150 if i == 0 else 300) * steps[i]
     return found
-
-
-def spelled(tokenizer: Tokenizer, word: str) -> list[int]:
-    """The tokens, at the beginning of a line and behind a blank, of a word that is one token."""
-    return [id_ for text in (word, f" {word}") for id_ in tokenizer.encode(text)]
 
 
 @pytest.fixture(scope="session")
 def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty.
-
-    `<fim_middle>`, blanks and marks point at the word, the word at the end, and each mask at the end.
-    """
+    """A checkpoint with weights set by hand: whatever it reads, it suggests `WORD`, with certainty."""
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
-        special, (x, y, z) = tokenizer.specials, unit[:3]
-        word = dict.fromkeys(spelled(tokenizer, WORD), 3 * x + 4 * z)
-        ends = {special.mask: y, special.eot: 3 * y + 10 * z}
-        return {**stems(tokenizer, x), special.fim_middle: x, **word, **ends}
+        return suggesting(tokenizer, unit, WORD)
 
     return save_pointing(tmp_path_factory.mktemp("word"), "word", tiny_model, pointing)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import save_pointing, spelled, stems
+from conftest import save_pointing, suggesting
 from torch import Tensor
 
 from mercury_lsp.engine.canvas import Tokenizer
@@ -38,11 +38,7 @@ def model_of_two(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """As `model`, but it suggests two words: each row's embedding points at the next token."""
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
-        (second,), special = tokenizer.encode(" more"), tokenizer.specials
-        x, y, z, u = unit[:4]
-        first = dict.fromkeys(spelled(tokenizer, WORD), 3 * x + 4 * u)
-        rest = {second: 10 * u + 4 * z, special.mask: y, special.eot: 3 * y + 60 * z}
-        return {**stems(tokenizer, x), special.fim_middle: x, **first, **rest}
+        return suggesting(tokenizer, unit, WORD, " more")
 
     return save_pointing(tmp_path_factory.mktemp("two"), "two", tiny_model, pointing)
 
