@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from tree_sitter import Node, Parser, Query, QueryCursor, Tree
+from tree_sitter import Node, Parser, Point, Query, QueryCursor, Tree
 
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import Language, for_document
@@ -212,15 +212,17 @@ def _parsed(language: Language, text: str, old: Tree | None = None) -> Tree | No
         return None
     source, until = _shadow(text), time.monotonic() + PARSE_SECONDS
 
-    def piece(offset: int, _: object) -> bytes:
+    def piece(offset: int, _: Point) -> bytes:
         return source[offset : offset + PIECE_BYTES]
 
     def late(offset: int, has_error: bool) -> bool:
         return time.monotonic() > until
 
-    given = () if old is None else (old,)
+    parse = Parser(grammar).parse
     try:
-        return Parser(grammar).parse(piece, *given, progress_callback=late)
+        if old is None:  # which it does not take for none
+            return parse(piece, progress_callback=late)
+        return parse(piece, old, progress_callback=late)
     except ValueError:  # it was late
         return None
 
