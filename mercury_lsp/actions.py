@@ -23,6 +23,7 @@ from mercury_lsp.admission import Admission
 from mercury_lsp.complete import declined
 from mercury_lsp.desk import Desk
 from mercury_lsp.journal import Journal, Request
+from mercury_lsp.notebooks import moved
 from mercury_lsp.reasons import clock, explained
 from mercury_lsp.session import LARGEST, Session
 from mercury_lsp.status import STATUS, Status
@@ -92,7 +93,8 @@ async def explain(ls: Served, *arguments: object) -> str:
     last = ls.journal.last
     if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
         return explained(ls.session, last)
-    request.judge(await ls.desk.completion(snapshot, cursor, request.note))
+    whole, start = ls.session.joined(snapshot)
+    request.judge(moved(await ls.desk.completion(whole, cursor + start, request.note), start))
     return explained(ls.session, request)
 
 

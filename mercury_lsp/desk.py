@@ -32,6 +32,8 @@ PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
 LATE = 0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, counts
 FAREWELL = 1.0  # seconds that a running job may delay the end
+JUDGING_LEAST = 0.05  # seconds
+JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is settled
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
 
 Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswered"]
@@ -231,7 +233,7 @@ class Desk:
             future.cancel()
         log.debug("The deadline came before the end.")
         note("deadline")
-        return None if done is None else await asyncio.to_thread(done.judged)
+        return None if done is None else await _judged(done, first)
 
     def _wait(self, snapshot: Snapshot, now: float) -> float:
         """Seconds that a request waits for further typing before the model is asked."""
@@ -327,7 +329,22 @@ class Desk:
 
 async def _worth_showing(settled: Settled | None) -> bool:
     """Whether what is settled by now may be shown as it is."""
-    return settled is not None and (await asyncio.to_thread(settled.judged)).shown is not None
+    if settled is None:
+        return False
+    found = await _judged(settled, DEADLINE_CPU)
+    return found is not None and found.shown is not None
+
+
+async def _judged(settled: Settled, deadline: float) -> Completion | None:
+    """What may be shown of what is settled; None where that takes longer than `JUDGING` of the deadline, in seconds.
+
+    The thread that tells cannot be stopped, but nobody waits for it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(JUDGING_LEAST, JUDGING * deadline)):
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, settled.judged))
+    log.debug("Judging what was settled took too long.")
+    return None
 
 
 def _ahead(config: Config) -> bool:

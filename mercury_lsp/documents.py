@@ -5,7 +5,7 @@ Owns what a change tells of the cursor, and who has to know of it. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lsprotocol import types
@@ -56,7 +56,9 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
             typed = (start, change.text) if change.text or end - start < DELETED else None
     ls.journal.changed(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
-        ls.desk.changed(snapshot, convert.cursor(snapshot.document, *typed))
+        cursor = convert.cursor(snapshot.document, *typed)
+        snapshot, start = ls.session.joined(snapshot)
+        ls.desk.changed(snapshot, cursor + start)
 
 
 def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
@@ -65,8 +67,46 @@ def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
     ls.journal.closed(params.text_document.uri)
 
 
+def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:
+    """Take a notebook and the texts of its cells."""
+    notebook = params.notebook_document
+    ls.session.notebooks.open(notebook.uri, [cell.document for cell in notebook.cells])
+    _open(ls, params.cell_text_documents)
+
+
+def did_change_notebook(ls: Served, params: types.DidChangeNotebookDocumentParams) -> None:
+    """Take other cells, in another order, and other texts of cells."""
+    cells = params.change.cells
+    if cells is None:
+        return
+    if (structure := cells.structure) is not None:
+        array = structure.array
+        new = [cell.document for cell in array.cells or ()]
+        ls.session.notebooks.change(params.notebook_document.uri, array.start, array.delete_count, new)
+        _open(ls, structure.did_open or ())
+        for document in structure.did_close or ():
+            did_close(ls, types.DidCloseTextDocumentParams(document))
+    for content in cells.text_content or ():
+        did_change(ls, types.DidChangeTextDocumentParams(content.document, content.changes))
+
+
+def did_close_notebook(ls: Served, params: types.DidCloseNotebookDocumentParams) -> None:
+    """Forget a notebook and its cells."""
+    left = ls.session.notebooks.close(params.notebook_document.uri)
+    for uri in dict.fromkeys([*left, *(document.uri for document in params.cell_text_documents)]):
+        did_close(ls, types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
+
+
+def _open(ls: Served, documents: Iterable[types.TextDocumentItem]) -> None:
+    for document in documents:
+        did_open(ls, types.DidOpenTextDocumentParams(document))
+
+
 NOTIFICATIONS: dict[str, Callable[..., Any]] = {
     types.TEXT_DOCUMENT_DID_OPEN: did_open,
     types.TEXT_DOCUMENT_DID_CHANGE: did_change,
     types.TEXT_DOCUMENT_DID_CLOSE: did_close,
+    types.NOTEBOOK_DOCUMENT_DID_OPEN: did_open_notebook,
+    types.NOTEBOOK_DOCUMENT_DID_CHANGE: did_change_notebook,
+    types.NOTEBOOK_DOCUMENT_DID_CLOSE: did_close_notebook,
 }

@@ -32,6 +32,7 @@ from mercury_lsp.drafts import DRAFT, Drafts
 from mercury_lsp.engine.worker import State
 from mercury_lsp.history import History
 from mercury_lsp.journal import Journal, Request
+from mercury_lsp.notebooks import moved
 from mercury_lsp.session import Session
 from mercury_lsp.status import STATUS, Status
 from mercury_lsp.wire import Protocol, Writer, frames
@@ -41,6 +42,10 @@ FAREWELL = 2.0  # seconds that the history may delay the end
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
 WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
+
+NOTEBOOKS = types.NotebookDocumentSyncOptions(
+    [types.NotebookDocumentFilterWithNotebook("*", [types.NotebookCellLanguage("*")])]
+)
 
 A = TypeVar("A", bound=types.InlineCompletionList | types.CompletionList)
 log = logging.getLogger(__name__)
@@ -67,7 +72,7 @@ class Server(LanguageServer):
     watch: Callable[[int], object] | None = None
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
-        super().__init__("mercury-lsp", __version__, protocol_cls=Protocol)
+        super().__init__("mercury-lsp", __version__, notebook_document_sync=NOTEBOOKS, protocol_cls=Protocol)
         self.session = Session(overrides)
         self.client_log = ClientLog(self)
         self.client = clients.DEFAULT
@@ -249,8 +254,9 @@ class Server(LanguageServer):
         """What to show, as the client can draw it; None where that is nothing, and the request says why."""
         if actions.quiet(self, request):
             return None
-        made = await self.desk.completion(request.snapshot, request.offset, request.note, arrival)
-        made = request.judge(made)
+        snapshot, start = self.session.joined(request.snapshot)
+        made = await self.desk.completion(snapshot, request.offset + start, request.note, arrival)
+        made = request.judge(moved(made, start))
         if made is None:
             return None
         found = convert.placed(made, request.snapshot.document, request.document, chosen, self.encoding)

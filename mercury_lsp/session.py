@@ -17,6 +17,7 @@ from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.context.document import Document, well_formed
 from mercury_lsp.files import Standing
+from mercury_lsp.notebooks import Notebooks
 from mercury_lsp.remote.address import host
 from mercury_lsp.workspace import Workspace
 
@@ -37,6 +38,7 @@ class Session:
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
         self._files: dict[str, str] = {}  # of open documents, where they have one
         self._usable: set[str] = set()  # open documents that are known not to be ignored
+        self.notebooks = Notebooks()
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
         self.snoozed_until = 0.0  # seconds since 1970
@@ -148,6 +150,11 @@ class Session:
         library, ignored = self.workspace.used(uri), uri not in self._usable
         memory = self.workspace.memory if config.index_mb else None
         return Snapshot(document, config, self.roots, library=library, ignored=ignored, memory=memory)
+
+    def joined(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
+        """The snapshot of a cell's whole notebook, and where the cell begins in it; of others the same, and 0."""
+        document, start = self.notebooks.joined(snapshot.document, self.document)
+        return (snapshot if document is snapshot.document else replace(snapshot, document=document)), start
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
         kept = "" if len(text) > LARGEST else well_formed(text)

@@ -141,7 +141,7 @@ class Protocol(LanguageServerProtocol):
             types.TEXT_DOCUMENT_DID_OPEN,
             types.TEXT_DOCUMENT_DID_CHANGE,
             types.TEXT_DOCUMENT_DID_CLOSE,
-            # Neither is offered; pygls would keep all notebooks, and stumbles over a token that is none.
+            # pygls would keep all notebooks for itself, and stumbles over a token that is none.
             types.NOTEBOOK_DOCUMENT_DID_OPEN,
             types.NOTEBOOK_DOCUMENT_DID_CHANGE,
             types.NOTEBOOK_DOCUMENT_DID_CLOSE,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.complete import Completion, Settled, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library, read
@@ -515,3 +516,22 @@ async def test_further_candidates_are_worked_out_when_the_user_pauses(desk: Desk
     assert [other.shown for other in found.others]
     plain = await desk.completion(snapshot, offset)
     assert plain is not None and plain.shown == WHOLE and not plain.others
+
+
+async def test_what_takes_too_long_to_judge_is_not_waited_for(
+    desk: Desk, engine: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, over = threading.Event(), threading.Event()
+
+    def judged(settled: Settled) -> None:
+        judging.set()
+        over.wait(30)
+
+    monkeypatch.setattr(Settled, "judged", judged)
+    engine.held = True
+    desk.changed(*place(deadline_ms=1))
+    await engine.pass_(2)
+    began = time.monotonic()
+    assert await desk.completion(*place(deadline_ms=1)) is None
+    assert judging.is_set() and time.monotonic() - began < 10  # 51 ms, on a machine that does nothing else
+    over.set()

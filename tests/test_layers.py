@@ -45,6 +45,7 @@ LAYERS = (
         "mercury_lsp.history",
         "mercury_lsp.workspace",
         "mercury_lsp.opened",
+        "mercury_lsp.notebooks",
         "mercury_lsp.files",
         "mercury_lsp.reasons",
         "mercury_lsp.status",

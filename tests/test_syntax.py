@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from mercury_lsp.context import languages
@@ -241,3 +244,37 @@ def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pyte
     assert not syntax.multiline(len("if x"))
     assert syntax.in_string_or_comment(offset - 6)
     assert (syntax.errors(), syntax.nodes(), syntax.scope(offset)) == (0, [], None)
+
+
+def test_a_large_file_keeps_no_other_thread_waiting() -> None:
+    text = "def f(a, b):\n    return [a, (b + 1), {'x': a}]\n\n\n" * 18_000  # 900,000 characters
+    gaps, over = [0.0], threading.Event()
+
+    def tick() -> None:
+        last = time.perf_counter()
+        while not over.is_set():
+            time.sleep(0.001)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    began = time.perf_counter()
+    syntax = Syntax.of(Document("", "a.py", "python", 1, text))
+    took = time.perf_counter() - began
+    over.set()
+    thread.join()
+    assert syntax.tree is not None
+    assert max(gaps) < took / 2  # it was all of it
+
+
+def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "def f(a):\n    return a\n" * 20_000
+    document = Document("", "a.py", "python", 1, text)
+    whole = Syntax.of(document)
+    monkeypatch.setattr("mercury_lsp.context.syntax.PARSE_SECONDS", 0.0)
+    late = Syntax.of(document)
+    assert whole.tree is not None and late.tree is None
+    assert late.multiline(len("def f(a):\n    ")) is False
+    assert whole.replaced(0, 0, "x = 1\n").tree is None

@@ -9,18 +9,21 @@ Knows nothing of the model and of what it suggests.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from tree_sitter import Node, Parser, Query, QueryCursor, Tree
+from tree_sitter import Node, Parser, Point, Query, QueryCursor, Tree
 
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import Language, for_document
 from mercury_lsp.context.layout import head, joined, width
 
 LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
+PARSE_SECONDS = 2.0  # a file that takes longer is judged by its lines
+PIECE_BYTES = 1 << 16
 HOLES = ("arguments", "condition", "body")
 NEARBY = 60  # lines, each way, in which the beginning and the end of a body are looked for
 
@@ -48,9 +51,8 @@ class Syntax:
     def of(cls, document: Document) -> Syntax:
         """Parse a document."""
         language = for_document(document.language_id, document.path)
-        grammar = language.grammar() if language and len(document.text) <= LARGEST else None
-        tree = Parser(grammar).parse(_shadow(document.text)) if grammar else None
-        return cls(document, language, tree)
+        known = language is not None and len(document.text) <= LARGEST
+        return cls(document, language, _parsed(language, document.text) if language and known else None)
 
     def errors(self) -> int:
         """How many nodes are errors or missing; 0 without a tree."""
@@ -166,9 +168,7 @@ class Syntax:
         tree.edit(
             start, end, start + len(text), where(start), where(end), document.position(start + len(text))
         )
-        return Syntax(
-            document, self.language, Parser(self.language.grammar()).parse(_shadow(document.text), tree)
-        )
+        return Syntax(document, self.language, _parsed(self.language, document.text, tree))
 
     def strays(self, low: int, high: int) -> int:
         """How many nodes in a range the grammar takes though the language does not."""
@@ -199,6 +199,32 @@ class Syntax:
             if node.is_error or node.is_missing:
                 yield node
             nodes.extend(child for child in node.children if child.has_error)
+
+
+def _parsed(language: Language, text: str, old: Tree | None = None) -> Tree | None:
+    """The tree of a text, given that of an edited one; None without a grammar, or where it takes `PARSE_SECONDS`.
+
+    The parser keeps all other threads waiting but while it calls a function of ours, so it is given the text by one
+    and calls another every few lines: a large file must not keep the answers to all others back.
+    """
+    grammar = language.grammar()
+    if grammar is None:
+        return None
+    source, until = _shadow(text), time.monotonic() + PARSE_SECONDS
+
+    def piece(offset: int, _: Point) -> bytes:
+        return source[offset : offset + PIECE_BYTES]
+
+    def late(offset: int, has_error: bool) -> bool:
+        return time.monotonic() > until
+
+    parse = Parser(grammar).parse
+    try:
+        if old is None:  # which it does not take for none
+            return parse(piece, progress_callback=late)
+        return parse(piece, old, progress_callback=late)
+    except ValueError:  # it was late
+        return None
 
 
 def _shadow(text: str) -> bytes:

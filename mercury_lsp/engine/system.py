@@ -139,7 +139,7 @@ def wait_for_end(process: int) -> None:
 def _wait_for_notice(process: int) -> None:
     """As `wait_for_end`, where the system tells. Raises `OSError` where it does not."""
     with suppress(ProcessLookupError):
-        if hasattr(os, "pidfd_open"):
+        if sys.platform == "linux" and hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(process)
             try:
                 waiting = select.poll()
@@ -147,7 +147,7 @@ def _wait_for_notice(process: int) -> None:
                 waiting.poll()
             finally:
                 os.close(descriptor)
-        elif hasattr(select, "kqueue"):
+        elif sys.platform == "darwin":
             queue = select.kqueue()
             with queue:
                 event = select.kevent(process, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)

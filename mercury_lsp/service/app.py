@@ -15,6 +15,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -24,12 +26,21 @@ from starlette.types import Receive, Scope, Send
 from mercury_lsp import __version__
 from mercury_lsp.service.access import Access, Denied, TooOften
 from mercury_lsp.service.backend import Backend, Busy, Task, Unavailable, Update
-from mercury_lsp.service.completions import Refused, Reply, parse
+from mercury_lsp.service.completions import Refused, Reply, body_schema, parse
 from mercury_lsp.service.counts import Counts
 from mercury_lsp.service.guard import Guard
 from mercury_lsp.service.settings import ServiceSettings
 
 RETRY = 1.0  # seconds after which one who was refused for a full queue may try again
+JSON = "application/json"
+ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "object", "required": ["message", "type", "param", "code"]}},
+}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "OK", "content": {JSON: {}, "text/event-stream": {}}}
+}
 CLIENT_GONE = 499  # as nginx logs it; nobody sees it
 UNREAD = frozenset({401, 403, 408, 413, 415, 431, 503})  # refusals after which the rest of a body is not read
 
@@ -69,10 +80,21 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
     app.state.service = state = State()
     service = _Service(backend, settings, state)
     for path, fim in (("/v1/completions", False), ("/v1/fim/completions", True)):
-        app.add_api_route(path, service.completions(path, fim), methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", service.models, methods=["GET"], response_model=None)
-    app.add_api_route("/health", service.health, methods=["GET"], response_model=None)
-    app.add_api_route("/metrics", service.metrics, methods=["GET"], response_model=None)
+        app.add_api_route(
+            path,
+            service.completions(path, fim),
+            methods=["POST"],
+            response_model=None,
+            responses=STREAM | _described(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+            openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": body_schema()}}}},
+        )
+    for path, look, statuses, kind in (
+        ("/v1/models", service.models, (200, 401, 403), JSONResponse),
+        ("/health", service.health, (200, 403, 503), JSONResponse),
+        ("/metrics", service.metrics, (200, 401, 403), PlainTextResponse),
+    ):
+        described = _described(*statuses)
+        app.add_api_route(path, look, response_model=None, responses=described, response_class=kind)
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -82,6 +104,15 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
     app.add_exception_handler(HTTPException, refused)
     app.add_middleware(Guard, local=not settings.tokens)
     return app
+
+
+def _described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers with these statuses, for the service's description of itself."""
+    return {
+        status: {"description": HTTPStatus(status).phrase}
+        | ({} if status in (200, 503) else {"content": {JSON: {"schema": ERROR}}})
+        for status in statuses
+    }
 
 
 class _Service:
@@ -324,7 +355,7 @@ async def _disconnected(request: Request) -> None:
 async def _body(request: Request, settings: ServiceSettings) -> bytes:
     """A request's body. Raises `Refused` as soon as it is too large or too late."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # a web page may send any other kind without asking first
+    if kind != JSON:  # a web page may send any other kind without asking first
         raise Refused(415, "The body must be application/json.", code="unsupported_media_type")
     most, parts, size = settings.body_bytes, list[bytes](), 0
     length = request.headers.get("content-length", "")

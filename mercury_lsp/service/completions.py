@@ -45,6 +45,7 @@ class _StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
+_ONE: dict[str, Any] = {"minimum": 1, "maximum": 1}
 Stop = Annotated[str, Field(max_length=STOP_CHARACTERS)]
 
 
@@ -67,10 +68,12 @@ class Wanted(BaseModel):
     path: Annotated[str, Field(max_length=PATH_CHARACTERS)] | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
-    n: int | None = None
-    best_of: int | None = None
-    echo: bool | None = None
-    logprobs: Annotated[int, Field(ge=0)] | bool | None = None
+    n: Annotated[int | None, Field(json_schema_extra=_ONE)] = None
+    best_of: Annotated[int | None, Field(json_schema_extra=_ONE)] = None
+    echo: Annotated[bool | None, Field(json_schema_extra={"enum": [False, None]})] = None
+    logprobs: Annotated[
+        Annotated[int, Field(ge=0)] | bool | None, Field(json_schema_extra={"enum": [0, False, None]})
+    ] = None
 
     @property
     def affinity(self) -> str:
@@ -129,6 +132,22 @@ def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
     if wanted.model not in (None, "", *models):
         raise Refused(404, f"There is no such model here; there is {models[0]}.", "model", "model_not_found")
     return wanted
+
+
+def body_schema() -> dict[str, Any]:
+    """The JSON schema of a request's body, without references, for the service's own description."""
+    schema = Wanted.model_json_schema()
+    parts = {f"#/$defs/{name}": part for name, part in schema.pop("$defs", {}).items()}
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(part) for part in value]
+        if not isinstance(value, dict):
+            return value
+        return whole(parts[value["$ref"]]) if "$ref" in value else {k: whole(v) for k, v in value.items()}
+
+    described: dict[str, Any] = whole(schema)
+    return described
 
 
 def _encodable(text: str) -> bool:

@@ -122,7 +122,7 @@ export class Service {
       return { action: CloseAction.DoNotRestart, handled: true };
     };
     return {
-      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { notebook: "*" }],
       outputChannel: this.around.output,
       middleware: this.around.middleware,
       errorHandler: { closed, error: () => ({ action: ErrorAction.Continue }) },
