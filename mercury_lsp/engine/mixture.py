@@ -220,7 +220,10 @@ class Mixture:
         names = kept.get("features"), kept.get("experts"), kept.get("steps")
         if kept.get("format") != cls.FORMAT or names != (list(FEATURES), list(EXPERTS), list(STEP_FEATURES)):
             raise ValueError(f"{cls.FILE} is of another version")
-        arrays = {name: np.array(kept.get(name), np.float32) for name in cls._arrays()}
+        try:
+            arrays = {name: np.array(kept.get(name), np.float32) for name in cls._arrays()}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{cls.FILE} has something else than numbers") from error
         units = arrays["hidden_bias"].size
         shapes = {"mean": (len(FEATURES),), "scale": (len(FEATURES),), "hidden": (len(FEATURES), units)}
         shapes |= {"hidden_bias": (units,), "out": (units, len(EXPERTS)), "out_bias": (len(EXPERTS),)}
@@ -251,15 +254,16 @@ class Mixture:
         which the memory knows nothing stays as it is.
         """
         matches = [memory.follow(context) for context in contexts]
-        mixed = scores.copy()
         found = [i for i, match in enumerate(matches) if match.length]
         if not found:
-            return mixed, matches
-        best = scores[found].argmax(1).tolist()
-        rows = [self._row(scores[i], matches[i], own) for i, own in zip(found, best, strict=True)]
+            return scores.copy(), matches
+        mixed = np.empty_like(scores)
+        for i in set(range(len(matches))).difference(found):
+            mixed[i] = scores[i]
+        rows = [self._row(scores[i], matches[i]) for i in found]
         weights = self.weights([row.features for row in rows], [row.present for row in rows])  # (f, E)
         for i, row, own in zip(found, rows, weights, strict=True):
-            mixed[i] += math.log(max(float(own[0]), TINY))
+            np.add(scores[i], np.float32(math.log(max(float(own[0]), TINY))), out=mixed[i])
             added: dict[int, float] = {self.end: float(own[-1])} if row.ending else {}
             for weight, known in zip(own[1:-1].tolist(), row.known, strict=True):
                 if known is not None:
@@ -271,7 +275,8 @@ class Mixture:
                 mixed[i, ids] = np.logaddexp(mixed[i, ids], np.log(shares))
         return mixed, matches
 
-    def _row(self, scores: NDArray[np.float32], match: Match, best: int) -> Row:
+    def _row(self, scores: NDArray[np.float32], match: Match) -> Row:
+        best = int(scores.argmax())
         wanted = [
             best,
             self.end,

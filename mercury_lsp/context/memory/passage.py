@@ -13,8 +13,10 @@ from mercury_lsp.engine.mixture import DEPTH
 
 NEAR = (1 << 16, 1 << 14)
 """Most tokens before and after the cursor that are scanned."""
-FEW = 12
+FEW = 8
 """Places that are compared one by one."""
+
+Places = NDArray[np.intp]
 
 
 class Passage:
@@ -30,17 +32,18 @@ class Passage:
         self._text: Ids = np.ascontiguousarray(text)
         self._bytes = self._text.astype(dtype.newbyteorder(">")).tobytes()
         self.separator = int(separator[0])
-        self._order: tuple[NDArray[np.intp], Ids] | None = None
+        self._order: tuple[Places, Ids] | None = None
         self._cursor = len(near[2]) + 1
 
-    def matching(self, key: Key, context: Sequence[int]) -> list[NDArray[np.intp]]:
-        """Where in the reversed text the contexts begin that share at least 1, 2, 3 and so on of the last tokens."""
-        text = self._text
-        found = self._at(context[-1])
-        kept = []
-        length = 1
+    def matching(self, key: Key, context: Sequence[int]) -> list[tuple[int, Places]]:
+        """Where in the reversed text contexts begin that share the last tokens: lengths, and the places of each.
+
+        The lengths grow, and the places of a longer match are among those of a shorter one.
+        """
+        text, found, length = self._text, self._at(context[-1]), 1
+        kept: list[tuple[int, Places]] = []
         while len(found) > FEW:
-            kept.append(found)
+            kept.append((length, found))
             if length == key.tokens:
                 return kept
             found = found[text[found + length] == context[-1 - length]]
@@ -48,11 +51,12 @@ class Passage:
         if len(found):
             size = DEPTH * self.width
             starts = (found * self.width).tolist()
-            shared = np.array([key.shared(self._bytes[at : at + size], self.width) for at in starts])
-            kept += [found[shared >= depth] for depth in range(length, int(shared.max()) + 1)]
+            shared = [key.shared(self._bytes[at : at + size], self.width) for at in starts]
+            lengths = np.array(shared)
+            kept += [(length, found[lengths >= length]) for length in sorted(set(shared))]
         return kept
 
-    def nearest(self, places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    def nearest(self, places: Places, most: int) -> Places:
         """At most so many of the places, those nearest to the cursor."""
         if len(places) <= most:
             return places
@@ -62,7 +66,7 @@ class Passage:
         """The id before each index of the reversed text; the separator at an end."""
         return cast(list[int], self._text[indices - 1].tolist())
 
-    def _at(self, token: int) -> NDArray[np.intp]:
+    def _at(self, token: int) -> Places:
         """Where a token stands that another one comes after."""
         text = self._text
         if self._order is None:
@@ -71,5 +75,6 @@ class Passage:
             order = order[(order > 0) & (text[order - 1] != self.separator)]
             self._order = order, text[order]
         order, ordered = self._order
-        first, end = np.searchsorted(ordered, [token, token + 1])
-        return order[first:end]
+        # Of the same type: otherwise all of the text is converted.
+        wanted = ordered.dtype.type(token)
+        return order[ordered.searchsorted(wanted) : ordered.searchsorted(wanted, "right")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,16 +90,16 @@ class DocumentMemory:
         key = Key.of(last, self.passage.width)
         own = self.passage.matching(key, last)
         search = _Search(self.segments, key)
-        if len(own) >= search.length:
-            return _ahead(self._nearest(own[-1], MOST_FORETOLD), len(own), most, True) if own else []
+        if own and own[-1][0] >= search.length:
+            return _ahead(self._nearest(own[-1][1], MOST_FORETOLD), own[-1][0], most, True)
         return _ahead(search.places(MOST_FORETOLD), search.length, most, False)
 
     def _follow(self, context: tuple[int, ...]) -> Match:
         key = Key.of(context, self.passage.width)
         own = self.passage.matching(key, context)
         document = [
-            _level(length, len(own[length - 1]), self._nearest(own[length - 1], MOST_PLACES))
-            for length in _lengths(own)
+            _level(length, len(places), self._nearest(places, MOST_PLACES))
+            for length, places in _telling(own)
         ]
         search = _Search(self.segments, key)
         project = []
@@ -159,6 +159,9 @@ class _Search:
 
 def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segment | Passage, int]]:
     """What followed at some places, and one at which the likeliest of it did."""
+    if total == 1:
+        (text, indices), *_ = places
+        return Level(length, tuple(text.tokens_at(indices)), (1,), 1), (text, int(indices[0]))
     found = [text.tokens_at(indices) for text, indices in places]
     counted = Counter(chain.from_iterable(found)).most_common()
     ids, counts = zip(*counted, strict=True)
@@ -168,13 +171,13 @@ def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segmen
     raise AssertionError("the likeliest token is one of those that were counted")
 
 
-def _lengths(own: Sequence[NDArray[np.intp]]) -> list[int]:
-    """The longest match's length, and that of the longest one that stood at enough more places."""
+def _telling(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
+    """Of matches whose lengths grow the longest, and the longest one that stood at enough more places."""
     if not own:
         return []
-    enough = _enough(len(own[-1]))
-    shorter = next((length for length in range(len(own) - 1, 0, -1) if len(own[length - 1]) >= enough), 0)
-    return [len(own), shorter] if shorter else [len(own)]
+    enough = _enough(len(own[-1][1]))
+    shorter = (match for match in reversed(own[:-1]) if len(match[1]) >= enough)
+    return [own[-1], *islice(shorter, 1)]
 
 
 def _enough(total: int) -> int:
