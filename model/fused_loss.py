@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 1024  # rows: their logits are 100 MB in bf16
+CHUNK = 512
+"""Rows of which logits exist at once: 50 MB in bf16, 100 MB in fp32."""
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
@@ -48,7 +49,7 @@ def slopes(logits: Tensor, target: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
     exact = logits.float()
     whole = exact.logsumexp(-1, keepdim=True)  # (C, 1)
     nats = whole[:, 0] - exact.gather(1, target[:, None])[:, 0]
-    gradient = (exact - whole).exp_().mul_(scale[:, None])
+    gradient = exact.sub_(whole).exp_().mul_(scale[:, None])
     gradient.scatter_add_(1, target[:, None], -scale[:, None])
     return nats, gradient.to(logits.dtype)
 
