@@ -173,8 +173,13 @@ class Rows:
 
     def of(self, keep: NDArray[np.bool_]) -> Rows:
         """Some of the rows."""
-        kept = (own[keep] for own in (self.features, self.present, self.right, self.hole))
-        return Rows(*kept, self.holes, self.steps)
+        return replace(
+            self,
+            features=self.features[keep],
+            present=self.present[keep],
+            right=self.right[keep],
+            hole=self.hole[keep],
+        )
 
     @property
     def packages(self) -> NDArray[np.str_]:

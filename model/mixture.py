@@ -48,7 +48,19 @@ FOLDS = 3
 
 
 def fit(own: Rows, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
-    """The mixture under which the right tokens are likeliest, with a penalty on the weights' squares."""
+    """The mixture under which the right tokens are likeliest, with a penalty on the weights' squares.
+
+    On one thread: the matrices are small.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _fit(own, end, units, decay, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit(own: Rows, end: int, units: int, decay: float, seed: int) -> Mixture:
     matched = own.present[:, 1:].any(1)
     features, present, right = own.features[matched], own.present[matched], own.right[matched]
     mean, scale = features.mean(0), features.std(0) + 1e-3
@@ -71,8 +83,16 @@ def fit(own: Rows, end: int, units: int = UNITS, decay: float = DECAY, seed: int
         loss.backward()
         optimizer.step()
         schedule.step()
-    arrays = [weight.detach().numpy() for weight in (hidden, hidden_bias, out, out_bias)]
-    return Mixture(end, mean, scale, *arrays, _fit_steps(own.steps))
+    return Mixture(
+        end=end,
+        mean=mean,
+        scale=scale,
+        hidden=hidden.detach().numpy(),
+        hidden_bias=hidden_bias.detach().numpy(),
+        out=out.detach().numpy(),
+        out_bias=out_bias.detach().numpy(),
+        step=_fit_steps(own.steps),
+    )
 
 
 def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,12 +110,12 @@ def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
 def nats(mixture: Mixture, own: Rows) -> NDArray[np.float64]:
     """Of each right token under the mixture (n,)."""
     gate = mixture.weights(own.features, own.present)
-    return -np.log(np.maximum((gate * own.right).sum(1, dtype=float), 1e-12))
+    return np.asarray(-np.log(np.maximum((gate * own.right).sum(1, dtype=float), 1e-12)))
 
 
 def alone(own: Rows) -> NDArray[np.float64]:
     """Nats of each right token under the model (n,)."""
-    return -np.log(np.maximum(own.right[:, 0].astype(float), 1e-12))
+    return np.asarray(-np.log(np.maximum(own.right[:, 0].astype(float), 1e-12)))
 
 
 def folded(own: Rows, end: int) -> NDArray[np.float64]:

@@ -82,7 +82,12 @@ def test_a_key_encodes_only_what_is_near_it(tokenizer: Tokenizer, monkeypatch: p
     tokens.sides(text[:at], text[at:], 0)
     encoded: list[int] = []
     encode = tokenizer.encode
-    monkeypatch.setattr(tokenizer, "encode", lambda part: encoded.append(len(part)) or encode(part))
+
+    def counted(part: str) -> list[int]:
+        encoded.append(len(part))
+        return encode(part)
+
+    monkeypatch.setattr(tokenizer, "encode", counted)
     monkeypatch.setattr(tokenizer, "encode_all", lambda texts: 1 / 0)
     tokens.sides(text[:at] + "x", text[at:], 1)
     assert sum(encoded) < 10 * PIECE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,9 +89,12 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
     given: dict[str, Entry] = {}
     encoded: list[str] = []
     encode_all = Tokenizer.encode_all
-    monkeypatch.setattr(
-        Tokenizer, "encode_all", lambda self, texts: encoded.extend(texts) or encode_all(self, texts)
-    )
+
+    def counted(self: Tokenizer, parts: Sequence[str]) -> list[list[int]]:
+        encoded.extend(parts)
+        return encode_all(self, parts)
+
+    monkeypatch.setattr(Tokenizer, "encode_all", counted)
     for step in range(40):
         path = f"f{draw.integers(12)}"
         given = dict(given)
@@ -131,7 +134,8 @@ def test_a_change_while_a_segment_is_made_is_not_lost(
 ) -> None:
     """The file that is being sorted changes, another one goes."""
     later = entries(a="newer = 1\n")
-    build, taken = Segment.build, []
+    build = Segment.build
+    taken: list[bool] = []
 
     def slow(files: object, dtype: object) -> Segment:
         if not taken:
@@ -176,7 +180,12 @@ def test_indexing_waits_for_the_engine_but_not_for_ever(
     indexer: Indexer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
-    indexer.busy = lambda: asked.append(True) or True
+
+    def busy() -> bool:
+        asked.append(True)
+        return True
+
+    indexer.busy = busy
     indexer.take(entries(a="alpha = 1\n"))
     until(lambda: len(asked) > 3)
     assert indexer.memory.segments == ()

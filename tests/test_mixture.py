@@ -55,7 +55,7 @@ def scores(rows: int, seed: int = 1) -> NDArray[np.float32]:
     """Log-probabilities, of which one token has none."""
     logits = np.random.default_rng(seed).normal(size=(rows, V)) * 3
     logits[:, NEVER] = -np.inf
-    return (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
+    return np.asarray(logits - np.log(np.exp(logits).sum(1, keepdims=True)), np.float32)
 
 
 MATCHES = {

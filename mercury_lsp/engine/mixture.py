@@ -285,7 +285,9 @@ class Mixture:
         return Row.of(match, dict(zip(wanted, scores[wanted].tolist(), strict=True)), best, self.end)
 
     def weights(
-        self, features: Sequence[Sequence[float]], present: Sequence[Sequence[bool]]
+        self,
+        features: Sequence[Sequence[float]] | NDArray[np.float32],
+        present: Sequence[Sequence[bool]] | NDArray[np.bool_],
     ) -> NDArray[np.float32]:
         """The experts' weights (n, E), each row's sum 1, by features (n, F); 0 for those that are not present."""
         inputs = (np.array(features, np.float32) - self.mean) / self.scale

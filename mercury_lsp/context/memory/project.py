@@ -102,7 +102,7 @@ class DocumentMemory:
             for length, places in _telling(own)
         ]
         search = _Search(self.segments, key)
-        project = []
+        project: list[tuple[Level, tuple[Segment | Passage, int]]] = []
         for _ in range(SHORTER):
             if not search.length or len(project) == 2:
                 break
