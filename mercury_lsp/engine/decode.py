@@ -167,10 +167,9 @@ def spell(
         if opening is None:
             opening = scores.copy()
         left = stem.behind(tokens)
-        scores = left.restrict(scores)
         if memory is not None:
             scores = memory.mix(scores, tokens)
-        (token,), (sure,) = pick(scores, len(tokens))
+        (token,), (sure,) = pick(left.restrict(scores), len(tokens))
         if ends.behind(stem.hidden(tokens))(len(tokens), token):
             return Middle(tokens, [*logp, sure], limit.passes, True, opening)
         if len(tokens) >= limit.tokens or not limit.may_go_on():

@@ -169,10 +169,11 @@ class Engine:
         self._passes.read(ids[cached:-1], cancelled)
         clean = [ids[-1], *tokens]
         hidden = self._passes.run(clean, Rows.clean(len(ids) - 1, len(clean)))
-        scores = stem.restrict(self._passes.scores(hidden), tokens)  # (n + 1, V)
+        scores = self._passes.scores(hidden)  # (n + 1, V)
         view = self._view(ids, memory)
         if view is not None:
             scores = view.mix(scores, tokens)
+        scores = stem.restrict(scores, tokens)
         self._passes.cache.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
@@ -292,10 +293,10 @@ class _Decoded:
         known = min(len(opening), len(tokens))
         if any(self._left(one, known) for one in (stem, self.stem)):
             return None
-        scores = stem.restrict(opening, tokens[:known])[:known]
+        scores = opening[:known]
         if view is not None and known:
             scores = view.mix(scores, tokens[: known - 1])
-        chosen, sure = greedy(scores, 0)
+        chosen, sure = greedy(stem.restrict(scores, tokens[:known]), 0)
         if chosen != tokens[:known]:
             return None
         return replace(self.middle, logp=[*sure, *self.middle.logp[known:]], steps=0)

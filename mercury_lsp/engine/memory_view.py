@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,15 +21,14 @@ class MemoryView:
     def __init__(self, mixture: Mixture, memory: Memory, before: Sequence[int]) -> None:
         self._mixture, self._memory = mixture, memory
         self._before = list(before[-DEPTH:])
-        self._gains: dict[
-            int, tuple[str, float]
-        ] = {}  # by a token's index: which file speaks for it, and nats
+        # By a token's index: the file that speaks for some tokens, and by how many nats.
+        self._gains: dict[int, tuple[str, dict[int, float]]] = {}
 
     def mix(self, scores: Scores, tokens: Sequence[int]) -> Scores:
-        """The model's log-probabilities (n, V), given the stem, mixed with what followed elsewhere.
+        """The model's log-probabilities (n, V) mixed with what followed elsewhere.
 
         The last row foretells the token behind all of ``tokens``, the row before it the one behind all but the last,
-        and so on.
+        and so on. A stem restricts what comes out: so it speaks for the one of the two that foretold it.
         """
         first = len(tokens) - len(scores) + 1
         whole = [*self._before, *tokens]
@@ -38,11 +36,9 @@ class MemoryView:
         contexts = [whole[max(0, end - DEPTH) : end] for end in ends]
         mixed, matches = self._mixture.mix(scores, contexts, self._memory)
         for i, match in enumerate(matches):
-            if match.length:
-                best = int(mixed[i].argmax())
-                self._gains[first + i] = match.path, float(mixed[i, best] - scores[i, best])
-            else:
-                self._gains.pop(first + i, None)
+            ids = list(match.ids)
+            nats = (mixed[i, ids] - scores[i, ids]).tolist()
+            self._gains[first + i] = match.path, dict(zip(ids, nats, strict=True))
         return mixed
 
     def draft(self, tokens: Sequence[int], most: int) -> tuple[list[int], list[float]]:
@@ -55,11 +51,12 @@ class MemoryView:
         """The same memory behind more tokens."""
         return MemoryView(self._mixture, self._memory, [*self._before, *tokens])
 
-    def source(self, count: int) -> str:
-        """The path of the file that speaks most for the first ``count`` tokens; empty where none does by much."""
-        gains: Counter[str] = Counter()
-        for index, (path, nats) in self._gains.items():
-            if index < count and path:
-                gains[path] += nats  # type: ignore[assignment]  # a counter of floats
-        path, nats = max(gains.items(), key=lambda item: item[1], default=("", 0.0))
-        return path if nats >= TOLD_NATS else ""
+    def source(self, tokens: Sequence[int]) -> str:
+        """The path of the file that speaks most for the first tokens of a middle; empty where none does by much."""
+        gains: dict[str, float] = {}
+        for index, token in enumerate(tokens):
+            path, nats = self._gains.get(index, ("", {}))
+            if path:
+                gains[path] = gains.get(path, 0.0) + nats.get(token, 0.0)
+        path = max(gains, key=gains.__getitem__, default="")
+        return path if path and gains[path] >= TOLD_NATS else ""

@@ -55,7 +55,7 @@ class Account:
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
             lines=lines_of(self.token_bytes, self.newlines, len(self.stem), middle.tokens, middle.logp),
-            source=self.memory.source(len(middle.tokens)) if self.memory else "",
+            source=self.memory.source(middle.tokens) if self.memory else "",
             scored=scored_tokens(self.token_bytes, len(self.stem), len(text), middle.tokens, middle.logp),
         )
 

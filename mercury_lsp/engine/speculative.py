@@ -98,9 +98,9 @@ def decode_speculative(
             causal, foretold = _run(passes, known, draft, odds, drafting)
         if kept is None:
             kept = causal.copy()
-        causal = stem.behind(settled).restrict(causal, draft)
         if memory is not None:
             causal = memory.mix(causal, [*settled, *draft])
+        causal = stem.behind(settled).restrict(causal, draft)
         here = ends.behind(stem.hidden([*settled, *draft]))
         right, sure = _held(causal, draft, drafting, here, len(settled))
         if begun or first is None:
