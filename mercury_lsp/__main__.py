@@ -6,6 +6,7 @@ Imports a command's module only when that command runs, so that `--help` is inst
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -229,9 +230,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.stdio or arguments.tcp:
             raise BadUsage("The language server takes no command; see mercury-lsp --help.")
         status: int = import_module(f"mercury_lsp.commands.{arguments.command}").run(arguments)
+        sys.stdout.flush()
     except Failure as failure:
         print(f"mercury-lsp: {failure}", file=sys.stderr)
         return failure.status
+    except BrokenPipeError:
+        # Whoever reads the output has had enough. The interpreter flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

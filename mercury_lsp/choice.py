@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from mercury_lsp import paths
 
 AUTO = "auto"  # a setting that leaves the choice to the user's file
 DEFAULT = "small"
@@ -48,12 +49,7 @@ def chosen(setting: str = AUTO) -> Choice:
 
 def config_file() -> Path:
     """Where the user's choice is kept; it may not exist."""
-    usual = {
-        "win32": os.environ.get("APPDATA", "~/AppData/Roaming"),
-        "darwin": "~/Library/Application Support",
-    }
-    folder = os.environ.get("XDG_CONFIG_HOME") or usual.get(sys.platform, "~/.config")
-    return Path(folder).expanduser().absolute() / "mercury-lsp" / "config.json"
+    return paths.folder("config") / "config.json"
 
 
 def selected() -> str | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp import choice
 from mercury_lsp.choice import Choice, Unreadable, chosen, config_file, select, selected
 from mercury_lsp.config import Config
 from mercury_lsp.engine import checkpoint
@@ -139,5 +138,5 @@ def test_where_the_file_is(
     monkeypatch.delenv("XDG_CONFIG_HOME")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(choice.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     assert config_file().as_posix() == expected

@@ -22,6 +22,7 @@ LAYERS = (
         "mercury_lsp.catalogue",
         "mercury_lsp.choice",
         "mercury_lsp.downloads",
+        "mercury_lsp.paths",
         "mercury_lsp.engine.canvas",
     ),
     ("mercury_lsp.context", "mercury_lsp.engine"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
 import time
 import zlib
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp import paths
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
@@ -155,9 +155,7 @@ def _bytes(size: tuple[int, ...]) -> int:
 
 def cache_folder() -> Path:
     """The user's cache folder for this program; it may not exist."""
-    usual = {"win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"), "darwin": "~/Library/Caches"}
-    cache = os.environ.get("XDG_CACHE_HOME") or usual.get(sys.platform, "~/.cache")
-    return Path(cache).expanduser() / "mercury-lsp"
+    return paths.folder("cache")
 
 
 def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
