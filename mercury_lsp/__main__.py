@@ -34,6 +34,12 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--tcp", action="store_true", help="serve editors that connect to --host and --port")
     parser.add_argument("--host", default="127.0.0.1", help="where --tcp listens (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=2087, help="0 is any free one (default: %(default)s)")
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="with --stdio or --tcp: options in JSON that count before the editor's, which cannot change them",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     complete = commands.add_parser("complete", help="complete at one place of a file")
@@ -212,10 +218,15 @@ def _serve(arguments: argparse.Namespace) -> int:
         with lean.imports():
             from mercury_lsp import process
 
+        overrides = None
+        if arguments.settings is not None:
+            from mercury_lsp.commands import hosted
+
+            overrides = hosted.given(arguments.settings)
         if arguments.stdio:
-            process.run_stdio()
+            process.run_stdio(overrides)
         try:
-            process.run_tcp(arguments.host, arguments.port)
+            process.run_tcp(arguments.host, arguments.port, overrides)
         except OSError as error:
             raise Failure(f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror}.") from error
     raise BadUsage("Nothing to do: give --stdio, --tcp or a command; see mercury-lsp --help.")

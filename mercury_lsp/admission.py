@@ -44,7 +44,6 @@ class Admission:
     def place(self, uris: Sequence[str]) -> None:
         """Take the workspace's folders and its memory, and look again at the documents if these are others."""
         session, config = self._session, self._session.config
-        session.roots = tuple(convert.path(uri) for uri in uris)
         limit = config.index_mb * 2**20 if config.enabled and config.related_tokens else 0  # none for nothing
         whole = not FROM_FILES.isdisjoint(config.related_sources)
         local = [convert.path(uri) for uri in uris if convert.is_local(uri)]

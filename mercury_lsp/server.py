@@ -25,6 +25,7 @@ from mercury_lsp.admission import Admission
 from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion
 from mercury_lsp.config import SECTION
+from mercury_lsp.consent import Consent
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import LANGUAGES
 from mercury_lsp.desk import Desk
@@ -79,6 +80,7 @@ class Server(LanguageServer):
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
+        self.consent = Consent(self, self.session, self.spawn, self._allowed)
         self.admission = Admission(self.session, self.desk, self.spawn, lambda: Progress(self), boundary)
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
@@ -140,6 +142,10 @@ class Server(LanguageServer):
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
         self.session.configure(settings, first)
+        self.settled()
+
+    def settled(self) -> None:
+        """Do what the session's settings say, but for what `load` does."""
         self.place()
         logging.getLogger(__package__).setLevel(self.session.config.log_level.upper())
         if self.session.problems and self.session.problems != self._told:
@@ -147,10 +153,17 @@ class Server(LanguageServer):
         self._told = self.session.problems
         self.status.changed()
 
+    def _allowed(self) -> None:
+        """The user has allowed settings that did not count so far."""
+        self.settled()
+        self.load()
+
     def place(self) -> None:
         """Tell the workspace its folders, and how much of them may be kept in memory."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
-        self.admission.place([uri for uri in uris if uri])
+        uris = [uri for uri in uris if uri]
+        self.session.place([convert.path(uri) for uri in uris])
+        self.admission.place(uris)
 
     def ask_settings(self) -> None:
         """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
@@ -172,6 +185,7 @@ class Server(LanguageServer):
 
     def load(self) -> None:
         """Do what the settings say: load their model, unless that is done or under way, and keep a history."""
+        self.consent.look()
         self.history.configure(self.session.config.history, self.session.config.history_days)
         progress = Progress(self)
 
