@@ -356,21 +356,30 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
 
 
 async def serve(
-    reader: asyncio.StreamReader, writer: Writer, overrides: Mapping[str, object] | None = None
+    reader: asyncio.StreamReader,
+    writer: Writer,
+    overrides: Mapping[str, object] | None = None,
+    ending: Callable[[int], None] = lambda status: None,
 ) -> int:
-    """Serve one client until it exits or is gone; the exit status that the protocol asks for."""
+    """Serve one client until it exits or is gone; the exit status that the protocol asks for.
+
+    `ending` is told it once it is known, before all that still runs is ended.
+    """
     server = Server(overrides)
     server.protocol.set_writer(writer)
+    status = 1
     try:
         async for body in frames(reader):
             with boundary("reading a message"):
                 server.protocol.receive(body)
             if server.protocol.exit_code is not None:
-                return server.protocol.exit_code
+                status = server.protocol.exit_code
+                return status
             # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
             # a change that comes right after a request cannot get ahead of the request's snapshot.
             await asyncio.sleep(0)
-        return 1
+        return status
     finally:
+        ending(status)
         await server.close()
         writer.close()
