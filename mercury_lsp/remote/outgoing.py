@@ -34,7 +34,7 @@ def outgoing(prompt: Prompt) -> Outgoing | None:
     """What may be sent of a prompt; None where nothing may be."""
     suffix = prompt.rest + prompt.following
     text, cursor = prompt.prefix + suffix, len(prompt.prefix)
-    clean = without(text)
+    clean = without(text, strict=True)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
         if tail.start() < cursor < tail.end():

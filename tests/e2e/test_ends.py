@@ -44,7 +44,11 @@ def test_it_ends_at_twenty_moments_under_load(launch: Callable[..., Process], mo
             item = {"uri": f"file:///w/{i}.py", "languageId": "python", "version": 1, "text": line}
             messages.append({"method": "textDocument/didOpen", "params": {"textDocument": item}})
             messages.append(
-                {"id": 50 + i, "method": "textDocument/inlineCompletion", "params": at(item["uri"], 0, len(line))}
+                {
+                    "id": 50 + i,
+                    "method": "textDocument/inlineCompletion",
+                    "params": at(item["uri"], 0, len(line)),
+                }
             )
         client.write(frame(*messages))
         time.sleep(dice.uniform(0.0, 1.5))
