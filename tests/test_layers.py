@@ -92,7 +92,6 @@ ONLY = {
         "mercury_lsp.engine.open_network",
     ),
     "huggingface_hub": ("mercury_lsp.hub", "mercury_lsp.fetch"),
-    "pathspec": ("mercury_lsp.context.ignored",),
     "tokenizers": ("mercury_lsp.engine.canvas", "mercury_lsp.engine.open_tokenizer"),
     "tree_sitter": ("mercury_lsp.context",),
     "pygls": LAYERS[4],
@@ -215,7 +214,6 @@ HEAVY = (
     "tree_sitter",
     "rich",
     "numpy",
-    "pathspec",
     "asyncio",
     "httpx2",
     "sqlite3",
@@ -246,7 +244,7 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "httpx2", "pathspec", "rich", "sqlite3", "tree_sitter_python"} & set(
+    assert not {"torch", "numpy", "httpx2", "rich", "sqlite3", "tree_sitter_python"} & set(
         started("import mercury_lsp.process")
     )
 
