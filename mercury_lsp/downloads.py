@@ -45,6 +45,13 @@ class Download:
         return entry.name if entry else self.note.repo
 
 
+def visible(text: str) -> str:
+    """A text from elsewhere as it may be shown on a terminal: what is no plain character is told by its number."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
 def models_folder() -> Path:
     """Where downloaded models are kept; it may not exist."""
     return paths.folder("data") / "models"

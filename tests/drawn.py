@@ -10,8 +10,10 @@ from collections.abc import Iterator
 ALPHANUMERIC = string.ascii_letters + string.digits
 # What generators of passwords and of Django's keys draw from, without what would end a string.
 SIGNS = ALPHANUMERIC + "!#$%&()*+,-./:;<=>?@[]^_{|}~"
-NAMES = ("password", "PASSWORD", "db_password", "SECRET_KEY", "api_key", "API_KEY", "apiKey", "access_token", "client_secret",
-         "DB_PASS", "smtp_pw", "dbPassword", "auth_token", "pwd", "AWS_SECRET_ACCESS_KEY", "pass", "pw", "secretKey")  # fmt: skip
+NAMES = ("password", "PASSWORD", "db_password", "SECRET_KEY", "api_key", "API_KEY", "apiKey",
+"access_token", "client_secret",
+         "DB_PASS", "smtp_pw", "dbPassword", "auth_token", "pwd", "AWS_SECRET_ACCESS_KEY", "pass", "pw",
+         "secretKey")  # fmt: skip
 # {n}: a name, {v}: a value, where any sign may stand; {w}: one without signs that the form gives a meaning.
 FORMS = (
     '{n} = "{v}"',

@@ -81,7 +81,8 @@ def test_the_repositorys_own_list_goes_behind_the_files() -> None:
 
 WORDS = ("a", "b", "foo", "x.py", "y.txt")
 PIECES = (
-    *WORDS, "*", "*.py", "?", "[ab]", "**", "f*", "*o*", "***", "a**", "[!a-y]*", "[^/]", "\\a", "x\\", "[[:alpha:]]",
+    *WORDS, "*", "*.py", "?", "[ab]", "**", "f*", "*o*", "***", "a**", "[!a-y]*", "[^/]", "\\a", "x\\",
+    "[[:alpha:]]",
     "*.*", "[]a]", "[a", "f?o ", "b\\ ", "#", "[a-]", "[\\]a]", "*a*b*", "[[:alpha:]-z]*",
 )  # fmt: skip
 
@@ -126,7 +127,8 @@ def test_git_says_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["*a*a*a*a*a*a*a*a*b", "**/" * 60 + "b", "*a/" * 30 + "b", "*?" * 40 + "b", "[a-z]*" * 40 + "[0-9]", "**a" * 50 + "b",
+    ["*a*a*a*a*a*a*a*a*b", "**/" * 60 + "b", "*a/" * 30 + "b", "*?" * 40 + "b", "[a-z]*" * 40 + "[0-9]",
+    "**a" * 50 + "b",
      "(a+)+$*" * 20, "*" * 5000 + "b", "a" * 100_000 + "*", "\n".join(["*a*a*a*b*c*"] * 400)],
 )  # fmt: skip
 def test_no_pattern_goes_back_and_back(text: str) -> None:

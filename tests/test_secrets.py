@@ -146,7 +146,8 @@ def test_signs_and_comments_hide_nothing(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["${DB_PASSWORD}", "$DB_PASSWORD1", "$(pass show db/x1)", "<your-password-1>", "{{ vault.pw1 }}", "{pw_1}", "%s", "%(pw1)s", "********", "xxxxxxxxxxxx"]
+    "value", ["${DB_PASSWORD}", "$DB_PASSWORD1", "$(pass show db/x1)", "<your-password-1>",
+    "{{ vault.pw1 }}", "{pw_1}", "%s", "%(pw1)s", "********", "xxxxxxxxxxxx"]
 )  # fmt: skip
 def test_whole_forms_are_placeholders(value: str) -> None:
     for line in (f'password = "{value}"', f"PASSWORD={value}", f"password: {value} # from outside"):
@@ -175,7 +176,8 @@ def test_hardly_any_line_of_code_is_taken_for_one() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000, "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
+    ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000,
+    "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
 )  # fmt: skip
 def test_no_line_takes_for_ever(text: str) -> None:
     began = process_time()

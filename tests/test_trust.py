@@ -6,6 +6,7 @@ import json
 import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,8 @@ def test_a_folder_of_a_models_name_takes_no_models_place(
 ) -> None:
     (tmp_path / name).symlink_to(tiny_model)
     monkeypatch.chdir(tmp_path)
-    try:
+    with suppress(checkpoint.CheckpointError):
         assert not checkpoint.locate(name).samefile(tiny_model)
-    except checkpoint.CheckpointError:
-        pass
     assert checkpoint.locate(f"./{name}").samefile(tiny_model)
 
 

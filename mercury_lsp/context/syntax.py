@@ -197,7 +197,7 @@ class Syntax:
 
 
 def _is_parsed(document: Document) -> bool:
-    """Whether a text is short enough, or of lines short enough: long ones come from machines, and are all of a piece."""
+    """Whether a text is short enough, or of lines short enough: long ones come from machines."""
     size = len(document.text)
     return size <= ALWAYS or size <= min(LARGEST, LONG_MEAN * document.line_count)
 

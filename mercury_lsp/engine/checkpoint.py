@@ -151,6 +151,7 @@ def load(folder: Path) -> Checkpoint:
             )
         tokenizer = Tokenizer.load(folder)
         shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
+        shape.check()
         name, about = str(config.get("name", folder.name)), config.get("about", {})
         return Checkpoint(name, folder, shape, tokenizer, found, about)  # type: ignore[arg-type]
 
