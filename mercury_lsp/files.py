@@ -183,7 +183,7 @@ def _rules_text(path: str, stamp: Stamp) -> str:
             return text
         if os.path.isdir(path):  # for git, too, this is none
             return ""
-    except OSError:
+    except (OSError, ValueError):  # a name with a null in it is none
         pass
     return "*"
 
