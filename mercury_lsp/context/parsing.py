@@ -43,7 +43,10 @@ def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | N
         return late()
 
     try:
-        tree = parser.parse(read, *(() if old is None else (old,)), progress_callback=stop)
+        if old is None:  # which it does not take for nothing
+            tree = parser.parse(read, progress_callback=stop)
+        else:
+            tree = parser.parse(read, old, progress_callback=stop)
     except ValueError:  # so it says that it was stopped
         return None
     return tree if all(map(_can_be_queried, broken(tree))) else None

@@ -189,15 +189,15 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
     assigned = _STRICT_ASSIGNED if strict else _ASSIGNED
     for start, end in _told(text, _STRICT_STEMS if strict else _STEMS):
         at = start
-        while (match := assigned.search(text, at, end)) is not None:
-            group = match.lastgroup or "value"
-            value = match[group]
+        while (told := assigned.search(text, at, end)) is not None:
+            group = told.lastgroup or "value"
+            value = told[group]
             if group in ("bare", "word"):
                 value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
             if _is_drawn(value, strict and group != "word", code=group in ("bare", "word", "inner")):
-                yield match.start(group), match.start(group) + len(value)
+                yield told.start(group), told.start(group) + len(value)
             # What was taken for a value may be the next name.
-            at = match.end() if group in ("value", "element") else max(match.start(group), match.start() + 1)
+            at = told.end() if group in ("value", "element") else max(told.start(group), told.start() + 1)
 
 
 def without(text: str, strict: bool = False) -> str:
