@@ -6,6 +6,7 @@ Imports a command's module only when that command runs, so that `--help` is inst
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -47,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="where --tcp listens (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=2087, help="0 is any free one (default: %(default)s)")
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=Path,
+        help="with --stdio or --tcp: options in JSON that count before the editor's, which cannot change them",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     complete = commands.add_parser("complete", help="complete at one place of a file")
@@ -231,13 +238,18 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     with lean.imports():
         from mercury_lsp import process
 
+        overrides = None
+        if arguments.settings is not None:
+            from mercury_lsp.commands import hosted
+
+            overrides = hosted.given(arguments.settings)
     if arguments.stdio:
-        process.run_stdio()
+        process.run_stdio(overrides)
     place = arguments.socket or f"{arguments.host}:{arguments.port}"
     try:
         if arguments.socket is not None:
-            process.run_socket(arguments.socket, tokens)
-        process.run_tcp(arguments.host, arguments.port, tokens)
+            process.run_socket(arguments.socket, tokens, overrides)
+        process.run_tcp(arguments.host, arguments.port, tokens, overrides)
     except OSError as error:
         raise Failure(f"Cannot listen on {place}: {error.strerror or error}.") from error
 
@@ -255,9 +267,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_server(arguments):
             raise BadUsage("The language server takes no command; see mercury-lsp --help.")
         status: int = import_module(f"mercury_lsp.commands.{arguments.command}").run(arguments)
+        sys.stdout.flush()
     except Failure as failure:
-        print(f"mercury-lsp: {failure}", file=sys.stderr)
+        from mercury_lsp.downloads import visible  # a failure may quote a file's or a hub's text
+
+        print(f"mercury-lsp: {visible(str(failure))}", file=sys.stderr)
         return failure.status
+    except BrokenPipeError:
+        # Whoever reads the output has had enough. The interpreter flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

@@ -44,7 +44,6 @@ class Admission:
     def place(self, uris: Sequence[str]) -> None:
         """Take the workspace's folders and its memory, and look again at the documents if these are others."""
         session, config = self._session, self._session.config
-        session.roots = tuple(convert.path(uri) for uri in uris)
         # A model on this machine has a memory of all files; what is sent elsewhere has nothing of them.
         local = config.remote != "always"
         used = config.enabled and (local or config.related_tokens > 0)

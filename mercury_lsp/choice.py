@@ -1,17 +1,19 @@
 """Which model is used: what may name it, in which order, and the user's own file that names one.
 
-Owns that file, `config.json`, in which `mercury-lsp models select` writes. Whatever is wrong with it costs one sentence
-and the default. Knows neither where a model of some name lies nor whether there is one.
+Owns that file, `config.json`, in which `mercury-lsp models select` writes, and which may set any other option too.
+Whatever is wrong with it costs one sentence and the default. Knows neither where a model of some name lies nor whether
+there is one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from mercury_lsp import paths
 
 AUTO = "auto"  # a setting that leaves the choice to the user's file
 DEFAULT = "small"
@@ -48,12 +50,7 @@ def chosen(setting: str = AUTO) -> Choice:
 
 def config_file() -> Path:
     """Where the user's choice is kept; it may not exist."""
-    usual = {
-        "win32": os.environ.get("APPDATA", "~/AppData/Roaming"),
-        "darwin": "~/Library/Application Support",
-    }
-    folder = os.environ.get("XDG_CONFIG_HOME") or usual.get(sys.platform, "~/.config")
-    return Path(folder).expanduser().absolute() / "mercury-lsp" / "config.json"
+    return paths.folder("config") / "config.json"
 
 
 def selected() -> str | None:
@@ -62,6 +59,14 @@ def selected() -> str | None:
     if model is None or (isinstance(model, str) and model.strip()):
         return model
     raise Unreadable(f"The model in {config_file()} must be a name or a folder, not {model!r}.")
+
+
+def own_settings() -> dict[str, object]:
+    """The options that the user's file sets, by their names, but for the model, which is `selected`'s.
+
+    Raises `Unreadable`.
+    """
+    return {name: value for name, value in _read().items() if name != "model"}
 
 
 def select(model: str | None) -> None:

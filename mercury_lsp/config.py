@@ -23,8 +23,16 @@ EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the s
 T = TypeVar("T")
 
 
-def _option(default: T, doc: str, low: float = 0, high: float = 0, choices: Sequence[str] = ()) -> T:
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": tuple(choices)})
+def _option(
+    default: T,
+    doc: str,
+    low: float = 0,
+    high: float = 0,
+    choices: Sequence[str] = (),
+    guarded: bool = False,
+) -> T:
+    metadata = {"doc": doc, "low": low, "high": high, "choices": tuple(choices), "guarded": guarded}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Config:
         AUTO,
         "A model's name, such as small or mini, which are shipped, or its folder; auto takes the one chosen with "
         "`mercury-lsp models select`, or else small.",
+        guarded=True,
     )
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
@@ -138,17 +147,22 @@ class Config:
         "Whether a hosted model is asked: always, or where the local model's own suggestion is too unlikely. The text "
         "around the cursor is then sent to `remote_url`.",
         choices=("off", "always", "hedge"),
+        guarded=True,
     )
-    remote_url: str = _option("", "A hosted model's address, such as https://api.example.com/v1.")
+    remote_url: str = _option(
+        "", "A hosted model's address, such as https://api.example.com/v1.", guarded=True
+    )
     remote_api: str = _option(
         "fim",
         "What it speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.",
         choices=("fim", "openai"),
     )
     remote_model: str = _option("", "The model's name there.")
-    remote_key_env: str = _option("MERCURY_API_KEY", "The environment variable that holds its key.")
+    remote_key_env: str = _option(
+        "MERCURY_API_KEY", "The environment variable that holds its key.", guarded=True
+    )
     remote_key_command: tuple[str, ...] = _option(
-        (), "A program and its arguments that print the key instead; run without a shell."
+        (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
     )
     remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
     hedge_likelihood: float = _option(
@@ -168,7 +182,10 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of `Config`. `low` and `high` bound a number, `choices` a text; the default shows the type."""
+    """One option of `Config`. `low` and `high` bound a number, `choices` a text; the default shows the type.
+
+    `guarded`: it can run a program, name a host or a variable, or load files; see `trust`.
+    """
 
     name: str
     default: Any
@@ -176,6 +193,7 @@ class Option:
     low: float
     high: float
     choices: tuple[str, ...]
+    guarded: bool
 
     @property
     def expected(self) -> str:

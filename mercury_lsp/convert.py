@@ -23,7 +23,6 @@ _DRIVE = re.compile(r"/?([A-Za-z])[:|](?=[/\\]|$)")
 _WINDOWS = re.compile(r"[A-Z]:|//|\\\\")
 _MAC = re.compile(r"/(Users|Volumes)/", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"/|[A-Z]:/")
-_WORD = re.compile(r"\w*$")
 _PAIRS = frozenset(["()", "[]", "{}", '""', "''", "``"])
 
 
@@ -198,7 +197,7 @@ def plain(
     """
     shown = completion.shown or ""
     line, character = document.position(completion.start)
-    word = _WORD.findall(document.line(line)[:character])[0]
+    word = _last_word(document.line(line)[:character])
     text = word + shown
     first, _, more = text.replace("\r", "\n").partition("\n")
     item = types.CompletionItem(
@@ -215,6 +214,13 @@ def plain(
         ),
     )
     return types.CompletionList(is_incomplete=True, items=[item])
+
+
+def _last_word(text: str) -> str:
+    start = len(text)
+    while start and (text[start - 1].isalnum() or text[start - 1] == "_"):
+        start -= 1
+    return text[start:]
 
 
 def _range(document: Document, start: int, end: int, encoding: str) -> types.Range:

@@ -7,13 +7,12 @@ being downloaded lies beside it, see `partial`. Knows neither the hub nor what a
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mercury_lsp import paths
 from mercury_lsp.catalogue import known
 
 NOTE = ".mercury-lsp.json"
@@ -46,14 +45,16 @@ class Download:
         return entry.name if entry else self.note.repo
 
 
+def visible(text: str) -> str:
+    """A text from elsewhere as it may be shown on a terminal: what is no plain character is told by its number."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
 def models_folder() -> Path:
     """Where downloaded models are kept; it may not exist."""
-    usual = {
-        "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"),
-        "darwin": "~/Library/Application Support",
-    }
-    data = os.environ.get("XDG_DATA_HOME") or usual.get(sys.platform, "~/.local/share")
-    return Path(data).expanduser().absolute() / "mercury-lsp" / "models"
+    return paths.folder("data") / "models"
 
 
 def folder_of(repo: str) -> Path:

@@ -169,14 +169,22 @@ def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[st
             yield name, Rules.of(_rules_text(path, stamp), FOLD)
 
 
+def _regular(path: str, most: int) -> str:
+    """The text of a regular file, no more of it than told. Raises `OSError` for anything else, and never waits."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("no regular file")
+        return file.read(most).decode("utf-8", "replace")
+
+
 def _rules_text(path: str, stamp: Stamp) -> str:
     try:
-        if stamp[1] <= LARGEST_RULES and os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-                return file.read()
+        if stamp[1] <= LARGEST_RULES and len(text := _regular(path, LARGEST_RULES + 1)) <= LARGEST_RULES:
+            return text
         if os.path.isdir(path):  # for git, too, this is none
             return ""
-    except OSError:
+    except (OSError, ValueError):  # a name with a null in it is none
         pass
     return "*"
 
@@ -186,10 +194,8 @@ def _exclude(folder: str) -> str:
     git = f"{folder.rstrip('/')}/.git"
     if os.path.isfile(git):
         with suppress(OSError, ValueError):
-            with open(git, encoding="utf-8") as file:
-                git = os.path.join(folder, file.read(10_000).removeprefix("gitdir:").strip())
-            with open(f"{git}/commondir", encoding="utf-8") as file:
-                git = os.path.join(git, file.read(10_000).strip())
+            git = os.path.join(folder, _regular(git, 10_000).removeprefix("gitdir:").strip())
+            git = os.path.join(git, _regular(f"{git}/commondir", 10_000).strip())
     return f"{git}/info/exclude"
 
 

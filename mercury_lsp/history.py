@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mercury_lsp import paths
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,12 +78,7 @@ class Unreadable(Exception):
 
 def state_file() -> Path:
     """Where the history is kept; it may not exist."""
-    usual = {
-        "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"),
-        "darwin": "~/Library/Application Support",
-    }
-    state = os.environ.get("XDG_STATE_HOME") or usual.get(sys.platform, "~/.local/state")
-    return Path(state).expanduser().absolute() / "mercury-lsp" / "history.sqlite3"
+    return paths.folder("state") / "history.sqlite3"
 
 
 class History:

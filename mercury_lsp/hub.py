@@ -33,6 +33,7 @@ WANTED = (
     "LICENSE*",
     "README.md",
 )
+LONGEST_LICENCE = 200  # characters of a licence's name
 TIMEOUT = 30.0  # seconds without an answer, or without anything more of it
 AGENT = "mercury-lsp"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -105,7 +106,9 @@ def offer(repo: str, revision: str | None = None) -> Offer:
         if not (_REPO.fullmatch(info.id) and _HASH.fullmatch(info.sha or "")):
             raise ValueError("no name, or no commit")
         files = tuple(_file(sibling) for sibling in info.siblings or () if wanted(sibling.rfilename))
-        found = Offer(info.id, info.sha or "", host(), page, _licence(info.card_data), files)
+        found = Offer(
+            downloads.visible(info.id), info.sha or "", host(), page, _licence(info.card_data), files
+        )
     names = [file.name for file in files]
     if not any(name.endswith(".safetensors") for name in names) or "config.json" not in names:
         raise HubError(
@@ -117,7 +120,7 @@ def offer(repo: str, revision: str | None = None) -> Offer:
 
 def wanted(name: str) -> bool:
     """Whether a file of a repository is fetched: of those at its top, the ones of which a model is made."""
-    plain = not set(name) & set("/\\:") and not name.startswith(".")
+    plain = not set(name) & set("/\\:") and not name.startswith(".") and name.isprintable()
     return plain and any(fnmatch(name, pattern) for pattern in WANTED)
 
 
@@ -126,7 +129,7 @@ def _file(sibling: RepoSibling) -> File:
     large = sibling.lfs.sha256 if sibling.lfs else None
     known = large or sibling.blob_id or ""
     if sibling.size is None or not _HASH.fullmatch(known):
-        raise ValueError(f"no size or checksum of {sibling.rfilename}")
+        raise ValueError(f"no size or checksum of {downloads.visible(sibling.rfilename)}")
     return File(sibling.rfilename, sibling.size, known)
 
 
@@ -136,7 +139,7 @@ def _licence(card: object) -> str | None:
     named = get("license_name") if get("license") in (None, "other") else get("license")
     parts = [get("license"), named] if named != get("license") else [named]
     text = ", ".join(str(part) for part in parts if part)
-    return " ".join(text.split()) or None
+    return downloads.visible(" ".join(text.split()))[:LONGEST_LICENCE] or None
 
 
 @contextmanager

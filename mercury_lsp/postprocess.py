@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import thread_time
 
 from mercury_lsp.context import secrets
 from mercury_lsp.context.document import Document
@@ -23,11 +24,15 @@ LARGEST = (
 )
 VICINITY = 400  # lines, each way
 TRIALS = 16  # cuts that are tried, at about 4 ms each in a document of 100,000 characters
+SECONDS = 0.2  # of the thread's own time, after which no more are tried
+CANDIDATES = 200  # that are looked at, most of which are no trial
+AROUND = 2_000  # characters of the cursor's line, each way, that may have a part of a secret
+LONGEST = 8_000  # characters of a text: what is longer is cut, whoever wrote it
 FOLLOWING = 12  # lines below that must not be repeated
 PERIOD = 4  # lines in the longest loop
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
-_STUTTER = re.compile(r"([A-Za-z]\w*\W[^\n]{1,20}?)\1{4,}")
+_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 _SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
@@ -57,7 +62,7 @@ def shown(
 
     `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text[:LONGEST].replace("\r\n", "\n").replace("\r", "\n")
     text = _UNREADABLE.split(text, 1)[0]
     if single_line:
         text = text.partition("\n")[0]
@@ -85,6 +90,8 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         first += 1
     start = document.span(first)[0]
     end = document.span(min(line + VICINITY, document.line_count - 1))[1]
+    if end - start > LARGEST:  # lines that nobody wrote
+        start, end = max(start, offset - LARGEST // 8), min(end, offset + LARGEST // 8)
     near = Document(
         document.uri, document.path, document.language_id, document.version, document.text[start:end]
     )
@@ -180,17 +187,23 @@ def _trimmed(text: str, rest: str) -> str:
         return text.rstrip()
     if rest[0].isspace():
         text = text.rstrip(" \t")
-    return re.sub(r"\s*\n([ \t]*)\Z", r"\n\1", text)
+    bare = text.rstrip()
+    _, newline, indentation = text[len(bare) :].rpartition("\n")
+    return text if not newline or indentation.strip(" \t") else f"{bare}\n{indentation}"
 
 
 def _fitting(text: str, site: Site) -> Shown | None:
     """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
     waiting = None
     seen: set[Shown] = set()
+    looks, until = 0, thread_time() + SECONDS
     for part in _parts(text, site.rest):
         queue = deque(_variants(part, site))
         while queue:
             candidate = queue.popleft()
+            looks += 1
+            if looks > CANDIDATES or thread_time() > until:
+                return waiting
             if not candidate.text.strip() or candidate in seen or _repeats_rest(candidate, site):
                 continue
             left = site.rest[candidate.end - site.offset :]
@@ -233,12 +246,16 @@ def _parts(text: str, rest: str) -> Iterator[str]:
 def _variants(text: str, site: Site) -> Iterator[Shown]:
     """A text without what the rest of the line repeats, most of it first; whole; and in place of that rest."""
     rest = site.rest.rstrip()
+    found = 0
     for size in range(min(len(text), len(rest)), 0, -1):
+        if found == TRIALS:
+            break
         if (
             text.endswith(rest[:size])
             and not _splits_word(text, len(text) - size)
             and not _splits_word(rest, size)
         ):
+            found += 1
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
     yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
@@ -269,6 +286,7 @@ def _repeats(text: str, site: Site) -> bool:
 
 def _is_secret(found: Shown, site: Site) -> bool:
     """Whether a text has a part of what looks like a secret in its lines: some of it may stand there already."""
-    start, end = len(site.left), len(site.left) + len(found.text)
-    whole = site.left + found.text + site.rest[found.end - site.offset :]
+    left, rest = site.left[-AROUND:], site.rest[found.end - site.offset :][:AROUND]
+    start, end = len(left), len(left) + len(found.text)
+    whole = left + found.text + rest
     return any(first < end and last > start for first, last in secrets.find(whole))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread, Timer
 from typing import BinaryIO, NoReturn
 
 from mercury_lsp.engine.system import wait_for_end
@@ -24,9 +24,11 @@ from mercury_lsp.server import boundary, serve, serve_messages
 from mercury_lsp.tokens import Tokens
 from mercury_lsp.wire import Writer
 
-LAST_SECONDS = 0.5  # for an orderly end after the editor is gone
-
 log = logging.getLogger(__name__)
+
+GRACE = 0.6  # seconds that the process has for its end
+STUCK = 0.3  # seconds without a step of the loop, after which it does not get to an `exit`
+_EXIT = re.compile(rb'"method"\s*:\s*"exit"')  # quotes within a text are escaped: this is a message's own
 
 
 def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
@@ -37,13 +39,13 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     async def main() -> int:
-        reader, loop = read_from(sys.stdin.fileno()), asyncio.get_running_loop()
+        reader, loop = read_from(sys.stdin.fileno(), hurry), asyncio.get_running_loop()
 
         def end() -> None:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(reader.feed_eof)
 
-        return await serve(reader, Output(stdout), overrides, lambda process: watch(process, end))
+        return await serve(reader, Output(stdout), overrides, lambda process: watch(process, end), hurry)
 
     with suppress(KeyboardInterrupt):
         leave(asyncio.run(main()))
@@ -102,7 +104,7 @@ def _run(
 
 
 def watch(process: int, end: Callable[[], None]) -> None:
-    """Call `end` when the editor's process is gone, and end this one soon after, whatever runs here.
+    """Call `end` when the editor's process is gone, and end this one within `GRACE`, whatever runs here.
 
     Its end of stdin does not tell: another process may have inherited it.
     """
@@ -112,9 +114,8 @@ def watch(process: int, end: Callable[[], None]) -> None:
     def wait() -> None:
         wait_for_end(process)
         log.warning("The editor's process %d has ended.", process)
+        hurry(1)
         end()
-        time.sleep(LAST_SECONDS)
-        os._exit(1)
 
     Thread(target=wait, name="editor", daemon=True).start()
 
@@ -132,19 +133,37 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def read_from(descriptor: int) -> asyncio.StreamReader:
+def hurry(status: int) -> None:
+    """End the process within `GRACE`, whatever runs then: a thread in another library's code cannot be stopped."""
+    timer = Timer(GRACE, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
+def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: None) -> asyncio.StreamReader:
     """A reader of what a thread reads from a file descriptor: the one way that works for all kinds on all platforms.
 
     The thread may be blocked when the process ends. So it reads the descriptor itself: a daemon thread that holds
-    the lock of `sys.stdin` would be fatal to the interpreter's end.
+    the lock of `sys.stdin` would be fatal to the interpreter's end. `ending` is told, in that thread, the status with
+    which to end when the stream ends, or when `exit` has come and the loop does not get to read it.
     """
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
 
+    def left(taken: Event) -> None:
+        if not taken.wait(STUCK):
+            ending(1)
+
     def pump() -> None:
+        tail = b""
         with suppress(RuntimeError):  # the loop is closed
             with suppress(OSError):
                 while chunk := os.read(descriptor, 1 << 16):
                     loop.call_soon_threadsafe(reader.feed_data, chunk)
+                    if _EXIT.search(tail + chunk):
+                        loop.call_soon_threadsafe((taken := Event()).set)
+                        Thread(target=left, args=(taken,), name="exit", daemon=True).start()
+                    tail = chunk[-40:]
+            ending(1)
             loop.call_soon_threadsafe(reader.feed_eof)
 
     Thread(target=pump, name="stdin", daemon=True).start()

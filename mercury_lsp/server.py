@@ -25,6 +25,7 @@ from mercury_lsp.admission import Admission
 from mercury_lsp.client import ClientLog, Progress, tell
 from mercury_lsp.complete import Completion
 from mercury_lsp.config import SECTION
+from mercury_lsp.consent import Consent
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import LANGUAGES
 from mercury_lsp.desk import Desk
@@ -85,6 +86,7 @@ class Server(LanguageServer):
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
+        self.consent = Consent(self, self.session, self.spawn, self._allowed)
         self.admission = Admission(self.session, self.desk, self.spawn, lambda: Progress(self), boundary)
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
@@ -146,6 +148,10 @@ class Server(LanguageServer):
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
         self.session.configure(settings, first)
+        self.settled()
+
+    def settled(self) -> None:
+        """Do what the session's settings say, but for what `load` does."""
         self.place()
         logging.getLogger(__package__).setLevel(self.session.config.log_level.upper())
         if self.session.problems and self.session.problems != self._told:
@@ -153,10 +159,17 @@ class Server(LanguageServer):
         self._told = self.session.problems
         self.status.changed()
 
+    def _allowed(self) -> None:
+        """The user has allowed settings that did not count so far."""
+        self.settled()
+        self.load()
+
     def place(self) -> None:
         """Tell the workspace its folders, and how much of them may be kept in memory."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
-        self.admission.place([uri for uri in uris if uri])
+        uris = [uri for uri in uris if uri]
+        self.session.place([convert.path(uri) for uri in uris])
+        self.admission.place(uris)
 
     def ask_settings(self) -> None:
         """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
@@ -178,6 +191,7 @@ class Server(LanguageServer):
 
     def load(self) -> None:
         """Do what the settings say: load their model, unless that is done or under way, and keep a history."""
+        self.consent.look()
         self.history.configure(self.session.config.history, self.session.config.history_days)
         progress = Progress(self)
 
@@ -356,12 +370,14 @@ async def serve(
     writer: Writer,
     overrides: Mapping[str, object] | None = None,
     watch: Callable[[int], object] | None = None,
+    ending: Callable[[int], None] = lambda status: None,
 ) -> int:
     """Serve one client until it exits or is gone; the exit status that the protocol asks for.
 
-    `watch` is given the id of the client's process.
+    `watch` is given the id of the client's process. `ending` is told the status once it is known, before all that still
+    runs is ended.
     """
-    return await serve_messages(frames(reader), writer, overrides, watch)
+    return await serve_messages(frames(reader), writer, overrides, watch, ending)
 
 
 async def serve_messages(
@@ -369,21 +385,25 @@ async def serve_messages(
     writer: Writer,
     overrides: Mapping[str, object] | None = None,
     watch: Callable[[int], object] | None = None,
+    ending: Callable[[int], None] = lambda status: None,
 ) -> int:
     """As `serve`, given the bodies of the messages."""
     server = Server(overrides)
     server.watch = watch
     server.protocol.set_writer(writer)
+    status = 1
     try:
         async for body in messages:
             with boundary("reading a message"):
                 server.protocol.receive(body)
             if server.protocol.exit_code is not None:
-                return server.protocol.exit_code
+                status = server.protocol.exit_code
+                return status
             # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
             # a change that comes right after a request cannot get ahead of the request's snapshot.
             await asyncio.sleep(0)
-        return 1
+        return status
     finally:
+        ending(status)
         await server.close()
         writer.close()

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from mercury_lsp.choice import chosen
+from mercury_lsp.choice import Unreadable, chosen, own_settings
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.context.document import Document, well_formed
 from mercury_lsp.files import Standing
 from mercury_lsp.notebooks import Notebooks
 from mercury_lsp.remote.address import host
+from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 from mercury_lsp.workspace import Workspace
 
 LARGEST = (
@@ -29,11 +30,18 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """The documents, folders and settings of one client. `overrides` are settings that no client can change."""
+    """The documents, folders and settings of one client. `overrides` are settings that no client can change.
+
+    `claim`: what of the client's settings does not count, because the user has not allowed it.
+    """
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self._first: dict[str, object] = {}
+        self._given: object = None  # the settings that came last
+        self._allowed: set[Claim] = set()  # by this client's user, should the answer not have been kept
+        self.answers = Answers()
+        self.claim: Claim | None = None
         self._documents: dict[str, Document] = {}
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
         self._files: dict[str, str] = {}  # of open documents, where they have one
@@ -42,23 +50,35 @@ class Session:
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
         self.snoozed_until = 0.0  # seconds since 1970
-        self.config, self.problems = _read(self._overrides)
+        self.config, self.problems = self._read({})
 
     def configure(self, settings: object, first: bool = False) -> None:
         """Take settings by the options' names; `problems` then has a sentence for each that is wrong.
 
         They come bare or under the name of our section. What they leave out is as in the `first` ones, those of
-        `initialize`, or has its default.
+        `initialize`, or as in the user's own file, or has its default.
         """
+        self._given = settings
         if isinstance(settings, Mapping):
             settings = settings.get(SECTION, settings)
         given = settings if isinstance(settings, Mapping) else {}
         given = {name: value for name, value in given.items() if value is not None}
         if first:
             self._first = given
-        self.config, self.problems = _read({**self._first, **given, **self._overrides})
+        self.config, self.problems = self._read({**self._first, **given})
         if settings is not None and not isinstance(settings, Mapping):
             self.problems += parse(settings)[1]
+
+    def place(self, roots: Sequence[str]) -> None:
+        """Take the workspace's folders, by their paths: what comes out of them has to be allowed."""
+        if self.roots != tuple(roots):
+            self.roots = tuple(roots)
+            self.configure(self._given)
+
+    def allow(self, claim: Claim) -> None:
+        """The user has allowed settings of the client: take them."""
+        self._allowed.add(claim)
+        self.configure(self._given)
 
     @property
     def model(self) -> str:
@@ -156,6 +176,22 @@ class Session:
         document, start = self.notebooks.joined(snapshot.document, self.document)
         return (snapshot if document is snapshot.document else replace(snapshot, document=document)), start
 
+    def _read(self, given: Mapping[str, object]) -> tuple[Config, tuple[str, ...]]:
+        """The configuration by a client's settings and the user's own, and what is wrong with either."""
+        own, unreadable = dict(self._overrides), ""
+        try:
+            own = own_settings() | own
+        except Unreadable as error:
+            unreadable = str(error)
+        given = {name: value for name, value in given.items() if name not in self._overrides}
+        claim = claim_of(given, own, self.roots)
+        if claim is not None and (claim in self._allowed or self.answers.allowed(claim)):
+            claim = None
+        self.claim = claim
+        config, problems = parse({**own, **harmless(given, claim)})
+        found = (*problems, unreadable, chosen(config.model).problem)
+        return config, tuple(dict.fromkeys(filter(None, found)))
+
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
         kept = "" if len(text) > LARGEST else well_formed(text)
         self._keep(Document(uri, path, language_id, version, kept), len(text))
@@ -169,10 +205,3 @@ class Session:
             log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
             self._withheld.add(uri)
             self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")
-
-
-def _read(settings: Mapping[str, object]) -> tuple[Config, tuple[str, ...]]:
-    """What `parse` tells of settings, and what is wrong with the user's own choice of a model, where that counts."""
-    config, problems = parse(settings)
-    problem = chosen(config.model).problem
-    return config, (*problems, problem) if problem else problems

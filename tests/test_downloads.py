@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from mercury_lsp import downloads
 from mercury_lsp.downloads import (
     NOTE,
     Note,
@@ -91,5 +91,5 @@ def test_where_the_folders_are(
     monkeypatch.delenv("XDG_DATA_HOME")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(downloads.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     assert models_folder().as_posix() == expected

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -79,13 +80,16 @@ def test_the_repositorys_own_list_goes_behind_the_files() -> None:
 
 
 WORDS = ("a", "b", "foo", "x.py", "y.txt")
-PIECES = (*WORDS, "*", "*.py", "?", "[ab]", "**", "f*")
+PIECES = (
+    *WORDS, "*", "*.py", "?", "[ab]", "**", "f*", "*o*", "***", "a**", "[!a-y]*", "[^/]", "\\a", "x\\",
+    "[[:alpha:]]",
+    "*.*", "[]a]", "[a", "f?o ", "b\\ ", "#", "[a-]", "[\\]a]", "*a*b*", "[[:alpha:]-z]*",
+)  # fmt: skip
 
 
 def pattern(random: random.Random) -> str:
     steps = "/".join(random.choice(PIECES) for _ in range(random.randint(1, 3)))
-    # pathspec takes `a/**/` for `a/**`, which ignores more than git does.
-    ends = random.choice(["", "", "/"]), random.choice(["", "", "/"]) if not steps.endswith("**") else ""
+    ends = random.choice(["", "", "/"]), random.choice(["", "", "/"])
     return random.choice(["", "", "!"]) + ends[0] + steps + ends[1]
 
 
@@ -119,3 +123,17 @@ def test_git_says_the_same(tmp_path: Path) -> None:
         assert asked.returncode in (0, 1), asked.stderr
         rules = Ignored.of(texts)
         assert [file for file in files if rules(file)] == asked.stdout.splitlines(), texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*a*a*a*a*a*a*a*a*b", "**/" * 60 + "b", "*a/" * 30 + "b", "*?" * 40 + "b", "[a-z]*" * 40 + "[0-9]",
+    "**a" * 50 + "b",
+     "(a+)+$*" * 20, "*" * 5000 + "b", "a" * 100_000 + "*", "\n".join(["*a*a*a*b*c*"] * 400)],
+)  # fmt: skip
+def test_no_pattern_goes_back_and_back(text: str) -> None:
+    rules = Ignored.of({".gitignore": text})
+    began = process_time()
+    for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
+        rules(path)
+    assert process_time() - began < 2

@@ -23,6 +23,8 @@ LAYERS = (
         "mercury_lsp.choice",
         "mercury_lsp.downloads",
         "mercury_lsp.tokens",
+        "mercury_lsp.paths",
+        "mercury_lsp.trust",
         "mercury_lsp.engine.canvas",
         "mercury_lsp.engine.mixture",
         "mercury_lsp.engine.system",
@@ -59,6 +61,7 @@ LAYERS = (
         "mercury_lsp.admission",
         "mercury_lsp.convert",
         "mercury_lsp.client",
+        "mercury_lsp.consent",
         "mercury_lsp.clients",
         "mercury_lsp.wire",
         "mercury_lsp.process",
@@ -94,7 +97,6 @@ ONLY = {
         "mercury_lsp.engine.open_network",
     ),
     "huggingface_hub": ("mercury_lsp.hub", "mercury_lsp.fetch"),
-    "pathspec": ("mercury_lsp.context.ignored",),
     "tokenizers": ("mercury_lsp.engine.canvas", "mercury_lsp.engine.open_tokenizer"),
     "tree_sitter": ("mercury_lsp.context",),
     "pygls": LAYERS[4],
@@ -217,7 +219,6 @@ HEAVY = (
     "tree_sitter",
     "rich",
     "numpy",
-    "pathspec",
     "asyncio",
     "httpx2",
     "sqlite3",
@@ -248,7 +249,7 @@ def test_help_is_instant(statement: str) -> None:
 
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
-    assert not {"torch", "numpy", "httpx2", "pathspec", "rich", "sqlite3", "tree_sitter_python"} & set(
+    assert not {"torch", "numpy", "httpx2", "rich", "sqlite3", "tree_sitter_python"} & set(
         started("import mercury_lsp.process")
     )
 

@@ -39,7 +39,8 @@ def change(editor: Editor, **settings: object) -> None:  # noqa: F811
     editor.send(method="workspace/didChangeConfiguration", params={"settings": {"mercury": settings}})
 
 
-@pytest.mark.parametrize("name", sorted(NAMES.keys() - {"enabled"}))
+# Whether a hosted model is asked is the user's own word: see test_trust.
+@pytest.mark.parametrize("name", sorted(NAMES.keys() - {"enabled", "remote"}))
 async def test_the_next_request_knows_it(
     name: str, editor: Editor, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip

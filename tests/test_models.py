@@ -129,7 +129,7 @@ def test_a_selected_folder_is_found_from_anywhere(
     user: User, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_model.parent)
-    assert main(["models", "select", tiny_model.name]) == 0
+    assert main(["models", "select", f"./{tiny_model.name}"]) == 0
     capsys.readouterr()
     monkeypatch.chdir("/")
     found = listed(capsys)

@@ -107,14 +107,40 @@ def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, t
 def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Checkpoint) -> None:
     check(loaded)
     own = file_of(home)
-    old, recent = own.with_name("old-1.bin"), own.with_name("recent-1.bin")
-    for file, age in ((old, prepared.UNUSED + 60), (recent, 60), (own, prepared.UNUSED + 60)):
+    old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
+    foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
+    long = prepared.UNUSED + 60
+    for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
         file.touch()
         os.utime(file, (time.time() - age,) * 2)
     check(loaded)  # in use again
     own.write_bytes(own.read_bytes() + b"damage")
     check(loaded)  # written anew
-    assert {file.name for file in own.parent.iterdir()} == {own.name, recent.name}
+    assert {file.name for file in own.parent.iterdir()} == {own.name, recent.name, foreign.name}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
+def test_links_are_neither_followed_nor_cleaned(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
+    check(loaded)
+    own, elsewhere = file_of(home), tmp_path / "elsewhere"
+    elsewhere.write_bytes(own.read_bytes())
+    link = own.with_name("2" * 32 + "-1.bin")
+    link.symlink_to(elsewhere)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    own.unlink()
+    own.symlink_to(elsewhere)
+    check(loaded)
+    assert elsewhere.is_file() and link.is_symlink() and not own.is_symlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
+@pytest.mark.parametrize("mode", [0o666, 0o622, 0o660])
+def test_a_file_that_others_may_write_is_made_anew(mode: int, home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    own = file_of(home)
+    own.chmod(mode)
+    check(loaded)
+    assert own.stat().st_mode & 0o022 == 0
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,13 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
             remote.infill(PROMPT, LINES)
 
 
+def test_more_than_was_asked_for_is_cut() -> None:
+    with hosting(streamed(*["x y " * 25_000] * 9), whole("x" * 900_000)) as hosted:
+        for _ in range(2):
+            part = engine(hosted).infill(PROMPT, Sampling(max_tokens=8))
+            assert len(part.text) <= 8 * 12 and not part.finished
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -155,7 +162,6 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
         (refuse(200, b"[" * 100_000), "does not answer as a completion API does"),
         (refuse(200, b'{"error": {"message": "x"}}'), "an error on its side"),
         (refuse(200, b" " * (link.LONGEST + 1)), "more than is taken"),
-        (streamed(*["x" * 100_000] * 12), "more than is taken"),
         (refuse(307, location="http://elsewhere.example/v1"), "sends us on to elsewhere.example, where neither"),
         (refuse(308, location="/v2"), "sends us on to another address"),
         (refuse(429, retry_after="3600"), "too many requests"),

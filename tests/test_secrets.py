@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from time import process_time
+
+import drawn
 import planted
 import pytest
 
@@ -114,3 +119,67 @@ def test_lines_keep_their_numbers() -> None:
 def test_letters_that_grow_in_lower_case_do_not_move_lines() -> None:
     secret, value = next(planted.statements())
     assert value not in without("\u0130" * 50 + f"\n{secret}\n")
+
+
+@pytest.mark.parametrize("form", drawn.FORMS)
+def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
+    """A hundred here; with MERCURY_FUZZ=2000, two thousand."""
+    count = int(os.environ.get("MERCURY_FUZZ", "100"))
+    missed = [line for line in drawn.lines(form, count, 1) if not is_secret(line)]
+    assert len(missed) <= max(1, count // 100), missed[:5]
+    missed = [line for line in drawn.lines(form, count, 2) if not is_secret(line, strict=True)]
+    assert len(missed) <= max(1, count // 100), missed[:5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SECRET_KEY = 'django-insecure-1k#8s!@w(z$q0^v7=x3m&n5b)c9d*f2g+h4j'",
+        "PASSWORD = 'kR7$wq(9Zp!xT2<vLm4e'",
+        "API_KEY=9f86d081884c7d659a2feaa0c55ad015 # prod",
+        "api_key = 9f86d081884c7d659a2feaa0c55ad015; // prod",
+        "db_pw: kR7$wq9Zp!xT2vLm4e",
+    ],
+)
+def test_signs_and_comments_hide_nothing(line: str) -> None:
+    assert is_secret(line) and without(line).strip() == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["${DB_PASSWORD}", "$DB_PASSWORD1", "$(pass show db/x1)", "<your-password-1>",
+    "{{ vault.pw1 }}", "{pw_1}", "%s", "%(pw1)s", "********", "xxxxxxxxxxxx"]
+)  # fmt: skip
+def test_whole_forms_are_placeholders(value: str) -> None:
+    for line in (f'password = "{value}"', f"PASSWORD={value}", f"password: {value} # from outside"):
+        assert not is_secret(line) and not is_secret(line, strict=True), line
+
+
+def test_hardly_any_line_of_code_is_taken_for_one() -> None:
+    root = Path(__file__).resolve().parent.parent
+    folders = (root / "mercury_lsp", root / "model", root / "editors")
+    files = [
+        f
+        for folder in folders
+        for f in folder.rglob("*")
+        if f.suffix in (".py", ".ts", ".go", ".rs", ".el", ".lua", ".c", ".md")
+    ]
+    texts = [file.read_text() for file in files if "node_modules" not in file.parts]
+    lines = sum(text.count("\n") for text in texts)
+    for strict in (False, True):
+        blank = sum(
+            one != other
+            for text in texts
+            for one, other in zip(text.split("\n"), without(text, strict).split("\n"), strict=True)
+        )
+        assert lines > 20_000 and blank <= lines / 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000,
+    "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
+)  # fmt: skip
+def test_no_line_takes_for_ever(text: str) -> None:
+    began = process_time()
+    without(text, strict=True)
+    assert process_time() - began < 2

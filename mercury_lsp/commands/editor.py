@@ -123,7 +123,8 @@ class Editor:
             "capabilities": capabilities,
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
-            "initializationOptions": {"history": False, **settings},  # nobody chose what is suggested here
+            # Nobody chose what is suggested here, and nothing of it goes to a hosted model.
+            "initializationOptions": {"history": False, "remote": "off", **settings},
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":

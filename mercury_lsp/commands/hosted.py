@@ -26,27 +26,30 @@ _MEND = "mend the options that begin with remote_, or set remote to off"
 
 
 def settings(file: Path | None) -> Config:
-    """The configuration in a file of JSON: options by their names, in a section `mercury`, or as VS Code writes them.
+    """The configuration in a file, see `given`; without one, the defaults. Raises `BadUsage`."""
+    return Config() if file is None else parse(given(file))[0]
 
-    Without a file, the defaults. Raises `BadUsage`.
+
+def given(file: Path) -> Mapping[str, object]:
+    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
+
+    Raises `BadUsage` where the file, or an option in it, is wrong.
     """
-    if file is None:
-        return Config()
     try:
-        given = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
-    if isinstance(given, Mapping):
+    if isinstance(found, Mapping):
         dotted = {
             name.removeprefix(f"{SECTION}."): value
-            for name, value in given.items()
+            for name, value in found.items()
             if name.startswith(f"{SECTION}.") and name.count(".") == 1
         }
-        given = dotted or given.get(SECTION, given)
-    config, problems = parse(given)
+        found = dotted or found.get(SECTION, found)
+    _, problems = parse(found)
     if problems:
         raise BadUsage(" ".join(problems))
-    return config
+    return dict(found)
 
 
 def hosted(report: Report) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _list(as_json: bool) -> None:
         chosen = {"model": used.model, "by": used.by, "problem": used.problem or None}
         print(json.dumps({"selected": chosen, "models": [asdict(row) for row in found]}))
         return
-    output = Console(highlight=False)
+    output = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     for title in ("", "name", "size", "licence", "where"):
         table.add_column(title, no_wrap=True)
@@ -150,11 +150,13 @@ def _list(as_json: bool) -> None:
         size = "-" if row.bytes is None else _size(row.bytes)
         where = "the hub" if row.state == "known" else row.state
         mark = "*" if row.selected else ""
-        table.add_row(mark, row.name, size, row.licence or "-", where, row.good_for or "-")
+        table.add_row(
+            mark, *map(downloads.visible, (row.name, size, row.licence or "-", where, row.good_for or "-"))
+        )
     output.print(table)
     output.print(f"* is used: {used.model}, by {used.by}, unless a setting names another.", markup=False)
     if used.problem:
-        print(f"mercury-lsp: {used.problem}", file=sys.stderr)
+        print(f"mercury-lsp: {downloads.visible(used.problem)}", file=sys.stderr)
     elif _located(used.model) is None:
         print(f"mercury-lsp: {used.model} is not there; select another.", file=sys.stderr)
 

@@ -3,17 +3,15 @@
 Owns what these rules mean, in git's sense: a folder's own rules before those of the folders above it, the last one that
 fits before the others, and nothing inside of an ignored folder is taken back. `.mercuryignore` has the same syntax and
 is a family of its own: it leaves out more, and gives nothing back that git ignores. Pure: texts come in, it never reads
-a file. The patterns are pathspec's.
+a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathspec.pattern import RegexPattern
+from mercury_lsp.context.wildmatch import Wildmatch
 
 EXCLUDE = ".git/info/exclude"
 FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
@@ -25,29 +23,20 @@ NAMES = frozenset([".gitignore", ".mercuryignore"])
 class Rules:
     """The patterns of one file. `of` compiles them."""
 
-    patterns: tuple[RegexPattern, ...] = ()  # the last one first
+    patterns: tuple[Wildmatch, ...] = ()  # the last one first
 
     @classmethod
     def of(cls, text: str, fold: bool = False) -> Rules:
         """Lines that are no patterns are left out, as git does. `fold`: upper and lower case are the same."""
-        # Takes 30 ms to import, and is needed only where there are rules.
-        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
-        patterns: list[RegexPattern] = []
-        for line in (text.lower() if fold else text).removeprefix("\ufeff").splitlines():
-            try:
-                pattern = GitIgnoreSpecPattern(line)
-            except ValueError:
-                continue
-            if pattern.include is not None:
-                patterns.append(pattern)
+        lines = (text.lower() if fold else text).removeprefix("\ufeff").split("\n")
+        patterns = [pattern for line in lines if (pattern := Wildmatch.of(line)) is not None]
         return cls(tuple(reversed(patterns)))
 
     def verdict(self, path: str) -> bool | None:
         """Whether a path from their folder is ignored or taken back; None where no rule fits. Folders end in `/`."""
         for pattern in self.patterns:
-            if _names(pattern, path):
-                return pattern.include
+            if pattern(path):
+                return not pattern.take_back
         return None
 
 
@@ -84,21 +73,6 @@ class Ignored:
                 if rules and name in rules and (verdict := rules[name].verdict(inner)) is not None:
                     return verdict
         return False
-
-
-def _names(pattern: RegexPattern, path: str) -> bool:
-    """Whether a pattern names just this path, and not only a folder that it lies in.
-
-    pathspec's expressions match what is inside of a folder as well, and mark in a group where the folder ends. `x/**`
-    has no such mark; git does not take it for `x/` itself.
-    """
-    for match in pattern.regex.finditer(path) if pattern.regex else ():
-        if match.groupdict().get("ps_d") is not None:
-            if match.end() == len(path):
-                return True
-        elif match.end() < len(path) or not path.endswith("/"):
-            return True
-    return False
 
 
 def _steps(path: str) -> Iterator[str]:

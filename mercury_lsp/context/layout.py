@@ -48,6 +48,7 @@ class Blocks:
         self._opens = opens
         self._levels: list[int] = []
         self._logical: list[str] = []
+        self._depth = 0  # brackets that these lines leave open
         above = [line for line in above if line.strip()]
         last = head(above)
         self.opened = opens(joined(last))
@@ -71,9 +72,11 @@ class Blocks:
                 return
             self._levels = [level for level in self._levels if level < width(line)] + [width(line)]
         self._logical.append(line)
-        if sum(map(depth, self._logical)) <= 0 and not line.endswith("\\"):
+        self._depth += depth(line)
+        if self._depth <= 0 and not line.endswith("\\"):
             self.opened = self._opens(joined(self._logical))
             self._logical.clear()
+            self._depth = 0
 
 
 def restyled(text: str, document: str) -> str:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from sys import getsizeof
 
-from tree_sitter import Node, Query, QueryCursor
+from tree_sitter import Node, Query
 
+from mercury_lsp.context import parsing
 from mercury_lsp.context.document import Document, plain
 from mercury_lsp.context.languages import Language
 from mercury_lsp.context.syntax import Syntax
@@ -173,8 +174,8 @@ def _definitions(syntax: Syntax) -> tuple[Definition, ...]:
     if syntax.tree is None or syntax.language is None or not syntax.language.outline:
         return ()
     text = syntax.document.text
-    matches = QueryCursor(_outline(syntax.language)).matches(syntax.tree.root_node)
-    found = {(captured["definition"][0].id): captured for _, captured in matches}
+    matches = parsing.matched(_outline(syntax.language), syntax.tree)
+    found = {(captured["definition"][0].id): captured for captured in matches}
     nodes = sorted(
         ((captured["definition"][0], captured["name"][0]) for captured in found.values()),
         key=lambda pair: pair[0].start_byte,

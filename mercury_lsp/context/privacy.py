@@ -13,7 +13,8 @@ from fnmatch import translate
 
 NAMES = (
     # environments
-    ".env", ".env.*", ".env-*", ".env_*", "*.env", "*.env.local", "*.env.*.local", ".envrc", ".flaskenv", ".dev.vars",
+    ".env", ".env.*", ".env-*", ".env_*", "*.env", "*.env.local", "*.env.*.local", ".envrc", ".flaskenv",
+    ".dev.vars",
     ".dev.vars.*",
     # keys and their stores
     "*.pem", "*.key", "*.ppk", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.pk8", "*.pvk", "*.jks", "*.jceks",
@@ -23,7 +24,10 @@ NAMES = (
     "id_dsa", "id_dsa.*", "id_ecdsa", "id_ecdsa.*", "id_ecdsa_sk", "id_ed25519", "id_ed25519.*",
     "*_rsa", "*_dsa", "*_ed25519", "*_ecdsa", "ssh_host_*_key", "*.ovpn", "wg[0-9].conf",
     "key.properties", "keystore.properties", "signing.properties", "master.key", "master.key.*",
-    "otr.private_key", "wallet.dat", "wallet.json", "utc--*", "keyfile", "keyfile.json",
+    "pip.conf", "pip.ini", "auth.json", "kube_config", "kube-config", "kube_config.y*ml",
+    "kube-config.y*ml", "kube_config.json", "admin.conf", "token.txt", "tokens.txt", "*.jwt",
+    "*_token.txt", "*-token.txt", "*.secret.txt", "*.pw", "otr.private_key", "wallet.dat", "wallet.json",
+    "utc--*", "keyfile", "keyfile.json",
     # what tools keep of their users' accounts
     ".netrc", "_netrc", ".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".htpasswd", "htpasswd", ".htdigest",
     ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".git-credentials", ".git-credential-store",
@@ -59,7 +63,8 @@ NAMES = (
 )  # fmt: skip
 TELLING = (
     "secret", "secrets", "credential", "credentials", "creds", "api_key", "api_keys", "apikey", "apikeys",
-    "api-keys", "private_key", "privatekey", "private-key", "access_token", "auth_token", "tokens", "passwords",
+    "api-keys", "private_key", "privatekey", "private-key", "access_token", "auth_token", "tokens",
+    "passwords",
 )  # fmt: skip
 CODE = frozenset(
     ["py", "pyi", "pyw", "pyx", "js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "go", "rs", "c", "h",
@@ -78,7 +83,8 @@ FOLDERS = frozenset(
 )  # fmt: skip
 # Files of innocent names in folders of tools: the last parts of the path.
 ENDS = (
-    ".config/gh/hosts.yml", ".config/hub", ".config/gcloud/*", "gcloud/credentials.db",
+    ".git/config", ".git/config.worktree", ".git/modules/*/config", ".config/gh/hosts.yml", ".config/hub",
+    ".config/gcloud/*", "gcloud/credentials.db",
     ".config/doctl/config.yaml", ".config/rclone/*", ".config/sops/*", ".config/op/*",
     ".config/github-copilot/*", ".config/glab-cli/config.yml", ".config/configstore/*", ".config/heroku/*",
     ".config/stripe/*", ".config/hcloud/*", ".config/containers/auth.json", ".config/pip/pip.conf",
@@ -98,6 +104,14 @@ ENDS = (
     "var/run/secrets/*",
 )  # fmt: skip
 
+# Keys of SSH by whatever their users called them; what handles such keys is code.
+_SSH = re.compile(r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:[_\-. @+].*|_sk|\d*)?")
+# What editors and people put around the name of a file that they keep another version of.
+_BACKUP = re.compile(
+    r"(?P<before>[.#]*#|\.#|~\$|copy of |kopie von )?(?P<name>.+?)"
+    r"(?P<behind>~\d*~?|#|[._-](?:bak|backup|bkp|old|orig|original|save|saved|sav|copy|tmp|temp|swp|swo|swn|rej|dist|disabled|\d{1,8}"
+    r"|\d{4}-\d\d-\d\d)| ?\(\d+\)| copy| - copy)?"
+)
 _NAME = re.compile("|".join(map(translate, NAMES)))
 _END = re.compile("|".join(f".*/{translate(end)}" for end in ENDS))
 
@@ -108,6 +122,10 @@ def is_private(path: str) -> bool:
     *folders, name = path.split("/")
     if not FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):
         return True
+    if _SSH.fullmatch(name) and name.rpartition(".")[2] not in CODE:
+        return True
+    if (whole := _BACKUP.fullmatch(name)) and whole["name"] != name:
+        return is_private("/".join([*folders, whole["name"]]))
     first, _, rest = name.lstrip("._").partition(".")
     code = rest.rpartition(".")[2] in CODE
     return (first in TELLING and not code) or name.endswith((".secret", ".secrets"))

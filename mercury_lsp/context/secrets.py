@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import log2
-from string import ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase, digits
 
 # What is known of the issuers' formats; they change. What is one run of characters, first.
 _FORMS = (
@@ -46,90 +47,179 @@ _RUN = re.compile(r"[\w.+/=~:%-]{16,}")
 _FORM = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_FORMS)})[\w+/=~.%-]*", re.ASCII)
 _OTHERS = (
     re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d"),
-    re.compile(r"\b[Aa]uthorization\W{1,8}(?:[Bb]asic|[Bb]earer|[Tt]oken) (?P<value>[\w+/=.~-]{12,})"),
+    re.compile(r"\b[Aa]uthorization\W{1,8}(?:[Bb]asic|[Bb]earer|[Tt]oken) (?P<value>[^\s\"'`]{12,400})"),
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'`<>]*:(?P<value>[^\s/:@\"'`<>]{3,100})@[\w\[]")
-_BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,}={0,2}(?![\w+/-])")
+_URL = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'`<>]{0,100}:(?P<value>[^\s/:@\"'`]{3,200})@[\w\[]"
+)
+_BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
+_LONGEST_RUN = (
+    4_000  # characters without a blank or a sign: nobody wrote more, and each form is looked for in all
+)
 
 _NAME = (
-    r"(?:passw(?:or)?d|passphrase|passcode|pwd|secret|token|credential"
-    r"|(?:api|access|account|auth|private|encryption|signing|master|licen[cs]e|app|shared|storage)[_-]?key)"
+    r"(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|secret|token|credential|bearer|jwt"
+    r"|(?:api|access|account|auth|private|encryption|signing|master|licen[cs]e|app|shared|storage|client|session|cipher"
+    r"|webhook|fernet|crypt|stripe|service|security|deploy)[_.-]?key"
+    r"|(?:(?<![A-Za-z])(?:pass|pw)|(?-i:(?<=[a-z])(?:Pass|PASS|Pw|PW)))(?![A-Za-z]))"
+)
+# Where text leaves the machine, whatever is called a key counts.
+_STRICT_NAME = (
+    rf"(?:{_NAME}|(?<![a-z])key(?![a-z])|(?-i:(?<=[a-z])Key)(?![a-z])|auth(?![a-z])|salt|cookie|hmac|dsn\b)"
 )
 # Each name has one of these in it.
-_STEMS = ("passw", "passphrase", "passcode", "pwd", "secret", "token", "credential", "key")
+_STEMS = ("pass", "pwd", "pw", "secret", "token", "credential", "key", "bearer", "jwt")
+_STRICT_STEMS = (*_STEMS, "auth", "salt", "cookie", "hmac", "dsn")
 _LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
-_ASSIGNED = re.compile(
-    # name"] : Type = "value"   name: 'value'   ("name", "value")   name => "value"   "name" value="value"
-    rf"{_NAME}[\w.-]{{0,24}}"
-    r"(?:[\"'`]?[\])]?[?!]?[ \t]*(?::[ \t]*[\w.<>\[\]|?&* ]{1,40}?)?[ \t]*"
-    r"(?:=>|:=|[=!]?={1,2}|\?\?=|\|\|=|:|,|(?<=[\"'] )value=)[ \t]*|\()"
-    r"(?:[A-Za-z@$]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\s]{8,200})(?P=quote))"
-    rf"|{_NAME}[\w.-]{{0,24}}>(?P<element>[^<\s]{{8,200}})<"
-    rf"|{_NAME}[\w.-]{{0,24}}[ \t]*[=:][ \t]*(?P<bare>[A-Za-z0-9+/=_~!@%^&*-]{{8,200}})[ \t]*(?=$|[\r\"'])",
+
+
+def _assigned(name: str) -> re.Pattern[str]:
+    """What finds the values that names like this one are given. Each part is bounded, so that no line is gone through
+    again for each name in it."""
+    told = rf"{name}[\w.-]{{0,24}}"
+    between = (
+        # name"] : Type = "value"   name: 'value'   ("name", "value")   name => "value"   "name" value="value"
+        r"(?:[\"'`]?[\])]?[?!]?[ \t]{0,9}(?::[ \t]{0,9}[\w.<>\[\]|?&* ]{1,40}?)?[ \t]{0,9}"
+        r"(?:=>|:=|[=!]?={1,2}|\?\?=|\|\|=|->|:|,|(?<=[\"'] )value=)[ \t]{0,40}|\([ \t]{0,9}|[ \t]{1,9})"
+    )
+    quoted = (
+        r"(?:[A-Za-z@$]{0,2}(?P<quote>[\"'`])(?P<value>(?:\\[^\s]|(?!(?P=quote))[^\s\\]){8,400})(?P=quote))"
+    )
+    bare = r"(?P<bare>[^\s\"'`=:,>(][^\s]{7,400})"
+    ends = r"(?=[ \t]{0,40}(?:$|[\r\n]|[ \t](?:\#|//|;|--|/\*|<!--|\\[\r\n])))"
+    spaced = r"(?<=[ \t\-])|^"
+    return re.compile(
+        rf"{told}{between}{quoted}"
+        rf"|{told}>(?P<element>[^<\s]{{8,400}})<"
+        rf"|{told}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{bare}{ends}"
+        rf"|{told}[ \t]{{0,9}}=[ \t]{{0,9}}(?P<inner>[^\s\"'`;&]{{8,400}})(?=[\"'`;&])"
+        rf"|(?:{spaced})[\w.-]{{0,24}}?{told}[ \t]{{1,9}}(?P<word>[^\s\"'`=:]\S{{11,400}})",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+_ASSIGNED = _assigned(_NAME)
+_STRICT_ASSIGNED = _assigned(_STRICT_NAME)
+_USER = re.compile(r"(?:\s-u|--user)[ =]{1,3}[\"']?[\w.@-]{1,60}:(?P<value>[^\s\"']{8,200})")
+_IDENTIFIED = re.compile(
+    r"\bIDENTIFIED\s{1,9}BY\s{1,9}(?P<quote>[\"'])(?P<value>[^\s]{8,200}?)(?P=quote)", re.IGNORECASE
+)
+
+# What stands for a value, whole: ${X} $X $(x) <X> {{X}} {x} %s %(x)s %X% [x] *** xxx ...
+_WHOLE = re.compile(
+    r"\$\{[^}]*\}|\$\(.*\)|\$[A-Za-z_][\w.]*|<[\w .:/-]*>|\{\{.*\}\}|\{[\w .:!()\[\]-]*\}"
+    r"|%[sdr]|%\(\w+\)s|%\w+%|\[[\w .-]*\]|\#\{[^}]*\}"
+    r"|@[A-Za-z][\w.-]*|(?:\*|x|X|\.|-|_|0|\?|\#|•)+"
+)
+# The same within a text, which is judged by what is left of it.
+_EMBEDDED = re.compile(
+    r"\$\{[A-Za-z_][^{}]{0,60}\}|\{\{[^{}]{1,60}\}\}"
+    r"|\{[A-Za-z_][\w.]{0,40}(?:\([^(){}]{0,40}\)|\[[^\[\]{}]{0,40}\])?(?:![rsa])?(?::[^{}]{0,12})?\}"
+    r"|<[A-Za-z][\w -]{2,40}>|%\([A-Za-z]\w{1,40}\)s|\$\([a-z][^()]{2,60}\)|\#\{[^{}]{1,60}\}"
+)
+_SAID = re.compile(
+    r"example|change[_-]?(?:me|it|this)|your|my[_-]|x{4}|\*{3}|placeholder|dummy|fake|sample|todo|redacted|insert|replace"
+    r"|default|12345678|abcdefg|qwerty|lorem|foobar|^https?:|test",
     re.IGNORECASE,
 )
-_PLACEHOLDER = re.compile(
-    r"example|change|your|my[_-]|x{3}|\*{3}|\.{3}|placeholder|dummy|fake|sample|todo|redacted|insert|replace|default"
-    r"|[<>{}()\[\]]|\$|%[sd(]|^%.*%$|^https?:|^[./~@]|0{6}|12345|abcdef|qwerty|lorem|foobar",
-    re.IGNORECASE,
+# Paths, and expressions of code, whole: a name or a number, then calls, indices and parts.
+_PATH = re.compile(
+    r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\][\w.@{}$*-]*(?:[/\\][\w.@{}$*-]*)*|[\w-]+(?:/[\w-]+)*\.[a-z]{1,5}"
+)
+_EXPRESSION = re.compile(
+    r"[!&*-]?[A-Za-z_$][\w$]*(?:(?:\.|\?\.|->|::)[A-Za-z_$][\w$]*)*"
+    r"(?P<more>[.(\[{<][^\n]*[)\]}>;?])?[;,]?"
 )
 _WORDS = frozenset(
     ["pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"]
 )
-_WORD = re.compile(r"[A-Z]?[a-z]{4,}|[A-Z]{4,}")
-_PEOPLES = re.compile(
-    r"(?=.*[a-z])(?=.*\d)(?=.*[!@#$%^&*+?])[\w!@#$%^&*+?.,-]{8,40}", re.IGNORECASE | re.ASCII
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")  # of an expression that matches texts
+_KINDS = str.maketrans(
+    {
+        **dict.fromkeys(ascii_lowercase, "a"),
+        **dict.fromkeys(ascii_uppercase, "A"),
+        **dict.fromkeys(digits, "0"),
+    }
 )
+_FIGURES = re.compile("0+")
+_PEOPLES = re.compile(r"[\w!@#$%^&*+?.,-]{8,40}", re.ASCII)
+_STRONG = frozenset("!@#$%^&*+?~=|\\<>(){}[];,'\"`")
 
 
-def is_secret(text: str) -> bool:
+def is_secret(text: str, strict: bool = False) -> bool:
     """Whether there is something in a text that looks like a password, a key or a token."""
-    return next(find(text), None) is not None
+    return next(find(text, strict), None) is not None
 
 
-def find(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of what looks like one, in no order; the name that it is assigned to is not part of it."""
+def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
+    """Start and end of what looks like one, in no order; the name that it is assigned to is not part of it.
+
+    strict: for text that leaves the machine, of which rather too much is held back.
+    """
     for run in _RUN.finditer(text):
+        if run.end() - run.start() > _LONGEST_RUN:
+            yield run.span()
+            continue
         for form in _FORM.finditer(text, run.start(), run.end()):
             if not form.group().endswith("EXAMPLE"):
                 yield form.span()
     for pattern in _OTHERS:
         for match in pattern.finditer(text):
-            if "value" not in pattern.groupindex or _is_random(match["value"]):
+            if "value" not in pattern.groupindex or _is_drawn(match["value"], strict):
                 yield match.span()
     if "://" in text:
         for match in _URL.finditer(text):
-            value = match["value"].lower()
-            if value not in _WORDS and not _PLACEHOLDER.search(value) and not re.search(r"[*%]|pass", value):
+            value = match["value"]
+            if not (
+                value.lower() in _WORDS
+                or _WHOLE.fullmatch(value)
+                or "pass" in value.lower()
+                or _SAID.search(value)
+            ):
                 yield match.span("value")
     for match in _BLOCK.finditer(text):
         block = match.group()
-        if _mixed(block) and _entropy(block) > 4.5 and not _PLACEHOLDER.search(block):
+        if _mixed(block) and _entropy(block) > 4.5 and not _SAID.search(block):
             yield match.span()
-    for start, end in _told(text):
-        for match in _ASSIGNED.finditer(text, start, end):
-            group = match.lastgroup or "value"
-            if _is_random(match[group]) or (group != "bare" and _is_password(match[group])):
-                yield match.span(group)
+    for pattern in (_USER, _IDENTIFIED):
+        for match in pattern.finditer(text):
+            if _is_drawn(match["value"], True):
+                yield match.span("value")
+    assigned = _STRICT_ASSIGNED if strict else _ASSIGNED
+    for start, end in _told(text, _STRICT_STEMS if strict else _STEMS):
+        at = start
+        while (told := assigned.search(text, at, end)) is not None:
+            group = told.lastgroup or "value"
+            value = told[group]
+            if group in ("bare", "word"):
+                value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
+            if _is_drawn(value, strict and group != "word", code=group in ("bare", "word", "inner")):
+                yield told.start(group), told.start(group) + len(value)
+            # What was taken for a value may be the next name.
+            at = told.end() if group in ("value", "element") else max(told.start(group), told.start() + 1)
 
 
-def without(text: str) -> str:
+def without(text: str, strict: bool = False) -> str:
     """A text with each line blank that has a part of something secret in it, so that lines keep their numbers."""
-    spans = [_widened(text, start, end) for start, end in find(text)]
-    for start, end in spans:
-        start, end = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    pieces: list[str] = []
+    at = 0
+    for start, end in sorted(_widened(text, start, end) for start, end in find(text, strict)):
+        start, end = max(at, text.rfind("\n", 0, start) + 1), text.find("\n", end)
         end = len(text) if end < 0 else end
-        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
-    return text
+        if end > start:
+            pieces += [text[at:start], re.sub(r"[^\n]", " ", text[start:end])]
+            at = end
+    return "".join([*pieces, text[at:]])
 
 
-def _told(text: str) -> Iterator[tuple[int, int]]:
+def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
     """The lines in which a name may say that something is secret: to find those first is fifty times as quick."""
     lower = text.lower()
     if len(lower) != len(text):  # a few letters, such as a dotted capital i, become two
         lower = text.translate(_LOWER)
     ends: set[int] = set()
-    for stem in _STEMS:
+    for stem in stems:
         at = lower.find(stem)
         while at >= 0:
             end = text.find("\n", at)
@@ -150,18 +240,48 @@ def _widened(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _is_random(value: str) -> bool:
-    """Whether a text is long enough for a key and as if drawn at random."""
-    if len(value) < 12 or _PLACEHOLDER.search(value) or value.lower() in _WORDS:
+def _is_drawn(value: str, strict: bool = False, code: bool = False) -> bool:
+    """Whether a text is as if drawn at random, or as rules for passwords want one; and stands for nothing else.
+
+    code: it stood there without quotes, so that it may be an expression.
+    """
+    if _WHOLE.fullmatch(value) or value.lower() in _WORDS or _RANGE.search(value):
         return False
-    digits = sum(character.isdigit() for character in value)
-    wordy = sum(len(word) for word in _WORD.findall(value)) / len(value)
-    return digits >= 2 and digits < len(value) and wordy <= 0.5 and _entropy(value) >= 3.0
+    if code and (match := _EXPRESSION.fullmatch(value)) and _is_code(match):
+        return False
+    value = _EMBEDDED.sub("", value)
+    size = len(value)
+    if size < 8 or _SAID.search(value):
+        return False
+    kinds = value.translate(_KINDS)
+    figures, strong = kinds.count("0"), sum(character in _STRONG for character in value)
+    letters = kinds.count("a") + kinds.count("A")
+    if figures == size or not letters:
+        return False
+    changes = sum(one != other for one, other in pairwise(kinds))
+    groups = len(_FIGURES.findall(kinds))
+    # Words have four letters and more; of letters drawn at random every second begins another.
+    mean = letters / len(_WORD.findall(value))
+    unlike = mean < 4.2 or groups >= 3
+    if size < 12:
+        mixed = ("a" in kinds) + ("A" in kinds) + (figures > 0) + (strong > 0)
+        varied = mixed >= (2 if strict else 3) and figures > 0 and changes >= 3
+        return varied and (strong > 0 or groups > 1) and (unlike or not code)
+    if not unlike and (
+        code or _PATH.fullmatch(value) or not (strong and figures and _PEOPLES.fullmatch(value))
+    ):
+        return False
+    return _entropy(value) >= 2.5 and (
+        figures > 0 or strong > 1 or ("a" in kinds and "A" in kinds and changes >= 0.3 * size)
+    )
 
 
-def _is_password(value: str) -> bool:
-    """Whether a text is a password as rules for passwords want it: letters, digits and others."""
-    return not _PLACEHOLDER.search(value) and _PEOPLES.fullmatch(value) is not None
+def _is_code(match: re.Match[str]) -> bool:
+    """Whether what looks like an expression is one: in what is drawn at random the brackets do not match."""
+    text = match.group()
+    if not match["more"]:
+        return any(sign in text for sign in (".", "->", "::"))
+    return all(text.count(opener) == text.count(closer) for opener, closer in ("()", "[]", "{}"))
 
 
 def _mixed(value: str) -> bool:

@@ -18,6 +18,7 @@ from mercury_lsp.context.layout import Blocks
 from mercury_lsp.context.syntax import NEARBY, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
+CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
 
 Bracket = tuple[int, str]  # offset and character
 
@@ -151,7 +152,7 @@ class Site:
         document = after.document
         stack = list(self._open)
         _match(stack, middle)
-        openers = [opener for opener in reversed(stack) if opener[0] >= self._start]
+        openers = [opener for opener in reversed(stack[-CLOSED:]) if opener[0] >= self._start]
         partners = [(last, PAIRS[opener]) for _, opener in openers]
         counts = [self._count([*middle, *partners[:n]], closers) for n in range(len(openers) + 1)]
         missing = ""
@@ -184,15 +185,20 @@ class Site:
 
 def _match(stack: list[Bracket], brackets: Iterable[Bracket]) -> tuple[list[Bracket], list[Bracket]]:
     """Put openers on the stack and take them off; returns the closers and the openers that found no partner."""
-    surplus, skipped = [], []
+    surplus: list[Bracket] = []
+    skipped: list[Bracket] = []
+    open_ = Counter(PAIRS[opener] for _, opener in stack)
     for at, bracket in brackets:
         if bracket in PAIRS:
             stack.append((at, bracket))
-            continue
-        depth = next((i for i in range(len(stack) - 1, -1, -1) if PAIRS[stack[i][1]] == bracket), None)
-        if depth is None:
+            open_[PAIRS[bracket]] += 1
+        elif not open_[bracket]:  # else the whole stack would be gone through for each such closer
             surplus.append((at, bracket))
         else:
+            depth = len(stack) - 1
+            while PAIRS[stack[depth][1]] != bracket:
+                depth -= 1
+            open_.subtract(PAIRS[opener] for _, opener in stack[depth:])
             skipped += stack[depth + 1 :]
             del stack[depth:]
     return surplus, skipped

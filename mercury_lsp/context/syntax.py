@@ -9,22 +9,22 @@ Knows nothing of the model and of what it suggests.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from tree_sitter import Node, Parser, Point, Query, QueryCursor, Tree
+from tree_sitter import Node, Query, Tree
 
+from mercury_lsp.context import parsing
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import Language, for_document
 from mercury_lsp.context.layout import head, joined, width
 
 LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
-PARSE_SECONDS = 2.0  # a file that takes longer is judged by its lines
-PIECE_BYTES = 1 << 16
+ALWAYS, LONG_MEAN = 100_000, 500  # characters of a text that is parsed anyway; of a longer one's mean line
 HOLES = ("arguments", "condition", "body")
+LONGEST_HEAD = 1_000  # characters of a logical line that are looked at
 NEARBY = 60  # lines, each way, in which the beginning and the end of a body are looked for
 
 _FOREIGN = re.compile("[^\x00-\x7f]+")
@@ -33,9 +33,9 @@ LINE_END = re.compile(r"\r\n|\r|\n")
 _CHARACTER = re.compile(r"[^\r\n]")
 _COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)  # as good as can be told without a grammar
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
-_WORD = re.compile(
-    r"[&<]$|(?<![\w])(?![bfruBFRU]{1,2}$)\w+$"
-)  # after it, ' is an apostrophe or begins a lifetime
+# After one of these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
+_BEFORE_LIFETIMES = frozenset("&<")
+_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
@@ -51,8 +51,9 @@ class Syntax:
     def of(cls, document: Document) -> Syntax:
         """Parse a document."""
         language = for_document(document.language_id, document.path)
-        known = language is not None and len(document.text) <= LARGEST
-        return cls(document, language, _parsed(language, document.text) if language and known else None)
+        grammar = language.grammar() if language and _is_parsed(document) else None
+        tree = parsing.parse(grammar, _shadow(document.text)) if grammar else None
+        return cls(document, language, tree)
 
     def errors(self) -> int:
         """How many nodes are errors or missing; 0 without a tree."""
@@ -127,6 +128,8 @@ class Syntax:
 
     def opens(self, line: str) -> bool:
         """Whether a body is to come after this logical line of `code`."""
+        if len(line) > LONGEST_HEAD:  # the patterns look at both ends, some again and again from each place
+            line = line[: LONGEST_HEAD // 2] + line[-LONGEST_HEAD // 2 :]
         return bool(re.search(self.language.opener, line) if self.language else _OPENER.search(line))
 
     def code(self, low: int, high: int) -> str:
@@ -168,7 +171,9 @@ class Syntax:
         tree.edit(
             start, end, start + len(text), where(start), where(end), document.position(start + len(text))
         )
-        return Syntax(document, self.language, _parsed(self.language, document.text, tree))
+        grammar = self.language.grammar()
+        assert grammar is not None  # there is a tree
+        return Syntax(document, self.language, parsing.parse(grammar, _shadow(document.text), tree))
 
     def strays(self, low: int, high: int) -> int:
         """How many nodes in a range the grammar takes though the language does not."""
@@ -178,53 +183,23 @@ class Syntax:
         """The nodes of the language's query that touch a range, by capture."""
         if self.tree is None or self.language is None:
             return {}
-        cursor = QueryCursor(_query(self.language))
-        cursor.set_byte_range(low, high)
-        return cursor.captures(self.tree.root_node)
+        return parsing.captured(_query(self.language), self.tree, low, high)
 
     def _around(self, offset: int) -> Iterator[Node]:
         """The nodes that hold the character left of an offset, innermost first."""
         if self.tree is None or offset == 0:
             return
-        node = self.tree.root_node.descendant_for_byte_range(offset - 1, offset)
-        while node is not None:
-            yield node
-            node = node.parent
+        yield from parsing.around(self.tree, offset)
 
     def broken(self) -> Iterator[Node]:
         """The nodes that are errors or missing, in no order."""
-        nodes = [self.tree.root_node] if self.tree else []
-        while nodes:
-            node = nodes.pop()
-            if node.is_error or node.is_missing:
-                yield node
-            nodes.extend(child for child in node.children if child.has_error)
+        return parsing.broken(self.tree) if self.tree else iter(())
 
 
-def _parsed(language: Language, text: str, old: Tree | None = None) -> Tree | None:
-    """The tree of a text, given that of an edited one; None without a grammar, or where it takes `PARSE_SECONDS`.
-
-    The parser keeps all other threads waiting but while it calls a function of ours, so it is given the text by one
-    and calls another every few lines: a large file must not keep the answers to all others back.
-    """
-    grammar = language.grammar()
-    if grammar is None:
-        return None
-    source, until = _shadow(text), time.monotonic() + PARSE_SECONDS
-
-    def piece(offset: int, _: Point) -> bytes:
-        return source[offset : offset + PIECE_BYTES]
-
-    def late(offset: int, has_error: bool) -> bool:
-        return time.monotonic() > until
-
-    parse = Parser(grammar).parse
-    try:
-        if old is None:  # which it does not take for none
-            return parse(piece, progress_callback=late)
-        return parse(piece, old, progress_callback=late)
-    except ValueError:  # it was late
-        return None
+def _is_parsed(document: Document) -> bool:
+    """Whether a text is short enough, or of lines short enough: long ones come from machines."""
+    size = len(document.text)
+    return size <= ALWAYS or size <= min(LARGEST, LONG_MEAN * document.line_count)
 
 
 def _shadow(text: str) -> bytes:
@@ -276,17 +251,27 @@ def _blank(match: re.Match[str]) -> str:
 
 def _unclosed(left: str, line_comment: str) -> Literal["string", "comment"] | None:
     """What has begun in a line and not ended, told from its characters."""
-    quote = ""
+    quote, word = "", 0  # where the word begins that ends right before a character
     i = 0
     while i < len(left):
+        character = left[i]
         if quote:
-            if left[i] == "\\":
+            if character == "\\":
                 i += 1
-            elif left[i] == quote:
+            elif character == quote:
                 quote = ""
+            word = i + 1
         elif left.startswith(line_comment, i):
             return "comment"
-        elif left[i] in '"`' or (left[i] == "'" and not _WORD.search(left, 0, i)):
-            quote = left[i]
+        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
+            quote = character
+        if not (character.isalnum() or character == "_"):
+            word = i + 1
         i += 1
     return "string" if quote else None
+
+
+def _is_apostrophe(left: str, word: int, at: int) -> bool:
+    if word == at:
+        return left[at - 1 : at] in _BEFORE_LIFETIMES
+    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None

@@ -74,24 +74,31 @@ def find(model: str = AUTO) -> Path:
 
 
 def locate(model: str) -> Path:
-    """Folder of a model by its name, in this package, downloaded, or installed beside it; or by its path. Raises
-    `CheckpointError` where there is none."""
-    for folder in (SHIPPED / model, Path(model).expanduser()):
+    """Folder of a model by its name, in this package, downloaded, or installed beside it; or by its path.
+
+    A name is never a folder in the current one, which is mostly the workspace: its files would take a model's place.
+    Raises `CheckpointError` where there is none.
+    """
+    path = Path(model).expanduser()
+    is_name = path.name == model and model not in (".", "..")
+    for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
         if (folder / CONFIG).is_file():
             return folder
     if (download := downloads.find(model)) is not None:
         return download.folder
-    for folder in _installed(
-        model
-    ):  # asked last: to look through all that is installed takes tens of milliseconds
+    # Asked late: to look through all that is installed takes tens of milliseconds.
+    for folder in _installed(model) if is_name else ():
         if (folder / CONFIG).is_file():
             return folder
+    if not is_name and not known(model) and (path / CONFIG).is_file():
+        return path
     if model in APART:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
     if known(model):
         raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
     raise CheckpointError(
-        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}."
+        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
+        "a folder in the current one is ./NAME."
     )
 
 
@@ -144,6 +151,7 @@ def load(folder: Path) -> Checkpoint:
             )
         tokenizer = Tokenizer.load(folder)
         shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
+        shape.check()
         name, about = str(config.get("name", folder.name)), config.get("about", {})
         return Checkpoint(name, folder, shape, tokenizer, found, about)  # type: ignore[arg-type]
 

@@ -95,6 +95,7 @@ def load(folder: Path) -> OpenCheckpoint:
         mask_name = named.get("content", "") if isinstance(named, dict) else str(named or "")
         family = family_of(config, tokenizer.added, folder.name, mask_name)
         shape = shape_of(family, config)
+        shape.check()
         files = _files(folder)
         if theirs(family, "output.weight")[0] in files:  # some are trained apart, though declared tied
             shape = replace(shape, tied=False)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import stat
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp import paths
 from mercury_lsp.engine.checkpoint import Checkpoint
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
@@ -33,6 +36,7 @@ BITS = 7  # a level at most: more would overflow in the kernel's sums of two pro
 UNUSED = 30 * 24 * 3600  # seconds after which a file is deleted
 UNFINISHED = "unfinished-"  # how the name of a file begins that is being written
 ABANDONED = 3600  # seconds after which nobody writes it any more
+_OWN = re.compile(rf"[0-9a-f]{{32}}-\d+\.bin|{UNFINISHED}\w+")  # names of files that are made here
 _CHECK = 8  # bytes of the sum behind the weights
 
 log = logging.getLogger(__name__)
@@ -156,15 +160,19 @@ def _bytes(size: tuple[int, ...]) -> int:
 
 def cache_folder() -> Path:
     """The user's cache folder for this program; it may not exist."""
-    usual = {"win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"), "darwin": "~/Library/Caches"}
-    cache = os.environ.get("XDG_CACHE_HOME") or usual.get(sys.platform, "~/.cache")
-    return Path(cache).expanduser() / "mercury-lsp"
+    return paths.folder("cache")
 
 
 def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
     """The weights in a file, mapped; None where it is missing, or is not what was written."""
     try:
-        whole = np.memmap(path, np.uint8, "r")
+        with open(
+            os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb"
+        ) as file:
+            if not _is_ours(os.fstat(file.fileno())):
+                log.warning("%s can be written by others; it is made anew.", path)
+                return None
+            whole = np.memmap(file, np.uint8, "r")
     except (OSError, ValueError):
         return None
     blob = whole[:size]
@@ -176,6 +184,13 @@ def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
     with suppress(OSError):
         os.utime(path)  # it is in use: see `_forget`
     return blob
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether nobody but the user, or the system's administrator, can have written a file."""
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    return sys.platform == "win32" or (status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022)
 
 
 def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
@@ -203,8 +218,13 @@ def _forget(folder: Path) -> None:
 
     An update of the model leaves one of the first kind behind, a server that was killed one of the other.
     """
+    if folder.is_symlink():
+        return
     for file in folder.iterdir():
         with suppress(OSError):
-            age = time.time() - file.stat().st_mtime
+            status = file.lstat()
+            if not stat.S_ISREG(status.st_mode) or not _OWN.fullmatch(file.name):
+                continue
+            age = time.time() - status.st_mtime
             if age > (ABANDONED if file.name.startswith(UNFINISHED) else UNUSED):
                 file.unlink()

@@ -8,6 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+_MOST = {
+    "vocabulary": 4_000_000, "width": 65_536, "layers": 1_000, "heads": 1_024, "kv_heads": 1_024, "head_width": 4_096,
+    "hidden": 1_000_000, "positions": 1 << 30,
+}  # fmt: skip
 _KINDS = frozenset({"qkv_bias", "head_norms", "tied"})
 
 
@@ -38,6 +42,19 @@ class Shape:
     def of(cls, values: dict[str, object]) -> Shape:
         """Read a shape from a configuration. Raises ``TypeError`` for missing or unknown fields."""
         return cls(**values)  # type: ignore[arg-type]  # a wrong name is the TypeError promised above
+
+    def check(self) -> None:
+        """Raises ``ValueError`` where no network has such sizes, before anything of these sizes is made."""
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+                raise ValueError(f"its {name} must be a whole number up to {most:,}")
+        for name in ("rope_theta", "norm_eps"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+                raise ValueError(f"its {name} must be a number above 0")
+        if self.heads % self.kv_heads or self.head_width % 2:
+            raise ValueError("its attention heads do not fit each other")
 
     @property
     def group(self) -> int:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.mixture import Memory
 
 BYTES = 3  # of a token, about
+CHARACTERS_PER_TOKEN = 12  # no text has more on average: what is longer is not what was asked for
 log = logging.getLogger(__name__)
 
 
@@ -114,7 +115,9 @@ class RemoteEngine(Elsewhere):
         if pause := self._breaker.left(time.monotonic()):
             last = self._trouble.rstrip(".") or "it asked for that"
             raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
-        written = _Written(sampling.single_line, self._drafts, self.count(sent.prefix + sent.suffix))
+        written = _Written(
+            sampling.single_line, self._drafts, self.count(sent.prefix + sent.suffix), sampling.max_tokens
+        )
         try:
             self._read(sent, prompt.path, sampling, cancelled, watch, written)
         except Failed as failed:
@@ -183,8 +186,9 @@ class RemoteEngine(Elsewhere):
 class _Written:
     """An answer so far. With `whole`, each piece takes the place of those before."""
 
-    def __init__(self, single_line: bool, whole: bool, prompt_tokens: int) -> None:
+    def __init__(self, single_line: bool, whole: bool, prompt_tokens: int, max_tokens: int) -> None:
         self.text = ""
+        self._most = CHARACTERS_PER_TOKEN * max_tokens  # characters that are taken, whatever comes
         self.over = False  # as much has come as is wanted
         self._single_line, self._whole = single_line, whole
         self._scored: list[tuple[str, float]] | None = None if whole else []  # None once a piece came without
@@ -200,7 +204,11 @@ class _Written:
             if self._scored is not None:
                 texts = "".join(text for text, _ in piece.tokens)
                 self._scored = [*self._scored, *piece.tokens] if texts == piece.text else None
-        self._finish = piece.finish or self._finish
+        if len(self.text) > self._most:
+            self.text, self._scored = self.text[: self._most], None
+            self._finish, self.over = "length", not self._whole
+        if not self.over:
+            self._finish = piece.finish or self._finish
         self._counts = piece.counts[0] or self._counts[0], piece.counts[1] or self._counts[1]
         if self._single_line and "\n" in self.text and (not self._whole or self._finish):
             self.text = self.text.partition("\n")[0]

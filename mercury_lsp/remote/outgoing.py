@@ -35,7 +35,7 @@ def outgoing(prompt: Prompt) -> Outgoing | None:
     suffix = prompt.rest + prompt.following
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)
-    clean = without(text)
+    clean = without(text, strict=True)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
         if tail.start() < cursor < tail.end():

@@ -40,6 +40,8 @@ class Client:
         self._last_id = 0
         self.told: list[Message] = []
         self.asked: list[str] = []
+        self.questions: list[Message] = []  # to the user, whose answer is `choice`
+        self.choice: Message | None = None
         self.answers: dict[object, list[Message]] = {}
         Thread(target=self._pump, daemon=True).start()
 
@@ -86,7 +88,10 @@ class Client:
                 self.told.append(message)
             else:
                 self.asked.append(message["method"])
-                result = [self._settings] if message["method"] == "workspace/configuration" else None
+                result: object = [self._settings] if message["method"] == "workspace/configuration" else None
+                if message["method"] == "window/showMessageRequest":
+                    self.questions.append(message["params"])
+                    result = self.choice
                 self.write(frame({"id": message["id"], "result": result}))
 
     def initialize(

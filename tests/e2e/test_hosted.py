@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hosted import hosting, refuse, whole
+
+from mercury_lsp.choice import config_file
 
 from .conftest import WORD, Process
 
@@ -16,14 +19,22 @@ TEXT = 'token = "ghp_a1B2c3D4a1B2c3D4a1B2c3D4a1B2c3D4a1B2"\nsome words and '
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def own(**options: object) -> None:
+    """Write the user's own file: whom text is sent to is told there."""
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text(json.dumps(options))
 
 
 def test_alone_it_answers_without_a_local_model(launch: Launch, tmp_path: Path) -> None:
     with hosting(whole("more of them"), refuse(401)) as hosted:
+        own(remote="always", remote_url=hosted.url, remote_model="far")
         client = launch(tmp_path / "no model").client
-        client.start(options={"remote": "always", "remote_url": hosted.url, "remote_model": "far"})
+        client.start()
         client.open("a document of nobody's business", "file:///home/user42/w/other.txt")
         assert not hosted.seen  # nothing leaves before it is asked for
         uri = client.open(TEXT, "file:///home/user42/w/deep/a.txt")
@@ -52,9 +63,9 @@ def test_as_a_hedge_it_is_asked_where_the_local_model_is_not_sure(
     least: float, expected: str, launch: Launch
 ) -> None:
     with hosting(whole("more of them")) as hosted:
+        own(remote="hedge", remote_url=hosted.url, max_tokens=8)
         client = launch().client
-        options = {"remote": "hedge", "remote_url": hosted.url, "hedge_likelihood": least, "max_tokens": 8}
-        client.start(options=options)
+        client.start(options={"hedge_likelihood": least})
         uri = client.open(TEXT)
         assert [item["insertText"] for item in client.complete(uri, 1, 15)] == [expected]
         assert len(hosted.seen) == (expected != WORD)
@@ -62,9 +73,8 @@ def test_as_a_hedge_it_is_asked_where_the_local_model_is_not_sure(
 
 def test_a_hedge_that_fails_costs_nothing(launch: Launch) -> None:
     with hosting(refuse(500)) as hosted:
+        own(remote="hedge", remote_url=hosted.url, max_tokens=8)
         client = launch().client
-        client.start(
-            options={"remote": "hedge", "remote_url": hosted.url, "hedge_likelihood": 1, "max_tokens": 8}
-        )
+        client.start(options={"hedge_likelihood": 1})
         assert [item["insertText"] for item in client.complete(client.open(TEXT), 1, 15)] == [WORD]
         assert hosted.seen

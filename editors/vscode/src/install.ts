@@ -73,8 +73,10 @@ async function make(
   say("looking for Python");
   const found = await python(workspace.getConfiguration("mercury").get<string>("server.python") ?? "");
   say("making an environment");
-  await mkdir(dirname(folder), { recursive: true });
-  await run([...found, "-m", "venv", "--clear", folder], log, signal, mendVenv);
+  // Neither the folder that is open nor PYTHONPATH may have a `venv.py` or a `pip.py` that would run instead.
+  const home = dirname(folder);
+  await mkdir(home, { recursive: true });
+  await run([...found, "-I", "-m", "venv", "--clear", folder], home, log, signal, mendVenv);
   const own = await program(programs(folder), "python");
   if (!own) throw new Problem(`There is no Python in ${folder}, though it was made there.`);
   say(`installing ${source}`);
@@ -83,12 +85,12 @@ async function make(
     const step = /^\s*(Collecting|Downloading|Building|Installing|Preparing) [^\s(]+/.exec(line)?.[0];
     if (step) say(step.trim().toLowerCase());
   };
-  const pip = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"];
-  await run([own, ...pip, source], told, signal, mendPip);
+  const pip = ["-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"];
+  await run([own, ...pip, source], home, told, signal, mendPip);
   const server = await program(programs(folder), "mercury-lsp");
   if (!server) throw new Problem(`${source} was installed, but has no program mercury-lsp. Is it the right package?`);
   say("trying it");
-  await run([server, "--version"], log, signal, () => `${server} does not start; the output tells why.`);
+  await run([server, "--version"], home, log, signal, () => `${server} does not start; the output tells why.`);
 }
 
 async function complain(error: unknown, output: LogOutputChannel): Promise<void> {

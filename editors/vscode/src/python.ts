@@ -42,17 +42,18 @@ async function fits([file, ...args]: Python): Promise<boolean> {
 }
 
 /**
- * Runs a program to its end. `line` is told each line that it prints. Rejects with a `Problem` where it fails, which
+ * Runs a program to its end, in a folder that is never the workspace. `line` is told each line that it prints. Rejects with a `Problem` where it fails, which
  * `mend` words from what was printed, and with the signal's reason where that is aborted.
  */
 export function run(
   [file, ...args]: readonly [string, ...string[]],
+  cwd: string,
   line: (text: string) => void,
   signal: AbortSignal,
   mend: (printed: string) => string,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { signal, stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
+    const child = spawn(file, args, { cwd, signal, stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
     let printed = "";
     for (const stream of [child.stdout, child.stderr]) {
       let rest = "";

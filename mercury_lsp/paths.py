@@ -1,0 +1,62 @@
+"""Name the folders that are the user's: configuration, data, state and cache, by each system's convention.
+
+A variable of the environment counts only where it holds an absolute path, as the XDG Base Directory Specification
+says: a relative one would name a folder of whatever workspace the server was started in.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+NAME = "mercury-lsp"
+
+Kind = Literal["config", "data", "state", "cache"]
+_USUAL: dict[str, dict[Kind, str]] = {
+    "darwin": {
+        "config": "~/Library/Application Support",
+        "data": "~/Library/Application Support",
+        "state": "~/Library/Application Support",
+        "cache": "~/Library/Caches",
+    },
+    "win32": {
+        "config": "~/AppData/Roaming",
+        "data": "~/AppData/Local",
+        "state": "~/AppData/Local",
+        "cache": "~/AppData/Local",
+    },
+    "linux": {
+        "config": "~/.config",
+        "data": "~/.local/share",
+        "state": "~/.local/state",
+        "cache": "~/.cache",
+    },
+}
+
+
+def folder(kind: Kind) -> Path:
+    """This program's folder of a kind, absolute; it may not exist."""
+    names = [f"XDG_{kind.upper()}_HOME"]
+    if sys.platform == "win32":
+        names.append("APPDATA" if kind == "config" else "LOCALAPPDATA")
+    given = (os.path.expanduser(os.environ.get(name, "")) for name in names)
+    base = next(filter(os.path.isabs, given), None)
+    return Path(base or _in_home(_USUAL.get(sys.platform, _USUAL["linux"])[kind])) / NAME
+
+
+def _in_home(path: str) -> str:
+    """A path below the user's home; where nothing tells it, one that exists nowhere, so that nothing is read there."""
+    expanded = os.path.expanduser(path)
+    if os.path.isabs(expanded):
+        return expanded
+    if sys.platform != "win32":
+        import pwd  # HOME is set and relative, or else `expanduser` had asked here
+
+        with suppress(KeyError):
+            home = pwd.getpwuid(os.getuid()).pw_dir
+            if os.path.isabs(home):
+                return os.path.join(home, path.removeprefix("~/"))
+    return os.path.abspath("/nonexistent")

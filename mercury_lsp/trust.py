@@ -1,0 +1,142 @@
+"""Decide which settings of a client count at once, and which only when the user has allowed them.
+
+An editor passes on what a repository's own files say (`.dir-locals.el`, `.vscode/settings.json`, an `exrc`), so a
+client's word is not the user's. Settings that run a program, name a host or a variable of the environment, or load a
+model out of the workspace come from the user's own file or the command line; a client's count once the user has
+allowed exactly these values. The answers are kept in the user's state folder, in `allowed.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mercury_lsp import downloads, paths
+from mercury_lsp.catalogue import known
+from mercury_lsp.config import OPTIONS, Option
+
+LONGEST_CLAIM = 2_000  # characters: what cannot be shown to the user whole is not asked for
+KEPT_ANSWERS = 500
+GUARDED = {option.name: option for option in OPTIONS if option.guarded}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Settings of a client that the user has to allow: JSON by the options' names, sorted, in ASCII."""
+
+    text: str
+
+    @property
+    def askable(self) -> bool:
+        """Whether it is short enough to be shown whole."""
+        return len(self.text) <= LONGEST_CLAIM
+
+    def told(self) -> str:
+        """The settings as a user reads them. Whatever is in them is escaped, so that nothing can be hidden."""
+        values = json.loads(self.text)
+        return "; ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
+
+
+def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequence[str]) -> Claim | None:
+    """What of a client's settings needs the user's word; None where nothing does.
+
+    given: the client's settings. own: the user's, which count anyway. roots: the workspace's folders.
+    """
+    values = {name: _read(option, own.get(name)) for name, option in GUARDED.items()}
+    asked = values | {
+        name: _read(option, given[name]) for name, option in GUARDED.items() if given.get(name) is not None
+    }
+    claimed: dict[str, object] = {}
+    # Where no hosted model is asked, nothing of what the options say of it is used.
+    if asked["remote"] != "off" and any(asked[name] != values[name] for name in GUARDED if name != "model"):
+        claimed = {name: value for name, value in asked.items() if name != "model"}
+    model = str(asked["model"])
+    if model != values["model"] and comes_from_workspace(model, roots):
+        claimed["model"] = model
+    return Claim(json.dumps(claimed, sort_keys=True)) if claimed else None
+
+
+def harmless(given: Mapping[str, object], claim: Claim | None) -> dict[str, object]:
+    """A client's settings without those of a claim."""
+    claimed = json.loads(claim.text) if claim else {}
+    return {name: value for name, value in given.items() if name not in claimed}
+
+
+def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
+    """Whether a model's name can stand for a folder of the workspace, or of another host.
+
+    Names are looked for among the user's own models only; an absolute folder elsewhere was put there by the user.
+    """
+    if model.startswith(("\\\\", "//")):
+        return True
+    if known(model) or downloads.find(model):
+        return False
+    expanded = os.path.expanduser(model)
+    if not os.path.isabs(expanded):
+        return any(sign in model for sign in ("/", "\\", ":")) or model.startswith((".", "~"))
+    real = os.path.realpath(expanded)
+    folders = {os.path.realpath(root) for root in (*roots, os.curdir) if root}
+    # Whoever opens their whole home, or the disk, has no workspace that others wrote.
+    return any(
+        _lies_in(real, folder) for folder in folders - {os.path.realpath(os.path.expanduser("~")), "/"}
+    )
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return os.path.normcase(path).startswith(os.path.normcase(folder).rstrip("/\\") + os.sep)
+
+
+class Answers:
+    """What the user has answered to claims, on this machine."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file or paths.folder("state") / "allowed.json"
+
+    def allowed(self, claim: Claim) -> bool | None:
+        """Whether the user has allowed just this; None where nobody has asked, or the file cannot be used."""
+        return self._read().get(claim.text)
+
+    def remember(self, claim: Claim, allowed: bool) -> None:
+        """Keep an answer. Raises `OSError`."""
+        answers = self._read()
+        answers.pop(claim.text, None)
+        answers[claim.text] = allowed
+        kept = [
+            {"settings": json.loads(text), "allowed": answer}
+            for text, answer in list(answers.items())[-KEPT_ANSWERS:]
+        ]
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # Made with mode 0600: nobody else may read it, or have written it.
+        descriptor, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as new:
+                new.write(json.dumps(kept, indent=2) + "\n")
+            os.replace(name, self.file)
+        finally:
+            with suppress(OSError):
+                os.unlink(name)
+
+    def _read(self) -> dict[str, bool]:
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            return {
+                json.dumps(entry["settings"], sort_keys=True): entry["allowed"]
+                for entry in kept
+                if isinstance(entry["allowed"], bool)
+            }
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return {}
+
+
+def _read(option: Option, value: object) -> object:
+    """A value as it would count, in JSON's types: a wrong one is the option's default."""
+    try:
+        read = option.default if value is None else option.read(value)
+    except (ValueError, OverflowError):
+        read = option.default
+    return list(read) if isinstance(read, tuple) else read

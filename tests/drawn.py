@@ -1,0 +1,83 @@
+"""Secrets drawn at random, in the forms in which they stand in files."""
+
+from __future__ import annotations
+
+import base64
+import random
+import string
+from collections.abc import Iterator
+
+ALPHANUMERIC = string.ascii_letters + string.digits
+# What generators of passwords and of Django's keys draw from, without what would end a string.
+SIGNS = ALPHANUMERIC + "!#$%&()*+,-./:;<=>?@[]^_{|}~"
+NAMES = ("password", "PASSWORD", "db_password", "SECRET_KEY", "api_key", "API_KEY", "apiKey",
+"access_token", "client_secret",
+         "DB_PASS", "smtp_pw", "dbPassword", "auth_token", "pwd", "AWS_SECRET_ACCESS_KEY", "pass", "pw",
+         "secretKey")  # fmt: skip
+# {n}: a name, {v}: a value, where any sign may stand; {w}: one without signs that the form gives a meaning.
+FORMS = (
+    '{n} = "{v}"',
+    "{n} = '{v}'",
+    "{n}: '{v}'",
+    '    "{n}": "{v}",',
+    "{n}={w}",
+    "{n}={w} # prod",
+    "export {n}={w}",
+    "{n}: {w}",
+    "{n}: {w}  # of the live system",
+    "{n} = {w} ; comment",
+    "{n}={w};",
+    'const {n} = "{v}";',
+    "const {n}: string = '{v}';",
+    '{n} := "{v}"',
+    'connect(user="app", {n}="{v}")',
+    '{n} => "{v}",',
+    "define('{n}', '{v}');",
+    '#define {n} "{v}"',
+    'url = "postgres://app:{u}@db.example.org/app"',
+    "<{n}>{x}</{n}>",
+    '"Server=db;User=app;Password={u};Timeout=5"',
+    "ENV {n} {w}",
+    "  - {n}={w}",
+    "run --password {w} --verbose",
+    "curl -u app:{u} https://h/x",
+    "static final String {n} = \"{v}\";",
+    'Authorization: Bearer {a}',
+    'os.environ["{n}"] = "{v}"',
+    "machine h login app password {w}",
+    "IDENTIFIED BY '{v}'",
+    '<property name="{n}" value="{x}"/>',
+    "let {n} = `{v}`;",
+)  # fmt: skip
+
+
+def values(dice: random.Random) -> Iterator[str]:
+    """Values, of all lengths and alphabets that generators have."""
+    while True:
+        size = dice.choice((16, 20, 24, 32, 40, 50))
+        match dice.randrange(5):
+            case 0:
+                yield "".join(dice.choices(SIGNS, k=size))
+            case 1:
+                yield "".join(dice.choices(ALPHANUMERIC, k=size))
+            case 2:
+                yield dice.randbytes(size // 2).hex()
+            case 3:
+                yield base64.b64encode(dice.randbytes(size * 3 // 4)).decode()
+            case _:
+                yield base64.urlsafe_b64encode(dice.randbytes(size * 3 // 4)).decode().rstrip("=")
+
+
+def lines(form: str, count: int, seed: int) -> Iterator[str]:
+    """Lines of a form, each with another value."""
+    dice = random.Random(f"{form} {seed}")
+    for value, _ in zip(values(dice), range(count), strict=False):
+        kept = {
+            "v": value,
+            "w": "".join(c if c not in " #;\"'`,(>=:" else "x" for c in value[:1])
+            + value[1:].replace(" ", "x"),
+            "u": "".join(c if c not in "/:@;&\"'`<>" else "-" for c in value),
+            "x": "".join(c if c not in '<&>"' else "-" for c in value),
+            "a": "".join(c if c in ALPHANUMERIC + "-._~+/=" else "-" for c in value),
+        }
+        yield form.format(n=dice.choice(NAMES), **kept)
