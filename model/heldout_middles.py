@@ -36,10 +36,15 @@ class Cost:
     characters: int
 
 
-def batches(tokenizer: Tokenizer, contexts: int = CONTEXTS, corpus: Path | None = None) -> list[Batch]:
-    """The same packed contexts of held-out files each time, with some holes each."""
+def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None) -> list[Batch]:
+    """The same packed contexts of held-out files each time, `CONTEXTS` by default, with some holes each."""
     recipe = replace(
-        Recipe.read(RECIPE), packed=True, causal=1.0, steps=-(-contexts // PART), contexts=PART, seed=0
+        Recipe.read(RECIPE),
+        packed=True,
+        causal=1.0,
+        steps=-(-(contexts or CONTEXTS) // PART),
+        contexts=PART,
+        seed=0,
     )
     steps = Steps(recipe, tokenizer, Cuts(recipe, tokenizer, corpus, "heldout"))
     return [part for step in range(len(steps)) for part in steps[step]]

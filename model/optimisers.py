@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
