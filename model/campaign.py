@@ -94,7 +94,9 @@ class Campaign:
 
     def _go_on(self) -> str:
         pid = self.pid()
-        if pid is None or not _paused(pid):
+        if pid is None or not Path(f"/proc/{pid}").exists():
+            raise CampaignError("the last run was killed and its worker process is about to end: try again")
+        if not _paused(pid):
             raise CampaignError("the campaign is running already: see 'make train-status'")
         os.killpg(pid, signal.SIGCONT)
         return f"process {pid} goes on"
