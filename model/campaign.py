@@ -22,15 +22,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mercury_lsp.engine.prepared import cache_folder
 from model.recipe import Recipe
 
 RECIPE = "model/recipes/small-campaign.toml"
 STOP_SECONDS = 300  # a pass is finished first, then 2 GB are written, at the lowest priority
+LEFT_SECONDS = 20  # for what a killed run left to end
 ENVIRONMENT = {
     # The lanes of the recipe take the cores.
     "OMP_NUM_THREADS": "1",
@@ -70,9 +72,7 @@ class Campaign:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not self._clear(lock):
                 return self._go_on()
             pinned = self._pin(commit)
             command = [sys.executable, "-m", "model.train", self.recipe, "--runs", str(self.runs), *options]
@@ -91,6 +91,23 @@ class Campaign:
                 )
             (self.folder / "pid").write_text(str(process.pid), encoding="utf-8")
         return f"started at commit {pinned}, process {process.pid}, log {self.folder / 'log'}"
+
+    def _clear(self, lock: IO[str]) -> bool:
+        """Take the lock, also from what a killed run left: its worker processes. False if a run holds it."""
+        end = time.monotonic() + LEFT_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                pid = int((self.folder / "pid").read_text(encoding="utf-8"))
+                if Path(f"/proc/{pid}").exists():
+                    return False
+                # The group lives on under its first process's number, which no other can have till then.
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                time.sleep(0.1)
+        return False
 
     def _go_on(self) -> str:
         pid = self.pid()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from mercury_lsp.engine.canvas import Tokenizer, encode
 if TYPE_CHECKING:
     from model.spans import Hole
 
-Ids = npt.NDArray[np.uint16]
-"""Token ids (T,); a vocabulary has fewer than 65,536 of them."""
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+"""Token ids (T,), in 16 bits where they all fit, else in 32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = ""
     branches = []
     for i in kept:
         middle = [*tokenizer.encode(holes[i].middle), tokenizer.specials.eot]
-        branches.append(Branch(holes[i].kind, _ids(prompts[i][len(trunk) :]), _ids(middle)))
-    return Group(language, _ids(trunk), tuple(branches))
+        branches.append(Branch(holes[i].kind, to_ids(prompts[i][len(trunk) :]), to_ids(middle)))
+    return Group(language, to_ids(trunk), tuple(branches))
 
 
-def _ids(values: list[int]) -> Ids:
-    return np.array(values, dtype=np.uint16)
+def to_ids(values: list[int]) -> Ids:
+    """Ids in the smaller of the two sizes that holds them."""
+    return np.array(values, dtype=np.uint16 if max(values, default=0) < 1 << 16 else np.uint32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -36,10 +37,15 @@ class Cost:
     characters: int
 
 
-def batches(tokenizer: Tokenizer, contexts: int = CONTEXTS, corpus: Path | None = None) -> list[Batch]:
-    """The same packed contexts of held-out files each time, with some holes each."""
+def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None) -> list[Batch]:
+    """The same packed contexts of held-out files each time, `CONTEXTS` by default, with some holes each."""
     recipe = replace(
-        Recipe.read(RECIPE), packed=True, causal=1.0, steps=-(-contexts // PART), contexts=PART, seed=0
+        Recipe.read(RECIPE),
+        packed=True,
+        causal=1.0,
+        steps=-(-(contexts or CONTEXTS) // PART),
+        contexts=PART,
+        seed=0,
     )
     steps = Steps(recipe, tokenizer, Cuts(recipe, tokenizer, corpus, "heldout"))
     return [part for step in range(len(steps)) for part in steps[step]]
@@ -77,11 +83,11 @@ def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
     return found
 
 
-def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, object]:
+def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, Any]:
     """Nats a token and a character with 95% intervals over holes, and the difference to another model's, paired."""
     tokens = [(cost.nats, float(cost.tokens)) for cost in own]
     characters = [(cost.nats, float(cost.characters)) for cost in own]
-    made: dict[str, object] = {
+    made: dict[str, Any] = {
         "holes": len(own),
         "tokens": sum(cost.tokens for cost in own),
         "nats": round(ratio(tokens), 4),

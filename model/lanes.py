@@ -8,53 +8,58 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mercury_lsp.engine.network import Network
 from model.layout import Batch
-from model.objective import Loss
+from model.objective import Objective
 
 
 class Lanes:
-    """Threads for the passes of a processor's steps. weights: those that learn."""
+    """Threads for the passes of a processor's steps, each with an objective over the same weights."""
 
-    def __init__(self, weights: Sequence[Tensor], count: int) -> None:
+    def __init__(self, network: Network, count: int, objective: Callable[[Network], Objective]) -> None:
         threads = max(1, torch.get_num_threads() // count)
-        self._weights, self._count = list(weights), count
+        self._network = network
+        self.objectives = [objective(alias(network)) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
 
-    def run(
-        self, passes: Sequence[Batch], loss_of: Callable[[Batch], Loss], stopped: Callable[[], bool]
-    ) -> Tensor | None:
-        """Add the gradients of all passes to those of the weights; returns the sums (5,) of `Loss` and of the losses.
+    def run(self, passes: Sequence[Batch], worth: Tensor, stopped: Callable[[], bool]) -> Tensor | None:
+        """Make the weights' gradients the sums of all passes'; returns the sums (5,) of `Loss` and of the losses.
 
-        None, with nothing added, if ``stopped`` says so between two passes.
+        worth: see `Objective`. None, and no gradient, if ``stopped`` says so between two passes.
         """
 
-        def lane(own: Sequence[Batch]) -> tuple[Tensor, list[Tensor]] | None:
-            sums, gradients = torch.zeros(5), []
+        def lane(objective: Objective, own: Sequence[Batch]) -> Tensor | None:
+            sums = torch.zeros(5)
             for batch in own:
                 if stopped():
                     return None
-                loss = loss_of(batch)
-                made = torch.autograd.grad(loss.total, self._weights)
-                if gradients:
-                    torch._foreach_add_(gradients, made)
-                else:
-                    gradients = list(made)
+                loss = objective(batch, worth)
+                loss.total.backward()
                 sums += torch.cat((loss.sums, loss.total.detach()[None]))
-            return sums, gradients
+            return sums
 
-        shares = [passes[number :: self._count] for number in range(self._count)]
-        futures = [self._pool.submit(lane, own) for own in shares if own]
-        results = [future.result() for future in futures]
-        whole = torch.zeros(5)
-        done = [result for result in results if result is not None]
-        if len(done) < len(results):
-            return None
-        for sums, gradients in done:
-            whole += sums
-            for weight, gradient in zip(self._weights, gradients, strict=True):
-                weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
-        return whole
+        count = len(self.objectives)
+        shares = [passes[number::count] for number in range(count)]
+        results = list(self._pool.map(lane, self.objectives, shares))
+        sums = [result for result in results if result is not None]
+        for objective in self.objectives:
+            pairs = zip(self._network.parameters(), objective.network.parameters(), strict=True)
+            for weight, own in pairs:
+                if own.grad is not None and len(sums) == count:
+                    weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
+                own.grad = None
+        return torch.stack(sums).sum(0) if len(sums) == count else None
+
+
+def alias(network: Network) -> Network:
+    """A network over the same weights, in the same memory, with gradients of its own."""
+    same = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
+        for weight in network.parameters()
+    }
+    return deepcopy(network, same)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from mercury_lsp.engine import noise
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.rows import Rows
-from model.groups import Group
+from model.groups import Group, Ids
 
 BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
 NO_TARGET = -100
@@ -188,7 +188,7 @@ def lay_out(
 
 
 def _clean(
-    pieces: Sequence[npt.NDArray[np.uint16]],
+    pieces: Sequence[Ids],
     tails: list[int],
     weights: Weights,
     learned: npt.NDArray[np.bool_],

@@ -3,6 +3,9 @@
 Owns the comparison. The contexts, the noise and the loss are training's own, so that the figures go on where a run's
 metrics end; they differ from these in that nothing here was ever trained on. Masked tokens' nats depend on the
 recipe's noise: compare only what one command printed.
+
+``--middles`` measures only what matters most, left to right: the middles of held-out holes with their ends, healed as
+in serving, the same holes for all models (see `heldout_middles`). It is what the learning curve of a run shows.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ from model import tables
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError
 from model.data import Cuts, Steps
+from model.heldout_middles import CONTEXTS, Cost, batches, costs, report
 from model.layout import Batch
 from model.objective import loss_of
 from model.recipe import Recipe
 
 RECIPE = Path(__file__).resolve().parent / "recipes" / "small-cpu.toml"
 STEPS = 24
+MIDDLES = ("model", "nats a token", "a character", "less the first")
 HEADINGS = ("model", "next token", "less the first", "masked token", "less the first")
 
 Sums = tuple[tuple[float, float], tuple[float, float]]
@@ -68,6 +73,38 @@ def row(name: str, made: dict[str, dict[str, Any]], first: bool) -> list[str]:
     return cells
 
 
+def _middles(given: argparse.Namespace) -> int:
+    """The command with ``--middles``; its exit status."""
+    made: dict[str, dict[str, Any]] = {}
+    first: list[Cost] | None = None
+    try:
+        loaded = {model: checkpoint.load(checkpoint.find(model)) for model in given.models}
+        tokenizer = loaded[given.models[0]].tokenizer
+        held = batches(tokenizer, given.contexts, given.corpus)
+        for model, found in loaded.items():
+            shown = track(held, model, console=Console(stderr=True), transient=True)
+            own = costs(Network.of(found), tokenizer, shown)
+            made[model] = report(own, first)
+            first = first or own
+    except (checkpoint.CheckpointError, CorpusError) as error:
+        sys.exit(str(error))
+    if given.json:
+        print(json.dumps({"models": made}))
+        return 0
+    rows = []
+    for model, figure in made.items():
+        (low, high), gain = figure["interval"], tables.NOTHING
+        if "difference" in figure:
+            less, more = figure["difference_interval"]
+            gain = f"{figure['difference']:+.4f} ({less:+.4f} to {more:+.4f})"
+        nats = f"{figure['nats']:.4f} ({low:.3f} to {high:.3f})"
+        rows.append([model, nats, f"{figure['nats_per_character']:.4f}", gain])
+    title = f"Held-out middles: {figure['holes']} holes, {figure['tokens']} tokens"
+    width = None if sys.stdout.isatty() else tables.WIDE
+    Console(width=width).print(tables.table(title, MIDDLES, rows))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; its exit status."""
     parser = argparse.ArgumentParser(
@@ -78,8 +115,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=STEPS, help="batches (default: %(default)s)")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="of the contexts (default: %(default)s)")
     parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument(
+        "--middles", action="store_true", help="only the middles of held-out holes, as in a learning curve"
+    )
+    parser.add_argument(
+        "--contexts", type=int, default=0, help=f"of --middles, with some holes each (default: {CONTEXTS})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)
+    if given.middles:
+        return _middles(given)
     recipe = replace(Recipe.read(given.recipe), steps=given.steps)
     sums: dict[str, list[Sums]] = {}
     try:

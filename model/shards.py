@@ -32,7 +32,7 @@ from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.prepared import cache_folder
 from model.data import Cuts, Groups, found
-from model.groups import Branch, Group
+from model.groups import Branch, Group, Ids
 from model.recipe import Recipe
 
 FORMAT = 1
@@ -137,7 +137,7 @@ def pack(groups: Sequence[Group], languages: Sequence[str], kinds: Sequence[str]
     }
 
 
-def parts(group: Group) -> list[npt.NDArray[np.uint16]]:
+def parts(group: Group) -> list[Ids]:
     """A group's ids in the order of the file."""
     return [group.trunk, *(ids for branch in group.branches for ids in (branch.tail, branch.middle))]
 
@@ -145,6 +145,11 @@ def parts(group: Group) -> list[npt.NDArray[np.uint16]]:
 def size(group: Group) -> int:
     """How many ids a group has."""
     return sum(map(len, parts(group)))
+
+
+def bytes_of(group: Group) -> int:
+    """What a group takes in a shard."""
+    return sum(ids.nbytes for ids in parts(group)) + 5 * len(group.branches) + 19
 
 
 class _Cutting(Dataset[list[Group]]):
@@ -192,7 +197,7 @@ def write(
         held, bytes_ = [], 0
 
     for group in _shown((group for some in loader for group in some), contexts, room):
-        cost = 2 * size(group) + 5 * len(group.branches) + 19
+        cost = bytes_of(group)
         if sum(shards.values()) + len(held) >= wanted or written + cost > room:
             break
         if bytes_ + cost > SHARD_BYTES:
@@ -237,7 +242,7 @@ def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]
         task = bar.add_task("contexts" if contexts else "kB", total=contexts or room // 1000)
         done = 0
         for group in groups:
-            done += 1 if contexts else 2 * size(group) + 5 * len(group.branches) + 19
+            done += 1 if contexts else bytes_of(group)
             bar.update(task, completed=done if contexts else done // 1000)
             yield group
 

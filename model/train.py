@@ -91,15 +91,17 @@ class Run:
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
             teacher = Network.of(checkpoint.load(find(recipe.teacher)), self.dtype).to(self.device)
-        self.plain = Objective(
-            self.network, self.dtype, recipe.chunk, recipe.compile, recipe.taught, teacher, recipe.packed
-        )
-        self.objective = accelerator.prepare_model(self.plain)
-        self.rounding = Rounding(self.network, bits, GROUP)
-        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self.optimisers = optimisers(self.network, recipe)
+
+        def objective(network: Network) -> Objective:
+            taught, packed = recipe.taught, recipe.packed
+            return Objective(network, self.dtype, recipe.chunk, recipe.compile, taught, teacher, packed)
+
         alone = self.device.type == "cpu" and accelerator.num_processes == 1
-        self.lanes = Lanes(trained, recipe.lanes) if recipe.lanes and alone else None
+        self.lanes = Lanes(self.network, recipe.lanes, objective) if recipe.lanes and alone else None
+        self.plain = [objective(self.network)] if self.lanes is None else self.lanes.objectives
+        self.objective = accelerator.prepare_model(self.plain[0])
+        self.rounding = Rounding(self.network, bits, GROUP)
+        self.optimisers = optimisers(self.network, recipe)
         self.stop = threading.Event()
         self.step = 0
         self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
@@ -183,10 +185,11 @@ class Run:
         worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
         sums = torch.zeros(5, device=self.device)
         causal = self.recipe.is_causal(self.step)
-        self.plain.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
+        for objective in self.plain:
+            objective.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
         with self.rounding.step() if self.rounded else nullcontext():
             if self.lanes is not None:
-                added = self.lanes.run(parts, lambda part: self.objective(part, worth), self.stop.is_set)
+                added = self.lanes.run(parts, worth, self.stop.is_set)
                 if added is None:
                     return None
                 sums = added

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,10 +25,13 @@ folder = pathlib.Path(sys.argv[sys.argv.index("--runs") + 1], "small-campaign")
 folder.mkdir(parents=True, exist_ok=True)
 ended = []
 signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+if not os.fork():
+    time.sleep(600)
 while not ended:
     time.sleep(0.02)
     (folder / "seen").write_text(json.dumps([os.nice(0), os.sched_getscheduler(0), MARK, sys.argv[1:]]))
 (folder / "saved").write_text("yes")
+os.killpg(0, signal.SIGKILL)
 """
 
 
@@ -97,6 +101,19 @@ def test_a_halted_campaign_goes_on_by_the_same_command(campaign: Campaign) -> No
     assert campaign.status()["state"] == "running" and campaign.pid() == pid
     campaign.pause()
     assert campaign.stop(20) == "saved and ended"
+
+
+def test_a_killed_run_leaves_nothing_in_the_way(campaign: Campaign) -> None:
+    campaign.start()
+    seen(campaign)
+    pid = campaign.pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert campaign.pid() is not None  # its worker has the lock still
+    assert "started" in campaign.start()
+    seen(campaign)
+    assert campaign.pid() != pid
 
 
 def test_the_code_stays_at_its_commit_until_another_is_named(campaign: Campaign) -> None:

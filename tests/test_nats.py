@@ -9,8 +9,13 @@ import pytest
 import torch
 from conftest import TOKENIZER_JSON, tiny_network
 
+from mercury_lsp.engine.canvas import Prompt, Tokenizer
+from model.groups import encode_group
+from model.heldout_middles import _middles
+from model.layout import CAUSAL, lay_out, packed
 from model.nats import figures, main, row
 from model.save import save
+from model.spans import Hole
 
 
 @pytest.fixture
@@ -55,6 +60,45 @@ def test_models_are_compared_on_what_is_held_out(
     assert found["masked"]["difference"] == pytest.approx(found["masked"]["nats"] - even, abs=0.06)
     assert main([str(tiny_model), *options]) == 0
     assert "held-out" in capsys.readouterr().out
+
+
+def test_held_out_middles_cost_all_models_the_same_holes(
+    heldout: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = tiny_network()
+    with torch.no_grad():
+        flat.norm.weight.zero_()
+    other = tmp_path / "flat"
+    save(other, "flat", flat, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    options = ["--middles", "--contexts", "6", "--corpus", str(heldout)]
+    assert main([str(other), str(tiny_model), *options, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["models"]
+    first, second = made[str(other)], made[str(tiny_model)]
+    even = torch.tensor(float(flat.shape.vocabulary)).log().item()
+    assert first["nats"] == pytest.approx(even, abs=0.05)
+    assert second["holes"] == first["holes"] > 5 and second["tokens"] == first["tokens"]
+    assert second["difference"] == pytest.approx(second["nats"] - first["nats"], abs=1e-3)
+    low, high = second["difference_interval"]
+    assert low <= second["difference"] <= high
+    assert 0 < first["nats_per_character"] < first["nats"]
+    assert main([str(other), str(tiny_model), *options]) == 0
+    assert "Held-out middles" in capsys.readouterr().out
+
+
+def test_the_middle_s_rows_predict_it_and_its_end(tokenizer: Tokenizer) -> None:
+    holes = [
+        Hole("rest", Prompt("", "a = f(", ")", "\n"), "b, c"),
+        Hole("rest", Prompt("", "a = f(b", ")", "\n"), ", c"),
+    ]
+    group = encode_group(holes, tokenizer)
+    assert group is not None
+    context = lay_out(group, tokenizer, 200, CAUSAL, torch.Generator())
+    assert context is not None
+    batch = packed([context, context])
+    rows = _middles(batch, tokenizer.specials.fim_middle)
+    texts = [tokenizer.decode(batch.target[0, own].tolist()) for own in rows]
+    assert texts == ["b, c", ", c"] * 2
+    assert all(batch.target[0, own[-1]] == tokenizer.specials.eot for own in rows)
 
 
 def test_a_model_or_a_corpus_that_is_not_there_is_named(

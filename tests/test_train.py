@@ -89,8 +89,9 @@ curve_rows = 300
 
 @pytest.mark.parametrize("more", ["", 'lanes = 2\noptimiser = "muon"\nrounded = 0.3\n'])
 def test_a_packed_run_in_phases_resumes_as_if_unbroken(
-    recipe: Path, corpus: Path, tmp_path: Path, more: str
+    recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
+    monkeypatch.setattr("model.heldout_middles.CONTEXTS", 6)
     held = corpus / "heldout-python.jsonl.gz"
     held.write_bytes((corpus / "train-python.jsonl.gz").read_bytes())
     recipe.write_text(recipe.read_text(encoding="utf-8") + PHASES + more, encoding="utf-8")
@@ -100,7 +101,9 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     assert lines[-1]["rows"] == sum(steps_of(recipe, corpus))
     settings = recipe.read_text(encoding="utf-8")
     # The first half alone, then all: its phases are those of the whole run's steps.
-    recipe.write_text(settings.replace("causal = 0.5", "causal = 1.0"), encoding="utf-8")
+    recipe.write_text(
+        settings.replace("causal = 0.5", "causal = 1.0").replace("0.3", "0.0"), encoding="utf-8"
+    )
     run(recipe, corpus, tmp_path / "again", "--steps", "3")
     recipe.write_text(settings, encoding="utf-8")
     again = run(recipe, corpus, tmp_path / "again")

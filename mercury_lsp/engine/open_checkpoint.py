@@ -96,7 +96,7 @@ def load(folder: Path) -> OpenCheckpoint:
         family = family_of(config, tokenizer.added, folder.name, mask_name)
         shape = shape_of(family, config)
         shape.check()
-        files = _files(folder)
+        files = files_of(folder)
         if theirs(family, "output.weight")[0] in files:  # some are trained apart, though declared tied
             shape = replace(shape, tied=False)
         mask = mask_of(family, config, tokenizer.added)
@@ -106,7 +106,7 @@ def load(folder: Path) -> OpenCheckpoint:
         found = OpenCheckpoint(
             folder.name, folder, family, shape, tokenizer, mask, fim, _ends(family, config, tokenizer), files
         )
-        _compare(found)
+        compare(found)
         return found
 
 
@@ -132,8 +132,8 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Where each weight is, by its name: by the index where there is one."""
+def files_of(folder: Path) -> dict[str, Path]:
+    """Where each weight of a folder is, by its name: by the index where there is one. Raises ``ValueError``."""
     shards = [folder / SINGLE] if (folder / SINGLE).is_file() else sorted(folder.glob("*.safetensors"))
     if (folder / INDEX).is_file():
         named = set(_read(folder / INDEX)["weight_map"].values())
@@ -167,7 +167,7 @@ def _ends(family: Family, config: Mapping[str, Any], tokenizer: OpenTokenizer) -
     return frozenset(ids)
 
 
-def _compare(found: OpenCheckpoint) -> None:
+def compare(found: OpenCheckpoint) -> None:
     """Raises ``ValueError`` where the weights are not those that the shape asks for, by name and dimensions."""
     wanted = found.shape.weights()
     used: set[str] = set()
