@@ -54,7 +54,10 @@ LANGUAGE_IDS = [
 class Scripted:
     """A model that writes what it is told to."""
 
-    name, device, threads = "scripted", "cpu", 1
+    name, device, threads, vocabulary = "scripted", "cpu", 1, None
+
+    def stem_start(self, text: str) -> int:
+        return len(text)
 
     def __init__(self, text: str) -> None:
         self.text = text
