@@ -20,11 +20,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from os.path import commonprefix
+from typing import TYPE_CHECKING
 
-from mercury_lsp.engine.infiller import ScoredToken
+from mercury_lsp.engine.infiller import Infill, ScoredToken
+
+if TYPE_CHECKING:
+    from mercury_lsp.complete import Completion
 
 TYPICAL_KEYS = 5.0
 """Keys that a right first word of 6 characters saves, for the break-even that `show_likelihood` names."""
@@ -32,7 +37,9 @@ TYPICAL_KEYS = 5.0
 READING_KEYS = 0.25
 """Keys that reading a wrong word is worth."""
 
-CALIBRATION = (0.0, 1.0)
+Calibration = tuple[float, float]
+
+CALIBRATION: Calibration = (0.0, 1.0)
 """Offset and slope by which the log-odds of the model's probability of a token become those of its being right."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
@@ -47,7 +54,7 @@ class Cut:
     gain: float
 
 
-def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
+def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float, calibration: Calibration = CALIBRATION) -> list[Cut]:
     """The beginnings of a text that are worth showing, the best first.
 
     ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
@@ -57,7 +64,7 @@ def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> li
         return [Cut(len(text), 1.0)]
     cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
     ends = [found.end() for found in _WORD.finditer(text)]
-    sure = list(_right(ends, pieces))
+    sure = list(_right(ends, pieces, calibration))
     found, accepted, read = [], 0.0, 0.0
     for k, (end, right) in enumerate(zip(ends, sure, strict=True), 1):
         read += READING_KEYS * (1 - right)
@@ -69,9 +76,38 @@ def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> li
     return sorted(found, key=lambda cut: (-cut.gain, cut.end))
 
 
-def _right(ends: Sequence[int], pieces: Sequence[ScoredToken]) -> Iterator[float]:
+def worth_showing(
+    infill: Infill,
+    found: Completion,
+    fitting: Callable[[Infill], Completion | None],
+    least: float,
+    calibration: Calibration = CALIBRATION,
+    eol: str = "\n",
+) -> Completion | None:
+    """The beginning of what fits of a text, which was found, that is worth most; None where none is.
+
+    ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol`` is
+    the document's line ending.
+    """
+    shown = (found.shown or "").replace(eol, "\n")
+    same = len(commonprefix([shown, infill.text]))
+    text = shown if same == len(shown) else infill.text
+    for cut in cuts(text, infill.scored, least, calibration):
+        if cut.end >= min(len(shown.rstrip()), len(text)):
+            return found
+        if found.end > found.start or not text[: cut.end].strip():
+            continue
+        part = infill.until(cut.end)
+        if text[cut.end] == "\n" and (fits := fitting(part)) is not None:
+            return fits
+        if cut.end <= same:
+            return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
+    return None
+
+
+def _right(ends: Sequence[int], pieces: Sequence[ScoredToken], calibration: Calibration) -> Iterator[float]:
     """The probability that a text is right up to each of these ends: that all tokens are which begin before it."""
-    sums = [0.0, *accumulate(math.log(calibrated(piece.logp)) for piece in pieces)]
+    sums = [0.0, *accumulate(math.log(calibrated(piece.logp, calibration)) for piece in pieces)]
     begins = [0, *(piece.end for piece in pieces)]
     at = 0
     for end in ends:
@@ -80,9 +116,14 @@ def _right(ends: Sequence[int], pieces: Sequence[ScoredToken]) -> Iterator[float
         yield math.exp(sums[at])
 
 
-def calibrated(logp: float) -> float:
+def calibrated(logp: float, calibration: Calibration = CALIBRATION) -> float:
     """The probability that a token is right, above 0, by the natural logarithm of what the model gives it."""
-    offset, slope = CALIBRATION
-    probability = min(max(math.exp(logp), 1e-6), 1 - 1e-6)
-    odds = offset + slope * math.log(probability / (1 - probability))
+    offset, slope = calibration
+    odds = offset + slope * log_odds(logp)
     return 1 / (1 + math.exp(-odds))
+
+
+def log_odds(logp: float) -> float:
+    """The logarithm of the odds of a probability, by its own logarithm; the probability is kept off 0 and 1."""
+    probability = min(max(math.exp(logp), 1e-6), 1 - 1e-6)
+    return math.log(probability / (1 - probability))
