@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from os.path import commonprefix
@@ -63,15 +63,14 @@ def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float, calib
     if not pieces:
         return [Cut(len(text), 1.0)]
     cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
-    ends = [found.end() for found in _WORD.finditer(text)]
-    sure = list(_right(ends, pieces, calibration))
     found, accepted, read = [], 0.0, 0.0
-    for k, (end, right) in enumerate(zip(ends, sure, strict=True), 1):
+    surety = words(text, pieces, calibration)
+    for k, (end, right) in enumerate(surety, 1):
         read += READING_KEYS * (1 - right)
-        gain = right * (end - 1) + accepted - cost * (1 - sure[0]) - read
+        gain = right * (end - 1) + accepted - cost * (1 - surety[0][1]) - read
         if gain > 0 and (end == len(text) or text[end - 1] not in _OPENERS):
             found.append(Cut(end, gain))
-        following = sure[k] if k < len(sure) else 0.0
+        following = surety[k][1] if k < len(surety) else 0.0
         accepted += (right - following) * max(0, end - k)
     return sorted(found, key=lambda cut: (-cut.gain, cut.end))
 
@@ -105,15 +104,21 @@ def worth_showing(
     return None
 
 
-def _right(ends: Sequence[int], pieces: Sequence[ScoredToken], calibration: Calibration) -> Iterator[float]:
-    """The probability that a text is right up to each of these ends: that all tokens are which begin before it."""
+def words(
+    text: str, pieces: Sequence[ScoredToken], calibration: Calibration = CALIBRATION
+) -> list[tuple[int, float]]:
+    """Where each word of a text ends, and the probability that the text is right so far.
+
+    That is so if all tokens are right which begin before that end. Words are accepted with the blanks before them.
+    """
     sums = [0.0, *accumulate(math.log(calibrated(piece.logp, calibration)) for piece in pieces)]
     begins = [0, *(piece.end for piece in pieces)]
-    at = 0
-    for end in ends:
-        while at < len(pieces) and begins[at] < end:
+    found, at = [], 0
+    for match in _WORD.finditer(text):
+        while at < len(pieces) and begins[at] < match.end():
             at += 1
-        yield math.exp(sums[at])
+        found.append((match.end(), math.exp(sums[at])))
+    return found
 
 
 def calibrated(logp: float, calibration: Calibration = CALIBRATION) -> float:

@@ -147,7 +147,11 @@ def _read(line: str) -> Keystrokes:
 
 
 class Replay:
-    """A `Screen` on which a recorded line is typed again, with what a rule shows of each offer."""
+    """A `Screen` on which a recorded line is typed again, with what a rule shows of each offer.
+
+    After words that were accepted fewer closers may follow the cursor than when the line was typed by hand, as it was
+    when it was recorded. What the model wrote then is taken for what it would write now.
+    """
 
     def __init__(self, line: Keystrokes, rule: Rule) -> None:
         self._requests = {request.at: request for request in line.requests}
@@ -159,9 +163,8 @@ class Replay:
         """What is shown at the cursor."""
         request = self._requests.get(len(self._left))
         if request is not None:
-            same = request.closers == self._right  # as if all before had been typed by hand
-            fit = self._rule(request.offer) if same and request.offer is not None else None
-            self._held = None if fit is None else Suggestion(fit.shown, fit.replaced)
+            fit = None if request.offer is None else self._rule(request.offer)
+            self._held = None if fit is None else Suggestion(fit.shown, min(fit.replaced, len(self._right)))
         return Answer(self._held, 0.0)
 
     def edit(self, replaced: int, text: str, forward: int) -> None:
