@@ -54,7 +54,9 @@ class Cut:
     gain: float
 
 
-def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float, calibration: Calibration = CALIBRATION) -> list[Cut]:
+def cuts(
+    text: str, pieces: Sequence[ScoredToken], show_likelihood: float, calibration: Calibration = CALIBRATION
+) -> list[Cut]:
     """The beginnings of a text that are worth showing, the best first.
 
     ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
@@ -83,10 +85,10 @@ def worth_showing(
     calibration: Calibration = CALIBRATION,
     eol: str = "\n",
 ) -> Completion | None:
-    """The beginning of what fits of a text, which was found, that is worth most; None where none is.
+    """The beginning of what fits of a text, as was found, that is worth most; None where none is.
 
-    ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol`` is
-    the document's line ending.
+    ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
+    is the document's line ending.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))

@@ -229,7 +229,8 @@ def markdown(answer: Mapping[str, Any]) -> str:
         lines += ["| Rule | " + " | ".join(HEADINGS) + " |", "| --- " * (1 + len(HEADINGS)) + "|"]
         lines += [f"| {name} | {' | '.join(_cells(row))} |" for name, row in own["rules"].items()]
         lines += [
-            f"| {FITTED} less {name} | {' | '.join(_cells(row))} |" for name, row in own["differences"].items()
+            f"| {FITTED} less {name} | {' | '.join(_cells(row))} |"
+            for name, row in own["differences"].items()
         ]
         lines += ["", "| Expected calibration error | n | Before | After |", "| --- | --- | --- | --- |"]
         lines += [
@@ -288,7 +289,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m model.calibrate", description="Fit what is shown unasked to what becomes of it."
     )
     made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="what was recorded")
-    made.add_argument("--record", type=Path, metavar="FILE", help="type lines, and keep what is written there")
+    made.add_argument(
+        "--record", type=Path, metavar="FILE", help="type lines, and keep what is written there"
+    )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=40, help="lines of each (default: %(default)s)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")

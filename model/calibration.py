@@ -62,9 +62,7 @@ def _texts(lines: Iterable[Keystrokes]) -> Iterator[tuple[str, Sequence[tuple[in
                 yield request.offer.text, request.offer.scored, line.truth(request)
 
 
-def _until_wrong(
-    text: str, scored: Iterable[tuple[int, float]], truth: str
-) -> Iterator[tuple[float, bool]]:
+def _until_wrong(text: str, scored: Iterable[tuple[int, float]], truth: str) -> Iterator[tuple[float, bool]]:
     for end, logp in scored:
         right = agrees(text, end, truth)
         yield logp, right
@@ -88,7 +86,10 @@ def fit(outcomes: Outcomes) -> Calibration:
 
 
 def _newton(
-    rows: NDArray[np.float64], right: NDArray[np.float64], weights: NDArray[np.float64], prior: NDArray[np.float64]
+    rows: NDArray[np.float64],
+    right: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    prior: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """rows (n, 2); right (n,); weights, prior and the step (2,)."""
     sure = 1 / (1 + np.exp(-(rows @ weights)))

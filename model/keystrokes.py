@@ -1,4 +1,4 @@
-"""Records what the model writes at the keys of held-out lines, and types the lines again with any rule of what is shown.
+"""Records what the model writes at the keys of held-out lines, and types them again with any rule of what is shown.
 
 A line is typed on a fresh line of its file, as in `typing`, in process: every other one with the lines below it, the
 rest without. The model is asked at each `EVERY`th key; the project memory has the package's other files. Nothing is cut
@@ -37,7 +37,7 @@ Rule = Callable[[Offer], Fit | None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the model wrote after ``at`` characters of a line, before the editor's ``closers``; None: it was not asked."""
+    """What the model wrote after ``at`` characters of a line, before the editor's ``closers``; None: not asked."""
 
     at: int
     closers: str

@@ -87,9 +87,7 @@ class Offer:
     def _infill(self) -> Infill:
         pieces = tuple(ScoredToken(*piece) for piece in self.scored)
         mean = math.exp(sum(piece.logp for piece in pieces) / len(pieces)) if pieces else 1.0
-        return Infill(
-            self.text, len(pieces), 0, 0, 0.0, 0.0, 0.0, 0, 0, mean, self.finished, scored=pieces
-        )
+        return Infill(self.text, len(pieces), 0, 0, 0.0, 0.0, 0.0, 0, 0, mean, self.finished, scored=pieces)
 
 
 def written(
