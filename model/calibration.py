@@ -95,7 +95,7 @@ def _newton(
     sure = 1 / (1 + np.exp(-(rows @ weights)))
     gradient = rows.T @ (sure - right) + RIDGE * (weights - prior)
     curvature = (rows * (sure * (1 - sure))[:, None]).T @ rows + RIDGE * np.eye(2)
-    step: NDArray[np.float64] = np.linalg.solve(curvature, gradient)
+    step = np.asarray(np.linalg.solve(curvature, gradient), np.float64)
     # Far from the best weights the curvature is next to nothing, and a full step would leave for good.
     return np.clip(step, -1, 1)
 
