@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -22,7 +21,7 @@ from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.context.syntax import LINE_END, Syntax
-from mercury_lsp.cutoff import cuts
+from mercury_lsp.cutoff import worth_showing
 from mercury_lsp.engine.infiller import Draft, Infill, Infiller, Sampling
 from mercury_lsp.engine.worker import Cancelled
 
@@ -121,7 +120,7 @@ class Settled:
         Who did not ask sees as much as has the highest expected gain, see `cutoff`; the whole text with a
         `show_likelihood` of 0.
         """
-        found = self._fitting(self.infill)
+        found = self.fitting(self.infill)
         least = self.snapshot.config.show_likelihood
         if found is None:
             secret = is_secret(self.text)
@@ -130,31 +129,18 @@ class Settled:
             )
         if self.snapshot.invoked or not least:
             return found
-        if (part := self._worth_showing(found, least)) is not None:
+        part = worth_showing(self.infill, found, self.fitting, least, eol=self.snapshot.document.eol)
+        if part is not None:
             return part
         sure = _likelihood(found.infill)
         return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
 
-    def _worth_showing(self, found: Completion, least: float) -> Completion | None:
-        """The beginning of what fits that is worth most; None where none is."""
-        infill, eol = self.infill, self.snapshot.document.eol
-        shown = (found.shown or "").replace(eol, "\n")
-        same = len(commonprefix([shown, infill.text]))
-        text = shown if same == len(shown) else infill.text
-        for cut in cuts(text, infill.scored, least):
-            if cut.end >= min(len(shown.rstrip()), len(text)):
-                return found
-            if found.end > self.offset or not text[: cut.end].strip():
-                continue
-            part = infill.until(cut.end)
-            if text[cut.end] == "\n" and (fitting := self._fitting(part)) is not None:
-                return fitting
-            if cut.end <= same:
-                return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
-        return None
+    def unasked(self) -> Completion:
+        """The same for who has not asked."""
+        return replace(self, snapshot=replace(self.snapshot, invoked=False)).judged()
 
-    def _fitting(self, infill: Infill) -> Completion | None:
-        """What fits of a text, with as many of its lines as are shown of it."""
+    def fitting(self, infill: Infill) -> Completion | None:
+        """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
         shown = postprocess.shown(
             infill.text,
             self.snapshot.document,
@@ -224,11 +210,13 @@ def complete(
     tell: Callable[[Settled], None] = lambda settled: None,
     others: int = 0,
     kept: Kept | None = None,
+    judge: Callable[[Settled], Completion] = Settled.judged,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
     `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
-    `others` is how many other suggestions are wanted, of which there may be fewer. Raises `Cancelled` soon after
+    `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is shown of what
+    the model wrote. Raises `Cancelled` soon after
     `cancelled()` is true, and `Unanswered` where a hosted model alone was to answer, and has not.
     """
     if declined(snapshot):
@@ -268,7 +256,7 @@ def complete(
     memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
     infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
     first = Settled(snapshot, offset, syntax, single_line, infill)
-    found = first.judged()
+    found = judge(first)
     if not others or found.shown is None:
         return found
     tell(first)

@@ -73,7 +73,7 @@ def read(file: Path) -> list[Trial]:
     try:
         with file.open(encoding="utf-8") as lines:
             found = [json.loads(line) for line in lines]
-        return [Trial(**{**one, "record": Record(**one["record"])}) for one in found]
+        return [Trial(**{**one, "record": Record.read(one["record"])}) for one in found]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DetailsError(f"{file} was not written by model.ablation: {error}") from error
 

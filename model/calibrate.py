@@ -1,245 +1,322 @@
-"""``python -m model.calibrate DETAILS.jsonl``: what the model's own likelihood of a suggestion is worth, and from which
-on a suggestion should be shown.
+"""``python -m model.calibrate``: fits what is shown unasked to what becomes of it.
 
-Owns the comparison of statistics, the reliability table and the choice of the option ``show_likelihood``. What the
-server goes by is `complete.likelihood`, which this module calls and does not define. A request counts as *shown* where
-post-processing left something that is likely enough, and as right where its first line is exactly what stood there.
+    python -m model.calibrate --record keystrokes.jsonl --per-language 40 --minutes 12
+    python -m model.calibrate keystrokes.jsonl --markdown calibration.md --json
 
-The threshold is the lowest at which half of what is shown is right, so that as much as possible is shown. It is chosen
-on half of the files and reported on the others; the halves exchanged tell how much the choice depends on them. Where
-that threshold would show less than 30% of the requests it is the highest that shows 30%. Only holes of the kinds that
-typing makes count, unless others are asked for. Expected calibration error, after Guo et al. 2017, over bins of equal
-size; area under the curve (AUC): the chance that a right suggestion has a higher statistic than a wrong one.
+With ``--record``, held-out lines are typed and what the model writes at their keys is kept, see `keystrokes`; without,
+such a file is read. On half of the projects, every other one by name in each language, the `calibration` of the tokens'
+probabilities is fitted, and then ``show_likelihood`` chosen: the value with which the ideal typist spares most keys
+while at most ``--bound`` of the suggestions shown are wrong from their first word. Both are reported on both halves,
+against the rules that were there before. With the halves exchanged they tell how much they depend on the choice.
+
+``keys_spared``, ``shown``, ``wrong_of_shown`` are `typing_report`'s, ``shown`` of the requests that were made;
+``spared_per_request`` are keys. Intervals are 95% percentile bootstraps over files.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.complete import likelihood
-from model.bootstrap import interval
-from model.cursors import KINDS
-from model.records import DetailsError, Record, read
+from mercury_lsp.cutoff import Calibration
+from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.infill import Engine
+from model.bootstrap import interval, ratio
+from model.calibration import beginnings, error, fit, reliability, token_surety, tokens
+from model.corpus import CorpusError, iter_documents
+from model.cursors import LANGUAGES, draw
+from model.keystrokes import Keystrokes, Rule, read, record, replay, write
+from model.records import DetailsError
 
-STATISTICS: dict[str, Callable[[float, int], float]] = {
-    "mean": lambda confidence, tokens: confidence,  # geometric, over the tokens and the end
-    "root": lambda confidence, tokens: confidence ** math.sqrt(tokens),
-    "joint": likelihood,
+BOUND = 0.3
+"""Share of the suggestions shown that may be wrong from their first word."""
+IDENTITY: Calibration = (0.0, 1.0)
+EARLIER = 0.11
+"""Likelihood of the whole text from which on it was shown before there was a cut."""
+THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(1, 50))
+FITTED = "fitted"
+HALVES = {"chosen_on": "Fitted and chosen on", "reported_on": "Only reported on"}
+HEADINGS = ("Keys spared (95%)", "Keys a request", "Requests shown", "Wrong of shown")
+SHOWN = ("keys_spared", "spared_per_request", "shown", "wrong_of_shown")
+
+
+def cutting(least: float, calibration: Calibration) -> Rule:
+    """The rule of the server, with a `show_likelihood` and a calibration."""
+    return lambda offer: offer.shown(least, calibration)
+
+
+RULES: Mapping[str, Rule] = {
+    "cut, as it was before it was fitted": cutting(0.25, IDENTITY),
+    "whole text if likely": lambda offer: offer.whole if offer.likelihood >= EARLIER else None,
+    "no cut": lambda offer: offer.whole,
 }
-"""Of a suggestion's confidence and tokens; the server's is the last."""
-TYPING = ("rest", "next")
-BINS = 10
-PRECISION, LEAST_SHOWN = 0.5, 0.3
-THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""With which the fitted rule is compared."""
 
 
-def auc(scores: Sequence[float], right: Sequence[bool]) -> float:
-    """Chance that a right one's score is above a wrong one's, ties half; 0.5 where there are none of one sort."""
-    values, which = np.array(scores), np.array(right, dtype=bool)
-    good, bad = values[which], np.sort(values[~which])
-    if not len(good) or not len(bad):
-        return 0.5
-    below = np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")
-    return float(below.mean() / 2 / len(bad))
+@dataclass(slots=True)
+class Account:
+    """What came of typing the lines of a file: counts of characters, keys, requests and suggestions."""
+
+    characters: int = 0
+    spared: int = 0
+    asked: int = 0
+    shown: int = 0
+    suggestions: int = 0
+    wrong: int = 0
+
+    def pair(self, name: str) -> tuple[int, int]:
+        """What a figure counts, and of how much."""
+        return {
+            "keys_spared": (self.spared, self.characters),
+            "spared_per_request": (self.spared, self.asked),
+            "shown": (self.shown, self.asked),
+            "wrong_of_shown": (self.wrong, self.suggestions),
+        }[name]
 
 
-def reliability(scores: Sequence[float], right: Sequence[bool]) -> list[dict[str, float]]:
-    """Bins of equal size by score: what it says on average, and how many are right."""
-    order = sorted(zip(scores, right, strict=True), key=lambda pair: pair[0])
-    rows = []
-    for i in range(BINS):
-        own = order[i * len(order) // BINS : (i + 1) * len(order) // BINS]
-        if own:
-            mean, share = (sum(column) / len(own) for column in zip(*own, strict=True))
-            rows.append({"n": len(own), "likelihood": round(mean, 4), "right": round(share, 4)})
-    return rows
+def accounts(lines: Sequence[Keystrokes], rule: Rule) -> dict[tuple[str, str], Account]:
+    """The account of each file."""
+    found: dict[tuple[str, str], Account] = defaultdict(Account)
+    for line, keys in zip(lines, replay(lines, rule), strict=True):
+        own = found[line.file]
+        places = {request.at for request in line.requests}
+        own.characters += len(line.text)
+        own.spared += len(line.text) - sum(key.keys for key in keys)
+        own.asked += sum(key.at in places for key in keys)
+        own.shown += sum(key.at in places and key.shown is not None for key in keys)
+        own.suggestions += sum(key.fresh for key in keys)
+        own.wrong += sum(key.fresh and key.verdict == "wrong" for key in keys)
+    return dict(found)
 
 
-def error(rows: Sequence[dict[str, float]]) -> float:
-    """Expected calibration error of the bins."""
-    total = sum(row["n"] for row in rows)
-    return sum(row["n"] * abs(row["likelihood"] - row["right"]) for row in rows) / max(total, 1)
+def share(own: Iterable[Account], name: str) -> float:
+    """A figure of some accounts together."""
+    return ratio([account.pair(name) for account in own])
 
 
-def at(records: Sequence[Record], threshold: float) -> dict[str, float]:
-    """What a threshold shows of these requests, how much of it is right, and the share of keys that it spares."""
-    seen = [record for record in records if record.shown is not None and record.likelihood >= threshold]
+def choose(lines: Sequence[Keystrokes], calibration: Calibration, bound: float) -> tuple[float, bool]:
+    """The threshold that spares most keys within the bound, the lowest of these, and whether the bound is met.
+
+    Where none meets it, the one with which least of what is shown is wrong.
+    """
+    found = {least: list(accounts(lines, cutting(least, calibration)).values()) for least in THRESHOLDS}
+    wrong = {least: share(own, "wrong_of_shown") for least, own in found.items() if any(a.shown for a in own)}
+    within = [least for least in wrong if wrong[least] <= bound]
+    if within:
+        return max(within, key=lambda least: (sum(own.spared for own in found[least]), -least)), True
+    return min(wrong, key=lambda least: wrong[least], default=THRESHOLDS[-1]), False
+
+
+def halves(lines: Sequence[Keystrokes]) -> tuple[list[Keystrokes], list[Keystrokes]]:
+    """The lines of every other project of each language, by name, and those of the others."""
+    projects: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        projects[line.language].add(line.package)
+    first = {(language, name) for language, own in projects.items() for name in sorted(own)[::2]}
+    one = [line for line in lines if (line.language, line.package) in first]
+    return one, [line for line in lines if (line.language, line.package) not in first]
+
+
+def told(lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Calibration) -> dict[str, Any]:
+    """The figures of some lines with each rule, the first rule's differences, and how reliable probabilities are."""
+    made = {name: accounts(lines, rule) for name, rule in rules.items()}
+    first = next(iter(made.values()))
+    seen = tokens(lines)
+    surety = {"before": IDENTITY, "after": calibration}
     return {
-        "threshold": threshold,
-        "shown": round(len(seen) / max(len(records), 1), 4),
-        "precision": round(_precision(seen), 4),
-        "spared": round(sum(one.spared for one in seen) / max(sum(one.keys for one in records), 1), 4),
+        "projects": sorted({line.package for line in lines}),
+        "lines": len(lines),
+        "requests": sum(len(line.requests) for line in lines),
+        "files": len(first),
+        "tokens": {
+            when: _reliability(token_surety(seen, calibration)) for when, calibration in surety.items()
+        },
+        "beginnings": {
+            when: _reliability(beginnings(lines, calibration)) for when, calibration in surety.items()
+        },
+        "rules": {name: _figures(list(own.values())) for name, own in made.items()},
+        "differences": {
+            name: _differences([(first[file], own[file]) for file in first])
+            for name, own in list(made.items())[1:]
+        },
     }
 
 
-def _precision(seen: Sequence[Record]) -> float:
-    return sum(record.first_line for record in seen) / max(len(seen), 1)
+def _reliability(outcomes: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    rows = reliability(outcomes)
+    return {"n": len(outcomes), "error": error(rows), "bins": rows}
 
 
-def choose(records: Sequence[Record], precision: float, least: float) -> tuple[float, bool]:
-    """The threshold for these requests, and whether it has the precision while it shows enough."""
-    seen = {record.likelihood for record in records if record.shown is not None}
-    candidates = sorted({0.0, *(math.floor(1000 * value) / 1000 for value in seen)})
-    enough = [value for value in candidates if at(records, value)["shown"] >= least]
-    precise = next((value for value in enough if at(records, value)["precision"] >= precision), None)
-    return (max(enough, default=0.0), False) if precise is None else (precise, True)
-
-
-def halves(records: Sequence[Record], seed: int = 0) -> tuple[list[Record], list[Record]]:
-    """The records of half of the files, and those of the others."""
-    files = sorted({record.file for record in records})
-    Random(seed).shuffle(files)
-    first = set(files[::2])
-    return [one for one in records if one.file in first], [one for one in records if one.file not in first]
-
-
-def _by_file(records: Sequence[Record]) -> list[list[Record]]:
-    files: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        files[record.file].append(record)
-    return list(files.values())
-
-
-def _split(
-    chosen_on: Sequence[Record], told: Sequence[Record], precision: float, least: float
-) -> dict[str, Any]:
-    threshold, met = choose(chosen_on, precision, least)
-    seen = [one for one in told if one.shown is not None and one.likelihood >= threshold]
-
-    def pooled(clusters: Sequence[list[Record]]) -> float:
-        return _precision([record for own in clusters for record in own])
-
+def _figures(own: Sequence[Account]) -> dict[str, Any]:
+    pairs = {name: [account.pair(name) for account in own] for name in SHOWN}
     return {
+        name: {"value": round(ratio(each), 4), "interval": interval(each, ratio)}
+        for name, each in pairs.items()
+    }
+
+
+def _differences(pairs: Sequence[tuple[Account, Account]]) -> dict[str, Any]:
+    def difference(drawn: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> float:
+        return ratio([ours for ours, _ in drawn]) - ratio([theirs for _, theirs in drawn])
+
+    found = {}
+    for name in SHOWN:
+        each = [(ours.pair(name), theirs.pair(name)) for ours, theirs in pairs]
+        found[name] = {"value": round(difference(each), 4), "interval": interval(each, difference)}
+    return found
+
+
+def report(lines: Sequence[Keystrokes], bound: float) -> dict[str, Any]:
+    """The whole answer as a JSON object; ``calibration`` and ``show_likelihood`` are to be used. Two projects at least.
+
+    Raises `DetailsError`.
+    """
+    one, other = halves(lines)
+    if not tokens(one) or not tokens(other):
+        raise DetailsError("Too few projects were recorded: half of them must fit, and the other half tell.")
+    calibration = fit(tokens(one))
+    least, met = choose(one, calibration, bound)
+    rules = {FITTED: cutting(least, calibration), **RULES}
+    exchanged = fit(tokens(other))
+    return {
+        "model": lines[0].model,
+        "bound": bound,
+        "calibration": calibration,
+        "show_likelihood": least,
         "met": met,
-        "chosen": at(chosen_on, threshold),
-        "reported": at(told, threshold) | {"interval": interval(_by_file(seen), pooled) if seen else [0, 0]},
-        "reported_without": at(told, 0.0),
+        "exchanged": {
+            "calibration": exchanged,
+            "show_likelihood": choose(other, exchanged, bound)[0],
+        },
+        "chosen_on": told(one, rules, calibration),
+        "reported_on": told(other, rules, calibration),
     }
 
 
-def report(records: Sequence[Record], precision: float, least: float, seed: int) -> dict[str, Any]:
-    """The whole answer as a JSON object; ``split`` is what to go by."""
-    shown = [record for record in records if record.shown is not None]
-    clusters = _by_file(shown)
-    statistics = {}
-    for name, statistic in STATISTICS.items():
-
-        def area(
-            drawn: Sequence[list[Record]], statistic: Callable[[float, int], float] = statistic
-        ) -> float:
-            flat = [record for own in drawn for record in own]
-            return auc(
-                [statistic(one.confidence, one.tokens) for one in flat], [one.first_line for one in flat]
-            )
-
-        statistics[name] = {"auc": round(area(clusters), 4), "interval": interval(clusters, area)}
-    bins = reliability([one.likelihood for one in shown], [one.first_line for one in shown])
-    one, other = halves(records, seed)
-    return {
-        "requests": len(records),
-        "files": len({record.file for record in records}),
-        "shown": len(shown),
-        "statistics": statistics,
-        "reliability": bins,
-        "calibration_error": round(error(bins), 4),
-        "curve": [at(records, threshold) for threshold in THRESHOLDS],
-        "precision": precision,
-        "least_shown": least,
-        "split": _split(one, other, precision, least),
-        "exchanged": _split(other, one, precision, least),
-    }
-
-
-def advice(answer: dict[str, Any]) -> str:
-    """The recommendation in words."""
-    split, exchanged = answer["split"], answer["exchanged"]["chosen"]["threshold"]
-    chosen, told = split["chosen"], split["reported"]
-    low, high = told["interval"]
-    words = [f"show_likelihood {chosen['threshold']}:"]
-    if not split["met"]:
-        words = [
-            f"No threshold makes {answer['precision']:.0%} of what is shown right and shows",
-            f"{answer['least_shown']:.0%} of the requests. As many are shown from {chosen['threshold']}:",
-        ]
-    words += [
-        f"in the half of the files that it was not chosen on, {told['shown']:.0%} of the requests are shown, and",
-        f"{told['precision']:.0%} ({low:.0%} to {high:.0%}) of that is right; {told['spared']:.1%} of the keys",
-        f"are spared, and {split['reported_without']['spared']:.1%} when all is shown.",
-        f"With the halves exchanged the threshold is {exchanged}.",
+def advice(answer: Mapping[str, Any]) -> str:
+    """What to set, in words."""
+    offset, slope = answer["calibration"]
+    figures, exchanged = answer["reported_on"]["rules"][FITTED], answer["exchanged"]
+    words = [
+        f"CALIBRATION = ({offset}, {slope}) and show_likelihood = {answer['show_likelihood']}.",
+        f"On the projects that they were not fitted on, {_with_interval(figures['keys_spared'])} of the keys are",
+        f"spared, and {_with_interval(figures['wrong_of_shown'])} of what is shown is wrong from its first word.",
+        f"With the halves exchanged they are {tuple(exchanged['calibration'])} and {exchanged['show_likelihood']}.",
     ]
+    if not answer["met"]:
+        words.insert(1, f"No threshold keeps what is wrong within {answer['bound']:.0%} of what is shown.")
     return " ".join(words)
 
 
-def markdown(answer: dict[str, Any]) -> str:
-    """The tables and the recommendation."""
-    lines = ["| Statistic | AUC (95%) |", "| --- | --- |"]
-    for name, row in answer["statistics"].items():
-        lines.append(f"| {name} | {row['auc']:.3f} ({row['interval'][0]:.3f} to {row['interval'][1]:.3f}) |")
-    lines += ["", "| Requests | Mean likelihood | First line right |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row['n']} | {row['likelihood']:.3f} | {row['right']:.1%} |" for row in answer["reliability"]
-    ]
-    lines += ["", f"Expected calibration error {answer['calibration_error']:.3f}.", ""]
-    lines += [
-        "| Threshold | Requests shown | First line right, of shown | Spared |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row['threshold']} | {row['shown']:.0%} | {row['precision']:.0%} | {row['spared']:.1%} |"
-        for row in answer["curve"]
-    ]
-    return "\n".join([*lines, "", advice(answer), ""])
+def markdown(answer: Mapping[str, Any]) -> str:
+    """The tables and what to set."""
+    lines = []
+    for half, title in HALVES.items():
+        own = answer[half]
+        counts = f"{own['lines']} lines, {own['requests']} requests, {own['files']} files"
+        lines += [f"{title}: {', '.join(own['projects'])} ({counts}).", ""]
+        lines += ["| Rule | " + " | ".join(HEADINGS) + " |", "| --- " * (1 + len(HEADINGS)) + "|"]
+        lines += [f"| {name} | {' | '.join(_cells(row))} |" for name, row in own["rules"].items()]
+        lines += [
+            f"| {FITTED} less {name} | {' | '.join(_cells(row))} |"
+            for name, row in own["differences"].items()
+        ]
+        lines += ["", "| Expected calibration error | n | Before | After |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {kind} | {own[kind]['after']['n']} | {own[kind]['before']['error']:.3f} "
+            f"| {own[kind]['after']['error']:.3f} |"
+            for kind in ("tokens", "beginnings")
+        ]
+        lines.append("")
+    return "\n".join([*lines, advice(answer), ""])
 
 
-def table(answer: dict[str, Any]) -> Table:
-    """The curve, for people."""
-    areas = ", ".join(f"{name} {row['auc']:.3f}" for name, row in answer["statistics"].items())
-    title = f"{answer['requests']} requests; AUC {areas}; calibration error {answer['calibration_error']:.3f}"
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [_with_interval(row[name], name != "spared_per_request") for name in SHOWN]
+
+
+def _with_interval(found: Mapping[str, Any], percent: bool = True) -> str:
+    low, high = found["interval"]
+    if percent:
+        return f"{found['value']:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{found['value']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def table(answer: Mapping[str, Any]) -> Table:
+    """The rules on the half that nothing was fitted on, for people."""
+    own = answer["reported_on"]
+    title = f"{own['lines']} lines of {len(own['projects'])} projects that nothing was fitted on"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("threshold", "shown", "right, of shown", "spared"):
-        made.add_column(heading, justify="right")
-    for row in answer["curve"]:
-        made.add_row(
-            str(row["threshold"]), *(f"{row[name]:.1%}" for name in ("shown", "precision", "spared"))
-        )
+    made.add_column("rule", min_width=24)
+    for heading in HEADINGS:
+        made.add_column(heading.lower(), justify="right")
+    for name, row in own["rules"].items():
+        made.add_row(name, *_cells(row))
+    return made
+
+
+def _recorded(given: argparse.Namespace, console: Console) -> list[Keystrokes]:
+    """The lines that are read, or else typed. Raises `CheckpointError`, `CorpusError`, `DetailsError`, `OSError`."""
+    if given.record is None:
+        return read(given.keystrokes)
+    languages = given.languages.split(",")
+    sources = list(iter_documents("heldout", languages, given.corpus))
+    places = draw(sources, languages, given.per_language, given.seed, ("next",))
+    if not places:
+        raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
+    engine = Engine.load(given.model, "cpu", given.threads)
+    cursors = [place[0] for place in places]
+    lines = track(
+        record(engine, cursors, sources, given.minutes), "typing", total=len(cursors), console=console
+    )
+    return write(lines, given.record)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.calibrate", description="Fit what is shown unasked to what becomes of it."
+    )
+    made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="what was recorded")
+    made.add_argument(
+        "--record", type=Path, metavar="FILE", help="type lines, and keep what is written there"
+    )
+    made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
+    made.add_argument("--per-language", type=int, default=40, help="lines of each (default: %(default)s)")
+    made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
+    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer lines of each language")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=0)
+    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--bound", type=float, default=BOUND, help="of what is wrong (default: %(default)s)")
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model.calibrate", description="Choose show_likelihood.")
-    parser.add_argument("details", type=Path, help="what model.heldout wrote")
-    parser.add_argument("--kinds", default=",".join(TYPING), help="of holes, or all (default: %(default)s)")
-    parser.add_argument("--precision", type=float, default=PRECISION, help="wanted (default: %(default)s)")
-    parser.add_argument("--least-shown", type=float, default=LEAST_SHOWN, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the halves")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
-    given = parser.parse_args(arguments)
-    kinds = KINDS if given.kinds == "all" else given.kinds.split(",")
+    options = parser()
+    given = options.parse_args(arguments)
+    if (given.record is None) == (given.keystrokes is None):
+        options.error("either a FILE that was recorded, or --record")
+    console = Console(stderr=True)
     try:
-        records = [record for record in read(given.details) if record.kind in kinds]
-        if not any(record.shown for record in records):
-            raise DetailsError(
-                f"in {given.details} nothing is shown at holes of the kinds {', '.join(kinds)}"
-            )
-    except DetailsError as problem:
-        Console(stderr=True).print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        answer = report(_recorded(given, console), given.bound)
+    except (CheckpointError, CorpusError, DetailsError, OSError) as problem:
+        console.print(str(problem), markup=False, highlight=False, soft_wrap=True)
         return 1
-    answer = report(records, given.precision, given.least_shown, given.seed)
     if given.markdown:
         given.markdown.write_text(markdown(answer), encoding="utf-8")
     if given.json:

@@ -1,9 +1,10 @@
 """The figures of held-out holes, from their records.
 
 Owns the means, their intervals and the tables. ``exact``, ``first_line`` and the endings tell of all suggestions.
-``shown`` is the share of requests where post-processing leaves something that is as likely as ``show_likelihood`` asks;
-``precision`` the share of these whose first line is right; and ``spared``, the headline, the keys they spare as a share
-of all keys that the holes take: what is not shown, or is wrong, spares none. ``right_end``: of the texts that are right
+``shown`` is the share of requests of which a server shows something unasked, by its own rule; ``precision`` the share
+of these that are right in their first line or, where they were cut off, as far as they go; and ``spared``, the
+headline, the keys they spare as a share of all keys that the holes take: what is not shown, or is wrong, spares none.
+``right_end``: of the texts that are right
 as far as they and the hole go, those that end where it does. Intervals are 95% percentile bootstraps over files, for
 places in one file are alike.
 """
@@ -25,7 +26,7 @@ HEADLINE = {"rest": "Rest of the line", "next": "Next line"}
 TOTAL = "all"
 BY_LANGUAGE = (
     "Missing | Language | n | Characters spared (95%) | Spared by word (95%) | Exact (95%) "
-    "| Shown | First line right, of shown"
+    "| Shown | Right, of shown"
 )
 BY_KIND = (
     "Missing | n | Exact (95%) | First line | Ends right | short | over | Right end | Passes "
@@ -36,21 +37,25 @@ BY_KIND = (
 def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
     """The figures of some records, at least one, with ``threshold`` as the server's ``show_likelihood``."""
     n, passes = len(records), sum(record.passes for record in records)
-    seen = [record for record in records if record.shown is not None and record.likelihood >= threshold]
+    unasked = [record.unasked(threshold) for record in records]
+    seen = [record for record in unasked if record is not None]
     keys = sum(record.keys for record in records)
     endings = {
         name: sum(record.ending == name for record in records) for name in ("right", "short", "over", "other")
     }
-    shown = {id(record) for record in seen}
 
-    def share(value: Callable[[Record], float], of: Callable[[Record], float]) -> dict[str, Any]:
-        found, bounds = _by_file((record.file, value(record), of(record)) for record in records)
+    def share(values: Iterable[float], of: Iterable[float]) -> dict[str, Any]:
+        found, bounds = _by_file(zip((record.file for record in records), values, of, strict=True))
         return {"share": found, "interval": bounds}
+
+    def spared(keys: Callable[[Record], int]) -> dict[str, Any]:
+        values = (0 if record is None else keys(record) for record in unasked)
+        return share(values, (record.keys for record in records))
 
     return {
         "n": n,
         "files": len({record.file for record in records}),
-        "exact": share(lambda record: record.exact, lambda _: 1),
+        "exact": share((record.exact for record in records), [1] * n),
         "first_line": round(sum(record.first_line for record in records) / n, 4),
         "endings": {name: round(count / n, 4) for name, count in endings.items()},
         "right_end": round(endings["right"] / max(1, n - endings["other"]), 4),
@@ -59,10 +64,8 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
         "keys": keys,
         "shown": round(len(seen) / n, 4),
         "precision": round(sum(record.first_line for record in seen) / max(len(seen), 1), 4),
-        "spared": share(lambda record: record.spared * (id(record) in shown), lambda record: record.keys),
-        "spared_by_word": share(
-            lambda record: record.spared_by_word * (id(record) in shown), lambda record: record.keys
-        ),
+        "spared": spared(lambda record: record.spared),
+        "spared_by_word": spared(lambda record: record.spared_by_word),
     }
 
 

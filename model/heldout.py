@@ -14,13 +14,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mercury_lsp.complete import Snapshot, complete, one_line
+from mercury_lsp.complete import Snapshot, one_line
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context import trigger
 from mercury_lsp.context.library import EMPTY, Library
@@ -30,6 +30,7 @@ from mercury_lsp.engine.infill import Engine
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
 from model.figures import gains, gains_table, markdown, refused_table, report, table
+from model.offers import Offer, written
 from model.records import DetailsError, Record, read
 from model.shelf import Shelf
 from model.verdict import judge
@@ -43,10 +44,14 @@ def measure(
     library: Library = EMPTY,
     unasked: bool = False,
 ) -> Record | None:
-    """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines."""
+    """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines.
+
+    All that fits is recorded; what is shown of it unasked, `Record.unasked` tells.
+    """
     document = cursor.document()
-    snapshot = Snapshot(document, config, invoked=not unasked, library=library)
-    found = complete(snapshot, cursor.start, engine)
+    uncut = replace(config, show_likelihood=0.0)
+    snapshot = Snapshot(document, uncut, invoked=not unasked, library=library)
+    found, settled = written(snapshot, cursor.start, engine)
     if found is None:
         return None
     syntax = Syntax.of(document)
@@ -72,6 +77,9 @@ def measure(
         ms=round(infill.ms, 1),
         **asdict(verdict),
         refused=trigger.refused(syntax, cursor.start, config.in_strings, config.in_comments),
+        offer=None if settled is None else Offer.of(settled),
+        behind=document.text[cursor.start :].partition("\n")[0],
+        fresh=cursor.fresh,
     )
 
 
@@ -145,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server's options"
     )
     made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--show-likelihood", type=float, default=Config().show_likelihood)
+    made.add_argument("--show-likelihood", type=float, help="with which is told what is shown unasked")
     made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each hole")
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
@@ -159,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--unasked",
         action="store_true",
-        help="suggest as at each key: by the rules, and only lines that are likely",
+        help="suggest as at each key: by the rules of where nothing is suggested",
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
@@ -188,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not records:
         console.print("There is no hole to report on; allow more --minutes.")
         return 1
-    answer = report(records, given.show_likelihood)
+    least = config.show_likelihood if given.show_likelihood is None else given.show_likelihood
+    answer = report(records, least)
     if given.against:
         answer["gains"] = gains(records, others)
         if not answer["gains"]:

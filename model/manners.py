@@ -3,11 +3,11 @@ is worth.
 
 Owns the run and the variants. At each place one request is made that nobody asked for by hand, as an editor makes
 them at every key, and once for each variant: as shipped, and with one rule switched off. Of what is shown it tells
-how often the first line is exactly the author's (precision), how often the document has an error of syntax more than
-before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', of the kinds that are
-asked for in turn: by default half of them within a line and half at the start of one. Beside each are the other files
-of its package, see `shelf`. Deadlines are the server's alone, so what is measured does not depend on what else the
-machine does; only the milliseconds do.
+how often it is the author's in its first line or as far as it goes (precision), how often the document has an error of
+syntax more than before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', of the
+kinds that are asked for in turn: by default half of them within a line and half at the start of one. Beside each are
+the other files of its package, see `shelf`. Deadlines are the server's alone, so what is measured does not depend on
+what else the machine does; only the milliseconds do.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.complete import Completion, Snapshot, complete, likelihood
+from mercury_lsp.complete import Completion, Settled, Snapshot, likelihood
 from mercury_lsp.config import SOURCES, Config, parse
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library
+from mercury_lsp.cutoff import cuts
 from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
 from model.ablation import MEASURED
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, Source, iter_documents
 from model.cursors import LANGUAGES, Cursor, draw
+from model.offers import written
 from model.shelf import Shelf
 from model.soundness import repeats, worsened
-from model.verdict import judge
+from model.verdict import right_so_far
 
 TYPING = "rest,next"
 SHIPPED = "as shipped"
@@ -55,7 +57,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "related text from all sources": {"related_sources": SOURCES},
 }
 """What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
-with `UNRULED` the request is one by hand, of which what is unlikely is left out."""
+with `UNRULED` the request is one by hand, of which as much is shown as if it were not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,23 @@ def outcomes(
     document = cursor.document()
     for name, config in variants.items():
         snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
-        found = complete(snapshot, cursor.start, engine)
+        found, settled = written(snapshot, cursor.start, engine)
         if found is None:
             continue
-        infill = found.infill
-        likely = likelihood(infill.confidence, infill.tokens) >= config.show_likelihood
-        yield _outcome(cursor, document, name, found, found.shown if likely else None, found.end)
+        if name == UNRULED and settled is not None:
+            found = settled.unasked()
+        yield _outcome(cursor, document, name, found, found.shown, found.end)
         if name == SHIPPED:
-            said = found.text if likely and found.text.strip() else None
+            said = None if settled is None else _unprocessed(settled, config.show_likelihood)
             yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
+
+
+def _unprocessed(settled: Settled, least: float) -> str | None:
+    """As much of what the model wrote as has the highest expected gain, whether or not it fits."""
+    text = settled.text
+    if least:
+        text = next((text[: cut.end] for cut in cuts(text, settled.infill.scored, least)), "")
+    return text if text.strip() else None
 
 
 def _outcome(
@@ -118,7 +128,7 @@ def _outcome(
     right = worse = again = False
     if shown is not None:
         replaced = document.text[start:end]
-        right = judge(cursor.hole, shown, replaced, shown, True, False, cursor.fresh).first_line
+        right = right_so_far(cursor.hole, shown, replaced)
         worse = worsened(document, start, end, shown)
         again = repeats(document, start, end, shown) and not repeats(document, start, start, cursor.hole)
     return Outcome(

@@ -205,7 +205,7 @@ def look_up(
         if own.hole.package != package:
             package = own.hole.package
             paths = {other.hole.path for other in recorded if other.hole.package == package}
-            memory = _memory(_near(files[package], paths), tokenizer)
+            memory = memory_of(near(files[package], paths), tokenizer)
         text = next(source.text for source in files[package] if source.path == own.hole.path)
         before, after = text[: own.hole.start], text[own.hole.end :]
         sides = tokens.sides(before, after, own.hole.stem)
@@ -223,14 +223,15 @@ def look_up(
     )
 
 
-def _memory(sources: Sequence[Source], tokenizer: Tokenizer) -> ProjectMemory:
+def memory_of(sources: Sequence[Source], tokenizer: Tokenizer) -> ProjectMemory:
+    """The memory of some files, in one segment."""
     dtype = dtype_for(tokenizer.size)
     encoded = tokenizer.encode_all([source.text for source in sources])
     pairs = [(source.path, np.array(ids, dtype)) for source, ids in zip(sources, encoded, strict=True)]
     return ProjectMemory((Segment.build(pairs, dtype),), (frozenset(),), tokenizer)
 
 
-def _near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
+def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
     """The files of a package that its memory has room for: those with holes, those in their folders, then others."""
     folders = {path.rpartition("/")[0] for path in paths}
     ranked = sorted(

@@ -60,6 +60,31 @@ def judge(
     )
 
 
+def right_so_far(hole: str, shown: str, replaced: str) -> bool:
+    """Whether a text that may have been cut off is right in its first line, or as far as it goes.
+
+    What ends within a word that stood there is not.
+    """
+    truth, found = _lines(hole + replaced), _lines(shown)
+    return _agreeing(truth, found) > 0 or _begins(truth, found)
+
+
+def spared_so_far(hole: str, shown: str, replaced: str, fresh: bool) -> int:
+    """Keys that a text spares which is right as far as it goes, taken by one key for each line; 0 for any other."""
+    truth, found = _lines(hole + replaced), _lines(shown)
+    if not _begins(truth, found):
+        return 0
+    return max(0, min(_keys("".join(found), fresh), _keys(hole, fresh)) - len(found))
+
+
+def _begins(truth: list[str], found: list[str]) -> bool:
+    """Whether lines are the first ones of others, but that the last may end early, between two words."""
+    if not found or len(found) > len(truth) or found[:-1] != truth[: len(found) - 1]:
+        return False
+    whole, begun = truth[len(found) - 1], found[-1]
+    return whole.startswith(begun) and not re.match(r"\w\w", whole[len(begun) - 1 :])
+
+
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in _LINE.findall(text)]
 

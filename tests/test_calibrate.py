@@ -1,106 +1,199 @@
-"""What a likelihood is worth, and the threshold that follows: figures by hand, and records whose truth is known."""
+"""What is fitted to recorded keystrokes: a known calibration is found again, and the threshold keeps the bound."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
-from test_records import RECORD
+from conftest import write_corpus
 
-from mercury_lsp.complete import likelihood
-from model.calibrate import STATISTICS, at, auc, choose, error, halves, main, markdown, reliability, report
-from model.records import Record
+from mercury_lsp.cutoff import Calibration, calibrated
+from model import calibrate
+from model.calibrate import FITTED, IDENTITY, accounts, choose, cutting, halves, main, markdown, report, share
+from model.calibration import agrees, beginnings, error, fit, reliability, token_surety, tokens
+from model.keystrokes import Keystrokes, Request, read, replay, write
+from model.offers import Fit, Offer
+
+WORDS = ["compute", "values", "canvas", "height", "return"]
+CODE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
 
 
-def records(count: int, trust: float = 1.0, seed: int = 0) -> list[Record]:
-    """Suggestions that are right as often as the model says, or ``trust`` times as often; two in a file."""
+def line(number: int, random: Random, calibration: Calibration, package: str = "p") -> Keystrokes:
+    """A line of words and one request at its beginning; each word is right as often as the calibration says."""
+    text = " ".join(random.choice(WORDS) for _ in range(4))
+    said, scored, right = "", [], True
+    for i, word in enumerate(text.split()):
+        logp = math.log(random.uniform(0.02, 0.98))
+        right = right and random.random() < calibrated(logp, calibration)
+        said += (" " if i else "") + (word if right else "xyzzy")
+        scored.append((len(said), logp))
+    offer = Offer(
+        said, True, math.exp(sum(logp for _, logp in scored)), tuple(scored), (Fit(len(said), said, 0),)
+    )
+    return Keystrokes("m", "python", package, f"{number}.py", 0, text, "", (Request(0, "", offer),))
+
+
+def lines(count: int, calibration: Calibration = IDENTITY, seed: int = 0) -> list[Keystrokes]:
     random = Random(seed)
-    made = []
-    for i in range(count):
-        sure, tokens = random.random(), random.randint(1, 9)
-        right = random.random() < sure * trust
-        own = replace(RECORD, path=f"{i // 2}.py", confidence=sure ** (1 / tokens), tokens=tokens)
-        made.append(replace(own, first_line=right, spared=7 * right))
-    return made
+    return [line(i, random, calibration, f"p{i % 2}") for i in range(count)]
 
 
-def test_the_area_under_the_curve_is_a_share_of_pairs() -> None:
-    assert auc([0.1, 0.9], [False, True]) == 1.0
-    assert auc([0.9, 0.1], [False, True]) == 0.0
-    assert auc([0.5, 0.5, 0.1, 0.9], [True, False, False, True]) == pytest.approx(3.5 / 4)
-    assert auc([0.3, 0.4], [True, True]) == 0.5
+def test_a_known_calibration_is_recovered() -> None:
+    for known in (IDENTITY, (-0.8, 0.6), (0.5, 1.4)):
+        seen = tokens(lines(4000, known))
+        offset, slope = fit(seen)
+        assert offset == pytest.approx(known[0], abs=0.12) and slope == pytest.approx(known[1], abs=0.12)
+        fitted = error(reliability(token_surety(seen, (offset, slope))))
+        assert fitted < 0.02
+        if known != IDENTITY:
+            assert error(reliability(token_surety(seen, IDENTITY))) > 2 * fitted
 
 
-def test_the_servers_likelihood_tells_right_from_wrong_best_where_it_is_the_truth() -> None:
-    assert STATISTICS["joint"](0.7, 5) == likelihood(0.7, 5)
-    found = report(records(2000), 0.5, 0.3, 0)["statistics"]
-    assert found["joint"]["auc"] > found["root"]["auc"] > found["mean"]["auc"]
-    low, high = found["joint"]["interval"]
-    assert low < found["joint"]["auc"] < high < low + 0.1
+def test_one_sided_outcomes_have_a_finite_fit() -> None:
+    offset, slope = fit([(-0.1, True)] * 20)
+    assert math.isfinite(offset) and math.isfinite(slope) and offset > 0
 
 
-def test_reliability_shows_whether_a_likelihood_keeps_its_word() -> None:
-    def bins(made: list[Record]) -> list[dict[str, float]]:
-        return reliability([one.likelihood for one in made], [one.first_line for one in made])
-
-    rows = bins(records(4000))
-    assert [row["n"] for row in rows] == [400] * 10
-    assert all(row["right"] == pytest.approx(row["likelihood"], abs=0.08) for row in rows)
-    assert error(rows) < 0.04
-    assert error(bins(records(4000, trust=0.5))) == pytest.approx(0.25, abs=0.03)
-    assert error(reliability([0.8], [True])) == pytest.approx(0.2)
+def test_beginnings_are_as_likely_as_all_their_words() -> None:
+    seen = beginnings(lines(3000), IDENTITY)
+    assert len(seen) == 4 * 3000 and error(reliability(seen)) < 0.02
 
 
-def test_the_threshold_shows_as_much_as_may_be_shown() -> None:
-    made = records(4000)
-    threshold, met = choose(made, 0.5, 0.3)
-    assert met and threshold == pytest.approx(0.0, abs=0.05)  # from 0 on, half are right
-    threshold, met = choose(made, 0.75, 0.3)
-    assert met and threshold == pytest.approx(0.5, abs=0.06)
-    assert at(made, threshold)["precision"] >= 0.75 > at(made, threshold - 0.05)["precision"]
+def test_tokens_after_a_wrong_one_do_not_count() -> None:
+    own = line(0, Random(0), IDENTITY)
+    offer = Offer("return xyzzy values", True, 0.1, ((6, -0.1), (12, -0.2), (19, -0.3)), ())
+    own = replace(own, text="return values", requests=(Request(0, "", offer), Request(3, "", None)))
+    assert tokens([own]) == [(-0.1, True), (-0.2, False)]
 
 
-def test_where_the_precision_is_out_of_reach_enough_is_shown() -> None:
-    made = [*records(1000, trust=0.2), *(replace(RECORD, path=f"{i}.js", shown=None) for i in range(500))]
-    threshold, met = choose(made, 0.5, 0.3)
-    assert not met
-    assert at(made, threshold)["shown"] == pytest.approx(0.3, abs=0.01)
-    assert choose([replace(RECORD, shown=None)], 0.5, 0.3) == (0.0, False)
+def test_what_ends_within_a_word_is_wrong() -> None:
+    assert agrees("count(x", 5, "count(y") and not agrees("count(x", 5, "counter")
+    assert agrees("counter", 5, "counter") and not agrees("x", 1, "y")
 
 
-def test_no_file_is_in_both_halves() -> None:
-    one, other = halves(records(100))
-    assert len(one) + len(other) == 100
-    assert not {record.file for record in one} & {record.file for record in other}
-    assert halves(records(100)) == (one, other)
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
+    """Fewer thresholds, which take less time."""
+    thresholds = (0.1, 0.3, 0.5, 0.7, 0.9)
+    monkeypatch.setattr(calibrate, "THRESHOLDS", thresholds)
+    return thresholds
 
 
-def test_the_report_tells_of_files_that_the_threshold_was_not_chosen_on() -> None:
-    made = records(600)
-    answer = report(made, 0.7, 0.3, 0)
+@pytest.mark.parametrize("bound", [0.15, 0.3])
+def test_the_threshold_spares_most_within_the_bound(bound: float, few: tuple[float, ...]) -> None:
+    made = lines(80)
+
+    def told(least: float) -> tuple[float, float]:
+        own = list(accounts(made, cutting(least, IDENTITY)).values())
+        return share(own, "wrong_of_shown"), share(own, "keys_spared")
+
+    chosen, met = choose(made, IDENTITY, bound)
+    figures = {least: told(least) for least in few}
+    assert met and figures[chosen][0] <= bound
+    assert all(spared <= figures[chosen][1] for wrong, spared in figures.values() if wrong <= bound)
+    assert any(wrong > bound for wrong, _ in figures.values())
+
+
+def test_where_no_threshold_keeps_the_bound_the_least_wrong_one_is_chosen(few: tuple[float, ...]) -> None:
+    made = lines(80, (-3.0, 1.0))  # of a model that is far too sure of itself
+    chosen, met = choose(made, IDENTITY, 0.05)
+    wrong = {
+        least: share(accounts(made, cutting(least, IDENTITY)).values(), "wrong_of_shown") for least in few
+    }
+    assert not met and wrong[chosen] == min(wrong.values()) > 0.05
+
+
+def test_the_account_is_the_ideal_typists() -> None:
+    own = line(0, Random(0), IDENTITY)
+    offer = Offer("return values", True, 0.5, ((6, -0.1), (13, -0.1)), (Fit(13, "return values", 0),))
+    right = replace(own, text="return values", requests=(Request(0, "", offer),))
+    begun = replace(right, path="b.py", text="return canvas")
+    ((file, found), (_, half)) = accounts([right, begun], lambda offer: offer.whole).items()
+    assert file == ("p", "0.py")
+    assert (found.characters, found.spared, found.asked, found.shown, found.wrong) == (13, 12, 1, 1, 0)
+    assert (half.spared, half.suggestions, half.wrong) == (5, 1, 0)
+    (nothing,) = accounts([right], lambda offer: None).values()
+    assert (nothing.spared, nothing.asked, nothing.shown) == (0, 1, 0)
+
+
+def test_a_suggestion_that_agrees_with_the_keys_stays_and_is_counted_once() -> None:
+    own = line(0, Random(0), IDENTITY)
+    offer = Offer("rex", True, 0.5, ((3, -0.1),), (Fit(3, "rex", 0),))
+    (keys,) = replay(
+        [replace(own, text="return", requests=(Request(0, "", offer),))], lambda offer: offer.whole
+    )
+    assert [key.shown for key in keys] == ["rex", "ex", "x", None, None, None]
+    assert [key.fresh for key in keys] == [True, False, False, False, False, False]
+
+
+def test_an_offer_is_cut_as_by_the_server_after_a_line_too() -> None:
+    offer = Offer(
+        "a()\nbcd(", True, 0.1, ((4, -0.01), (8, -6.0)), (Fit(3, "a() {", 1), Fit(8, "a() {\nbcd(", 0))
+    )
+    assert offer.shown(0.0, IDENTITY) == Fit(8, "a() {\nbcd(", 0)
+    assert offer.shown(0.3, IDENTITY) == Fit(3, "a() {", 1)
+    assert replace(offer, scored=((4, -6.0), (8, -6.0))).shown(0.3, IDENTITY) is None
+    assert replace(offer, fits=()).shown(0.0, IDENTITY) is None
+
+
+def test_no_project_is_in_both_halves() -> None:
+    made = [replace(own, package=f"p{i % 5}", language="ab"[i % 2]) for i, own in enumerate(lines(40))]
     one, other = halves(made)
-    assert answer["split"]["chosen"] == at(one, choose(one, 0.7, 0.3)[0])
-    assert answer["split"]["reported"]["precision"] == at(other, choose(one, 0.7, 0.3)[0])["precision"]
-    assert answer["exchanged"]["chosen"]["threshold"] == choose(other, 0.7, 0.3)[0]
-    assert f"show_likelihood {answer['split']['chosen']['threshold']}:" in markdown(answer)
-    assert "No threshold makes 90%" in markdown(report(records(600, trust=0.1), 0.9, 0.3, 0))
+    assert len(one) + len(other) == 40
+    assert not {(x.language, x.package) for x in one} & {(x.language, x.package) for x in other}
+    assert {x.package for x in one if x.language == "a"} == {"p0", "p2", "p4"}
 
 
-def test_the_command_reads_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "details.jsonl"
-    made = [*records(60), replace(RECORD, kind="lines", path="other.py")]
-    file.write_text("".join(record.line() for record in made), encoding="utf-8")
-    assert main([str(file), "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["requests"] == 60
-    assert answer["curve"][0]["shown"] == 1
-    assert main([str(file), "--kinds", "all", "--markdown", str(tmp_path / "t.md")]) == 0
-    assert "61 requests" in capsys.readouterr().out
-    assert "| joint |" in (tmp_path / "t.md").read_text(encoding="utf-8")
-    assert main([str(file), "--kinds", "node"]) == 1
-    assert "nothing is shown" in capsys.readouterr().err
+def test_a_report_is_fitted_on_one_half_and_told_of_both(few: tuple[float, ...]) -> None:
+    made = lines(60, (-0.8, 0.6))
+    answer = report(made, 0.3)
+    one, other = halves(made)
+    assert answer["calibration"] == fit(tokens(one)) and answer["exchanged"]["calibration"] == fit(
+        tokens(other)
+    )
+    assert answer["show_likelihood"] == choose(one, answer["calibration"], 0.3)[0]
+    assert answer["reported_on"]["projects"] == ["p1"] and answer["reported_on"]["lines"] == 30
+    figure = answer["reported_on"]["rules"][FITTED]["keys_spared"]
+    assert figure["interval"][0] <= figure["value"] <= figure["interval"][1]
+    assert f"show_likelihood = {answer['show_likelihood']}" in markdown(answer)
+
+
+def test_the_command_records_and_reports_again(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], few: tuple[float, ...]
+) -> None:
+    corpus = write_corpus(
+        tmp_path / "corpus",
+        "heldout",
+        python={"a.py": CODE},
+        go={"b.go": "package a\n\nfunc Sum() int {\n}\n"},
+    )
+    file = tmp_path / "keystrokes.jsonl"
+    arguments = ["--record", str(file), "--corpus", str(corpus), "--model", str(tiny_model), "--threads", "1"]
+    status = main([*arguments, "--languages", "python", "--per-language", "2", "--json"])
+    assert status == 1 and "Too few projects" in capsys.readouterr().err
+    made = read(file)
+    assert len(made) == 2 and [request.at for request in made[0].requests][:3] == [0, 3, 6]
+    for own in made:
+        assert CODE[own.start :].startswith(own.text) and own.following in (
+            "",
+            CODE[own.start + len(own.text) :],
+        )
+    assert len({own.following == "" for own in made}) == 2  # with the lines below it, and without
+    write([*made, *(replace(own, package="q") for own in made)], file)
+    assert main([str(file), "--json", "--markdown", str(tmp_path / "t.md")]) == 0
+    assert json.loads(capsys.readouterr().out)["reported_on"]["projects"] == ["q"]
+    assert "no cut" in (tmp_path / "t.md").read_text(encoding="utf-8")
+
+
+def test_what_was_not_recorded_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.jsonl")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+    (tmp_path / "other.jsonl").write_text("{}\n", encoding="utf-8")
+    assert main([str(tmp_path / "other.jsonl")]) == 1
+    assert "was not written by model.calibrate" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])

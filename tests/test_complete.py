@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import Settled, Snapshot, complete, declined, likelihood, prepare, question
+from mercury_lsp.complete import Kept, Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library, read
-from mercury_lsp.context.related import Memory
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Prompt
 from mercury_lsp.engine.infill import Engine
@@ -356,7 +355,7 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: Engine) -> 
 
 def test_while_the_user_types_the_cache_holds_with_related_text(tiny_model: Path) -> None:
     """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
-    engine, memory = Engine.load(str(tiny_model), "cpu"), Memory()
+    engine, kept = Engine.load(str(tiny_model), "cpu"), Kept()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     asked = {"related_tokens": 96, "max_tokens": 4}
@@ -364,11 +363,11 @@ def test_while_the_user_types_the_cache_holds_with_related_text(tiny_model: Path
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(beside(now + rest, **asked), len(now), engine, memory=memory)
+        found = complete(beside(now + rest, **asked), len(now), engine, kept=kept)
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20
-    assert question(beside(now + rest, **asked), len(now), engine, memory).related
+    assert question(beside(now + rest, **asked), len(now), engine, kept).related
 
 
 def test_equal_texts_with_other_libraries_are_the_same_place() -> None:

@@ -129,3 +129,14 @@ def test_a_hosted_model_is_asked_nothing_before_the_first_place(monkeypatch: pyt
     monkeypatch.setattr(contestants.engines, "load", lambda config: there)
     player(named(["remote"], HOSTED)[0])
     assert there.asked == 0
+
+
+def test_what_would_be_shown_unasked_is_the_servers_choice(model: Path) -> None:
+    (contestant,) = named([str(model)], Config(threads=1))
+    sure, (edit,) = player(contestant), places(1)[:1]
+    never = replace(
+        sure, contestant=replace(contestant, config=replace(contestant.config, show_likelihood=1.0))
+    )
+    assert sure.answer(edit).likely
+    answer = never.answer(edit)
+    assert answer.shown == "value" and not answer.likely

@@ -7,8 +7,14 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.cutoff import READING_KEYS, TYPICAL_KEYS, calibrated, cuts
+from mercury_lsp.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated
+from mercury_lsp.cutoff import cuts as cuts_by
 from mercury_lsp.engine.infiller import ScoredToken
+
+
+def cuts(text: str, scored: tuple[ScoredToken, ...], least: float) -> list[Cut]:
+    """Of a model whose probabilities are those of being right."""
+    return cuts_by(text, scored, least, (0.0, 1.0))
 
 
 def pieces(text: str, *probabilities: float) -> tuple[ScoredToken, ...]:
@@ -70,8 +76,17 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
                 total -= cost
             else:
                 total += max(0, len("".join(words[:right])) - right)
+        if text[shown - 1] == "(":
+            assert shown not in found  # no text ends with an opening bracket where it is cut
+            continue
         assert found.get(shown, 0.0) == pytest.approx(max(0.0, total / 20_000), abs=0.15)
 
 
 def test_probabilities_stay_between_none_and_certain() -> None:
     assert 0 < calibrated(-1e9) < calibrated(-1.0) < calibrated(0.0) < 1
+
+
+def test_a_calibration_changes_what_is_worth_showing() -> None:
+    text = "foo|(bar"
+    assert cuts_by("foo(bar", pieces(text, 0.2, 0.9), 0.3, (2.0, 1.0))
+    assert not cuts_by("foo(bar", pieces(text, 0.5, 0.9), 0.3, (-2.0, 1.0))

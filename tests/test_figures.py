@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from test_records import RECORD
+from test_records import RECORD, sure
 
-from mercury_lsp.complete import likelihood
 from model.figures import figures, gains, markdown, report
 
 WRONG = replace(
-    RECORD, path="b.py", exact=False, first_line=False, ending="other", keys=12, spared=0, spared_by_word=5
+    RECORD,
+    hole="return total",
+    path="b.py",
+    exact=False,
+    first_line=False,
+    ending="other",
+    keys=12,
+    spared=0,
+    spared_by_word=5,
 )
 
 
@@ -26,10 +33,9 @@ def test_figures_are_ratios_of_sums() -> None:
 
 
 def test_what_is_too_unlikely_is_not_shown_and_spares_none() -> None:
-    sure = likelihood(RECORD.confidence, RECORD.tokens)
-    records = [RECORD, replace(RECORD, confidence=0.1), replace(WRONG, shown=None)]
+    records = [RECORD, sure(RECORD, 0.1, 0.9), replace(WRONG, shown=None, offer=None)]
     assert figures(records, 0.0)["shown"] == round(2 / 3, 4)
-    found = figures(records, sure)
+    found = figures(records, 0.6)
     assert found["shown"] == round(1 / 3, 4)
     assert found["precision"] == 1
     assert found["spared"]["share"] == round(7 / 28, 4)

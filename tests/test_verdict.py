@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.verdict import Verdict, judge
+from model.verdict import Verdict, judge, right_so_far, spared_so_far
 
 
 def verdict(hole: str, shown: str | None, replaced: str = "", fresh: bool = False) -> Verdict:
@@ -77,3 +77,20 @@ def test_where_one_line_was_asked_for_its_end_is_the_right_one() -> None:
     hole = "if a:\n    b()"
     assert judge(hole, None, "", "if a:", True, True, False).ending == "right"
     assert judge(hole, None, "", "if a:", True, False, False).ending == "short"
+
+
+@pytest.mark.parametrize(
+    ("shown", "right", "spared"),
+    [
+        ("return", True, 5),  # cut off between two words
+        ("return va", False, 0),  # within one
+        ("return value\nx", True, 12),  # two lines at a key each
+        ("return value\nz", True, 0),  # the first line is right, and not all of it
+        ("raise", False, 0),
+        ("return value\nx = 1\nmore", True, 0),  # more than there was
+    ],
+)
+def test_what_was_cut_off_is_right_as_far_as_it_goes(shown: str, right: bool, spared: int) -> None:
+    hole = "return value\nx = 1"
+    assert right_so_far(hole, shown, "") is right
+    assert spared_so_far(hole, shown, "", False) == spared

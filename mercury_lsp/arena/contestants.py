@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp import engines
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.complete import Snapshot, complete, likelihood
+from mercury_lsp.complete import Completion, Settled, Snapshot, complete
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.engine.worker import Unanswered
@@ -50,7 +50,8 @@ class Contestant:
 class Answer:
     """What a contestant wrote at a place. `shown`: of it, what fits there, up to `end`; "" where that is nothing.
 
-    `ms`: from the question to this. `likely`: whether the server would have shown it to a user who had not asked.
+    `ms`: from the question to this. `likely`: whether the server would have shown some of it to a user who had
+    not asked.
     """
 
     shown: str
@@ -82,18 +83,23 @@ class Player:
     def answer(self, edit: Edit) -> Answer:
         """Complete at a place. Raises `NoAnswer`."""
         config, offset = self.contestant.config, len(edit.prefix)
+        written: list[Settled] = []
+
+        def judge(settled: Settled) -> Completion:
+            written.append(settled)
+            return settled.judged()
+
         began = time.perf_counter()
         try:
-            found = complete(Snapshot(edit.document, config, invoked=True), offset, self.infiller)
+            asked = Snapshot(edit.document, config, invoked=True)
+            found = complete(asked, offset, self.infiller, judge=judge)
         except Unanswered as error:  # by a hosted model; what goes wrong here is our fault, and to be seen
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
         if found is None:  # never: such files are no edits
             return Answer("", offset, ms, 0, 0, False)
         infill = found.infill
-        likely = (
-            found.shown is not None and likelihood(infill.confidence, infill.tokens) >= config.show_likelihood
-        )
+        likely = any(settled.unasked().shown is not None for settled in written)
         return Answer(found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely)
 
 
