@@ -83,12 +83,12 @@ def _compiled(function: Any) -> Any:
     return torch.compile(function, dynamic=False)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
     """The network's own `folded` for each packed context by itself. mask: bool (1, 1, G T, T) of each."""
     lengths = [own.shape[-1] for own in mask]
     q, k = q.to(v.dtype), k.to(v.dtype)
-    parts = zip(*(x.split(lengths, dim=2) for x in (q, k, v)), mask, strict=True)
+    parts = zip(*(torch.split(x, lengths, dim=2) for x in (q, k, v)), mask, strict=True)
     return torch.cat([folded(*part) for part in parts], dim=2)
 
 

@@ -39,7 +39,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
         return (nats * scale).sum(), nats
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         to_rows, to_matrix = ctx.saved_tensors
         return to_rows * gradient, to_matrix.mul_(gradient), None, None, None
 

@@ -313,7 +313,7 @@ def main(argv: list[str] | None = None) -> None:
             run.point(held)
     log = Path(os.devnull) if quiet else run.folder / METRICS
     with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:
-        task, rows = bar.add_task("", total=recipe.steps, completed=run.step), run.rows
+        task, rows = bar.add_task("", total=recipe.steps, completed=run.step), float(run.rows)
         for measured in run.train(loader(steps, run.step, accelerator.device)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
