@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -18,7 +20,7 @@ from mercury_lsp.context.library import Library, read
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine import models
 from mercury_lsp.engine.canvas import Hint, Prompt, Snippet
-from mercury_lsp.engine.infiller import Draft, Infill, Sampling
+from mercury_lsp.engine.infiller import Draft, Infill, Sampling, ScoredToken
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.pace import Pace
 
@@ -61,6 +63,7 @@ class Scripted:
         cancelled: Callable[[], bool],
         watch: Callable[[Draft], None],
         hint: Hint | None,
+        memory: None,
     ) -> Infill:
         self.prompts.append(prompt.prefix)
         self.related.append(prompt.related)
@@ -77,7 +80,7 @@ class Scripted:
         return settled
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool]
+        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool], memory: None
     ) -> Iterator[Infill]:
         self.branched.append(prompt.prefix)
         for text in OTHERS:
@@ -99,7 +102,9 @@ class Scripted:
 
 
 def infill(tokens: list[str], finished: bool) -> Infill:
-    return Infill("".join(tokens), len(tokens), 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, finished)
+    ends = accumulate(len(token) for token in tokens)
+    scored = tuple(ScoredToken(end, math.log(0.99)) for end in ends)
+    return Infill("".join(tokens), len(tokens), 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, finished, scored=scored)
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from mercury_lsp.desk import Desk
 from mercury_lsp.engine import models
 from mercury_lsp.engine.canvas import Prompt
 from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Draft, Infill, Sampling
+from mercury_lsp.engine.infiller import Draft, Infill, Sampling, ScoredToken
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.hedge import HedgedEngine
 
@@ -39,10 +42,18 @@ class Local(Scripted):
         self.confidence = confidence
 
     def infill(
-        self, prompt: Prompt, sampling: Sampling, cancelled: object, watch: object, hint: object
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: object,
+        watch: object,
+        hint: object,
+        memory: object,
     ) -> Infill:  # type: ignore[override]
         self.prompts.append(prompt.prefix)
-        return Infill(WHOLE, 3, 1, 1, 1.0, 0.0, 1.0, 0, 1, self.confidence, True)
+        ends = accumulate(len(part) for part in re.findall(r"\S+ ?", WHOLE))
+        scored = tuple(ScoredToken(end, math.log(self.confidence)) for end in ends)
+        return Infill(WHOLE, 3, 1, 1, 1.0, 0.0, 1.0, 0, 1, self.confidence, True, scored=scored)
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +124,7 @@ async def loaded(config: Config) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize(("least", "expected"), [(0.0, WHOLE), (0.11, None)])
+@pytest.mark.parametrize(("least", "expected"), [(0.0, WHOLE), (0.9, None)])
 async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
     least: float, expected: str | None, slow: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +145,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     monkeypatch.setattr("mercury_lsp.desk.DEADLINE_CPU", 0.0)
     with hosting(whole("there")) as hosted:
         options = {"remote": "hedge", "remote_url": hosted.url, "remote_timeout_ms": 30_000}
-        snapshot, offset = place(deadline_ms=0, **options)
+        snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
         desk = await loaded(snapshot.config)
         assert shown(await desk.completion(snapshot, offset)) == "there"
         desk.close()
