@@ -62,7 +62,7 @@ class Config:
         choices=("auto", "never", "always"),
     )
     show_likelihood: float = _option(
-        0.32,
+        0.5,
         "How likely a suggestion's first word must be, by the model's own word, to be shown unasked. This holds for a "
         "word of 6 characters; more text may be less likely, and what is doubtful after it is cut off. 0 shows all.",
         0,

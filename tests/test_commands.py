@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from completion_server import serving, writes
-from conftest import TINY, TOKENIZER_JSON, tiny_network
 from open_models import save_open
 
 from mercury_lsp.__main__ import main
@@ -25,37 +23,11 @@ from mercury_lsp.commands.scenes import FOLDER, long_lines, scenes
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Tokenizer
-from model.save import save
 
 WORD = "value"
 SOURCE = "def total(value):\n    return \n\n\nprint(total(3))\n"
 ANSWER = {"text", "shown", "steps", "tokens", "forward_passes", "ms", "ms_prefill", "ms_denoise"}
 ANSWER |= {"cached_tokens", "model", "device"}
-
-
-@pytest.fixture(scope="session")
-def word_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
-    """A checkpoint that writes `WORD` wherever it is asked.
-
-    Its layers add nothing, so what a row predicts is what its own token's embedding is closest to: `WORD` behind
-    <fim_middle>, where a middle begins; <eot> behind `WORD` and behind a mask.
-    """
-    (word,) = tokenizer.encode(WORD)
-    specials = tokenizer.specials
-    network = tiny_network()
-    first, second = torch.eye(TINY.width)[:2] * 4
-    with torch.no_grad():
-        for layer in network.layers:
-            layer.attention.out.weight.zero_()
-            layer.down.weight.zero_()
-        network.embedding.weight.mul_(0.01)
-        network.embedding.weight[specials.fim_middle] = first
-        network.embedding.weight[specials.mask] = second
-        network.embedding.weight[word] = 2 * first + second
-        network.embedding.weight[specials.eot] = 10 * second
-    folder = tmp_path_factory.mktemp("word")
-    save(folder, "word", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
-    return folder
 
 
 @pytest.fixture
@@ -162,8 +134,8 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
-def test_complete_prints_one_object(word_model: Path, source: Path, mode: str) -> None:
-    given = ("complete", f"{source}:2:12", "--json", "--watch", "--model", word_model, "--mode", mode)
+def test_complete_prints_one_object(model: Path, source: Path, mode: str) -> None:
+    given = ("complete", f"{source}:2:12", "--json", "--watch", "--model", model, "--mode", mode)
     found = answer(command(*given))
     assert found.keys() == ANSWER
     assert (found["text"], found["shown"]) == (WORD, WORD)
@@ -171,8 +143,8 @@ def test_complete_prints_one_object(word_model: Path, source: Path, mode: str) -
     assert found["cached_tokens"] == 0
 
 
-def test_complete_shows_the_text_in_its_line(word_model: Path, source: Path) -> None:
-    done = command("complete", f"{source}:2:12", "--model", word_model)
+def test_complete_shows_the_text_in_its_line(model: Path, source: Path) -> None:
+    done = command("complete", f"{source}:2:12", "--model", model)
     assert done.returncode == 0, done.stderr
     assert [line.strip() for line in done.stdout.splitlines()] == [
         "1 │ def total(value):",
@@ -181,14 +153,12 @@ def test_complete_shows_the_text_in_its_line(word_model: Path, source: Path) -> 
     assert "2 tokens in 1 passes" in done.stderr
 
 
-def test_columns_count_characters_and_lines_end_as_the_protocol_says(
-    word_model: Path, tmp_path: Path
-) -> None:
+def test_columns_count_characters_and_lines_end_as_the_protocol_says(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "lines.py"
     path.write_bytes('# 𐍈\u2028\x0c é\r\ns = "𐍈" + \r\n'.encode())
-    found = answer(command("complete", f"{path}:2:11", "--json", "--model", word_model))
+    found = answer(command("complete", f"{path}:2:11", "--json", "--model", model))
     assert found["shown"] == WORD
-    assert command("complete", f"{path}:2:12", "--model", word_model).returncode == 2
+    assert command("complete", f"{path}:2:12", "--model", model).returncode == 2
 
 
 def test_where_nothing_should_be_shown_the_answer_is_null(tiny_model: Path, source: Path) -> None:
@@ -229,8 +199,8 @@ def test_watch_draws_each_draft_on_a_terminal(tiny_model: Path, source: Path) ->
     assert re.search(r"pass +\d+ +\d+/16", text)
 
 
-def test_doctor_tells_what_would_run(word_model: Path) -> None:
-    found = answer(command("doctor", "--json", model=word_model))
+def test_doctor_tells_what_would_run(model: Path) -> None:
+    found = answer(command("doctor", "--json", model=model))
     assert found["usable"] is True
     assert found["model"]["name"] == "word"  # type: ignore[index]
     assert found["versions"]["torch"].startswith("2.")  # type: ignore[index]
@@ -245,8 +215,8 @@ def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "kernel" in str(report.problems)
 
 
-def test_doctor_finds_a_damaged_model_and_tells_the_mend(word_model: Path, tmp_path: Path) -> None:
-    for file in word_model.iterdir():
+def test_doctor_finds_a_damaged_model_and_tells_the_mend(model: Path, tmp_path: Path) -> None:
+    for file in model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = next(tmp_path.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -257,15 +227,15 @@ def test_doctor_finds_a_damaged_model_and_tells_the_mend(word_model: Path, tmp_p
     assert "reinstall" in problem["mend"]
 
 
-def test_doctor_for_people(word_model: Path) -> None:
-    done = command("doctor", model=word_model)
+def test_doctor_for_people(model: Path) -> None:
+    done = command("doctor", model=model)
     assert done.returncode == 0
     assert "is ready on this machine" in done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_demo_shows_completions_with_latencies(word_model: Path) -> None:
-    done = command("demo", model=word_model)
+def test_demo_shows_completions_with_latencies(model: Path) -> None:
+    done = command("demo", model=model)
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"^\w+\.\w+  \d+ ms", done.stdout, re.MULTILINE)) >= 5
     assert done.stdout.count(f"▏⟦{WORD}") >= 5
@@ -278,8 +248,8 @@ def test_demo_without_a_model_ends_with_a_sentence() -> None:
     assert "There is no model '/nowhere'" in done.stderr.splitlines()[-1]
 
 
-def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
-    done = command("bench", "--json", "--model", word_model, "--device", "cpu", "--context", 300)
+def test_bench_measures_everything_the_design_names(model: Path) -> None:
+    done = command("bench", "--json", "--model", model, "--device", "cpu", "--context", 300)
     found = answer(done)
     assert list(found) == [
         *("model", "device", "threads", "context_tokens", "keystroke_ms", "with_speculation", "pass_ms"),
@@ -309,12 +279,12 @@ def test_bench_measures_everything_the_design_names(word_model: Path) -> None:
 
 
 def test_bench_compares_types_at_long_contexts_and_draws(
-    word_model: Path, tokenizer: Tokenizer, tmp_path: Path
+    model: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "bench.png"
     with serving(writes(*tokenizer.encode(WORD))) as (url, _):
-        given = ("--model", word_model, "--device", "cpu", "--against", url, "--long", "--png", picture)
+        given = ("--model", model, "--device", "cpu", "--against", url, "--long", "--png", picture)
         found = answer(command("bench", "--json", *given))
     against = found["against"]
     assert isinstance(against, dict)
@@ -337,9 +307,9 @@ def test_bench_compares_types_at_long_contexts_and_draws(
     ],
 )
 def test_bench_ends_early_with_a_sentence(
-    capsys: pytest.CaptureFixture[str], word_model: Path, option: str, value: str, status: int, says: str
+    capsys: pytest.CaptureFixture[str], model: Path, option: str, value: str, status: int, says: str
 ) -> None:
-    found, sentence = refused(capsys, "bench", "--model", word_model, option, value)
+    found, sentence = refused(capsys, "bench", "--model", model, option, value)
     assert found == status
     assert says in sentence
 
@@ -371,9 +341,9 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
         assert scene.text[scene.end] == "\n"
 
 
-async def test_what_anticipation_gains_is_measured(word_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(anticipation, "READING", 0)
-    found = await anticipation.measure({"model": str(word_model), "deadline_ms": 60_000}, scenes()[:2])
+    found = await anticipation.measure({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
     counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}
     assert {name: times["n"] for name, times in found.items() if times is not None} == counts
@@ -396,9 +366,9 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
     assert len({(scene.path, scene.start) for scene in scenes()}) == len(scenes())
 
 
-async def test_an_editor_sees_the_text_it_typed(word_model: Path) -> None:
+async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
     scene = scenes()[0]
-    async with Editor.start(FOLDER, {"model": str(word_model), "deadline_ms": 60_000}) as editor:
+    async with Editor.start(FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
         await editor.loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)
