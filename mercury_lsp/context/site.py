@@ -117,7 +117,11 @@ class Site:
         return here, [node for node in broken if not self._start <= node.start_byte <= stop]
 
     def _brackets(self, syntax: Syntax, start: int, end: int) -> list[Bracket]:
-        brackets = syntax.language.brackets if syntax.language else "()[]{}"
+        brackets = (
+            syntax.language.brackets if syntax.language else syntax.lexis.brackets if syntax.lexis else ""
+        )
+        if not brackets:
+            return []
         found = re.finditer(f"[{re.escape(brackets)}]", syntax.code(start, end))
         return [(start + match.start(), match.group()) for match in found]
 
