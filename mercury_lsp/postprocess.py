@@ -18,6 +18,7 @@ from mercury_lsp.context.document import Document
 from mercury_lsp.context.layout import restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.repetition import repeats, without_following, without_loops
 
 LARGEST = (
     200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
@@ -28,11 +29,8 @@ SECONDS = 0.2  # of the thread's own time, after which no more are tried
 CANDIDATES = 200  # that are looked at, most of which are no trial
 AROUND = 2_000  # characters of the cursor's line, each way, that may have a part of a secret
 LONGEST = 8_000  # characters of a text: what is longer is cut, whoever wrote it
-FOLLOWING = 12  # lines below that must not be repeated
-PERIOD = 4  # lines in the longest loop
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
-_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 _SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
@@ -70,13 +68,13 @@ def shown(
         text = text[: text.rindex("\n")]
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
-    text = restyled(_without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
+    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
     text = _within_scope(text, site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
-    text = _trimmed(_without_following(text, site, site.rest), site.rest)
+    text = _trimmed(without_following(text, site, site.rest), site.rest)
     found = _fitting(text, site)
-    if found is None or _repeats(found.text, site) or _is_secret(found, site):
+    if found is None or repeats(found.text, site) or _is_secret(found, site):
         return None
     return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
 
@@ -96,21 +94,6 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         document.uri, document.path, document.language_id, document.version, document.text[start:end]
     )
     return Site(Syntax.of(near), offset - start)
-
-
-def _without_loops(text: str, left: str) -> str:
-    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five."""
-    stutter = _STUTTER.search(text)
-    if stutter:
-        text = text[: stutter.end(1)]
-    lines = text.split("\n")
-    whole = [left + lines[0], *lines[1:]]
-    for i in range(len(lines)):
-        for period in range(1, PERIOD + 1):
-            first, second, third = (whole[i + n * period : i + (n + 1) * period] for n in range(3))
-            if first == second == third and any(line.strip() for line in first):
-                return "\n".join(lines[: i + period])
-    return text
 
 
 def _without_junk(text: str, site: Site) -> str:
@@ -147,40 +130,6 @@ def _within_scope(text: str, site: Site) -> str:
     return text
 
 
-def _alike(one: str, other: str, indented: bool) -> bool:
-    """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
-    if indented and width(one) != width(other):
-        return False
-    return _said(one) == _said(other)
-
-
-def _said(line: str) -> str:
-    return re.sub(r"\s+", "", line).replace('"', "'").rstrip(";,")
-
-
-def _without_following(text: str, site: Site, rest: str) -> str:
-    """Cut before the lines which say what those do that follow the cursor's line, of which `rest` is left.
-
-    Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
-    """
-    document = site.syntax.document
-    last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
-    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
-    lines = text.split("\n")
-    whole = [site.left + lines[0], *lines[1:]]
-    whole[-1] += rest
-    for i, line in enumerate(whole):
-        here = [line for line in whole[i:] if line.strip()]
-        pairs = list(zip(here, following, strict=False))
-        if (
-            line.strip()
-            and all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
-            and any(re.search(r"\w", one) for one, _ in pairs)
-        ):
-            return "\n".join(lines[:i])
-    return text
-
-
 def _trimmed(text: str, rest: str) -> str:
     """Without blanks at the end; before a rest of the line, with at most the new line that the rest goes to."""
     if not rest.strip():
@@ -207,7 +156,7 @@ def _fitting(text: str, site: Site) -> Shown | None:
             if not candidate.text.strip() or candidate in seen or _repeats_rest(candidate, site):
                 continue
             left = site.rest[candidate.end - site.offset :]
-            if _without_following(candidate.text, site, left) != candidate.text:
+            if without_following(candidate.text, site, left) != candidate.text:
                 continue  # a part may repeat what the whole does not
             if len(seen) == TRIALS:
                 return waiting
@@ -273,15 +222,6 @@ def _repeats_rest(found: Shown, site: Site) -> bool:
 
 def _splits_word(text: str, at: int) -> bool:
     return re.fullmatch(r"\w\w", text[max(0, at - 1) : at + 1]) is not None
-
-
-def _repeats(text: str, site: Site) -> bool:
-    """Whether the lines that a text makes are those right above, or only blank."""
-    lines = [line.strip() for line in (site.left + text + site.rest).split("\n") if line.strip()]
-    document = site.syntax.document
-    above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
-    last = [line for line in above if line][: len(lines)]
-    return last[::-1] == lines and _TWO_WORDS.search(" ".join(lines)) is not None
 
 
 def _is_secret(found: Shown, site: Site) -> bool:
