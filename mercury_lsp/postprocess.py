@@ -73,7 +73,7 @@ def shown(
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
     text = _trimmed(without_following(text, site, site.rest), site.rest)
-    found = _fitting(text, site)
+    found = _fitting(text, site, single_line)
     if found is None or repeats(found.text, site) or _is_secret(found, site):
         return None
     return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
@@ -141,7 +141,7 @@ def _trimmed(text: str, rest: str) -> str:
     return text if not newline or indentation.strip(" \t") else f"{bare}\n{indentation}"
 
 
-def _fitting(text: str, site: Site) -> Shown | None:
+def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
     """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
     waiting = None
     seen: set[Shown] = set()
@@ -149,11 +149,14 @@ def _fitting(text: str, site: Site) -> Shown | None:
     for part in _parts(text, site.rest):
         queue = deque(_variants(part, site))
         while queue:
-            candidate = queue.popleft()
+            written = queue.popleft()
             looks += 1
             if looks > CANDIDATES or thread_time() > until:
                 return waiting
-            if not candidate.text.strip() or candidate in seen or _repeats_rest(candidate, site):
+            candidate = _settled(written, site, single_line)
+            if not candidate.text.strip() or candidate in seen:
+                continue
+            if _repeats_rest(written, site) or _repeats_rest(candidate, site):
                 continue
             left = site.rest[candidate.end - site.offset :]
             if without_following(candidate.text, site, left) != candidate.text:
@@ -165,14 +168,48 @@ def _fitting(text: str, site: Site) -> Shown | None:
             # A text may close what is closed already and open it again, `} else {`, but not before a rest of the line.
             closes = trial.surplus is not None and candidate.end == site.offset and site.rest.strip() != ""
             if trial.fit == Fit.SOUND and not closes:
-                return candidate
+                return _with_braces_apart(candidate, site, single_line)
             if trial.surplus is not None:
                 queue.append(Shown(_trimmed(candidate.text[: trial.surplus], site.rest), candidate.end))
             elif trial.closers:
-                queue.append(Shown(candidate.text + trial.closers, candidate.end))
+                queue.append(_closed(candidate, trial.closers, site))
+            elif trial.fit == Fit.BROKEN and candidate.text.rstrip().endswith(","):
+                queue.append(Shown(candidate.text.rstrip()[:-1], candidate.end))
             if trial.fit == Fit.OPEN and not closes:
                 waiting = waiting or candidate
     return waiting
+
+
+def _settled(found: Shown, site: Site, single_line: bool) -> Shown:
+    """A text that what follows it can follow: no comment swallows it, no comma or statement stands right before it.
+
+    It is empty where that takes a new line and there may be one line only.
+    """
+    text, end = found.text, found.end
+    if site.rest[end - site.offset :].strip():
+        text = site.without_comment(text, end)
+    text = site.without_comma(text, end)
+    alone = site.on_own_line(text, end)
+    return Shown("" if single_line and alone != text else alone, end)
+
+
+def _closed(found: Shown, closers: str, site: Site) -> Shown:
+    """A text with the brackets that it lacks, which no comment and no comma stands before."""
+    text = found.text
+    if not closers.startswith("\n"):
+        text = site.without_comment(text, found.end).rstrip()
+        text = text[:-1] if text.endswith(",") and text != found.text else text
+    return Shown(text + closers, found.end)
+
+
+def _with_braces_apart(found: Shown, site: Site, single_line: bool) -> Shown:
+    """A text whose blocks end in lines of their own, unless that is no syntax, as in Go's `T{⏎a: 1}`."""
+    apart = site.with_braces_apart(found.text, found.end)
+    if single_line:
+        apart = apart.partition("\n")[0]
+    if apart == found.text or site.try_out(apart, found.end).fit != Fit.SOUND:
+        return found
+    return Shown(apart, found.end)
 
 
 def _parts(text: str, rest: str) -> Iterator[str]:

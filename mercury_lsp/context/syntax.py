@@ -204,6 +204,28 @@ class Syntax:
         assert grammar is not None  # there is a tree
         return Syntax(document, self.language, parsing.parse(grammar, _shadow(document.text), tree))
 
+    def begins_statement(self, offset: int) -> bool:
+        """Whether a statement begins at an offset, told without a grammar by the line: its last blank, or its first."""
+        if self.language is None or self.tree is None:
+            first = self.document.text[offset : offset + 1]
+            prose = self.lexis is not None and self.lexis.prose
+            return (
+                not prose
+                and (first.isalnum() or first == "_")
+                and self.document.text[offset - 1] not in " \t"
+            )
+        for node in parsing.around(self.tree, offset + 1):
+            if node.start_byte < offset:
+                kinds = (self.tree.root_node.type, *self.language.bodies)
+                return node.type in kinds
+        return self.tree.root_node.start_byte == offset
+
+    def is_tight(self, brace: int) -> bool:
+        """Whether the brace that closes this one may not begin a line unless a comma ends the line before."""
+        if not self.language or not self.tree or not self.language.tight:
+            return False
+        return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
+
     def strays(self, low: int, high: int) -> int:
         """How many nodes in a range the grammar takes though the language does not."""
         return len(self._captured(low, high).get("stray", []))
