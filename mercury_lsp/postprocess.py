@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from time import thread_time
 
 from mercury_lsp.context import secrets
+from mercury_lsp.context.delimiters import balanced, leaves_open
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.layout import restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.repetition import repeats, without_following, without_loops
+from mercury_lsp.repetition import repeats, without_following, without_left, without_listed, without_loops
 
 LARGEST = (
     200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
@@ -69,7 +70,8 @@ def shown(
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
     text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
-    text = _within_scope(text, site)
+    text = _within_scope(balanced(without_left(text, site), site.left, site.rest), site)
+    text = without_listed(text, site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
     text = _trimmed(without_following(text, site, site.rest), site.rest)
@@ -157,6 +159,8 @@ def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
             if not candidate.text.strip() or candidate in seen:
                 continue
             if _repeats_rest(written, site) or _repeats_rest(candidate, site):
+                continue
+            if candidate.end == site.offset and leaves_open(candidate.text, site.left, site.rest):
                 continue
             left = site.rest[candidate.end - site.offset :]
             if without_following(candidate.text, site, left) != candidate.text:

@@ -41,3 +41,30 @@ def test_strings_and_brackets_of_code_without_a_grammar_still_need_theirs() -> N
     assert text_of("csharp", "F(¦);\n", '")", a') == '")", a'
     assert text_of("lisp", "(f ¦)\n", "(g (h x") == "(g (h x))"
     assert text_of("dart", "/* it's ( */ f(¦);\n", "g(1") == "g(1)"
+
+
+DELIMITERS = [
+    ("c", "#include <¦>\n", "stdio.h>\n#include <stdlib.h>", "stdio.h"),
+    ("c", "#include <¦>\n", "<stdio.h>", "stdio.h"),
+    ("html", "<li>¦</li>\n", "One</li>\n<li>Two</li>", "One"),
+    ("html", "<li>¦</li>\n", "<li>One</li>", "One"),
+    ("html", "<p><li>¦</li>\n", "<li>One</li>", "One"),
+    ("html", "<li>¦</li>\n", "<b>One</b></li>", "<b>One</b>"),
+    ("html", "<p><div>¦</div>\n", "<div>One</div>", "One"),
+    ("html", "<div>¦</div>\n", "\n  <div>One</div>\n", "\n  <div>One</div>\n"),
+    ("html", "<!-- ¦ -->\n", "<!-- note -->", "note"),
+    ("html", "<!-- ¦ -->\n", "note --> <p>", "note"),
+    ("rust", "#[derive(¦)]\nstruct A;\n", "Debug, Clone)]\nstruct A;", "Debug, Clone"),
+    ("rust", "#[derive(¦)]\nstruct A;\n", "#[derive(Debug)]", "Debug"),
+    ("rust", "fn f() {\n    let x: Vec<¦> = y;\n}\n", "Box<dyn Fn() -> i32>>", "Box<dyn Fn() -> i32>"),
+    ("jinja", "{{ ¦ }}\n", "a.b }} {{ c }}", "a.b"),
+    ("vue", "<p>{{ ¦ }}</p>\n", "a.b }}</p>", "a.b"),
+    ("typescript", "const x: Map<¦> = new Map();\n", "string, number>", "string, number"),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked", "text", "shown"), DELIMITERS)
+def test_delimiters_are_balanced_with_what_stands_after_the_cursor(
+    language_id: str, marked: str, text: str, shown: str
+) -> None:
+    assert text_of(language_id, marked, text) == shown

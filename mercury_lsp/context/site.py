@@ -72,6 +72,12 @@ class Site:
         _, skipped = _match(stack, self._closers)
         self._free = Counter(opener for _, opener in (*skipped, *stack))
 
+    @property
+    def is_prose(self) -> bool:
+        """Whether the cursor is in a string, a comment, or a document that is written for people."""
+        lexis = self.syntax.lexis
+        return self.in_text or (lexis is not None and lexis.prose)
+
     def try_out(self, text: str, end: int) -> Trial:
         """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look.
 
