@@ -55,12 +55,16 @@ class Scripted:
     """A model that writes what it is told to."""
 
     name, device, threads = "scripted", "cpu", 1
+    vocabulary = None
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def count(self, text: str) -> int:
         return len(text) // 4 + 1
+
+    def stem_start(self, text: str) -> int:
+        return len(text)
 
     def prefill(self, *_: object) -> int:
         return 0
