@@ -16,7 +16,7 @@ from time import thread_time
 from mercury_lsp.context import secrets
 from mercury_lsp.context.delimiters import balanced, leaves_open
 from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import restyled, width
+from mercury_lsp.context.layout import reindented, restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.repetition import repeats, without_following, without_left, without_listed, without_loops
@@ -70,8 +70,10 @@ def shown(
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
     text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
-    text = _within_scope(balanced(without_left(text, site), site.left, site.rest), site)
-    text = without_listed(text, site)
+    text = balanced(without_left(text, site), site.left, site.rest)
+    if not site.is_prose:
+        text = reindented(text, site.left, site.above(), site.syntax.document.text)
+    text = without_listed(_within_scope(text, site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
     text = _trimmed(without_following(text, site, site.rest), site.rest)

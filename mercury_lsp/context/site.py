@@ -78,6 +78,11 @@ class Site:
         lexis = self.syntax.lexis
         return self.in_text or (lexis is not None and lexis.prose)
 
+    def above(self) -> str:
+        """The nearest line above that says something; empty where none does nearby."""
+        lines = (self.syntax.document.line(i) for i in range(self.line - 1, max(-1, self.line - NEARBY), -1))
+        return next((line for line in lines if line.strip()), "")
+
     def try_out(self, text: str, end: int) -> Trial:
         """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look.
 
