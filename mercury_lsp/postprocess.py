@@ -72,7 +72,7 @@ def shown(
     text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
     text = balanced(without_left(text, site), site.left, site.rest)
     if not site.is_prose:
-        text = reindented(text, site.left, site.above(), site.syntax.document.text)
+        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text))
     text = without_listed(_within_scope(text, site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")

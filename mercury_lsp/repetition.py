@@ -16,7 +16,7 @@ LISTED = 400  # lines of a list, each way
 LEAST_IN_CODE, LEAST_IN_TEXT = 10, 5  # characters left of the cursor that are no chance when they come again
 
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
-_BULLETS = frozenset("-*+#>")
+_BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
 _ELEMENT = re.compile(r".*(\w\W+\w|[\"'`]\w).*,")  # with a word, on a line of its own
 _ENTRY = re.compile(r"\s*<(li|option|dt|dd)\b.*\w")
 _LETTERS = re.compile(r"(?<!\w)[^\W\d_]{2}")
@@ -88,9 +88,9 @@ def without_left(text: str, site: Site) -> str:
     left, bare = site.left.rstrip(), text.lstrip(" \t")
     whole = left.lstrip()
     if whole in _BULLETS and bare.startswith(f"{whole} "):
-        return bare[1:]
-    # Of a line that is nothing but brackets, quotes or digits, the same again is no repetition.
-    if len(whole) > 1 and bare.startswith(whole) and re.search(r"[^\s()\[\]{}\"'`\d]", whole):
+        return bare[len(whole) :]
+    # Of a line without a letter, like one of hyphens, the same again is no repetition.
+    if len(whole) > 1 and bare.startswith(whole) and re.search(r"[^\W\d_]", whole):
         return bare[len(whole) :]
     least = LEAST_IN_TEXT if site.is_prose else LEAST_IN_CODE
     first = bare.partition("\n")[0]

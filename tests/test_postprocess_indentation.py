@@ -20,6 +20,8 @@ WIDTHS = [
     ("python", "def f():\n  return 1\n\n\ndef g():¦\n", "\n    if a:\n        return 2", "\n  if a:\n    return 2"),
     ("csharp", "class A {\n   int F() {\n      return 1;\n   }\n   int G() {¦}\n}\n", "\n       return 2;",
      "\n      return 2;\n   "),
+    # what stands nearby tells
+    ("javascript", EIGHT * 9 + "\n" * 60 + THREE + "function g() {¦}\n", BODY, "\n   if (a) {\n      b();\n   }\n"),
     # lines that go on keep their distance
     ("javascript", THREE + "function g() {¦}\n", "\n    a(b,\n      c);\n", "\n   a(b,\n     c);\n"),
     # nothing tells

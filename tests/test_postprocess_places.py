@@ -53,6 +53,8 @@ BRACES = [
     ("csharp", "class A {\n  int F() {¦}\n}\n", "\n    return 1;", "\n    return 1;\n  "),
     ("kotlin", "a.map { x -> ¦}\n", "\n    x + 1", "\n    x + 1\n"),
     ("css", "a {¦}\n", "\n  color: red;", "\n  color: red;\n"),
+    ("css", "a {\n  b: c }\n\nd {¦}\n", "\n  e: f;", "\n  e: f;"),  # as the document does
+    ("latex", "\\a{%\n  ¦\n", "\\b{c}}%", "\\b{c}}%"),
     ("javascript", "x = {¦}\n", "a: 1, b: 2", "a: 1, b: 2"),
     ("javascript", "x = {¦}\n", "a: {\n  b: 1}", "a: {\n  b: 1\n}"),
 ]

@@ -64,6 +64,7 @@ LEFT = [
     ("python", "x = ((¦\n", "((1))))", "((1))))"),
     ("python", "x = f(a) + ¦\n", "f(a) + 1", "f(a) + 1"),
     ("plaintext", "10¦\n", "100", "100"),
+    ("restructuredtext", "Title of it\n-----¦\n", "------", "------"),
     ("python", "x = cancans(a)\ny = can¦\n", "cans(b)", "cans(b)"),
 ]
 

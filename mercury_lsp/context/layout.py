@@ -16,7 +16,7 @@ _LINE_END = 80  # characters that are looked at
 
 _INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)  # of code: not of the lines of a C comment
 
-_BEGINS_BLOCK = re.compile(r"(?:[{:]|\b(?:do|then|else|begin)|\{\s?\|[^|]*\||<\w[^<>]*>)\Z")
+_BEGINS_BLOCK = re.compile(r"(?:[{:]|\b(?:do|then|else|begin)|\{\s?\|[^|]*\||(?:\A|\s)<\w[^<>]*>)\Z")
 
 
 def width(line: str) -> int:
@@ -101,8 +101,8 @@ def restyled(text: str, document: str) -> str:
     return text
 
 
-def reindented(text: str, left: str, above: str, document: str) -> str:
-    """A text in which each block is indented as far as blocks of the document are, if they all are in one way.
+def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> str:
+    """A text in which each block is indented as far as blocks are in the first of some documents that has any.
 
     `left` is what stands before the text in its first line, `above` the line above that says something. Lines that
     are no block's first keep their distance from the line above. Nothing changes where the document, or the text, has
@@ -112,7 +112,8 @@ def reindented(text: str, left: str, above: str, document: str) -> str:
     begins_line = left == "" and lines[0].strip() != ""
     whole = [above, *lines] if begins_line else [left + lines[0], *lines[1:]]
     ours = _step(whole)
-    theirs = None if ours is None else _step(document.split("\n"))
+    steps = (_step(document.split("\n")) for document in documents)
+    theirs = None if ours is None else next(filter(None, steps), None)
     if ours is None or theirs is None or ours == theirs:
         return text
     levels = [(width(whole[0]), width(whole[0]))]  # columns in the text, and those that they become

@@ -43,6 +43,8 @@ class Lexis:
     brackets: str = ALL
     trailing_commas: bool = True
     """Whether a comma may stand before a closing bracket."""
+    tight: bool = False
+    """Whether a closing brace mostly stands behind something in its line."""
     prose: bool = False
     """Whether most of it is written for people, with brackets and quotes of any kind."""
     line_starts: bool = False
@@ -71,7 +73,7 @@ _CHARACTERS = Lexis(("//",), _C_BLOCK, '"', ('"""',), characters=True)
 _SHARP = Lexis(("#",), (), "\"'", ('"""', "'''"))
 _DATA = Lexis(("#",), (), "\"'", brackets=CURLY)
 _SQL = Lexis(("--",), _C_BLOCK, "\"'`", trailing_commas=False)
-_LISP = Lexis((";",), (("#|", "|#"),), "", ('"',), escaped=r"\\\S|\?\\?[()\[\];\"']")
+_LISP = Lexis((";",), (("#|", "|#"),), "", ('"',), escaped=r"\\\S|\?\\?[()\[\];\"']", tight=True)
 _ML = Lexis((), (("(*", "*)"),), '"', characters=True)
 _PROSE = Lexis(brackets="", prose=True)
 _MARKUP = Lexis((), _MARKUP_BLOCK, brackets="", prose=True)
@@ -104,7 +106,7 @@ _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (_ML, "ocaml sml", ".ml .mli .sml"),
     (Lexis(("//",), (("(*", "*)"),), '"', ('"""',), characters=True), "fsharp", ".fs .fsi .fsx"),
     (Lexis(("%",), (), '"', escaped=r"\$."), "erlang prolog", ".erl .hrl .pro"),
-    (Lexis(("%",), (), "", escaped=r"\\.", brackets="{}"), "latex tex bibtex", ".tex .sty .cls .bib"),
+    (Lexis(("%",), (), "", escaped=r"\\.", brackets="{}", tight=True), "latex tex bibtex", ".tex .sty .cls .bib"),
     (Lexis(("'",), (), '"'), "vb vbscript", ".vb .vbs .bas"),
     (Lexis(("!",), (), "\"'"), "fortran fortran-modern FortranFreeForm", ".f90 .f95 .f03 .f08"),
     (Lexis(("--",), (), '"', characters=True), "ada vhdl", ".adb .ads .vhd .vhdl"),

@@ -24,6 +24,10 @@ NEAR_END = 400  # characters in which an end is looked for
 
 _ENDS_LIST = re.compile(r"\s*[)\]}]")
 _ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b", re.IGNORECASE)  # of SQL
+_STUCK = re.compile(
+    r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE
+)  # a brace behind something that does not open it
+_APART = re.compile(r"^[ \t]*\}", re.MULTILINE)
 _BEGINS_BLOCK = re.compile(
     r"\s*(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?\s*$"
 )  # what may stand behind its brace
@@ -77,6 +81,11 @@ class Site:
         """Whether the cursor is in a string, a comment, or a document that is written for people."""
         lexis = self.syntax.lexis
         return self.in_text or (lexis is not None and lexis.prose)
+
+    def before(self) -> str:
+        """The lines above, as many as are nearby."""
+        start, _ = self.syntax.document.span(max(0, self.line - NEARBY))
+        return self.syntax.document.text[start : self._start]
 
     def above(self) -> str:
         """The nearest line above that says something; empty where none does nearby."""
@@ -153,6 +162,8 @@ class Site:
         rest = self.rest[end - self.offset :]
         if self.in_text or ("}" not in text and not rest.lstrip().startswith("}")):
             return text
+        if len(_STUCK.findall(self.syntax.document.text)) > len(_APART.findall(self.syntax.document.text)):
+            return text  # which is how it is written here
         after, last = self._written(text, end)
         first_of_rest = (last + len(rest) - len(rest.lstrip()), "}")
         brackets = self._brackets(after, self.offset, last)

@@ -221,7 +221,9 @@ class Syntax:
         return self.tree.root_node.start_byte == offset
 
     def is_tight(self, brace: int) -> bool:
-        """Whether the brace that closes this one may not begin a line unless a comma ends the line before."""
+        """Whether the brace that closes this one begins no line, in Go unless a comma ends the line before."""
+        if self.lexis:
+            return self.lexis.tight
         if not self.language or not self.tree or not self.language.tight:
             return False
         return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
