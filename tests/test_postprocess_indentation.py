@@ -22,6 +22,7 @@ WIDTHS = [
      "\n      return 2;\n   "),
     # what stands nearby tells
     ("javascript", EIGHT * 9 + "\n" * 60 + THREE + "function g() {¦}\n", BODY, "\n   if (a) {\n      b();\n   }\n"),
+    ("css", "a {\n  b: c;\n}\n\nd {\n     e: f;\n}\n¦\n", "g {\n     h: i;\n}", "g {\n     h: i;\n}"),
     # lines that go on keep their distance
     ("javascript", THREE + "function g() {¦}\n", "\n    a(b,\n      c);\n", "\n   a(b,\n     c);\n"),
     # nothing tells

@@ -112,10 +112,12 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> st
     begins_line = left == "" and lines[0].strip() != ""
     whole = [above, *lines] if begins_line else [left + lines[0], *lines[1:]]
     ours = _step(whole)
-    steps = (_step(document.split("\n")) for document in documents)
-    theirs = None if ours is None else next(filter(None, steps), None)
-    if ours is None or theirs is None or ours == theirs:
+    if ours is None:
         return text
+    counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
+    if counts is None or ours in counts:  # as some blocks are
+        return text
+    theirs = counts.most_common(1)[0][0]
     levels = [(width(whole[0]), width(whole[0]))]  # columns in the text, and those that they become
     done, previous = whole[:1], whole[0]
     for line in whole[1:]:
@@ -137,7 +139,12 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> st
 
 
 def _step(lines: Sequence[str]) -> int | None:
-    """By how many columns the lines of a block are mostly indented more than the line that begins it."""
+    steps = _steps(lines)
+    return steps.most_common(1)[0][0] if steps else None
+
+
+def _steps(lines: Sequence[str]) -> Counter[int]:
+    """By how many columns the first lines of blocks are indented more than the lines that begin these."""
     steps = Counter[int]()
     previous = ""
     for line in lines:
@@ -145,7 +152,7 @@ def _step(lines: Sequence[str]) -> int | None:
             if _begins_block(previous) and 0 < width(line) - width(previous) <= WIDEST_STEP:
                 steps[width(line) - width(previous)] += 1
             previous = line
-    return steps.most_common(1)[0][0] if steps else None
+    return steps
 
 
 def _begins_block(line: str) -> bool:
