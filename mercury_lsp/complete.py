@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.canvas import Hint, Prompt
 
 OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
+JUDGED = 4  # beginnings of a text before a rest of the line that are looked at as texts of their own
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
 
 
@@ -141,15 +142,21 @@ class Settled:
         shown = (found.shown or "").replace(eol, "\n")
         same = len(commonprefix([shown, infill.text]))
         text = shown if same == len(shown) else infill.text
+        line, column = self.snapshot.document.position(self.offset)
+        rest = self.snapshot.document.line(line)[column:].strip()
+        judged = 0
         for cut in cuts(text, infill.scored, least):
             if cut.end >= min(len(shown.rstrip()), len(text)):
                 return found
             if found.end > self.offset or not text[: cut.end].strip():
                 continue
             part = infill.until(cut.end)
-            if text[cut.end] == "\n" and (fitting := self._fitting(part)) is not None:
-                return fitting
-            if cut.end <= same:
+            # What stands after the cursor may need a line of its own, and no comma before it.
+            if text[cut.end] == "\n" or (rest and judged < JUDGED):
+                judged += 1
+                if (fitting := self._fitting(part)) is not None:
+                    return fitting
+            if cut.end <= same and not (rest and "\n" in shown[: cut.end]):
                 return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
         return None
 
