@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.canvas import Hint, Prompt
 
 OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
+JUDGED = 4  # beginnings of a text before a rest of the line that are looked at as texts of their own
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
 
 
@@ -129,7 +130,10 @@ class Settled:
             )
         if self.snapshot.invoked or not least:
             return found
-        part = worth_showing(self.infill, found, self.fitting, least, eol=self.snapshot.document.eol)
+        document = self.snapshot.document
+        line, column = document.position(self.offset)
+        rest = document.line(line)[column:]
+        part = worth_showing(self.infill, found, self.fitting, least, eol=document.eol, rest=rest)
         if part is not None:
             return part
         sure = _likelihood(found.infill)

@@ -199,9 +199,11 @@ def plain(
     line, character = document.position(completion.start)
     word = _last_word(document.line(line)[:character])
     text = word + shown
-    first, _, more = text.replace("\r", "\n").partition("\n")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    more = "\n" in text or "\r" in text
     item = types.CompletionItem(
-        label=first.strip() + (" …" if more else ""),
+        # The first line that says something: the text may begin with the end of the cursor's line.
+        label=(lines[0] if lines else text) + (" …" if len(lines) > 1 else ""),
         kind=types.CompletionItemKind.Text,
         detail="mercury",
         documentation=text if more else None,

@@ -50,6 +50,9 @@ lines of 14 held-out projects, model ``small``. The default of `show_likelihood`
 49.9% with 14%.
 """
 
+JUDGED = 4
+"""Beginnings of a text, before a rest of the line, for which it is looked anew what fits: some milliseconds each."""
+
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
 _OPENERS = "([{\"'`"  # no text ends with one of these where it is cut
 
@@ -92,24 +95,29 @@ def worth_showing(
     least: float,
     calibration: Calibration = CALIBRATION,
     eol: str = "\n",
+    rest: str = "",
 ) -> Completion | None:
     """The beginning of what fits of a text, as was found, that is worth most; None where none is.
 
     ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
-    is the document's line ending.
+    is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its own
+    and no comma before it.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))
     text = shown if same == len(shown) else infill.text
+    judged = 0
     for cut in cuts(text, infill.scored, least, calibration):
         if cut.end >= min(len(shown.rstrip()), len(text)):
             return found
         if found.end > found.start or not text[: cut.end].strip():
             continue
         part = infill.until(cut.end)
-        if text[cut.end] == "\n" and (fits := fitting(part)) is not None:
-            return fits
-        if cut.end <= same:
+        if text[cut.end] == "\n" or (rest.strip() and judged < JUDGED):
+            judged += 1
+            if (fits := fitting(part)) is not None:
+                return fits
+        if cut.end <= same and not (rest.strip() and "\n" in shown[: cut.end]):
             return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
     return None
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from time import thread_time
 
 from mercury_lsp.context import secrets
+from mercury_lsp.context.delimiters import balanced, leaves_open
 from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import restyled, width
+from mercury_lsp.context.layout import reindented, restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.repetition import repeats, without_following, without_left, without_listed, without_loops
 
 LARGEST = (
     200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
@@ -28,11 +30,8 @@ SECONDS = 0.2  # of the thread's own time, after which no more are tried
 CANDIDATES = 200  # that are looked at, most of which are no trial
 AROUND = 2_000  # characters of the cursor's line, each way, that may have a part of a secret
 LONGEST = 8_000  # characters of a text: what is longer is cut, whoever wrote it
-FOLLOWING = 12  # lines below that must not be repeated
-PERIOD = 4  # lines in the longest loop
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
-_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 _SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
@@ -70,13 +69,16 @@ def shown(
         text = text[: text.rindex("\n")]
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
-    text = restyled(_without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
-    text = _within_scope(text, site)
+    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
+    text = balanced(without_left(text, site), site.left, site.rest)
+    if not site.is_prose:
+        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text))
+    text = without_listed(_within_scope(text, site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
-    text = _trimmed(_without_following(text, site, site.rest), site.rest)
-    found = _fitting(text, site)
-    if found is None or _repeats(found.text, site) or _is_secret(found, site):
+    text = _trimmed(without_following(text, site, site.rest), site.rest)
+    found = _fitting(text, site, single_line)
+    if found is None or repeats(found.text, site) or _is_secret(found, site):
         return None
     return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
 
@@ -96,21 +98,6 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         document.uri, document.path, document.language_id, document.version, document.text[start:end]
     )
     return Site(Syntax.of(near), offset - start)
-
-
-def _without_loops(text: str, left: str) -> str:
-    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five."""
-    stutter = _STUTTER.search(text)
-    if stutter:
-        text = text[: stutter.end(1)]
-    lines = text.split("\n")
-    whole = [left + lines[0], *lines[1:]]
-    for i in range(len(lines)):
-        for period in range(1, PERIOD + 1):
-            first, second, third = (whole[i + n * period : i + (n + 1) * period] for n in range(3))
-            if first == second == third and any(line.strip() for line in first):
-                return "\n".join(lines[: i + period])
-    return text
 
 
 def _without_junk(text: str, site: Site) -> str:
@@ -147,40 +134,6 @@ def _within_scope(text: str, site: Site) -> str:
     return text
 
 
-def _alike(one: str, other: str, indented: bool) -> bool:
-    """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
-    if indented and width(one) != width(other):
-        return False
-    return _said(one) == _said(other)
-
-
-def _said(line: str) -> str:
-    return re.sub(r"\s+", "", line).replace('"', "'").rstrip(";,")
-
-
-def _without_following(text: str, site: Site, rest: str) -> str:
-    """Cut before the lines which say what those do that follow the cursor's line, of which `rest` is left.
-
-    Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
-    """
-    document = site.syntax.document
-    last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
-    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
-    lines = text.split("\n")
-    whole = [site.left + lines[0], *lines[1:]]
-    whole[-1] += rest
-    for i, line in enumerate(whole):
-        here = [line for line in whole[i:] if line.strip()]
-        pairs = list(zip(here, following, strict=False))
-        if (
-            line.strip()
-            and all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
-            and any(re.search(r"\w", one) for one, _ in pairs)
-        ):
-            return "\n".join(lines[:i])
-    return text
-
-
 def _trimmed(text: str, rest: str) -> str:
     """Without blanks at the end; before a rest of the line, with at most the new line that the rest goes to."""
     if not rest.strip():
@@ -192,7 +145,7 @@ def _trimmed(text: str, rest: str) -> str:
     return text if not newline or indentation.strip(" \t") else f"{bare}\n{indentation}"
 
 
-def _fitting(text: str, site: Site) -> Shown | None:
+def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
     """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
     waiting = None
     seen: set[Shown] = set()
@@ -200,14 +153,19 @@ def _fitting(text: str, site: Site) -> Shown | None:
     for part in _parts(text, site.rest):
         queue = deque(_variants(part, site))
         while queue:
-            candidate = queue.popleft()
+            written = queue.popleft()
             looks += 1
             if looks > CANDIDATES or thread_time() > until:
                 return waiting
-            if not candidate.text.strip() or candidate in seen or _repeats_rest(candidate, site):
+            candidate = _settled(written, site, single_line)
+            if not candidate.text.strip() or candidate in seen:
+                continue
+            if _repeats_rest(written, site) or _repeats_rest(candidate, site):
+                continue
+            if candidate.end == site.offset and leaves_open(candidate.text, site.left, site.rest):
                 continue
             left = site.rest[candidate.end - site.offset :]
-            if _without_following(candidate.text, site, left) != candidate.text:
+            if without_following(candidate.text, site, left) != candidate.text:
                 continue  # a part may repeat what the whole does not
             if len(seen) == TRIALS:
                 return waiting
@@ -216,14 +174,48 @@ def _fitting(text: str, site: Site) -> Shown | None:
             # A text may close what is closed already and open it again, `} else {`, but not before a rest of the line.
             closes = trial.surplus is not None and candidate.end == site.offset and site.rest.strip() != ""
             if trial.fit == Fit.SOUND and not closes:
-                return candidate
+                return _with_braces_apart(candidate, site, single_line)
             if trial.surplus is not None:
                 queue.append(Shown(_trimmed(candidate.text[: trial.surplus], site.rest), candidate.end))
             elif trial.closers:
-                queue.append(Shown(candidate.text + trial.closers, candidate.end))
+                queue.append(_closed(candidate, trial.closers, site))
+            elif trial.fit == Fit.BROKEN and candidate.text.rstrip().endswith(","):
+                queue.append(Shown(candidate.text.rstrip()[:-1], candidate.end))
             if trial.fit == Fit.OPEN and not closes:
                 waiting = waiting or candidate
     return waiting
+
+
+def _settled(found: Shown, site: Site, single_line: bool) -> Shown:
+    """A text that what follows it can follow: no comment swallows it, no comma or statement stands right before it.
+
+    It is empty where that takes a new line and there may be one line only.
+    """
+    text, end = found.text, found.end
+    if site.rest[end - site.offset :].strip():
+        text = site.without_comment(text, end)
+    text = site.without_comma(text, end)
+    alone = site.on_own_line(text, end)
+    return Shown("" if single_line and alone != text else alone, end)
+
+
+def _closed(found: Shown, closers: str, site: Site) -> Shown:
+    """A text with the brackets that it lacks, which no comment and no comma stands before."""
+    text = found.text
+    if not closers.startswith("\n"):
+        text = site.without_comment(text, found.end).rstrip()
+        text = text[:-1] if text.endswith(",") and text != found.text else text
+    return Shown(text + closers, found.end)
+
+
+def _with_braces_apart(found: Shown, site: Site, single_line: bool) -> Shown:
+    """A text whose blocks end in lines of their own, unless that is no syntax, as in Go's `T{⏎a: 1}`."""
+    apart = site.with_braces_apart(found.text, found.end)
+    if single_line:
+        apart = apart.partition("\n")[0]
+    if apart == found.text or site.try_out(apart, found.end).fit != Fit.SOUND:
+        return found
+    return Shown(apart, found.end)
 
 
 def _parts(text: str, rest: str) -> Iterator[str]:
@@ -273,15 +265,6 @@ def _repeats_rest(found: Shown, site: Site) -> bool:
 
 def _splits_word(text: str, at: int) -> bool:
     return re.fullmatch(r"\w\w", text[max(0, at - 1) : at + 1]) is not None
-
-
-def _repeats(text: str, site: Site) -> bool:
-    """Whether the lines that a text makes are those right above, or only blank."""
-    lines = [line.strip() for line in (site.left + text + site.rest).split("\n") if line.strip()]
-    document = site.syntax.document
-    above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
-    last = [line for line in above if line][: len(lines)]
-    return last[::-1] == lines and _TWO_WORDS.search(" ".join(lines)) is not None
 
 
 def _is_secret(found: Shown, site: Site) -> bool:

@@ -54,16 +54,17 @@ LANGUAGE_IDS = [
 class Scripted:
     """A model that writes what it is told to."""
 
-    name, device, threads, vocabulary = "scripted", "cpu", 1, None
-
-    def stem_start(self, text: str) -> int:
-        return len(text)
+    name, device, threads = "scripted", "cpu", 1
+    vocabulary = None
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def count(self, text: str) -> int:
         return len(text) // 4 + 1
+
+    def stem_start(self, text: str) -> int:
+        return len(text)
 
     def prefill(self, *_: object) -> int:
         return 0

@@ -216,6 +216,28 @@ def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
     assert found.infill.scored == sure.scored[:1] and found.infill.tokens == 1
 
 
+@pytest.mark.parametrize(
+    ("marked", "text", "sure", "shown"),
+    [
+        ("f(¦)\n", "alpha_beta, b", 11, "alpha_beta"),  # no comma before the end
+        (
+            "def f(a):\n    ¦return a\n",
+            "call_it(a) or b",
+            10,
+            None,
+        ),  # no statement before another in its line
+    ],
+)
+def test_what_is_cut_off_fits_to_the_rest_of_the_line(
+    marked: str, text: str, sure: int, shown: str | None
+) -> None:
+    there = snapshot(text=marked.replace("¦", ""), show_likelihood=0.2)
+    scored = (ScoredToken(sure, -0.02), ScoredToken(len(text), -4.0))
+    infill = replace(LINES, text=text, lines=(), scored=scored)
+    offset = marked.index("¦")
+    assert Settled(there, offset, Syntax.of(there.document), True, infill).judged().shown == shown
+
+
 def test_where_a_model_tells_no_probabilities_all_is_shown() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.9)
     silent = replace(LINES, text="return 1", lines=(), scored=(), confidence=1.0)

@@ -310,6 +310,14 @@ def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_
     assert (item.filter_text or str(item.insert_text)).startswith(text.text[start:end])
 
 
+def test_a_menu_entry_is_named_by_the_first_line_that_says_something() -> None:
+    there = document("def __init__(self):")
+    (item,) = convert.plain(suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16").items
+    assert item.label == "self.a = 1 …"
+    (item,) = convert.plain(suggestion("\n    self.a = 1", 19), there, "utf-16").items
+    assert item.label == "self.a = 1" and item.documentation == "\n    self.a = 1"
+
+
 def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
     answer = convert.plain(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
     (item,) = answer.items

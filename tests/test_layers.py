@@ -36,6 +36,7 @@ LAYERS = (
         "mercury_lsp.engines",
         "mercury_lsp.remote",
         "mercury_lsp.postprocess",
+        "mercury_lsp.repetition",
         "mercury_lsp.recall",
         "mercury_lsp.pace",
         "mercury_lsp.feedback",

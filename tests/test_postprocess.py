@@ -111,7 +111,7 @@ CUT = [
     # loops
     ("python", "def f():\n    ¦\n", "a(1)\n    a(1)\n    a(1)\n    a(1)", "a(1)"),
     ("python", "¦\n", "a = b\nb = c\n" * 3, "a = b\nb = c"),
-    ("python", "x = [¦]\n", "None, " * 9, "None, "),
+    ("python", "x = [¦]\n", "None, " * 9, "None"),
     # the block's end
     (
         "python",

@@ -38,6 +38,7 @@ SOUND = [
     ("yaml", "a: ¦\n", '"b"\nc: d'),
     ("yaml", 'a: "¦\n', "b"),  # it was open before
     ("plaintext", "it¦\n", "'s five o'clock"),
+    ("plaintext", "a ¦", "(b"),  # brackets of prose need no partner: `1)`, `[0, 1)`, `:(`
 ]
 
 BROKEN = [
@@ -55,7 +56,7 @@ BROKEN = [
     ("python", "x = '¦\n", "a"),
     ("javascript", "function f() {\n  ¦\n}\n", "if (a) {"),
     ("javascript", "x = `¦`\n", "a`"),
-    ("plaintext", "a ¦", "(b"),
+    ("unheard-of", "a ¦", "(b"),
 ]
 
 

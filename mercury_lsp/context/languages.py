@@ -44,6 +44,7 @@ class Language:
     strays: tuple[str, ...] = ()  # what the grammar takes and the language of today does not
     arguments: tuple[str, ...] = ("argument_list",)
     brackets: str = "()[]{}"
+    tight: tuple[str, ...] = ()  # what ends in a brace that may begin a line only behind a comma
     offside: bool = False  # whether blocks are told by their indentation
     outline: tuple[str, ...] = ()
     """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query."""
@@ -155,6 +156,7 @@ LANGUAGES = (
         strings=("interpreted_string_literal", "raw_string_literal", "rune_literal"),
         definitions=("function_declaration", "method_declaration", "func_literal", "type_declaration"),
         bodies=("block", "field_declaration_list"),
+        tight=("literal_value",),
         outline=(
             "function_declaration name: (_) @name", "method_declaration name: (_) @name", "type_spec name: (_) @name",
             "const_spec name: (_) @name",

@@ -11,7 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+WIDEST_STEP = 8  # columns
+_LINE_END = 80  # characters that are looked at
+
 _INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)  # of code: not of the lines of a C comment
+
+_BEGINS_BLOCK = re.compile(r"(?:[{:]|\b(?:do|then|else|begin)|\{\s?\|[^|]*\||(?:\A|\s)<\w[^<>]*>)\Z")
 
 
 def width(line: str) -> int:
@@ -87,13 +92,75 @@ def restyled(text: str, document: str) -> str:
         return text
     tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs)
     if tabs and not any("\t" in indent for indent in ours):
-        size = 4 if all(len(indent) % 4 == 0 for indent in ours) else 2
+        size = next((n for n in (4, 2, 3) if all(len(indent) % n == 0 for indent in ours)), 2)
         return _replaced(text, " " * size, "\t")
     if not tabs and not any(" " in indent for indent in ours):
         widths = [len(indent) for indent in theirs if "\t" not in indent]
         steps = Counter(b - a for a, b in pairwise([0, *widths]) if b - a > 1) or Counter([4])
         return _replaced(text, "\t", " " * steps.most_common(1)[0][0])
     return text
+
+
+def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> str:
+    """A text in which each block is indented as far as blocks are in the first of some documents that has any.
+
+    `left` is what stands before the text in its first line, `above` the line above that says something. Lines that
+    are no block's first keep their distance from the line above. Nothing changes where the document, or the text, has
+    no block that tells.
+    """
+    lines = text.split("\n")
+    begins_line = left == "" and lines[0].strip() != ""
+    whole = [above, *lines] if begins_line else [left + lines[0], *lines[1:]]
+    ours = _step(whole)
+    if ours is None:
+        return text
+    counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
+    if counts is None or ours in counts:  # as some blocks are
+        return text
+    theirs = counts.most_common(1)[0][0]
+    levels = [(width(whole[0]), width(whole[0]))]  # columns in the text, and those that they become
+    done, previous = whole[:1], whole[0]
+    for line in whole[1:]:
+        column = width(line)
+        if not line.strip():
+            done.append(line)
+            continue
+        while len(levels) > 1 and column < levels[-1][0]:
+            levels.pop()
+        old, new = levels[-1]
+        if column > old:
+            new += theirs if column - old == ours and _begins_block(previous) else column - old
+            levels.append((column, new))
+        elif column < old:
+            new = column
+        done.append(_indentation(new, line.startswith("\t")) + line.lstrip())
+        previous = line
+    return "\n".join(done[1:] if begins_line else [lines[0], *done[1:]])
+
+
+def _step(lines: Sequence[str]) -> int | None:
+    steps = _steps(lines)
+    return steps.most_common(1)[0][0] if steps else None
+
+
+def _steps(lines: Sequence[str]) -> Counter[int]:
+    """By how many columns the first lines of blocks are indented more than the lines that begin these."""
+    steps = Counter[int]()
+    previous = ""
+    for line in lines:
+        if line.strip():
+            if _begins_block(previous) and 0 < width(line) - width(previous) <= WIDEST_STEP:
+                steps[width(line) - width(previous)] += 1
+            previous = line
+    return steps
+
+
+def _begins_block(line: str) -> bool:
+    return _BEGINS_BLOCK.search(line.rstrip()[-_LINE_END:]) is not None
+
+
+def _indentation(columns: int, tabs: bool) -> str:
+    return "\t" * (columns // 8) + " " * (columns % 8) if tabs else " " * columns
 
 
 def _replaced(text: str, old: str, new: str) -> str:

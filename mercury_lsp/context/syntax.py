@@ -16,7 +16,7 @@ from typing import Literal
 
 from tree_sitter import Node, Query, Tree
 
-from mercury_lsp.context import parsing
+from mercury_lsp.context import lexical, parsing
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.languages import Language, for_document
 from mercury_lsp.context.layout import head, joined, width
@@ -84,6 +84,18 @@ class Syntax:
                 return node.start_byte, node.end_byte
         return None
 
+    @property
+    def lexis(self) -> lexical.Lexis | None:
+        """The marks of a language without a grammar."""
+        return None if self.language else lexical.for_document(self.document.language_id, self.document.path)
+
+    @property
+    def line_comments(self) -> tuple[str, ...]:
+        """The marks that begin a comment up to the line's end."""
+        return (
+            self.lexis.line_comments if self.lexis else (self.language.line_comment,) if self.language else ()
+        )
+
     def in_string_or_comment(self, offset: int) -> bool:
         """Whether a character typed here would be text: not code, nor code that is interpolated into a string."""
         return self.text_around(offset) is not None
@@ -91,6 +103,8 @@ class Syntax:
     def text_around(self, offset: int) -> Literal["string", "comment"] | None:
         """What a character typed here would be part of; None where it would be code, interpolated code included."""
         line, column = self.document.position(offset)
+        if self.lexis:
+            return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
             for node in self._around(offset):
                 if node.type in self.language.interpolations:
@@ -138,13 +152,13 @@ class Syntax:
         Comments are blank; strings are quotes in their first line, and blank in the others.
         """
         text = self.document.text
-        if self.tree is None:
+        if self.tree is None and self.language:
             return _COMMENT_LINE.sub(_blank, text[low:high])
-        captured = self._captured(low, high)
-        marks = [(node.start_byte, node.end_byte, " ") for node in captured.get("comment", [])]
-        for node in captured.get("string", []):
-            line_end = text.find("\n", node.start_byte, node.end_byte) % (node.end_byte + 1)
-            marks += [(node.start_byte, line_end, '"'), (line_end, node.end_byte, " ")]
+        comments, strings = self._texts(low, high)
+        marks = [(start, end, " ") for start, end in comments]
+        for start, end in strings:
+            line_end = text.find("\n", start, end) % (end + 1)
+            marks += [(start, line_end, '"'), (line_end, end, " ")]
         pieces = []
         at = low
         for start, end, filler in sorted(marks):
@@ -153,6 +167,21 @@ class Syntax:
                 pieces += [text[at:start], _CHARACTER.sub(filler, text[start:end])]
                 at = end
         return "".join([*pieces, text[at:high]])
+
+    def _texts(self, low: int, high: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Start and end of the comments and of the strings that touch a range."""
+        if self.lexis:
+            spans = [
+                span for span in self.lexis.spans(self.document.text) if low < span.end and span.start < high
+            ]
+            found = [[span[:2] for span in spans if span.kind == kind] for kind in ("comment", "string")]
+            return found[0], found[1]
+        captured = self._captured(low, high)
+        nodes = [
+            [(node.start_byte, node.end_byte) for node in captured.get(kind, [])]
+            for kind in ("comment", "string")
+        ]
+        return nodes[0], nodes[1]
 
     def lines(self, first: int, last: int) -> list[str]:
         """`code` of the lines from number `first` up to `last`; numbers out of range are left out."""
@@ -174,6 +203,30 @@ class Syntax:
         grammar = self.language.grammar()
         assert grammar is not None  # there is a tree
         return Syntax(document, self.language, parsing.parse(grammar, _shadow(document.text), tree))
+
+    def begins_statement(self, offset: int) -> bool:
+        """Whether a statement begins at an offset, told without a grammar by the line: its last blank, or its first."""
+        if self.language is None or self.tree is None:
+            first = self.document.text[offset : offset + 1]
+            prose = self.lexis is not None and self.lexis.prose
+            return (
+                not prose
+                and (first.isalnum() or first == "_")
+                and self.document.text[offset - 1] not in " \t"
+            )
+        for node in parsing.around(self.tree, offset + 1):
+            if node.start_byte < offset:
+                kinds = (self.tree.root_node.type, *self.language.bodies)
+                return node.type in kinds
+        return self.tree.root_node.start_byte == offset
+
+    def is_tight(self, brace: int) -> bool:
+        """Whether the brace that closes this one begins no line, in Go unless a comma ends the line before."""
+        if self.lexis:
+            return self.lexis.tight
+        if not self.language or not self.tree or not self.language.tight:
+            return False
+        return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
 
     def strays(self, low: int, high: int) -> int:
         """How many nodes in a range the grammar takes though the language does not."""

@@ -1,0 +1,199 @@
+"""Find comments and strings in languages without a grammar, by a table of the marks that begin and end them.
+
+One regular expression for each language goes through a text once, in time linear in its length.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
+
+Kind = Literal["string", "comment"]
+
+ROUND, CURLY, ALL = "()", "[]{}", "()[]{}"
+
+
+class Span(NamedTuple):
+    """A comment or a string from `start` to `end`; it is `open` where a character typed at its end belongs to it."""
+
+    start: int
+    end: int
+    kind: Kind
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lexis:
+    """What a language's comments, strings and brackets look like."""
+
+    line_comments: tuple[str, ...] = ()
+    block_comments: tuple[tuple[str, str], ...] = ()
+    quotes: str = ""
+    """Each begins a string that ends in its line."""
+    long_quotes: tuple[str, ...] = ()
+    """Each begins a string of any number of lines."""
+    characters: bool = False
+    """Whether ' stands around one character, and is part of a name elsewhere."""
+    escaped: str = ""
+    """A regular expression for what is a character outside of strings, like `?\\(` of Emacs Lisp."""
+    brackets: str = ALL
+    trailing_commas: bool = True
+    """Whether a comma may stand before a closing bracket."""
+    tight: bool = False
+    """Whether a closing brace mostly stands behind something in its line."""
+    prose: bool = False
+    """Whether most of it is written for people, with brackets and quotes of any kind."""
+    line_starts: bool = False
+    """Whether a comment begins nowhere but at a line's beginning, as far as is known."""
+
+    def spans(self, text: str) -> tuple[Span, ...]:
+        """The comments and strings of a text, in order."""
+        return _spans(self, text)
+
+    def at(self, text: str, offset: int) -> Kind | None:
+        """What a character typed at an offset of a text would be part of."""
+        found = self.spans(text)
+        i = bisect_right(found, offset, key=lambda span: span.start) - 1
+        if i >= 0 and found[i].start == offset:
+            i -= 1
+        if i < 0:
+            return None
+        span = found[i]
+        return span.kind if offset < span.end or (offset == span.end and span.open) else None
+
+
+_C_BLOCK = (("/*", "*/"),)
+_MARKUP_BLOCK = (("<!--", "-->"),)
+_C_LIKE = Lexis(("//",), _C_BLOCK, "\"'", brackets=ALL)
+_CHARACTERS = Lexis(("//",), _C_BLOCK, '"', ('"""',), characters=True)
+_SHARP = Lexis(("#",), (), "\"'", ('"""', "'''"))
+_DATA = Lexis(("#",), (), "\"'", brackets=CURLY)
+_SQL = Lexis(("--",), _C_BLOCK, "\"'`", trailing_commas=False)
+_LISP = Lexis((";",), (("#|", "|#"),), "", ('"',), escaped=r"\\\S|\?\\?[()\[\];\"']", tight=True)
+_ML = Lexis((), (("(*", "*)"),), '"', characters=True)
+_PROSE = Lexis(brackets="", prose=True)
+_MARKUP = Lexis((), _MARKUP_BLOCK, brackets="", prose=True)
+
+UNKNOWN = Lexis(("#", "//"), (), '"`', line_starts=True)
+"""Of a language that is not in the table."""
+
+_TABLE: tuple[tuple[Lexis, str, str], ...] = (
+    (Lexis(("//",), _C_BLOCK, "\"'", ('"""', "'''")), "dart groovy", ".dart .groovy .gradle"),
+    (_CHARACTERS, "csharp kotlin swift scala", ".cs .csx .kt .kts .swift .scala .sc"),
+    (Lexis(("//",), _C_BLOCK, '"', characters=True), "zig d odin v", ".zig .d .odin .v"),
+    (_C_LIKE, "css scss sass less jsonc json5 proto proto3 solidity glsl hlsl wgsl objective-c",
+     ".css .scss .sass .less .jsonc .json5 .proto .sol .glsl .hlsl .wgsl .m .mm"),
+    (Lexis((), (), '"', trailing_commas=False), "json jsonl geojson", ".json .jsonl .geojson .webmanifest"),
+    (_SHARP, "toml julia nim coffeescript elixir gdscript starlark",
+     ".toml .jl .nim .coffee .ex .exs .gd .bzl .star"),
+    (Lexis(("#",), (), "\"'`"), "r perl fish powershell makefile cmake awk tcl nix just",
+     ".r .pl .pm .fish .ps1 .mk .cmake .awk .tcl .nix"),
+    (_DATA, "yaml yml dockercompose helm", ".yaml .yml"),
+    (Lexis(("#", "//"), _C_BLOCK, '"'), "terraform hcl", ".tf .tfvars .hcl"),
+    (Lexis(("#",), (), "", brackets=""), "dockerfile ignore gitignore gitattributes properties pip-requirements",
+     ".properties .gitignore .dockerignore .env .conf"),
+    (Lexis((";", "#"), (), "", brackets="", line_starts=True), "ini editorconfig", ".ini .cfg .desktop"),
+    (_SQL, "sql mysql postgres pgsql plsql sqlite tsql", ".sql .psql .ddl"),
+    (Lexis(("--",), (("--[[", "]]"),), "\"'"), "lua luau", ".lua .luau"),
+    (Lexis(("--",), (("{-", "-}"),), '"', characters=True), "haskell elm purescript idris agda",
+     ".hs .lhs .elm .purs .idr .agda"),
+    (_LISP, "lisp emacs-lisp elisp commonlisp common-lisp scheme racket clojure fennel",
+     ".lisp .lsp .el .cl .scm .ss .rkt .clj .cljs .cljc .edn .fnl"),
+    (_ML, "ocaml sml", ".ml .mli .sml"),
+    (Lexis(("//",), (("(*", "*)"),), '"', ('"""',), characters=True), "fsharp", ".fs .fsi .fsx"),
+    (Lexis(("%",), (), '"', escaped=r"\$."), "erlang prolog", ".erl .hrl .pro"),
+    (Lexis(("%",), (), "", escaped=r"\\.", brackets="{}", tight=True), "latex tex bibtex", ".tex .sty .cls .bib"),
+    (Lexis(("'",), (), '"'), "vb vbscript", ".vb .vbs .bas"),
+    (Lexis(("!",), (), "\"'"), "fortran fortran-modern FortranFreeForm", ".f90 .f95 .f03 .f08"),
+    (Lexis(("--",), (), '"', characters=True), "ada vhdl", ".adb .ads .vhd .vhdl"),
+    (Lexis(("//",), (("(*", "*)"), ("{", "}")), "'", brackets="()[]"), "pascal delphi", ".pas .dpr"),
+    (Lexis(("//",), _C_BLOCK, '"', brackets=ALL), "verilog systemverilog", ".sv .svh"),
+    (Lexis(("#",), (), "\"'", ('"""',)), "graphql", ".graphql .gql"),
+    (Lexis((), (*_MARKUP_BLOCK, *_C_BLOCK), "\"`"), "vue vue-html svelte astro", ".vue .svelte .astro"),
+    (_MARKUP, "markdown mdx html xml svg xhtml handlebars jinja jinja-html django-html htmldjango "
+     "xsl quarto",
+     ".md .markdown .mdx .html .htm .xml .svg .xhtml .hbs .jinja .j2 .xsl .xsd .qmd .rmd"),
+    (_PROSE, "plaintext text restructuredtext rst asciidoc org git-commit gitcommit mail",
+     ".txt .text .rst .adoc .org .eml"),
+)  # fmt: skip
+
+_BY_ID = {name: lexis for lexis, names, _ in _TABLE for name in names.split()}
+_BY_SUFFIX = {suffix: lexis for lexis, _, suffixes in _TABLE for suffix in suffixes.split()}
+
+
+def for_document(language_id: str, path: str) -> Lexis:
+    """The marks by the editor's identifier, or else by the file name's suffix."""
+    name = PurePosixPath(path)
+    suffix = (name.suffix or name.name).lower()  # `.gitignore` has none
+    return _BY_ID.get(language_id) or _BY_SUFFIX.get(suffix) or UNKNOWN
+
+
+@lru_cache(maxsize=4)
+def _spans(lexis: Lexis, text: str) -> tuple[Span, ...]:
+    found = []
+    for match in _pattern(lexis).finditer(text):
+        token, group = match.group(), match.lastgroup
+        # A comment of one line goes on at its end; what no mark has ended goes on as well.
+        is_open = group == "line" or (group != "character" and not token.endswith(_end(lexis, token, group)))
+        found.append(Span(*match.span(), "comment" if group in ("line", "block") else "string", is_open))
+    return tuple(found)
+
+
+def _end(lexis: Lexis, token: str, group: str | None) -> str:
+    """What ends a comment or a string, where its beginning is not taken for its end; else what it never ends with."""
+    if group == "block":
+        begin, end = max((pair for pair in lexis.block_comments if token.startswith(pair[0])), key=len)
+    else:
+        begin = end = max(
+            (quote for quote in (*lexis.long_quotes, *lexis.quotes, "'") if token.startswith(quote)), key=len
+        )
+        backslashes = len(token) - len(end) - len(token[: -len(end)].rstrip("\\"))
+        if backslashes % 2 and token.endswith(end):
+            return "\0"
+    return end if len(token) >= len(begin) + len(end) else "\0"
+
+
+@cache
+def _pattern(lexis: Lexis) -> re.Pattern[str]:
+    groups = []
+    if lexis.escaped:
+        groups.append(f"(?P<character>{lexis.escaped})")
+    if lexis.block_comments:
+        pairs = (f"{re.escape(start)}(?s:.*?)(?:{re.escape(end)}|\\Z)" for start, end in lexis.block_comments)
+        groups.append(f"(?P<block>{'|'.join(pairs)})")
+    if lexis.line_comments:
+        groups.append(f"(?P<line>{_line_comment(lexis)})")
+    if lexis.long_quotes:
+        groups.append(f"(?P<long>{'|'.join(map(_long_string, lexis.long_quotes))})")
+    strings = [_string(quote) for quote in lexis.quotes]
+    if lexis.characters:
+        strings.append(r"(?<!\w)'(?:[^\\'\r\n]|\\[^\r\n][^'\r\n]{0,8})'")
+    if strings:
+        groups.append(f"(?P<string>{'|'.join(strings)})")
+    return re.compile("|".join(groups) if groups else r"(?!)", re.MULTILINE)
+
+
+def _string(quote: str) -> str:
+    before = r"(?<!\w)" if quote == "'" else ""  # an apostrophe in a word is none
+    return rf"{before}{quote}(?:[^\\{quote}\r\n]|\\[^\r\n])*+{quote}?"
+
+
+def _long_string(quote: str) -> str:
+    inner = f"|{quote[0]}(?!{quote[1:]})" if len(quote) > 1 else ""
+    return rf"{quote}(?:[^\\{quote[0]}]|\\(?s:.){inner})*+(?:{quote}|\Z)"
+
+
+def _line_comment(lexis: Lexis) -> str:
+    marks = "|".join(re.escape(mark) for mark in lexis.line_comments)
+    if lexis.line_starts:
+        return rf"^[ \t]*(?:{marks})[^\r\n]*"
+    # `#` and `;` within a word, `a#b`, `http://x`, begin no comment; Haskell's `-->` is an operator.
+    after = r"(?![!#$%&*+./<=>?@\\^|~:])" if ("{-", "-}") in lexis.block_comments else ""
+    before = (
+        r"(?<!:)" if "//" in lexis.line_comments else r"(?<![\\\w$&])" if "#" in lexis.line_comments else ""
+    )
+    return rf"{before}(?:{marks}){after}[^\r\n]*"

@@ -1,0 +1,76 @@
+"""What stands around the cursor is not suggested again. ¦ is the cursor."""
+
+from __future__ import annotations
+
+import pytest
+from test_postprocess import text_of
+
+HOSTS = "hosts:\n" + "".join(f"  - host{i}.example.org\n" for i in range(1, 9))
+FRUIT = "x = [\n    'apples',\n    'pears',\n    ¦\n]\n"
+
+LISTED = [
+    ("yaml", f"{HOSTS}  - ¦", "host1.example.org\n  - host2.example.org", None),
+    ("yaml", f"{HOSTS}  - ¦", "host9.example.org\n  - host1.example.org", "host9.example.org"),
+    ("yaml", f"{HOSTS}¦", "  - host1.example.org\n  - host2.example.org", None),
+    ("yaml", "a:\n  - name: x\n    v: 1\n  - ¦\n", "name: x\n    v: 2", "name: x\n    v: 2"),
+    ("yaml", "a:\n  - name: x\n    v: 1\n  - ¦\n", "name: x\n    v: 1", None),
+    ("yaml", "a:\n  - b c\nd:\n  - ¦\n", "b c", "b c"),  # another list
+    ("markdown", "- apples\n- pears\n¦", "- apples\n- pears", None),
+    ("markdown", "- apples\n- pears\n¦\n", "- plums\n- pears", "- plums"),
+    ("markdown", "- apples\n¦\n- pears\n", "- plums\n- pears", "- plums"),  # below
+    ("markdown", "- ¦\n", "- apples", "apples"),
+    ("markdown", "1. apples\n2. pears\n¦\n", "3. apples", None),
+    ("python", FRUIT, "'apples',\n    'plums',", None),
+    ("python", FRUIT, "'plums',\n    'pears',", "'plums',"),
+    ("python", FRUIT, "'apples'", None),
+    ("c", "int x[] = {\n  0xff, 0xff,\n  ¦\n};\n", "0xff, 0x00,", "0xff, 0x00,"),
+    ("ignore", "*.pyc\nbuild/\n¦\n", "dist/\n*.pyc", "dist/"),
+    ("html", "<ul>\n  <li>One</li>\n  <li>Two</li>\n  ¦\n</ul>\n", "<li>One</li>", None),
+    ("html", "<table>\n  <td>yes</td>\n  <td>no</td>\n  ¦\n</table>\n", "<td>yes</td>", "<td>yes</td>"),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked", "text", "shown"), LISTED)
+def test_what_a_list_has_is_not_suggested_again(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
+    assert text_of(language_id, marked, text) == shown
+
+
+@pytest.mark.parametrize(
+    ("language_id", "document", "model"),
+    [("yaml", HOSTS, HOSTS.partition("\n")[2]), ("markdown", "- apples\n- pears\n", "- apples\n- pears\n")],
+)
+def test_a_list_does_not_go_round_and_round(language_id: str, document: str, model: str) -> None:
+    """A model that knows nothing but the list: accept, Enter, and so on."""
+    for _ in range(3):
+        shown = text_of(language_id, f"{document}¦", model)
+        assert shown is None
+        document += document.splitlines(keepends=True)[-1].replace("\n", "s\n")
+
+
+LEFT = [
+    (
+        "python",
+        "# Unless required by applicable law or agreed to in¦\n",
+        "greed to in writing, software",
+        " writing, software",
+    ),
+    ("python", "# Required by law or agreed to in ¦\n", "agreed to in writing", "writing"),
+    ("markdown", "We go to the¦\n", " to the sea", " sea"),
+    ("python", "def f():\n    return self.x¦\n", "return self.x + 1", " + 1"),
+    ("python", "x = self.sum¦\n", "summary()", "mary()"),
+    # no repetitions
+    ("python", "x = ((¦\n", "((1))))", "((1))))"),
+    ("python", "x = f(a) + ¦\n", "f(a) + 1", "f(a) + 1"),
+    ("plaintext", "10¦\n", "100", "100"),
+    ("restructuredtext", "Title of it\n-----¦\n", "------", "------"),
+    ("python", "x = cancans(a)\ny = can¦\n", "cans(b)", "cans(b)"),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked", "text", "shown"), LEFT)
+def test_what_stands_left_of_the_cursor_is_not_suggested_again(
+    language_id: str, marked: str, text: str, shown: str
+) -> None:
+    assert text_of(language_id, marked, text) == shown
