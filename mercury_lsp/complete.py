@@ -41,9 +41,9 @@ class Snapshot:
 
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
     beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
-    the project's own rules, or it is not known yet whether it is. `several`: the client lets the user step through
-    several suggestions, though the user did not ask. `memory`: of the project's files, as far as they are indexed by
-    now; like the `library`.
+    the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
+    its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
+    user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
     """
 
     document: Document
@@ -52,6 +52,7 @@ class Snapshot:
     invoked: bool = False
     library: Library = field(default=EMPTY, compare=False)
     ignored: bool = False
+    private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
 
@@ -179,13 +180,21 @@ def declined(snapshot: Snapshot) -> str | None:
         return "suggestions are switched off"
     if document.language_id in config.disabled_languages:
         return f"suggestions are switched off for {document.language_id}"
-    if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
+    # The URI names the folders as well.
+    if snapshot.private or is_private(document.path) or is_private(unquote(document.uri)):
         return "files of this name hold secrets"
-    if snapshot.ignored:
-        return "it is ignored by .gitignore or .mercuryignore, or that is not known yet"
+    if snapshot.ignored and (why := _kept_out(config)):
+        return f"it is ignored by .gitignore or .mercuryignore, or that is not known yet, and {why}"
     if "\0" in document.text:
         return "it is a binary file"
     return None
+
+
+def _kept_out(config: Config) -> str | None:
+    """Why an ignored document is not completed; None where it is, by the local model."""
+    if not config.complete_ignored:
+        return "the option complete_ignored is off"
+    return "what is ignored is not sent to a hosted model" if config.remote == "always" else None
 
 
 def nothing(offset: int, reason: str) -> Completion:
@@ -257,6 +266,7 @@ def complete(
         refresh=config.refresh_passes,
         single_line=single_line,
         hedge_likelihood=config.hedge_likelihood,
+        here=snapshot.ignored,
     )
 
     def seen(draft: Draft) -> None:

@@ -39,7 +39,13 @@ class Local(Scripted):
         self.confidence = confidence
 
     def infill(
-        self, prompt: Prompt, sampling: Sampling, cancelled: object, watch: object, hint: object
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: object,
+        watch: object,
+        hint: object,
+        memory: object,
     ) -> Infill:  # type: ignore[override]
         self.prompts.append(prompt.prefix)
         return Infill(WHOLE, 3, 1, 1, 1.0, 0.0, 1.0, 0, 1, self.confidence, True)
@@ -66,6 +72,12 @@ def test_only_where_it_is_not_sure_another_is_asked(confidence: float, text: str
     with hosting(whole("there")) as hosted:
         assert hedged(hosted, confidence).infill(PROMPT, Sampling()).text == text
         assert len(hosted.seen) == asked
+
+
+def test_what_must_stay_here_is_never_asked_for_there() -> None:
+    with hosting(whole("there")) as hosted:
+        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert not hosted.seen
 
 
 def test_the_setting_says_what_is_sure() -> None:
