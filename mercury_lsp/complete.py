@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os.path import commonprefix
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mercury_lsp import postprocess
+from mercury_lsp import manual, postprocess
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt, related, trigger
 from mercury_lsp.context.document import Document
@@ -279,6 +280,13 @@ def complete(
     infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
     first = Settled(snapshot, offset, syntax, single_line, infill)
     found = first.judged()
+    if found.shown is None and snapshot.invoked:
+        return manual.found(
+            first,
+            lambda late: engine.alternatives(asked, sampling, infill, late, memory),
+            partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
+            cancelled,
+        )
     if not others or found.shown is None:
         return found
     tell(first)
@@ -292,6 +300,23 @@ def complete(
     if cancelled():
         raise Cancelled
     return found
+
+
+def _middles(
+    engine: Infiller,
+    sampling: Sampling,
+    cancelled: Callable[[], bool],
+    kept: Kept | None,
+    snapshot: Snapshot,
+    offset: int,
+    late: Callable[[], bool],
+) -> Iterator[Infill]:
+    """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
+    if snapshot.config.remote != "always":
+        asked = question(snapshot, offset, engine, kept)
+        memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
+        yield (infill := engine.infill(asked, sampling, cancelled, None, None, memory))
+        yield from engine.alternatives(asked, sampling, infill, late, memory)
 
 
 def _others(

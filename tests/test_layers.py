@@ -32,6 +32,7 @@ LAYERS = (
     ("mercury_lsp.context", "mercury_lsp.engine"),
     (
         "mercury_lsp.complete",
+        "mercury_lsp.manual",
         "mercury_lsp.engines",
         "mercury_lsp.remote",
         "mercury_lsp.postprocess",
