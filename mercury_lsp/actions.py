@@ -11,7 +11,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 from typing import Protocol as Interface
 
@@ -85,7 +84,7 @@ async def explain(ls: Served, *arguments: object) -> str:
             f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
         )
     if ls.admission.pending(uri):
-        snapshot = replace(snapshot, ignored=await ls.admission.ignored(uri))
+        snapshot = await ls.admission.settled(snapshot)
     cursor = convert.offset(document, position, ls.encoding)
     request = Request(snapshot, cursor, document, cursor)
     if quiet(ls, request):

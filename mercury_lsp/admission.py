@@ -1,7 +1,7 @@
 """Which open documents may be completed and used, and the reading of the workspace, as one client sees it.
 
 Owns the looking at ignore rules for open documents, in threads, and the display of the reading's progress. Until it is
-known that a document is not ignored, nothing is suggested in it. Knows neither the rules nor the messages.
+known that a document is not ignored, nothing of it is sent or used elsewhere. Knows neither the rules nor the messages.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from mercury_lsp import convert
 from mercury_lsp.client import Progress
+from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import FROM_FILES
 from mercury_lsp.desk import Desk
 from mercury_lsp.session import Session
@@ -80,14 +81,17 @@ class Admission:
         """Whether it is being looked whether a document is ignored."""
         return uri in self._pending
 
-    async def ignored(self, uri: str) -> bool:
-        """Whether a document is ignored, once that is known; if it takes too long, it may be."""
+    async def settled(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what rules say of its document, once that is known; if it takes too long, it is ignored."""
+        uri = snapshot.document.uri
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while (task := self._pending.get(uri)) is not None:
                     await asyncio.wait([task])
         known = self._session.snapshot(uri)
-        return known is None or known.ignored
+        if known is None:
+            return replace(snapshot, ignored=True)
+        return replace(snapshot, ignored=known.ignored, private=known.private)
 
     def _look(self, uri: str, opened: bool = False) -> None:
         self._session.admit(uri, None)

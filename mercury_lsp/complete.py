@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mercury_lsp import postprocess
+from mercury_lsp import manual, postprocess
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt, related, trigger
 from mercury_lsp.context.document import Document
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.canvas import Hint, Prompt
 
 OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
-JUDGED = 4  # beginnings of a text before a rest of the line that are looked at as texts of their own
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
 
 
@@ -41,9 +41,9 @@ class Snapshot:
 
     `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
     beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
-    the project's own rules, or it is not known yet whether it is. `several`: the client lets the user step through
-    several suggestions, though the user did not ask. `memory`: of the project's files, as far as they are indexed by
-    now; like the `library`.
+    the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
+    its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
+    user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
     """
 
     document: Document
@@ -52,6 +52,7 @@ class Snapshot:
     invoked: bool = False
     library: Library = field(default=EMPTY, compare=False)
     ignored: bool = False
+    private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
 
@@ -169,13 +170,21 @@ def declined(snapshot: Snapshot) -> str | None:
         return "suggestions are switched off"
     if document.language_id in config.disabled_languages:
         return f"suggestions are switched off for {document.language_id}"
-    if is_private(document.path) or is_private(unquote(document.uri)):  # the URI names the folders as well
+    # The URI names the folders as well.
+    if snapshot.private or is_private(document.path) or is_private(unquote(document.uri)):
         return "files of this name hold secrets"
-    if snapshot.ignored:
-        return "it is ignored by .gitignore or .mercuryignore, or that is not known yet"
+    if snapshot.ignored and (why := _kept_out(config)):
+        return f"it is ignored by .gitignore or .mercuryignore, or that is not known yet, and {why}"
     if "\0" in document.text:
         return "it is a binary file"
     return None
+
+
+def _kept_out(config: Config) -> str | None:
+    """Why an ignored document is not completed; None where it is, by the local model."""
+    if not config.complete_ignored:
+        return "the option complete_ignored is off"
+    return "what is ignored is not sent to a hosted model" if config.remote == "always" else None
 
 
 def nothing(offset: int, reason: str) -> Completion:
@@ -249,6 +258,7 @@ def complete(
         refresh=config.refresh_passes,
         single_line=single_line,
         hedge_likelihood=config.hedge_likelihood,
+        here=snapshot.ignored,
     )
 
     def seen(draft: Draft) -> None:
@@ -261,6 +271,13 @@ def complete(
     infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
     first = Settled(snapshot, offset, syntax, single_line, infill)
     found = judge(first)
+    if found.shown is None and snapshot.invoked:
+        return manual.found(
+            first,
+            lambda late: engine.alternatives(asked, sampling, infill, late, memory),
+            partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
+            cancelled,
+        )
     if not others or found.shown is None:
         return found
     tell(first)
@@ -274,6 +291,23 @@ def complete(
     if cancelled():
         raise Cancelled
     return found
+
+
+def _middles(
+    engine: Infiller,
+    sampling: Sampling,
+    cancelled: Callable[[], bool],
+    kept: Kept | None,
+    snapshot: Snapshot,
+    offset: int,
+    late: Callable[[], bool],
+) -> Iterator[Infill]:
+    """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
+    if snapshot.config.remote != "always":
+        asked = question(snapshot, offset, engine, kept)
+        memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
+        yield (infill := engine.infill(asked, sampling, cancelled, None, None, memory))
+        yield from engine.alternatives(asked, sampling, infill, late, memory)
 
 
 def _others(

@@ -125,6 +125,9 @@ class Config:
     index_mb: int = _option(
         32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
     )
+    complete_ignored: bool = _option(
+        True, "Whether documents that the project ignores are completed, by the local model alone."
+    )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
     in_strings: bool = _option(True, "Whether anything is suggested unasked inside of strings.")
     in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")

@@ -100,8 +100,8 @@ def worth_showing(
     """The beginning of what fits of a text, as was found, that is worth most; None where none is.
 
     ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
-    is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its own
-    and no comma before it.
+    is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its
+    own and no comma before it.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))

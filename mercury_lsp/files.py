@@ -35,10 +35,14 @@ Stamp = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What may be done with a document: nothing where it is `ignored`; be used elsewhere where it is `inside`."""
+    """What may be done with a document: be used elsewhere where it is `inside` and not `ignored`.
+
+    `ignored`: by rules, or because it is `private`: its name, or that of what it links to, is one of secrets.
+    """
 
     ignored: bool
     inside: bool
+    private: bool = False
 
 
 class Files:
@@ -74,9 +78,10 @@ class Files:
     def standing(self, path: str) -> Standing:
         """What may be done with the document of a file, which need not exist. Both ends of a link must be allowed."""
         real = _real(path)
-        ignored = any(is_private(name) or self.ignores(name) for name in {path, real})
+        private = any(map(is_private, (path, real)))
+        ignored = private or any(self.ignores(name) for name in {path, real})
         inside = any(real.startswith(root.rstrip("/") + "/") for root in self._real)
-        return Standing(ignored, inside and self.root(path) is not None)
+        return Standing(ignored, inside and self.root(path) is not None, private)
 
     def ignores(self, path: str) -> bool:
         """Whether rules ignore a file, or a folder that it lies in. A path that ends in `/` is a folder's."""

@@ -231,7 +231,7 @@ class Server(LanguageServer):
                 return nothing
             arrival = self.desk.arrived()
             if self.admission.pending(uri):
-                snapshot = replace(snapshot, ignored=await self.admission.ignored(uri))
+                snapshot = await self.admission.settled(snapshot)
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
             snapshot = replace(snapshot, invoked=invoked, several=self.client.further is not None)

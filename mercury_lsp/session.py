@@ -46,6 +46,7 @@ class Session:
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
         self._files: dict[str, str] = {}  # of open documents, where they have one
         self._usable: set[str] = set()  # open documents that are known not to be ignored
+        self._private: set[str] = set()  # and those whose files are known to hold secrets
         self.notebooks = Notebooks()
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
@@ -90,8 +91,8 @@ class Session:
     def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
         """Take a document's text, whether it was open before or not. `path` is what the model is told.
 
-        `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored,
-        nothing is suggested.
+        `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored, it
+        counts as ignored.
         """
         self._take(uri, well_formed(path), well_formed(language_id), version, text)
         self._files[uri] = file
@@ -112,6 +113,7 @@ class Session:
         else:
             self._usable.discard(uri)
         if standing is not None:
+            (self._private.add if standing.private else self._private.discard)(uri)
             self.workspace.admit(uri, standing.inside and not standing.ignored)
 
     @property
@@ -142,6 +144,7 @@ class Session:
         self._documents.pop(uri, None)
         self._withheld.discard(uri)
         self._usable.discard(uri)
+        self._private.discard(uri)
         self._files.pop(uri, None)
         self.workspace.forget(uri)
 
@@ -169,7 +172,15 @@ class Session:
         config = replace(self.config, anticipate=False) if self.snoozed else self.config
         library, ignored = self.workspace.used(uri), uri not in self._usable
         memory = self.workspace.memory if config.index_mb else None
-        return Snapshot(document, config, self.roots, library=library, ignored=ignored, memory=memory)
+        return Snapshot(
+            document,
+            config,
+            self.roots,
+            library=library,
+            ignored=ignored,
+            private=uri in self._private,
+            memory=memory,
+        )
 
     def joined(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
         """The snapshot of a cell's whole notebook, and where the cell begins in it; of others the same, and 0."""

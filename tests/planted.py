@@ -92,12 +92,21 @@ def private_key(kind: str = "RSA ", seed: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Planted:
-    """A workspace on the disk: the secrets in it, and which of its files may be completed and which must not be."""
+    """A workspace on the disk: the secrets in it, and which of its files may be used.
+
+    Nothing is suggested in `private` ones; `ignored` ones are completed, but never shown or sent elsewhere.
+    """
 
     root: Path
     secrets: tuple[str, ...]
     usable: tuple[Path, ...]
-    forbidden: tuple[Path, ...]
+    private: tuple[Path, ...]
+    ignored: tuple[Path, ...]
+
+    @property
+    def forbidden(self) -> tuple[Path, ...]:
+        """The files of which nothing may be used elsewhere."""
+        return self.private + self.ignored
 
 
 PRIVATE_FILES = """
@@ -139,10 +148,11 @@ def workspace(folder: Path, seed: int = 4) -> Planted:
         secrets.append(f"hidden_{number}_{random_text(dice, string.ascii_lowercase, 12)}")
         return f"def {secrets[-1]}(total, width):\n    return total * width\n"
 
-    forbidden = [put(root / name, hidden(number)) for number, name in enumerate(PRIVATE_FILES)]
+    private = [put(root / name, hidden(number)) for number, name in enumerate(PRIVATE_FILES)]
+    ignored: list[Path] = []
     for rules, (text, names) in IGNORED_FILES.items():
         put(root / rules, text)
-        forbidden += [put(root / name, hidden(100 + len(forbidden))) for name in names]
+        ignored += [put(root / name, hidden(100 + len(private) + len(ignored))) for name in names]
     for name in ("node_modules/p/index.js", ".venv/lib/x.py", ".git/hooks/x.py", ".hidden/x.py"):
         put(root / name, hidden(200 + len(secrets)))
     for number, name in enumerate(("other/outside.py", ".ssh/key.py", "above.py")):
@@ -168,4 +178,4 @@ def workspace(folder: Path, seed: int = 4) -> Planted:
         usable.append(
             put(root / name, "\n".join(lines) + (f'\nKEY = """{key}"""\n' if number == 1 else "\n"))
         )
-    return Planted(root, tuple(secrets), tuple(usable), tuple(forbidden))
+    return Planted(root, tuple(secrets), tuple(usable), tuple(private), tuple(ignored))

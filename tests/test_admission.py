@@ -1,4 +1,4 @@
-"""The admission of documents: nothing is suggested before it is known whether a file is ignored."""
+"""The admission of documents: before it is known whether a file is ignored, it counts as ignored."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from mercury_lsp.admission import Admission
 from mercury_lsp.client import Progress
+from mercury_lsp.complete import Snapshot
 from mercury_lsp.desk import Desk
 from mercury_lsp.files import Standing
 from mercury_lsp.session import Session
@@ -57,10 +58,17 @@ class There:
         self.admission.opened(uri)
         return uri
 
-    def ignored(self, uri: str) -> bool:
+    def snapshot(self, uri: str) -> Snapshot:
         snapshot = self.session.snapshot(uri)
         assert snapshot is not None
-        return snapshot.ignored
+        return snapshot
+
+    def ignored(self, uri: str) -> bool:
+        return self.snapshot(uri).ignored
+
+    async def settled(self, uri: str) -> bool:
+        """Whether it is ignored, once that is known."""
+        return (await self.admission.settled(self.snapshot(uri))).ignored
 
 
 @pytest.fixture
@@ -72,24 +80,35 @@ async def there(tmp_path: Path) -> AsyncIterator[There]:
     made.session.workspace.close(WAIT)
 
 
-async def test_a_document_is_closed_until_it_is_known_to_be_open_to_us(there: There) -> None:
+async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: There) -> None:
     uri, other = there.open("a.py"), there.open("build/b.py")
     assert there.admission.pending(uri) and there.ignored(uri)
-    assert not await there.admission.ignored(uri) and await there.admission.ignored(other)
+    assert not await there.settled(uri) and await there.settled(other)
     assert not there.admission.pending(uri) and not there.ignored(uri) and there.ignored(other)
+
+
+async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
+    (there.root / ".env").write_text("A=1\n", encoding="utf-8")
+    (there.root / "a.py").symlink_to(there.root / ".env")
+    uri = there.open("a.py")
+    before = there.snapshot(uri)
+    after = await there.admission.settled(before)
+    assert not before.private and after.private and after.ignored
+    there.session.close(uri)
+    assert (await there.admission.settled(after)).ignored
 
 
 async def test_rules_that_change_count_for_open_documents(there: There) -> None:
     uri = there.open("a.py")
-    assert not await there.admission.ignored(uri)
+    assert not await there.settled(uri)
     (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
     assert there.session.workspace.touch([f"{there.root}/.mercuryignore"])
     there.admission.look()
     assert there.ignored(uri)
-    assert await there.admission.ignored(uri)
+    assert await there.settled(uri)
 
 
-async def test_a_disk_that_hangs_keeps_a_document_closed(
+async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     there: There, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mercury_lsp.admission.PATIENCE", 0.05)
@@ -101,17 +120,17 @@ async def test_a_disk_that_hangs_keeps_a_document_closed(
 
     monkeypatch.setattr(there.session.workspace, "examine", hang)
     uri = there.open("a.py")
-    assert await there.admission.ignored(uri)
+    assert await there.settled(uri)
     go_on.set()
     monkeypatch.setattr("mercury_lsp.admission.PATIENCE", WAIT)
-    assert not await there.admission.ignored(uri)
+    assert not await there.settled(uri)
 
 
 async def test_an_answer_about_another_file_does_not_count(there: There) -> None:
     uri = there.open("a.py")
     there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")
     there.admission.opened(uri)
-    assert await there.admission.ignored(uri)
+    assert await there.settled(uri)
 
 
 async def test_a_long_reading_is_shown(there: There) -> None:

@@ -102,6 +102,7 @@ def test_rules_come_from_the_repository_around(tmp_path: Path) -> None:
     assert files.standing(str(root / "generated/a.py")) == IGNORED
     assert files.standing(str(root / "mine.py")) == IGNORED
     assert files.standing(str(root / "a.py")) == USABLE
+    assert files.standing(str(root / ".env")) == Standing(True, True, private=True)
     assert files.standing(str(tmp_path / "packages/two/a.py")) == OUTSIDE
     assert files.standing(str(tmp_path / "packages/two/mine.py")) == Standing(True, False)
 

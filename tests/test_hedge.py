@@ -79,6 +79,12 @@ def test_only_where_it_is_not_sure_another_is_asked(confidence: float, text: str
         assert len(hosted.seen) == asked
 
 
+def test_what_must_stay_here_is_never_asked_for_there() -> None:
+    with hosting(whole("there")) as hosted:
+        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert not hosted.seen
+
+
 def test_the_setting_says_what_is_sure() -> None:
     with hosting(whole("there")) as hosted:
         engine = hedged(hosted, UNSURE)

@@ -33,6 +33,7 @@ LAYERS = (
     (
         "mercury_lsp.complete",
         "mercury_lsp.cutoff",
+        "mercury_lsp.manual",
         "mercury_lsp.engines",
         "mercury_lsp.remote",
         "mercury_lsp.postprocess",

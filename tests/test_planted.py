@@ -14,6 +14,7 @@ import pytest
 
 from mercury_lsp import convert, postprocess
 from mercury_lsp.complete import declined, question
+from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
 from mercury_lsp.context.library import Library
 from mercury_lsp.context.syntax import Syntax
@@ -99,12 +100,19 @@ def test_no_secret_of_another_document_reaches_a_prompt(there: planted.Planted, 
     assert related > 0
 
 
-def test_nothing_is_suggested_in_private_and_ignored_documents(
+def test_nothing_is_suggested_in_private_documents_and_nothing_of_ignored_ones_is_sent(
     there: planted.Planted, session: Session
 ) -> None:
-    for file in (*there.forbidden, there.root / "lib/key.py"):
+    hosted = Config(remote="always", remote_url="https://api.example.com/v1")
+    for file in (*there.private, there.root / "lib/key.py"):
         snapshot = session.snapshot(file.as_uri())
-        assert snapshot is not None and declined(snapshot), file
+        assert snapshot is not None and "secrets" in (declined(snapshot) or ""), file
+    for file in there.ignored:
+        snapshot = session.snapshot(file.as_uri())
+        assert snapshot is not None and snapshot.ignored and declined(snapshot) is None, file
+        assert "hosted" in (declined(replace(snapshot, config=hosted)) or "")
+        off = replace(snapshot, config=Config(complete_ignored=False))
+        assert "complete_ignored" in (declined(off) or "")
     for file in (
         there.root / "linked.py",
         there.root.parent / "above.py",
@@ -113,8 +121,8 @@ def test_nothing_is_suggested_in_private_and_ignored_documents(
         assert snapshot is not None and declined(snapshot) is None
 
 
-def test_until_it_is_known_nothing_is_suggested(there: planted.Planted) -> None:
-    session, uri = Session(), there.usable[0].as_uri()
+def test_until_it_is_known_whether_a_document_is_ignored_it_counts_as_ignored(there: planted.Planted) -> None:
+    session, uri = Session({"complete_ignored": False}), there.usable[0].as_uri()
     session.open(uri, "main.py", "python", 1, "x = ", convert.file(uri))
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot)
@@ -172,7 +180,7 @@ def test_uris_of_every_platform(uri: str, private: bool) -> None:
     session.open(uri, convert.name(uri, ()), "", 1, "x = ", convert.file(uri))
     assert convert.file(uri)
     standing = session.workspace.examine(convert.file(uri))
-    session.admit(uri, replace(standing, ignored=False))  # the name alone is enough
+    session.admit(uri, replace(standing, ignored=False, private=False))  # the name alone is enough
     snapshot = session.snapshot(uri)
     assert snapshot is not None and (declined(snapshot) is not None) == private
     assert standing.ignored == private

@@ -362,6 +362,9 @@ def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
         assert complete(Snapshot(private, config), 2, RemoteEngine.of(config)) is None
         ignored = Snapshot(document, config, ignored=True)
         assert complete(ignored, len(text), RemoteEngine.of(config)) is None
+        late = replace(ignored, config=Config())  # the settings named this engine meanwhile
+        with pytest.raises(Unanswered, match="ignored"):
+            complete(late, len(text), RemoteEngine.of(config))
     assert len(hosted.seen) == 1
     for word in ("user42", "deep", "app.py", "/home"):
         assert word not in raw

@@ -33,8 +33,9 @@ class Sampling:
     for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device;
     ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying;
     ``refresh``: passes after which a context that sees the canvas is read anew; ``hedge_likelihood``: least probability
-    of a local middle that is not asked for elsewhere, where there is an elsewhere; ``temperature``: above 0 tokens are
-    drawn, by ``seed``, where they are verified or autoregressive, and else taken as the likeliest."""
+    of a local middle that is not asked for elsewhere, where there is an elsewhere; ``here``: nothing of the prompt may
+    be sent there, whatever the settings are by now; ``temperature``: above 0 tokens are drawn, by ``seed``, where they
+    are verified or autoregressive, and else taken as the likeliest."""
 
     mode: str = "diffusion"
     verify: bool = True
@@ -51,6 +52,7 @@ class Sampling:
     refresh: int = 8
     single_line: bool = False
     hedge_likelihood: float = 0.11
+    here: bool = False
     temperature: float = 0.0
     seed: int = 0
 

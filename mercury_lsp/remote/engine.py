@@ -107,6 +107,8 @@ class RemoteEngine(Elsewhere):
         Raises `Unanswered` where nothing has, or nothing may be sent; and `Cancelled` soon after ``cancelled()``.
         """
         host = self._link.address.host
+        if sampling.here:
+            raise Unanswered(f"the document is ignored, so it is not sent to {host}")
         sent = outgoing(prompt)
         if sent is None:
             raise Unanswered(

@@ -61,9 +61,9 @@ class HedgedEngine(Elsewhere):
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt, here or there. Raises `Cancelled`."""
+        """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
         here = self.local.infill(prompt, sampling, cancelled, watch, hint, memory)
-        if isinstance(self._remote, str) or _surest(here) >= sampling.hedge_likelihood:
+        if isinstance(self._remote, str) or sampling.here or _surest(here) >= sampling.hedge_likelihood:
             return here
         if watch is not None:
             watch(Draft(here.text, here.tokens, here.tokens, here.forward_passes, here))

@@ -71,6 +71,37 @@ def test_as_a_hedge_it_is_asked_where_the_local_model_is_not_sure(
         assert len(hosted.seen) == (expected != WORD)
 
 
+def test_what_the_project_ignores_is_completed_here_and_not_sent(
+    launch: Launch, tiny_model: Path, tmp_path: Path
+) -> None:
+    """By a model that is sure of nothing, so that of what may be sent all is."""
+    root = tmp_path / "w"
+    root.mkdir()
+    (root / ".gitignore").write_text("*.txt\n!shared.txt\n", encoding="utf-8")
+    with hosting(whole("more of them")) as hosted:
+        own(remote="hedge", remote_url=hosted.url, max_tokens=8, remote_timeout_ms=30_000)
+        client = launch(tiny_model).client
+        client.start(options={"hedge_likelihood": 1, "show_likelihood": 0}, root=root.as_uri())
+        for name, sent in (("scratch.txt", 0), ("shared.txt", 1)):
+            uri = client.open(TEXT, (root / name).as_uri())
+            items = [item["insertText"] for item in client.complete(uri, 1, 15)]
+            assert len(hosted.seen) == sent and (items == ["more of them"]) == (sent == 1)
+            said = client.ask("workspace/executeCommand", {"command": "mercury.explain", "arguments": []})
+            assert "ignored" not in said["result"]
+
+
+def test_what_is_ignored_has_nothing_where_all_is_sent(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*\n", encoding="utf-8")
+    with hosting(whole("more of them")) as hosted:
+        own(remote="always", remote_url=hosted.url, remote_model="far")
+        client = launch(tmp_path / "no model").client
+        client.start(root=tmp_path.as_uri())
+        uri = client.open(TEXT, (tmp_path / "a.txt").as_uri())
+        assert client.complete(uri, 1, 15) == []
+        explained = client.ask("workspace/executeCommand", {"command": "mercury.explain", "arguments": []})
+        assert "is not sent to a hosted model" in explained["result"] and not hosted.seen
+
+
 def test_a_hedge_that_fails_costs_nothing(launch: Launch) -> None:
     with hosting(refuse(500)) as hosted:
         own(remote="hedge", remote_url=hosted.url, max_tokens=8)

@@ -55,11 +55,16 @@ def test_a_session_in_a_workspace_of_secrets(alone: bool, launch: Launch, tmp_pa
 
     for file in (*there.usable, tmp_path / "other/outside.py"):
         assert suggested(file) == [WORD], file
-    for file in there.forbidden:
+    for file in there.private:
         assert suggested(file) == [], file
+    for file in there.ignored:
+        assert suggested(file) == [WORD], file  # for it stays here
     assert suggested(there.root / "lib/key.py") == []  # a link to a private file
 
-    # Rules that come count at once, and so does their end.
+    # Rules that come count at once, and so does their end, for who wants none in ignored documents.
+    client.notify("workspace/didChangeConfiguration", {"settings": {"complete_ignored": False}})
+    for file in there.ignored:
+        assert suggested(file) == [], file
     main, rules = there.root / "main.py", there.root / ".mercuryignore"
     old = rules.read_text()
     for text, expected in ((f"{old}main.py\n", []), (old, [WORD])):
