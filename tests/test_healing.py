@@ -107,3 +107,22 @@ def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer,
         assert b"".join(tokens.of[i] for i in draft).decode() == stem[:-1]
     for stem in ("", "re", " re", "(", " "):
         assert Stem.of(tokens, stem).draft() == []
+
+
+def test_where_a_block_may_come_the_middle_does_not_end_with_the_stem(
+    tokenizer: Tokenizer, tokens: TokenBytes
+) -> None:
+    eot = tokenizer.specials.eot
+    row = np.full((1, len(tokens.of)), np.log(0.2 / (len(tokens.of) - 1)), np.float32)
+    row[0, eot] = np.log(0.8)
+    (colon,) = tokenizer.encode("):")
+    stem = Stem.of(tokens, "):", goes_on=True)
+    complete = stem.after(colon)
+    assert complete is not None and complete.open and complete.hidden([colon]) == 0
+    given_more = complete.restrict(row)[0]
+    assert given_more[eot] == -np.inf
+    assert np.exp(given_more[np.isfinite(given_more)]).sum() == pytest.approx(1, rel=1e-2)
+    beyond = complete.after(colon)
+    assert beyond is not None and not beyond.open
+    ending = Stem.of(tokens, "):").after(colon)
+    assert ending is not None and ending.restrict(row)[0, eot] == row[0, eot]

@@ -33,6 +33,8 @@ class TokenBytes:
         order = sorted(range(len(self.of)), key=self.of.__getitem__)
         first = bisect_left(order, b"\0", key=self.of.__getitem__)  # special tokens have no bytes
         self._order = np.array(order[first:], np.int64)
+        self.without_text = np.array(order[:first], np.int64)
+        """Ids of the special tokens."""
         self._sorted = [self.of[i] for i in order[first:]]
         self.allowed = lru_cache(maxsize=256)(self._allowed)
 
@@ -62,27 +64,34 @@ class TokenBytes:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """The bytes with which a middle begins, and of which ``left`` is still to be generated."""
+    """The bytes with which a middle begins, and of which ``left`` is still to be generated.
+
+    ``goes_on``: more comes after it. Of a line that ends at the cursor, training has told the model that the middle may
+    end there, too; but who is about to write a block is not helped by that.
+    """
 
     tokens: TokenBytes
     left: bytes
+    goes_on: bool = False
 
     @classmethod
-    def of(cls, tokens: TokenBytes, text: str) -> Stem:
+    def of(cls, tokens: TokenBytes, text: str, goes_on: bool = False) -> Stem:
         """The whole stem of a prompt."""
-        return cls(tokens, text.encode(errors="replace"))
+        return cls(tokens, text.encode(errors="replace"), goes_on)
 
     @property
     def open(self) -> bool:
         """Whether the next token is restricted."""
-        return bool(self.left)
+        return bool(self.left) or self.goes_on
 
     def after(self, token: int) -> Stem | None:
         """What is left behind a token; None where the token contradicts it."""
         text = self.tokens.of[token]
         if text.startswith(self.left):
-            return Stem(self.tokens, b"")
-        return Stem(self.tokens, self.left[len(text) :]) if text and self.left.startswith(text) else None
+            return Stem(self.tokens, b"", self.goes_on and text == self.left)
+        if text and self.left.startswith(text):
+            return Stem(self.tokens, self.left[len(text) :], self.goes_on)
+        return None
 
     def behind(self, path: Sequence[int]) -> Stem:
         """What is left behind tokens that do not contradict it."""
@@ -97,7 +106,7 @@ class Stem:
 
     def hidden(self, path: Sequence[int]) -> int:
         """How many first tokens of a middle show nothing, being all part of the stem."""
-        if not self.open:
+        if not self.left:
             return 0
         left = len(self.left)
         for i, token in enumerate(path):
@@ -124,6 +133,11 @@ class Stem:
         return scores
 
     def _restrict(self, row: NDArray[np.float32]) -> None:
+        if not self.left:
+            ends = min(float(np.exp(row[self.tokens.without_text]).sum()), 0.999)
+            row[self.tokens.without_text] = -np.inf
+            row -= np.float32(np.log1p(-ends))
+            return
         ids = self.tokens.allowed(self.left)
         kept = row[ids]
         peak = kept.max(initial=-np.inf)
@@ -137,7 +151,7 @@ class Stem:
 
         Behind a run of blanks mostly comes a word, which takes the last blank into its own token.
         """
-        if not self.open:
+        if not self.left:
             return []
         text = self.left.decode(errors="replace")
         ids = self.tokens.vocabulary.encode(text + "a" * text.isspace())[:-1]

@@ -114,7 +114,7 @@ class Engine:
         """
         began = time.perf_counter()
         ids = encode(prompt, self.tokenizer)
-        stem = Stem.of(self._token_bytes, prompt.stem)
+        stem = self._stem(prompt, sampling)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         view = self._view(ids, memory)
         last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
@@ -162,7 +162,7 @@ class Engine:
         """
         began = time.perf_counter()
         ids = encode(prompt, self.tokenizer)
-        stem, ends = Stem.of(self._token_bytes, prompt.stem), self._ends(sampling)
+        stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
         tokens = every[: stem.hidden(every) + REACH]
         cached = self._passes.cache.reuse(ids[:-1])
@@ -203,6 +203,11 @@ class Engine:
             else:
                 continue
             yield self._account(prompt, limit, began, cached, len(ids), view).infill(middle)
+
+    def _stem(self, prompt: Prompt, sampling: Sampling) -> Stem:
+        """The stem of a prompt; where a block may come after the cursor's line, something has to."""
+        goes_on = not sampling.single_line and not prompt.rest.strip()
+        return Stem.of(self._token_bytes, prompt.stem, goes_on)
 
     def _ends(self, sampling: Sampling) -> Ends:
         return self._line_end if sampling.single_line else self._any_end
