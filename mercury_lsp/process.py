@@ -20,7 +20,8 @@ from typing import BinaryIO, NoReturn
 
 from mercury_lsp.engine.system import wait_for_end
 from mercury_lsp.listening import Reception, tcp_socket, unix_socket
-from mercury_lsp.server import boundary, serve, serve_messages
+from mercury_lsp.server import boundary
+from mercury_lsp.serving import serve, serve_messages
 from mercury_lsp.tokens import Tokens
 from mercury_lsp.wire import Writer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -36,7 +36,7 @@ from mercury_lsp.journal import Journal, Request
 from mercury_lsp.notebooks import moved
 from mercury_lsp.session import Session
 from mercury_lsp.status import STATUS, Status
-from mercury_lsp.wire import Protocol, Writer, frames
+from mercury_lsp.wire import Protocol
 
 PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end
@@ -363,47 +363,3 @@ FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
     (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),
     (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
 )
-
-
-async def serve(
-    reader: asyncio.StreamReader,
-    writer: Writer,
-    overrides: Mapping[str, object] | None = None,
-    watch: Callable[[int], object] | None = None,
-    ending: Callable[[int], None] = lambda status: None,
-) -> int:
-    """Serve one client until it exits or is gone; the exit status that the protocol asks for.
-
-    `watch` is given the id of the client's process. `ending` is told the status once it is known, before all that still
-    runs is ended.
-    """
-    return await serve_messages(frames(reader), writer, overrides, watch, ending)
-
-
-async def serve_messages(
-    messages: AsyncIterator[bytes],
-    writer: Writer,
-    overrides: Mapping[str, object] | None = None,
-    watch: Callable[[int], object] | None = None,
-    ending: Callable[[int], None] = lambda status: None,
-) -> int:
-    """As `serve`, given the bodies of the messages."""
-    server = Server(overrides)
-    server.watch = watch
-    server.protocol.set_writer(writer)
-    status = 1
-    try:
-        async for body in messages:
-            with boundary("reading a message"):
-                server.protocol.receive(body)
-            if server.protocol.exit_code is not None:
-                status = server.protocol.exit_code
-                return status
-            # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
-            # a change that comes right after a request cannot get ahead of the request's snapshot.
-            await asyncio.sleep(0)
-        return status
-    finally:
-        ending(status)
-        await server.close()
-        writer.close()

@@ -337,9 +337,9 @@ def test_alternatives_go_on_as_the_model_does(
     decoded: list[tuple[list[int], Middle]] = []
     decode = engine._decode
 
-    def spy(tail: list[int], *rest: Any) -> Middle:
+    def spy(tail: list[int], *rest: Any, **options: Any) -> Middle:
         there = [*engine.passes.cache.ids, *tail]
-        middle = decode(tail, *rest)
+        middle = decode(tail, *rest, **options)
         decoded.append((there, middle))
         return middle
 

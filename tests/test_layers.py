@@ -67,6 +67,7 @@ LAYERS = (
         "mercury_lsp.consent",
         "mercury_lsp.clients",
         "mercury_lsp.wire",
+        "mercury_lsp.serving",
         "mercury_lsp.process",
         "mercury_lsp.listening",
         "mercury_lsp.lean",

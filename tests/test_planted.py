@@ -20,7 +20,7 @@ from mercury_lsp.context.library import Library
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.session import Session
 
-ENGINE: Any = SimpleNamespace(count=lambda text: len(text) // 3 + 1)
+ENGINE: Any = SimpleNamespace(count=lambda text: len(text) // 3 + 1, stem_start=len)
 
 
 @pytest.fixture(scope="module")

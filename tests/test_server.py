@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp import desk, server
+from mercury_lsp import desk
 from mercury_lsp.complete import Completion, Snapshot
 from mercury_lsp.desk import Desk
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.infiller import Infill
+from mercury_lsp.serving import serve
 from mercury_lsp.session import Session
 
 Message = dict[str, Any]
@@ -80,7 +81,7 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
     monkeypatch.setattr(desk, "PATIENCE", 120)
     editor = Editor()
-    serving = asyncio.create_task(server.serve(editor.reader, editor))
+    serving = asyncio.create_task(serve(editor.reader, editor))
     yield editor
     editor.reader.feed_eof()
     assert await serving == 1
