@@ -155,7 +155,7 @@ def test_http_is_as_that_of_one_process(slow: Any, url: str) -> None:
         ("POST", "/v1/completions", {"prompt": "unavailable"}),
     ]
     until(lambda: httpx.get(f"{url}/health").status_code == 200)
-    with TestClient(application(replica_backends.Slow(), ServiceSettings())) as alone:
+    with TestClient(application(replica_backends.Slow(), ServiceSettings()), base_url=url) as alone:
         for method, path, body in asked:
             more = {"json": body} if method == "POST" else {}
             ours = told(httpx.request(method, url + path, timeout=PATIENCE, **more))  # type: ignore[arg-type]
@@ -292,7 +292,7 @@ def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed
     make = in_process(str(packed_model), LocalOptions(device="cpu", threads=1, memory_mb=64))
     deploy(make, "packed", Scale(**SCALE | {"replicas": 1}))
     body = {"prompt": "def f(other):\n    return ", "suffix": "\n", "max_tokens": 8, "user": "one"}
-    with TestClient(application(make(), ServiceSettings())) as alone:
+    with TestClient(application(make(), ServiceSettings()), base_url=url) as alone:
         for cached in (False, True):
             ours, theirs = complete(url, **body).json(), alone.post("/v1/completions", json=body).json()
             assert ours["choices"] == theirs["choices"] and ours["usage"] == theirs["usage"]
