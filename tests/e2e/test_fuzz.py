@@ -1,7 +1,8 @@
-"""A fuzz of the protocol with 100,000 messages; and that the fuzz would see what it looks for."""
+"""A fuzz of the protocol with many messages; and that the fuzz would see what it looks for."""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from . import fuzzing
 from .fuzzing import Found, Session, fuzz, run
 from .messages import Messages, Sent, expected, frame
 
-MESSAGES = 100_000
+MESSAGES = int(
+    os.environ.get("MERCURY_FUZZ_MESSAGES", "10000")
+)  # MERCURY_FUZZ_MESSAGES=100000 for a long run
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/PID/status")
