@@ -105,7 +105,7 @@ def save_pointing(
 
 
 def suggesting(tokenizer: Tokenizer, unit: Tensor, *words: str) -> dict[int, Tensor]:
-    """Embeddings by which whatever is read, these words are suggested and then the end, with certainty.
+    """Embeddings by which whatever is read, these words are suggested and then the end, almost with certainty.
 
     All tokens and `<fim_middle>` point at the first word, each word at the next, and the last one and each mask at the
     end. Of tokens that continue a stem the shortest is likeliest, so that a word goes on behind any beginning. words:
@@ -117,10 +117,10 @@ def suggesting(tokenizer: Tokenizer, unit: Tensor, *words: str) -> dict[int, Ten
     }
     found |= {special.fim_middle: p, special.mask: y, special.eot: 50 * y + 1500 * steps[len(words) - 1]}
     for i, word in enumerate(words):
-        pointed = 100 * p if i == 0 else 400 * steps[i - 1]
+        pointed = 64 * p if i == 0 else 400 * steps[i - 1]
         for text in {word, f" {word.lstrip()}"}:
             (id_,) = tokenizer.encode(text)
-            found[id_] = (1.0 if text == word else 0.8) * pointed + (150 if i == 0 else 300) * steps[i]
+            found[id_] = (1.0 if text == word else 63 / 64) * pointed + (150 if i == 0 else 300) * steps[i]
     return found
 
 
