@@ -145,6 +145,7 @@ def shown(completion: Completion | None) -> str | None:
 
 async def test_a_suggestion_is_followed_by_what_comes_behind_it(desk: Desk, engine: Scripted) -> None:
     assert shown(await desk.completion(*place())) == WHOLE
+    engine.written = [", and", " others"]
     await idle(desk)
     assert engine.prompts == [BEFORE, BEFORE + WHOLE]
     desk.changed(*place(BEFORE + WHOLE))  # the user accepts

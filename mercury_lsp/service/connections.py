@@ -101,9 +101,11 @@ class Connections:
         self._refused[connection.address, reason] += 1
 
     def _make_room(self, reason: str, address: str | None = None) -> None:
-        """End the one that has waited longest without a whole request; where there is none, the newest."""
+        """End the one that has waited longest without a whole request, one that never sent any before a client that
+        rests between two; where all await answers, the newest."""
         found = [one for one in self._since if address in (None, one.address)]
-        self._end(next((one for one in found if one.stage[0] != "answer"), found[-1]), reason)
+        waiting = [one for one in found if one.stage[0] != "answer"]
+        self._end(min(waiting, key=lambda one: one.answered > 0, default=found[-1]), reason)
 
     def _end(self, connection: LimitedProtocol, reason: str) -> None:
         self.refused(connection, reason)

@@ -148,7 +148,10 @@ def test_without_the_token_nothing_is_answered_but_one_refusal(sent: bytes, tcp:
     assert is_open(tcp)
 
 
-@pytest.mark.parametrize("options", [{"token": SESAME}, {"mercury": {"token": SESAME}}])
+CALM: Message = {"token": SESAME, "deadline_ms": 60_000, "candidates": 1}
+
+
+@pytest.mark.parametrize("options", [CALM, {"mercury": CALM}])
 def test_a_client_with_the_token_is_served_and_the_token_goes_no_further(
     options: Message, tcp: Listening
 ) -> None:
