@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.canvas import Hint, Prompt
 
-OTHERS = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
+PATIENCE = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
 
 
@@ -224,13 +224,15 @@ def complete(
     others: int = 0,
     kept: Kept | None = None,
     judge: Callable[[Settled], Completion] = Settled.judged,
+    patience: float = PATIENCE,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
     `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
     `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is shown of what
-    the model wrote. Raises `Cancelled` soon after
-    `cancelled()` is true, and `Unanswered` where a hosted model alone was to answer, and has not.
+    the model wrote; `patience` is how many seconds each way of finding something else may take, infinite where no clock
+    may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered` where a hosted model alone was to
+    answer, and has not.
     """
     if declined(snapshot):
         return None
@@ -277,11 +279,12 @@ def complete(
             lambda late: engine.alternatives(asked, sampling, infill, late, memory),
             partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
             cancelled,
+            patience,
         )
     if not others or found.shown is None:
         return found
     tell(first)
-    until = time.monotonic() + OTHERS
+    until = time.monotonic() + patience
 
     def late() -> bool:
         return cancelled() or time.monotonic() > until

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mercury_lsp.context.document import Document
 
 MOST = 6  # middles of a place, and beginnings of the first, that are looked at
-SECONDS = 0.25  # after which no more of either are
 
 Late = Callable[[], bool]
 """Tells that it is too late to go on."""
@@ -37,13 +36,14 @@ def found(
     alternatives: Callable[[Late], Iterator[Infill]],
     middles: Callable[[Snapshot, int, Late], Iterator[Infill]],
     cancelled: Late,
+    patience: float,
 ) -> Completion:
     """What to show in place of the `first` text, of which nothing is shown; as it was judged if nothing else fits.
 
     `alternatives` are its place's other middles, `middles` those of another place, each of one line; both are told
     when it is too late. Another place, a line of its own, is tried first where the first text has nothing to add:
     where it is blank, or says what stands there, or the cursor is within a word, which any other middle would break.
-    Raises `Cancelled`.
+    `patience`: seconds for each of these ways. Raises `Cancelled`.
     """
 
     def here(late: Late) -> Iterator[Completion]:
@@ -75,7 +75,7 @@ def found(
     ways = (elsewhere, here, shorter) if _nothing_to_add(first) else (here, shorter, elsewhere)
     for way in ways:
         with suppress(Cancelled):
-            for completion in way(_limit(cancelled)):
+            for completion in way(_limit(cancelled, patience)):
                 if completion.shown is not None:
                     return completion
         if cancelled():
@@ -83,8 +83,8 @@ def found(
     return first.judged()
 
 
-def _limit(cancelled: Late) -> Late:
-    until = time.monotonic() + SECONDS
+def _limit(cancelled: Late, patience: float) -> Late:
+    until = time.monotonic() + patience
     return lambda: cancelled() or time.monotonic() > until
 
 

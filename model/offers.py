@@ -93,12 +93,12 @@ class Offer:
 def written(
     snapshot: Snapshot, offset: int, engine: Infiller, kept: Kept | None = None
 ) -> tuple[Completion | None, Settled | None]:
-    """A completion, and what the model wrote for it; None where it was not asked."""
+    """A completion, and what the model wrote for it; None where it was not asked. No clock decides what is found."""
     told: list[Settled] = []
 
     def judge(settled: Settled) -> Completion:
         told.append(settled)
         return settled.judged()
 
-    found = complete(snapshot, offset, engine, kept=kept, judge=judge)
+    found = complete(snapshot, offset, engine, kept=kept, judge=judge, patience=math.inf)
     return found, told[0] if told else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from os.path import commonprefix
@@ -285,14 +286,11 @@ def words(**options: object) -> Snapshot:
     return Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config, (), True)
 
 
-def test_others_are_distinct_and_the_likeliest_comes_first(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mercury_lsp.complete.OTHERS", 60.0)
+def test_others_are_distinct_and_the_likeliest_comes_first(engine: Engine) -> None:
     alone = complete(words(), 15, engine)
     assert alone is not None and alone.others == ()
     for most in (1, 2, 4):
-        found = complete(words(), 15, engine, others=most)
+        found = complete(words(), 15, engine, others=most, patience=math.inf)
         assert found is not None and found.shown == alone.shown
         assert len(found.others) == most
         texts = ["".join((one.shown or "").split()) for one in (found, *found.others)]
@@ -302,12 +300,9 @@ def test_others_are_distinct_and_the_likeliest_comes_first(
         assert all(one.start == one.end == 15 and one.others == () for one in found.others)
 
 
-def test_others_that_are_not_there_in_time_are_left_out(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mercury_lsp.complete.OTHERS", 0.0)
+def test_others_that_are_not_there_in_time_are_left_out(engine: Engine) -> None:
     told: list[Settled] = []
-    found = complete(words(), 15, engine, tell=told.append, others=4)
+    found = complete(words(), 15, engine, tell=told.append, others=4, patience=0.0)
     assert found is not None and found.shown and found.others == ()
     assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
 
