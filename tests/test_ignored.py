@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 from pathlib import Path
-from time import process_time
+from time import thread_time
 
 import pytest
 
@@ -133,7 +133,7 @@ def test_git_says_the_same(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_no_pattern_goes_back_and_back(text: str) -> None:
     rules = Ignored.of({".gitignore": text})
-    began = process_time()
+    began = thread_time()
     for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
         rules(path)
-    assert process_time() - began < 2
+    assert thread_time() - began < 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import process_time
+from time import thread_time
 
 import drawn
 import planted
@@ -180,6 +180,6 @@ def test_hardly_any_line_of_code_is_taken_for_one() -> None:
     "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
 )  # fmt: skip
 def test_no_line_takes_for_ever(text: str) -> None:
-    began = process_time()
+    began = thread_time()
     without(text, strict=True)
-    assert process_time() - began < 2
+    assert thread_time() - began < 2

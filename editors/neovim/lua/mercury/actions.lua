@@ -60,10 +60,15 @@ function M.accept_line()
   return accept(suggestion.line)
 end
 
+--- Whether two suggestions would put the same in now, however much of each is typed already.
+local function same(one, other)
+  return suggestion.rest(one) == suggestion.rest(other)
+end
+
 --- Which of some suggestions comes `count` after the one that is drawn.
 local function after(list, one, count)
   for i, other in ipairs(list) do
-    if one and other.text == one.text then
+    if one and same(other, one) then
       return (i - 1 + count) % #list + 1
     end
   end
@@ -79,7 +84,7 @@ local function ask(count)
     end
     if #list == 0 then
       server.say("there is nothing to suggest here; `:Mercury explain` tells why.")
-    elseif #list == 1 and one and list[1].text == one.text and count ~= 0 then
+    elseif #list == 1 and one and same(list[1], one) and count ~= 0 then
       server.say("there is no other suggestion.")
       drawn.adopt(list, 1, true)
     else
