@@ -18,6 +18,7 @@ from mercury_lsp import manual, postprocess
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt, related, trigger
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
@@ -44,6 +45,7 @@ class Snapshot:
     the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
     its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
     user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
+    `indentation`: as the project says.
     """
 
     document: Document
@@ -55,6 +57,7 @@ class Snapshot:
     private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
+    indentation: Indentation = UNTOLD
 
     @property
     def candidates(self) -> int:
@@ -153,6 +156,7 @@ class Settled:
             self.syntax,
             self.single_line,
             infill.finished,
+            self.snapshot.indentation,
         )
         if shown is None:
             return None
