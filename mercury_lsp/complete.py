@@ -228,15 +228,15 @@ def complete(
     others: int = 0,
     kept: Kept | None = None,
     judge: Callable[[Settled], Completion] = Settled.judged,
-    patience: float = PATIENCE,
+    patience: float | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
     `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
     `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is shown of what
-    the model wrote; `patience` is how many seconds each way of finding something else may take, infinite where no clock
-    may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered` where a hosted model alone was to
-    answer, and has not.
+    the model wrote; `patience` is how many seconds each way of finding something else may take, if not as many as
+    usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered`
+    where a hosted model alone was to answer, and has not.
     """
     if declined(snapshot):
         return None
@@ -283,12 +283,12 @@ def complete(
             lambda late: engine.alternatives(asked, sampling, infill, late, memory),
             partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
             cancelled,
-            patience,
+            manual.PATIENCE if patience is None else patience,
         )
     if not others or found.shown is None:
         return found
     tell(first)
-    until = time.monotonic() + patience
+    until = time.monotonic() + (PATIENCE if patience is None else patience)
 
     def late() -> bool:
         return cancelled() or time.monotonic() > until
