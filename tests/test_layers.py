@@ -38,6 +38,7 @@ LAYERS = (
         "mercury_lsp.remote",
         "mercury_lsp.postprocess",
         "mercury_lsp.repetition",
+        "mercury_lsp.elements",
         "mercury_lsp.recall",
         "mercury_lsp.pace",
         "mercury_lsp.feedback",
