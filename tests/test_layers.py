@@ -91,7 +91,7 @@ ONLY = {
     "torch": (*TORCH, "mercury_lsp.commands.doctor"),
     "torchao": ("mercury_lsp.engine.open_network",),
     "numpy": ("mercury_lsp.engine", "mercury_lsp.context.memory"),
-    "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.system"),
+    "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.mapping", "mercury_lsp.engine.system"),
     "attrs": ("mercury_lsp.lean",),
     "httpx2": ("mercury_lsp.remote.link", "mercury_lsp.hub", "mercury_lsp.fetch"),
     "hatchling": ("mercury_lsp.native.build",),
