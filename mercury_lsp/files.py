@@ -135,7 +135,8 @@ class Files:
 
     def wants(self, path: str) -> bool:
         """Whether a file in a folder that is looked into is one to read, by its name and the rules."""
-        known = for_document("", path) is not None
+        language = for_document("", path)
+        known = language is not None and language.outline != ()
         return known and not is_private(path) and not self.ignores(path)
 
     def read(self, path: str, unless: Stamp | None = None) -> tuple[Stamp, str] | None:

@@ -216,8 +216,7 @@ def _leaves(code: str) -> bool:
 
 def _kind(site: Site) -> Callable[[str], bool]:
     """Tells of a line whether it is of a list in which none comes twice."""
-    lexis = site.syntax.lexis
-    if lexis is not None and not lexis.brackets:  # of prose and of data, a line each
+    if not site.syntax.brackets:  # of prose and of data, a line each
 
         def is_entry(line: str) -> bool:
             return bool(_ENTRY.match(line) or (not line.lstrip().startswith("<") and _LETTERS.search(line)))
