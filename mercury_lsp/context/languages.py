@@ -48,8 +48,8 @@ class Language:
     offside: bool = False  # whether blocks are told by their indentation
     prose: bool = False  # whether most of it is written for people
     outline: tuple[str, ...] = ()
-    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query. Files of
-    a language that has none tell other files nothing, and are not read."""
+    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query.
+    Files of a language that has none tell other files nothing, and are not read."""
     imports: str = ""
     """A regular expression for a statement that names what is taken from other files, with `^` at lines' beginnings."""
 
@@ -278,7 +278,8 @@ LANGUAGES = (
         interpolations=("interpolation",),
         definitions=(
             "method_declaration", "constructor_declaration", "local_function_statement", "class_declaration",
-            "interface_declaration", "struct_declaration", "enum_declaration", "record_declaration", "lambda_expression",
+            "interface_declaration", "struct_declaration", "enum_declaration", "record_declaration",
+            "lambda_expression",
         ),
         bodies=("block", "declaration_list", "enum_member_declaration_list", "switch_body"),
         outline=(
