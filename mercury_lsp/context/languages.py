@@ -333,18 +333,11 @@ LANGUAGES = (
     ),
     Language(
         "CSS", ("css",), (".css",), "tree_sitter_css",
-        line_comment="",
-        strings=("string_value",),
-        bodies=("block",),
-        arguments=("arguments",),
+        line_comment="", strings=("string_value",), bodies=("block",), arguments=("arguments",),
     ),
     Language(
         "HTML", ("html",), (".html", ".htm"), "tree_sitter_html",
-        line_comment="",
-        strays=("erroneous_end_tag",),
-        arguments=(),
-        brackets="",
-        prose=True,
+        line_comment="", strays=("erroneous_end_tag",), arguments=(), brackets="", prose=True,
     ),
 )  # fmt: skip
 
