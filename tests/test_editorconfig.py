@@ -20,6 +20,7 @@ from mercury_lsp.context.layout import UNTOLD, Indentation
         ("lib/**.py", ["lib/a.py", "lib/deep/a.py"], ["a.py"]),
         ("lib/**/a.py", ["lib/a.py", "lib/x/y/a.py"], ["lib/xa.py"]),
         ("**/a.py", ["a.py", "x/a.py"], ["xa.py"]),
+        ("a**.py", ["ab.py", "a/b.py", "x/a/b.py"], ["xa.py", "xa/b.py"]),
         ("a?.py", ["ab.py"], ["a.py", "abc.py"]),
         ("[ab].py", ["a.py", "b.py"], ["c.py"]),
         ("[!ab].py", ["c.py"], ["a.py"]),

@@ -153,9 +153,12 @@ def _choices(glob: str, start: int, end: int, commas: list[int]) -> list[str] | 
 
 
 def _pattern(glob: str) -> Wildmatch:
-    """A name without choices. It is matched against a file's own name where it has no slash in it."""
-    name = "/" not in glob
-    return Wildmatch(tuple(_tokens(glob.removeprefix("/"))), take_back=False, folders=False, name=name)
+    """A name without choices. One without a slash counts in all folders below."""
+    anywhere = "/" not in glob
+    tokens = tuple(_tokens(glob.removeprefix("/")))
+    if anywhere and MANY in tokens:  # which goes on into folders
+        return Wildmatch((DEEP, *tokens), take_back=False, folders=False, name=False)
+    return Wildmatch(tokens, take_back=False, folders=False, name=anywhere)
 
 
 def _tokens(glob: str) -> Iterator[Token]:
