@@ -91,7 +91,7 @@ class Admission:
         known = self._session.snapshot(uri)
         if known is None:
             return replace(snapshot, ignored=True)
-        return replace(snapshot, ignored=known.ignored, private=known.private)
+        return replace(snapshot, ignored=known.ignored, private=known.private, indentation=known.indentation)
 
     def _look(self, uri: str, opened: bool = False) -> None:
         self._session.admit(uri, None)

@@ -18,6 +18,7 @@ from mercury_lsp import manual, postprocess
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt, related, trigger
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.context.library import EMPTY, Library
 from mercury_lsp.context.privacy import is_private
 from mercury_lsp.context.secrets import is_secret
@@ -44,6 +45,7 @@ class Snapshot:
     the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
     its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
     user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
+    `indentation`: as the project says.
     """
 
     document: Document
@@ -55,6 +57,7 @@ class Snapshot:
     private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
+    indentation: Indentation = UNTOLD
 
     @property
     def candidates(self) -> int:
@@ -153,6 +156,7 @@ class Settled:
             self.syntax,
             self.single_line,
             infill.finished,
+            self.snapshot.indentation,
         )
         if shown is None:
             return None
@@ -224,15 +228,15 @@ def complete(
     others: int = 0,
     kept: Kept | None = None,
     judge: Callable[[Settled], Completion] = Settled.judged,
-    patience: float = PATIENCE,
+    patience: float | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
     `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
     `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is shown of what
-    the model wrote; `patience` is how many seconds each way of finding something else may take, infinite where no clock
-    may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered` where a hosted model alone was to
-    answer, and has not.
+    the model wrote; `patience` is how many seconds each way of finding something else may take, if not as many as
+    usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered`
+    where a hosted model alone was to answer, and has not.
     """
     if declined(snapshot):
         return None
@@ -279,12 +283,12 @@ def complete(
             lambda late: engine.alternatives(asked, sampling, infill, late, memory),
             partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
             cancelled,
-            patience,
+            manual.PATIENCE if patience is None else patience,
         )
     if not others or found.shown is None:
         return found
     tell(first)
-    until = time.monotonic() + patience
+    until = time.monotonic() + (PATIENCE if patience is None else patience)
 
     def late() -> bool:
         return cancelled() or time.monotonic() > until

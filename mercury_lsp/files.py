@@ -16,12 +16,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
 from mercury_lsp.context.ignored import EXCLUDE, FAMILIES, Ignored, Rules
 from mercury_lsp.context.languages import for_document
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.context.privacy import is_private
 
 LARGEST = 200_000  # bytes; what is longer was seldom written by hand
 LARGEST_RULES = 1_000_000
+LARGEST_STYLE, STYLES = (
+    65_536,
+    16,
+)  # bytes of an `.editorconfig`, and how many of them are looked at for a file
 LONG_LINE, LONG_MEAN = 5_000, 200  # characters, above which a file is taken to be minified
 SKIPPED = frozenset(
     ["node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"]
@@ -38,11 +44,13 @@ class Standing:
     """What may be done with a document: be used elsewhere where it is `inside` and not `ignored`.
 
     `ignored`: by rules, or because it is `private`: its name, or that of what it links to, is one of secrets.
+    `indentation`: as the project's `.editorconfig` files say.
     """
 
     ignored: bool
     inside: bool
     private: bool = False
+    indentation: Indentation = UNTOLD
 
 
 class Files:
@@ -52,11 +60,12 @@ class Files:
         self.roots = tuple(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
         self._real = tuple(_real(root) for root in self.roots)
         self._chains: dict[str, tuple[str, Ignored]] = {}
+        self._styles: dict[str, EditorConfig] = {}
         self._stamps: dict[str, Stamp | None] = {}
 
     def forget(self) -> None:
         """Read the rules again when they are needed."""
-        self._chains, self._stamps = {}, {}  # who is reading meanwhile fills the old ones
+        self._chains, self._styles, self._stamps = {}, {}, {}  # who is reading meanwhile fills the old ones
 
     def refresh(self) -> bool:
         """Forget the rules if a file of them has changed, came or went; whether it is so."""
@@ -81,7 +90,18 @@ class Files:
         private = any(map(is_private, (path, real)))
         ignored = private or any(self.ignores(name) for name in {path, real})
         inside = any(real.startswith(root.rstrip("/") + "/") for root in self._real)
-        return Standing(ignored, inside and self.root(path) is not None, private)
+        return Standing(ignored, inside and self.root(path) is not None, private, self.indentation(path))
+
+    def indentation(self, path: str) -> Indentation:
+        """What `.editorconfig` files say of a file, from its own folder up to the repository's top."""
+        folder, found = _parent(path), list[dict[str, str]]()
+        for above in _upwards(folder, self._top(folder)):
+            style = self._style(above)
+            if style != EditorConfig():
+                found.append(style.properties(path[len(above.rstrip("/")) + 1 :]))
+            if style.root or len(found) == STYLES:
+                break
+        return indentation(found)
 
     def ignores(self, path: str) -> bool:
         """Whether rules ignore a file, or a folder that it lies in. A path that ends in `/` is a folder's."""
@@ -115,7 +135,8 @@ class Files:
 
     def wants(self, path: str) -> bool:
         """Whether a file in a folder that is looked into is one to read, by its name and the rules."""
-        known = for_document("", path) is not None
+        language = for_document("", path)
+        known = language is not None and language.outline != ()
         return known and not is_private(path) and not self.ignores(path)
 
     def read(self, path: str, unless: Stamp | None = None) -> tuple[Stamp, str] | None:
@@ -157,6 +178,18 @@ class Files:
                 if own := dict(_rules_in(above, stamps)):
                     rules[above[len(top.rstrip("/")) + 1 :]] = own
             found = chains[folder] = top, Ignored(rules, FOLD)
+        return found
+
+    def _style(self, folder: str) -> EditorConfig:
+        """What a folder's own `.editorconfig` says: nothing where it is a link, too large, or no regular file."""
+        styles, stamps = self._styles, self._stamps
+        if (found := styles.get(folder)) is None:
+            path, text = f"{folder.rstrip('/')}/{NAME}", ""
+            stamps[path] = stamp = _stamp(path)
+            with suppress(OSError, ValueError):
+                if stamp is not None and not os.path.islink(path) and 0 <= stamp[1] <= LARGEST_STYLE:
+                    text = _regular(path, LARGEST_STYLE)
+            found = styles[folder] = EditorConfig.of(text)
         return found
 
     def _top(self, folder: str) -> str:

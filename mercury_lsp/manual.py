@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mercury_lsp.context.secrets import is_secret
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mercury_lsp.context.document import Document
 
 MOST = 6  # middles of a place, and beginnings of the first, that are looked at
+PATIENCE = 0.6  # seconds for each way: all three are over before `desk.ASKED` deadlines are
 
 Late = Callable[[], bool]
 """Tells that it is too late to go on."""
@@ -40,15 +41,16 @@ def found(
 ) -> Completion:
     """What to show in place of the `first` text, of which nothing is shown; as it was judged if nothing else fits.
 
-    `alternatives` are its place's other middles, `middles` those of another place, each of one line; both are told
-    when it is too late. Another place, a line of its own, is tried first where the first text has nothing to add:
-    where it is blank, or says what stands there, or the cursor is within a word, which any other middle would break.
+    `alternatives` are its place's other middles, `middles` those of another place, each of one line, though blank ones
+    may stand before it; both are told when it is too late. Another place, a line of its own, is tried first where the
+    first text has nothing to add: where it is blank, or says what stands there, or the cursor is within a word, which
+    any other middle would break.
     `patience`: seconds for each of these ways. Raises `Cancelled`.
     """
 
     def here(late: Late) -> Iterator[Completion]:
-        for infill in islice(alternatives(late), MOST):
-            yield replace(first, infill=infill).judged()
+        for infill in chain([first.infill], islice(alternatives(late), MOST)):
+            yield _with(first, infill).judged()
 
     def shorter(late: Late) -> Iterator[Completion]:
         for part in () if is_secret(first.text) else beginnings(first.infill):
@@ -67,7 +69,7 @@ def found(
                 single_line=True,
             )
             for infill in islice(middles(snapshot, place.start, late), MOST):
-                made = replace(moved, infill=infill).judged()
+                made = _with(moved, infill).judged()
                 if made.shown is not None and made.end == place.start:
                     shown = place.before + made.shown + place.behind
                     yield replace(made, shown=shown, start=first.offset, end=place.end)
@@ -81,6 +83,20 @@ def found(
         if cancelled():
             raise Cancelled
     return first.judged()
+
+
+def _with(settled: Settled, infill: Infill) -> Settled:
+    """With a middle up to the first line that says something, where there may be one line only.
+
+    After the end of a block the cursor's own line is complete, and what a model writes begins with blank lines.
+    """
+    text = infill.text
+    blank = len(text) - len(text.lstrip())
+    config = settled.snapshot.config
+    if not settled.single_line or "\n" not in text[:blank] or config.multiline == "never":
+        return replace(settled, infill=infill)
+    end = text.find("\n", blank)
+    return replace(settled, infill=infill if end < 0 else infill.until(end), single_line=False)
 
 
 def _limit(cancelled: Late, patience: float) -> Late:

@@ -16,7 +16,7 @@ from time import thread_time
 from mercury_lsp.context import secrets
 from mercury_lsp.context.delimiters import balanced, leaves_open
 from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import reindented, restyled, width
+from mercury_lsp.context.layout import UNTOLD, Indentation, reindented, restyled, width
 from mercury_lsp.context.site import Fit, Site
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.repetition import repeats, without_following, without_left, without_listed, without_loops
@@ -55,11 +55,18 @@ class Shown:
 
 
 def shown(
-    text: str, document: Document, offset: int, syntax: Syntax, single_line: bool, finished: bool = True
+    text: str,
+    document: Document,
+    offset: int,
+    syntax: Syntax,
+    single_line: bool,
+    finished: bool = True,
+    told: Indentation = UNTOLD,
 ) -> Shown | None:
     """What to show of the model's `text` at an offset; None where nothing is worth it.
 
     `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
+    `told`: how the project says that blocks are indented.
     """
     text = text[:LONGEST].replace("\r\n", "\n").replace("\r", "\n")
     text = _UNREADABLE.split(text, 1)[0]
@@ -69,10 +76,10 @@ def shown(
         text = text[: text.rindex("\n")]
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
-    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.")
+    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.", told)
     text = balanced(without_left(text, site), site.left, site.rest)
     if not site.is_prose:
-        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text))
+        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text), told)
     text = without_listed(_within_scope(text, site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")

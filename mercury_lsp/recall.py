@@ -72,6 +72,7 @@ def _alike(one: Snapshot, other: Snapshot) -> bool:
         and one.document.language_id == other.document.language_id
         and one.config == other.config
         and one.roots == other.roots
+        and one.indentation == other.indentation
     )
 
 

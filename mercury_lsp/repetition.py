@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from mercury_lsp.context.layout import width
-from mercury_lsp.context.site import Site
+from mercury_lsp.context.site import PAIRS, Site
+from mercury_lsp.elements import without_equal_elements
 
 FOLLOWING = 12  # lines below that must not be repeated
 PERIOD = 4  # lines in the longest loop
 
 _STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
 LISTED = 400  # lines of a list, each way
+TWINS = 16  # lines that say the same as one of a text, of which it is looked whether they stand in the same brackets
 LEAST_IN_CODE, LEAST_IN_TEXT = 10, 5  # characters left of the cursor that are no chance when they come again
 
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
@@ -22,6 +24,7 @@ _ENTRY = re.compile(r"\s*<(li|option|dt|dd)\b.*\w")
 _LETTERS = re.compile(r"(?<!\w)[^\W\d_]{2}")
 _LAST_WORD = re.compile(r"(?<!\w)[^\W\d]\w{2,40}\Z")
 _FIRST_WORD = re.compile(r"\w{1,80}")
+_SECTION = re.compile(r"\s*\[[^\[\]]*\]\s*")  # of a file of settings
 _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
@@ -107,6 +110,7 @@ def without_left(text: str, site: Site) -> str:
 
 def without_listed(text: str, site: Site) -> str:
     """Cut before what stands in the same list already: an item, an element, or a line of text or data."""
+    text = without_equal_elements(text, site)
     lines = text.split("\n")
     whole = [site.left + lines[0], *lines[1:]]
     whole[-1] += site.rest
@@ -170,28 +174,49 @@ def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
 def _line_again(whole: list[str], first: int, site: Site) -> int | None:
     """The first line that stands in the run of such lines around the cursor, without a blank one between."""
     kind = _kind(site)
-    seen = set[str]()
+    seen = dict[str, list[int]]()
     for step in (-1, 1):
         document = site.syntax.document
         last = max(-1, min(document.line_count, site.line + step * (LISTED + 1)))
         for number in range(site.line + step, last, step):
             line = document.line(number)
-            if not kind(line) or width(line) != width(whole[first]):
+            if not kind(line) or width(line) != width(whole[first]) or _SECTION.fullmatch(line):
                 break
-            seen.add(_said(line))
+            seen.setdefault(_said(line), []).append(number)
+    own, looks = set[str](), 0
     for i, line in enumerate(whole[first:], first):
-        if not kind(line) and not (kind(line + ",") and _said(line) in seen):
+        said = _said(line)
+        if not kind(line) and not (kind(line + ",") and (said in seen or said in own)):
             break
-        if _said(line) in seen:
+        twins = seen.get(said, [])[: TWINS - looks]
+        looks += len(twins)
+        if said in own or any(_in_one_list(site, number) for number in twins):
             return i
-        seen.add(_said(line))
+        if _leaves(line) or _SECTION.fullmatch(line):
+            break
+        own.add(said)
     return None
+
+
+def _in_one_list(site: Site, number: int) -> bool:
+    """Whether a line near the cursor's stands in the same brackets: keys come again in each object of a list."""
+    low, high = sorted((number, site.line))
+    return not _leaves("".join(site.syntax.lines(low, high)))
+
+
+def _leaves(code: str) -> bool:
+    """Whether a code closes a bracket that it has not opened, or leaves one open."""
+    depth = 0
+    for character in code:
+        depth += (character in PAIRS) - (character in ")]}")
+        if depth < 0:
+            return True
+    return depth > 0
 
 
 def _kind(site: Site) -> Callable[[str], bool]:
     """Tells of a line whether it is of a list in which none comes twice."""
-    lexis = site.syntax.lexis
-    if lexis is not None and not lexis.brackets:  # of prose and of data, a line each
+    if not site.syntax.brackets:  # of prose and of data, a line each
 
         def is_entry(line: str) -> bool:
             return bool(_ENTRY.match(line) or (not line.lstrip().startswith("<") and _LETTERS.search(line)))

@@ -41,8 +41,9 @@ from mercury_lsp.wire import Protocol
 PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
-SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES for suffix in language.suffixes)
-WATCHED = (f"**/*.{{{SUFFIXES}}}", "**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude")
+SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.outline for suffix in language.suffixes)
+RULES = ("**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude", "**/.editorconfig")
+WATCHED = (f"**/*.{{{SUFFIXES}}}", *RULES)
 
 NOTEBOOKS = types.NotebookDocumentSyncOptions(
     [types.NotebookDocumentFilterWithNotebook("*", [types.NotebookCellLanguage("*")])]

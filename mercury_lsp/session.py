@@ -16,6 +16,7 @@ from mercury_lsp.choice import Unreadable, chosen, own_settings
 from mercury_lsp.complete import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.context.document import Document, well_formed
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.files import Standing
 from mercury_lsp.notebooks import Notebooks
 from mercury_lsp.remote.address import host
@@ -47,6 +48,7 @@ class Session:
         self._files: dict[str, str] = {}  # of open documents, where they have one
         self._usable: set[str] = set()  # open documents that are known not to be ignored
         self._private: set[str] = set()  # and those whose files are known to hold secrets
+        self._indented: dict[str, Indentation] = {}  # as the project says of open documents
         self.notebooks = Notebooks()
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class Session:
             self._usable.discard(uri)
         if standing is not None:
             (self._private.add if standing.private else self._private.discard)(uri)
+            self._indented[uri] = standing.indentation
             self.workspace.admit(uri, standing.inside and not standing.ignored)
 
     @property
@@ -145,6 +148,7 @@ class Session:
         self._withheld.discard(uri)
         self._usable.discard(uri)
         self._private.discard(uri)
+        self._indented.pop(uri, None)
         self._files.pop(uri, None)
         self.workspace.forget(uri)
 
@@ -179,6 +183,7 @@ class Session:
             library=library,
             ignored=ignored,
             private=uri in self._private,
+            indentation=self._indented.get(uri, UNTOLD),
             memory=memory,
         )
 

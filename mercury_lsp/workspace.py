@@ -34,7 +34,7 @@ TELLING = 1.0  # seconds of reading after which the user is told of it
 PUBLISHED = 1.0  # seconds between two libraries while files are read
 RESCAN = 30.0  # seconds between two looks at the disk where the editor does not tell of changes
 MOST = 5_000  # files
-RULES = (".gitignore", ".mercuryignore", ".git/info/exclude")
+RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editorconfig"
 
 
 class Workspace:
@@ -179,17 +179,18 @@ class Workspace:
             return self.library
 
     def touch(self, paths: Iterable[str]) -> bool:
-        """Files that have been made, changed or deleted. Whether there are rules of ignoring among them."""
+        """Files that have been made, changed or deleted. Whether documents must be looked at again because of them."""
         paths = list(paths)
-        rules = any(path.endswith(RULES) for path in paths)
+        rules, styles = (any(path.endswith(names) for path in paths) for names in (RULES, STYLES))
         with self._changed:
-            if rules:
+            if rules or styles:
                 self._files.forget()
+            if rules:
                 self._recheck = self._fresh = True
                 self._publish({})  # nothing, until it is known what may be used
             self._touched.update(paths)
             self._changed.notify_all()
-        return rules
+        return rules or styles
 
     # What the other thread does.
 

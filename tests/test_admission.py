@@ -14,6 +14,7 @@ import pytest
 from mercury_lsp.admission import Admission
 from mercury_lsp.client import Progress
 from mercury_lsp.complete import Snapshot
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.desk import Desk
 from mercury_lsp.files import Standing
 from mercury_lsp.session import Session
@@ -141,3 +142,20 @@ async def test_a_long_reading_is_shown(there: There) -> None:
     while "end" not in there.shown.seen:
         await asyncio.sleep(0.001)
     assert [seen for seen in there.shown.seen if seen != "Reading the workspace"] == [0.25, 0.5, "end"]
+
+
+async def test_indentation_is_as_the_project_says_now(there: There) -> None:
+    told = there.root / ".editorconfig"
+    told.write_text("[*.py]\nindent_size = 3\n", encoding="utf-8")
+    uri = there.open("a.py")
+    before = there.snapshot(uri)
+    assert before.indentation == UNTOLD
+    assert (await there.admission.settled(before)).indentation == Indentation(None, 3)
+    told.write_text("[*.py]\nindent_size = 8\n", encoding="utf-8")
+    assert there.session.workspace.touch([str(told)])
+    there.admission.look()
+    assert (await there.admission.settled(before)).indentation == Indentation(None, 8)
+    assert before != there.snapshot(uri)  # what was suggested before does not hold any more
+    there.session.close(uri)
+    there.session.open(uri, "a.py", "python", 1, "", "")
+    assert there.snapshot(uri).indentation == UNTOLD

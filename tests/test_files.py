@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.files import LARGEST, Files, Standing
+from mercury_lsp.context.layout import Indentation
+from mercury_lsp.files import LARGEST, LARGEST_STYLE, STYLES, Files, Standing
 
 USABLE, OUTSIDE, IGNORED = Standing(False, True), Standing(False, False), Standing(True, True)
 
@@ -165,3 +166,52 @@ def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
     assert files.name(str(inner / "a.py")) == "a.py" and files.name(str(tmp_path / "w/b.py")) == "b.py"
     assert listed(files, tmp_path / "w") == ["b.py"]
     assert files.reaches(str(inner)) and not files.reaches(str(tmp_path))
+
+
+def test_indentation_is_as_the_files_say_up_to_the_root(tmp_path: Path) -> None:
+    put(tmp_path / ".editorconfig", "[*]\nindent_size = 7\n")  # of another repository
+    (tmp_path / "w/.git").mkdir(parents=True)
+    put(tmp_path / "w/.editorconfig", "[*]\nindent_style = tab\n[*.py]\nindent_size = 3\n")
+    put(tmp_path / "w/lib/.editorconfig", "[/in/*.py]\nindent_size = 5\n")
+    put(tmp_path / "w/own/.editorconfig", "root = true\n[*]\nindent_size = 6\n")
+    files = Files([str(tmp_path / "w")])
+    told = {
+        name: files.standing(str(tmp_path / "w" / name)).indentation
+        for name in ("a.py", "a.js", "lib/in/a.py", "lib/a.py", "own/deep/a.py")
+    }
+    assert told == {
+        "a.py": Indentation(True, 3),
+        "a.js": Indentation(True, None),
+        "lib/in/a.py": Indentation(True, 5),
+        "lib/a.py": Indentation(True, 3),
+        "own/deep/a.py": Indentation(None, 6),
+    }
+    put(tmp_path / "w/.editorconfig", "[*]\nindent_size = 2\n")
+    assert files.refresh()
+    assert files.indentation(str(tmp_path / "w/a.py")) == Indentation(None, 2)
+
+
+def test_what_is_no_small_regular_file_says_nothing_of_indentation(tmp_path: Path) -> None:
+    text = "[*]\nindent_size = 2\n"
+    put(tmp_path / "elsewhere", text)
+    for name in ("link", "pipe", "folder", "large", "latin"):
+        (tmp_path / "w" / name).mkdir(parents=True)
+    (tmp_path / "w/link/.editorconfig").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "w/pipe/.editorconfig")
+    (tmp_path / "w/folder/.editorconfig").mkdir()
+    put(tmp_path / "w/large/.editorconfig", text + "#" * LARGEST_STYLE)
+    (tmp_path / "w/latin/.editorconfig").write_bytes(b"# caf\xe9\n" + text.encode())
+    files = Files([str(tmp_path / "w")])
+    assert {
+        name: files.indentation(str(tmp_path / "w" / name / "a.py")).width
+        for name in ("link", "pipe", "folder", "large", "latin")
+    } == {"link": None, "pipe": None, "folder": None, "large": None, "latin": 2}
+
+
+def test_a_deep_folder_has_but_a_few_files_read(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(STYLES + 4):
+        put(folder / ".editorconfig", "[*]\nindent_style = tab\n")
+        folder /= "d"
+    put(tmp_path / ".editorconfig", "[*]\nindent_size = 2\n")
+    assert Files([str(tmp_path)]).indentation(str(folder / "a.py")) == Indentation(True, None)

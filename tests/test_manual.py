@@ -84,6 +84,20 @@ def test_the_first_words_that_fit_are_shown() -> None:
 
 
 @pytest.mark.parametrize("eol", ["\n", "\r\n"])
+def test_blank_lines_may_stand_before_the_one_line(eol: str) -> None:
+    engine = Scripted(lambda _: "\n\n    b = 2\n    c = 3")
+    text = "def f(x):\n    a = [\n        x\n    ]¦\n".replace("\n", eol)
+    shown, whole = made(engine, *at(text))
+    assert shown == f"{eol}{eol}    b = 2" and whole == text.replace("¦", shown) and len(engine.asked) == 1
+    assert made(engine, *at(text, multiline="never"))[0] is None
+
+
+def test_the_line_below_may_come_after_a_blank_one() -> None:
+    engine = Scripted(lambda before: "\n    b = 2\n    c = 3" if before.endswith("\n") else "")
+    assert made(engine, *at("def f():\n    a = 1¦\n"))[0] == "\n\n    b = 2"
+
+
+@pytest.mark.parametrize("eol", ["\n", "\r\n"])
 def test_behind_a_finished_statement_a_next_line_is_offered(eol: str) -> None:
     engine = Scripted(lambda before: "    b = 2" if before.endswith("\n") else "")
     text = "def f():\n    a = 1¦\n    return a\n".replace("\n", eol)

@@ -176,7 +176,7 @@ def test_other_networks_are_left_to_others(
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
         assert not fits(replace(loaded.shape, **kind))
     assert NativeExecutor.of(tiny, 1) is None
-    monkeypatch.setattr(native, "_library", lambda: None)  # as where the kernel is not installed
+    monkeypatch.setattr(native, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
     assert NativeExecutor.of(loaded, 1) is None
 

@@ -17,20 +17,28 @@ from planted import tokens
 
 from mercury_lsp import postprocess
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.layout import UNTOLD, Indentation
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.postprocess import Shown
 
 
 def show(
-    language_id: str, marked: str, text: str, single_line: bool = False, finished: bool = True
+    language_id: str,
+    marked: str,
+    text: str,
+    single_line: bool = False,
+    finished: bool = True,
+    told: Indentation = UNTOLD,
 ) -> Shown | None:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return postprocess.shown(text, document, offset, Syntax.of(document), single_line, finished)
+    return postprocess.shown(text, document, offset, Syntax.of(document), single_line, finished, told)
 
 
-def text_of(language_id: str, marked: str, text: str, single_line: bool = False) -> str | None:
-    found = show(language_id, marked, text, single_line)
+def text_of(
+    language_id: str, marked: str, text: str, single_line: bool = False, told: Indentation = UNTOLD
+) -> str | None:
+    found = show(language_id, marked, text, single_line, told=told)
     assert found is None or found.end == marked.index("¦")
     return found.text if found else None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from test_postprocess import text_of
 
+from mercury_lsp.context.layout import Indentation
+
 EIGHT = "function f() {\n        return 1;\n}\n\n"
 THREE = "function f() {\n   return 1;\n}\n\n"
 TABS = "function f() {\n\treturn 1;\n}\n\n"
@@ -34,3 +36,27 @@ WIDTHS = [
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), WIDTHS)
 def test_blocks_are_indented_as_in_the_document(language_id: str, marked: str, text: str, shown: str) -> None:
     assert text_of(language_id, marked, text) == shown
+
+
+TOLD = [
+    # the project goes before the document
+    ("javascript", EIGHT + "function g() {¦}\n", Indentation(False, 2), BODY, "\n  if (a) {\n    b();\n  }\n"),
+    ("javascript", "function g() {¦}\n", Indentation(None, 8), BODY,
+     "\n        if (a) {\n                b();\n        }\n"),
+    ("javascript", "function g() {¦}\n", Indentation(True, None), BODY, "\n\tif (a) {\n\t\tb();\n\t}\n"),
+    ("javascript", "function g() {¦}\n", Indentation(True, 2), BODY, "\n\tif (a) {\n\t\tb();\n\t}\n"),
+    ("python", "def g():¦\n", Indentation(False, 2), "\n\tif a:\n\t\treturn 2", "\n  if a:\n    return 2"),
+    # tabs beside spaces are an error in Python: there the document goes before
+    ("python", "def f():\n  return 1\n\n\ndef g():¦\n", Indentation(True, None), "\n    return 2", "\n  return 2"),
+    ("javascript", TABS + "function g() {¦}\n", Indentation(False, 2), BODY, "\n\tif (a) {\n\t\tb();\n\t}\n"),
+    # where the line begins is the user's choice
+    ("javascript", "function g() {\n      ¦\n}\n", Indentation(False, 2), "if (a) {\n          b();\n      }",
+     "if (a) {\n        b();\n      }"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language_id", "marked", "told", "text", "shown"), TOLD)
+def test_blocks_are_indented_as_the_project_says(
+    language_id: str, marked: str, told: Indentation, text: str, shown: str
+) -> None:
+    assert text_of(language_id, marked, text, told=told) == shown

@@ -49,6 +49,47 @@ def test_a_list_does_not_go_round_and_round(language_id: str, document: str, mod
         document += document.splitlines(keepends=True)[-1].replace("\n", "s\n")
 
 
+FLAT = '[\n{"id": 1,\n"name": "ab"},\n¦\n]'
+ROWS = '[\n  {\n    "name": "x",\n    "size": 2\n  },\n  {\n    ¦\n  }\n]'
+TABLES = '[[a]]\nname = "x"\nsize = 2\n\n[[a]]\n¦\n'
+ELEMENTS = [
+    # keys come again in each object of a list, and values mostly do
+    ("json", '[{"a": 1, "b": 2}, {¦}]', '"a": 1, "b": 3', '"a": 1, "b": 3'),
+    ("json", '[{"a": 1, "b": 2}, {"a": 3, ¦}]', '"b": 2', '"b": 2'),
+    ("json", FLAT.replace("¦", '{"id": 2,\n¦'), '"name": "ab"}', '"name": "ab"}'),
+    ("json", FLAT, '{"id": 2,\n"name": "ab"}', '{"id": 2,\n"name": "ab"}'),
+    ("json", ROWS, '"name": "x",\n    "size": 4', '"name": "x",\n    "size": 4'),
+    ("yaml", "- {name: x, size: 2}\n- {¦}\n", "name: x, size: 4", "name: x, size: 4"),
+    ("yaml", "- name: x\n  size: 2\n- name: y\n  ¦\n", "size: 2", "size: 2"),
+    ("toml", TABLES, 'name = "x"\nsize = 4', 'name = "x"\nsize = 4'),
+    ("toml", "[[a]]\nsize = 2\n\n[[b]]\n¦\n", "size = 2", "size = 2"),
+    ("ini", "[aa]\nname = x\nsize = 2\n[bb]\nname = y\n¦", "size = 2", "size = 2"),
+    # a whole object does not
+    ("json", '[{"a": 1, "b": 2}, {¦}]', '"a": 1, "b": 2', None),
+    ("json", '[{"a": 1, "b": 2}, ¦]', '{"a": 1, "b": 2}', None),
+    ("json", '[{"a": 1, "b": 2}, ¦]', '{"a": 3}, {"a": 1, "b": 2}', '{"a": 3}'),
+    ("json", '[{"a": 1, "b": 2}, ¦]', '{"a": 3}, {"a": 3}', '{"a": 3}'),
+    ("json", '[¦, {"a": 1, "b": 2}]', '{"a": 1, "b": 2}', None),
+    ("json", '[{"a": "}, {"}, ¦]', '{"a": "}, {"}', None),
+    ("json", ROWS, '"name": "x",\n    "size": 2', None),
+    ("json", FLAT, '{"id": 1,\n"name": "ab"}', None),
+    ("json", "[[0, 1], ¦]", "[0, 1]", "[0, 1]"),
+    ("yaml", "- {name: x, size: 2}\n- {¦}\n", "name: x, size: 2", None),
+    ("toml", "a = [{name = 'x', size = 2}, {¦}]\n", "name = 'x', size = 2", None),
+    ("toml", TABLES, 'name = "x"\nsize = 2', None),
+    ("toml", TABLES, 'name = "y"\n\n[[a]]\nname = "x"\nsize = 2', 'name = "y"'),
+    ("javascript", "x = [{ a: 1 }, { b: 1 }, ¦];\n", "{ a: 1 }", None),
+    ("ini", "[aa]\nname = x\nsize = 2\n¦", "name = x", None),
+]
+
+
+@pytest.mark.parametrize(("language_id", "marked", "text", "shown"), ELEMENTS)
+def test_whole_elements_are_not_suggested_again_and_their_parts_are(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
+    assert text_of(language_id, marked, text) == shown
+
+
 LEFT = [
     (
         "python",

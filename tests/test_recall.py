@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mercury_lsp.complete import Completion, Settled, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.document import Document
+from mercury_lsp.context.layout import Indentation
 from mercury_lsp.context.syntax import Syntax
 from mercury_lsp.engine.canvas import Hint
 from mercury_lsp.engine.infiller import Infill
@@ -179,3 +180,11 @@ def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
     assert hint([other, begun], snapshot(BEFORE + "cox" + AFTER), len(BEFORE) + 3) == Hint(
         "convert(a, b) + 1", "cox"
     )
+
+
+def test_what_was_indented_otherwise_is_not_remembered() -> None:
+    (place, completion) = made("z")
+    text = place[0].document.text
+    assert answer([(place, completion)], snapshot(text), len(BEFORE)) is not None
+    other = replace(snapshot(text), indentation=Indentation(None, 2))
+    assert answer([(place, completion)], other, len(BEFORE)) is None

@@ -34,7 +34,7 @@ class Language:
     suffixes: tuple[str, ...]
     module: str
     function: str = "language"
-    line_comment: str = "//"
+    line_comment: str = "//"  # what begins a comment up to the line's end; empty where nothing does
     opener: str = _BRACE
     comments: tuple[str, ...] = ("comment",)
     strings: tuple[str, ...] = ()
@@ -46,8 +46,10 @@ class Language:
     brackets: str = "()[]{}"
     tight: tuple[str, ...] = ()  # what ends in a brace that may begin a line only behind a comma
     offside: bool = False  # whether blocks are told by their indentation
+    prose: bool = False  # whether most of it is written for people
     outline: tuple[str, ...] = ()
-    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query."""
+    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query.
+    Files of a language that has none tell other files nothing, and are not read."""
     imports: str = ""
     """A regular expression for a statement that names what is taken from other files, with `^` at lines' beginnings."""
 
@@ -266,6 +268,76 @@ LANGUAGES = (
             "module name: (_) @name",
         ),
         imports=r"^[ \t]*(?:require|require_relative|include|extend)\s[^\n]*",
+    ),
+    Language(
+        "C#", ("csharp",), (".cs", ".csx"), "tree_sitter_c_sharp",
+        strings=(
+            "string_literal", "verbatim_string_literal", "raw_string_literal", "character_literal",
+            "interpolated_string_expression",
+        ),
+        interpolations=("interpolation",),
+        definitions=(
+            "method_declaration", "constructor_declaration", "local_function_statement", "class_declaration",
+            "interface_declaration", "struct_declaration", "enum_declaration", "record_declaration",
+            "lambda_expression",
+        ),
+        bodies=("block", "declaration_list", "enum_member_declaration_list", "switch_body"),
+        outline=(
+            "method_declaration name: (_) @name", "constructor_declaration name: (_) @name",
+            "class_declaration name: (_) @name", "interface_declaration name: (_) @name",
+            "struct_declaration name: (_) @name", "enum_declaration name: (_) @name",
+            "record_declaration name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:global\s+)?using\s[^;(]*;",
+    ),
+    Language(
+        "Kotlin", ("kotlin",), (".kt", ".kts"), "tree_sitter_kotlin",
+        comments=("line_comment", "block_comment"),
+        strings=("string_literal", "multiline_string_literal", "character_literal"),
+        interpolations=("interpolation",),
+        definitions=("function_declaration", "class_declaration", "object_declaration", "lambda_literal"),
+        bodies=("block", "class_body", "enum_class_body"),
+        arguments=("value_arguments",),
+        outline=(
+            "function_declaration name: (_) @name", "class_declaration name: (_) @name",
+            "object_declaration name: (_) @name",
+        ),
+        imports=r"^import\s[^\n]*",
+    ),
+    Language(
+        "Swift", ("swift",), (".swift",), "tree_sitter_swift",
+        comments=("comment", "multiline_comment"),
+        strings=("line_string_literal", "multi_line_string_literal", "raw_string_literal"),
+        interpolations=("interpolated_expression",),
+        definitions=(
+            "function_declaration", "init_declaration", "class_declaration", "protocol_declaration", "lambda_literal",
+        ),
+        bodies=("function_body", "class_body", "enum_class_body", "protocol_body"),
+        arguments=("value_arguments",),
+        outline=(
+            "function_declaration name: (simple_identifier) @name", "class_declaration name: (_) @name",
+            "protocol_declaration name: (_) @name",
+        ),
+        imports=r"^[ \t]*(?:@\w+\s+)?import\s[^\n]*",
+    ),
+    Language(
+        "Lua", ("lua",), (".lua",), "tree_sitter_lua",
+        line_comment="--",
+        opener=r"\b(then|do|else|repeat)$|\bfunction\b[^()]*\([^()]*\)$",
+        strings=("string",),
+        definitions=("function_declaration", "function_definition"),
+        bodies=("block",),
+        arguments=("arguments",),
+        outline=("function_declaration name: (_) @name",),
+        imports=r"^[ \t]*(?:local\s[^=\n]*=\s*)?require\b[^\n]*",
+    ),
+    Language(
+        "CSS", ("css",), (".css",), "tree_sitter_css",
+        line_comment="", strings=("string_value",), bodies=("block",), arguments=("arguments",),
+    ),
+    Language(
+        "HTML", ("html",), (".html", ".htm"), "tree_sitter_html",
+        line_comment="", strays=("erroneous_end_tag",), arguments=(), brackets="", prose=True,
     ),
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 WIDEST_STEP = 8  # columns
@@ -17,6 +18,17 @@ _LINE_END = 80  # characters that are looked at
 _INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)  # of code: not of the lines of a C comment
 
 _BEGINS_BLOCK = re.compile(r"(?:[{:]|\b(?:do|then|else|begin)|\{\s?\|[^|]*\||(?:\A|\s)<\w[^<>]*>)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Indentation:
+    """What a project says of how blocks are indented: by tabs or spaces, and by how many columns; None: nothing."""
+
+    tabs: bool | None = None
+    width: int | None = None
+
+
+UNTOLD = Indentation()
 
 
 def width(line: str) -> int:
@@ -84,29 +96,33 @@ class Blocks:
             self._depth = 0
 
 
-def restyled(text: str, document: str) -> str:
-    """A text, from its second line on, indented by tabs or by spaces as the document is; mixed ones are left alone."""
+def restyled(text: str, document: str, told: Indentation = UNTOLD) -> str:
+    """A text, from its second line on, indented by tabs or by spaces as the document is; mixed ones are left alone.
+
+    In a document that is not indented so far it is as the project says. A document that is indented goes before:
+    tabs and spaces beside one another are an error in several languages.
+    """
     theirs = _INDENT.findall(document)
     ours = _INDENT.findall(text[text.find("\n") + 1 :]) if "\n" in text else []
-    if not theirs or not ours:
+    if not ours or (not theirs and told.tabs is None):
         return text
-    tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs)
+    tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs) if theirs else told.tabs
     if tabs and not any("\t" in indent for indent in ours):
         size = next((n for n in (4, 2, 3) if all(len(indent) % n == 0 for indent in ours)), 2)
         return _replaced(text, " " * size, "\t")
     if not tabs and not any(" " in indent for indent in ours):
         widths = [len(indent) for indent in theirs if "\t" not in indent]
         steps = Counter(b - a for a, b in pairwise([0, *widths]) if b - a > 1) or Counter([4])
-        return _replaced(text, "\t", " " * steps.most_common(1)[0][0])
+        return _replaced(text, "\t", " " * (told.width or steps.most_common(1)[0][0]))
     return text
 
 
-def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> str:
-    """A text in which each block is indented as far as blocks are in the first of some documents that has any.
+def reindented(text: str, left: str, above: str, documents: Sequence[str], told: Indentation = UNTOLD) -> str:
+    """A text in which each block is indented as far as the project says, or as blocks of a document are.
 
-    `left` is what stands before the text in its first line, `above` the line above that says something. Lines that
-    are no block's first keep their distance from the line above. Nothing changes where the document, or the text, has
-    no block that tells.
+    That is the first of some documents that has any. `left` is what stands before the text in its first line, `above`
+    the line above that says something. Lines that are no block's first keep their distance from the line above.
+    Nothing changes where nothing tells, or the text has no block. A tab is a step, whatever its width.
     """
     lines = text.split("\n")
     begins_line = left == "" and lines[0].strip() != ""
@@ -114,10 +130,9 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> st
     ours = _step(whole)
     if ours is None:
         return text
-    counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
-    if counts is None or ours in counts:  # as some blocks are
+    theirs = _their_step(ours, any(line.startswith("\t") for line in whole), documents, told)
+    if theirs == ours:
         return text
-    theirs = counts.most_common(1)[0][0]
     levels = [(width(whole[0]), width(whole[0]))]  # columns in the text, and those that they become
     done, previous = whole[:1], whole[0]
     for line in whole[1:]:
@@ -136,6 +151,15 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str]) -> st
         done.append(_indentation(new, line.startswith("\t")) + line.lstrip())
         previous = line
     return "\n".join(done[1:] if begins_line else [lines[0], *done[1:]])
+
+
+def _their_step(ours: int, tabs: bool, documents: Sequence[str], told: Indentation) -> int:
+    """By how many columns blocks are to be indented, where those of the text are by `ours`."""
+    if told.width and not tabs:
+        return told.width
+    counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
+    # Some documents have blocks of several widths.
+    return ours if counts is None or ours in counts else counts.most_common(1)[0][0]
 
 
 def _step(lines: Sequence[str]) -> int | None:

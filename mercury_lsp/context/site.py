@@ -79,8 +79,7 @@ class Site:
     @property
     def is_prose(self) -> bool:
         """Whether the cursor is in a string, a comment, or a document that is written for people."""
-        lexis = self.syntax.lexis
-        return self.in_text or (lexis is not None and lexis.prose)
+        return self.in_text or self.syntax.is_prose
 
     def before(self) -> str:
         """The lines above, as many as are nearby."""
@@ -228,12 +227,9 @@ class Site:
         return here, [node for node in broken if not self._start <= node.start_byte <= stop]
 
     def _brackets(self, syntax: Syntax, start: int, end: int) -> list[Bracket]:
-        brackets = (
-            syntax.language.brackets if syntax.language else syntax.lexis.brackets if syntax.lexis else ""
-        )
-        if not brackets:
+        if not syntax.brackets:
             return []
-        found = re.finditer(f"[{re.escape(brackets)}]", syntax.code(start, end))
+        found = re.finditer(f"[{re.escape(syntax.brackets)}]", syntax.code(start, end))
         return [(start + match.start(), match.group()) for match in found]
 
     def _closed_from(self, syntax: Syntax, start: int) -> list[Bracket]:

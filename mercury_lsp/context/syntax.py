@@ -90,11 +90,21 @@ class Syntax:
         return None if self.language else lexical.for_document(self.document.language_id, self.document.path)
 
     @property
+    def is_prose(self) -> bool:
+        """Whether most of the document is written for people."""
+        return self.lexis.prose if self.lexis else self.language is not None and self.language.prose
+
+    @property
+    def brackets(self) -> str:
+        """The characters that are brackets in it."""
+        return self.lexis.brackets if self.lexis else self.language.brackets if self.language else ""
+
+    @property
     def line_comments(self) -> tuple[str, ...]:
         """The marks that begin a comment up to the line's end."""
-        return (
-            self.lexis.line_comments if self.lexis else (self.language.line_comment,) if self.language else ()
-        )
+        if self.lexis:
+            return self.lexis.line_comments
+        return (self.language.line_comment,) if self.language and self.language.line_comment else ()
 
     def in_string_or_comment(self, offset: int) -> bool:
         """Whether a character typed here would be text: not code, nor code that is interpolated into a string."""
@@ -114,7 +124,7 @@ class Syntax:
                 if node.type in self.language.strings and offset < node.end_byte:
                     return "string"
                 if node.type in self.language.comments:
-                    to_line_end = self.document.text.startswith(self.language.line_comment, node.start_byte)
+                    to_line_end = self.document.text.startswith(self.line_comments, node.start_byte)
                     return "comment" if to_line_end or offset < node.end_byte else None
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
@@ -208,9 +218,8 @@ class Syntax:
         """Whether a statement begins at an offset, told without a grammar by the line: its last blank, or its first."""
         if self.language is None or self.tree is None:
             first = self.document.text[offset : offset + 1]
-            prose = self.lexis is not None and self.lexis.prose
             return (
-                not prose
+                not self.is_prose
                 and (first.isalnum() or first == "_")
                 and self.document.text[offset - 1] not in " \t"
             )
@@ -283,7 +292,9 @@ def _query(language: Language) -> Query:
     patterns = [f"({node}) @{capture}" for capture, nodes in kinds.items() for node in nodes]
     grammar = language.grammar()
     assert grammar is not None  # there is a tree
-    return Query(grammar, "\n".join([*patterns, "(_ condition: (_) @condition)"]))
+    if grammar.field_id_for_name("condition") is not None:
+        patterns.append("(_ condition: (_) @condition)")
+    return Query(grammar, "\n".join(patterns))
 
 
 def _inside(node: Node) -> tuple[int, int]:
@@ -314,7 +325,7 @@ def _unclosed(left: str, line_comment: str) -> Literal["string", "comment"] | No
             elif character == quote:
                 quote = ""
             word = i + 1
-        elif left.startswith(line_comment, i):
+        elif line_comment and left.startswith(line_comment, i):
             return "comment"
         elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
             quote = character

@@ -15,7 +15,7 @@ from functools import cached_property
 LONGEST = 4_096  # characters of a pattern; git's own paths end there
 FEW = 1  # stars with which an expression goes back at most once through a path
 
-_ANY, _STAR, _DEEP, _MANY = "any", "star", "deep", "many"
+ANY, STAR, DEEP, MANY = "any", "star", "deep", "many"
 _CLASSES: dict[str, Callable[[str], bool]] = {
     "alnum": str.isalnum,
     "alpha": str.isalpha,
@@ -52,7 +52,7 @@ class _Set:
 
 
 _SIGN = re.compile(r"[*?\[\\]")
-_Token = str | _Set  # a literal is `=` and its character
+Token = str | _Set  # a literal is `=` and its character
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Wildmatch:
     """A pattern. `take_back`: what it names is not ignored; `folders`: it names folders only; `name`: it is matched
     against the last part of a path alone."""
 
-    tokens: tuple[_Token, ...]
+    tokens: tuple[Token, ...]
     take_back: bool
     folders: bool
     name: bool
@@ -105,25 +105,25 @@ class Wildmatch:
         """The same as an expression, which is quicker; None where it might go back again and again."""
         if any(isinstance(token, _Set) for token in self.tokens):
             return None
-        signs = {_ANY: "[^/]", _STAR: "[^/]*", _DEEP: "(?:.*/)?", _MANY: ".*"}
-        if sum(token in (_STAR, _DEEP, _MANY) for token in self.tokens) > FEW:
+        signs = {ANY: "[^/]", STAR: "[^/]*", DEEP: "(?:.*/)?", MANY: ".*"}
+        if sum(token in (STAR, DEEP, MANY) for token in self.tokens) > FEW:
             return None
         parts = (signs[str(t)] if t in signs else re.escape(str(t)[1:]) for t in self.tokens)
         return re.compile("".join(parts), re.DOTALL)
 
     @cached_property
-    def _states(self) -> list[tuple[str, _Token]]:
+    def _states(self) -> list[tuple[str, Token]]:
         """What each bit waits for. Before `**/` there is a choice: none, or all up to some slash."""
-        states: list[tuple[str, _Token]] = []
+        states: list[tuple[str, Token]] = []
         for token in self.tokens:
-            if token == _DEEP:
+            if token == DEEP:
                 states += [("enter", token), ("deep", token)]
             else:
-                states.append((str(token) if token in (_STAR, _MANY) else "one", token))
+                states.append((str(token) if token in (STAR, MANY) else "one", token))
         return states
 
     def _walk(self, path: str) -> bool:
-        skips = sum(1 << i for i, (kind, _) in enumerate(self._states) if kind in (_STAR, _MANY, "enter"))
+        skips = sum(1 << i for i, (kind, _) in enumerate(self._states) if kind in (STAR, MANY, "enter"))
         enters = sum(1 << i for i, (kind, _) in enumerate(self._states) if kind == "enter")
         moves: dict[str, tuple[int, int]] = {}
 
@@ -148,17 +148,17 @@ class Wildmatch:
         stay = step = 0
         for i, (kind, token) in enumerate(self._states):
             bit = 1 << i
-            if kind in ("deep", _MANY) or (kind == _STAR and character != "/"):
+            if kind in ("deep", MANY) or (kind == STAR and character != "/"):
                 stay |= bit
             if (kind == "deep" and character == "/") or (kind == "one" and _takes(token, character)):
                 step |= bit
         return stay, step
 
 
-def _takes(token: _Token, character: str) -> bool:
+def _takes(token: Token, character: str) -> bool:
     if isinstance(token, _Set):
         return token.holds(character)
-    return character != "/" if token == _ANY else token == f"={character}"
+    return character != "/" if token == ANY else token == f"={character}"
 
 
 def _trimmed(line: str) -> str:
@@ -171,11 +171,11 @@ def _trimmed(line: str) -> str:
     return line[:end]
 
 
-def _tokens(pattern: str, name: bool) -> tuple[_Token, ...] | None:
+def _tokens(pattern: str, name: bool) -> tuple[Token, ...] | None:
     """The parts of a pattern; None where it can match nothing."""
     if len(pattern) > LONGEST:
-        return (_MANY,)  # rather too much
-    tokens: list[_Token] = []
+        return (MANY,)  # rather too much
+    tokens: list[Token] = []
     i = 0
     while i < len(pattern):
         character = pattern[i]
@@ -185,10 +185,10 @@ def _tokens(pattern: str, name: bool) -> tuple[_Token, ...] | None:
             tokens.append(f"={pattern[i + 1]}")
             i += 2
         elif character == "?":
-            tokens.append(_ANY)
+            tokens.append(ANY)
             i += 1
         elif character == "[":
-            found = _set(pattern, i)
+            found = read_set(pattern, i)
             if found is None:
                 return None
             tokens.append(found[0])
@@ -201,11 +201,11 @@ def _tokens(pattern: str, name: bool) -> tuple[_Token, ...] | None:
             begins = not tokens or pattern[i - 1] == "/" or not _SIGN.search(pattern, 0, i)
             alone = end - i > 1 and not name and begins
             if alone and pattern.startswith("/", end):
-                token, end = _DEEP, end + 1
+                token, end = DEEP, end + 1
             elif alone and end == len(pattern):
-                token = _MANY
+                token = MANY
             else:
-                token = _STAR
+                token = STAR
             if not tokens or tokens[-1] != token:
                 tokens.append(token)
             i = end
@@ -215,7 +215,7 @@ def _tokens(pattern: str, name: bool) -> tuple[_Token, ...] | None:
     return tuple(tokens)
 
 
-def _set(pattern: str, start: int) -> tuple[_Set, int] | None:
+def read_set(pattern: str, start: int) -> tuple[_Set, int] | None:
     """A set that begins at a bracket, and where it ends; None where it does not end."""
     i = start + 1
     negated = pattern[i : i + 1] in ("!", "^") and pattern[i : i + 1] != ""

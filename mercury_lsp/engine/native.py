@@ -10,21 +10,19 @@ import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import POINTER, Structure, byref, c_float, c_int32, c_size_t, c_void_p, pointer
-from functools import cache
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.mapping import LIBRARY, kernel_library
 from mercury_lsp.engine.prepared import LANES, Prepared
 from mercury_lsp.engine.rows import Rows, visible
 from mercury_lsp.engine.shape import Shape
 from mercury_lsp.engine.system import pages
 
-LIBRARY = Path(__file__).resolve().parent.parent / "native" / "kernel.lib"
 PART, SLICE, STAGE = 16, 256, 64  # as in the kernel; a stage's bytes
 MOST_THREADS = 15
 STEP = 512  # rows; the buffers grow by it
@@ -115,18 +113,10 @@ class _Kernel:
         self.scratch.restype = c_size_t
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL(str(LIBRARY))
-    except OSError:
-        return None
-
-
 def instruction_sets() -> tuple[str, ...]:
     """The instruction sets of this processor that the kernel is compiled for, the fastest first; none where the kernel
     is not installed."""
-    library = _library()
+    library = kernel_library()
     if library is None:
         return ()
     library.mercury_sets.restype = ctypes.c_char_p
@@ -161,7 +151,7 @@ class NativeExecutor:
         self, prepared: Prepared, forbidden: Sequence[int], threads: int, instructions: str | None = None
     ) -> None:
         """instructions: one of `instruction_sets`; None takes the fastest."""
-        library = _library()
+        library = kernel_library()
         if library is None:
             raise OSError(f"{LIBRARY} cannot be loaded")
         self.threads = min(threads, MOST_THREADS)
@@ -199,11 +189,15 @@ class NativeExecutor:
         if not self._buffers.hold(count, past + count):
             self._buffers = _Buffers(self._shape, self._kernel, self.threads, count, past + count)
         buffers = self._buffers
-        buffers.x[:count] = self._prepared.embedded(ids)
         buffers.cosine[:count] = self._cosine[rows.position]
         buffers.sine[:count] = self._sine[rows.position]
         buffers.mask[: count * count] = visible(rows, rows).ravel()
-        self._together(self._kernel.run, buffers.passing(pointer(self._network), count, past))
+
+        def compute() -> None:
+            buffers.x[:count] = self._prepared.embedded(ids)
+            self._together(self._kernel.run, buffers.passing(pointer(self._network), count, past))
+
+        self._soundly(compute)
         return buffers.x[:count]
 
     def scores(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -215,11 +209,19 @@ class NativeExecutor:
         if len(self._scores) < count:
             self._scores = np.empty((count, self._shape.vocabulary), np.float32)
         scores = self._scores[:count]
-        self._together(
-            self._kernel.scores,
-            self._buffers.scoring(pointer(self._network), count, _at(hidden), _at(scores)),
-        )
+
+        def compute() -> None:
+            scoring = self._buffers.scoring(pointer(self._network), count, _at(hidden), _at(scores))
+            self._together(self._kernel.scores, scoring)
+
+        self._soundly(compute)
         return scores
+
+    def _soundly(self, compute: Callable[[], None]) -> None:
+        """Compute something, and again where the weights had to be restored meanwhile."""
+        compute()
+        while self._prepared.restored():
+            compute()
 
     def _together(self, entry: Callable[..., None], work: Structure) -> None:
         """Call the kernel from all threads. One that is not free in time is not waited for: the others do its share."""

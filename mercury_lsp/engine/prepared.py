@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp import paths
 from mercury_lsp.engine.checkpoint import Checkpoint
+from mercury_lsp.engine.mapping import MappedFile
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
 from mercury_lsp.engine.system import usual_threads
@@ -62,9 +63,16 @@ class Matrix:
 class Prepared:
     """The weights of a network by name: ``matrices`` for the kernel, and ``vectors``."""
 
-    def __init__(self, shape: Shape, blob: NDArray[np.uint8]) -> None:
-        """blob: what `prepare` made."""
+    def __init__(
+        self,
+        shape: Shape,
+        blob: NDArray[np.uint8],
+        mapping: MappedFile | None = None,
+        origin: Checkpoint | None = None,
+    ) -> None:
+        """blob: what `prepare` made; in a `mapping`, it can be made anew from its origin, the checkpoint."""
         self.shape = shape
+        self._blob, self._mapping, self._origin = blob, mapping, origin
         self.matrices: dict[str, Matrix] = {}
         self.vectors: dict[str, NDArray[np.float32]] = {}
         for name, (part, size) in _parts(shape, blob).items():
@@ -87,15 +95,27 @@ class Prepared:
         """
         path = cache_folder() / "prepared" / f"{loaded.fingerprint[:32]}-{LAYOUT}.bin"
         size = sum(_bytes(size) for size in loaded.shape.weights().values())
-        blob = _mapped(path, size)
-        if blob is None:
+        mapping = _mapped(path, size)
+        if mapping is None:
             weights = loaded.weights()
             if not all(map(_fits, weights.values())):
                 return None
             blob = prepare(loaded.shape, weights, size, progress)
-            mapped = _mapped(path, size) if _write(path, blob) else None
-            blob = blob if mapped is None else mapped
-        return cls(loaded.shape, blob)
+            mapping = _mapped(path, size) if _write(path, blob) else None
+            if mapping is None:
+                return cls(loaded.shape, blob)
+        return cls(loaded.shape, mapping.blob[:size], mapping, loaded)
+
+    def restored(self) -> bool:
+        """Whether the file had been cut off, so that what was computed since this was asked last is wrong.
+
+        The weights are as they must be again. Raises `CheckpointError` where they cannot be made anew.
+        """
+        if self._mapping is None or self._origin is None or not self._mapping.lost:
+            return False
+        log.warning("The file of the prepared weights was cut off while it was in use; they are made anew.")
+        self._mapping.restore(prepare(self.shape, self._origin.weights(), len(self._blob)))
+        return True
 
     def embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The embedding's rows of ids. (T, width)"""
@@ -163,27 +183,30 @@ def cache_folder() -> Path:
     return paths.folder("cache")
 
 
-def _mapped(path: Path, size: int) -> NDArray[np.uint8] | None:
+def _mapped(path: Path, size: int) -> MappedFile | None:
     """The weights in a file, mapped; None where it is missing, or is not what was written."""
     try:
         with open(
             os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb"
         ) as file:
-            if not _is_ours(os.fstat(file.fileno())):
+            status = os.fstat(file.fileno())
+            if not _is_ours(status):
                 log.warning("%s can be written by others; it is made anew.", path)
                 return None
-            whole = np.memmap(file, np.uint8, "r")
+            mapping = MappedFile(file, size + _CHECK) if status.st_size == size + _CHECK else None
     except (OSError, ValueError):
         return None
-    blob = whole[:size]
-    if len(whole) != size + _CHECK or zlib.crc32(blob.data) != int.from_bytes(
-        whole[size:].tobytes(), "little"
-    ):
+    if mapping is None or not _is_whole(mapping, size):
         log.warning("%s is damaged; it is made anew.", path)
         return None
     with suppress(OSError):
         os.utime(path)  # it is in use: see `_forget`
-    return blob
+    return mapping
+
+
+def _is_whole(mapping: MappedFile, size: int) -> bool:
+    told = int.from_bytes(mapping.blob[size:].tobytes(), "little")
+    return zlib.crc32(mapping.blob[:size].data) == told and not mapping.lost
 
 
 def _is_ours(status: os.stat_result) -> bool:

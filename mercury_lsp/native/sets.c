@@ -1,9 +1,73 @@
-/* Which of the kernel's instruction sets this processor, and its operating system, can run. */
+/* Which of the kernel's instruction sets this processor, and its operating system, can run; and a guard around files
+   that are mapped. */
 
+#define _GNU_SOURCE /* MAP_ANONYMOUS and sigaction, which C itself does not know */
+#define _DARWIN_C_SOURCE
 #if defined(_WIN32)
 #define EXPORT __declspec(dllexport)
 #else
 #define EXPORT __attribute__((visibility("default")))
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* A file that is cut off while it is mapped takes its pages away, and whoever reads there is sent a signal that ends
+   the process. The handler puts pages of zeros in place of all of a guarded range and notes that, so that the reader
+   goes on with wrong numbers and can be told. Windows lets nobody cut a mapped file off. */
+
+#define GUARDED 16 /* ranges at most */
+
+static struct {
+    _Atomic uintptr_t start; /* 0: free */
+    _Atomic size_t size;
+    atomic_int lost;
+} ranges[GUARDED];
+static struct sigaction earlier;
+static atomic_flag installed = ATOMIC_FLAG_INIT;
+
+static void replace(int number, siginfo_t *info, void *context) {
+    (void)context;
+    uintptr_t at = (uintptr_t)info->si_addr;
+    for (int i = 0; i < GUARDED; i++) {
+        uintptr_t start = ranges[i].start;
+        size_t size = ranges[i].size;
+        if (!start || at < start || at >= start + size) continue;
+        void *zeros = mmap((void *)start, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (zeros == MAP_FAILED) break;
+        ranges[i].lost = 1;
+        return;
+    }
+    sigaction(number, &earlier, NULL); /* it comes again at once, to whoever had it before */
+}
+
+/* Guard a range of mapped pages. Its number, or -1 where there are too many. */
+EXPORT int32_t mercury_guard(void *start, size_t size) {
+    if (!atomic_flag_test_and_set(&installed)) {
+        struct sigaction action = {.sa_sigaction = replace, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        sigemptyset(&action.sa_mask);
+        if (sigaction(SIGBUS, &action, &earlier)) return -1;
+    }
+    for (int32_t i = 0; i < GUARDED; i++) {
+        uintptr_t none = 0;
+        if (!atomic_compare_exchange_strong(&ranges[i].start, &none, 1)) continue;
+        ranges[i].lost = 0;
+        ranges[i].start = (uintptr_t)start;
+        ranges[i].size = size;
+        return i;
+    }
+    return -1;
+}
+
+/* Whether a guarded range has had pages of zeros put in its place, since it was asked for the last time. */
+EXPORT int32_t mercury_lost(int32_t number) { return atomic_exchange(&ranges[number].lost, 0); }
+
+/* No longer guard a range. */
+EXPORT void mercury_unguard(int32_t number) {
+    ranges[number].size = 0;
+    ranges[number].start = 0;
+}
 #endif
 
 #if defined(__x86_64__)

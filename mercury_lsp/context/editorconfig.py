@@ -1,0 +1,191 @@
+"""Read from `.editorconfig` files how a file's blocks are indented, in bounded time whatever they say.
+
+The rules are those of editorconfig.org, but for properties other than indentation, which are left out. Well-known
+libraries turn its patterns into regular expressions that go back: a section named by 14 stars keeps them busy for
+seconds. Here braces are written out and each alternative is a `Wildmatch`, which never goes back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from mercury_lsp.context.layout import WIDEST_STEP, Indentation
+from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatch, read_set
+
+NAME = ".editorconfig"
+LONGEST_SECTION = 1_024  # characters of a section's name, as in the standard
+LONGEST_SET = 64  # characters of a set in brackets; a longer one is characters like others
+ALTERNATIVES = 128  # of a section, when its braces are written out; with more it names no file
+PATTERNS = 32_768  # characters of a file's sections, written out step by step; later sections are left out
+LONGEST_PATH = 1_024  # characters; a longer path is no file's that a pattern names
+
+_SECTION = re.compile(r"\[(.*)\]")
+_NUMBERS = re.compile(r"([+-]?\d{1,9})\.\.([+-]?\d{1,9})")
+_KEYS = frozenset(["indent_style", "indent_size", "tab_width"])
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The files that any of the `patterns` names have these `properties`, in lower case."""
+
+    patterns: tuple[Wildmatch, ...]
+    properties: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EditorConfig:
+    """One `.editorconfig` file. `root`: none above it counts."""
+
+    root: bool = False
+    sections: tuple[Section, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> EditorConfig:
+        """From a file's text. Lines that are wrong are left out."""
+        root, name = False, ""
+        found: list[tuple[str, dict[str, str]]] = []
+        for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
+            if not line or line[0] in "#;":
+                continue
+            if section := _SECTION.fullmatch(line):
+                name = section[1]
+                found.append((name, {}))
+                continue
+            key, equals, value = (part.strip().lower() for part in line.partition("="))
+            if not found:
+                root = value == "true" if key == "root" and equals else root
+            elif key in _KEYS and equals:
+                found[-1][1][key] = value
+        return cls(root, tuple(_sections(found)))
+
+    def properties(self, path: str) -> dict[str, str]:
+        """What it says of a file, by its path from the folder that it lies in; later sections go before others."""
+        found: dict[str, str] = {}
+        for section in self.sections if len(path) <= LONGEST_PATH else ():
+            if any(pattern(path) for pattern in section.patterns):
+                found |= section.properties
+        return found
+
+
+def indentation(properties: Iterable[dict[str, str]]) -> Indentation:
+    """What the properties of several files say, those of the nearest file first."""
+    merged: dict[str, str] = {}
+    for further in properties:
+        merged = further | merged
+    style, size = merged.get("indent_style"), merged.get("indent_size", "")
+    tabs = {"tab": True, "space": False}.get(style or "")
+    width = _width(merged.get("tab_width", "")) if size == "tab" else _width(size)
+    return Indentation(tabs, width)
+
+
+def _width(value: str) -> int | None:
+    return int(value) if re.fullmatch("[1-9]", value) and int(value) <= WIDEST_STEP else None
+
+
+def _sections(found: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Section]:
+    left = PATTERNS
+    for name, properties in found:
+        if not properties or not 0 < len(name) <= LONGEST_SECTION:
+            continue
+        globs, used = _written_out(name, left)
+        left -= used
+        if left < 0:
+            return
+        yield Section(tuple(map(_pattern, globs)), tuple(properties.items()))
+
+
+def _written_out(name: str, most: int) -> tuple[list[str], int]:
+    """All names without braces that a section's name stands for, none where these are too many; characters looked at.
+
+    It ends where these are more than told.
+    """
+    done, todo, used = list[str](), [name], 0
+    while todo and used <= most:
+        glob = todo.pop()
+        used += len(glob) + 1
+        inner = _first_braces(glob)
+        if inner is None:
+            done.append(glob)
+            continue
+        start, end, parts = inner
+        if len(done) + len(todo) + len(parts) > ALTERNATIVES:
+            return [], used
+        todo += [glob[:start] + part + glob[end:] for part in reversed(parts)]
+    return done, used
+
+
+def _first_braces(glob: str) -> tuple[int, int, list[str]] | None:
+    """Where the first braces with a choice in them begin and end, and the choices; None where there are none.
+
+    Braces without a comma, or without a partner, are characters like others.
+    """
+    stack: list[tuple[int, list[int]]] = []  # where braces begin, and their commas
+    first: tuple[int, int, list[str]] | None = None
+    i = 0
+    while i < len(glob):
+        character = glob[i]
+        if character == "\\":
+            i += 1
+        elif character == "{":
+            stack.append((i, []))
+        elif character == "," and stack:
+            stack[-1][1].append(i)
+        elif character == "}" and stack:
+            start, commas = stack.pop()
+            parts = _choices(glob, start, i, commas)
+            if parts is not None and (first is None or start < first[0]):
+                first = (start, i + 1, parts)
+        i += 1
+    return first
+
+
+def _choices(glob: str, start: int, end: int, commas: list[int]) -> list[str] | None:
+    if commas:
+        bounds = [start, *commas, end]
+        return [glob[a + 1 : b] for a, b in pairwise(bounds)]
+    if numbers := _NUMBERS.fullmatch(glob, start + 1, end):
+        low, high = sorted(map(int, numbers.groups()))
+        return [str(number) for number in range(low, min(high, low + ALTERNATIVES) + 1)]
+    return None
+
+
+def _pattern(glob: str) -> Wildmatch:
+    """A name without choices. One without a slash counts in all folders below."""
+    anywhere = "/" not in glob
+    tokens = tuple(_tokens(glob.removeprefix("/")))
+    if anywhere and MANY in tokens:  # which goes on into folders
+        return Wildmatch((DEEP, *tokens), take_back=False, folders=False, name=False)
+    return Wildmatch(tokens, take_back=False, folders=False, name=anywhere)
+
+
+def _tokens(glob: str) -> Iterator[Token]:
+    i = 0
+    while i < len(glob):
+        character, after = glob[i], i + 1
+        if character == "\\" and after < len(glob):
+            yield f"={glob[after]}"
+            after += 1
+        elif character == "?":
+            yield ANY
+        elif glob.startswith("**", i):
+            after = i + 2
+            if glob.startswith("/", after) and glob[i - 1 : i] in ("", "/"):
+                yield DEEP
+                after += 1
+            else:
+                yield MANY
+        elif character == "*":
+            yield STAR
+        elif (
+            character == "["
+            and (found := read_set(glob[i : i + LONGEST_SET], 0))
+            and "/" not in glob[i : i + found[1]]
+        ):
+            yield found[0]
+            after = i + found[1]
+        else:
+            yield f"={character}"
+        i = after

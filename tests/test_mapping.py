@@ -1,0 +1,142 @@
+"""A file that is cut off while it is mapped ends nobody: each test cuts one off in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mercury_lsp.engine import mapping
+from mercury_lsp.engine.mapping import MappedFile
+
+SIZE = 10 * 4096 + 100
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a mapped file off")
+
+
+def put(folder: Path) -> Path:
+    file = folder / "weights"
+    file.write_bytes(np.arange(SIZE, dtype=np.uint8).tobytes())
+    return file
+
+
+def open_(file: Path) -> MappedFile:
+    with file.open("rb") as opened:
+        return MappedFile(opened, SIZE)
+
+
+def test_a_mapping_is_what_is_in_the_file(tmp_path: Path) -> None:
+    made = open_(put(tmp_path))
+    assert made.shared and not made.lost
+    assert (made.blob == np.arange(SIZE, dtype=np.uint8)).all()
+
+
+def test_without_a_guard_the_file_is_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("nobody can cut it off there")
+    monkeypatch.setattr(mapping, "kernel_library", lambda: None)
+    file = put(tmp_path)
+    made = open_(file)
+    os.truncate(file, 0)
+    assert not made.shared and not made.lost
+    assert (made.blob == np.arange(SIZE, dtype=np.uint8)).all()
+
+
+def test_a_file_that_is_too_short_is_not_mapped(tmp_path: Path) -> None:
+    file = put(tmp_path)
+    os.truncate(file, SIZE - 1)
+    with pytest.raises((OSError, ValueError)):
+        open_(file)
+
+
+CUT = """
+import os, sys
+import numpy as np
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_mapping import SIZE, open_
+file = Path(sys.argv[1])
+made, other = open_(file), open_(file)
+os.truncate(file, 4096)
+assert int(made.blob[:4096].sum()) > 0 and not made.lost
+assert made.blob[SIZE - 1] == 0 and made.lost
+assert not made.blob.any()  # all of it, so that nothing is read that somebody else has written
+made.restore(np.arange(SIZE, dtype=np.uint8))
+assert not made.lost and (made.blob == np.arange(SIZE, dtype=np.uint8)).all()
+assert not other.lost and other.blob[SIZE - 1] == 0 and other.lost
+file.write_bytes(bytes(SIZE))
+assert all(open_(file).shared for _ in range(40))  # ranges are free again
+kept = [open_(file) for _ in range(20)]
+assert kept[0].shared and not kept[-1].shared  # there are not so many: the others are read into memory
+os.truncate(file, 0)
+assert not any(each.blob.any() for each in kept)
+print("alive")
+"""
+
+
+@posix
+def test_what_is_cut_off_reads_as_zeros_and_can_be_restored(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CUT, str(put(tmp_path)), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
+
+
+UNGUARDED = """
+import os, sys
+import numpy as np
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_mapping import open_
+file = Path(sys.argv[1])
+made = open_(file)
+bare = np.memmap(file, np.uint8, "r")
+os.truncate(file, 0)
+bare[-1]
+"""
+
+
+@posix
+def test_other_faults_end_a_process_as_before(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", UNGUARDED, str(put(tmp_path)), str(Path(__file__).parent)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGBUS
+
+
+PASS = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.native import NativeExecutor
+from mercury_lsp.engine.prepared import cache_folder
+from mercury_lsp.engine.rows import Rows
+executor = NativeExecutor.of(checkpoint.load(Path(sys.argv[1])), 2)
+def answer(ids, past):
+    hidden = executor.run(ids, Rows.clean(past, len(ids)), past)
+    return hidden.copy(), executor.scores(hidden).copy()
+first, then = answer([5, 3, 7], 0), answer([9], 3)
+(file,) = cache_folder().rglob("*.bin")
+for cut in (4096, 0):
+    assert all(map(np.array_equal, answer([5, 3, 7], 0), first))
+    os.truncate(file, cut)
+    assert all(map(np.array_equal, answer([9], 3), then))  # what was read before is still kept
+assert all(map(np.array_equal, answer([5, 3, 7], 0), first))
+print("alive")
+"""
+
+
+@posix
+def test_a_model_goes_on_when_its_file_is_cut_off(
+    packed_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = [sys.executable, "-c", PASS, str(packed_model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
+    assert "cut off while it was in use" in done.stderr
