@@ -79,18 +79,21 @@ def locate(model: str) -> Path:
     A name is never a folder in the current one, which is mostly the workspace: its files would take a model's place.
     Raises `CheckpointError` where there is none.
     """
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except (RuntimeError, ValueError):  # of a user who does not exist, or who cannot
+        path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
-        if (folder / CONFIG).is_file():
+        if _has_config(folder):
             return folder
     if (download := downloads.find(model)) is not None:
         return download.folder
     # Asked late: to look through all that is installed takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
-        if (folder / CONFIG).is_file():
+        if _has_config(folder):
             return folder
-    if not is_name and not known(model) and (path / CONFIG).is_file():
+    if not is_name and not known(model) and _has_config(path):
         return path
     if model in APART:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
@@ -100,6 +103,14 @@ def locate(model: str) -> Path:
         f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
         "a folder in the current one is ./NAME."
     )
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether a folder has a checkpoint's configuration; no for a path that the system takes for none, or too long."""
+    try:
+        return (folder / CONFIG).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _installed(model: str) -> Iterator[Path]:
