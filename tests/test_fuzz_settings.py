@@ -105,7 +105,9 @@ LINES = st.text(st.sampled_from("ab#\x00\x1b\x85\u2028\u202e\ud800 \té\ufeff"),
 CONTENTS = st.one_of(
     st.binary(max_size=60),
     st.lists(LINES, max_size=6).map(lambda lines: "\n".join(lines).encode(errors="surrogatepass")),
-    st.sampled_from(["utf-16", "utf-32", "latin-1", "utf-8-sig"]).map(lambda code: "sécret ann\n".encode(code)),
+    st.sampled_from(["utf-16", "utf-32", "latin-1", "utf-8-sig"]).map(
+        lambda code: "sécret ann\n".encode(code)
+    ),
     st.integers(0, 3).map(lambda more: b"x y\n" * (LARGEST_FILE_BYTES // 4) + b"z" * more),
 )
 

@@ -45,12 +45,7 @@ class Address:
             raise wrong from None
         if "@" in parts.netloc:  # what is in there is not repeated: it may be a password
             raise RemoteError("The option remote_url must have no name and no password in it.")
-        if (
-            parts.scheme not in ("http", "https")
-            or not _is_host(name)
-            or parts.query
-            or parts.fragment
-        ):
+        if parts.scheme not in ("http", "https") or not _is_host(name) or parts.query or parts.fragment:
             raise wrong
         if not _PATH.fullmatch(parts.path):
             raise wrong
