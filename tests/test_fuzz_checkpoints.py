@@ -69,7 +69,7 @@ def try_folder(folder: Path, ask: bool = True) -> None:
         loaded = models.opened(str(folder))
         if isinstance(loaded, OpenCheckpoint):
             assert max(loaded.mask, loaded.end, *loaded.ends) < loaded.shape.vocabulary
-            assert 0 <= min(loaded.mask, *loaded.ends) and 0 <= loaded.family.block <= 64
+            assert min(loaded.mask, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
         if ask:
             engine = models.load(str(folder), "cpu", 1)
             engine.infill(Prompt("a.py", "def f", "", "\n"), Sampling(max_tokens=4, single_line=True))

@@ -198,14 +198,14 @@ def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, P
         raise OSError("its weights are missing")
     for index, path in enumerate(shards, 1):
         parts = {name: _array(entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
-        for name, part in parts.items():
+        for name, values in parts.items():
             plain, _, kind = name.rpartition(".")
             if kind == "planes":
                 if f"{plain}.scale" not in parts:
                     raise ValueError(f"its weight {plain}.scale is missing")
-                weights[plain] = Packed(part, parts[f"{plain}.scale"])
+                weights[plain] = Packed(values, parts[f"{plain}.scale"])
             elif kind != "scale" or f"{plain}.planes" not in parts:
-                weights[name] = _widened(part)
+                weights[name] = _widened(values)
         if progress is not None:
             progress(index / len(shards))
     return weights

@@ -199,6 +199,7 @@ async def _once(
 
 async def _events(response: httpx2.Response, put: Callable[[Piece], None]) -> None:
     """The pieces of a stream of server-sent events (WHATWG HTML, 9.2), to its end."""
+    response.encoding = "utf-8"  # as the standard has it, whatever the server calls it
     size, finished = 0, False
     async for event in httpx2.EventSource(response, max_event_size=LONGEST):
         size += len(event.data)
