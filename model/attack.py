@@ -3,12 +3,12 @@
     python -m model.attack --model mini
     python -m model.attack --only kills --kills 25
 
-``clients``: so many clients ask ``serve`` at once; each must be answered or refused with 429, and ``/health`` answer
-meanwhile. ``streams``: so many clients leave a streamed answer after its first piece; soon nothing may run any more,
-and the next client be answered. ``kills``: the language server is killed at so many random moments of its first
-seconds, with one folder for its caches and its history; the server that is started after each must answer. ``files``:
-a workspace of so many files; the first answer's time and the server's memory. The exit status is 1 where one of these
-does not hold. Times count only on a quiet machine.
+``clients``: so many clients ask ``serve`` at once; each must be answered, refused with 429 or, where the machine is
+slow, given up with 504, and ``/health`` answer meanwhile. ``streams``: so many clients leave a streamed answer after
+its first piece; soon nothing may run any more, and the next client be answered. ``kills``: the language server is
+killed at so many random moments of its first seconds, with one folder for its caches and its history; the server that
+is started after each must answer. ``files``: a workspace of so many files; the first answer's time and the server's
+memory. The exit status is 1 where one of these does not hold. Times count only on a quiet machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mercury_lsp.commands.editor import SERVER, Buffer, Editor
 PATIENCE_SECONDS = 300.0
 QUIET_SECONDS = 10.0  # after which nothing that nobody waits for may run
 CODE = "def area(width, height):\n    return "
-BODY = {"prompt": CODE, "suffix": "\n", "max_tokens": 48, "temperature": 0}
+BODY = {"prompt": CODE, "suffix": "\n", "max_tokens": 16, "temperature": 0}
 PATIENT = {"deadline_ms": 60_000, "candidates": 1, "max_tokens": 8}
 Figures = tuple[bool, str]
 """Whether a part holds, and its sentence."""
@@ -97,7 +97,7 @@ async def clients(model: str, count: int) -> Figures:
         worst = await health
         last = await ask(0)
     told = ", ".join(f"{number} x {outcome}" for outcome, number in sorted(found.items()))
-    return set(found) <= {"200", "429"} and last == "200", (
+    return found["200"] > 0 and set(found) <= {"200", "429", "504"} and last == "200", (
         f"{count} clients at once: {told}, in {took:.1f} s; worst /health {worst * 1e3:.0f} ms; afterwards {last}"
     )
 
