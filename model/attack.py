@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -40,6 +40,7 @@ BODY = {"prompt": CODE, "suffix": "\n", "max_tokens": 16, "temperature": 0}
 PATIENT = {"deadline_ms": 60_000, "candidates": 1, "max_tokens": 8}
 Figures = tuple[bool, str]
 """Whether a part holds, and its sentence."""
+Part = Callable[[str, int], Coroutine[None, None, Figures]]
 
 
 @asynccontextmanager
@@ -207,7 +208,7 @@ async def files(model: str, count: int) -> Figures:
     )
 
 
-PARTS: dict[str, tuple[Callable[..., object], int]] = {
+PARTS: dict[str, tuple[Part, int]] = {
     "clients": (clients, 200),
     "streams": (streams, 100),
     "kills": (kills, 25),
@@ -228,8 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     held = True
     for name in given.only or PARTS:
-        part: Callable[[str, int], object] = PARTS[name][0]
-        holds, told = asyncio.run(part(given.model, getattr(given, name)))  # type: ignore[arg-type]
+        holds, told = asyncio.run(PARTS[name][0](given.model, getattr(given, name)))
         Console(width=200).print(f"{name}: {'holds' if holds else 'DOES NOT HOLD'}: {told}", highlight=False)
         held = held and holds
     return 0 if held else 1
