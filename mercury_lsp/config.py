@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import Any, TypeVar
 
 from mercury_lsp.choice import AUTO
@@ -19,8 +20,15 @@ SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened
 """Where `context.related` takes text from that is shown beside the window."""
 FROM_FILES = frozenset({"definitions", "neighbours"})  # those for which files are read that are not open
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
+LONGEST_TEXT = 4096  # characters of one text: a path, an address, an argument of a program
+LONGEST_LIST = 256
+QUOTED_CHARACTERS = 80  # of a wrong value, in a sentence for the user
+REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
 
 T = TypeVar("T")
+
+_QUOTER = Repr()
+_QUOTER.maxstring = _QUOTER.maxother = QUOTED_CHARACTERS
 
 
 def _option(
@@ -211,7 +219,7 @@ class Option:
             case str():
                 if self.choices:
                     return f"one of {', '.join(self.choices)}"
-                return "a text that is not empty" if self.default else "a text"
+                return f"a text of {1 if self.default else 0} to {LONGEST_TEXT} characters"
             case _:
                 return f"a list of some of {', '.join(self.choices)}" if self.choices else "a list of texts"
 
@@ -228,14 +236,14 @@ class Option:
             case float(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
                 return float(value)
             case str(), str() if value in (self.default, *self.choices) or (
-                value.strip() and not self.choices
+                value.strip() and not self.choices and _is_usable(value)
             ):
                 return value
-            case tuple(), list() | tuple() if all(isinstance(item, str) for item in value):
+            case tuple(), list() | tuple() if len(value) <= LONGEST_LIST and all(map(_is_usable, value)):
                 if not self.choices or set(value) <= set(self.choices):
                     return tuple(value)
         must = f"The setting {self.name} must be {self.expected}"
-        raise ValueError(f"{must}, not {value!r}; {self.default!r} is used.")
+        raise ValueError(f"{must}, not {quoted(value)}; {self.default!r} is used.")
 
 
 OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for option in fields(Config))
@@ -247,10 +255,15 @@ def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
     A missing setting, or one that is null, is its default. Never raises.
     """
     if not isinstance(settings, Mapping):
-        return Config(), (f"The settings must be an object of options, not {settings!r}; defaults are used.",)
+        return Config(), (
+            f"The settings must be an object of options, not {quoted(settings)}; defaults are used.",
+        )
     values: dict[str, object] = {}
     known = EDITORS_OWN.union(Config.__dataclass_fields__)
-    problems = [_unknown(str(name)) for name in settings if name not in known]
+    unknown = [name for name in settings if name not in known]
+    problems = [_unknown(name) for name in unknown[:REPORTED_UNKNOWN]]
+    if len(unknown) > REPORTED_UNKNOWN:
+        problems.append(f"There are {len(unknown) - REPORTED_UNKNOWN} more settings that do not exist.")
     for option in OPTIONS:
         if settings.get(option.name) is not None:
             try:
@@ -260,6 +273,24 @@ def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
     return Config(**values), tuple(problems)  # type: ignore[arg-type]  # read gave each its type
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name, Config.__dataclass_fields__, n=1)
-    return f"There is no setting {name!r}" + (f"; did you mean {near[0]}?" if near else ".")
+def _unknown(name: object) -> str:
+    near = get_close_matches(str(name)[:QUOTED_CHARACTERS], Config.__dataclass_fields__, n=1)
+    return f"There is no setting {quoted(name)}" + (f"; did you mean {near[0]}?" if near else ".")
+
+
+def _is_usable(value: object) -> bool:
+    """Whether a value is a text that the system and JSON can carry: no zero byte, no half of a surrogate pair."""
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
+        return False
+    return value.isascii() or value.encode(errors="replace").decode() == value
+
+
+def quoted(value: object) -> str:
+    """A value as a sentence shows it: one line, bounded in length, time and depth, whatever the value is."""
+    try:
+        quoted = _QUOTER.repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        quoted = "a number of thousands of digits"
+    if len(quoted) > QUOTED_CHARACTERS:
+        quoted = f"{quoted[:QUOTED_CHARACTERS]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in quoted)

@@ -258,7 +258,9 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
     yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
-    if rest and newline and first.endswith(rest):
+    # A block that is closed with nothing in it is left: what the text says after that belongs elsewhere.
+    leaves = rest.startswith("}") and first.strip() == rest
+    if rest and newline and first.endswith(rest) and not leaves:
         yield Shown(text.rstrip(), site.offset + len(site.rest))
 
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.checkpoint import CONFIG
+from mercury_lsp.engine.checkpoint import CONFIG, or_sentence
 from mercury_lsp.engine.families import A2D, Family, Unsupported, shape_of, theirs
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.open_checkpoint import OpenCheckpoint, compare, files_of, or_sentence
+from mercury_lsp.engine.open_checkpoint import OpenCheckpoint, compare, files_of
 from mercury_lsp.engine.open_network import network_of
 from mercury_lsp.engine.open_tokenizer import OpenTokenizer
 from model.save import save

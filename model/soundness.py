@@ -1,6 +1,6 @@
-"""What a suggestion must not do to the document, whatever it says: break its syntax, or repeat what follows.
+"""What a suggestion must not do to the document, whatever it says: break its syntax, or repeat what stands around it.
 
-Owns the two definitions. They are written apart from those that `mercury_lsp.postprocess` goes by, for they judge it:
+Owns the definitions. They are written apart from those that `mercury_lsp.postprocess` goes by, for they judge it:
 a document is parsed afresh, and lines are compared as they stand.
 """
 
@@ -13,6 +13,8 @@ from mercury_lsp.context.syntax import Syntax
 
 _WORD = re.compile(r"\w")
 LEAST = 2  # letters, digits and underscores in a line that says anything: brackets alone may well stand twice
+
+LEAST_LEFT = 10  # characters
 
 
 def worsened(document: Document, start: int, end: int, shown: str) -> bool:
@@ -40,3 +42,13 @@ def repeats(document: Document, start: int, end: int, shown: str) -> bool:
 
 def _says(line: str) -> bool:
     return len(_WORD.findall(line)) >= LEAST
+
+
+def repeats_left(document: Document, offset: int, shown: str) -> bool:
+    """Whether ``shown`` begins with what stands directly left of the cursor in its line, again.
+
+    At least `LEAST_LEFT` characters, of which some are of a word: shorter pieces are often right twice (``a.a``).
+    """
+    left = document.text[document.span(document.position(offset)[0])[0] : offset].lstrip()
+    lengths = range(LEAST_LEFT, min(len(left), len(shown)) + 1)
+    return any(left.endswith(shown[:length]) and _says(shown[:length]) for length in lengths)

@@ -26,6 +26,7 @@ LAYERS = (
         "mercury_lsp.paths",
         "mercury_lsp.trust",
         "mercury_lsp.engine.canvas",
+        "mercury_lsp.engine.json_values",
         "mercury_lsp.engine.mixture",
         "mercury_lsp.engine.system",
     ),

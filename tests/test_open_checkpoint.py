@@ -110,7 +110,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
             at, lambda weights: weights.update({"model.layers.0.mlp.gate.weight": torch.ones(4)})
         ),
     ),
-    "config.json is not an object": ("dream", lambda at: (at / "config.json").write_text("[]")),
+    "config.json has no object": ("dream", lambda at: (at / "config.json").write_text("[]")),
 }
 
 

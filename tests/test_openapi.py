@@ -1,19 +1,19 @@
-"""Requests that schemathesis makes from the service's own description; MERCURY_FUZZ=N makes N times as many."""
+"""Requests that schemathesis makes from the service's own description."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fuzz_cases import cases
 from served import Scripted, served
 
 from mercury_lsp.service.backend import Update
 from mercury_lsp.service.settings import ServiceSettings
 
-EXAMPLES = 20 * int(os.environ.get("MERCURY_FUZZ", "1"))
+EXAMPLES = cases(20)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 

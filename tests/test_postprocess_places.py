@@ -114,3 +114,20 @@ def test_no_comma_stands_before_an_end_that_takes_none(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown
+
+
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text"),
+    [
+        ("go", "func add(a int, b int) int {¦}\n", "}\n\treturn a + b\n}"),
+        ("c", "int add(int a, int b) {¦}\n", "}\n{}"),
+        ("javascript", "function add(a, b) {¦}\n", "}\n\nfunction sub(a, b) {}"),
+    ],
+)
+def test_a_block_that_is_closed_at_once_is_not_left(language_id: str, marked: str, text: str) -> None:
+    assert text_of(language_id, marked, text) is None
+
+
+@pytest.mark.parametrize("text", ["    if x:", "        if x:", "    for y in x:"])
+def test_a_statement_is_not_made_the_body_of_a_new_one(text: str) -> None:
+    assert text_of("python", "def f(x):\n    if x:\n        return 1\n¦    return 2\n", text) is None

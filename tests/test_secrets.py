@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from time import thread_time
 
 import drawn
 import planted
 import pytest
+from fuzz_cases import cases
 
 from mercury_lsp.context.secrets import find, is_secret, without
 
@@ -123,8 +123,7 @@ def test_letters_that_grow_in_lower_case_do_not_move_lines() -> None:
 
 @pytest.mark.parametrize("form", drawn.FORMS)
 def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
-    """A hundred here; with MERCURY_FUZZ=2000, two thousand."""
-    count = int(os.environ.get("MERCURY_FUZZ", "100"))
+    count = cases(100)
     missed = [line for line in drawn.lines(form, count, 1) if not is_secret(line)]
     assert len(missed) <= max(1, count // 100), missed[:5]
     missed = [line for line in drawn.lines(form, count, 2) if not is_secret(line, strict=True)]

@@ -151,7 +151,7 @@ class Site:
         after, last = self._written(text, end)
         line, _ = after.document.position(last)
         before = after.code(after.document.span(line)[0], last).rstrip()
-        if not before or before[-1] in "([{:,":
+        if not before or before[-1] in "([{,":
             return text
         at = last + len(rest) - len(rest.lstrip())
         return f"{text.rstrip()}\n{self.left}" if after.begins_statement(at) else text

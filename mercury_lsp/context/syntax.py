@@ -223,10 +223,13 @@ class Syntax:
                 and (first.isalnum() or first == "_")
                 and self.document.text[offset - 1] not in " \t"
             )
+        braced = self.document.text[offset : offset + 1] == "{"
         for node in parsing.around(self.tree, offset + 1):
             if node.start_byte < offset:
                 kinds = (self.tree.root_node.type, *self.language.bodies)
                 return node.type in kinds
+            if not braced and node.start_byte == offset and node.type in self.language.bodies:
+                return True  # a body of one line, as after Python's `if x:`
         return self.tree.root_node.start_byte == offset
 
     def is_tight(self, brace: int) -> bool:

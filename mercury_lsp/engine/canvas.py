@@ -159,20 +159,30 @@ class Vocabulary:
         return start if len(text) - start <= STEM_CHARACTERS else len(text)
 
 
+def read_vocabulary(text: str, source: str) -> _Vocabulary:
+    """The tokenizer in a JSON text that comes from a file of that name. Raises ``ValueError``."""
+    try:
+        return _Vocabulary.from_str(text)
+    except Exception as error:  # the library raises nothing more exact
+        raise ValueError(f"its {source} cannot be read ({error})") from error
+
+
 class Tokenizer(Vocabulary):
     """The vocabulary of our own checkpoints, with the special tokens that lay a prompt out."""
 
     def __init__(self, vocabulary: _Vocabulary) -> None:
         super().__init__(vocabulary)
         by_name = self.added
+        if missing := [name for name in Specials.__dataclass_fields__ if f"<{name}>" not in by_name]:
+            raise ValueError(f"its {self.FILE} has no token <{missing[0]}>")
         self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
         self.hidden: tuple[int, ...] = tuple(sorted(i for i in by_name.values() if i != self.specials.eot))
         """Ids that the sampler must never emit: every special token but ``<eot>``."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Read ``tokenizer.json`` from a checkpoint's folder. Raises ``OSError``, ``ValueError`` or ``KeyError``."""
-        return cls(_Vocabulary.from_str((folder / cls.FILE).read_text(encoding="utf-8")))
+        """Read ``tokenizer.json`` from a checkpoint's folder. Raises ``OSError`` or ``ValueError``."""
+        return cls(read_vocabulary((folder / cls.FILE).read_text(encoding="utf-8"), cls.FILE))
 
 
 def encode(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:

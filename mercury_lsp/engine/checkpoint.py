@@ -8,7 +8,6 @@ pickle, never code from a checkpoint. The writing is the workshop's, `model.save
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +22,16 @@ from safetensors import SafetensorError, deserialize
 from mercury_lsp import downloads
 from mercury_lsp.catalogue import known
 from mercury_lsp.choice import AUTO, chosen
+from mercury_lsp.downloads import visible
 from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.json_values import part, read_object
 from mercury_lsp.engine.pack import Packed
 from mercury_lsp.engine.shape import Shape
 
 FORMAT = 1
 CONFIG = "config.json"
+LONGEST_NAME = 100
+LONGEST_REASON = 300  # characters of what is wrong with a folder
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 ENTRY_POINTS = "mercury_lsp.weights"  # the group in which distributions announce models, each by its name
 APART = frozenset({"mini"})  # models that are distributions of their own, `mercury-lsp-NAME`
@@ -59,7 +62,7 @@ class Checkpoint:
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        with _or_sentence(self.folder):
+        with or_sentence(self.folder):
             weights = _read(self.folder, progress)
             _compare({name: weight.shape for name, weight in weights.items()}, self.shape.weights())
             return weights
@@ -79,18 +82,21 @@ def locate(model: str) -> Path:
     A name is never a folder in the current one, which is mostly the workspace: its files would take a model's place.
     Raises `CheckpointError` where there is none.
     """
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except (RuntimeError, ValueError):  # of a user who does not exist, or who cannot
+        path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
-        if (folder / CONFIG).is_file():
+        if _has_config(folder):
             return folder
     if (download := downloads.find(model)) is not None:
         return download.folder
     # Asked late: to look through all that is installed takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
-        if (folder / CONFIG).is_file():
+        if _has_config(folder):
             return folder
-    if not is_name and not known(model) and (path / CONFIG).is_file():
+    if not is_name and not known(model) and _has_config(path):
         return path
     if model in APART:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
@@ -100,6 +106,14 @@ def locate(model: str) -> Path:
         f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
         "a folder in the current one is ./NAME."
     )
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether a folder has a checkpoint's configuration; no for a path that the system takes for none, or too long."""
+    try:
+        return (folder / CONFIG).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _installed(model: str) -> Iterator[Path]:
@@ -115,14 +129,14 @@ def _installed(model: str) -> Iterator[Path]:
 def read_config(folder: Path) -> dict[str, object]:
     """The configuration of a checkpoint. Raises `CheckpointError`."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_object(folder / CONFIG)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {_sentence(error)}.") from error
-    if isinstance(config, dict) and "model_type" in config and "format" not in config:
+    if "model_type" in config and "format" not in config:
         raise CheckpointError(
             f"The model in {folder} is an open one, and this is only for mercury-lsp's own."
         )
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if config.get("format") != FORMAT:
         raise CheckpointError(
             f"The model in {folder} has a format that is not known here; update mercury-lsp."
         )
@@ -143,31 +157,37 @@ def fingerprint(folder: Path) -> str:
 def load(folder: Path) -> Checkpoint:
     """Open a checkpoint, and check its fingerprint. Raises `CheckpointError`."""
     config = read_config(folder)
-    with _or_sentence(folder):
+    with or_sentence(folder):
         found = fingerprint(folder)
         if found != config.get("fingerprint"):
             raise CheckpointError(
                 f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
             )
         tokenizer = Tokenizer.load(folder)
-        shape = Shape.of(dict(config["shape"]))  # type: ignore[call-overload]  # wrong types are caught below
+        shape = Shape.of(dict(part(config, "shape")))
         shape.check()
-        name, about = str(config.get("name", folder.name)), config.get("about", {})
-        return Checkpoint(name, folder, shape, tokenizer, found, about)  # type: ignore[arg-type]
+        if tokenizer.size > shape.vocabulary:
+            raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
+        name = visible(str(config.get("name", folder.name)))[:LONGEST_NAME]
+        return Checkpoint(name, folder, shape, tokenizer, found, part(config, "about"))
 
 
 @contextmanager
-def _or_sentence(folder: Path) -> Iterator[None]:
+def or_sentence(folder: Path) -> Iterator[None]:
     """Whatever a wrong file raises in here becomes a `CheckpointError`."""
     try:
         yield
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except KeyError as error:
+        name = visible(str(error.args[0]))
+        raise CheckpointError(f"The model in {folder} cannot be used: its {CONFIG} has no {name}.") from error
+    except (OSError, TypeError, ValueError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
 
 
 def _sentence(error: Exception) -> str:
     """An exception's words on one line."""
-    return " ".join(str(error).split()).rstrip(" .")
+    words = visible(" ".join(str(error).split()).rstrip(" ."))
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
 
 
 def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, Packed | NDArray[np.float32]]:
@@ -178,12 +198,14 @@ def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, P
         raise OSError("its weights are missing")
     for index, path in enumerate(shards, 1):
         parts = {name: _array(entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
-        for name, part in parts.items():
+        for name, values in parts.items():
             plain, _, kind = name.rpartition(".")
             if kind == "planes":
-                weights[plain] = Packed(part, parts[f"{plain}.scale"])
+                if f"{plain}.scale" not in parts:
+                    raise ValueError(f"its weight {plain}.scale is missing")
+                weights[plain] = Packed(values, parts[f"{plain}.scale"])
             elif kind != "scale" or f"{plain}.planes" not in parts:
-                weights[name] = _widened(part)
+                weights[name] = _widened(values)
         if progress is not None:
             progress(index / len(shards))
     return weights
@@ -191,6 +213,8 @@ def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, P
 
 def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
     """A tensor of a shard as it lies there; bf16, which numpy does not know, as the 16 bits it has."""
+    if entry["dtype"] not in _TYPES:
+        raise ValueError(f"it has numbers of type {entry['dtype']}, which are not known here")
     return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
 
 

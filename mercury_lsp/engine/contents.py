@@ -13,6 +13,7 @@ from typing import Any
 from mercury_lsp.engine import checkpoint
 from mercury_lsp.engine.canvas import Tokenizer
 from mercury_lsp.engine.checkpoint import CONFIG, CheckpointError
+from mercury_lsp.engine.json_values import read_object
 
 INDEX = "model.safetensors.index.json"
 _VOCABULARY = ("vocab.json", "merges.txt")  # from which a tokenizer can be made
@@ -37,14 +38,11 @@ def check(folder: Path) -> None:
 def _object(file: Path) -> dict[str, Any]:
     """A file's JSON object. Raises `CheckpointError`."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        return read_object(file)
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no model in {file.parent}: it has no {file.name}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"The model's {file} cannot be read.") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"The model's {file} has no object.")
-    return value
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The model's {file} cannot be used: {error}.") from error
 
 
 def _shards(folder: Path) -> list[Path]:

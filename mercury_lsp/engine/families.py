@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mercury_lsp.config import quoted
+from mercury_lsp.engine.json_values import number, part, token_id, whole
 from mercury_lsp.engine.shape import Shape
 
 MOST_POSITIONS = 16_384
 """Longest sequence that tables are made for: the settings cannot ask for a longer one."""
+LEAST_POSITIONS = 512
+"""Shortest sequence that the longest suggestion and two blocks fit into, with some text around them."""
+LARGEST_BLOCK = 64
 
 Config = Mapping[str, Any]
 
@@ -163,7 +168,8 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
     `Unsupported`.
     """
     kind = str(config.get("model_type", ""))
-    architecture = next(iter(config.get("architectures") or [""]))
+    named_classes = config.get("architectures")
+    architecture = str(named_classes[0]) if isinstance(named_classes, list) and named_classes else ""
     family = _BY_ARCHITECTURE.get(architecture) or _BY_TYPE.get(kind.lower())
     if kind.lower() == "dream" and architecture in ("DreamModel", ""):
         family = DREAMON if DREAMON.expand in tokens else DREAM
@@ -172,9 +178,10 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
         raise Unsupported(
-            f"it is of type {kind or 'unknown'} ({architecture or 'no architecture'}), not {known}"
+            f"it is of type {_word(kind) or 'unknown'} ({_word(architecture) or 'no architecture'}), not {known}"
         )
-    size = next((config[name] for name in _BLOCK_SIZES if isinstance(config.get(name), int)), 0)
+    told = next((name for name in _BLOCK_SIZES if config.get(name) is not None), "")
+    size = whole(config, told, LARGEST_BLOCK) if told else 0
     if family.name == A2D.name and (size or "bd3lm" in named.lower()):
         family = replace(family, name=A2D_BLOCKS.name, block=A2D_BLOCKS.block)
     if family.block_causal and size:
@@ -184,12 +191,12 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
 
 def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
     """The mask's id: the configuration's, or the vocabulary's, or the family's. Raises `Unsupported`."""
-    told = config.get("mask_token_id")
+    if config.get("mask_token_id") is not None:
+        return token_id(config["mask_token_id"], "mask_token_id")
     by_name = next((tokens[name] for name in family.masks if name in tokens), family.mask)
-    mask = told if isinstance(told, int) else by_name
-    if mask is None:
+    if by_name is None:
         raise Unsupported("its tokenizer has no mask token")
-    return mask
+    return by_name
 
 
 def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
@@ -203,39 +210,41 @@ def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
 
 
 def shape_of(family: Family, config: Config) -> Shape:
-    """The sizes of a configuration. Raises `Unsupported`, or ``KeyError`` or ``TypeError`` for what is missing."""
+    """The sizes of a configuration. Raises ``ValueError``, or ``KeyError`` for what is missing."""
     _refuse(config)
     shape = _olmo(config) if family.olmo else _usual(family, config)
-    if shape.heads % shape.kv_heads or shape.head_width % 2:
-        raise Unsupported("its attention heads do not fit each other")
+    shape.check()
+    if shape.positions < LEAST_POSITIONS:
+        raise Unsupported(f"it has {shape.positions} positions, and at least {LEAST_POSITIONS} are needed")
     return shape
 
 
 def _usual(family: Family, config: Config) -> Shape:
     """Of a configuration in the names of Llama and Qwen."""
-    heads, width = config["num_attention_heads"], config["hidden_size"]
-    rope = config.get("rope_parameters") or {}
+    heads, width = whole(config, "num_attention_heads"), whole(config, "hidden_size")
+    theta = number(part(config, "rope_parameters"), "rope_theta", 10_000.0)
     if config.get("attention_bias") and not family.qkv_bias:
         raise Unsupported("its attention has biases")
     if config.get("mlp_bias"):
         raise Unsupported("its feed-forward layers have biases")
     return Shape(
-        vocabulary=config["vocab_size"],
+        vocabulary=whole(config, "vocab_size"),
         width=width,
-        layers=config["num_hidden_layers"],
+        layers=whole(config, "num_hidden_layers"),
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_width=config.get("head_dim") or width // heads,
-        hidden=config["intermediate_size"],
-        rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or 10_000.0),
-        norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-        positions=min(int(config.get("max_position_embeddings", MOST_POSITIONS)), family.positions),
+        kv_heads=_or(config, "num_key_value_heads", heads),
+        head_width=_or(config, "head_dim", width // heads),
+        hidden=whole(config, "intermediate_size"),
+        rope_theta=number(config, "rope_theta", theta),
+        norm_eps=number(config, "rms_norm_eps", 1e-6),
+        positions=min(_or(config, "max_position_embeddings", MOST_POSITIONS), family.positions),
         qkv_bias=family.qkv_bias,
         head_norms=family.head_norms,
         tied=bool(config.get("tie_word_embeddings", False)),
     )
 
 
+LARGEST_MLP_RATIO = 64
 _OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
 _OLMO_REFUSED = (
     "alibi", "attention_layer_norm", "include_bias", "include_qkv_bias", "bias_for_layer_norm", "input_emb_norm",
@@ -247,39 +256,54 @@ def _olmo(config: Config) -> Shape:
     """Of a configuration in the names of OLMo."""
     for name, needed in _OLMO_NEEDS.items():
         if config.get(name, needed) != needed:
-            raise Unsupported(f"its {name} is {config[name]}, not {needed}")
+            raise Unsupported(f"its {name} is {_word(config[name])}, not {needed}")
     for name in _OLMO_REFUSED:
         if config.get(name):
-            raise Unsupported(f"its {name} is {config[name]}")
-    heads, width = config["n_heads"], config["d_model"]
+            raise Unsupported(f"its {name} is {_word(config[name])}")
+    heads, width = whole(config, "n_heads"), whole(config, "d_model")
+    hidden = _or(config, "mlp_hidden_size", 0) or whole(config, "mlp_ratio", LARGEST_MLP_RATIO) * width
     return Shape(
-        vocabulary=config.get("embedding_size") or config["vocab_size"],
+        vocabulary=_or(config, "embedding_size", 0) or whole(config, "vocab_size"),
         width=width,
-        layers=config["n_layers"],
+        layers=whole(config, "n_layers"),
         heads=heads,
-        kv_heads=config.get("n_kv_heads") or heads,
+        kv_heads=_or(config, "n_kv_heads", heads),
         head_width=width // heads,
-        hidden=config.get("mlp_hidden_size") or config["mlp_ratio"] * width,
-        rope_theta=float(config.get("rope_theta", 10_000.0)),
-        norm_eps=float(config.get("rms_norm_eps", 1e-5)),
-        positions=min(int(config.get("max_sequence_length", MOST_POSITIONS)), MOST_POSITIONS),
+        hidden=hidden,
+        rope_theta=number(config, "rope_theta", 10_000.0),
+        norm_eps=number(config, "rms_norm_eps", 1e-5),
+        positions=min(_or(config, "max_sequence_length", MOST_POSITIONS), MOST_POSITIONS),
         tied=bool(config.get("weight_tying", False)),
     )
 
 
+def _or(config: Config, name: str, default: int) -> int:
+    """A whole number of a configuration; ``default`` where it is missing or null. Raises ``ValueError``."""
+    return default if config.get(name) is None else whole(config, name)
+
+
+def _slides(layer_types: object) -> bool:
+    return isinstance(layer_types, list) and "sliding_attention" in layer_types
+
+
+def _word(value: object) -> str:
+    """What a configuration says, as a sentence for the user shows it: in short, on one line."""
+    return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
+
+
 def _refuse(config: Config) -> None:
     """Raises `Unsupported` for what the network here cannot compute, though the sizes would fit."""
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    scaling = part(config, "rope_scaling") or part(config, "rope_parameters")
     rope = scaling.get("rope_type", scaling.get("type", "default"))
     if rope != "default":
-        raise Unsupported(f"its positions are scaled ({rope})")
-    if config.get("use_sliding_window") or "sliding_attention" in (config.get("layer_types") or ()):
+        raise Unsupported(f"its positions are scaled ({_word(rope)})")
+    if config.get("use_sliding_window") or _slides(config.get("layer_types")):
         raise Unsupported("its attention has sliding windows")
     if any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
         raise Unsupported("it is a mixture of experts")
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
-        raise Unsupported(f"its activation is {activation}, not silu")
+        raise Unsupported(f"its activation is {_word(activation)}, not silu")
     if config.get("quantization_config"):
         raise Unsupported("its weights are quantised in a format of another program")
 

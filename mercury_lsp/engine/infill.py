@@ -50,7 +50,8 @@ class Engine:
         self._line_end = Ends(eot, self.tokenizer.newlines())
         self._token_bytes = TokenBytes(self.tokenizer)
         self._last: _Decoded | None = None
-        self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
+        with checkpoint.or_sentence(loaded.folder):
+            self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
 
     @classmethod
     def load(

@@ -9,7 +9,6 @@ for code Hellendoorn and Devanbu 2017; a gate on the match and on the model's su
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mercury_lsp.engine.json_values import read_object
 
 DEPTH = 32
 """Most tokens of a context that are compared."""
@@ -212,7 +213,7 @@ class Mixture:
         Raises ``OSError`` and ``ValueError``.
         """
         file = folder / cls.FILE
-        return cls.of(json.loads(file.read_text(encoding="utf-8")), end) if file.is_file() else None
+        return cls.of(read_object(file), end) if file.is_file() else None
 
     @classmethod
     def of(cls, kept: Mapping[str, Any], end: int) -> Mixture:

@@ -7,16 +7,14 @@ checkpoint. What the parts of a configuration mean is `families`'.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from mercury_lsp.engine.checkpoint import CONFIG, CheckpointError
+from mercury_lsp.engine.checkpoint import CONFIG, or_sentence
 from mercury_lsp.engine.families import (
     Family,
     Fim,
@@ -27,6 +25,7 @@ from mercury_lsp.engine.families import (
     shape_of,
     theirs,
 )
+from mercury_lsp.engine.json_values import part, read_object, token_id
 from mercury_lsp.engine.open_tokenizer import OpenTokenizer
 from mercury_lsp.engine.shape import Shape
 
@@ -79,65 +78,42 @@ class OpenCheckpoint:
 def is_open(folder: Path) -> bool:
     """Whether a folder's checkpoint is not in our own format, so that `load` is for it."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return "format" not in read_object(folder / CONFIG)
     except (OSError, ValueError):
         return False  # for `checkpoint` to complain of
-    return isinstance(config, dict) and "format" not in config
 
 
 def load(folder: Path) -> OpenCheckpoint:
     """Open a checkpoint and check that its weights are what its configuration says. Raises `CheckpointError`."""
     with or_sentence(folder):
-        config = _read(folder / CONFIG)
+        config = read_object(folder / CONFIG)
         tokenizer = OpenTokenizer.load(folder)
         settings = folder / "tokenizer_config.json"
-        named = _read(settings).get("mask_token") if settings.is_file() else None
+        named = read_object(settings).get("mask_token") if settings.is_file() else None
         mask_name = named.get("content", "") if isinstance(named, dict) else str(named or "")
         family = family_of(config, tokenizer.added, folder.name, mask_name)
         shape = shape_of(family, config)
-        shape.check()
         files = files_of(folder)
         if theirs(family, "output.weight")[0] in files:  # some are trained apart, though declared tied
             shape = replace(shape, tied=False)
         mask = mask_of(family, config, tokenizer.added)
+        ends = _ends(family, config, tokenizer)
         if not mask < shape.vocabulary:
             raise Unsupported(f"its mask {mask} is no row of its embedding")
+        if (most := max(*ends, tokenizer.size - 1)) >= shape.vocabulary:
+            raise Unsupported(f"its token {most} is no row of its embedding")
         fim = fim_of(family, tokenizer.added) if family.block_causal else None
-        found = OpenCheckpoint(
-            folder.name, folder, family, shape, tokenizer, mask, fim, _ends(family, config, tokenizer), files
-        )
+        found = OpenCheckpoint(folder.name, folder, family, shape, tokenizer, mask, fim, ends, files)
         compare(found)
         return found
-
-
-@contextmanager
-def or_sentence(folder: Path) -> Iterator[None]:
-    """Whatever a wrong file raises in here becomes a `CheckpointError`."""
-    try:
-        yield
-    except KeyError as error:
-        raise CheckpointError(
-            f"The model in {folder} cannot be used: its {CONFIG} has no {error.args[0]}."
-        ) from error
-    except (OSError, TypeError, ValueError, ArithmeticError, SafetensorError) as error:
-        words = " ".join(str(error).split()).rstrip(" .")
-        raise CheckpointError(f"The model in {folder} cannot be used: {words}.") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """An object of JSON."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"{path.name} is not an object")
-    return values
 
 
 def files_of(folder: Path) -> dict[str, Path]:
     """Where each weight of a folder is, by its name: by the index where there is one. Raises ``ValueError``."""
     shards = [folder / SINGLE] if (folder / SINGLE).is_file() else sorted(folder.glob("*.safetensors"))
     if (folder / INDEX).is_file():
-        named = set(_read(folder / INDEX)["weight_map"].values())
-        if wrong := [name for name in named if Path(name).name != name]:
+        named = set(map(str, part(read_object(folder / INDEX), "weight_map").values()))
+        if wrong := [name for name in named if Path(name).name != name or "\0" in name]:
             raise ValueError(f"its index names {wrong[0]!r}, which is outside of the folder")
         shards = [folder / name for name in sorted(named)]
         if missing := [shard.name for shard in shards if not shard.is_file()]:
@@ -160,7 +136,8 @@ def files_of(folder: Path) -> dict[str, Path]:
 def _ends(family: Family, config: Mapping[str, Any], tokenizer: OpenTokenizer) -> frozenset[int]:
     """Ids of the tokens that end a text."""
     told = config.get("eos_token_id")
-    ids = {told} if isinstance(told, int) else set(told or ())
+    listed = told if isinstance(told, list) else [] if told is None else [told]
+    ids = {token_id(one, "eos_token_id") for one in listed}
     ids |= {tokenizer.added[name] for name in family.ends if name in tokenizer.added}
     if not ids:
         raise Unsupported("nothing tells which token ends a text")

@@ -15,9 +15,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.checkpoint import CheckpointError, or_sentence
 from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.open_checkpoint import OpenCheckpoint, or_sentence
+from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.shape import Shape
 
 GROUP = 64  # values of a row that share a scale in int4

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer as _Vocabulary
-
-from mercury_lsp.engine.canvas import Vocabulary
+from mercury_lsp.engine.canvas import Vocabulary, read_vocabulary
+from mercury_lsp.engine.json_values import read_object
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 ADDED, SETTINGS = "added_tokens.json", "tokenizer_config.json"
@@ -29,17 +28,17 @@ class OpenTokenizer(Vocabulary):
     def load(cls, folder: Path) -> OpenTokenizer:
         """Read it from a checkpoint's folder. Raises ``OSError`` or ``ValueError``."""
         if (folder / cls.FILE).is_file():
-            source, content = cls.FILE, _object(folder / cls.FILE)
+            source, content = cls.FILE, read_object(folder / cls.FILE)
         elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
             source, content = VOCABULARY, _as_qwen2(folder)
         else:
             raise ValueError(f"its {cls.FILE} is missing")
-        for token in content.get("added_tokens", ()):
+        declared = content.get("added_tokens", [])
+        if not isinstance(declared, list) or not all(isinstance(token, dict) for token in declared):
+            raise ValueError(f"its {source} has added tokens that are none")
+        for token in declared:
             token["special"] = True  # some are declared as text, and what a user has typed would become them
-        try:
-            tokenizer = cls(_Vocabulary.from_str(json.dumps(content)))
-        except Exception as error:  # the library raises nothing more exact
-            raise ValueError(f"its {source} cannot be read ({error})") from error
+        tokenizer = cls(read_vocabulary(json.dumps(content), source))
         if not tokenizer.newlines():
             raise ValueError("its tokenizer is not byte-level, so that no line's end can be told in it")
         return tokenizer
@@ -47,13 +46,13 @@ class OpenTokenizer(Vocabulary):
 
 def _as_qwen2(folder: Path) -> dict[str, Any]:
     """The content of the ``tokenizer.json`` that a folder with a vocabulary and merges lacks. Raises ``ValueError``."""
-    settings = _object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    settings = read_object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     named = settings.get("tokenizer_class") or ""
     if not isinstance(named, str) or not _QWEN2_CLASSES.fullmatch(named):
         raise ValueError(
             f"its {Vocabulary.FILE} is missing, and {named!r} is not a tokenizer that is known here"
         )
-    vocabulary = _ids(_object(folder / VOCABULARY), VOCABULARY)
+    vocabulary = _ids(read_object(folder / VOCABULARY), VOCABULARY)
     added = _added(folder, settings)
     for token, number in added.items():
         if vocabulary.get(token, number) != number:
@@ -87,7 +86,7 @@ def _as_qwen2(folder: Path) -> dict[str, Any]:
 
 def _added(folder: Path, settings: dict[str, Any]) -> dict[str, int]:
     """Ids by token of all that stand beside the vocabulary."""
-    added = _ids(_object(folder / ADDED), ADDED) if (folder / ADDED).is_file() else {}
+    added = _ids(read_object(folder / ADDED), ADDED) if (folder / ADDED).is_file() else {}
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
         raise ValueError(f"its {SETTINGS} has added tokens that are no object")
@@ -120,10 +119,3 @@ def _merges(path: Path) -> list[tuple[str, str]]:
             raise ValueError(f"its {path.name} has a line that is no merge")
         merges.append((first, second))
     return merges
-
-
-def _object(path: Path) -> dict[str, Any]:
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"its {path.name} has no object")
-    return values

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+LARGEST_FACTOR = 1e15
 _MOST = {
-    "vocabulary": 4_000_000, "width": 65_536, "layers": 1_000, "heads": 1_024, "kv_heads": 1_024, "head_width": 4_096,
-    "hidden": 1_000_000, "positions": 1 << 30,
+    "vocabulary": 4_000_000, "width": 65_536, "layers": 1_000, "heads": 1_024, "kv_heads": 1_024, "head_width": 1_024,
+    "hidden": 1_000_000, "positions": 65_536,
 }  # fmt: skip
 _KINDS = frozenset({"qkv_bias", "head_norms", "tied"})
 
@@ -40,7 +41,7 @@ class Shape:
 
     @classmethod
     def of(cls, values: dict[str, object]) -> Shape:
-        """Read a shape from a configuration. Raises ``TypeError`` for missing or unknown fields."""
+        """Read a shape from a configuration, unchecked. Raises ``TypeError`` for missing or unknown fields."""
         return cls(**values)  # type: ignore[arg-type]  # a wrong name is the TypeError promised above
 
     def check(self) -> None:
@@ -51,7 +52,11 @@ class Shape:
                 raise ValueError(f"its {name} must be a whole number up to {most:,}")
         for name in ("rope_theta", "norm_eps"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+            if (
+                not isinstance(value, (int, float))
+                or isinstance(value, bool)
+                or not 0 < value <= LARGEST_FACTOR
+            ):
                 raise ValueError(f"its {name} must be a number above 0")
         if self.heads % self.kv_heads or self.head_width % 2:
             raise ValueError("its attention heads do not fit each other")

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
+LONGEST_HOST = 253  # bytes, by RFC 1035
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
@@ -44,12 +45,7 @@ class Address:
             raise wrong from None
         if "@" in parts.netloc:  # what is in there is not repeated: it may be a password
             raise RemoteError("The option remote_url must have no name and no password in it.")
-        if (
-            parts.scheme not in ("http", "https")
-            or not _NAME.fullmatch(name)
-            or parts.query
-            or parts.fragment
-        ):
+        if parts.scheme not in ("http", "https") or not _is_host(name) or parts.query or parts.fragment:
             raise wrong
         if not _PATH.fullmatch(parts.path):
             raise wrong
@@ -63,6 +59,16 @@ class Address:
     def keeps_secrets(self) -> bool:
         """Whether nobody on the way to it can read along."""
         return self.secure or self.near
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up at all: its characters, and its length and that of each label (RFC 1035)."""
+    if not _NAME.fullmatch(name):
+        return False
+    try:
+        return ":" in name or len(name.encode("idna")) <= LONGEST_HOST
+    except UnicodeError:
+        return False
 
 
 def host(url: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 
+from mercury_lsp.config import quoted
 from mercury_lsp.remote.address import RemoteError
 
 SECONDS = 10.0  # that the program may take: it may ask for a fingerprint
@@ -37,7 +38,7 @@ class Key:
     def source(self) -> str:
         """Where it comes from, in words."""
         if self._command:
-            return f"the program {self._command[0]} (remote_key_command)"
+            return f"the program {quoted(self._command[0])} (remote_key_command)"
         return f"the environment variable {self._variable} (remote_key_env)"
 
     @property
@@ -79,7 +80,7 @@ def _printed(command: tuple[str, ...]) -> str:
             command, stdin=null, stdout=subprocess.PIPE, stderr=null, start_new_session=True
         )
     except (OSError, ValueError):
-        raise RemoteError(f"The program {command[0]} (remote_key_command) cannot be run.") from None
+        raise RemoteError(f"The program {quoted(command[0])} (remote_key_command) cannot be run.") from None
     try:
         output, _ = process.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -90,10 +91,10 @@ def _printed(command: tuple[str, ...]) -> str:
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise RemoteError(
-            f"The program {command[0]} (remote_key_command) has not ended within {SECONDS:g} s."
+            f"The program {quoted(command[0])} (remote_key_command) has not ended within {SECONDS:g} s."
         ) from None
     if process.returncode:
         raise RemoteError(
-            f"The program {command[0]} (remote_key_command) failed with status {process.returncode}."
+            f"The program {quoted(command[0])} (remote_key_command) failed with status {process.returncode}."
         )
     return output.decode(errors="replace")

@@ -189,6 +189,8 @@ async def _once(
     except httpx2.ConnectError as error:
         reason = " ".join(str(error).split())[:160]
         raise Failed(f"cannot be reached ({reason or type(error).__name__})", again=0.0) from None
+    except httpx2.InvalidURL:  # its rules for names of other scripts are stricter than ours
+        raise Failed("cannot be reached: its name is none that can be looked up") from None
     except httpx2.SSEError:
         raise Failed("answers with more than is taken for a suggestion") from None
     except httpx2.HTTPError:
@@ -197,6 +199,7 @@ async def _once(
 
 async def _events(response: httpx2.Response, put: Callable[[Piece], None]) -> None:
     """The pieces of a stream of server-sent events (WHATWG HTML, 9.2), to its end."""
+    response.encoding = "utf-8"  # as the standard has it, whatever the server calls it
     size, finished = 0, False
     async for event in httpx2.EventSource(response, max_event_size=LONGEST):
         size += len(event.data)

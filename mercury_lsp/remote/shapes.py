@@ -23,6 +23,7 @@ from typing import Any
 from mercury_lsp.remote.outgoing import Outgoing
 
 PATHS = {"fim": "/fim/completions", "openai": "/completions"}
+LARGEST = 10**9  # tokens, or nats: no text has more
 LIMITS = ("length", "model_length", "max_tokens")  # what finish_reason is where a limit ended the text
 
 
@@ -118,8 +119,8 @@ def _tokens(logprobs: object) -> tuple[tuple[str, float], ...]:
 
 
 def _is_logp(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 1e-3
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= 1e-3
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST else 0

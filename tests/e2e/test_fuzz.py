@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fuzz_cases import cases
 
 from mercury_lsp.engine.native import instruction_sets
 
@@ -15,9 +15,7 @@ from . import fuzzing
 from .fuzzing import Found, Session, fuzz, run
 from .messages import Messages, Sent, expected, frame
 
-MESSAGES = int(
-    os.environ.get("MERCURY_FUZZ_MESSAGES", "10000")
-)  # MERCURY_FUZZ_MESSAGES=100000 for a long run
+MESSAGES = cases(10_000)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/PID/status")

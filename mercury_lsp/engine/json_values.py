@@ -1,0 +1,70 @@
+"""Reads JSON files of a checkpoint and the values in them: of bounded size and of the types that are expected.
+
+A checkpoint comes from anybody. What is wrong with one is a ``ValueError`` whose message is one clause for the user.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LARGEST_FILE_BYTES = 64 << 20  # the largest tokenizer.json of an open model has a quarter of that
+LARGEST_NUMBER = 1 << 30
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a file. Raises ``OSError`` or ``ValueError``."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"its {path.name} is no regular file")
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE_BYTES + 1)
+    if len(content) > LARGEST_FILE_BYTES:
+        raise ValueError(f"its {path.name} has more than {LARGEST_FILE_BYTES >> 20} MiB")
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"its {path.name} is not UTF-8") from None
+    except RecursionError:
+        raise ValueError(f"its {path.name} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"its {path.name} is not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"its {path.name} has no object")
+    return values
+
+
+def whole(values: Mapping[str, Any], name: str, most: int = LARGEST_NUMBER) -> int:
+    """A whole number from 1 to ``most``. Raises ``KeyError`` where it is missing, or ``ValueError``."""
+    value = values[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+        raise ValueError(f"its {name} must be a whole number from 1 to {most:,}")
+    return value
+
+
+def number(values: Mapping[str, Any], name: str, default: float) -> float:
+    """A finite number above 0; ``default`` where it is missing or null. Raises ``ValueError``."""
+    value = values.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= LARGEST_NUMBER**2:
+        raise ValueError(f"its {name} must be a number above 0")
+    return float(value)
+
+
+def token_id(value: object, name: str) -> int:
+    """A token's id. Raises ``ValueError``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
+        raise ValueError(f"its {name} is no id of a token")
+    return value
+
+
+def part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object in an object; empty where it is missing or null. Raises ``ValueError``."""
+    value = values.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"its {name} is no object")
+    return value
