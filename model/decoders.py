@@ -62,20 +62,17 @@ class Decoding:
     ms: float
 
 
-def decodings(
-    engine: Engine, places: Iterable[Sequence[Cursor]], sources: Iterable[Source]
-) -> Iterator[Decoding]:
-    """Let all contenders answer at all places."""
+def decodings(engine: Engine, cursors: Sequence[Cursor], sources: Iterable[Source]) -> Iterator[Decoding]:
+    """Let all contenders answer at all cursors."""
     files: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
         files[source.package].append(source)
-    drawn = [cursor for place in places for cursor in place]
     memories: dict[str, ProjectMemory] = {}
     kept = Kept()
-    for number, cursor in enumerate(drawn):
+    for number, cursor in enumerate(cursors):
         package, path = cursor.source.package, cursor.source.path
         if package not in memories:
-            paths = {other.source.path for other in drawn if other.source.package == package}
+            paths = {other.source.path for other in cursors if other.source.package == package}
             memories[package] = memory_of(near(files[package], paths), engine.tokenizer)
         names = [*CONTENDERS]
         first = number % len(names)
@@ -184,8 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
-    shown = track(places, "decoding", console=console)
-    found = figures(list(decodings(engine, shown, sources)))
+    cursors = [cursor for place in places for cursor in place]
+    made = decodings(engine, cursors, sources)
+    total = len(cursors) * len(CONTENDERS)
+    found = figures(list(track(made, "decoding", total=total, console=console)))
     if given.markdown is not None:
         given.markdown.write_text(markdown(found), encoding="utf-8")
     if given.json:
