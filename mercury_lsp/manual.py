@@ -127,13 +127,17 @@ class _Place:
 
 
 def _places(document: Document, offset: int) -> Iterator[_Place]:
-    """A line below the cursor's, and one above where nothing but indentation is before the cursor."""
+    """A line below the cursor's, and one above where nothing but indentation is before the cursor.
+
+    There is none below an empty block that the cursor is in: with that line the block would stay empty.
+    """
     number, _ = document.position(offset)
     begin, end = document.span(number)
     eol, text = document.eol, document.text
-    more = document.replace(end, end, eol, document.version)
-    yield _Place(more, end + len(eol), text[offset:end] + eol, "", end)
     left = text[begin:offset]
+    if not (left.rstrip().endswith("{") and text[offset:end].lstrip().startswith("}")):
+        more = document.replace(end, end, eol, document.version)
+        yield _Place(more, end + len(eol), text[offset:end] + eol, "", end)
     if not left.strip() and text[offset:end].strip():
         behind = eol + left
         yield _Place(document.replace(offset, offset, behind, document.version), offset, "", behind, offset)

@@ -113,6 +113,15 @@ def test_before_a_rest_that_is_foreseen_the_next_line_comes_behind_it() -> None:
     assert shown == "idth\n    b = 2" and whole == "def f():\n    a = width\n    b = 2\n    return a\n"
 
 
+def test_below_an_empty_block_that_the_cursor_is_in_nothing_is_offered() -> None:
+    """A function below would leave it empty."""
+    snapshot, offset = at("int add(int a, int b) {¦}\n")
+    document = Document("file:///w/a.c", "a.c", "c", 1, snapshot.document.text)
+    engine = Scripted(lambda before: "int sub(int a, int b) {}" if before.endswith("\n") else "")
+    shown, _ = made(engine, replace(snapshot, document=document), offset)
+    assert shown is None
+
+
 def test_in_an_indentation_a_line_above_is_offered() -> None:
     texts = iter(["return a", "    return a", "b = 2"])
     engine = Scripted(lambda _: next(texts))

@@ -169,7 +169,6 @@ QUOTES = [
     ("(setq a '(1 2 3))\n(setq b '(4 5 6))\n(setq c ¦)\n", "elisp", "el"),
     ("Use it:\n\n```python\nimport os\n```\n\nThe following is the next ¦\n", "markdown", "md"),
     ("The '90s were good. The '80s were ¦\n", "markdown", "md"),
-    ("It doesn't work, and I don't know ¦\n", "plaintext", "txt"),
     ("fn f<'a>(x: &'a str) -> &'a str {\n    ¦\n}\n", "rust", "rs"),
 ]
 
