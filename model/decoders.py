@@ -32,12 +32,12 @@ from mercury_lsp.engine.checkpoint import CheckpointError
 from mercury_lsp.engine.infill import Engine
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, Source, iter_documents
-from model.cursors import LANGUAGES, Cursor, draw
+from model.cursors import BEGUN, LANGUAGES, Cursor, draw
 from model.memory_rows import memory_of, near
 from model.offers import written
 from model.tables import WIDE
 
-KINDS = ("next", "rest", "word")
+KINDS = ("next", "rest", BEGUN)
 """Kinds of places, see `cursors`."""
 BASELINE = "autoregressive"
 """With which the others are compared."""

@@ -22,6 +22,9 @@ from mercury_lsp.service.connections import ConnectionLimits, http_options, limi
 
 STOP_S = 15.0  # seconds for the requests that run when the server is to stop
 LAST_BYTES_S = 5  # seconds for what is written when nothing runs any more
+SWITCH_S = (
+    0.0005  # how long a computing thread keeps the interpreter: connections wait for each of many in turn
+)
 
 
 class NotLoaded(Exception):
@@ -50,6 +53,7 @@ def serve(
 ) -> None:
     """Serve an application until a signal ends that. Raises `NotLoaded`."""
     server = Server(app, backend, listening, limits or ConnectionLimits())
+    sys.setswitchinterval(SWITCH_S)
     server.run(sockets=[listening])
     if backend.failure:
         raise NotLoaded(backend.failure)
