@@ -62,7 +62,7 @@ clean:  ## remove .venv and what tools left behind
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Once it exists nothing is downloaded again, until the dependencies change.
-$(INSTALLED): pyproject.toml constraints.txt $(wildcard mercury_lsp/native/*.[ch]) mercury_lsp/native/build.py
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard mercury_lsp/engine/kernel/*.[ch]) mercury_lsp/engine/kernel/build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from reprlib import Repr
 from typing import Any, TypeVar
 
-from mercury_lsp.choice import AUTO
-from mercury_lsp.engine.canvas import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
+from mercury_lsp.models.selection import AUTO
+from mercury_lsp.engine.tokenizer import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
 
 SECTION = "mercury"
 SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened")

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mercury_lsp import downloads, paths
-from mercury_lsp.catalogue import known
+from mercury_lsp import paths
+from mercury_lsp.models import downloads
+from mercury_lsp.models.registry import known
 from mercury_lsp.config import OPTIONS, Option
 
 LONGEST_CLAIM = 2_000  # characters: what cannot be shown to the user whole is not asked for

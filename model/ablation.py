@@ -24,14 +24,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.complete import Snapshot, question
+from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import SOURCES, Config
-from mercury_lsp.context.library import Library
-from mercury_lsp.engine.canvas import Prompt, Snippet, encode
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Sampling, never
-from mercury_lsp.engine.rows import Rows
+from mercury_lsp.context.retrieval.index import Library
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Sampling, never
+from mercury_lsp.engine.backends.attention import Rows
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, Cursor, draw

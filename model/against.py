@@ -5,7 +5,7 @@
     python -m model.against http://127.0.0.1:8091 --suite single-line --limit 100
 
 Owns the suite's side of it: which tasks, and what each side's answers are worth. The asking in turn and the clocks are
-`mercury_lsp.commands.against`'s, the same as in ``mercury-lsp bench --against``; the execution is `execute`'s.
+`mercury_lsp.bench.against`'s, the same as in ``mercury-lsp bench --against``; the execution is `execute`'s.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mercury_lsp.commands import Failure
-from mercury_lsp.commands.against import (
+from mercury_lsp.cli import Failure
+from mercury_lsp.bench.against import (
     LONG,
     MORE,
     SERVER,
@@ -34,9 +34,9 @@ from mercury_lsp.commands.against import (
     is_long,
     server_for,
 )
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Sampling
 from model import tables
 from model.answers import prompt_of
 from model.bootstrap import interval, ratio

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.cutoff import Calibration
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine
+from mercury_lsp.completion.cutoff import Calibration
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
 from model.bootstrap import interval, ratio
 from model.calibration import beginnings, error, fit, reliability, token_surety, tokens
 from model.corpus import CorpusError, iter_documents

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.cutoff import Calibration, calibrated, log_odds, words
-from mercury_lsp.engine.infiller import ScoredToken
+from mercury_lsp.completion.cutoff import Calibration, calibrated, log_odds, words
+from mercury_lsp.engine.api import ScoredToken
 from model.keystrokes import Keystrokes
 
 BINS = 10

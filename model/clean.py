@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]
 
-from mercury_lsp.context.privacy import is_private
+from mercury_lsp.context.private_files import is_private
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from random import Random
 
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.languages import for_document
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import for_document
+from mercury_lsp.syntax.tree import Syntax
 from model.corpus import Source
 from model.spans import MIDDLE_CHARACTERS
 

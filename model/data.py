@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch.utils.data import Dataset
 
-from mercury_lsp.engine.canvas import Prompt, Snippet, Tokenizer
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer
 from model.groups import Group, encode_group
 from model.layout import CAUSAL, Batch, Context, Weights, collate, lay_out, packed
 from model.recipe import Recipe
@@ -77,8 +77,8 @@ class Cuts:
     def _beside(self, package: str, path: str, random: Random) -> Beside:
         """Chooses from the package's other files as a server would, with sources and a budget drawn by chance."""
         from mercury_lsp.config import SOURCES
-        from mercury_lsp.context import related
-        from mercury_lsp.context.document import Document
+        from mercury_lsp.context.retrieval import ranking
+        from mercury_lsp.syntax.document import Document
 
         library = self.shelf.library(package, path, random)
         tokens = random.randint(*self.recipe.related_tokens)
@@ -86,7 +86,7 @@ class Cuts:
 
         def choose(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
-            return related.choose(document, offset, shown, library, self.tokenizer.count, tokens, sources)
+            return ranking.choose(document, offset, shown, library, self.tokenizer.count, tokens, sources)
 
         return choose
 

@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.complete import Kept, Snapshot
+from mercury_lsp.completion.pipeline import Kept, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, Source, iter_documents
 from model.cursors import BEGUN, LANGUAGES, Cursor, draw

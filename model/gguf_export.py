@@ -21,10 +21,10 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.pack import Packed
-from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.engine.checkpoints.shape import Shape
 
 TYPES = {
     "f16": gguf.GGMLQuantizationType.F16,

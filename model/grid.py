@@ -1,6 +1,6 @@
 """The grid that weights of few bits lie on: the choice of its scales, rounding to it, and packing.
 
-Owns what training does with the number format of `mercury_lsp.engine.pack`, on torch's tensors. Knows no file and no
+Owns what training does with the number format of `mercury_lsp.engine.checkpoints.pack`, on torch's tensors. Knows no file and no
 network.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.pack import Packed
+from mercury_lsp.engine.checkpoints.pack import Packed
 
 _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outliers can buy a finer grid
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mercury_lsp.engine.canvas import Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Tokenizer, encode
 
 if TYPE_CHECKING:
     from model.spans import Hole

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.checkpoints.shape import Shape
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of mallopt(3)
 

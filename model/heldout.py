@@ -20,13 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mercury_lsp.complete import Snapshot, one_line
+from mercury_lsp.completion.pipeline import Snapshot, one_line
 from mercury_lsp.config import Config, parse
-from mercury_lsp.context import trigger
-from mercury_lsp.context.library import EMPTY, Library
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infill import Engine
+from mercury_lsp.completion import triggers
+from mercury_lsp.context.retrieval.index import EMPTY, Library
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
 from model.figures import gains, gains_table, markdown, refused_table, report, table
@@ -76,7 +76,7 @@ def measure(
         confidence=infill.confidence,
         ms=round(infill.ms, 1),
         **asdict(verdict),
-        refused=trigger.refused(syntax, cursor.start, config.in_strings, config.in_comments),
+        refused=triggers.refused(syntax, cursor.start, config.in_strings, config.in_comments),
         offer=None if settled is None else Offer.of(settled),
         behind=document.text[cursor.start :].partition("\n")[0],
         fresh=cursor.fresh,

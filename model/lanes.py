@@ -13,7 +13,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.layout import Batch
 from model.objective import Objective
 

@@ -25,8 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.commands.scenes import Scene, scenes
-from mercury_lsp.service.local import LocalOptions
+from mercury_lsp.bench.scenes import Scene, scenes
+from mercury_lsp.http.local import LocalOptions
 from model.typists import Typing, options, typing
 
 PATIENCE = 60.0  # seconds that an answer may take

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data import Cuts, Groups, Steps
 from model.layout import Batch
 from model.recipe import Recipe

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.attention import attention
 from model.fused_loss import cross_entropy
 from model.layout import NO_TARGET, Batch

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mercury_lsp.complete import Completion, Kept, Settled, Snapshot, complete, likelihood
-from mercury_lsp.cutoff import CALIBRATION, Calibration, worth_showing
-from mercury_lsp.engine.infiller import Infill, Infiller, ScoredToken
+from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, likelihood
+from mercury_lsp.completion.cutoff import CALIBRATION, Calibration, worth_showing
+from mercury_lsp.engine.api import Infill, Infiller, ScoredToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.recipe import Recipe
 
 

@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from random import Random
 
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.languages import for_document
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import for_document
+from mercury_lsp.syntax.tree import Syntax
 
 
 def draw(text: str, count: int, random: Random) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.grid import nearest_scale, quantise
 
 DAMPING = 0.01  # of the mean second moment, so that inputs hardly ever seen do not make the inverse explode

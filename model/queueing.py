@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.service.local import LocalOptions
+from mercury_lsp.http.local import LocalOptions
 from model.load import Plan, Run
 from model.queues import Fleet, Outcome, Service, simulate
 from model.typists import Typing, options, typing

@@ -33,10 +33,10 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.arena.ratings import wilson
-from mercury_lsp.commands import Failure
-from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.languages import for_document
+from mercury_lsp.cli import Failure
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import for_document
 from model.corpus import CorpusError, Source, iter_documents
 from model.heldout import setting_value
 from model.soundness import repeats, repeats_left, worsened

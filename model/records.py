@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.complete import likelihood
+from mercury_lsp.completion.pipeline import likelihood
 from model.offers import Offer
 from model.verdict import judge, right_so_far, spared_so_far
 

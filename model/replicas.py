@@ -9,7 +9,7 @@ import socket
 from contextlib import ExitStack
 from typing import Any, Self
 
-from mercury_lsp.service.local import LocalOptions
+from mercury_lsp.http.local import LocalOptions
 
 
 class Service:

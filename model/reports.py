@@ -11,7 +11,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any, Protocol
 
-from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.engine.api import Sampling
 from model.answers import Result
 from model.bootstrap import interval, ratio
 from model.suite import Task

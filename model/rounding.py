@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.grid import nearest_scale, quantise
 
 REFRESH = 16  # steps for which a scale stays: looking for it costs several times what rounding does

@@ -1,4 +1,4 @@
-"""Saving of a network as a checkpoint that `mercury_lsp.engine.checkpoint` reads.
+"""Saving of a network as a checkpoint that `mercury_lsp.engine.checkpoints.checkpoint` reads.
 
 Owns the writing: shards, packing and the configuration with its fingerprint.
 """
@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.engine.checkpoint import CONFIG, FORMAT, fingerprint
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, FORMAT, fingerprint
+from mercury_lsp.engine.backends.network import Network
 from model.grid import pack
 
 SHARD_BYTES = 44 << 20

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from random import Random
 
-from mercury_lsp.context.library import EMPTY, Library, read
+from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 
 OPENED = 5  # documents open beside the one that is edited
 

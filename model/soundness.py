@@ -1,6 +1,6 @@
 """What a suggestion must not do to the document, whatever it says: break its syntax, or repeat what stands around it.
 
-Owns the definitions. They are written apart from those that `mercury_lsp.postprocess` goes by, for they judge it:
+Owns the definitions. They are written apart from those that `mercury_lsp.completion.postprocess` goes by, for they judge it:
 a document is parsed afresh, and lines are compared as they stand.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
 
 _WORD = re.compile(r"\w")
 LEAST = 2  # letters, digits and underscores in a line that says anything: brackets alone may well stand twice

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mercury_lsp.desk import DEADLINE_CPU
+from mercury_lsp.completion.scheduler import DEADLINE_CPU
 from model.bootstrap import interval, ratio
 from model.typing_records import BegunWord, TypedLine
 

@@ -11,8 +11,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.scenes import FOLDER, scenes
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.bench.scenes import FOLDER, scenes
 
 KEYS = 3  # typed at each place
 PAUSE = 1.5  # seconds after the last completion, when a server has given back what it freed

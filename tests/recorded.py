@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mercury_lsp.history import Event
+from mercury_lsp.telemetry.store import Event
 
 
 def event(**values: Any) -> Event:

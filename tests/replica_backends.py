@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from mercury_lsp.service.backend import Busy, Task, Unavailable, Update
+from mercury_lsp.http.backend import Busy, Task, Unavailable, Update
 
 WORDS = 20
 

@@ -1,6 +1,6 @@
 """A language server that suggests by a script: started with a JSON object of texts by what is left of the cursor.
 
-Speaks as much of the protocol as `mercury_lsp.commands.editor.Editor` needs. What stands in the line before the cursor,
+Speaks as much of the protocol as `mercury_lsp.bench.editor.Editor` needs. What stands in the line before the cursor,
 without its indentation, is looked up; a request by hand looks for it after a `!`. A log of the documents as they were
 opened goes to a file, should a second argument name one.
 """

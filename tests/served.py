@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from mercury_lsp.service.app import application
-from mercury_lsp.service.backend import Backend, Task, Update
-from mercury_lsp.service.connections import ConnectionLimits
-from mercury_lsp.service.process import Server, listen
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.app import application
+from mercury_lsp.http.backend import Backend, Task, Update
+from mercury_lsp.http.connections import ConnectionLimits
+from mercury_lsp.http.process import Server, listen
+from mercury_lsp.http.settings import ServiceSettings
 
 
 class Scripted:

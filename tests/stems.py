@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-from mercury_lsp.engine.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
 
 NO_STEM = Stem(cast(TokenBytes, None), b"")  # without a stem nobody looks at the tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.service.access import REMEMBERED, Access, Denied, TooOften
+from mercury_lsp.http.access import REMEMBERED, Access, Denied, TooOften
 
 
 def test_who_has_a_token_has_its_name_and_others_are_denied() -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.admission import Admission
-from mercury_lsp.client import Progress
-from mercury_lsp.complete import Snapshot
-from mercury_lsp.context.layout import UNTOLD, Indentation
-from mercury_lsp.desk import Desk
-from mercury_lsp.files import Standing
-from mercury_lsp.session import Session
+from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.lsp.client import Progress
+from mercury_lsp.completion.pipeline import Snapshot
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.session import Session
 
 WAIT = 30
 
@@ -112,7 +112,7 @@ async def test_rules_that_change_count_for_open_documents(there: There) -> None:
 async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     there: There, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mercury_lsp.admission.PATIENCE", 0.05)
+    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", 0.05)
     go_on = threading.Event()
 
     def hang(file: str) -> Standing:
@@ -123,7 +123,7 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     uri = there.open("a.py")
     assert await there.settled(uri)
     go_on.set()
-    monkeypatch.setattr("mercury_lsp.admission.PATIENCE", WAIT)
+    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", WAIT)
     assert not await there.settled(uri)
 
 

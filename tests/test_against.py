@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from completion_server import serving, writes
 
-from mercury_lsp.commands import targets
-from mercury_lsp.commands.against import (
+from mercury_lsp.bench import targets
+from mercury_lsp.bench.against import (
     LONG,
     MORE,
     SERVER,
@@ -22,9 +22,9 @@ from mercury_lsp.commands.against import (
     long_ones,
     server_for,
 )
-from mercury_lsp.engine.canvas import Prompt, encode
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Sampling
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 

@@ -12,9 +12,9 @@ import pytest
 from served import Scripted, counted, served
 from starlette.types import Message
 
-from mercury_lsp.service.app import application
-from mercury_lsp.service.backend import Busy, Unavailable, Update
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.app import application
+from mercury_lsp.http.backend import Busy, Unavailable, Update
+from mercury_lsp.http.settings import ServiceSettings
 
 JSON = {"Content-Type": "application/json"}
 ASKED = {"prompt": "secret_prefix", "suffix": "secret_suffix", "max_tokens": 5}

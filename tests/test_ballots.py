@@ -12,7 +12,7 @@ import pytest
 from arena import ballot, places, side
 
 from mercury_lsp.arena import ballots
-from mercury_lsp.history import state_file
+from mercury_lsp.telemetry.store import state_file
 
 A, B = side("small@1"), side("mini@2")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.engine import native
+from mercury_lsp.engine.backends import cpu
 from model.release import ALL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +48,7 @@ def hook_of(build: ModuleType, warnings: list[str]) -> Any:
 
 
 def test_the_library_is_where_the_server_looks_for_it(build: ModuleType) -> None:
-    assert build.LIBRARY == native.LIBRARY
+    assert build.LIBRARY == cpu.LIBRARY
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert f"/{build.LIBRARY.relative_to(ROOT).as_posix()}" in ignored
 
@@ -136,7 +136,7 @@ def told(build: ModuleType, monkeypatch: pytest.MonkeyPatch, wanted: str) -> tup
     monkeypatch.setenv(build.TARGET, wanted)
     data: dict[str, Any] = {"artifacts": [], "pure_python": True}
     hook_of(build, warnings := []).initialize("standard", data)
-    assert (data["artifacts"], data["pure_python"]) == (["/mercury_lsp/native/kernel.lib"], False)
+    assert (data["artifacts"], data["pure_python"]) == (["/mercury_lsp/engine/kernel/kernel.lib"], False)
     assert not warnings
     return built[0], data["tag"].removeprefix("py3-none-")
 
@@ -158,11 +158,11 @@ def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyP
     if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")
-    monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernel.lib")
+    monkeypatch.setattr(cpu, "LIBRARY", tmp_path / "kernel.lib")
     build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
-    native._library.cache_clear()
+    cpu._library.cache_clear()
     try:
-        sets = native.instruction_sets()
+        sets = cpu.instruction_sets()
     finally:
-        native._library.cache_clear()
+        cpu._library.cache_clear()
     assert sets[-1] == "plain" and set(sets) <= set(build.SETS[LOCAL])

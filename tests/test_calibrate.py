@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from conftest import write_corpus
 
-from mercury_lsp.cutoff import Calibration, calibrated
+from mercury_lsp.completion.cutoff import Calibration, calibrated
 from model import calibrate
 from model.calibrate import FITTED, IDENTITY, accounts, choose, cutting, halves, main, markdown, report, share
 from model.calibration import agrees, beginnings, error, fit, reliability, token_surety, tokens

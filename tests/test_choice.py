@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.choice import Choice, Unreadable, chosen, config_file, select, selected
+from mercury_lsp.models.selection import Choice, Unreadable, chosen, config_file, select, selected
 from mercury_lsp.config import Config
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.session import Session
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.session.session import Session
 
 
 @pytest.fixture(autouse=True)

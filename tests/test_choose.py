@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mercury_lsp.engine.choose import choose, entropy_bound, threshold
+from mercury_lsp.engine.decoding.commit import choose, entropy_bound, threshold
 
 NONE = [False] * 5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lsprotocol import types
 
-from mercury_lsp.clients import ROWS, Client, client
+from mercury_lsp.lsp.client_quirks import ROWS, Client, client
 
 GHOST = types.InlineCompletionClientCapabilities()
 

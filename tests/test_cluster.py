@@ -21,7 +21,7 @@ import pytest
 import replica_backends
 
 from mercury_lsp.cluster.rendezvous import ranked
-from mercury_lsp.service.backend import Task
+from mercury_lsp.http.backend import Task
 
 SCALE = {"replicas": 2, "ongoing": 3, "queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
 PATIENCE = 120
@@ -131,8 +131,8 @@ def test_http_is_as_that_of_one_process(slow: Any, url: str) -> None:
     """The same requests to the same application over the same backend without Ray."""
     from starlette.testclient import TestClient
 
-    from mercury_lsp.service.app import application
-    from mercury_lsp.service.settings import ServiceSettings
+    from mercury_lsp.http.app import application
+    from mercury_lsp.http.settings import ServiceSettings
 
     def told(reply: Any) -> tuple[int, str, Any]:
         body = re.sub(r'"id": ?"cmpl-[^"]+"|"created": ?[1-9]\d+', "", reply.text)
@@ -285,9 +285,9 @@ def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed
 
     from mercury_lsp.cluster.deploy import Scale, deploy
     from mercury_lsp.cluster.replica import in_process
-    from mercury_lsp.service.app import application
-    from mercury_lsp.service.local import LocalOptions
-    from mercury_lsp.service.settings import ServiceSettings
+    from mercury_lsp.http.app import application
+    from mercury_lsp.http.local import LocalOptions
+    from mercury_lsp.http.settings import ServiceSettings
 
     make = in_process(str(packed_model), LocalOptions(device="cpu", threads=1, memory_mb=64))
     deploy(make, "packed", Scale(**SCALE | {"replicas": 1}))

@@ -15,14 +15,16 @@ import pytest
 from completion_server import serving, writes
 from open_models import save_open
 
-from mercury_lsp.__main__ import main
-from mercury_lsp.commands import Failure, anticipation, bench, doctor
-from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.keystrokes import Measured, context_of
-from mercury_lsp.commands.scenes import FOLDER, long_lines, scenes
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.cli.main import main
+from mercury_lsp.cli import Failure, bench
+from mercury_lsp.bench import anticipation
+from mercury_lsp.cli.doctor import command as doctor
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.bench.keystrokes import Measured, context_of
+from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 WORD = "value"
 SOURCE = "def total(value):\n    return \n\n\nprint(total(3))\n"
@@ -209,7 +211,7 @@ def test_doctor_tells_what_would_run(model: Path) -> None:
 
 
 def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercury_lsp.engine.native.instruction_sets", lambda: ())
+    monkeypatch.setattr("mercury_lsp.engine.backends.cpu.instruction_sets", lambda: ())
     report = doctor.Report()
     assert doctor._devices(report)["kernel"] is None
     assert "kernel" in str(report.problems)
@@ -405,7 +407,7 @@ def test_bench_measures_what_an_open_model_has(
         return None
 
     monkeypatch.setattr(bench, "keystrokes", typed)
-    monkeypatch.setattr("mercury_lsp.commands.anticipation.measure", ahead)
+    monkeypatch.setattr("mercury_lsp.bench.anticipation.measure", ahead)
     save_open(tmp_path / "open", "open-dcoder")
     monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
     picture = tmp_path / "bench.png"

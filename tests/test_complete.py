@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import Kept, Settled, Snapshot, complete, declined, likelihood, prepare, question
+from mercury_lsp.completion.pipeline import Kept, Settled, Snapshot, complete, declined, likelihood, prepare, question
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.library import Library, read
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Draft, Infill, Line, ScoredToken
-from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval.index import Library, read
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Draft, Infill, Line, ScoredToken
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
 TEXT = "def total(value):\r\n    return \r\n\r\nprint(total(3))\r\n"

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from mercury_lsp.service.backend import Update
-from mercury_lsp.service.completions import Refused, Reply, parse
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.backend import Update
+from mercury_lsp.http.completions import Refused, Reply, parse
+from mercury_lsp.http.settings import ServiceSettings
 
 MODELS = ("small", "mercury")
 SETTINGS = ServiceSettings(max_tokens=100, default_tokens=30)

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 from served import Scripted, served
 
-from mercury_lsp.service.backend import Update
-from mercury_lsp.service.connections import HEADER_BYTES, ConnectionLimits
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.backend import Update
+from mercury_lsp.http.connections import HEADER_BYTES, ConnectionLimits
+from mercury_lsp.http.settings import ServiceSettings
 
 FAST = ConnectionLimits(head_s=0.3, body_s=0.3, answer_s=1.0)
 PATIENCE = 30.0

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.contents import INDEX, check
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.checkpoints.contents import INDEX, check
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mercury_lsp.arena import contestants
 from mercury_lsp.arena.contestants import Contestant, NoAnswer, Player, named, player
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.config import Config
-from mercury_lsp.engine.infiller import Infill
+from mercury_lsp.engine.api import Infill
 from mercury_lsp.engine.worker import Unanswered
 
 HOSTED = Config(threads=1, remote_url="https://models.example/v1", remote_model="coder")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mercury_lsp.context.languages import for_document
+from mercury_lsp.syntax.languages import for_document
 from model import corpus
 from model.clean import Evaluation, Originals, flaw, normalised, shingles, tokens
 from model.corpus import SUFFIXES, CorpusError, Package, iter_documents, read_manifest

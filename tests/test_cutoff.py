@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated
-from mercury_lsp.cutoff import cuts as cuts_by
-from mercury_lsp.engine.infiller import ScoredToken
+from mercury_lsp.completion.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated
+from mercury_lsp.completion.cutoff import cuts as cuts_by
+from mercury_lsp.engine.api import ScoredToken
 
 
 def cuts(text: str, scored: tuple[ScoredToken, ...], least: float) -> list[Cut]:

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from stems import NO_STEM
 
-from mercury_lsp.engine.choose import entropy_bound, threshold
-from mercury_lsp.engine.denoise import Block, Predict, Settle, denoise
+from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
+from mercury_lsp.engine.decoding.denoise import Block, Predict, Settle, denoise
 from mercury_lsp.engine.worker import Cancelled
 
 EOT = 0

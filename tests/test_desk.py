@@ -13,16 +13,16 @@ from itertools import accumulate
 
 import pytest
 
-from mercury_lsp.complete import Completion, Settled, Snapshot
+from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.library import Library, read
-from mercury_lsp.desk import Desk
-from mercury_lsp.engine import models
-from mercury_lsp.engine.canvas import Hint, Prompt, Snippet
-from mercury_lsp.engine.infiller import Draft, Infill, Sampling, ScoredToken
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval.index import Library, read
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.engine import load
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Snippet
+from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
 from mercury_lsp.engine.worker import Cancelled
-from mercury_lsp.pace import Pace
+from mercury_lsp.completion.debounce import Pace
 
 WAIT = 30
 BEFORE = "some words and "
@@ -110,7 +110,7 @@ def infill(tokens: list[str], finished: bool) -> Infill:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     engine = Scripted()
-    monkeypatch.setattr(models, "load", lambda *_: engine)
+    monkeypatch.setattr(load, "load", lambda *_: engine)
     return engine
 
 
@@ -421,7 +421,7 @@ async def test_it_tells_that_there_is_no_model(
 
     said: list[str] = []
     failed = asyncio.Event()
-    monkeypatch.setattr(models, "load", fail)
+    monkeypatch.setattr(load, "load", fail)
     desk = Desk()
     assert await desk.completion(*place(deadline_ms=1), said.append) is None
     assert desk.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)

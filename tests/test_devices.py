@@ -10,10 +10,13 @@ import pytest
 import torch
 from open_models import save_open
 
-from mercury_lsp.engine import checkpoint, devices, native, open_checkpoint
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.native import NativeExecutor, instruction_sets
-from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.backends import devices
+from mercury_lsp.engine.backends import cpu
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
 def test_where_there_is_no_kernel_packed_weights_are_torchs(
     packed_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "_library", lambda: None)
+    monkeypatch.setattr(cpu, "_library", lambda: None)
     assert isinstance(devices.executor_for(checkpoint.load(packed_model), "cpu", 1), TorchExecutor)
 
 
@@ -89,7 +92,7 @@ def test_a_device_that_is_not_there_is_told(
 
 def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
-    loaded = open_checkpoint.load(tmp_path)
+    loaded = huggingface.load(tmp_path)
     told: list[float] = []
     executor = devices.open_executor_for(loaded, "cpu", 1, "int8", told.append)
     assert isinstance(executor, TorchExecutor)
@@ -102,7 +105,7 @@ def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
 
 def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_open(tmp_path, "dream")
-    loaded = open_checkpoint.load(tmp_path)
+    loaded = huggingface.load(tmp_path)
     with pytest.raises(CheckpointError, match="set quantisation to int8"):
         devices.open_executor_for(loaded, "cpu", 1, "int4")
     if not torch.cuda.is_available():
@@ -118,7 +121,7 @@ def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
     tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[type] = []
-    monkeypatch.setattr("mercury_lsp.engine.torch_executor.has_device", lambda device: True)
+    monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.has_device", lambda device: True)
     monkeypatch.setattr(TorchExecutor, "of", classmethod(lambda cls, *_: made.append(cls)))
     devices.executor_for(checkpoint.load(tiny_model), device)
     assert made == [TorchExecutor]

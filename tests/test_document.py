@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.context.document import Document
+from mercury_lsp.syntax.document import Document
 
 
 def document(text: str) -> Document:

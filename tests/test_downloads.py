@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.downloads import (
+from mercury_lsp.models.downloads import (
     NOTE,
     Note,
     begun,
@@ -18,7 +18,7 @@ from mercury_lsp.downloads import (
     partial,
     write_note,
 )
-from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.checkpoints import checkpoint
 
 CODER = "apple/DiffuCoder-7B-Base"
 

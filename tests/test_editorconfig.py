@@ -7,7 +7,7 @@ from time import thread_time
 import pytest
 
 from mercury_lsp.context.editorconfig import EditorConfig, indentation
-from mercury_lsp.context.layout import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.engine.families import (
+from mercury_lsp.engine.open_models.families import (
     A2D_BLOCKS,
     DREAM,
     DREAMON,

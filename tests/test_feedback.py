@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mercury_lsp.feedback import Edit, Feedback, Item, Outcome, _joined, difference, spanned
+from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, _joined, difference, spanned
 
 URI, OTHER = "file:///w/a.py", "file:///w/b.py"
 

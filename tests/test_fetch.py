@@ -19,14 +19,14 @@ import pytest
 from fake_hub import TOKEN, Hub, Repo, serving
 from safetensors.numpy import save
 
-from mercury_lsp.downloads import NOTE
+from mercury_lsp.models.downloads import NOTE
 
 NAME = "acme/tiny"
 # The command line as it is, but that it reads little at a time and hardly waits.
 CODE = """
 import sys
 from mercury_lsp import fetch
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 fetch.CHUNK, fetch.PAUSE = 1024, 0.001
 sys.exit(main(sys.argv[1:]))
 """

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import write_corpus
 
-from mercury_lsp.engine.mixture import EXPERTS, FEATURES, STEP_FEATURES, Mixture
+from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, STEP_FEATURES, Mixture
 from model.memory_rows import Hole, Rows
 from model.mixture import FOLDS, alone, calibration, fit, folded, importance, main, measured, nats
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.service.backend import Busy, Task, Update
+from mercury_lsp.http.backend import Busy, Task, Update
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'mercury-lsp[cluster]'")
 from ray.exceptions import RayActorError

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_models import save_open
 
-from mercury_lsp.engine import checkpoint, models
-from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.checkpoint import CheckpointError
-from mercury_lsp.engine.infiller import Sampling
-from mercury_lsp.engine.json_values import LARGEST_FILE_BYTES
-from mercury_lsp.engine.mixture import Mixture
-from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine import load
+from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.checkpoints.json_values import LARGEST_FILE_BYTES
+from mercury_lsp.engine.decoding.mixture import Mixture
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from model.save import save
 
 MOST_SECONDS = 3.0  # of processor time for one folder, its vocabulary of 49,152 tokens included
@@ -66,12 +67,12 @@ def try_folder(folder: Path, ask: bool = True) -> None:
     """Load a model: it works, or there is a sentence."""
     began = process_time()
     try:
-        loaded = models.opened(str(folder))
+        loaded = load.opened(str(folder))
         if isinstance(loaded, OpenCheckpoint):
             assert max(loaded.mask, loaded.end, *loaded.ends) < loaded.shape.vocabulary
             assert min(loaded.mask, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
         if ask:
-            engine = models.load(str(folder), "cpu", 1)
+            engine = load.load(str(folder), "cpu", 1)
             engine.infill(Prompt("a.py", "def f", "", "\n"), Sampling(max_tokens=4, single_line=True))
     except CheckpointError as error:
         told = str(error).replace(str(folder), "")
@@ -183,4 +184,4 @@ def test_a_wrong_mixture_is_a_sentence(content: str, folders: dict[str, Path], t
     shutil.copytree(folders["own"], folder)
     (folder / Mixture.FILE).write_text(content)
     with pytest.raises(CheckpointError, match=Mixture.FILE.replace(".", r"\.")):
-        models.load(str(folder), "cpu", 1)
+        load.load(str(folder), "cpu", 1)

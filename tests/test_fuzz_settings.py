@@ -12,11 +12,11 @@ from fuzz_cases import fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 from mercury_lsp.config import LONGEST_TEXT, OPTIONS, REPORTED_UNKNOWN, Config, parse
-from mercury_lsp.engine.checkpoint import CheckpointError, locate
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, locate
 from mercury_lsp.remote.address import Address, RemoteError
-from mercury_lsp.session import Session
+from mercury_lsp.session.session import Session
 from mercury_lsp.tokens import LARGEST_FILE_BYTES, parse_tokens, read_tokens
 
 LONGEST_SENTENCE = 700  # characters: the longest list of choices and a quoted value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from served import Scripted, served
 
-from mercury_lsp.service.connections import HEADER_BYTES
-from mercury_lsp.service.guard import Guard, is_loopback_host
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.connections import HEADER_BYTES
+from mercury_lsp.http.guard import Guard, is_loopback_host
+from mercury_lsp.http.settings import ServiceSettings
 
 OWN_HOSTS = ("localhost", "LocalHost:2088", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:2088")
 FOREIGN_HOSTS = (

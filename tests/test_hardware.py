@@ -13,7 +13,7 @@ import torch
 from conftest import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.attention import product
 from model.hardware import ceiling, flops
 

@@ -14,18 +14,18 @@ import pytest
 from hosted import WAIT, Hosted, hosting, refuse, silent, whole
 from test_desk import BEFORE, WHOLE, Scripted, place, shown
 
-from mercury_lsp import engines
-from mercury_lsp.__main__ import main
-from mercury_lsp.commands import doctor
-from mercury_lsp.commands import hosted as check
+from mercury_lsp.completion import engines
+from mercury_lsp.cli.main import main
+from mercury_lsp.cli.doctor import command
+from mercury_lsp.cli.doctor import hosted_model as check
 from mercury_lsp.config import Config
-from mercury_lsp.desk import Desk
-from mercury_lsp.engine import models
-from mercury_lsp.engine.canvas import Prompt
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Draft, Infill, Sampling, ScoredToken
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.engine import load as models
+from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
 from mercury_lsp.remote.engine import RemoteEngine
-from mercury_lsp.remote.hedge import HedgedEngine
+from mercury_lsp.completion.fallback import HedgedEngine
 
 KEY = "sk-test-123-secret-key"
 PROMPT = Prompt("a.txt", BEFORE, "", "")
@@ -148,7 +148,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
-    monkeypatch.setattr("mercury_lsp.desk.DEADLINE_CPU", 0.0)
+    monkeypatch.setattr("mercury_lsp.completion.scheduler.DEADLINE_CPU", 0.0)
     with hosting(whole("there")) as hosted:
         options = {"remote": "hedge", "remote_url": hosted.url, "remote_timeout_ms": 30_000}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
@@ -192,7 +192,7 @@ def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_p
     file = tmp_path / "settings.json"
     with hosting(whole("a + b"), refuse(401)) as hosted:
         file.write_text(json.dumps(form({"remote": "always", "remote_url": hosted.url, "remote_model": "m"})))
-        report = doctor.Report(check.settings(file))
+        report = command.Report(check.settings(file))
         found = check.hosted(report)
         assert "is sent to 127.0.0.1" in found["sent"] and found["answers"]["model"] == "m"
         assert found["key"].startswith("found in the environment variable MERCURY_API_KEY")
@@ -203,5 +203,5 @@ def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_p
 
 
 def test_doctor_asks_nobody_where_that_is_off() -> None:
-    report = doctor.Report()
+    report = command.Report()
     assert check.hosted(report)["remote"] == "off" and not report.problems

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from recorded import event
 
-from mercury_lsp import history
-from mercury_lsp.history import DAY, Event, History, Unreadable, clear, read, state_file
+from mercury_lsp.telemetry import store as history
+from mercury_lsp.telemetry.store import DAY, Event, History, Unreadable, clear, read, state_file
 
 PATIENCE = 60
 
@@ -38,13 +38,13 @@ def written(file: Path, *events: Event, on: bool = True, days: int = 90) -> list
             records.append(record.getMessage())
 
     keep = Keep(logging.WARNING)
-    logging.getLogger("mercury_lsp.history").addHandler(keep)
+    logging.getLogger("mercury_lsp.telemetry.store").addHandler(keep)
     store = History(file)
     store.configure(on, days)
     for one in events:
         store.add([one])
     store.close(PATIENCE)
-    logging.getLogger("mercury_lsp.history").removeHandler(keep)
+    logging.getLogger("mercury_lsp.telemetry.store").removeHandler(keep)
     return records
 
 

@@ -11,12 +11,12 @@ from threading import Thread
 
 import pytest
 
-from mercury_lsp.__main__ import main
-from mercury_lsp.context.privacy import is_private
-from mercury_lsp.downloads import visible
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.files import Files
-from mercury_lsp.hub import wanted
+from mercury_lsp.cli.main import main
+from mercury_lsp.context.private_files import is_private
+from mercury_lsp.models.downloads import visible
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.session.file_access import Files
+from mercury_lsp.models.hub import wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_fetch import FETCHED, FILES
 
-from mercury_lsp.hub import _licence, wanted
+from mercury_lsp.models.hub import _licence, wanted
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -11,7 +11,7 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context.ignored import Ignored
+from mercury_lsp.context.gitignore import Ignored
 
 
 def ignored(path: str, fold: bool = False, **texts: str) -> bool:

@@ -7,7 +7,7 @@ import torch
 from conftest import tiny_network
 from test_objective import contexts
 
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.lanes import Lanes, alias
 from model.layout import CAUSAL, packed
 from model.objective import Objective

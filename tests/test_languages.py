@@ -9,11 +9,11 @@ import sys
 import pytest
 from tree_sitter import Query
 
-from mercury_lsp.context import languages
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.languages import LANGUAGES, Language, for_document
-from mercury_lsp.context.site import Fit, Site
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax import languages
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import LANGUAGES, Language, for_document
+from mercury_lsp.completion.insertion import Fit, Site
+from mercury_lsp.syntax.tree import Syntax
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.native import instruction_sets
+from mercury_lsp.engine.backends.cpu import instruction_sets
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mercury_lsp"
@@ -19,68 +19,68 @@ LAYERS = (
     (
         "mercury_lsp",
         "mercury_lsp.config",
-        "mercury_lsp.catalogue",
-        "mercury_lsp.choice",
-        "mercury_lsp.downloads",
+        "mercury_lsp.models.registry",
+        "mercury_lsp.models.selection",
+        "mercury_lsp.models.downloads",
         "mercury_lsp.tokens",
         "mercury_lsp.paths",
         "mercury_lsp.trust",
-        "mercury_lsp.engine.canvas",
-        "mercury_lsp.engine.json_values",
-        "mercury_lsp.engine.mixture",
+        "mercury_lsp.engine.tokenizer",
+        "mercury_lsp.engine.checkpoints.json_values",
+        "mercury_lsp.engine.decoding.mixture",
         "mercury_lsp.engine.system",
     ),
     ("mercury_lsp.context", "mercury_lsp.engine"),
     (
-        "mercury_lsp.complete",
-        "mercury_lsp.cutoff",
-        "mercury_lsp.manual",
-        "mercury_lsp.engines",
+        "mercury_lsp.completion.pipeline",
+        "mercury_lsp.completion.cutoff",
+        "mercury_lsp.completion.manual",
+        "mercury_lsp.completion.engines",
         "mercury_lsp.remote",
-        "mercury_lsp.postprocess",
-        "mercury_lsp.repetition",
-        "mercury_lsp.elements",
-        "mercury_lsp.recall",
-        "mercury_lsp.pace",
-        "mercury_lsp.feedback",
+        "mercury_lsp.completion.postprocess",
+        "mercury_lsp.completion.repetition",
+        "mercury_lsp.completion.elements",
+        "mercury_lsp.completion.cache",
+        "mercury_lsp.completion.debounce",
+        "mercury_lsp.telemetry.acceptance",
     ),
     (
-        "mercury_lsp.session",
+        "mercury_lsp.session.session",
         "mercury_lsp.arena",
-        "mercury_lsp.desk",
-        "mercury_lsp.journal",
-        "mercury_lsp.history",
-        "mercury_lsp.workspace",
-        "mercury_lsp.opened",
-        "mercury_lsp.notebooks",
-        "mercury_lsp.files",
-        "mercury_lsp.reasons",
-        "mercury_lsp.status",
-        "mercury_lsp.tally",
+        "mercury_lsp.completion.scheduler",
+        "mercury_lsp.telemetry.requests",
+        "mercury_lsp.telemetry.store",
+        "mercury_lsp.session.indexer",
+        "mercury_lsp.session.open_documents",
+        "mercury_lsp.session.notebooks",
+        "mercury_lsp.session.file_access",
+        "mercury_lsp.lsp.reasons",
+        "mercury_lsp.lsp.status",
+        "mercury_lsp.telemetry.stats",
     ),
     (
-        "mercury_lsp.server",
-        "mercury_lsp.documents",
-        "mercury_lsp.drafts",
-        "mercury_lsp.actions",
-        "mercury_lsp.admission",
-        "mercury_lsp.convert",
-        "mercury_lsp.client",
-        "mercury_lsp.consent",
-        "mercury_lsp.clients",
-        "mercury_lsp.wire",
-        "mercury_lsp.serving",
-        "mercury_lsp.process",
-        "mercury_lsp.listening",
-        "mercury_lsp.lean",
+        "mercury_lsp.lsp.server",
+        "mercury_lsp.lsp.documents",
+        "mercury_lsp.lsp.previews",
+        "mercury_lsp.lsp.commands",
+        "mercury_lsp.lsp.ignore_check",
+        "mercury_lsp.lsp.convert",
+        "mercury_lsp.lsp.client",
+        "mercury_lsp.lsp.consent",
+        "mercury_lsp.lsp.client_quirks",
+        "mercury_lsp.lsp.protocol",
+        "mercury_lsp.lsp.serving",
+        "mercury_lsp.lsp.process",
+        "mercury_lsp.lsp.listening",
+        "mercury_lsp.lsp.lean",
     ),
     (
-        "mercury_lsp.__main__",
+        "mercury_lsp.cli.main",
         "mercury_lsp.cluster",
-        "mercury_lsp.commands",
-        "mercury_lsp.fetch",
-        "mercury_lsp.hub",
-        "mercury_lsp.service",
+        "mercury_lsp.cli",
+        "mercury_lsp.models.fetch",
+        "mercury_lsp.models.hub",
+        "mercury_lsp.http",
     ),
 )
 APART = (("mercury_lsp.context", "mercury_lsp.engine"), ("mercury_lsp.engine", "mercury_lsp.context"))
@@ -89,34 +89,34 @@ TORCH = tuple(
     for name in ("batched", "network", "noise", "torch_executor", "cuda_graphs", "open_network")
 )
 ONLY = {
-    "torch": (*TORCH, "mercury_lsp.commands.doctor"),
-    "torchao": ("mercury_lsp.engine.open_network",),
+    "torch": (*TORCH, "mercury_lsp.cli.doctor.command"),
+    "torchao": ("mercury_lsp.engine.backends.quantized_load",),
     "numpy": ("mercury_lsp.engine", "mercury_lsp.context.memory"),
-    "ctypes": ("mercury_lsp.engine.native", "mercury_lsp.engine.mapping", "mercury_lsp.engine.system"),
-    "attrs": ("mercury_lsp.lean",),
-    "httpx2": ("mercury_lsp.remote.link", "mercury_lsp.hub", "mercury_lsp.fetch"),
-    "hatchling": ("mercury_lsp.native.build",),
-    "sqlite3": ("mercury_lsp.history",),
+    "ctypes": ("mercury_lsp.engine.backends.cpu", "mercury_lsp.engine.backends.mapping", "mercury_lsp.engine.system"),
+    "attrs": ("mercury_lsp.lsp.lean",),
+    "httpx2": ("mercury_lsp.remote.link", "mercury_lsp.models.hub", "mercury_lsp.models.fetch"),
+    "hatchling": ("mercury_lsp.engine.kernel.build",),
+    "sqlite3": ("mercury_lsp.telemetry.store",),
     "safetensors": (
-        "mercury_lsp.engine.checkpoint",
-        "mercury_lsp.engine.open_checkpoint",
-        "mercury_lsp.engine.open_network",
+        "mercury_lsp.engine.checkpoints.checkpoint",
+        "mercury_lsp.engine.checkpoints.huggingface",
+        "mercury_lsp.engine.backends.quantized_load",
     ),
-    "huggingface_hub": ("mercury_lsp.hub", "mercury_lsp.fetch"),
-    "tokenizers": ("mercury_lsp.engine.canvas", "mercury_lsp.engine.open_tokenizer"),
+    "huggingface_hub": ("mercury_lsp.models.hub", "mercury_lsp.models.fetch"),
+    "tokenizers": ("mercury_lsp.engine.tokenizer", "mercury_lsp.engine.checkpoints.open_tokenizer"),
     "tree_sitter": ("mercury_lsp.context",),
     "pygls": LAYERS[4],
     "lsprotocol": LAYERS[4],
     "rich": LAYERS[5],
-    "fastapi": ("mercury_lsp.service",),
-    "starlette": ("mercury_lsp.service",),
-    "pydantic": ("mercury_lsp.service",),
-    "uvicorn": ("mercury_lsp.service",),
-    "prometheus_client": ("mercury_lsp.service", "mercury_lsp.cluster"),
+    "fastapi": ("mercury_lsp.http",),
+    "starlette": ("mercury_lsp.http",),
+    "pydantic": ("mercury_lsp.http",),
+    "uvicorn": ("mercury_lsp.http",),
+    "prometheus_client": ("mercury_lsp.http", "mercury_lsp.cluster"),
     "ray": ("mercury_lsp.cluster",),
 }
 # Who may import those that import torch, and then in a function only.
-TORCH_BY_NEED = ("mercury_lsp.engine.devices",)
+TORCH_BY_NEED = ("mercury_lsp.engine.backends.devices",)
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -200,7 +200,7 @@ def test_only_the_choice_of_device_imports_torchs_modules() -> None:
     assert asking - set(TORCH) == set(TORCH_BY_NEED)
 
 
-@pytest.mark.parametrize("apart", ["model", "mercury_lsp.native"], ids=["the workshop", "the build hook"])
+@pytest.mark.parametrize("apart", ["model", "mercury_lsp.engine.kernel"], ids=["the workshop", "the build hook"])
 def test_nothing_imports(apart: str) -> None:
     assert not [name for name, path in MODULES.items() if any(within(i, (apart,)) for i in imports(path))]
 
@@ -208,7 +208,7 @@ def test_nothing_imports(apart: str) -> None:
 def test_only_the_command_asks_for_replicas() -> None:
     cluster = ("mercury_lsp.cluster",)
     asking = {n for n, path in MODULES.items() if any(within(i, cluster) for i in imports(path))}
-    assert {name for name in asking if not within(name, cluster)} == {"mercury_lsp.commands.serve"}
+    assert {name for name in asking if not within(name, cluster)} == {"mercury_lsp.cli.serve"}
 
 
 def test_no_module_is_long() -> None:
@@ -245,9 +245,9 @@ def started(statement: str) -> list[str]:
     "statement",
     [
         "import mercury_lsp",
-        "from mercury_lsp.__main__ import main; main(['--help'])",
-        "from mercury_lsp.__main__ import main; main(['complete', '--help'])",
-        "from mercury_lsp.__main__ import main; main(['--version'])",
+        "from mercury_lsp.cli.main import main; main(['--help'])",
+        "from mercury_lsp.cli.main import main; main(['complete', '--help'])",
+        "from mercury_lsp.cli.main import main; main(['--version'])",
     ],
 )
 def test_help_is_instant(statement: str) -> None:
@@ -256,7 +256,7 @@ def test_help_is_instant(statement: str) -> None:
 
 def test_initialize_is_answered_without_what_only_completing_needs() -> None:
     assert not {"torch", "numpy", "httpx2", "rich", "sqlite3", "tree_sitter_python"} & set(
-        started("import mercury_lsp.process")
+        started("import mercury_lsp.lsp.process")
     )
 
 
@@ -264,7 +264,7 @@ HIDDEN = "sys.modules['torch'] = None"
 
 
 @pytest.mark.parametrize(
-    "module", ["mercury_lsp.server", "mercury_lsp.engine.infill", "mercury_lsp.commands.doctor"]
+    "module", ["mercury_lsp.lsp.server", "mercury_lsp.engine.local_engine", "mercury_lsp.cli.doctor.command"]
 )
 def test_serving_starts_without_torch(module: str) -> None:
     assert "torch" not in started(f"import {module}")
@@ -280,6 +280,6 @@ def test_without_a_gpu_a_shipped_model_runs_without_torch(model: str) -> None:
     statements = (
         "import os; os.environ.pop('MERCURY_MODEL', None)",
         "from mercury_lsp.engine import devices; devices.may_have_gpu = lambda: False",
-        f"from mercury_lsp.engine.infill import Engine; assert Engine.load({model!r}).device == 'cpu'",
+        f"from mercury_lsp.engine.local_engine import Engine; assert Engine.load({model!r}).device == 'cpu'",
     )
     assert "torch" not in started("; ".join(statements))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mercury_lsp.context.layout import Blocks, depth, head, joined, restyled, width
+from mercury_lsp.syntax.indentation import Blocks, depth, head, joined, restyled, width
 
 
 def test_width_counts_tab_stops() -> None:

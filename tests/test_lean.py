@@ -8,7 +8,7 @@ import sys
 import attrs
 import pytest
 
-from mercury_lsp import lean
+from mercury_lsp.lsp import lean
 
 MADE = """
 from mercury_lsp import lean

@@ -6,7 +6,7 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context import lexical
+from mercury_lsp.syntax import lexical
 
 
 def spans(language_id: str, text: str) -> list[tuple[str, str]]:

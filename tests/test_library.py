@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mercury_lsp.context.library import (
+from mercury_lsp.context.retrieval.index import (
     CHARACTERS,
     CHUNK,
     COMMON,

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mercury_lsp import listening
-from mercury_lsp.listening import Reception
+from mercury_lsp.lsp import listening
+from mercury_lsp.lsp.listening import Reception
 from mercury_lsp.tokens import Tokens
-from mercury_lsp.wire import Writer, framed
+from mercury_lsp.lsp.protocol import Writer, framed
 
 INITIALIZE = {
     "jsonrpc": "2.0",

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from test_server import ITEM, URI, Editor, editor  # noqa: F401  # the fixture is used by its name
 
-from mercury_lsp import desk
-from mercury_lsp.complete import Completion, Snapshot, complete
+from mercury_lsp.completion import scheduler
+from mercury_lsp.completion.pipeline import Completion, Snapshot, complete
 from mercury_lsp.config import OPTIONS, Config, Option
-from mercury_lsp.context.document import Document
-from mercury_lsp.desk import Desk
-from mercury_lsp.engine import models
-from mercury_lsp.engine.infill import Engine
-from mercury_lsp.engine.infiller import Sampling
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.engine import load as models
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.worker import Cancelled
 
 NAMES = {option.name: option for option in OPTIONS}
@@ -101,7 +101,7 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
         return load(*arguments)
 
     monkeypatch.setattr(models, "load", recorded)
-    monkeypatch.setattr(desk, "stand_back", stood_back.append)
+    monkeypatch.setattr(scheduler, "stand_back", stood_back.append)
     start = {"model": str(model), "device": "cpu", "threads": 1, "anticipate": False}
     await editor.start(**start)
     id_ = 0

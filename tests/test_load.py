@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mercury_lsp.commands.scenes import scenes
+from mercury_lsp.bench.scenes import scenes
 from model import load
 from model.load import Page, Plan, Run, figures, retries
 from model.typists import Typing

@@ -19,17 +19,17 @@ from open_models import save_open
 from served import counted, served
 
 from mercury_lsp.context.prompt import build
-from mercury_lsp.engine.infiller import Sampling
-from mercury_lsp.engine.models import opened
-from mercury_lsp.engine.native import instruction_sets
-from mercury_lsp.engine.open_checkpoint import OpenCheckpoint, load
-from mercury_lsp.engine.open_infill import OpenEngine
-from mercury_lsp.engine.open_network import network_of
-from mercury_lsp.engine.seats import InTurn, Part, Together
-from mercury_lsp.engine.torch_executor import TorchExecutor, dtype_for
-from mercury_lsp.service.backend import Task, Unavailable
-from mercury_lsp.service.local import LocalBackend, LocalOptions
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.load import opened
+from mercury_lsp.engine.backends.cpu import instruction_sets
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
+from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.batching import InTurn, Part, Together
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor, dtype_for
+from mercury_lsp.http.backend import Task, Unavailable
+from mercury_lsp.http.local import LocalBackend, LocalOptions
+from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
 PREFIX = "def add(a, b):\n    return "

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mercury_lsp.engine import mapping
-from mercury_lsp.engine.mapping import MappedFile
+from mercury_lsp.engine.backends import mapping
+from mercury_lsp.engine.backends.mapping import MappedFile
 
 SIZE = 10 * 4096 + 100
 
@@ -113,9 +113,9 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.native import NativeExecutor
-from mercury_lsp.engine.prepared import cache_folder
-from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.engine.backends.attention import Rows
 executor = NativeExecutor.of(checkpoint.load(Path(sys.argv[1])), 2)
 def answer(ids, past):
     hidden = executor.run(ids, Rows.clean(past, len(ids)), past)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mercury_lsp.context.memory.project import SHORTER, DocumentMemory, ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
-from mercury_lsp.engine.mixture import DEPTH, Level, Match
+from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match
 
 VOCABULARIES = (2**16 - 1, 2**16)  # the largest with two bytes an id, and one with four
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.checkpoint import SHIPPED
-from mercury_lsp.engine.mixture import EXPERTS, FEATURES, STEP_FEATURES, Level, Match, Mixture, Step
+from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
+from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, STEP_FEATURES, Level, Match, Mixture, Step
 
 V, END = 50, 0
 NEVER = 7  # a token that must not be shown

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from completion_server import serving, writes
 
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model import against
 
 SIDES = ("diffusion", "autoregressive", "server")

@@ -13,10 +13,10 @@ from conftest import WORD
 from fake_hub import Repo, serving
 from test_fetch import FILES, NAME, User, sentence
 
-from mercury_lsp.__main__ import main
-from mercury_lsp.catalogue import MODELS
-from mercury_lsp.commands import doctor
-from mercury_lsp.commands.findings import Report
+from mercury_lsp.cli.main import main
+from mercury_lsp.models.registry import MODELS
+from mercury_lsp.cli.doctor import command
+from mercury_lsp.cli.doctor.report import Report
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_all_there_is_is_listed(user: User, capsys: pytest.CaptureFixture[str]) 
 def test_listing_selecting_and_removing_contact_nobody(user: User) -> None:
     """There is no library to do it with."""
     code = "import sys; sys.modules['huggingface_hub'] = sys.modules['httpx2'] = None\n"
-    code += "from mercury_lsp.__main__ import main\n"
+    code += "from mercury_lsp.cli.main import main\n"
     code += "assert main(['models']) == main(['models', 'select', 'mini']) == 0\n"
     code += "assert main(['models', 'remove', 'sdar-4b']) == 2"
     subprocess.run([sys.executable, "-c", code], check=True, env=user.environment(None), capture_output=True)
@@ -156,7 +156,7 @@ def test_a_broken_file_is_told_and_not_written_over(user: User, capsys: pytest.C
     assert "is not JSON" in refused(capsys, "select", "mini")[1]
     assert file.read_text() == "{"
     report = Report()
-    facts = doctor._model(report)
+    facts = command._model(report)
     assert facts is not None and (facts["name"], facts["chosen_by"]) == ("small", "default")
     assert report.usable and any(str(file) in problem.problem for problem in report.problems)
 
@@ -168,7 +168,7 @@ def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixt
     assert main(["models"]) == 0
     assert "/gone is not there" in capsys.readouterr().err
     report = Report()
-    assert doctor._model(report) is None
+    assert command._model(report) is None
     assert "models select" in report.problems[0].mend
 
 

@@ -14,13 +14,14 @@ import torch
 from conftest import PACKABLE
 from numpy.typing import NDArray
 
-from mercury_lsp.engine import checkpoint, native
-from mercury_lsp.engine.checkpoint import Checkpoint
-from mercury_lsp.engine.native import NativeExecutor, fits, instruction_sets
-from mercury_lsp.engine.network import Network
-from mercury_lsp.engine.prepared import Prepared
-from mercury_lsp.engine.rows import Rows
-from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.backends import cpu
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.cpu_weights import Prepared
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the kernel is not compiled for this machine")
@@ -110,7 +111,7 @@ def test_what_is_kept_outlives_the_growth_of_the_buffers(
 
 def test_scores_of_more_rows_than_any_pass_had(make: Make) -> None:
     ours = make()
-    hidden = np.random.default_rng(2).normal(size=(native.STEP + 9, PACKABLE.width)).astype(np.float32)
+    hidden = np.random.default_rng(2).normal(size=(cpu.STEP + 9, PACKABLE.width)).astype(np.float32)
     many = ours.scores(hidden)
     assert (many[-1:] == make().scores(hidden[-1:])).all()
 
@@ -176,7 +177,7 @@ def test_other_networks_are_left_to_others(
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
         assert not fits(replace(loaded.shape, **kind))
     assert NativeExecutor.of(tiny, 1) is None
-    monkeypatch.setattr(native, "kernel_library", lambda: None)  # as where the kernel is not installed
+    monkeypatch.setattr(cpu, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
     assert NativeExecutor.of(loaded, 1) is None
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TOKENIZER_JSON, tiny_network
 
-from mercury_lsp.engine.canvas import Prompt, Tokenizer
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer
 from model.groups import encode_group
 from model.heldout_middles import _middles
 from model.layout import CAUSAL, lay_out, packed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mercury_lsp.engine import noise
+from mercury_lsp.engine.decoding import noise
 
 
 def draws(count: int = 4000) -> list[tuple[torch.Tensor, torch.Tensor]]:

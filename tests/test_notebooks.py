@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mercury_lsp.complete import Completion, Snapshot
+from mercury_lsp.completion.pipeline import Completion, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.engine.infiller import Infill
-from mercury_lsp.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved
-from mercury_lsp.session import Session
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.engine.api import Infill
+from mercury_lsp.session.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved
+from mercury_lsp.session.session import Session
 
 BOOK = "file:///w/book.ipynb"
 

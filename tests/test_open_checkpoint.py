@@ -12,13 +12,13 @@ import torch
 from open_models import QWEN, save_open, write_tokenizer
 from safetensors.torch import load_file, save_file
 
-from mercury_lsp.engine import open_checkpoint
-from mercury_lsp.engine.checkpoint import CheckpointError
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
 
 def test_what_is_found(tmp_path: Path) -> None:
     save_open(tmp_path, "dreamon")
-    found = open_checkpoint.load(tmp_path)
+    found = huggingface.load(tmp_path)
     added = found.tokenizer.added
     assert found.mask == added["<|mask|>"]
     assert found.ends == {added["<|endoftext|>"], added["<|im_end|>"]}
@@ -28,10 +28,10 @@ def test_what_is_found(tmp_path: Path) -> None:
 
 def test_our_own_format_is_not_open(tiny_model: Path, tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
-    assert open_checkpoint.is_open(tmp_path)
-    assert not open_checkpoint.is_open(tiny_model)
+    assert huggingface.is_open(tmp_path)
+    assert not huggingface.is_open(tiny_model)
     (tmp_path / "config.json").write_text("{")
-    assert not open_checkpoint.is_open(tmp_path)
+    assert not huggingface.is_open(tmp_path)
 
 
 def configure(folder: Path, **changes: Any) -> None:
@@ -118,10 +118,10 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
 def test_each_wrong_folder_has_its_sentence(words: str, tmp_path: Path) -> None:
     family, spoil = WRONG[words]
     save_open(tmp_path, family)
-    open_checkpoint.load(tmp_path)
+    huggingface.load(tmp_path)
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=words) as raised:
-        open_checkpoint.load(tmp_path)
+        huggingface.load(tmp_path)
     assert str(raised.value).startswith("The model in ")
     assert str(raised.value).endswith(".")
     assert "\n" not in str(raised.value)
@@ -131,4 +131,4 @@ def test_tables_that_some_programs_save_are_no_weights(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     reweigh(tmp_path, lambda weights: weights.update({name: torch.ones(6)}))
-    assert name in open_checkpoint.load(tmp_path).files
+    assert name in huggingface.load(tmp_path).files

@@ -12,17 +12,17 @@ import pytest
 import torch
 from open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
 
-from mercury_lsp import engines
-from mercury_lsp.complete import Snapshot, complete
+from mercury_lsp.completion import engines
+from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.engine import open_checkpoint
-from mercury_lsp.engine.canvas import Prompt, Snippet
-from mercury_lsp.engine.infiller import Draft, Sampling
-from mercury_lsp.engine.open_infill import OpenEngine
-from mercury_lsp.engine.open_network import network_of
-from mercury_lsp.engine.rows import Rows
-from mercury_lsp.engine.torch_executor import TorchExecutor
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.engine.api import Draft, Sampling
+from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.worker import Cancelled
 
 PROMPT = Prompt("a.py", "def area(width, height):\n    return ", ")", "\n\nclass Shape:\n    pass\n")
@@ -51,7 +51,7 @@ def opened(folders: Callable[[str], Path]) -> Opened:
     """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
 
     def engine(family: str) -> OpenEngine:
-        loaded = open_checkpoint.load(folders(family))
+        loaded = huggingface.load(folders(family))
         network = network_of(loaded, "cpu", torch.float32)
         return OpenEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from open_models import save_open
 
-from mercury_lsp.engine import open_checkpoint
-from mercury_lsp.engine.canvas import Prompt, Snippet
-from mercury_lsp.engine.open_checkpoint import OpenCheckpoint
-from mercury_lsp.engine.open_layout import around, asked
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.open_models.prompt_format import around, asked
 
 PROMPT = Prompt("a.py", "def f(<|fim_middle|>", ")", ":\n    pass\n")
 BESIDE = Prompt("a.py", "x = ", "", "", (Snippet("b.py", "y = 1"),))
@@ -18,7 +18,7 @@ BESIDE = Prompt("a.py", "x = ", "", "", (Snippet("b.py", "y = 1"),))
 
 def opened(folder: Path, family: str) -> OpenCheckpoint:
     save_open(folder, family)
-    return open_checkpoint.load(folder)
+    return huggingface.load(folder)
 
 
 def spelt(loaded: OpenCheckpoint, ids: list[int]) -> str:

@@ -10,8 +10,8 @@ import pytest
 from fuzz_cases import cases
 from served import Scripted, served
 
-from mercury_lsp.service.backend import Update
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.backend import Update
+from mercury_lsp.http.settings import ServiceSettings
 
 EXAMPLES = cases(20)
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"

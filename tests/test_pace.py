@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mercury_lsp.pace import LONGEST, Pace
+from mercury_lsp.completion.debounce import LONGEST, Pace
 
 
 def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Pace, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mercury_lsp.engine.pack import Packed
+from mercury_lsp.engine.checkpoints.pack import Packed
 
 
 def packed(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:

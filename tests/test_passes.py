@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.infiller import never
-from mercury_lsp.engine.passes import CHUNK, Passes
-from mercury_lsp.engine.rows import Rows
+from mercury_lsp.engine.api import never
+from mercury_lsp.engine.backends.passes import CHUNK, Passes
+from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.worker import Cancelled
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp import paths
-from mercury_lsp.choice import config_file
-from mercury_lsp.downloads import models_folder
-from mercury_lsp.engine.prepared import cache_folder
-from mercury_lsp.history import state_file
+from mercury_lsp.models.selection import config_file
+from mercury_lsp.models.downloads import models_folder
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.telemetry.store import state_file
 
 
 @pytest.mark.parametrize("value", ["cache", "./cache", "../x", "", " ", "~nobody-at-all/x"])

@@ -12,13 +12,14 @@ from typing import Any
 import planted
 import pytest
 
-from mercury_lsp import convert, postprocess
-from mercury_lsp.complete import declined, question
+from mercury_lsp.lsp import convert
+from mercury_lsp.completion import postprocess
+from mercury_lsp.completion.pipeline import declined, question
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.library import Library
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.session import Session
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval.index import Library
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.session.session import Session
 
 ENGINE: Any = SimpleNamespace(count=lambda text: len(text) // 3 + 1, stem_start=len)
 

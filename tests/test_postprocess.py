@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from planted import tokens
 
-from mercury_lsp import postprocess
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import UNTOLD, Indentation
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.postprocess import Shown
+from mercury_lsp.completion import postprocess
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.completion.postprocess import Shown
 
 
 def show(

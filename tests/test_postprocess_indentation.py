@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_postprocess import text_of
 
-from mercury_lsp.context.layout import Indentation
+from mercury_lsp.syntax.indentation import Indentation
 
 EIGHT = "function f() {\n        return 1;\n}\n\n"
 THREE = "function f() {\n   return 1;\n}\n\n"

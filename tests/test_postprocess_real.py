@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp import postprocess
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.layout import width
-from mercury_lsp.context.syntax import Syntax
-from mercury_lsp.postprocess import Shown
+from mercury_lsp.completion import postprocess
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.indentation import width
+from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.completion.postprocess import Shown
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "mercury_lsp/samples"
 FILES = {
     "python": [*sorted(SAMPLES.glob("*.py")), ROOT / "tests/test_desk.py", Path(__file__)],
     "typescript": [*sorted(SAMPLES.glob("*.ts")), ROOT / "editors/vscode/src/extension.ts"],
-    "c": [*sorted(SAMPLES.glob("*.c")), ROOT / "mercury_lsp/native/kernel.c"],
+    "c": [*sorted(SAMPLES.glob("*.c")), ROOT / "mercury_lsp/engine/kernel/kernel.c"],
     "go": sorted(SAMPLES.glob("*.go")),
 }
 TEXTS = {language: [path.read_text(encoding="utf-8") for path in paths] for language, paths in FILES.items()}

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from conftest import PACKABLE, TOKENIZER_JSON, tiny_network
 
-from mercury_lsp.engine import checkpoint, prepared
-from mercury_lsp.engine.checkpoint import Checkpoint, CheckpointError
-from mercury_lsp.engine.pack import Packed
-from mercury_lsp.engine.prepared import Prepared, cache_folder
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
+from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.engine.backends.cpu_weights import Prepared, cache_folder
 from model.save import save
 
 
@@ -88,7 +89,7 @@ def test_the_second_load_only_maps_the_file(
     def never(*_: object) -> None:
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(prepared, "prepare", never)
+    monkeypatch.setattr(cpu_weights, "prepare", never)
     monkeypatch.setattr(Checkpoint, "weights", never)
     again = Prepared.of(loaded)
     assert again is not None and mapped(again)
@@ -109,7 +110,7 @@ def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Che
     own = file_of(home)
     old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
     foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
-    long = prepared.UNUSED + 60
+    long = cpu_weights.UNUSED + 60
     for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
         file.touch()
         os.utime(file, (time.time() - age,) * 2)
@@ -261,11 +262,11 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
         assert process.stdout is not None and process.stdout.readline() == b"written\n"
         process.kill()
     half = file_of(home)
-    assert half.name.startswith(prepared.UNFINISHED) and half.stat().st_size > 0
+    assert half.name.startswith(cpu_weights.UNFINISHED) and half.stat().st_size > 0
     assert mapped(check(loaded))
     assert half.exists()  # somebody might still be writing it
     (own,) = set(half.parent.iterdir()) - {half}
-    os.utime(half, (time.time() - prepared.ABANDONED - 60,) * 2)
+    os.utime(half, (time.time() - cpu_weights.ABANDONED - 60,) * 2)
     own.unlink()
     check(loaded)
     assert list(half.parent.iterdir()) == [own]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.context.privacy import is_private
+from mercury_lsp.context.private_files import is_private
 
 PRIVATE = """
 

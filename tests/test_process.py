@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 
-from mercury_lsp.process import Output, read_from
+from mercury_lsp.lsp.process import Output, read_from
 
 
 async def test_a_descriptor_is_read_to_its_end() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.canvas import Snippet
+from mercury_lsp.engine.tokenizer import Snippet
 
 LINES = [f"    value_{i} = compute(first_{i}, second={i})" for i in range(400)]
 FILE = "\n".join(LINES) + "\n"

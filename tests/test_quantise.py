@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from conftest import tiny_network
 
-from mercury_lsp.engine.rows import Rows, visible
+from mercury_lsp.engine.backends.attention import Rows, visible
 from model.grid import pack, unpack
 from model.quantise import moments, rounded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from mercury_lsp.context.document import Document
+from mercury_lsp.syntax.document import Document
 from model.corpus import Source
 from model.random_places import Asked, drawn, places, rows
 from model.soundness import repeats_left

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp import __version__
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.complete import likelihood
+from mercury_lsp.completion.pipeline import likelihood
 from model.offers import Fit, Offer
 from model.records import DetailsError, Record, read
 

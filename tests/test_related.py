@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from mercury_lsp.config import SOURCES
-from mercury_lsp.context import prompt, related, sources
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.library import EMPTY, Library, read
-from mercury_lsp.context.related import FAR, FARTHEST, Memory, choose
-from mercury_lsp.engine.canvas import Prompt, Snippet, Tokenizer, encode
+from mercury_lsp.context import prompt
+from mercury_lsp.context.retrieval import ranking
+from mercury_lsp.context.retrieval import sources
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval.index import EMPTY, Library, read
+from mercury_lsp.context.retrieval.ranking import FAR, FARTHEST, Memory, choose
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode
 
 BUDGET = 200
 INVENTORY = '''"""Stocks of goods."""
@@ -295,6 +297,6 @@ def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokeni
 def test_only_so_many_choices_are_kept(tokenizer: Tokenizer) -> None:
     memory = Memory()
     shown = prompt.build("", "", "", tokenizer.count)
-    for i in range(3 * related.KEPT):
+    for i in range(3 * ranking.KEPT):
         memory.related(document("", f"{i}.py"), 0, shown, EMPTY, tokenizer.count, BUDGET, SOURCES)
-    assert len(memory._choices) == related.KEPT
+    assert len(memory._choices) == ranking.KEPT

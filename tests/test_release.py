@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp import __version__
-from mercury_lsp.commands.editor import Buffer, Editor
-from mercury_lsp.commands.scenes import FOLDER, scenes
-from mercury_lsp.engine import checkpoint
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.engine.checkpoints import checkpoint
 from model import release
 
 ROOT = release.ROOT
@@ -114,10 +114,10 @@ def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> 
     assert own.items() <= sdist.items()
     assert own.items() <= wheel.items()
     info = f"mercury_lsp-{__version__}.dist-info/"
-    assert {name for name in wheel if not name.startswith(info)} == {*own, "mercury_lsp/native/kernel.lib"}
-    assert {"CHANGELOG.md", "README.md", "mercury_lsp/native/kernel.c"} <= sdist.keys()
+    assert {name for name in wheel if not name.startswith(info)} == {*own, "mercury_lsp/engine/kernel/kernel.lib"}
+    assert {"CHANGELOG.md", "README.md", "mercury_lsp/engine/kernel/kernel.c"} <= sdist.keys()
     if "manylinux" in built[1].name:  # the tag promises what the library asks of the system
-        glibc = re.findall(rb"GLIBC_2\.(\d+)", wheel["mercury_lsp/native/kernel.lib"])
+        glibc = re.findall(rb"GLIBC_2\.(\d+)", wheel["mercury_lsp/engine/kernel/kernel.lib"])
         assert glibc and max(map(int, glibc)) <= 28
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hosted import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
 
-from mercury_lsp.complete import Snapshot, complete
+from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.context.document import Document
-from mercury_lsp.engine.canvas import Prompt, Snippet
-from mercury_lsp.engine.infiller import Draft, Infill, Sampling
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.engine.api import Draft, Infill, Sampling
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
 from mercury_lsp.remote.address import Address, RemoteError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from conftest import tiny_network
 
-from mercury_lsp.engine.network import Network
+from mercury_lsp.engine.backends.network import Network
 from model.grid import pack, unpack
 from model.rounding import Rounding
 

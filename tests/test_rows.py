@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mercury_lsp.engine.rows import Rows, all_see_all, visible
+from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
 
 
 def test_a_block_sees_context_and_itself_and_nothing_sees_it() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def test_what_cannot_be_served_is_one_sentence(
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "prometheus_client"])
 def test_without_the_extra_it_tells_how_to_install_it(missing: str) -> None:
     hidden = f"import sys; sys.modules[{missing!r}] = None"
-    code = f"{hidden}\nfrom mercury_lsp.__main__ import main\nsys.exit(main(['serve']))"
+    code = f"{hidden}\nfrom mercury_lsp.cli.main import main\nsys.exit(main(['serve']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert (

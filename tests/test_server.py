@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp import desk
-from mercury_lsp.complete import Completion, Snapshot
-from mercury_lsp.desk import Desk
+from mercury_lsp.completion import scheduler
+from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.scheduler import Desk
 from mercury_lsp.engine import worker
-from mercury_lsp.engine.infiller import Infill
-from mercury_lsp.serving import serve
-from mercury_lsp.session import Session
+from mercury_lsp.engine.api import Infill
+from mercury_lsp.lsp.serving import serve
+from mercury_lsp.session.session import Session
 
 Message = dict[str, Any]
 URI = "file:///w/a.txt"
@@ -79,7 +79,7 @@ class Editor:
 @pytest.fixture
 async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
-    monkeypatch.setattr(desk, "PATIENCE", 120)
+    monkeypatch.setattr(scheduler, "PATIENCE", 120)
     editor = Editor()
     serving = asyncio.create_task(serve(editor.reader, editor))
     yield editor
@@ -95,15 +95,15 @@ def notices(editor: Editor) -> list[str]:
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ("mercury_lsp.engine.infill.Engine.infill", MemoryError("no more")),
-        ("mercury_lsp.engine.infill.Engine.infill", RuntimeError("CUDA error")),
-        ("mercury_lsp.engine.passes.Passes.run", OSError("gone")),
-        ("mercury_lsp.engine.passes.Passes.run", SystemExit(1)),
-        ("mercury_lsp.engine.passes.Passes.scores", KeyboardInterrupt()),
-        ("mercury_lsp.engine.canvas.Tokenizer.encode", OverflowError()),
-        ("mercury_lsp.context.syntax.Syntax.of", SystemError("a parser")),
+        ("mercury_lsp.engine.local_engine.Engine.infill", MemoryError("no more")),
+        ("mercury_lsp.engine.local_engine.Engine.infill", RuntimeError("CUDA error")),
+        ("mercury_lsp.engine.backends.passes.Passes.run", OSError("gone")),
+        ("mercury_lsp.engine.backends.passes.Passes.run", SystemExit(1)),
+        ("mercury_lsp.engine.backends.passes.Passes.scores", KeyboardInterrupt()),
+        ("mercury_lsp.engine.tokenizer.Tokenizer.encode", OverflowError()),
+        ("mercury_lsp.syntax.tree.Syntax.of", SystemError("a parser")),
         ("mercury_lsp.context.prompt.build", RecursionError()),
-        ("mercury_lsp.postprocess.shown", AssertionError()),
+        ("mercury_lsp.completion.postprocess.shown", AssertionError()),
     ],
 )
 async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
@@ -135,8 +135,8 @@ async def test_an_engine_that_cannot_be_loaded_anew_is_told(
 
     await editor.start(model=str(model), max_tokens=4, anticipate=False)
     assert (await editor.complete(1))["result"]["items"]
-    monkeypatch.setattr("mercury_lsp.engine.passes.Passes.run", fail)
-    monkeypatch.setattr("mercury_lsp.engine.models.load", fail)
+    monkeypatch.setattr("mercury_lsp.engine.backends.passes.Passes.run", fail)
+    monkeypatch.setattr("mercury_lsp.engine.load.load", fail)
     for id_ in range(2, 9):
         assert (await editor.complete(id_))["result"] == {"items": []}
     assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")
@@ -161,7 +161,7 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     await editor.complete(1)
     added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
@@ -181,7 +181,7 @@ async def test_a_completion_knows_whether_the_user_asked(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tiny_model))
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
@@ -192,7 +192,7 @@ async def test_a_completion_knows_whether_the_user_asked(
 async def test_who_asks_is_sent_several_suggestions(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
 ) -> None:
-    monkeypatch.setattr("mercury_lsp.complete.PATIENCE", 60.0)
+    monkeypatch.setattr("mercury_lsp.completion.pipeline.PATIENCE", 60.0)
     await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0, candidates=4)
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     answer = await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
@@ -207,7 +207,7 @@ async def test_an_item_that_a_client_would_hide_is_not_sent(
         infill = Infill("x) + 1", 1, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, True)
         return Completion(infill.text, infill.text, offset, offset + 1, infill)
 
-    monkeypatch.setattr(desk, "complete", replacing)
+    monkeypatch.setattr(scheduler, "complete", replacing)
     await editor.start(model=str(tiny_model))
     change = {
         "range": {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 15}},
@@ -266,7 +266,7 @@ async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
-    monkeypatch.setattr(desk, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
     await editor.start(model=str(tmp_path))
     told = await editor.until(lambda message: message.get("method") == "window/showMessage")
     assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from mercury_lsp import session as module
+from mercury_lsp.session import session as module
 from mercury_lsp.config import Config
-from mercury_lsp.session import Session
+from mercury_lsp.session.session import Session
 
 URI = "file:///w/a.py"
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from mercury_lsp.service.backend import Busy
-from mercury_lsp.service.sessions import Sessions
+from mercury_lsp.http.backend import Busy
+from mercury_lsp.http.sessions import Sessions
 
 
 def made(most: int = 2, running: int = 2, waiting: int = 2) -> tuple[Sessions[object], list[object]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.shape import Shape
+from mercury_lsp.engine.checkpoints.shape import Shape
 
 
 def test_the_weights_of_a_shape_are_the_networks() -> None:

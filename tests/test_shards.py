@@ -13,8 +13,8 @@ import pytest
 import torch
 from conftest import TOKENIZER_JSON
 
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model import shards
 from model.data import Cuts, Steps, found
 from model.groups import Group

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.site import Fit, Site
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.completion.insertion import Fit, Site
+from mercury_lsp.syntax.tree import Syntax
 
 
 def site(language_id: str, marked: str) -> Site:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.context.document import Document
+from mercury_lsp.syntax.document import Document
 from model.soundness import repeats, worsened
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from recorded import event
 
-from mercury_lsp.__main__ import main
-from mercury_lsp.commands.stats import bar
-from mercury_lsp.history import DAY, History, state_file
-from mercury_lsp.tally import counted, percentiles
+from mercury_lsp.cli.main import main
+from mercury_lsp.cli.stats import bar
+from mercury_lsp.telemetry.store import DAY, History, state_file
+from mercury_lsp.telemetry.stats import counted, percentiles
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.canvas import STEM_CHARACTERS, Tokenizer
+from mercury_lsp.engine.tokenizer import STEM_CHARACTERS, Tokenizer
 
 SMALL = Path(__file__).parent.parent / "mercury_lsp" / "weights" / "small"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.service.stops import cut, settled
+from mercury_lsp.http.stops import cut, settled
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from mercury_lsp.context import languages
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.syntax import LARGEST, Syntax
+from mercury_lsp.syntax import languages
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import LARGEST, Syntax
 
 
 def parse(language_id: str, text: str) -> Syntax:
@@ -273,8 +273,8 @@ def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
     text = "def f(a):\n    return a\n" * 20_000
     document = Document("", "a.py", "python", 1, text)
     whole = Syntax.of(document)
-    monkeypatch.setattr("mercury_lsp.context.parsing.SECONDS", 0.0)
-    monkeypatch.setattr("mercury_lsp.context.parsing.SECONDS_A_CHARACTER", 0.0)
+    monkeypatch.setattr("mercury_lsp.syntax.parsing.SECONDS", 0.0)
+    monkeypatch.setattr("mercury_lsp.syntax.parsing.SECONDS_A_CHARACTER", 0.0)
     late = Syntax.of(document)
     assert whole.tree is not None and late.tree is None
     assert late.multiline(len("def f(a):\n    ")) is False

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 from mercury_lsp.tokens import LARGEST_FILE_BYTES, Tokens, parse_tokens, read_tokens
 
 EMPTY = (b"", b"\n\n", b"# only a comment\n", b"  \t \r\n#x", b"\xef\xbb\xbf", b"\xef\xbb\xbf# BOM\r\n")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.context import trigger
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.completion import triggers
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
 
 
 def refused(language_id: str, marked: str, **options: bool) -> str | None:
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return trigger.refused(Syntax.of(document), marked.index("¦"), **options)
+    return triggers.refused(Syntax.of(document), marked.index("¦"), **options)
 
 
 REFUSED = [

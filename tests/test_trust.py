@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.choice import config_file
+from mercury_lsp.models.selection import config_file
 from mercury_lsp.config import OPTIONS, Config
-from mercury_lsp.engine import checkpoint
-from mercury_lsp.session import Session
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.session.session import Session
 from mercury_lsp.trust import GUARDED, Answers, Claim, claim_of, comes_from_workspace, harmless
 
 URL = "https://far.example/v1"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.wire import LARGEST, Broken, frames, strict_frames
+from mercury_lsp.lsp.protocol import LARGEST, Broken, frames, strict_frames
 
 
 def framed(body: bytes) -> bytes:

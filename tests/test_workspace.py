@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from test_files import put
 
-from mercury_lsp import workspace as module
-from mercury_lsp.context.document import Document
-from mercury_lsp.files import Files
-from mercury_lsp.workspace import Workspace
+from mercury_lsp.session import indexer as module
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.session.file_access import Files
+from mercury_lsp.session.indexer import Workspace
 
 MEGABYTE = 2**20
 SOURCE = "def {name}(value):\n    return value\n"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mercury_lsp import history
+from mercury_lsp.telemetry import store
 
 CHOICES = ("1", "2", "tie", "neither", "skip", "same")
 """The first shown, the second, as good as each other, neither any good, no opinion; and alike, so nothing to choose."""
@@ -61,7 +61,7 @@ class Ballot:
 
 def file() -> Path:
     """Where the user's ballots are kept; it may not exist."""
-    return history.state_file().with_name("arena.jsonl")
+    return store.state_file().with_name("arena.jsonl")
 
 
 def keep(ballot: Ballot) -> None:

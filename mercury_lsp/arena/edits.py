@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from random import Random
 
-from mercury_lsp.context.document import Document
-from mercury_lsp.context.syntax import Syntax
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
 
 KINDS = ("line", "within", "block")
 TRIGGERS = re.compile(r"[(\[{.,]\s?|(?<!=)=\s|\breturn\s|:\s")

@@ -13,7 +13,7 @@ from typing import Any
 from mercury_lsp.arena import ratings
 from mercury_lsp.arena.ballots import SCORES, Ballot, Side
 from mercury_lsp.arena.ratings import Outcome, wilson
-from mercury_lsp.tally import percentiles
+from mercury_lsp.telemetry.stats import percentiles
 
 
 def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> dict[str, Any]:

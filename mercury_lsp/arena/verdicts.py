@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mercury_lsp.arena.contestants import Answer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.context.document import plain
+from mercury_lsp.syntax.document import plain
 
 MARGIN = 0.1  # of the user's characters
 

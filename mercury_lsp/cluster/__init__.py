@@ -27,8 +27,8 @@ def app(arguments: Mapping[str, str]) -> Application:
     from mercury_lsp.cluster.deploy import Scale, build
     from mercury_lsp.cluster.replica import in_process
     from mercury_lsp.config import Config
-    from mercury_lsp.service.local import LocalOptions
-    from mercury_lsp.service.settings import ServiceSettings
+    from mercury_lsp.http.local import LocalOptions
+    from mercury_lsp.http.settings import ServiceSettings
     from mercury_lsp.tokens import read_tokens
 
     wrong = sorted(set(arguments) - {*_TEXTS, *_WHOLE, *_PARTS})

@@ -11,10 +11,10 @@ import threading
 from dataclasses import dataclass, replace
 
 from mercury_lsp.cluster.local import ray_here
-from mercury_lsp.commands import Failure
+from mercury_lsp.cli import Failure
 from mercury_lsp.engine.system import cores
-from mercury_lsp.service.local import LocalOptions
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.local import LocalOptions
+from mercury_lsp.http.settings import ServiceSettings
 
 MOST_THREADS = 4  # of one replica, as of one process
 

@@ -17,9 +17,9 @@ from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from mercury_lsp.cluster.forward import TRIES, Forward
 from mercury_lsp.cluster.replica import Replica
 from mercury_lsp.cluster.router import AffinityRouter
-from mercury_lsp.service.backend import Backend
-from mercury_lsp.service.local import LocalOptions
-from mercury_lsp.service.settings import ServiceSettings
+from mercury_lsp.http.backend import Backend
+from mercury_lsp.http.local import LocalOptions
+from mercury_lsp.http.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -137,7 +137,7 @@ def _ingress(model: str, settings: ServiceSettings, tries: int) -> Callable[[], 
     """A function that makes the HTTP application in the ingress' process, where Ray calls it."""
 
     def made() -> FastAPI:
-        from mercury_lsp.service.app import application
+        from mercury_lsp.http.app import application
 
         backend = Forward(serve.get_deployment_handle(REPLICA), model, tries)
         app = application(backend, settings)

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
-from mercury_lsp.service.backend import Busy, Task, Unavailable, Update
+from mercury_lsp.http.backend import Busy, Task, Unavailable, Update
 
 TRIES = 3
 ASK = 1.0  # seconds between two questions for the model's name

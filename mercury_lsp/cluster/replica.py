@@ -13,8 +13,8 @@ from typing import cast
 
 from ray import serve
 
-from mercury_lsp.service.backend import Backend, Task, Update
-from mercury_lsp.service.local import LocalOptions
+from mercury_lsp.http.backend import Backend, Task, Update
+from mercury_lsp.http.local import LocalOptions
 
 
 def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
@@ -25,8 +25,8 @@ def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
     """
 
     def make() -> Backend:
-        from mercury_lsp.engine.models import opened
-        from mercury_lsp.service.local import LocalBackend
+        from mercury_lsp.engine.load import opened
+        from mercury_lsp.http.local import LocalBackend
 
         backend = LocalBackend(opened(model), options)
         while not backend.ready:

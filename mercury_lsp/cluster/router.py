@@ -10,7 +10,7 @@ from __future__ import annotations
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
 from mercury_lsp.cluster.rendezvous import ranked
-from mercury_lsp.service.backend import Task
+from mercury_lsp.http.backend import Task
 
 
 class AffinityRouter(RequestRouter):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mercury_lsp.context.layout import WIDEST_STEP, Indentation
+from mercury_lsp.syntax.indentation import WIDEST_STEP, Indentation
 from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatch, read_set
 
 NAME = ".editorconfig"

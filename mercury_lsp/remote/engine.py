@@ -23,8 +23,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.canvas import Hint, Prompt
-from mercury_lsp.engine.infiller import Draft, Infill, Line, Sampling, ScoredToken, never
+from mercury_lsp.engine.tokenizer import Hint, Prompt
+from mercury_lsp.engine.api import Draft, Infill, Line, Sampling, ScoredToken, never
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker
@@ -35,7 +35,7 @@ from mercury_lsp.remote.shapes import LIMITS, PATHS, Piece, body
 from mercury_lsp.remote.standing import Elsewhere, Standing
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.mixture import Memory
+    from mercury_lsp.engine.decoding.mixture import Memory
 
 BYTES = 3  # of a token, about
 CHARACTERS_PER_TOKEN = 12  # no text has more on average: what is longer is not what was asked for

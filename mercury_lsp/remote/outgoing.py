@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from mercury_lsp.context.secrets import without
-from mercury_lsp.engine.canvas import Prompt
+from mercury_lsp.engine.tokenizer import Prompt
 
 # The last lines of a private key whose head is above where the window begins.
 _TAIL = re.compile(

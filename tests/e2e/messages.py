@@ -15,7 +15,8 @@ from typing import Any
 
 from lsprotocol import types
 
-from mercury_lsp import actions, server
+from mercury_lsp.lsp import commands as actions
+from mercury_lsp.lsp import server
 from mercury_lsp.config import OPTIONS
 
 from .mirror import PIECES, Mirror

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.canvas import Tokenizer
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 from .conftest import COMMAND, PATIENCE, Client, Message, Process, at, change, frame
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.choice import config_file, select
+from mercury_lsp.models.selection import config_file, select
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.native import instruction_sets
-from mercury_lsp.engine.prepared import UNFINISHED
+from mercury_lsp.engine.backends.cpu import instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import UNFINISHED
 
 from .conftest import Client, Process, at, frame
 

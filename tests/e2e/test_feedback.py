@@ -16,8 +16,8 @@ import pytest
 from conftest import save_pointing, suggesting
 from torch import Tensor
 
-from mercury_lsp.engine.canvas import Tokenizer
-from mercury_lsp.history import read, state_file
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.telemetry.store import read, state_file
 
 from .conftest import WORD, Client, Message, Process, at, change, frame
 

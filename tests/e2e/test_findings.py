@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.engine.checkpoint import SHIPPED
+from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 
 from .conftest import INLINE, Client, Process, at, change
 

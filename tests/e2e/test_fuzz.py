@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fuzz_cases import cases
 
-from mercury_lsp.engine.native import instruction_sets
+from mercury_lsp.engine.backends.cpu import instruction_sets
 
 from . import fuzzing
 from .fuzzing import Found, Session, fuzz, run
@@ -91,10 +91,10 @@ def test_what_is_wrong_is_found(
 
 def test_errors_in_the_log_are_found(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    log.write_text("WARNING mercury_lsp.wire: Refused a message: no.\n")
+    log.write_text("WARNING mercury_lsp.lsp.protocol: Refused a message: no.\n")
     fuzzing._check_log(log)
     log.write_text(
-        "fine\nERROR mercury_lsp.server: An unexpected error while handling a message.\nTraceback\n"
+        "fine\nERROR mercury_lsp.lsp.server: An unexpected error while handling a message.\nTraceback\n"
     )
     with pytest.raises(Found, match="unexpected error"):
         fuzzing._check_log(log)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hosted import hosting, refuse, whole
 
-from mercury_lsp.choice import config_file
+from mercury_lsp.models.selection import config_file
 
 from .conftest import WORD, Process
 

@@ -23,7 +23,7 @@ def hook(event, arguments):
             print(event, arguments, file=file)
         raise PermissionError(event)
 sys.addaudithook(hook)
-from mercury_lsp.__main__ import main
+from mercury_lsp.cli.main import main
 main(["--stdio"])
 """
 Launch = Callable[..., Process]

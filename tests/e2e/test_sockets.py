@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.listening import MOST_CLIENTS, MOST_STRANGERS
+from mercury_lsp.lsp.listening import MOST_CLIENTS, MOST_STRANGERS
 
 from .conftest import COMMAND, INLINE, PATIENCE, Client, frame
 

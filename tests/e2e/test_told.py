@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.engine.infiller import UNDECIDED
+from mercury_lsp.engine.api import UNDECIDED
 
 from .conftest import INLINE, WORD, Client, Message, Process, at, change, frame
 

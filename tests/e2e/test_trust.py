@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hosted import hosting, whole
 
-from mercury_lsp.choice import config_file
+from mercury_lsp.models.selection import config_file
 
 from .conftest import COMMAND, INLINE, WORD, Client, Process
 

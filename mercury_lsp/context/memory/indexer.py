@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from mercury_lsp.context.library import Entry
+from mercury_lsp.context.retrieval.index import Entry
 from mercury_lsp.context.memory.project import EMPTY, ProjectMemory
 from mercury_lsp.context.memory.segment import Ids, Segment, dtype_for
-from mercury_lsp.engine.canvas import Vocabulary
+from mercury_lsp.engine.tokenizer import Vocabulary
 from mercury_lsp.engine.system import stand_back
 
 NICE = 15

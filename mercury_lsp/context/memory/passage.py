@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.context.memory.segment import Ids, Key
-from mercury_lsp.engine.mixture import DEPTH
+from mercury_lsp.engine.decoding.mixture import DEPTH
 
 NEAR = (1 << 16, 1 << 14)
 """Most tokens before and after the cursor that are scanned."""

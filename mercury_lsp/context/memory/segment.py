@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.mixture import DEPTH
+from mercury_lsp.engine.decoding.mixture import DEPTH
 
 Ids = NDArray[np.unsignedinteger]
 """Token ids (n,), uint16 or uint32 throughout one index."""

@@ -1,0 +1,1 @@
+"""Measures what `mercury-lsp bench` prints."""

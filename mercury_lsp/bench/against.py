@@ -1,0 +1,177 @@
+"""Our decoders against another server, on the same prompts, in turn, request by request.
+
+Owns the order and the clocks of a comparison, and its figures. Each request is timed until its own end of text, with
+its prompt in the cache of either side: what is compared is decoding; how long the reading took is told beside. The
+server's times contain its HTTP, about 1.5 ms a request with llama.cpp's. Prompts are handed in, so that the bundled
+files (`bench`) and the workshop's suites are compared by the same code.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from statistics import median
+from typing import TYPE_CHECKING
+
+from mercury_lsp.bench.completion_api import CompletionServer
+from mercury_lsp.engine.tokenizer import Prompt, encode
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.local_engine import Engine
+    from mercury_lsp.engine.api import Sampling
+
+MODES = ("diffusion", "autoregressive")
+SERVER = "server"
+SIDES = (*MODES, SERVER)
+LONG = 24
+"""Least tokens of what counts as a long completion, on every side."""
+MORE = f"tokens_{LONG}_and_more"
+_REST = 0.02  # seconds before each request, in which the other side's threads stop spinning
+_ORDERS = tuple(permutations(SIDES))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of all sides."""
+
+    prompt: Prompt
+    single_line: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A side's: tokens are the visible ones and the end, where there is one."""
+
+    text: str
+    tokens: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question with the answers by side, and the milliseconds that our engine and the server took to read it."""
+
+    question: Question
+    answers: Mapping[str, Answer]
+    read_here: float
+    read_there: float
+
+
+def server_for(engine: Engine, url: str) -> CompletionServer:
+    """A server that is to run the engine's model. Raises `BadUsage` where the address is none."""
+    tokenizer = engine.tokenizer
+    return CompletionServer(url, tokenizer.specials.eot, tokenizer.newlines(), tokenizer.hidden)
+
+
+def compare(
+    engine: Engine,
+    server: CompletionServer,
+    questions: Iterable[Question],
+    sampling: Sampling,
+    repeats: int = 1,
+) -> Iterator[Turn]:
+    """Ask all sides, the order changing from one time to the next; a time is the median of the repeats'."""
+    orders = 0
+    for question in questions:
+        ids = encode(question.prompt, engine.tokenizer)
+        began = time.perf_counter()
+        engine.prefill(question.prompt)
+        here = (time.perf_counter() - began) * 1e3
+        there = server.read(ids)
+        asked: dict[str, list[Answer]] = {side: [] for side in SIDES}
+        for _ in range(repeats):
+            for side in _ORDERS[orders % len(_ORDERS)]:
+                time.sleep(_REST)
+                if side == SERVER:
+                    answer = _theirs(engine, server, ids, question, sampling)
+                else:
+                    answer = _ours(engine, question, replace(sampling, mode=side))
+                asked[side].append(answer)
+            orders += 1
+        answers = {
+            side: replace(own[-1], ms=median(answer.ms for answer in own)) for side, own in asked.items()
+        }
+        yield Turn(question, answers, here, there)
+
+
+def _ours(engine: Engine, question: Question, sampling: Sampling) -> Answer:
+    began = time.perf_counter()
+    infill = engine.infill(question.prompt, replace(sampling, single_line=question.single_line))
+    return Answer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
+
+
+def _theirs(
+    engine: Engine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
+) -> Answer:
+    reply = server.complete(ids, sampling.max_tokens, question.single_line)
+    return Answer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
+
+
+def long_ones(engine: Engine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
+    """Those of the questions to which our own answer is long."""
+    return [
+        question
+        for question in questions
+        if engine.infill(question.prompt, replace(sampling, single_line=question.single_line)).tokens >= LONG
+    ]
+
+
+def figures(turns: Sequence[Turn]) -> dict[str, object]:
+    """The comparison in numbers; a group in which nothing was asked is None."""
+    single = [turn for turn in turns if turn.question.single_line]
+    return {
+        "all": _group(turns),
+        "single_line": _group(single),
+        MORE: _group([turn for turn in turns if is_long(turn)]),
+        "same_text": {
+            mode: round(sum(_agree(turn, mode) for turn in turns) / len(turns), 3) for mode in MODES
+        },
+        "read_ms": {
+            "here": round(median(turn.read_here for turn in turns), 1),
+            "there": round(median(turn.read_there for turn in turns), 1),
+        },
+    }
+
+
+def is_long(turn: Turn) -> bool:
+    """Whether every side's answer is long."""
+    return all(answer.tokens >= LONG for answer in turn.answers.values())
+
+
+def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
+    """Times and sizes of some requests. `faster`: by how much, total time over total time, of texts that may differ."""
+    if not turns:
+        return None
+    total = {side: _ms(turns, side) for side in SIDES}
+    return {
+        "n": len(turns),
+        "ms": {side: spread([turn.answers[side].ms for turn in turns]) for side in SIDES},
+        "tokens": {side: _tokens(turns, side) for side in SIDES},
+        "ms_per_token": {side: round(total[side] / max(1, _tokens(turns, side)), 2) for side in SIDES},
+        "faster": {
+            "diffusion_than_server": round(total[SERVER] / total["diffusion"], 2),
+            "autoregressive_than_server": round(total[SERVER] / total["autoregressive"], 2),
+            "diffusion_than_autoregressive": round(total["autoregressive"] / total["diffusion"], 2),
+        },
+    }
+
+
+def _ms(turns: Sequence[Turn], side: str) -> float:
+    return sum(turn.answers[side].ms for turn in turns)
+
+
+def _tokens(turns: Sequence[Turn], side: str) -> int:
+    return sum(turn.answers[side].tokens for turn in turns)
+
+
+def _agree(turn: Turn, mode: str) -> bool:
+    return turn.answers[mode].text == turn.answers[SERVER].text
+
+
+def spread(times: Sequence[float]) -> dict[str, float]:
+    """The median, and the least time that 95% of the times do not exceed."""
+    p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
+    return {"p50": round(median(times), 1), "p95": round(p95, 1)}

@@ -1,0 +1,98 @@
+"""What working ahead and remembering gain, measured at the protocol's boundary; for `bench` to report beside latencies.
+
+Owns the ways of typing that are measured: through a suggestion, behind an accepted one, and with a request that comes
+an editor's debounce after its change. All over the bundled files, in one server.
+`python -m mercury_lsp.bench.anticipation` prints the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from mercury_lsp.bench.against import spread
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
+
+DEBOUNCE = 0.075  # seconds between a key and the request for it, in VS Code and others
+READING = 1.0  # seconds between a suggestion and its acceptance
+_KEYS = 4  # typed in each scene
+
+Times = dict[str, list[float]]
+Figures = dict[str, dict[str, float] | None]
+
+
+async def measure(settings: Mapping[str, object], places: Sequence[Scene] | None = None) -> Figures:
+    """Milliseconds from request to reply, p50 and p95 of each way of typing; None where nothing was suggested.
+
+    places: all scenes, unless others are given.
+    `typed_through`: each character of a suggestion; `accepted`: what comes behind one; `debounced_75_ms`: keys whose
+    requests come that much later than their changes, and the same `.._without` any work ahead.
+    """
+    times: Times = defaultdict(list)
+    async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
+        await editor.loaded()
+        for number, scene in enumerate(places or scenes()):
+            buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
+            await _accept(buffer, scene, times["accepted"])
+            await _type_through(buffer, scene, times["typed_through"])
+            for anticipate in (number % 2 == 0, number % 2 == 1):  # either is first as often
+                _restore(buffer, scene)
+                _configure(editor, anticipate)
+                name = "debounced_75_ms" if anticipate else "debounced_75_ms_without"
+                await _type_slowly(buffer, scene, times[name])
+            _configure(editor, True)
+            buffer.close()
+    return {name: _summary(own) for name, own in times.items()}
+
+
+async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
+    """Accept what is suggested, a while after it came, and take it back."""
+    ghost = await buffer.complete(scene.start)
+    if ghost.text:
+        await asyncio.sleep(READING)
+        replaced, end = buffer.document.text[ghost.start : ghost.end], ghost.start + len(ghost.text)
+        buffer.replace(ghost.start, ghost.end, ghost.text)
+        times.append((await buffer.complete(end)).ms)
+        buffer.replace(ghost.start, end, replaced)
+
+
+async def _type_through(buffer: Buffer, scene: Scene, times: list[float]) -> None:
+    """Type what is suggested, all but its last character."""
+    ghost = await buffer.complete(scene.start)
+    for typed, key in enumerate(ghost.text[:-1]):
+        cursor = scene.start + typed
+        buffer.replace(cursor, cursor, key)
+        times.append((await buffer.complete(cursor + 1)).ms)
+
+
+async def _type_slowly(buffer: Buffer, scene: Scene, times: list[float]) -> None:
+    """Type what the author wrote, each request a debounce after its key."""
+    await buffer.complete(scene.start)
+    for typed, key in enumerate(scene.original[:_KEYS]):
+        cursor = scene.start + typed
+        buffer.replace(cursor, cursor, key)
+        await asyncio.sleep(DEBOUNCE)
+        times.append((await buffer.complete(cursor + 1)).ms)
+
+
+def _restore(buffer: Buffer, scene: Scene) -> None:
+    """Delete again what was typed in the scene."""
+    more = len(buffer.document.text) - len(scene.cut)
+    buffer.replace(scene.start, scene.start + more, "")
+
+
+def _configure(editor: Editor, anticipate: bool) -> None:
+    settings = {"settings": {"anticipate": anticipate}}
+    editor.notify("workspace/didChangeConfiguration", settings)
+
+
+def _summary(times: Sequence[float]) -> dict[str, float] | None:
+    """p50, p95 and how many there are."""
+    return spread(times) | {"n": len(times)} if times else None
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure({"deadline_ms": 60_000}))))

@@ -1,0 +1,136 @@
+"""A server with llama.cpp's completion API, as a client sees it.
+
+Owns the requests, the clock around them, and where a text ends: by the same rule as the engine's own, at the end
+token or, where one line is wanted, at the first token but the very first that ends a line. Every way in which the
+server can fail to answer ends in a `Failure` of one sentence. Knows no prompts, only their token ids.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from mercury_lsp.cli import BadUsage, Failure
+
+PATIENCE = 120.0  # seconds that an answer may take
+PATH = "/completion"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server wrote, without the end; `finished`: it came to an end, not to a limit; `ms`: from the request
+    to the last byte of the answer."""
+
+    tokens: tuple[int, ...]
+    finished: bool
+    ms: float
+
+
+class CompletionServer:
+    """A server at `url`. `end` is its end of text, `newlines` the ids of tokens that end a line, and `forbidden`
+    those that it must not write."""
+
+    def __init__(
+        self, url: str, end: int, newlines: Collection[int] = (), forbidden: Sequence[int] = ()
+    ) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise BadUsage(f"A server's address is like http://127.0.0.1:8080, not {url!r}.")
+        self.url = url
+        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
+        self._folder = parts.path.rstrip("/")
+        self.end, self._newlines = end, frozenset(newlines)
+        self._bias = [[token, False] for token in forbidden]
+
+    def model(self) -> str:
+        """What the server calls its model; empty where it does not tell."""
+        try:
+            found, _ = self._exchange("GET", "/props", None)
+        except Failure:
+            return ""
+        name = str(found.get("model_path") or "") if isinstance(found, dict) else ""
+        return name.replace("\\", "/").rpartition("/")[2]
+
+    def read(self, ids: Sequence[int]) -> float:
+        """Let it read a prompt into its cache; returns the milliseconds that this took."""
+        _, ms = self._ask(ids, 1, False)
+        return ms
+
+    def complete(self, ids: Sequence[int], most: int, one_line: bool) -> Reply:
+        """Its likeliest continuation, of at most so many tokens."""
+        tokens, ms = self._ask(ids, most, one_line)
+        if one_line and len(tokens) == 1 < most and tokens[0] in self._newlines:
+            # It stops at any line's end, and the first token's is none: it has to go on behind that.
+            more, ms_more = self._ask([*ids, *tokens], most - 1, True)
+            tokens, ms = tokens + more, ms + ms_more
+        for index, token in enumerate(tokens):
+            if token == self.end or (one_line and index and token in self._newlines):
+                return Reply(tuple(tokens[:index]), True, ms)
+        return Reply(tuple(tokens), False, ms)
+
+    def _ask(self, ids: Sequence[int], most: int, one_line: bool) -> tuple[list[int], float]:
+        """What it writes, with the token that ended it, and the milliseconds."""
+        question: dict[str, object] = {
+            "prompt": list(ids),
+            "n_predict": most,
+            "temperature": 0,
+            "cache_prompt": True,
+            "return_tokens": True,
+            "logit_bias": self._bias,
+        }
+        if one_line:
+            question["stop"] = ["\n"]
+        found, ms = self._exchange("POST", PATH, json.dumps(question).encode())
+        tokens = found.get("tokens") if isinstance(found, dict) else None
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise Failure(f"The server at {self.url} answers without token ids, which llama.cpp's has.")
+        if not tokens and found.get("content"):
+            raise Failure(f"The server at {self.url} does not return tokens; it may be too old.")
+        return tokens, ms
+
+    def _connection(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        return kind(self._host, self._port, timeout=PATIENCE)
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
+        """The JSON of an answer, and the milliseconds from the request to its end, on a connection that is there."""
+        connection = self._connection()
+        try:
+            connection.connect()
+            began = time.perf_counter()
+            connection.request(method, self._folder + path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
+            ms = (time.perf_counter() - began) * 1e3
+        except TimeoutError:
+            raise Failure(f"The server at {self.url} has not answered within {PATIENCE:.0f} s.") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Failure(f"The server at {self.url} cannot be asked: {reason}.") from error
+        finally:
+            connection.close()
+        if answer.status == http.HTTPStatus.NOT_FOUND:
+            raise Failure(f"The server at {self.url} has no {path}, so it is none with llama.cpp's API.")
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise Failure(f"The server at {self.url} answered something that is no JSON.") from error
+        if answer.status != http.HTTPStatus.OK:
+            raise Failure(f"The server at {self.url} refused: {_reason(found) or answer.reason}.")
+        return found, ms
+
+
+def _reason(found: Any) -> str:
+    """The words of an error, on one line."""
+    error = found.get("error") if isinstance(found, dict) else None
+    words = error.get("message") if isinstance(error, dict) else error
+    return " ".join(str(words or "").split()).rstrip(".")

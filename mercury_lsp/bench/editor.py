@@ -1,0 +1,238 @@
+"""An editor without a screen: it starts the real server and speaks LSP with it, over stdio, as editors do.
+
+Owns a client's side of the protocol, as far as ghost text needs it, and a document as an editor's buffer. Written
+without the libraries that the server uses, so that what is measured and shown here does not hang on what they share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from mercury_lsp.cli import Failure
+from mercury_lsp.syntax.document import Document
+
+SERVER = (sys.executable, "-m", "mercury_lsp", "--stdio")
+LOADING = 300.0  # seconds that a model may take to load
+LOADING_TITLE = "Loading the model"  # how the title of that progress begins
+ANSWER = 60.0  # seconds that an answer may take
+FAREWELL = 10.0  # seconds that the server may take to exit
+_ERROR = 1  # the type of a message that is shown to the user
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """An answer: text to put between two offsets of the document, and how long the answer took. No text: nothing."""
+
+    text: str
+    start: int
+    end: int
+    ms: float
+
+
+class Editor:
+    """A running server and the connection to it. Everything raises `Failure` once the server is gone."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._ids = count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._loaded = asyncio.Event()
+        self._displays: dict[object, str] = {}  # titles of what is under way, by the progress' tokens
+        self._complaint = ""
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        folder: Path,
+        settings: Mapping[str, object],
+        command: Sequence[str] = SERVER,
+        checkout: Path | None = None,
+    ) -> AsyncIterator[Editor]:
+        """A server for a workspace folder, initialized; it is shut down at the end.
+
+        `checkout`: a folder of another version of this project, whose modules the command is to import.
+        """
+        pipe = asyncio.subprocess.PIPE
+        environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe, env=environment, cwd=checkout
+            )
+        except OSError as error:
+            raise Failure(f"The server cannot be started: {error}.") from error
+        editor = cls(process)
+        try:
+            await editor._initialize(folder, settings)
+            yield editor
+        finally:
+            await editor._end()
+
+    async def request(self, method: str, params: object) -> Any:
+        """The server's answer. Raises `Failure` for an error, or where none comes."""
+        number = next(self._ids)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._send({"id": number, "method": method, "params": params})
+        try:
+            return await asyncio.wait_for(answer, ANSWER)
+        except TimeoutError:
+            raise Failure(f"The server has not answered {method} within {ANSWER:.0f} s.") from None
+        finally:
+            del self._waiting[number]
+
+    @property
+    def under_way(self) -> frozenset[str]:
+        """The titles of the server's progress displays that have not ended."""
+        return frozenset(self._displays.values())
+
+    def notify(self, method: str, params: object) -> None:
+        """Tell the server something."""
+        self._send({"method": method, "params": params})
+
+    async def loaded(self) -> None:
+        """Wait until the model is loaded. Raises `Failure` with the server's reason where it cannot be."""
+        try:
+            await asyncio.wait_for(self._loaded.wait(), LOADING)
+        except TimeoutError:
+            raise Failure(f"The model has not been loaded within {LOADING:.0f} s.") from None
+        # The reason of a failure may follow the end of the progress; any answer comes behind both.
+        await Buffer(self, "untitled:loaded", "plaintext", "").complete(0)
+        if self._complaint:
+            raise Failure(self._complaint)
+
+    async def _initialize(self, folder: Path, settings: Mapping[str, object]) -> None:
+        capabilities = {
+            "general": {"positionEncodings": ["utf-32"]},  # characters, as in `Document`
+            "textDocument": {"inlineCompletion": {}},
+            "window": {"workDoneProgress": True},
+        }
+        params = {
+            "processId": os.getpid(),
+            "capabilities": capabilities,
+            "rootUri": folder.as_uri(),
+            "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
+            # Nobody chose what is suggested here, and nothing of it goes to a hosted model.
+            "initializationOptions": {"history": False, "remote": "off", **settings},
+        }
+        answer = await self.request("initialize", params)
+        if answer["capabilities"].get("positionEncoding") != "utf-32":
+            raise Failure("The server does not count positions in characters.")
+        self.notify("initialized", {})
+
+    async def _end(self) -> None:
+        with suppress(Failure, TimeoutError):
+            await asyncio.wait_for(self.request("shutdown", None), FAREWELL)
+            self.notify("exit", None)
+        try:
+            await asyncio.wait_for(self._process.wait(), FAREWELL)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reading
+
+    def _send(self, message: dict[str, object]) -> None:
+        if self._reading.done():
+            raise Failure(f"The server has ended with exit status {self._process.returncode}.")
+        assert self._process.stdin is not None
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def _read(self) -> None:
+        """Handle what the server sends, until it ends."""
+        assert self._process.stdout is not None
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                header = await self._process.stdout.readuntil(b"\r\n\r\n")
+                size = int(header.lower().partition(b"content-length:")[2].split()[0])
+                self._receive(json.loads(await self._process.stdout.readexactly(size)))
+        self._complaint = (
+            self._complaint or f"The server has ended with exit status {await self._process.wait()}."
+        )
+        self._loaded.set()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(Failure(self._complaint))
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"id": number, "method": _}:  # to make a progress display, and the like: granted
+                self._send({"id": number, "result": None})
+            case {"id": number, "error": error}:
+                if (answer := self._waiting.get(number)) and not answer.done():
+                    answer.set_exception(Failure(f"The server answered with an error: {error['message']}."))
+            case {"id": number, "result": result}:
+                if (answer := self._waiting.get(number)) and not answer.done():
+                    answer.set_result(result)
+            case {
+                "method": "$/progress",
+                "params": {"token": token, "value": {"kind": "begin", "title": title}},
+            }:
+                self._displays[token] = title
+            case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
+                if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
+                    self._loaded.set()
+            case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
+                kind == _ERROR
+            ):
+                self._complaint = text.removeprefix("mercury: ")
+                self._loaded.set()
+
+
+class Buffer:
+    """A document that is open in an editor."""
+
+    def __init__(self, editor: Editor, uri: str, language_id: str, text: str) -> None:
+        self.document = Document(uri, "", language_id, 1, text)
+        self._editor = editor
+        item = {"uri": uri, "languageId": language_id, "version": 1, "text": text}
+        editor.notify("textDocument/didOpen", {"textDocument": item})
+
+    @property
+    def _name(self) -> dict[str, object]:
+        return {"uri": self.document.uri}
+
+    def replace(self, start: int, end: int, text: str) -> None:
+        """Put a text between two offsets."""
+        old = self.document
+        self.document = old.replace(start, end, text, old.version + 1)
+        change = {"range": {"start": _position(old, start), "end": _position(old, end)}, "text": text}
+        version = {**self._name, "version": self.document.version}
+        self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
+
+    async def complete(self, offset: int, invoked: bool = False) -> Ghost:
+        """Ask for ghost text at an offset, as editors do at each key or as users do, and time the answer from here."""
+        params = {
+            "textDocument": self._name,
+            "position": _position(self.document, offset),
+            "context": {"triggerKind": 1 if invoked else 2},
+        }
+        began = time.perf_counter()
+        answer = await self._editor.request("textDocument/inlineCompletion", params)
+        ms = (time.perf_counter() - began) * 1e3
+        if not answer or not answer["items"]:
+            return Ghost("", offset, offset, ms)
+        item = answer["items"][0]
+        places = item["range"]
+        start, end = (self.document.offset(*places[name].values()) for name in ("start", "end"))
+        return Ghost(item["insertText"], start, end, ms)
+
+    def close(self) -> None:
+        """Close the document."""
+        self._editor.notify("textDocument/didClose", {"textDocument": self._name})
+
+
+def _position(document: Document, offset: int) -> dict[str, int]:
+    line, character = document.position(offset)
+    return {"line": line, "character": character}

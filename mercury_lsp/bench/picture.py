@@ -1,0 +1,92 @@
+"""The figures of `bench` as a picture, by matplotlib, which only the workshop's extra installs.
+
+Owns how they are drawn. Knows their names, and nothing of how they were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mercury_lsp.cli import Failure
+from mercury_lsp.bench.against import LONG, MORE, SIDES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDE = 0.8  # of the room of a group, the bars of which stand side by side
+
+Bars = Mapping[str, Sequence[float]]
+
+
+def check(file: Path) -> None:
+    """Raises `Failure` where there can be no picture, before the minutes are spent that it takes to measure."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise Failure("The picture needs matplotlib: pip install 'mercury-lsp[workshop]'.") from error
+    if not file.resolve().parent.is_dir():
+        raise Failure(f"The picture cannot be written: there is no folder {file.resolve().parent}.")
+
+
+def draw(figures: Mapping[str, Any], file: Path) -> None:
+    """Write the picture. Raises `Failure`."""
+    from matplotlib.figure import Figure
+
+    strokes = figures["keystroke_ms"]
+    panels: list[tuple[str, str, Sequence[str], Bars]] = [
+        ("a keystroke, request to reply", "ms", list(strokes), _percentiles(strokes))
+    ]
+    if rows := figures["step_ms"]:
+        panels.append(("a denoising step, by rows", "ms", list(rows), {"": list(rows.values())}))
+    if found := figures["against"]:
+        groups = {"single lines": found["single_line"], f"{LONG} tokens and more": found[MORE]}
+        groups = {f"{name}\nn = {group['n']}": group for name, group in groups.items() if group}
+        times = {side: [group["ms"][side]["p50"] for group in groups.values()] for side in SIDES}
+        panels.append(
+            (f"a request, against {found['model'] or found['url']}", "ms, p50", list(groups), times)
+        )
+    else:
+        speed = figures["tokens_per_s"]
+        panels.append(("decoding", "tokens/s", list(speed), {"": list(speed.values())}))
+    if by_context := figures["typing_ms_by_context"]:
+        panels.append(
+            (
+                "a typed key, by tokens of context",
+                "ms, p50",
+                list(by_context),
+                {"": list(by_context.values())},
+            )
+        )
+    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
+    for axes, (title, unit, names, bars) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        wide = _WIDE / len(bars)
+        for number, (label, values) in enumerate(bars.items()):
+            places = [place + (number - (len(bars) - 1) / 2) * wide for place in range(len(names))]
+            axes.bar_label(axes.bar(places, values, wide, label=label), fmt=_number, fontsize=7)
+        axes.set(title=title, ylabel=unit)
+        axes.set_xticks(range(len(names)), names)
+        if len(bars) > 1:
+            axes.legend(fontsize=7)
+    figure.suptitle(
+        f"{figures['model']} on {figures['device']}, {figures['threads']} threads, "
+        f"{figures['context_tokens']} tokens of context"
+    )
+    write(figure, file)
+
+
+def write(figure: Figure, file: Path) -> None:
+    """Write a figure of matplotlib's to a file. Raises `Failure`."""
+    try:
+        figure.savefig(file, dpi=110)
+    except (OSError, ValueError) as error:  # ValueError: of the name's ending
+        raise Failure(f"The picture cannot be written to {file}: {' '.join(str(error).split())}.") from error
+
+
+def _percentiles(times: Mapping[str, Mapping[str, float]]) -> Bars:
+    return {name: [kind[name] for kind in times.values()] for name in ("p50", "p95")}
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

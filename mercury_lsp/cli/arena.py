@@ -1,0 +1,283 @@
+"""`mercury-lsp arena`: compare models or modes blindly, on what the user wrote.
+
+Owns what the command line asks for: whose edits, who takes part, who judges. The picture is `arena_screen`'s, and all
+else that of the modules of `mercury_lsp.arena`. The idea is Copilot Arena's (Chi et al., 2025), which shows a user two
+completions at a time and rates models by what is accepted; here nothing leaves the machine but what a hosted model is
+asked, if the user names one, and places need not come from an editor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from mercury_lsp.arena import ballots, commits, contestants, edits, matches, standings
+from mercury_lsp.arena.ballots import JUDGES, Ballot
+from mercury_lsp.arena.contestants import Answer, Contestant, NoAnswer, Player
+from mercury_lsp.arena.edits import Edit
+from mercury_lsp.arena.verdicts import MARGIN
+from mercury_lsp.cli import BadUsage, Failure, arena_screen
+from mercury_lsp.cli.keys import END, keys
+from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.context.private_files import is_private
+from mercury_lsp.context.secrets import is_secret
+
+RECORD = "record"
+PLACES = 100
+PATIENCE = 5  # places in a row at which a hosted model gives no answer
+
+Found = dict[str, Any]
+
+
+def run(arguments: Namespace) -> int:
+    """Compare, report, record or delete."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise BadUsage("The limit must be 1 at least.")
+    try:
+        if arguments.clear:
+            count = ballots.clear()
+            print(json.dumps({"deleted": count}) if arguments.json else f"{count} choices were deleted.")
+        elif arguments.report:
+            _print(_reported(arguments.seed), arguments.json)
+        elif arguments.names[:1] == [RECORD]:
+            _record(arguments)
+        else:
+            _print(_compared(arguments), arguments.json)
+    except (ballots.Unreadable, commits.NoHistory) as error:
+        raise Failure(str(error)) from error
+    return 0
+
+
+def _compared(arguments: Namespace) -> Found:
+    specs, folder = _apart(arguments.names)
+    if len(specs) < 2:
+        raise BadUsage("Name two contestants at least, such as small and mini; see mercury-lsp arena --help.")
+    if model := os.environ.get("MERCURY_MODEL"):
+        raise BadUsage(f"All contestants would be {model}, which MERCURY_MODEL names: unset it.")
+    terminal = sys.stdin.isatty() and (sys.stderr if arguments.json else sys.stdout).isatty()
+    judge = arguments.judge or ("user" if terminal else "truth")
+    if judge not in JUDGES:
+        raise BadUsage(f"The judge must be one of {', '.join(JUDGES)}, not {judge!r}.")
+    if judge == "user" and not terminal:
+        raise BadUsage("To choose yourself needs a terminal; without one, say --judge truth.")
+    try:
+        named = contestants.named(specs, _settings(arguments.settings))
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
+    kept = ballots.kept()[0] if judge == "user" else []
+    places, left_out = _places(arguments, folder, len({ballot.place for ballot in kept}))
+    for contestant in named:
+        if contestant.remote:
+            where = contestant.config.remote_url
+            print(f"The text around each place is sent to {where}, for {contestant.name}.", file=sys.stderr)
+    players = [_player(contestant) for contestant in named]
+    match = _Matches(players, arguments.seed, arguments.limit or len(places))
+    if judge == "user":
+        match.by_user(places, kept, Console(stderr=arguments.json, highlight=False))
+        made = [*kept, *match.made]
+    else:
+        made = match.by_truth(places)
+    return {
+        "judge": judge,
+        "seed": arguments.seed,
+        "margin": MARGIN if judge == "truth" else None,
+        **standings.standings(made, [player.id for player in players], arguments.seed),
+        "left_out": left_out,
+        "unanswered": match.unanswered,
+    }
+
+
+def _reported(seed: int) -> Found:
+    kept, damaged = ballots.kept()
+    if not kept:
+        raise Failure(
+            "Nothing was chosen yet: mercury-lsp arena small mini, on a terminal, is where that is done."
+        )
+    return {
+        "judge": "user",
+        "seed": seed,
+        **standings.standings(kept, standings.met(kept), seed),
+        "damaged_records": damaged,
+    }
+
+
+def _record(arguments: Namespace) -> None:
+    if len(arguments.names) > 2 or arguments.edits or arguments.out is None:
+        raise BadUsage("To record edits, say mercury-lsp arena record [FOLDER] --out FILE.")
+    folder = Path(arguments.names[1] if len(arguments.names) == 2 else ".")
+    found, left_out = _places(arguments, folder, 0)
+    try:
+        # What is in there is code of the user's, and nobody else's business.
+        with open(arguments.out, "x", encoding="utf-8", opener=_private) as file:
+            file.writelines(f"{edit.to_json()}\n" for edit in found)
+    except OSError as error:
+        raise Failure(f"The edits cannot be written to {arguments.out}: {error.strerror}.") from error
+    if arguments.json:
+        print(json.dumps({"edits": len(found), "left_out": left_out}))
+    else:
+        print(f"{len(found)} edits were written to {arguments.out}.{_told(left_out)}")
+
+
+class _Matches:
+    """Matches of some players. What was `made`, and at how many places a hosted model gave no answer."""
+
+    def __init__(self, players: Sequence[Player], seed: int, limit: int) -> None:
+        self._players, self._seed, self._limit = players, seed, limit
+        self.made: list[Ballot] = []
+        self.unanswered = self._in_a_row = 0
+
+    def by_truth(self, places: Sequence[Edit]) -> list[Ballot]:
+        """Every pair at every place."""
+        console = Console(stderr=True)
+        for edit in track(
+            places, "comparing", console=console, transient=True, disable=not console.is_terminal
+        ):
+            try:
+                self.made += matches.by_truth(self._players, edit, self._seed)
+                self._in_a_row = 0
+            except NoAnswer as error:
+                self._missed(error)
+        return self.made
+
+    def by_user(self, places: Sequence[Edit], kept: Sequence[Ballot], console: Console) -> None:
+        """One pair a place, as long as the user likes; each choice is kept at once."""
+        waiting = console.status("Both are writing ...")
+        number = 0
+
+        def ask(edit: Edit, one: Answer, two: Answer) -> str | None:
+            nonlocal number
+            number += 1
+            waiting.stop()
+            console.clear()
+            console.print(arena_screen.place(edit, one, two, number))
+            while (pressed := key()) not in arena_screen.KEYS:
+                if pressed == END:
+                    return None
+            waiting.start()
+            return arena_screen.KEYS[pressed]
+
+        seen = matches.seen_by(self._players, kept)
+        with keys() as key, waiting:
+            for ballot in matches.by_user(self._players, places, seen, self._seed, ask, self._missed):
+                ballots.keep(ballot)
+                self.made.append(ballot)
+                self._in_a_row = 0
+                if len(self.made) == self._limit:
+                    break
+
+    def _missed(self, error: NoAnswer) -> None:
+        self.unanswered += 1
+        self._in_a_row += 1
+        if self._in_a_row == PATIENCE:
+            raise Failure(f"At {PATIENCE} places in a row, {error}.") from error
+
+
+def _apart(names: Sequence[str]) -> tuple[list[str], Path]:
+    """The contestants, and the folder whose edits they are compared on: the last name, if it is none of a model."""
+    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find  # imports numpy
+
+    if names and Path(names[-1]).is_dir():
+        try:
+            find(names[-1])
+        except CheckpointError:
+            return [*names[:-1]], Path(names[-1])
+    return [*names], Path()
+
+
+def _places(arguments: Namespace, folder: Path, seen: int) -> tuple[list[Edit], dict[str, int]]:
+    """The edits to compare at, and what was left out by the reason; `seen` of them may have been judged already."""
+    if arguments.edits is not None:
+        found, left_out = _recorded(arguments.edits)
+        if arguments.limit is not None and arguments.limit + seen < len(found):
+            found = Random(arguments.seed).sample(found, arguments.limit + seen)
+    else:
+        repository = commits.Repository(folder)
+        author = arguments.author or repository.user
+        if not author:
+            raise BadUsage("Git does not know who you are, so say whose commits: --author EMAIL.")
+        out = commits.LeftOut()
+        with Console(stderr=True).status("Reading commits ...") as status:
+            limit = (arguments.limit or PLACES) + seen
+            found = commits.written(
+                repository,
+                author,
+                limit,
+                arguments.seed,
+                out,
+                lambda count: status.update(f"Reading commits: {count} of {limit} edits ..."),
+            )
+        left_out = {f"files: {reason}": count for reason, count in out.files.items()}
+        left_out |= {f"commits: {reason}": count for reason, count in out.commits.items()}
+        if not found:
+            raise Failure(f"There are no edits of {author} to compare at in {folder}.{_told(left_out)}")
+    if not found:
+        raise Failure(f"There are no edits to compare at.{_told(left_out)}")
+    return found, left_out
+
+
+def _recorded(file: Path) -> tuple[list[Edit], dict[str, int]]:
+    try:
+        with open(file, encoding="utf-8") as lines:
+            found = list(edits.read(lines))
+    except OSError as error:
+        raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
+    except edits.NotAnEdit as error:
+        raise BadUsage(f"{file} is no record of edits: {error}.") from error
+    except ValueError as error:
+        raise BadUsage(f"{file} is no text in UTF-8.") from error
+    fit = [edit for edit in found if not is_private(edit.path) and not is_secret(edit.whole)]
+    return fit, {"private, or with secrets": len(found) - len(fit)} if len(fit) < len(found) else {}
+
+
+def _settings(file: Path | None) -> Config:
+    if file is None:
+        return Config()
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
+    except ValueError as error:
+        raise BadUsage(f"{file} is no JSON: {error}.") from error
+    config, problems = parse(settings.get(SECTION, settings) if isinstance(settings, Mapping) else settings)
+    if problems:
+        raise BadUsage(problems[0])
+    return config
+
+
+def _player(contestant: Contestant) -> Player:
+    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError  # imports numpy
+    from mercury_lsp.remote.address import RemoteError
+
+    try:
+        with Console(stderr=True).status(f"Loading {contestant.name} ..."):
+            return contestants.player(contestant)
+    except (CheckpointError, RemoteError, ValueError) as error:
+        raise Failure(str(error)) from error
+
+
+def _print(found: Found, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found))
+    else:
+        console = Console(highlight=False)
+        console.print(arena_screen.figures(found), no_wrap=False)
+        if told := _told(found.get("left_out", {})):
+            console.print(told.strip(), markup=False)
+
+
+def _told(left_out: Mapping[str, int]) -> str:
+    told = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
+    return f" Left out were {told}." if told else ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,250 @@
+"""`mercury-lsp bench`: latencies at the protocol's boundary, and the speed of both decoders, on this machine.
+
+Owns what is measured and how it is named and printed. Keystrokes are `keystrokes`' (the real server), the comparison
+with another server `against`'s, the picture `picture`'s. The decoders run in this process, in turn on the same
+requests; their times leave out the reading of the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from mercury_lsp.cli import BadUsage, engine_of
+from mercury_lsp.bench import against
+from mercury_lsp.bench import anticipation
+from mercury_lsp.bench import picture
+from mercury_lsp.bench import targets
+from mercury_lsp.bench.completion_api import CompletionServer
+from mercury_lsp.bench.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
+from mercury_lsp.bench.scenes import Scene, long_lines, scenes
+from mercury_lsp.completion.pipeline import Snapshot, complete, question
+from mercury_lsp.config import Config, parse
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.engine.tokenizer import Prompt
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.local_engine import Engine
+    from mercury_lsp.engine.api import Infill, Infiller
+
+_ROWS = (8, 16, 32)  # of a step
+_PASSES = (1, 8, 16, 32)  # rows of a pass
+_CACHED, _TIMES = 512, 30  # tokens before it; how often each is timed
+_EVERY = 4  # of the scenes one in so many shows what working ahead gains
+_DECODED = 12  # scenes that both decoders complete
+_LEAST = 24  # tokens of a line of the bundled files that may be answered by a long one
+_REPEATS = 2  # times that each request of a comparison is timed: there are few
+
+
+def run(arguments: Namespace) -> int:
+    """Measure, and print the figures."""
+    given: dict[str, object] = {"model": arguments.model, "device": arguments.device}
+    given |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
+    given |= {"debounce_ms": 0, "in_strings": True, "in_comments": True}  # and at every place
+    if arguments.context is not None:
+        following = arguments.context * Config().following_tokens // _window(Config())
+        given |= {"prefix_tokens": arguments.context - following, "following_tokens": following}
+    settings = {name: value for name, value in given.items() if value is not None}
+    config, problems = parse(settings)
+    if problems:
+        raise BadUsage(problems[0])
+    if arguments.png is not None:
+        picture.check(arguments.png)
+    engine, server = engine_of(config), None
+    own = own_engine(engine)
+    if own is None and (arguments.long or arguments.against is not None):
+        raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
+    if own is not None and arguments.against is not None:
+        server = against.server_for(own, arguments.against)
+        server.read((server.end,))  # lest minutes pass before it turns out not to be there
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        measured = asyncio.run(keystrokes(settings, progress))
+        places = list(scenes()[::_EVERY])
+        working = progress.add_task("working ahead", total=None)
+        ahead = asyncio.run(anticipation.measure(settings, places))
+        progress.remove_task(working)
+        figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
+        if own is not None and arguments.long:
+            typing = asyncio.run(typing_by_context(settings, own.count, progress))
+            figures["typing_ms_by_context"] = typing
+            figures["pass_ms_by_context"] = _passes(own)
+            figures["typing_4096_over_512"] = round(typing[str(FAR)] / typing[str(SHORT)], 2)
+        if own is not None and server is not None:
+            figures["against"] = _against(config, own, server, progress)
+    figures["targets"] = targets.judged(figures)
+    if arguments.png is not None:
+        picture.draw(figures, arguments.png)
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        Console().print(_table(figures))
+    return 0
+
+
+def own_engine(engine: Infiller) -> Engine | None:
+    """The engine of a model of our own, whose passes can be timed one by one; None where it is an open model's."""
+    from mercury_lsp.engine.local_engine import Engine  # imports numpy
+
+    return engine if isinstance(engine, Engine) else None
+
+
+def _window(config: Config) -> int:
+    return config.prefix_tokens + config.following_tokens
+
+
+def _figures(config: Config, engine: Infiller, measured: Measured, progress: Progress) -> dict[str, object]:
+    own = own_engine(engine)
+    modes = against.MODES if own is not None else ("diffusion",)  # an open model only denoises
+    decoded = _decode(config, engine, modes, progress)
+    speed = {
+        mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
+        for mode, infills in decoded.items()
+    }
+    passes = sum(infill.forward_passes for infill in decoded["diffusion"])
+    return {
+        "model": engine.name,
+        "device": engine.device,
+        "threads": engine.threads,
+        "context_tokens": _window(config),
+        "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
+        "with_speculation": None,
+        "pass_ms": _pass_ms(own) if own is not None else None,
+        "step_ms": _steps(config, own, progress) if own is not None else None,
+        "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
+        "tokens_per_pass": round(sum(infill.tokens for infill in decoded["diffusion"]) / passes, 2),
+        "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2)
+        if own is not None
+        else None,
+        "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
+        "rss_mb": measured.rss,
+        "typing_ms_by_context": None,
+        "pass_ms_by_context": None,
+        "typing_4096_over_512": None,
+        "against": None,
+    }
+
+
+def _decode(
+    config: Config, engine: Infiller, modes: Sequence[str], progress: Progress
+) -> dict[str, list[Infill]]:
+    """The decoders' answers to the same requests."""
+    infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
+    for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
+        for mode in modes if number % 2 else reversed(modes):  # either is first as often
+            snapshot = Snapshot(_document(scene), replace(config, mode=mode))
+            completion = complete(snapshot, scene.start, engine)
+            if completion is not None:  # always: none of the files is one that is declined
+                infills[mode].append(completion.infill)
+    return infills
+
+
+def _pass_ms(engine: Engine) -> dict[str, float]:
+    """Milliseconds of a pass by its rows, a canvas behind `_CACHED` tokens, without what scores them."""
+    from mercury_lsp.engine.backends.attention import Rows  # imports numpy
+
+    ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
+    passes, times = engine.passes, defaultdict[int, list[float]](list)
+    passes.cache.reuse(())
+    passes.read(ids, lambda: False)
+    for _ in range(_TIMES):
+        for rows in _PASSES:
+            where = Rows.block(_CACHED, rows - 1)
+            began = time.perf_counter()
+            float(passes.run(ids[-rows:], where)[0, 0])  # to look at a value is to wait for the device
+            times[rows].append((time.perf_counter() - began) * 1e3)
+    passes.cache.reuse(())
+    return {str(rows): round(median(own), 1) for rows, own in times.items()}
+
+
+def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, float]:
+    """Milliseconds of one denoising step behind a cached context, by the rows of its block."""
+    from mercury_lsp.engine.api import Sampling  # imports numpy
+
+    times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
+    for scene in progress.track(scenes()[:_DECODED], description="steps"):
+        asked = _prompt(config, engine, scene)
+        engine.prefill(asked)
+        for rows in _ROWS:
+            infill = engine.infill(asked, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4))
+            times[rows].append(infill.ms_denoise / infill.forward_passes)
+    return {str(rows): round(median(own), 1) for rows, own in times.items()}
+
+
+def _passes(engine: Engine) -> dict[str, float]:
+    """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
+    scene, times = scenes()[0], {}
+    config = Config(prefix_tokens=FAR, following_tokens=FAR)
+    for size in (SHORT, FAR):
+        text, cursor = context_of(scene, size, engine.count)
+        document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)
+        found = [complete(Snapshot(document, config), cursor, engine) for _ in range(3)]
+        spent = [
+            one.infill.ms_denoise / max(1, one.infill.forward_passes) for one in found if one is not None
+        ]
+        times[str(size)] = round(min(spent), 1)
+    return times
+
+
+def _against(
+    config: Config, engine: Engine, server: CompletionServer, progress: Progress
+) -> dict[str, object]:
+    """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
+    from mercury_lsp.engine.api import Sampling  # imports numpy
+
+    sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
+    lines = long_lines(engine.count, _LEAST)
+    asked = progress.track(
+        [against.Question(_prompt(config, engine, scene), False) for scene in lines], description="long lines"
+    )
+    questions = [against.Question(_prompt(config, engine, scene), True) for scene in scenes()]
+    questions += against.long_ones(engine, asked, sampling)
+    turns = against.compare(
+        engine, server, progress.track(questions, description="against"), sampling, _REPEATS
+    )
+    return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
+
+
+def _prompt(config: Config, engine: Engine, scene: Scene) -> Prompt:
+    return question(Snapshot(_document(scene), config), scene.start, engine)
+
+
+def _document(scene: Scene) -> Document:
+    return Document(scene.uri, scene.path.name, scene.language_id, 1, scene.cut)
+
+
+def _table(figures: Mapping[str, object]) -> Table:
+    """The figures as rows of their names and values."""
+    table = Table(show_header=False, box=None)
+    for name, value in _rows("", figures):
+        table.add_row(name, value)
+    return table
+
+
+def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
+    match value:
+        case None | "":
+            return
+        case {"p50": p50, "p95": p95}:
+            yield name, f"p50 {p50}  p95 {p95}"
+        case dict():
+            for part, inner in value.items():
+                yield from _rows(f"{name}.{part}" if name else part, inner)
+        case list():  # targets
+            for one in value:
+                yield (
+                    one["what"],
+                    f"{one['found']}, wanted {one['wanted']}: {'met' if one['met'] else 'missed'}",
+                )
+        case _:
+            yield name, str(value)

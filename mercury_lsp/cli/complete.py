@@ -1,0 +1,150 @@
+"""`mercury-lsp complete`: what the server would suggest at one place of a file, and what that took.
+
+Runs the server's own pipeline, in this process. Owns how a place is named and how the answer is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import Namespace
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mercury_lsp.cli import BadUsage, Failure, ghost, infiller_of
+from mercury_lsp.completion.pipeline import Completion, Snapshot, complete, declined
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import for_document
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.session.session import Session
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.api import Draft, Infiller
+
+_PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<column>[0-9]+)", re.DOTALL)
+_CONTEXT = 2  # lines of the file to show above
+
+
+def run(arguments: Namespace) -> int:
+    """Complete at one place, and print the answer."""
+    given = {
+        "model": arguments.model,
+        "mode": arguments.mode,
+        "remote": None if arguments.remote is None else "always",
+        "remote_url": arguments.remote,
+        "remote_api": arguments.remote_api,
+        "remote_model": arguments.remote_model,
+    }
+    session = Session({name: value for name, value in given.items() if value is not None})
+    if session.problems:
+        raise BadUsage(session.problems[0])
+    snapshot, offset = read(arguments.place, session)
+    snapshot = replace(snapshot, invoked=True)
+    if reason := declined(snapshot):
+        raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
+    engine = infiller_of(snapshot.config)
+    output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
+    watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
+    with watching.live if watching else nullcontext():
+        try:
+            completion = complete(snapshot, offset, engine, watch=watching)
+        except Unanswered as error:
+            raise Failure(f"There is no answer: {error}.") from error
+    if completion is None:  # never: what was declined has been said above
+        raise Failure("Nothing is suggested there.")
+    if arguments.json:
+        print(json.dumps(_answer(completion, engine)))
+    else:
+        _show(output, snapshot.document, completion, engine)
+    return 0
+
+
+def read(place: str, session: Session) -> tuple[Snapshot, int]:
+    """A file as a document of the session, and the offset that a place names in it. Raises `BadUsage`."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise BadUsage(f"The place must be FILE:LINE:COLUMN, such as app.py:12:5, not {place!r}.")
+    file, line, column = Path(match["file"]), int(match["line"]), int(match["column"])
+    try:
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
+    path = file.resolve()
+    inside = path.is_relative_to(Path.cwd())
+    name = path.relative_to(Path.cwd()).as_posix() if inside else path.name
+    language = for_document("", name)
+    uri, absolute = path.as_uri(), path.as_posix()
+    session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
+    session.admit(uri, session.workspace.examine(absolute))
+    snapshot = session.snapshot(uri)
+    if snapshot is None:
+        raise BadUsage(f"{file} is too large to complete in.")
+    document = snapshot.document
+    if not 1 <= line <= document.line_count:
+        raise BadUsage(f"{file} has lines 1 to {document.line_count}, and no line {line}.")
+    length = len(document.line(line - 1))
+    if not 1 <= column <= length + 1:
+        raise BadUsage(f"Line {line} of {file} has columns 1 to {length + 1}, and no column {column}.")
+    return snapshot, document.offset(line - 1, column - 1)
+
+
+class _Watch:
+    """Shows each draft: in place on a terminal, line by line elsewhere."""
+
+    def __init__(self, output: Console, document: Document, offset: int) -> None:
+        self._output = output
+        self._document, self._offset = document, offset
+        self.live = Live(console=output, auto_refresh=False, transient=True)
+
+    def __call__(self, draft: Draft) -> None:
+        state = f"pass {draft.forward_passes:2}  {draft.decided}/{draft.total}"
+        if self._output.is_terminal:
+            code = _code(self._document, self._offset, self._offset, draft.text, True)
+            self.live.update(Text("\n").join([code, Text(state, style="bright_black")]), refresh=True)
+        else:
+            self._output.print(f"{state}  {draft.text!r}", markup=False)
+
+
+def _code(document: Document, start: int, end: int, text: str, styled: bool) -> Text:
+    """The line of the cursor and some above it, with the text in place."""
+    line, _ = document.position(start)
+    first = max(0, line - _CONTEXT)
+    before = document.text[document.span(first)[0] : start]
+    after = document.text[end : document.span(line)[1]]
+    return ghost.lines(before, text, after, first + 1, styled)
+
+
+def _show(output: Console, document: Document, completion: Completion, engine: Infiller) -> None:
+    shown = completion.shown or ""
+    output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
+    infill = completion.infill
+    print(
+        f"{'shown' if shown else 'nothing to show'}: {infill.tokens} tokens in {infill.forward_passes} passes, "
+        f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms of them to read {infill.prompt_tokens} tokens), "
+        f"{engine.name} on {engine.device}",
+        file=sys.stderr,
+    )
+
+
+def _answer(completion: Completion, engine: Infiller) -> dict[str, object]:
+    infill = completion.infill
+    return {
+        "text": completion.text,
+        "shown": completion.shown,
+        "steps": infill.steps,
+        "tokens": infill.tokens,
+        "forward_passes": infill.forward_passes,
+        "ms": round(infill.ms, 1),
+        "ms_prefill": round(infill.ms_prefill, 1),
+        "ms_denoise": round(infill.ms_denoise, 1),
+        "cached_tokens": infill.cached_tokens,
+        "model": engine.name,
+        "device": engine.device,
+    }

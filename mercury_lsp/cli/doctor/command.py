@@ -1,0 +1,208 @@
+"""`mercury-lsp doctor`: what would run where on this machine, and what is wrong, each problem with its mend.
+
+Owns the checks of what is installed, the order of all checks, and how they are shown. Each works whatever the others
+found: a broken set-up is what it is for.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mercury_lsp import __version__
+from mercury_lsp.models.selection import chosen
+from mercury_lsp.cli.doctor import hosted_model
+from mercury_lsp.cli.doctor import editors
+from mercury_lsp.cli.doctor import environment
+from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.config import Config
+
+_LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
+_OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
+_REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
+
+
+def run(arguments: Namespace) -> int:
+    """Check, and print what was found; 0 if mercury-lsp is usable here."""
+    report = examine(hosted_model.settings(arguments.settings))
+    if arguments.json:
+        problems = [asdict(problem) for problem in report.problems]
+        print(json.dumps({"usable": report.usable, **report.facts, "problems": problems}))
+    else:
+        _show(report)
+    return 0 if report.usable else 1
+
+
+def examine(config: Config | None = None) -> Report:
+    """Run all checks. Settings are the editors', so `config` is what the user named a file of."""
+    report = Report(config or Config())
+    for name, check in _CHECKS.items():
+        try:
+            report.facts[name] = check(report)
+        except Exception as error:  # whatever is broken, the other checks still tell something
+            report.facts[name] = None
+            report.wrong(f"{name}: {type(error).__name__}: {error}", _REINSTALL, fatal=True)
+    return report
+
+
+def _versions(report: Report) -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"mercury-lsp": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        versions[name] = _version(name)
+        if versions[name] is None:
+            report.wrong(f"{name} is not installed", f"pip install {name}", fatal=True)
+    return versions | {name: _version(name) for name in _OPTIONAL}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _grammars(report: Report) -> dict[str, str | None]:
+    """By language, the version of its grammar; None where it does not load."""
+    from mercury_lsp.syntax.languages import LANGUAGES
+
+    grammars: dict[str, str | None] = {}
+    for language in LANGUAGES:
+        package = language.module.replace("_", "-")
+        works = language.grammar() is not None
+        grammars[language.name] = _version(package) if works else None
+        if not works:
+            report.wrong(
+                f"{language.name} has no grammar, its files are treated by indentation",
+                f"pip install --force-reinstall {package}",
+            )
+    return grammars
+
+
+def _devices(report: Report) -> dict[str, Any]:
+    from mercury_lsp.engine.backends import devices
+    from mercury_lsp.engine.backends.cpu import instruction_sets
+
+    kernel = next(iter(instruction_sets()), None)
+    if kernel is None:
+        report.wrong(
+            "the kernel for processors is not installed, so that torch runs the model, more slowly",
+            "pip install --force-reinstall --no-deps mercury-lsp",
+        )
+    found, build = {"cpu": platform.processor() or platform.machine()}, None
+    nvidia = shutil.which("nvidia-smi") is not None
+    if not devices.has_torch():
+        if nvidia or devices.may_have_gpu():
+            report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
+        return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+    if nvidia or devices.may_have_gpu():  # importing torch takes seconds
+        import torch
+
+        build = torch.__version__
+        if torch.cuda.is_available():
+            found["cuda"] = torch.cuda.get_device_name()
+        elif nvidia:
+            report.wrong(
+                "there is an NVIDIA driver, but this build of torch cannot use it",
+                "install a CUDA build of torch that suits the driver, as pytorch.org tells",
+            )
+        if torch.backends.mps.is_available():
+            found["mps"] = "Apple GPU"
+    return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+
+
+def _memory(report: Report) -> dict[str, int] | None:
+    """Megabytes; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {line.partition(":")[0]: int(line.split()[1]) >> 10 for line in lines}
+    return {"total_mb": sizes["MemTotal"], "available_mb": sizes["MemAvailable"]}
+
+
+def _model(report: Report) -> dict[str, Any] | None:
+    """Load the model, and let it complete a line."""
+    from mercury_lsp.engine.checkpoints import checkpoint
+    from mercury_lsp.engine import load
+    from mercury_lsp.engine.tokenizer import Prompt
+    from mercury_lsp.engine.api import Sampling
+
+    if report.config.remote == "always":  # nothing is loaded then
+        return None
+    choice = chosen(report.config.model)
+    if choice.problem:
+        report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
+    began = time.perf_counter()
+    try:
+        folder = checkpoint.locate(choice.model)
+        engine = load.load(choice.model)
+    except checkpoint.CheckpointError as error:
+        report.wrong(
+            str(error), _REINSTALL + ", or choose another: mercury-lsp models select NAME", fatal=True
+        )
+        return None
+    except MemoryError:
+        report.wrong("the model does not fit into the memory", "close other programs", fatal=True)
+        return None
+    loaded = time.perf_counter()
+    infill = engine.infill(
+        Prompt("sum.py", "def add(a, b):\n    return ", "", "\n"), Sampling(single_line=True)
+    )
+    return {
+        "name": engine.name,
+        "chosen_by": choice.by,
+        "folder": str(folder),
+        "fingerprint": getattr(engine, "fingerprint", None),  # an open model has none
+        "parameters": engine.parameters,
+        "size_mb": sum(file.stat().st_size for file in folder.iterdir()) >> 20,
+        "device": engine.device,
+        "threads": engine.threads,
+        "load_ms": round((loaded - began) * 1e3),
+        "first_completion_ms": round(infill.ms),
+    }
+
+
+_CHECKS: dict[str, Callable[[Report], Any]] = {
+    "versions": _versions,
+    "grammars": _grammars,
+    "devices": _devices,
+    "memory": _memory,
+    "model": _model,
+    "hosted": hosted_model.hosted,
+    "environment": environment.environment,
+    "program": environment.program,
+    "server": environment.server,
+    "folders": environment.folders,
+    "editors": editors.editors,
+    "lately": environment.lately,
+}
+
+
+def _show(report: Report) -> None:
+    output = Console(highlight=False)
+    table = Table(show_header=False, box=None)
+    for name, facts in report.facts.items():
+        if name == "grammars" and facts and None not in facts.values():
+            facts = {"": f"all {len(facts)}"}
+        rows = facts.items() if isinstance(facts, dict) else [("", facts)]
+        for number, (part, value) in enumerate(rows or [("", "none found")]):
+            known = value if not isinstance(value, dict) else ", ".join(f"{k}: {v}" for k, v in value.items())
+            table.add_row("" if number else name, part, "-" if known is None else str(known))
+    output.print(table)
+    for problem in report.problems:
+        output.print(f"\n[red]{'wrong' if problem.fatal else 'note'}[/red]: ", end="")
+        output.print(f"{problem.problem}\n  mend: {problem.mend}", markup=False)
+    output.print(
+        f"\nmercury-lsp {'is ready on this machine' if report.usable else 'cannot suggest anything yet'}."
+    )

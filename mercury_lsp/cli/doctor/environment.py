@@ -1,0 +1,153 @@
+"""What an editor meets when it starts the server here: `doctor`'s checks of the program, the server and its folders.
+
+Owns these checks. Knows no editor: those are `installed_editors`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mercury_lsp import __version__
+from mercury_lsp.telemetry import store
+from mercury_lsp.cli import Failure
+from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.cli.doctor.report import Report, asked
+from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+
+PROGRAM = "mercury-lsp"
+TRIAL = 120.0  # seconds that starting, loading and a first suggestion may take
+ROOM = 300  # megabytes that the prepared weights of a model may take
+DAYS = 7  # of the history that count as lately
+_MENDS = {
+    "declined": "run mercury.explain in the editor: the file, its language or a setting rules suggestions out",
+    "snoozed": "run mercury.resume in the editor",
+    "deadline": "raise the option deadline_ms, or threads",
+    "unanswered": "run mercury-lsp doctor --settings with the editor's settings, which asks the hosted model",
+    "withheld": "lower the option show_likelihood, or ask for a suggestion by hand",
+    "error": "look into the server's log, which the editor keeps",
+}
+
+
+def environment(report: Report) -> dict[str, str | None]:
+    """What the environment sets."""
+    model = os.environ.get("MERCURY_MODEL") or None
+    if model:
+        report.wrong(
+            f"MERCURY_MODEL is set to {model}, so the option model does not count", "unset it, if not meant"
+        )
+    return {"MERCURY_MODEL": model}
+
+
+def program(report: Report) -> dict[str, str | None]:
+    """The programs on the PATH by their files, with their versions, in the order of the PATH."""
+    folders = dict.fromkeys(filter(None, os.environ.get("PATH", "").split(os.pathsep)))
+    files = [found for folder in folders if (found := shutil.which(PROGRAM, path=folder))]
+    versions = {
+        file: said.split()[-1] if (said := asked([file, "--version"])) and said.split() else None
+        for file in files
+    }
+    own = Path(sys.executable).parent
+    if not files:
+        report.wrong(
+            f"{PROGRAM} is not on the PATH, where an editor looks for it",
+            f"add {own} to the PATH, or name {own / PROGRAM} in the editor's settings",
+        )
+    elif versions[files[0]] is None:
+        report.wrong(f"{files[0]}, which an editor would start, does not run", "reinstall it, or remove it")
+    elif versions[files[0]] != __version__:
+        report.wrong(
+            f"an editor would start {files[0]}, of version {versions[files[0]]}, and this is {__version__}",
+            f"remove the one that you do not want, or put {own} first on the PATH",
+        )
+    return versions
+
+
+def server(report: Report) -> dict[str, Any] | None:
+    """Start the server as an editor would, and ask for a suggestion. Milliseconds; None where it cannot be tried."""
+    if not report.usable:  # what is wrong has been told
+        return None
+    try:
+        return asyncio.run(asyncio.wait_for(_tried(), TRIAL))
+    except (Failure, TimeoutError) as error:
+        said = str(error).rstrip(".") or f"no suggestion came within {TRIAL:.0f} s"
+        report.wrong(
+            f"the server does not work over stdio: {said}",
+            "start it by hand, mercury-lsp --stdio, and read what it says",
+            fatal=True,
+        )
+        return None
+
+
+async def _tried() -> dict[str, Any]:
+    scene, began = scenes()[0], time.perf_counter()
+
+    def passed() -> int:
+        return round((time.perf_counter() - began) * 1e3)
+
+    async with Editor.start(FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
+        initialized = passed()
+        await editor.loaded()
+        ready = passed()
+        buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
+        answer = await buffer.complete(scene.start)
+    return {
+        "initialize_ms": initialized,
+        "ready_ms": ready,
+        "first_suggestion_ms": round(answer.ms),
+        "suggested": bool(answer.text),
+    }
+
+
+def folders(report: Report) -> dict[str, Any]:
+    """Where the server writes, whether it can, and the room that there is, in megabytes."""
+    found: dict[str, Any] = {}
+    for name, folder, loss in (
+        ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
+        ("history", store.state_file().parent, "mercury-lsp stats has nothing to count"),
+    ):
+        there = next(above for above in (folder, *folder.parents) if above.exists())
+        free = shutil.disk_usage(there).free >> 20
+        writable = _writable(there)
+        found[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
+        if not writable:
+            report.wrong(
+                f"{folder} cannot be written, so that {loss}", f"make {there} your own, and writable"
+            )
+        elif name == "cache" and free < ROOM:
+            report.wrong(f"there are {free} MB of room for {folder}, so that {loss}", f"free {ROOM} MB")
+    return found
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def lately(report: Report) -> dict[str, Any] | None:
+    """Counts of the last `DAYS` days of the history; None where it cannot be read."""
+    try:
+        events = store.read(DAYS)
+    except store.Unreadable as error:
+        report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
+        return None
+    shown = sum(event.outcome not in ("nothing", "continued") for event in events)
+    causes = Counter(event.cause for event in events if event.cause)
+    chief = next((cause for cause, _ in causes.most_common(1)), None)
+    if events and not shown:
+        report.wrong(
+            f"in the last {DAYS} days {len(events)} requests came and nothing was shown, chiefly because: {chief}",
+            _MENDS.get(chief or "", "run mercury.explain in the editor"),
+        )
+    return {"days": DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}

@@ -1,0 +1,95 @@
+"""`doctor`'s check of a hosted model: what would be sent where, whether there is a key, and whether it answers.
+
+Owns this check, and how settings come from a file. Sends one short request with nothing of the user's in it, and only
+where the settings ask for a hosted model; never tells the key.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mercury_lsp.cli import BadUsage
+from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.lsp.reasons import sent
+from mercury_lsp.remote.address import Address, RemoteError
+from mercury_lsp.remote.key import Key
+
+_MEND = "mend the options that begin with remote_, or set remote to off"
+
+
+def settings(file: Path | None) -> Config:
+    """The configuration in a file, see `given`; without one, the defaults. Raises `BadUsage`."""
+    return Config() if file is None else parse(given(file))[0]
+
+
+def given(file: Path) -> Mapping[str, object]:
+    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
+
+    Raises `BadUsage` where the file, or an option in it, is wrong.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
+    if isinstance(found, Mapping):
+        dotted = {
+            name.removeprefix(f"{SECTION}."): value
+            for name, value in found.items()
+            if name.startswith(f"{SECTION}.") and name.count(".") == 1
+        }
+        found = dotted or found.get(SECTION, found)
+    _, problems = parse(found)
+    if problems:
+        raise BadUsage(" ".join(problems))
+    return dict(found)
+
+
+def hosted(report: Report) -> dict[str, Any]:
+    """What is sent, by the settings that doctor was given."""
+    config = report.config
+    if config.remote == "off":
+        return {"remote": "off", "sent": "nothing, by the settings that were looked at"}
+    from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
+
+    fatal = config.remote == "always"
+    found: dict[str, Any] = {"remote": config.remote, "sent": None, "key": None, "answers": None}
+    try:
+        address = Address.of(config.remote_url)
+        engine = RemoteEngine.of(config)
+    except RemoteError as error:
+        report.wrong(str(error).rstrip("."), _MEND, fatal)
+        return found
+    found["sent"] = sent(config.remote, engine.standing)
+    found["key"] = _key(report, config)
+    if not address.keeps_secrets:
+        report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")
+    began = time.perf_counter()
+    try:
+        asked = Prompt("", "def add(a, b):\n    return ", "", "\n")
+        infill = engine.infill(asked, Sampling(single_line=True, max_tokens=8))
+        found["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
+        if not infill.text.strip():
+            report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
+    except Unanswered as error:
+        report.wrong(str(error), _MEND, fatal)
+    finally:
+        engine.close()
+    return found
+
+
+def _key(report: Report, config: Config) -> str:
+    """Whether there is a key, and where it comes from; never what it is."""
+    key = Key(config.remote_key_env, config.remote_key_command)
+    try:
+        return f"found in {key.source}" if key.read() else f"none in {key.source}"
+    except RemoteError as error:
+        report.wrong(str(error).rstrip("."), "mend remote_key_command or remote_key_env")
+        return f"none in {key.source}"

@@ -1,0 +1,115 @@
+"""`mercury-lsp serve`: one model for a team, over HTTP.
+
+Owns how the arguments become settings, and what is refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from argparse import Namespace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mercury_lsp.cli import BadUsage, Failure, tokens_of
+from mercury_lsp.config import Config
+from mercury_lsp.tokens import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from mercury_lsp.http.local import LocalOptions
+    from mercury_lsp.http.settings import ServiceSettings
+
+_LIBRARIES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
+INSTALL = 'pip install "mercury-lsp[serve]"'
+INSTALL_CLUSTER = 'pip install "mercury-lsp[cluster]"'
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until the process is told to stop; 0 where that was asked for."""
+    try:
+        from mercury_lsp.engine.checkpoints import checkpoint  # imports numpy
+        from mercury_lsp.engine.load import opened
+        from mercury_lsp.http import process
+        from mercury_lsp.http.app import application
+        from mercury_lsp.http.connections import ConnectionLimits
+        from mercury_lsp.http.guard import is_loopback
+        from mercury_lsp.http.local import LocalBackend, LocalOptions
+        from mercury_lsp.http.settings import ServiceSettings
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in _LIBRARIES:
+            raise
+        raise Failure(f"Serving over HTTP needs {error.name}: {INSTALL}") from error
+    tokens = tokens_of(arguments.token_file)
+    if not tokens and not is_loopback(arguments.host):
+        raise BadUsage(
+            f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
+            f"or leave --host at 127.0.0.1 instead of {arguments.host}."
+        )
+    log_to_stderr()
+    settings = ServiceSettings(
+        tokens=tokens,
+        aliases=tuple(arguments.alias),
+        max_tokens=arguments.max_tokens,
+        per_minute=arguments.per_minute,
+        timeout_s=arguments.timeout,
+    )
+    options = LocalOptions(
+        device=arguments.device,
+        threads=arguments.threads,
+        together={"auto": None, "on": True, "off": False}[arguments.batch],
+        memory_mb=arguments.memory_mb,
+        sessions=arguments.max_sessions,
+        running=arguments.max_running,
+        waiting=arguments.max_waiting,
+        max_tokens=arguments.max_tokens,
+    )
+    model = arguments.model or Config().model
+    if arguments.replicas is not None or arguments.address is not None:
+        return _replicas(arguments, model, options, settings)
+    if arguments.max_replicas is not None:
+        raise BadUsage("--max-replicas needs --replicas, the fewest.")
+    try:
+        listening = process.listen(arguments.host, arguments.port)
+    except OSError as error:
+        raise Failure(
+            f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror or error}."
+        ) from error
+    try:
+        loaded = opened(model)
+        backend = LocalBackend(loaded, options)
+        limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
+        process.serve(application(backend, settings), backend, listening, limits)
+    except (checkpoint.CheckpointError, process.NotLoaded) as error:
+        raise Failure(str(error)) from error
+    return 0
+
+
+def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings: ServiceSettings) -> int:
+    """Serve by Ray Serve, on this machine or a cluster."""
+    if find_spec("ray") is None:
+        raise Failure(f"Several replicas need Ray: {INSTALL_CLUSTER}")
+    from mercury_lsp.cluster import command
+
+    fewest = arguments.replicas or 1
+    most = arguments.max_replicas or fewest
+    if most < fewest:
+        raise BadUsage("--max-replicas cannot be less than --replicas.")
+    command.serve(
+        command.Wanted(
+            model=model,
+            options=options,
+            settings=settings,
+            replicas=fewest,
+            most=most,
+            address=arguments.address or "",
+            host=arguments.host,
+            port=arguments.port,
+        )
+    )
+    return 0
+
+
+def log_to_stderr() -> None:
+    """One line for each request, and what goes wrong."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
+    logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)

@@ -1,0 +1,94 @@
+"""`mercury-lsp stats`: how many suggestions were accepted, how fast they came, and what they spared.
+
+Owns how the figures of `tally` are printed; the picture is `stats_picture`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mercury_lsp.telemetry import store
+from mercury_lsp.cli import BadUsage, Failure, stats_picture
+from mercury_lsp.bench import picture
+from mercury_lsp.telemetry.stats import PERCENTILES, counted
+
+_BAR = 6  # characters
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def run(arguments: Namespace) -> int:
+    """Count, and print or draw; or delete."""
+    if arguments.days is not None and arguments.days < 1:
+        raise BadUsage("The days must be 1 at least.")
+    if arguments.png is not None:
+        picture.check(arguments.png)
+    try:
+        if arguments.clear:
+            deleted = store.clear()
+            print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
+            return 0
+        events = store.read(arguments.days)
+    except store.Unreadable as error:
+        raise Failure(str(error)) from error
+    figures = counted(events)
+    if arguments.png is not None and events:
+        stats_picture.draw(figures, arguments.png)
+    if arguments.json:
+        print(json.dumps(figures))
+    elif not events:
+        since = "yet" if arguments.days is None else f"in the last {arguments.days} days"
+        print(f"Nothing is recorded {since}: suggestions are counted while an editor runs the server.")
+    else:
+        _show(figures)
+    return 0
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    output, whole = Console(highlight=False), figures["all"]
+    days = list(figures["by_day"])
+    output.print(
+        f"[bold]{days[0]}[/bold] to [bold]{days[-1]}[/bold]" if len(days) > 1 else f"[bold]{days[0]}[/bold]"
+    )
+    for title, groups in (("language", "by_language"), ("day", "by_day")):
+        output.print(_table(title, figures[groups] | ({"all": whole} if title == "language" else {})))
+    times = Table("latency in ms", *(f"p{percent}" for percent in PERCENTILES), box=None, pad_edge=False)
+    for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
+        times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
+    output.print(times)
+    if because := figures["nothing_because"]:
+        told = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
+        output.print(f"Nothing was shown because: {told}.", markup=False)
+
+
+def _table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, no_wrap=True, min_width=10)
+    for name in ("requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, group in groups.items():
+        rate = group["acceptance"]
+        table.add_row(
+            name,
+            *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
+            "-" if rate is None else f"{rate:.0%}",
+            bar(rate or 0.0),
+            *(_ms(group["latency_ms"][name]) for name in ("p50", "p95")),
+            f"{group['characters_saved']:,}",
+        )
+    return table
+
+
+def bar(share: float) -> str:
+    """A share from 0 to 1 as a bar of eighths of a character."""
+    whole, eighths = divmod(round(share * _BAR * 8), 8)
+    return (_BLOCKS[-1] * whole + _BLOCKS[eighths] * (eighths > 0)).ljust(_BAR)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -1,0 +1,120 @@
+"""Find the elements of a bracketed list, and the tables of TOML, that a text would repeat as a whole.
+
+What counts is the whole of an element: two objects of a list mostly have the same keys, and many have the same values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mercury_lsp.completion.insertion import PAIRS, Site
+
+BEFORE, AFTER = 20_000, 4_000  # characters of the document that are looked at
+
+_SIGN = re.compile(r"[\[\](){},]")
+_TOKEN = re.compile(r""""(?:[^"\\\n]|\\[^\n])*+"?|(?<!\w)'(?:[^'\\\n]|\\[^\n])*+'?|[\[\](){},]""")
+_SAYS = re.compile(r"\{.*[^\W\d_]", re.DOTALL)  # an object with a letter in it
+_HEADER = re.compile(r"\s*\[\[[^\[\]\n]+\]\]\s*(#.*)?")
+_ANY_HEADER = re.compile(r"\s*\[")
+
+
+@dataclass(slots=True)
+class _Open:
+    """An open bracket: `begin` is where the element begins that is being read in it, `ended` those before."""
+
+    bracket: str
+    begin: int
+    ended: list[tuple[int, int]] = field(default_factory=list)
+
+
+def without_equal_elements(text: str, site: Site) -> str:
+    """A text up to the first object, or table of TOML, that is equal to another one of the same list."""
+    if site.in_text or not text.strip():
+        return text
+    document = site.syntax.document
+    if document.path.endswith(".toml") or document.language_id == "toml":
+        text = _without_equal_tables(text, site)
+    low = max(0, site.offset - BEFORE)
+    code = site.syntax.code(low, site.offset)
+    stack = _read(code)
+    around = [i for i in (len(stack) - 1, len(stack) - 2) if i >= 0 and stack[i].bracket == "["]
+    if not around:
+        return text
+    before = document.text[low : site.offset]
+    behind = document.text[site.offset : site.offset + AFTER]
+    whole = before + text + behind
+    at = stack[around[0]]
+    ended = _ended(whole, len(before), stack, around[0])
+    cursor, last = len(before), len(before) + len(text)
+    others = {_said(whole, span) for span in [*at.ended, *ended] if span[1] <= cursor or span[0] >= last}
+    for start, end in ended:
+        if start >= last:
+            break
+        said = _said(whole, (start, end))
+        if end > cursor and said in others and _SAYS.search(said):
+            return whole[cursor : max(cursor, start - 1)]
+        others.add(said)
+    return text
+
+
+def _read(code: str) -> list[_Open]:
+    """The brackets that are open at the end of a code, in which strings have nothing but quotes in them."""
+    stack: list[_Open] = []
+    for match in _SIGN.finditer(code):
+        sign = match.group()
+        if sign in PAIRS:
+            stack.append(_Open(sign, match.end()))
+        elif sign == "," and stack:
+            stack[-1].ended.append((stack[-1].begin, match.start()))
+            stack[-1].begin = match.end()
+        elif stack and PAIRS[stack[-1].bracket] == sign:
+            stack.pop()
+    return stack
+
+
+def _ended(whole: str, start: int, stack: list[_Open], number: int) -> list[tuple[int, int]]:
+    """Start and end of the elements of an open bracket that end after an offset, up to where it is closed."""
+    depth, begin = len(stack) - 1 - number, stack[number].begin
+    found = []
+    for match in _TOKEN.finditer(whole, start):
+        sign = match.group()
+        depth += (sign in PAIRS) - (sign in PAIRS.values())
+        if depth < 0 or (depth == 0 and sign == ","):
+            found.append((begin, match.start()))
+            begin = match.end()
+        if depth < 0:
+            break
+    return found
+
+
+def _said(whole: str, span: tuple[int, int]) -> str:
+    return re.sub(r"\s+", "", whole[slice(*span)]).replace('"', "'").replace(",}", "}")
+
+
+def _without_equal_tables(text: str, site: Site) -> str:
+    """Cut where what has been written of a `[[table]]`, with what follows it, is all of another one of that name."""
+    document = site.syntax.document
+    low = max(0, site.offset - BEFORE)
+    before, behind = document.text[low : site.offset], document.text[site.offset : site.offset + AFTER]
+    lines = f"{before}{text}{behind}".splitlines()
+    first, last = before.count("\n"), before.count("\n") + text.count("\n")
+    seen: set[tuple[str, ...]] = set()
+    for begin, end, said in sorted(_tables(lines), key=lambda table: first < table[1] and table[0] <= last):
+        written = first < end and begin <= last
+        if written and said in seen and len(said) > 1:
+            return "\n".join(text.split("\n")[: max(0, begin - first)])
+        seen.add(said)
+    return text
+
+
+def _tables(lines: list[str]) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """First and last line, exclusively, of each `[[table]]`, and what its lines say."""
+    begin = None
+    for number, line in enumerate([*lines, "["]):
+        if _ANY_HEADER.match(line):
+            if begin is not None:
+                said = (re.sub(r"\s+", "", part) for part in lines[begin:number])
+                yield begin, number, tuple(part for part in said if part)
+            begin = number if _HEADER.fullmatch(line) else None

@@ -1,0 +1,55 @@
+"""Which infiller a configuration asks for.
+
+Owns that choice. Imports what computes only when it is called, in the worker's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mercury_lsp.config import Config
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.api import Infiller
+
+
+def wanted(config: Config) -> tuple[object, ...]:
+    """All of a configuration that `load` depends on: what is not used must not load a model anew when it changes."""
+    remote: tuple[object, ...] = (config.remote, config.nice)
+    if config.remote != "off":
+        own = tuple(
+            getattr(config, name) for name in Config.__dataclass_fields__ if name.startswith("remote_")
+        )
+        remote += (*own, config.drafts)  # hosted Mercury is asked for drafts where they are drawn
+    if config.remote == "always":
+        return remote
+    return *remote, config.model, config.device, config.threads, config.quantisation
+
+
+def load(config: Config, progress: Callable[[float], None] | None = None) -> Infiller:
+    """Load what the settings name. progress: called with the fraction done.
+
+    Raises `CheckpointError`; and `RemoteError` where the settings of a hosted model, which alone is to answer, make no
+    sense. One that is only to be asked at times does not keep the local model from working: its settings are then
+    what is told of it (see `HedgedEngine`).
+    """
+    if config.remote == "off":
+        return _local(config, progress)
+    from mercury_lsp.remote.address import RemoteError
+    from mercury_lsp.remote.engine import RemoteEngine  # these import an HTTP client
+    from mercury_lsp.completion.fallback import HedgedEngine
+
+    if config.remote == "always":
+        return RemoteEngine.of(config)
+    try:
+        remote: RemoteEngine | str = RemoteEngine.of(config)
+    except RemoteError as error:
+        remote = str(error)
+    return HedgedEngine(_local(config, progress), remote)
+
+
+def _local(config: Config, progress: Callable[[float], None] | None) -> Infiller:
+    from mercury_lsp.engine import load as models  # imports numpy, and maybe torch
+
+    return models.load(config.model, config.device, config.threads, config.quantisation, progress)

@@ -1,0 +1,104 @@
+"""Two infillers as one: the local model answers, and only where it is not sure of its own text is a hosted one asked.
+
+Owns when that is, and which of the two texts counts. Whatever becomes of the request, it never costs the local text:
+that is told as a draft before anything is sent, so that it is there when the deadline comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from mercury_lsp.completion.pipeline import likelihood
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
+from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling, never
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.remote.engine import RemoteEngine
+from mercury_lsp.remote.standing import Elsewhere, Standing
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.decoding.mixture import Memory
+
+
+class HedgedEngine(Elsewhere):
+    """A local infiller, and a hosted model that it may ask; or, where the settings of that make no sense, why not."""
+
+    def __init__(self, local: Infiller, remote: RemoteEngine | str) -> None:
+        self.local = local
+        self.name, self.device, self.threads = local.name, local.device, local.threads
+        self._remote = remote
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands with the hosted model."""
+        if isinstance(self._remote, str):
+            return Standing("", "open", self._remote)
+        return self._remote.standing
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The local model's: nothing of the memory is sent."""
+        return self.local.vocabulary
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, for the local model."""
+        return self.local.count(text)
+
+    def stem_start(self, text: str) -> int:
+        """Where the stem of a text begins, for the local model; the hosted one is sent it as a part of the prefix."""
+        return self.local.stem_start(text)
+
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+        """Read a prompt ahead, here. Raises `Cancelled`."""
+        return self.local.prefill(prompt, cancelled, least)
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool] = never,
+        watch: Callable[[Draft], None] | None = None,
+        hint: Hint | None = None,
+        memory: Memory | None = None,
+    ) -> Infill:
+        """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
+        here = self.local.infill(prompt, sampling, cancelled, watch, hint, memory)
+        if isinstance(self._remote, str) or sampling.here or _surest(here) >= sampling.hedge_likelihood:
+            return here
+        if watch is not None:
+            watch(Draft(here.text, here.tokens, here.tokens, here.forward_passes, here))
+        try:
+            there = self._remote.infill(prompt, sampling, cancelled)
+        except Unanswered:
+            return here  # why is in `standing`
+        return there if _better(there, here) else here
+
+    def alternatives(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        first: Infill,
+        cancelled: Callable[[], bool] = never,
+        memory: Memory | None = None,
+    ) -> Iterator[Infill]:
+        """The local model's other middles than ``first``. Raises `Cancelled`."""
+        return self.local.alternatives(prompt, sampling, first, cancelled, memory)
+
+
+def _surest(infill: Infill) -> float:
+    """The probability of a text's first lines, as many as are likeliest: of a longer one these can be shown alone."""
+    for count in range(1, len(infill.lines) + 1):
+        if (part := infill.first(count)).text.strip():
+            return likelihood(part.confidence, part.tokens)
+    return likelihood(infill.confidence, infill.tokens)
+
+
+def _better(there: Infill, here: Infill) -> bool:
+    """Whether a hosted model's text is to be shown rather than the local one's.
+
+    By likelihood, where both have one. Without one, that is by convention 1.0: the local text was not likely enough
+    for this user to go without asking, so the other is shown, if there is any.
+    """
+    if not there.text.strip():
+        return False
+    return _surest(there) > _surest(here) or not here.text.strip()

@@ -1,0 +1,229 @@
+"""Cut what a text repeats: of itself, of the lines around it, and of the line that it is put into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from mercury_lsp.syntax.indentation import width
+from mercury_lsp.completion.insertion import PAIRS, Site
+from mercury_lsp.completion.elements import without_equal_elements
+
+FOLLOWING = 12  # lines below that must not be repeated
+PERIOD = 4  # lines in the longest loop
+
+_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
+LISTED = 400  # lines of a list, each way
+TWINS = 16  # lines that say the same as one of a text, of which it is looked whether they stand in the same brackets
+LEAST_IN_CODE, LEAST_IN_TEXT = 10, 5  # characters left of the cursor that are no chance when they come again
+
+_MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
+_BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
+_ELEMENT = re.compile(r".*(\w\W+\w|[\"'`]\w).*,")  # with a word, on a line of its own
+_ENTRY = re.compile(r"\s*<(li|option|dt|dd)\b.*\w")
+_LETTERS = re.compile(r"(?<!\w)[^\W\d_]{2}")
+_LAST_WORD = re.compile(r"(?<!\w)[^\W\d]\w{2,40}\Z")
+_FIRST_WORD = re.compile(r"\w{1,80}")
+_SECTION = re.compile(r"\s*\[[^\[\]]*\]\s*")  # of a file of settings
+_TWO_WORDS = re.compile(r"\w\W+\w")
+
+
+def without_loops(text: str, left: str) -> str:
+    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five."""
+    stutter = _STUTTER.search(text)
+    if stutter:
+        text = text[: stutter.end(1)]
+    lines = text.split("\n")
+    whole = [left + lines[0], *lines[1:]]
+    for i in range(len(lines)):
+        for period in range(1, PERIOD + 1):
+            first, second, third = (whole[i + n * period : i + (n + 1) * period] for n in range(3))
+            if first == second == third and any(line.strip() for line in first):
+                return "\n".join(lines[: i + period])
+    return text
+
+
+def _alike(one: str, other: str, indented: bool) -> bool:
+    """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
+    if indented and width(one) != width(other):
+        return False
+    return _said(one) == _said(other)
+
+
+def _said(line: str) -> str:
+    return re.sub(r"\s+", "", line).replace('"', "'").rstrip(";,")
+
+
+def without_following(text: str, site: Site, rest: str) -> str:
+    """Cut before the lines which say what those do that follow the cursor's line, of which `rest` is left.
+
+    Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
+    """
+    document = site.syntax.document
+    last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
+    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
+    lines = text.split("\n")
+    whole = [site.left + lines[0], *lines[1:]]
+    whole[-1] += rest
+    for i, line in enumerate(whole):
+        here = [line for line in whole[i:] if line.strip()]
+        pairs = list(zip(here, following, strict=False))
+        if (
+            line.strip()
+            and all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
+            and any(re.search(r"\w", one) for one, _ in pairs)
+        ):
+            return "\n".join(lines[:i])
+    return text
+
+
+def repeats(text: str, site: Site) -> bool:
+    """Whether the lines that a text makes are those right above, or only blank."""
+    lines = [line.strip() for line in (site.left + text + site.rest).split("\n") if line.strip()]
+    document = site.syntax.document
+    above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
+    last = [line for line in above if line][: len(lines)]
+    return last[::-1] == lines and _TWO_WORDS.search(" ".join(lines)) is not None
+
+
+def without_left(text: str, site: Site) -> str:
+    """A text without what stands left of the cursor already: the whole line, several words, or the word begun there."""
+    left, bare = site.left.rstrip(), text.lstrip(" \t")
+    whole = left.lstrip()
+    if whole in _BULLETS and bare.startswith(f"{whole} "):
+        return bare[len(whole) :]
+    # Of a line without a letter, like one of hyphens, the same again is no repetition.
+    if len(whole) > 1 and bare.startswith(whole) and re.search(r"[^\W\d_]", whole):
+        return bare[len(whole) :]
+    least = LEAST_IN_TEXT if site.is_prose else LEAST_IN_CODE
+    first = bare.partition("\n")[0]
+    for size in range(min(len(first), len(left), LISTED), least - 1, -1):
+        if left.endswith(first[:size]) and _TWO_WORDS.search(first[:size]):
+            return bare[size:]
+    begun, again = _LAST_WORD.search(site.left), _FIRST_WORD.match(text)
+    if begun is None or again is None or again.group() == begun.group():
+        return text
+    twice = again.group().startswith(begun.group())
+    one_word = begun.group() + again.group() in site.syntax.document.text
+    return text[len(begun.group()) :] if twice and not one_word else text
+
+
+def without_listed(text: str, site: Site) -> str:
+    """Cut before what stands in the same list already: an item, an element, or a line of text or data."""
+    text = without_equal_elements(text, site)
+    lines = text.split("\n")
+    whole = [site.left + lines[0], *lines[1:]]
+    whole[-1] += site.rest
+    first = next((i for i, line in enumerate(whole) if line.strip()), len(whole))
+    if first == len(whole):
+        return text
+    look = _item_again if _MARKER.match(whole[first]) else _line_again
+    repeated = look(whole, first, site)
+    return text if repeated is None else "\n".join(lines[:repeated])
+
+
+def _item_again(whole: list[str], first: int, site: Site) -> int | None:
+    """The line with which the first item begins that is in the list; an item is a line and those indented below it."""
+    column = width(whole[first])
+    above = [*_nearby(site, -1, column)][::-1]
+    seen = {
+        _said(" ".join(item))
+        for _, item in (*_items(above, column), *_items(_nearby(site, 1, column), column))
+    }
+    for at, item in _items(whole[first:], column):
+        said = _said(" ".join(item))
+        if said in seen and re.search(r"\w", said):
+            return first + at
+        seen.add(said)
+    return None
+
+
+def _items(lines: Iterable[str], column: int) -> Iterator[tuple[int, list[str]]]:
+    """The items of a list whose marks are in a column, each with the number of its first line; without the marks."""
+    at, item = 0, list[str]()
+    for i, line in enumerate(lines):
+        marker = _MARKER.match(line)
+        if marker and width(line) == column:
+            if item:
+                yield at, item
+            at, item = i, [line[marker.end() :]]
+        elif item and width(line) > column:
+            item.append(line.strip())
+        elif line.strip():
+            break
+    if item:
+        yield at, item
+
+
+def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
+    """The lines above or below the cursor's that are in the list whose marks are in a column, going away from it."""
+    document = site.syntax.document
+    last = max(-1, min(document.line_count, site.line + step * (LISTED + 1)))
+    blank = False
+    for number in range(site.line + step, last, step):
+        line = document.line(number)
+        if line.strip():
+            if width(line) < column or (width(line) == column and not _MARKER.match(line)):
+                return
+        elif blank:
+            return
+        blank = not line.strip()
+        yield line
+
+
+def _line_again(whole: list[str], first: int, site: Site) -> int | None:
+    """The first line that stands in the run of such lines around the cursor, without a blank one between."""
+    kind = _kind(site)
+    seen = dict[str, list[int]]()
+    for step in (-1, 1):
+        document = site.syntax.document
+        last = max(-1, min(document.line_count, site.line + step * (LISTED + 1)))
+        for number in range(site.line + step, last, step):
+            line = document.line(number)
+            if not kind(line) or width(line) != width(whole[first]) or _SECTION.fullmatch(line):
+                break
+            seen.setdefault(_said(line), []).append(number)
+    own, looks = set[str](), 0
+    for i, line in enumerate(whole[first:], first):
+        said = _said(line)
+        if not kind(line) and not (kind(line + ",") and (said in seen or said in own)):
+            break
+        twins = seen.get(said, [])[: TWINS - looks]
+        looks += len(twins)
+        if said in own or any(_in_one_list(site, number) for number in twins):
+            return i
+        if _leaves(line) or _SECTION.fullmatch(line):
+            break
+        own.add(said)
+    return None
+
+
+def _in_one_list(site: Site, number: int) -> bool:
+    """Whether a line near the cursor's stands in the same brackets: keys come again in each object of a list."""
+    low, high = sorted((number, site.line))
+    return not _leaves("".join(site.syntax.lines(low, high)))
+
+
+def _leaves(code: str) -> bool:
+    """Whether a code closes a bracket that it has not opened, or leaves one open."""
+    depth = 0
+    for character in code:
+        depth += (character in PAIRS) - (character in ")]}")
+        if depth < 0:
+            return True
+    return depth > 0
+
+
+def _kind(site: Site) -> Callable[[str], bool]:
+    """Tells of a line whether it is of a list in which none comes twice."""
+    if not site.syntax.brackets:  # of prose and of data, a line each
+
+        def is_entry(line: str) -> bool:
+            return bool(_ENTRY.match(line) or (not line.lstrip().startswith("<") and _LETTERS.search(line)))
+
+        return is_entry
+
+    def is_element(line: str) -> bool:
+        return bool(_ENTRY.match(line) or (_ELEMENT.fullmatch(line.rstrip()) and _LETTERS.search(line)))
+
+    return is_element

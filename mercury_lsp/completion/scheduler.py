@@ -1,0 +1,353 @@
+"""The desk: where completions are asked for, and answered in time, by whatever is quickest.
+
+Owns the order of means: memory, the job that is under way already, a new one; when the deadline comes, what is settled
+by then. And what the worker does unasked: the place of the last change, a document just opened, and what would follow
+if a suggestion were accepted. All of it runs on one event loop. Knows neither LSP nor what a completion takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from mercury_lsp.completion import engines
+from mercury_lsp.completion import cache
+from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, declined, nothing, prepare
+from mercury_lsp.config import Config
+from mercury_lsp.engine.system import give_back_memory, stand_back
+from mercury_lsp.engine.worker import State, Unanswered, Worker
+from mercury_lsp.completion.debounce import Pace
+from mercury_lsp.remote.standing import Elsewhere, Standing
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.tokenizer import Vocabulary
+    from mercury_lsp.engine.api import Draft, Infiller
+
+PATIENCE = 2.0  # seconds that a request waits for the model at most
+DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
+LATE = 0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, counts
+FAREWELL = 1.0  # seconds that a running job may delay the end
+JUDGING_LEAST = 0.05  # seconds
+JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is settled
+ASKED = 10  # deadlines that a user waits who asked for a suggestion
+
+Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswered"]
+"""What there is to tell of an answer: that it came from memory, or why there is none."""
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """One client's completions, and the worker that makes them."""
+
+    def __init__(self) -> None:
+        self.draft: Callable[[cache.Place, Draft | None], None] | None = (
+            None  # told of drafts, by the worker
+        )
+        self._worker: Worker[Infiller] | None = None
+        self._wanted: tuple[object, ...] | None = None
+        self._loaded = asyncio.Event()  # the model is ready, or will never be
+        self._kept = Kept()  # of the worker's thread, which alone uses it
+        self._arrivals = itertools.count(1)
+        self._newest: tuple[int, cache.Place | None] = (0, None)  # the last request, and what it asks for
+        self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
+        self.further: float | None = (
+            None  # seconds after a change, when further candidates are worked out ahead
+        )
+        self._further: asyncio.TimerHandle | None = None
+        self._pace = Pace()
+
+    def load(self, config: Config, show: Callable[[State], None]) -> bool:
+        """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
+        wanted = engines.wanted(config)
+        if not config.enabled or wanted == self._wanted:
+            return False
+        if self._worker is not None:
+            self._worker.stop(0)
+        self._wanted = wanted
+        self._loaded.clear()
+        loop = asyncio.get_running_loop()
+
+        def load(report: Callable[[float], None]) -> Infiller:
+            # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
+            stand_back(config.nice)
+            engine = engines.load(config, report)
+            give_back_memory()
+            return engine
+
+        def told(state: State) -> None:
+            if worker is self._worker:
+                if state.kind in ("ready", "failed"):
+                    self._loaded.set()
+                else:  # for the first time, or anew
+                    self._loaded.clear()
+                show(state)
+
+        def on_state(state: State) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                loop.call_soon_threadsafe(told, state)
+
+        worker = self._worker = Worker(load, on_state, give_back_memory)
+        worker.start()
+        return True
+
+    def close(self) -> None:
+        """End all work."""
+        for timer in (self._next, self._further):
+            if timer is not None:
+                timer.cancel()
+        if self._worker is not None:
+            self._worker.stop(FAREWELL)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that is loaded, or ""."""
+        engine = self._worker.engine if self._worker else None
+        return "" if engine is None else engine.name
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The tokens of a project memory that the loaded model can use; None where it can use none."""
+        engine = self._worker.engine if self._worker else None
+        return None if engine is None else engine.vocabulary
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, or ""."""
+        engine = self._worker.engine if self._worker else None
+        return "" if engine is None else engine.device
+
+    @property
+    def elsewhere(self) -> Standing | None:
+        """How it stands with a hosted model, where one may be asked."""
+        engine = self._worker.engine if self._worker else None
+        return engine.standing if isinstance(engine, Elsewhere) else None
+
+    @property
+    def state(self) -> State:
+        """What the worker's engine is doing."""
+        return State("idle") if self._worker is None else self._worker.state
+
+    @property
+    def work(self) -> dict[str, object]:
+        """For debugging: how many jobs were begun, and whether there is anything to do."""
+        begun = self._worker.begun if self._worker else 0
+        return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
+
+    @property
+    def computing(self) -> bool:
+        """Whether the engine has anything to do."""
+        return self._worker is not None and self._worker.busy
+
+    def opened(self, snapshot: Snapshot) -> None:
+        """A document is there now: read it from its top, where most cursors begin."""
+        worker = self._worker
+        if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
+            kept = self._kept
+            worker.anticipate(
+                ("opened", snapshot),
+                lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept),
+            )
+
+    def changed(self, snapshot: Snapshot, offset: int) -> None:
+        """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
+        self._pace = self._pace.typed(asyncio.get_running_loop().time())
+        if self._further is not None:
+            self._further.cancel()
+            self._further = None
+        if _ahead(snapshot.config) and not declined(snapshot):
+            self._anticipate(snapshot, offset)
+            if self.further is not None:
+                more = replace(snapshot, several=True)
+                loop = asyncio.get_running_loop()
+                self._further = loop.call_later(self.further, self._more, more, offset)
+
+    def arrived(self) -> int:
+        """The number of a request that has just come: whatever it waits for, it stays older than the next."""
+        return next(self._arrivals)
+
+    async def completion(
+        self,
+        snapshot: Snapshot,
+        offset: int,
+        note: Callable[[Note], None] = lambda said: None,
+        arrival: int | None = None,
+    ) -> Completion | None:
+        """What to suggest; None where there is nothing in time, or a newer request came meanwhile; `note` is told.
+
+        `arrival` is the request's number, if it came before now, see `arrived`.
+        """
+        place = (snapshot, offset)
+        arrival = self.arrived() if arrival is None else arrival
+        if arrival > self._newest[0]:
+            self._newest = (arrival, place)
+        elif self._newest[1] != place:
+            note("superseded")
+            return None
+        if (found := self._recalled(snapshot, offset)) is not None:
+            note("memory")
+            return found
+        now = asyncio.get_running_loop().time
+        await asyncio.sleep(self._wait(snapshot, now()))
+        first, last = self._deadlines(snapshot)
+        until, end = now() + first, now() + last  # from here on: the wait above is the user's own
+        with suppress(TimeoutError):
+            # `wait_for` may swallow a cancellation.
+            async with asyncio.timeout_at(min(until, now() + PATIENCE)):
+                await self._loaded.wait()
+        worker = self._worker
+        if self._newest[1] != place:
+            note("superseded")
+            return None
+        if worker is None or worker.engine is None:
+            note("failed" if worker is not None and worker.state.kind == "failed" else "loading")
+            return None
+        if (found := self._recalled(snapshot, offset)) is not None:
+            note("memory")
+            return found
+        begun = now()
+        future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
+        try:
+            await asyncio.wait([future], timeout=max(0.0, until - begun))
+            if last > first and not future.done() and not await _worth_showing(worker.progress(place)):
+                await asyncio.wait([future], timeout=max(0.0, end - now()))
+            if future.done():
+                self._follow(snapshot, completion := future.result())
+                if completion is None:
+                    note("superseded")
+                elif completion.infill.forward_passes and not completion.others:
+                    self._pace = self._pace.answered(now() - begun)
+                return completion
+            if snapshot.config.remote == "off":
+                worker.keep(place)  # for when the same is asked again
+            done: Settled | None = worker.progress(place)
+        except Unanswered as error:
+            note("unanswered")
+            return nothing(offset, str(error))
+        finally:
+            future.cancel()
+        log.debug("The deadline came before the end.")
+        note("deadline")
+        return None if done is None else await _judged(done, first)
+
+    def _wait(self, snapshot: Snapshot, now: float) -> float:
+        """Seconds that a request waits for further typing before the model is asked."""
+        config = snapshot.config
+        if config.debounce_ms >= 0:
+            return config.debounce_ms / 1000
+        return 0.0 if _ahead(config) or snapshot.invoked else self._pace.wait(now)
+
+    def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
+        """Seconds from a request until what is settled by then is shown, and until none of it is waited for any longer.
+
+        These differ only where a hosted model is asked if there is nothing here that is worth showing.
+        """
+        config, engine = snapshot.config, self._worker.engine if self._worker else None
+        here = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
+        there = config.remote_timeout_ms / 1000 + LATE
+        usual = {"off": (here, here), "always": (there, there), "hedge": (here, here + there)}[config.remote]
+        first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual
+        times = ASKED if snapshot.invoked else 1
+        return first * times, last * times
+
+    def _recalled(self, snapshot: Snapshot, offset: int) -> Completion | None:
+        """The answer from memory, where it has one."""
+        worker = self._worker
+        if worker is None or not snapshot.config.anticipate:
+            return None
+        found = cache.answer(worker.remembered(), snapshot, offset)
+        if found is not None:
+            log.debug("Answered from memory.")
+            worker.supersede()
+            self._follow(snapshot, found)
+        return found
+
+    def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
+        """Once the answer is on its way, work on what comes if the user accepts it."""
+        if completion is None or completion.shown is None or not _ahead(snapshot.config):
+            return
+        if self._next is not None:
+            self._next.cancel()
+        # A timer, even of no time, comes behind the callback that sends the answer.
+        self._next = asyncio.get_running_loop().call_later(0, self._accepted, snapshot, completion)
+
+    def _accepted(self, snapshot: Snapshot, completion: Completion) -> None:
+        """Unless there is something else to do, work where the cursor is when a completion has been accepted."""
+        self._next = None
+        if self._worker is not None and not self._worker.busy:
+            old, start, shown = snapshot.document, completion.start, completion.shown or ""
+            document = old.replace(start, completion.end, shown, old.version)
+            self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
+
+    def _more(self, snapshot: Snapshot, offset: int) -> None:
+        """The user has paused: work out the further candidates, unless something else is to be done."""
+        self._further = None
+        if not self.computing:
+            self._anticipate(snapshot, offset)
+
+    def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
+        worker = self._worker
+        if worker is not None and cache.answer(worker.remembered(), snapshot, offset) is None:
+            worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
+
+    def _job(
+        self, worker: Worker[Infiller], snapshot: Snapshot, offset: int
+    ) -> Callable[[Infiller, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        draft = self.draft if snapshot.config.drafts else None
+
+        def work(
+            engine: Infiller, cancelled: Callable[[], bool], tell: Callable[[object], None]
+        ) -> Completion | None:
+            hint = None
+            if snapshot.config.anticipate:
+                interrupted = [worker.interrupted] if worker.interrupted else []
+                hint = cache.hint([*interrupted, *worker.remembered()], snapshot, offset)
+            others = snapshot.candidates - 1
+            try:
+                return complete(
+                    snapshot,
+                    offset,
+                    engine,
+                    cancelled,
+                    watch=None if draft is None else partial(draft, (snapshot, offset)),
+                    hint=hint,
+                    tell=tell,
+                    others=others,
+                    kept=self._kept,
+                )
+            finally:
+                if draft is not None:
+                    draft((snapshot, offset), None)
+
+        return work
+
+
+async def _worth_showing(settled: Settled | None) -> bool:
+    """Whether what is settled by now may be shown as it is."""
+    if settled is None:
+        return False
+    found = await _judged(settled, DEADLINE_CPU)
+    return found is not None and found.shown is not None
+
+
+async def _judged(settled: Settled, deadline: float) -> Completion | None:
+    """What may be shown of what is settled; None where that takes longer than `JUDGING` of the deadline, in seconds.
+
+    The thread that tells cannot be stopped, but nobody waits for it.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(JUDGING_LEAST, JUDGING * deadline)):
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, settled.judged))
+    log.debug("Judging what was settled took too long.")
+    return None
+
+
+def _ahead(config: Config) -> bool:
+    """Whether work is done that nobody has asked for: never elsewhere, where it costs and tells what is typed."""
+    return config.anticipate and config.remote == "off"

@@ -1,0 +1,1 @@
+"""Finds text of other files that helps at the cursor."""

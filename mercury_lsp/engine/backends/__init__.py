@@ -1,0 +1,1 @@
+"""Runs networks on processors and GPUs, and keeps their keys and values."""

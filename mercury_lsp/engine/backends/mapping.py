@@ -1,0 +1,73 @@
+"""Map a file of weights so that whoever cuts it off meanwhile does not end the process.
+
+On POSIX reading a page that is gone sends SIGBUS. The kernel's library has a handler that puts zeros in its place and
+notes it: what was read is wrong then, and is written anew. Where that cannot be had, the file is read into memory,
+which several servers then do not share.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+LIBRARY = Path(__file__).resolve().parent.parent / "kernel" / "kernel.lib"
+
+
+@cache
+def kernel_library() -> ctypes.CDLL | None:
+    """The library of the kernel; None where it is not installed."""
+    try:
+        return ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+
+
+def _guarding() -> ctypes.CDLL | None:
+    """The library, where it guards what is mapped; None where none can, or nothing has to."""
+    library = None if sys.platform == "win32" else kernel_library()
+    if library is None or not hasattr(library, "mercury_guard"):
+        return None
+    library.mercury_guard.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    return library
+
+
+class MappedFile:
+    """All that is in a file, in `blob`, which must not be written to."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        """size: of the file, in bytes, at least one. Raises `OSError` or `ValueError` where it has fewer."""
+        self._library = library = _guarding()
+        self._number, self._lost = -1, False
+        self.blob: NDArray[np.uint8]
+        self.shared = library is not None or sys.platform == "win32"
+        if self.shared:
+            self.blob = np.memmap(file, np.uint8, "r", shape=(size,))
+        if library is not None:
+            self._number = library.mercury_guard(self.blob.ctypes.data, size)
+            self.shared = self._number >= 0
+            if self.shared:
+                weakref.finalize(self.blob, library.mercury_unguard, self._number)
+        if not self.shared:
+            file.seek(0)
+            self.blob = np.fromfile(file, np.uint8, size)
+            if len(self.blob) != size:
+                raise ValueError("the file is cut off")
+
+    @property
+    def lost(self) -> bool:
+        """Whether some of it may have been read as zeros, because the file was cut off, and is zeros now."""
+        if self._number >= 0 and self._library is not None:
+            self._lost = bool(self._library.mercury_lost(self._number)) or self._lost
+        return self._lost
+
+    def restore(self, blob: NDArray[np.uint8]) -> None:
+        """Put what was lost in its place again, from the first byte; the file itself stays as it is."""
+        ctypes.memmove(self.blob.ctypes.data, blob.ctypes.data, len(blob))
+        self._lost = False

@@ -1,0 +1,205 @@
+"""The network: a Llama-shaped transformer.
+
+Owns the architecture, as torch computes it. Knows no sampling, no file format, and nothing of how the rows it is given
+came about; who sees whom comes in as a mask, see `rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.system import usual_threads
+
+
+class Past(Protocol):
+    """Keys and values of earlier rows."""
+
+    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a layer's new keys and values (N, Hkv, T, D); give all to attend to (N, Hkv, S, D)."""
+        ...
+
+
+class Attend(Protocol):
+    """A way to compute attention."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
+        """Heads (N, H, T, D) over keys and values (N, Hkv, S, D), H a multiple of Hkv; returns (N, H, T, D).
+
+        ``mask`` is what `Network.forward` was given.
+        """
+        ...
+
+
+def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Torch's fused attention; ``mask`` is bool (N, 1, G T, S).
+
+    The query heads of a group become more rows of its one key head: no key or value is ever repeated.
+    """
+    n, kv_heads = k.shape[:2]
+    y = F.scaled_dot_product_attention(q.reshape(n, kv_heads, -1, q.shape[-1]), k, v, attn_mask=mask)
+    return y.reshape(q.shape)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions (Su et al. 2021, in Llama's half-split form)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.qkv = nn.Linear(
+            shape.width, (shape.heads + 2 * shape.kv_heads) * shape.head_width, shape.qkv_bias
+        )
+        self.out = nn.Linear(shape.heads * shape.head_width, shape.width, bias=False)
+        if shape.head_norms:
+            self.q_norm = nn.RMSNorm(shape.head_width, eps=shape.norm_eps)
+            self.k_norm = nn.RMSNorm(shape.head_width, eps=shape.norm_eps)
+
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
+    ) -> Tensor:
+        """(N, T, W) in and out; ``turn`` the rows' cosines and sines (N, 1, T, D / 2)."""
+        n, t, _ = x.shape
+        shape = self.shape
+        heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
+        q, k, v = heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
+        if shape.head_norms:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q, turn), rotate(k, turn)
+        if past is not None:
+            k, v = past.join(layer, k, v)
+        y = attend(q, k, v, mask).transpose(1, 2).reshape(n, t, -1)
+        out: Tensor = self.out(y)
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and a SwiGLU feed-forward (Shazeer 2020), each behind an RMSNorm."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
+        self.attention = Attention(shape)
+        self.feed_norm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
+        self.gate_up = nn.Linear(shape.width, 2 * shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
+    ) -> Tensor:
+        """As `Attention.forward`."""
+        x = x + self.attention(self.attention_norm(x), turn, attend, mask, layer, past)
+        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
+        fed: Tensor = x + self.down(F.silu(gate) * up)
+        return fed
+
+
+class Network(nn.Module):
+    """Token ids in, hidden rows out; `logits` turns the rows one asks for into next-token logits."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=shape.norm_eps)
+        if not shape.tied:
+            self.output = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        self.cosine: Tensor
+        self.sine: Tensor
+        self.build_tables()
+
+    @classmethod
+    def of(
+        cls,
+        loaded: Checkpoint,
+        dtype: torch.dtype = torch.float32,
+        progress: Callable[[float], None] | None = None,
+    ) -> Network:
+        """The network of a checkpoint on the CPU in ``dtype``, ready to be run; `requires_grad_` lets it learn.
+
+        It shares no memory with the checkpoint. progress: called with the fraction done.
+        """
+        with torch.device("meta"):
+            network = cls(loaded.shape)
+
+        def made(weight: Packed | NDArray[np.float32]) -> Tensor:
+            if isinstance(weight, Packed):
+                return torch.from_numpy(weight.matrix()).to(dtype)
+            return torch.tensor(weight, dtype=dtype)
+
+        weights = {}
+        with ThreadPoolExecutor(usual_threads()) as pool:
+            read = loaded.weights()
+            for done, (name, tensor) in enumerate(zip(read, pool.map(made, read.values()), strict=True), 1):
+                weights[name] = tensor
+                if progress is not None:
+                    progress(done / len(read))
+        network.load_state_dict(weights, strict=True, assign=True)
+        network.build_tables()
+        return network.requires_grad_(False).eval()
+
+    def build_tables(self) -> None:
+        """Make the tables of rotary angles; they are derived, so no checkpoint holds them."""
+        shape = self.shape
+        power = torch.arange(0, shape.head_width, 2, dtype=torch.float64, device="cpu") / shape.head_width
+        angle = torch.outer(
+            torch.arange(shape.positions, dtype=torch.float64, device="cpu"), shape.rope_theta**-power
+        )
+        self.register_buffer("cosine", angle.cos().float(), persistent=False)  # (P, D / 2)
+        self.register_buffer("sine", angle.sin().float(), persistent=False)
+
+    def forward(
+        self,
+        ids: Tensor,
+        position: Tensor,
+        mask: Any = None,
+        past: Past | None = None,
+        attend: Attend | None = None,
+    ) -> Tensor:
+        """Run rows through all layers.
+
+        ids, position: (N, T). mask: bool (N, T, S), who sees whom by `visible`; None where every row sees every key.
+        past: earlier keys and values, which come before the new ones. attend: another way to compute attention than
+        `folded`, which is then given the mask as it is. Returns (N, T, width), normalised.
+        """
+        x = self.embedding(ids)  # (N, T, W)
+        turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
+        if attend is None:
+            attend = folded
+            if mask is not None:  # (N, 1, G T, S): a row for each query head of a group
+                mask = mask.repeat(1, self.shape.heads // self.shape.kv_heads, 1).unsqueeze(1)
+        for index, layer in enumerate(self.layers):
+            x = layer(x, turn, attend, mask, index, past)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits of hidden rows: (..., width) -> (..., vocabulary)."""
+        return F.linear(hidden, self.output_matrix)
+
+    @property
+    def output_matrix(self) -> Tensor:
+        """What turns hidden rows into logits, (vocabulary, width): the embedding where that is tied."""
+        return self.embedding.weight if self.shape.tied else self.output.weight
+
+    def matrices(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights that are matrices, by name: what quantisation may touch."""
+        return ((name, weight) for name, weight in self.named_parameters() if weight.ndim == 2)
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each head's halves by its position's angles. (N, H, T, D) with two of (N, 1, T, D / 2)."""
+    cosine, sine = turn
+    left, right = x.chunk(2, dim=-1)
+    return torch.cat((left * cosine - right * sine, right * cosine + left * sine), dim=-1)

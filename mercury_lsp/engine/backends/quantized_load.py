@@ -1,0 +1,138 @@
+"""The network of an open checkpoint, on its device, whole or quantised layer by layer while it is read.
+
+Owns the reading of open weights into torch, one tensor at a time, and what quantisation they take. The quantised
+matrices are those of PyTorch's own library, torchao, which multiplies with them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, or_sentence
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
+
+GROUP = 64  # values of a row that share a scale in int4
+ROOM = 1.5 * 2**30  # bytes that a device must have left beside the weights: keys, values and logits
+KINDS = {"none": 1.0, "int8": 0.5, "int4": 0.28}  # what of 16 bits a number takes; scales included
+
+
+def network_of(
+    loaded: OpenCheckpoint,
+    device: str,
+    dtype: torch.dtype,
+    quantisation: str = "none",
+    progress: Callable[[float], None] | None = None,
+) -> Network:
+    """Read a checkpoint's network onto a device: never more of it at full size than one layer, where it is quantised.
+
+    quantisation: none, int8 or int4, see `chosen`. progress: called with the fraction done. Raises `CheckpointError`.
+    """
+    with torch.device("meta"):
+        network = Network(loaded.shape)
+    parts = list(loaded.parts())
+    with ExitStack() as files, or_sentence(loaded.folder):
+        opened: dict[Any, Any] = {}
+        for done, (name, names) in enumerate(parts, 1):
+            tensors = []
+            for part in names:
+                file = loaded.files[part]
+                if file not in opened:
+                    opened[file] = files.enter_context(safe_open(file, framework="pt"))
+                tensors.append(opened[file].get_tensor(part))
+            whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+            _put(network, name, whole.to(device, dtype, copy=True))
+            if done == len(parts) or _layer(parts[done][0]) != _layer(name):
+                _quantise(network, _layer(name), quantisation, loaded.name, device)
+            if progress is not None:
+                progress(done / len(parts))
+    network.build_tables()
+    return network.requires_grad_(False).eval()
+
+
+def _put(network: Network, name: str, weight: Tensor) -> None:
+    """Make a weight of the network real."""
+    module, _, last = name.rpartition(".")
+    setattr(network.get_submodule(module), last, nn.Parameter(weight, requires_grad=False))
+
+
+def _layer(name: str) -> str:
+    """The layer that a weight belongs to, or the module that is in none."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
+
+
+def chosen(quantisation: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
+    """What a setting means on a device: auto takes the most exact that leaves enough memory free."""
+    if quantisation != "auto":
+        return quantisation
+    free, size = free_memory(device) - ROOM, dtype.itemsize
+    kinds = KINDS if device.startswith("cuda") else ("none", "int8")
+    return next((kind for kind in kinds if weights_bytes(shape, size, kind) <= free), list(kinds)[-1])
+
+
+def weights_bytes(shape: Shape, size: int, quantisation: str) -> float:
+    """About what the weights of a network take, where a number that is not quantised takes so many bytes."""
+    matrices = 0
+    for name, dims in shape.weights().items():
+        if len(dims) == 2 and name != "embedding.weight":
+            matrices += dims[0] * dims[1]
+    whole = shape.parameters - matrices
+    each = float(size) if quantisation == "none" else 2 * KINDS[quantisation]
+    return size * whole + each * matrices
+
+
+def free_memory(device: str) -> float:
+    """Bytes of a device that are free now; of a processor without a way to tell, all that there could be."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(device)[0])
+    if device == "mps":
+        return float(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):  # not POSIX
+        return float("inf")
+
+
+def _quantise(network: Network, layer: str, quantisation: str, name: str, device: str) -> None:
+    """Quantise the linear layers of one layer in place; the embedding, which is looked up, and vectors stay."""
+    module = network.get_submodule(layer)
+    if quantisation == "none" or isinstance(module, nn.Embedding):
+        return
+    if quantisation == "int4" and not device.startswith("cuda"):
+        raise CheckpointError(
+            f"The model {name} cannot be held in int4 on {device}, where torchao has no kernel for it: set "
+            "quantisation to int8."
+        )
+    try:
+        from torchao.quantization import (  # type: ignore[import-untyped]
+            Int4WeightOnlyConfig,
+            Int8WeightOnlyConfig,
+            quantize_,
+        )
+    except ImportError as error:
+        raise CheckpointError(
+            f'The model {name} can be quantised only with torchao: pip install "mercury-lsp[torch]"'
+        ) from error
+    config = (
+        Int8WeightOnlyConfig()
+        if quantisation == "int8"
+        else Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d")
+    )
+    if isinstance(module, nn.Linear):  # the output matrix: torchao changes what is inside of a module
+        module = nn.ModuleDict({layer: module})
+    try:
+        quantize_(module, config)
+    except (RuntimeError, ImportError, NotImplementedError, AssertionError) as error:
+        words = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(
+            f"The model {name} cannot be held in {quantisation} on {device}: {words}."
+        ) from error

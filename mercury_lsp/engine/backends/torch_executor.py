@@ -1,0 +1,116 @@
+"""The executor by torch: for GPUs, and for weights that are not packed.
+
+Owns the network on its device and the buffers of keys and values. Knows the attention rule by `rows` alone, and
+nothing of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
+
+STEP = 256  # rows; the buffers grow by it
+
+
+class TorchExecutor:
+    """A network of torch. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
+
+    block, hedge = 6, 0.0
+
+    def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = device
+        self.threads = torch.get_num_threads()
+        self.network = network.to(device)
+        self._forbidden = torch.tensor(forbidden, device=device)
+        self._kept = Kept(network)
+
+    @classmethod
+    def of(
+        cls, loaded: Checkpoint, device: str, threads: int, progress: Callable[[float], None] | None = None
+    ) -> TorchExecutor:
+        """The executor of a checkpoint, in the number format that suits the device."""
+        network = Network.of(loaded, dtype_for(device), progress)
+        return cls(network, loaded.tokenizer.hidden, device, threads)
+
+    @torch.inference_mode()
+    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Tensor:
+        """See `Executor.run`."""
+        self._kept.begin(past, len(ids))
+        mask = None
+        if not all_see_all(rows):
+            seen = visible(rows, Rows.join(Rows.clean(0, past), rows))
+            mask = torch.from_numpy(seen)[None].to(self.device)  # (1, T, S)
+        given = torch.tensor([ids], device=self.device)
+        position = torch.from_numpy(rows.position)[None].to(self.device)
+        hidden: Tensor = self.network(given, position, mask, self._kept)
+        return hidden[0]
+
+    @torch.inference_mode()
+    def scores(self, hidden: Tensor) -> NDArray[np.float32]:
+        """See `Executor.scores`."""
+        logits = self.network.logits(hidden).float()  # (n, V)
+        scores: NDArray[np.float32] = (
+            logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
+        )
+        return scores
+
+
+class Kept:
+    """Keys and values by layer and row, in buffers that grow."""
+
+    def __init__(self, network: Network) -> None:
+        self._shape, weight = network.shape, network.embedding.weight
+        self._like = weight.new_zeros(0)
+        self._keys = self._values = self._room(0)
+        self._past = 0
+
+    def _room(self, rows: int) -> Tensor:
+        shape = self._shape  # (layers, N = 1, Hkv, rows, D)
+        return self._like.new_zeros((shape.layers, 1, shape.kv_heads, rows, shape.head_width))
+
+    def begin(self, past: int, rows: int) -> None:
+        """The next pass writes ``rows`` rows behind the first ``past``: make room, keeping what is there."""
+        self._past, have = past, self._keys.shape[3]
+        if past + rows > have:
+            more = self._room((past + rows - have + STEP - 1) // STEP * STEP)
+            self._keys = torch.cat((self._keys, more), dim=3)
+            self._values = torch.cat((self._values, more), dim=3)
+
+    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Past.join`: write the new rows behind the kept ones, and give all of them."""
+        first, last = self._past, self._past + key.shape[2]
+        keys, values = self._keys[layer], self._values[layer]
+        keys[:, :, first:last] = key
+        values[:, :, first:last] = value
+        return keys[:, :, :last], values[:, :, :last]
+
+
+def best_device() -> str:
+    """CUDA where torch can use it, then Apple's MPS, then the CPU."""
+    return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
+
+
+def has_device(device: str) -> bool:
+    """Whether torch can use a device here."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_available()
+    return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
+
+
+def dtype_for(device: str) -> torch.dtype:
+    """bf16 where the device computes in it, fp16 on MPS, else fp32."""
+    if device == "mps":
+        return torch.float16
+    if device.startswith("cuda") or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

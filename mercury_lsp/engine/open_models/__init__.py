@@ -1,0 +1,1 @@
+"""Runs open diffusion models of other makers."""

@@ -1,0 +1,344 @@
+"""The families of open diffusion models that can be run here, in one table, and how a folder is recognised as one.
+
+Owns what a family's ``config.json`` and weight names mean, who sees whom in it, and its special tokens. Everything here
+is a value: knows no weights, no torch, and runs no code from a checkpoint. Each entry names where its facts are from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mercury_lsp.config import quoted
+from mercury_lsp.engine.checkpoints.json_values import number, part, token_id, whole
+from mercury_lsp.engine.checkpoints.shape import Shape
+
+MOST_POSITIONS = 16_384
+"""Longest sequence that tables are made for: the settings cannot ask for a longer one."""
+LEAST_POSITIONS = 512
+"""Shortest sequence that the longest suggestion and two blocks fit into, with some text around them."""
+LARGEST_BLOCK = 64
+
+Config = Mapping[str, Any]
+
+
+class Unsupported(ValueError):
+    """What a configuration asks for cannot be computed here; the message is a clause for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fim:
+    """The special tokens with which a left-to-right model is asked for a middle (Bavarian et al. 2022).
+
+    ``suffix_first``: the suffix stands before the prefix.
+    """
+
+    prefix: str
+    suffix: str
+    middle: str
+    suffix_first: bool = False
+
+
+QWEN_FIM = Fim("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+"""Of Qwen2.5-Coder (its README), and in the vocabulary of every Qwen2.5 and Qwen3."""
+SEED_FIM = Fim("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True)
+"""Of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, are asked in the same order."""
+STARCODER_FIM = Fim("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+"""Of StarCoder (Li et al. 2023), and of what shares its vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How a kind of model is asked.
+
+    ``block``: 0 where every row sees every other; else a row sees its block of so many positions, counted from the
+    first, both ways, and all blocks before. ``shift``: row i predicts token i + 1, else its own. ``masks``: names of
+    the mask token, the first that the vocabulary has; ``mask``: its id where the vocabulary has no name for it.
+    ``ends``: names of the tokens that end a text. ``start``: what a text begins with, if anything. ``closed``: an end
+    stands behind the suffix. ``fim``: what a model that sees no suffix is asked with, the first that it has.
+    ``file_sep``: what stands before a file's path where several files are shown. ``expand``: a token that makes room
+    for one more; then an end makes room for one less. ``positions``: the longest sequence, where the configuration
+    promises more than the model has learnt.
+    """
+
+    name: str
+    shift: bool
+    masks: tuple[str, ...]
+    ends: tuple[str, ...]
+    mask: int | None = None
+    block: int = 0
+    start: str = ""
+    closed: bool = False
+    fim: tuple[Fim, ...] = ()
+    file_sep: str = ""
+    expand: str = ""
+    qkv_bias: bool = False
+    head_norms: bool = False
+    olmo: bool = False
+    positions: int = MOST_POSITIONS
+
+    @property
+    def block_causal(self) -> bool:
+        """Whether rows see no later block, so that the suffix has to come before them."""
+        return self.block > 0
+
+
+_QWEN_ENDS = ("<|endoftext|>", "<|im_end|>")
+DREAM = Family(
+    "dream", shift=True, masks=("<|mask|>",), mask=151_666, ends=_QWEN_ENDS, start="<|beginoftext|>",
+    file_sep="<|file_sep|>", qkv_bias=True, positions=2048,
+)  # fmt: skip
+"""Dream, Dream-Coder (HKU NLP) and DiffuCoder (Apple): Qwen2.5 7B that sees both ways; mask 151666. The shift, and that
+a text begins with ``<|beginoftext|>``, are from Dream's own generation code and evaluation;
+the 2048 positions from DreamOn's README."""
+DREAMON = replace(DREAM, name="dreamon", closed=True, expand="<|expand|>")
+"""DreamOn (Wu et al. 2025): Dream-Coder with ``<|expand|>``, which becomes two masks, and an end that deletes its
+place. Its README closes the suffix with an end and begins with four masks."""
+OPEN_DCODER = Family(
+    "open-dcoder", shift=True, masks=("<M>", "<|mask|>", "[MASK]", "<mask>"), ends=_QWEN_ENDS,
+    file_sep="<|file_sep|>", qkv_bias=True,
+)  # fmt: skip
+"""Open-dCoder 0.5B (Open-dLLM, Peng et al. 2025): Qwen2.5-Coder 0.5B that sees both ways, under Qwen2's own model
+type, so known by the mask token that its tokenizer names. It asks with prefix, masks and suffix, as is done here."""
+A2D = Family(
+    "a2d-mdlm", shift=False, masks=("<|mask|>",), ends=_QWEN_ENDS, fim=(QWEN_FIM, STARCODER_FIM),
+    file_sep="<|file_sep|>",
+)  # fmt: skip
+"""Models made with dLLM's A2D (Zhou et al. 2025) from Llama, SmolLM2, Qwen2.5 or Qwen3: no shift, ``<|mask|>``."""
+A2D_BLOCKS = replace(A2D, name="a2d-bd3lm", block=32)
+"""The same as block diffusion (Arriola et al. 2025). Its configuration does not tell it from the other, so it is known
+by a block size there, or by ``bd3lm`` in the folder's name; 32 is the size of dLLM's published models."""
+FAST_DLLM = Family(
+    "fast-dllm-v2", shift=True, masks=("|<MASK>|",), mask=151_665, block=32, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
+    file_sep="<|file_sep|>", qkv_bias=True,
+)  # fmt: skip
+"""Fast-dLLM v2 (Wu et al. 2025): Qwen2.5, blocks of 32 at absolute positions, mask 151665. A block's first token is
+predicted by the last row of the block before. Its own sampler fills sub-blocks of 8 in turn; here the surest go first.
+"""
+SDAR = Family(
+    "sdar", shift=False, masks=("<|MASK|>",), mask=151_669, block=4, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
+    file_sep="<|file_sep|>", head_norms=True,
+)  # fmt: skip
+"""SDAR (JetAstra 2025): Qwen3, blocks of 4 where the configuration does not tell, mask 151669, no shift: its
+``generate.py``."""
+CODA = Family(
+    "coda",
+    shift=True,
+    masks=("<|mask|>",),
+    mask=151_669,
+    ends=_QWEN_ENDS,
+    file_sep="<|file_sep|>",
+    head_norms=True,
+)
+"""CoDA (Salesforce 2025): Qwen3 1.7B that sees both ways, its output matrix its own. ``modeling_coda.py`` notes that
+logits are shifted at inference; the mask's id is the configuration's."""
+LLADA = Family(
+    "llada", shift=False, masks=("<|mdm_mask|>",), mask=126_336, start="<|startoftext|>",
+    ends=("<|endoftext|>", "<|eot_id|>"), olmo=True,
+)  # fmt: skip
+"""LLaDA 8B (Nie et al. 2025): Llama's shape in OLMo's names, both ways, no shift, mask 126336."""
+STABLE_DIFFCODER = Family(
+    "stable-diffcoder", shift=False, masks=("<[MASK_TOKEN]>",), mask=5, block=4, ends=("<[end▁of▁sentence]>",),
+    fim=(SEED_FIM,),
+)  # fmt: skip
+"""Stable-DiffCoder 8B (ByteDance Seed 2026): Seed-Coder, a Llama; blocks of 4, no shift, mask 5: its README and model
+code."""
+
+_BY_TYPE = {
+    "a2d-llama": A2D,
+    "a2d-qwen2": replace(A2D, qkv_bias=True),
+    "a2d-qwen3": replace(A2D, head_norms=True),
+    "fast_dllm_qwen": FAST_DLLM,
+    "sdar": SDAR,
+    "coda": CODA,
+    "llada": LLADA,
+}
+_BY_ARCHITECTURE = {"StableDiffcoderForCausalLM": STABLE_DIFFCODER, "CoDALanguageModel": CODA}
+_BLOCK_SIZES = ("block_size", "bd_size", "block_length")
+FAMILIES = (
+    DREAM, DREAMON, OPEN_DCODER, A2D, A2D_BLOCKS, FAST_DLLM, SDAR, CODA, LLADA, STABLE_DIFFCODER
+)  # fmt: skip
+
+
+def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_name: str = "") -> Family:
+    """The family of a configuration; ``tokens`` are the special tokens that the vocabulary has, by name.
+
+    named: what the model is called; mask_name: the mask token by the tokenizer's own settings, if it tells. Raises
+    `Unsupported`.
+    """
+    kind = str(config.get("model_type", ""))
+    named_classes = config.get("architectures")
+    architecture = str(named_classes[0]) if isinstance(named_classes, list) and named_classes else ""
+    family = _BY_ARCHITECTURE.get(architecture) or _BY_TYPE.get(kind.lower())
+    if kind.lower() == "dream" and architecture in ("DreamModel", ""):
+        family = DREAMON if DREAMON.expand in tokens else DREAM
+    if family is None and kind == "qwen2" and (mask_name or tokens.keys() & set(OPEN_DCODER.masks)):
+        family = OPEN_DCODER
+    if family is None:
+        known = ", ".join(family.name for family in FAMILIES)
+        raise Unsupported(
+            f"it is of type {_word(kind) or 'unknown'} ({_word(architecture) or 'no architecture'}), not {known}"
+        )
+    told = next((name for name in _BLOCK_SIZES if config.get(name) is not None), "")
+    size = whole(config, told, LARGEST_BLOCK) if told else 0
+    if family.name == A2D.name and (size or "bd3lm" in named.lower()):
+        family = replace(family, name=A2D_BLOCKS.name, block=A2D_BLOCKS.block)
+    if family.block_causal and size:
+        family = replace(family, block=size)
+    return replace(family, masks=(mask_name, *family.masks)) if mask_name else family
+
+
+def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
+    """The mask's id: the configuration's, or the vocabulary's, or the family's. Raises `Unsupported`."""
+    if config.get("mask_token_id") is not None:
+        return token_id(config["mask_token_id"], "mask_token_id")
+    by_name = next((tokens[name] for name in family.masks if name in tokens), family.mask)
+    if by_name is None:
+        raise Unsupported("its tokenizer has no mask token")
+    return by_name
+
+
+def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
+    """How a block-causal model is asked for a middle. Raises `Unsupported`."""
+    for fim in family.fim:
+        if {fim.prefix, fim.suffix, fim.middle} <= tokens.keys():
+            return fim
+    raise Unsupported(
+        "it reads from left to right and its tokenizer has no tokens for what follows the middle"
+    )
+
+
+def shape_of(family: Family, config: Config) -> Shape:
+    """The sizes of a configuration. Raises ``ValueError``, or ``KeyError`` for what is missing."""
+    _refuse(config)
+    shape = _olmo(config) if family.olmo else _usual(family, config)
+    shape.check()
+    if shape.positions < LEAST_POSITIONS:
+        raise Unsupported(f"it has {shape.positions} positions, and at least {LEAST_POSITIONS} are needed")
+    return shape
+
+
+def _usual(family: Family, config: Config) -> Shape:
+    """Of a configuration in the names of Llama and Qwen."""
+    heads, width = whole(config, "num_attention_heads"), whole(config, "hidden_size")
+    theta = number(part(config, "rope_parameters"), "rope_theta", 10_000.0)
+    if config.get("attention_bias") and not family.qkv_bias:
+        raise Unsupported("its attention has biases")
+    if config.get("mlp_bias"):
+        raise Unsupported("its feed-forward layers have biases")
+    return Shape(
+        vocabulary=whole(config, "vocab_size"),
+        width=width,
+        layers=whole(config, "num_hidden_layers"),
+        heads=heads,
+        kv_heads=_or(config, "num_key_value_heads", heads),
+        head_width=_or(config, "head_dim", width // heads),
+        hidden=whole(config, "intermediate_size"),
+        rope_theta=number(config, "rope_theta", theta),
+        norm_eps=number(config, "rms_norm_eps", 1e-6),
+        positions=min(_or(config, "max_position_embeddings", MOST_POSITIONS), family.positions),
+        qkv_bias=family.qkv_bias,
+        head_norms=family.head_norms,
+        tied=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+LARGEST_MLP_RATIO = 64
+_OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
+_OLMO_REFUSED = (
+    "alibi", "attention_layer_norm", "include_bias", "include_qkv_bias", "bias_for_layer_norm", "input_emb_norm",
+    "scale_logits", "multi_query_attention", "clip_qkv",
+)  # fmt: skip
+
+
+def _olmo(config: Config) -> Shape:
+    """Of a configuration in the names of OLMo."""
+    for name, needed in _OLMO_NEEDS.items():
+        if config.get(name, needed) != needed:
+            raise Unsupported(f"its {name} is {_word(config[name])}, not {needed}")
+    for name in _OLMO_REFUSED:
+        if config.get(name):
+            raise Unsupported(f"its {name} is {_word(config[name])}")
+    heads, width = whole(config, "n_heads"), whole(config, "d_model")
+    hidden = _or(config, "mlp_hidden_size", 0) or whole(config, "mlp_ratio", LARGEST_MLP_RATIO) * width
+    return Shape(
+        vocabulary=_or(config, "embedding_size", 0) or whole(config, "vocab_size"),
+        width=width,
+        layers=whole(config, "n_layers"),
+        heads=heads,
+        kv_heads=_or(config, "n_kv_heads", heads),
+        head_width=width // heads,
+        hidden=hidden,
+        rope_theta=number(config, "rope_theta", 10_000.0),
+        norm_eps=number(config, "rms_norm_eps", 1e-5),
+        positions=min(_or(config, "max_sequence_length", MOST_POSITIONS), MOST_POSITIONS),
+        tied=bool(config.get("weight_tying", False)),
+    )
+
+
+def _or(config: Config, name: str, default: int) -> int:
+    """A whole number of a configuration; ``default`` where it is missing or null. Raises ``ValueError``."""
+    return default if config.get(name) is None else whole(config, name)
+
+
+def _slides(layer_types: object) -> bool:
+    return isinstance(layer_types, list) and "sliding_attention" in layer_types
+
+
+def _word(value: object) -> str:
+    """What a configuration says, as a sentence for the user shows it: in short, on one line."""
+    return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
+
+
+def _refuse(config: Config) -> None:
+    """Raises `Unsupported` for what the network here cannot compute, though the sizes would fit."""
+    scaling = part(config, "rope_scaling") or part(config, "rope_parameters")
+    rope = scaling.get("rope_type", scaling.get("type", "default"))
+    if rope != "default":
+        raise Unsupported(f"its positions are scaled ({_word(rope)})")
+    if config.get("use_sliding_window") or _slides(config.get("layer_types")):
+        raise Unsupported("its attention has sliding windows")
+    if any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        raise Unsupported("it is a mixture of experts")
+    activation = config.get("hidden_act", "silu")
+    if activation not in ("silu", "swish"):
+        raise Unsupported(f"its activation is {_word(activation)}, not silu")
+    if config.get("quantization_config"):
+        raise Unsupported("its weights are quantised in a format of another program")
+
+
+_USUAL = {
+    "embedding.weight": ("model.embed_tokens.weight",),
+    "norm.weight": ("model.norm.weight",),
+    "output.weight": ("lm_head.weight",),
+    "attention_norm.weight": ("input_layernorm.weight",),
+    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+    "attention.qkv.bias": ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
+    "attention.q_norm.weight": ("self_attn.q_norm.weight",),
+    "attention.k_norm.weight": ("self_attn.k_norm.weight",),
+    "attention.out.weight": ("self_attn.o_proj.weight",),
+    "feed_norm.weight": ("post_attention_layernorm.weight",),
+    "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+    "down.weight": ("mlp.down_proj.weight",),
+}
+_OLMO = {
+    "embedding.weight": ("model.transformer.wte.weight",),
+    "norm.weight": ("model.transformer.ln_f.weight",),
+    "output.weight": ("model.transformer.ff_out.weight",),
+    "attention_norm.weight": ("attn_norm.weight",),
+    "attention.qkv.weight": ("q_proj.weight", "k_proj.weight", "v_proj.weight"),
+    "attention.out.weight": ("attn_out.weight",),
+    "feed_norm.weight": ("ff_norm.weight",),
+    "gate_up.weight": ("ff_proj.weight", "up_proj.weight"),
+    "down.weight": ("ff_out.weight",),
+}
+
+
+def theirs(family: Family, name: str) -> tuple[str, ...]:
+    """The weights of a checkpoint, by name, that one above the other are the network's weight of a name."""
+    names, layers = (_OLMO, "model.transformer.blocks") if family.olmo else (_USUAL, "model.layers")
+    if not name.startswith("layers."):
+        return names[name]
+    _, index, rest = name.split(".", 2)
+    return tuple(f"{layers}.{index}.{part}" for part in names[rest])

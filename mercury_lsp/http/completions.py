@@ -1,0 +1,203 @@
+"""OpenAI's shape of a completion, and that of hosted infilling models: what is asked, what is answered, what is wrong.
+
+Owns the JSON of both directions. `/v1/completions` is OpenAI's; a choice of `/v1/fim/completions` has its text twice,
+as ``text``, where hosted Mercury has it, and as ``message`` or ``delta``, where Codestral does. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mercury_lsp.http.backend import Task, Update
+from mercury_lsp.http.settings import ServiceSettings
+
+STOPS = 4
+STOP_CHARACTERS = 256
+PATH_CHARACTERS = 256
+
+
+class Refused(Exception):
+    """A request that is answered with an error. ``kind``, ``param``, ``code``: as OpenAI names them."""
+
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str = "invalid_request_error",
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status, self.wait = status, wait
+        self.body = {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
+
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool | None = None
+
+
+_ONE: dict[str, Any] = {"minimum": 1, "maximum": 1}
+Stop = Annotated[str, Field(max_length=STOP_CHARACTERS)]
+
+
+class Wanted(BaseModel):
+    """The body of a request. What is not here, is not looked at."""
+
+    model_config = ConfigDict(strict=True)
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
+    suffix: str | None = None
+    model: str | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    diffusing: bool | None = None
+    path: Annotated[str, Field(max_length=PATH_CHARACTERS)] | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    n: Annotated[int | None, Field(json_schema_extra=_ONE)] = None
+    best_of: Annotated[int | None, Field(json_schema_extra=_ONE)] = None
+    echo: Annotated[bool | None, Field(json_schema_extra={"enum": [False, None]})] = None
+    logprobs: Annotated[
+        Annotated[int, Field(ge=0)] | bool | None, Field(json_schema_extra={"enum": [0, False, None]})
+    ] = None
+
+    @property
+    def affinity(self) -> str:
+        """What tells whose cache is warm, where no header does."""
+        return self.prompt_cache_key or self.user or ""
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream is to end with what it has cost."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def task(self, key: str, settings: ServiceSettings, asker: str = "") -> Task:
+        """What the backend is asked. More tokens than are allowed are as many as are."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Task(
+            prefix=self.prompt if isinstance(self.prompt, str) else self.prompt[0],
+            suffix=self.suffix or "",
+            key=key,
+            max_tokens=min(self.max_tokens or settings.default_tokens, settings.max_tokens),
+            stop=tuple(filter(None, stops)),
+            temperature=self.temperature or 0.0,
+            seed=self.seed,
+            drafts=bool(self.stream and self.diffusing),
+            path=self.path or "",
+            asker=asker,
+        )
+
+
+def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
+    """A request's body. Raises `Refused`; what it says quotes nothing of the text."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is not JSON.") from None
+    if not isinstance(given, dict):
+        raise Refused(400, "The body is not a JSON object.")
+    try:
+        wanted = Wanted.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        param = str(first["loc"][0])
+        if param == "prompt" and "prompt" in given:
+            raise Refused(400, "prompt must be a text, or a list of one.", param) from None
+        raise Refused(400, f"{param}: {first['msg']}.", param) from None
+    for text in (wanted.prompt, wanted.suffix, wanted.path, wanted.stop):
+        if any(not _encodable(part) for part in ([text] if isinstance(text, str) else text or [])):
+            raise Refused(400, "A text has half of a surrogate pair, which is no character.")
+    for param in ("n", "best_of"):
+        number = getattr(wanted, param)
+        if number is not None and number < 1:
+            raise Refused(422, f"{param} must be 1 at least.", param)
+    for param, most in (("n", 1), ("best_of", 1), ("echo", False), ("logprobs", 0)):
+        value = getattr(wanted, param)
+        if value is not None and (value is True or value > most):
+            raise Refused(400, f"{param} is not supported here.", param, "unsupported_parameter")
+    if wanted.model not in (None, "", *models):
+        raise Refused(404, f"There is no such model here; there is {models[0]}.", "model", "model_not_found")
+    return wanted
+
+
+def body_schema() -> dict[str, Any]:
+    """The JSON schema of a request's body, without references, for the service's own description."""
+    schema = Wanted.model_json_schema()
+    parts = {f"#/$defs/{name}": part for name, part in schema.pop("$defs", {}).items()}
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(part) for part in value]
+        if not isinstance(value, dict):
+            return value
+        return whole(parts[value["$ref"]]) if "$ref" in value else {k: whole(v) for k, v in value.items()}
+
+    described: dict[str, Any] = whole(schema)
+    return described
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How one request is answered. ``fim``: in the shape of `/v1/fim/completions`."""
+
+    model: str
+    fim: bool
+    id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, update: Update) -> dict[str, Any]:
+        """The answer to a request without a stream."""
+        return self._object(self._choice(update.text, update.finish, "message")) | {"usage": usage(update)}
+
+    def piece(self, text: str, finish: str = "") -> dict[str, Any]:
+        """A chunk of a stream: new text, or all of it where drafts are wanted."""
+        return self._object(self._choice(text, finish, "delta"))
+
+    def cost(self, update: Update) -> dict[str, Any]:
+        """The chunk that tells what a stream has cost."""
+        return self._object() | {"usage": usage(update)}
+
+    def _object(self, *choices: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": list(choices),
+        }
+
+    def _choice(self, text: str, finish: str, codestral: Literal["message", "delta"]) -> dict[str, Any]:
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish or None}
+        return choice | ({codestral: {"role": "assistant", "content": text}} if self.fim else {})
+
+
+def usage(update: Update) -> dict[str, Any]:
+    """What a task has cost, in tokens."""
+    return {
+        "prompt_tokens": update.prompt_tokens,
+        "completion_tokens": update.tokens,
+        "total_tokens": update.prompt_tokens + update.tokens,
+        "prompt_tokens_details": {"cached_tokens": update.cached_tokens},
+    }

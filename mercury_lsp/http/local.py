@@ -1,0 +1,270 @@
+"""The engine in this process as a backend: sessions by key on one network, a thread for each task that runs.
+
+Owns how a task becomes a prompt and an infilling, where stop texts end it, and which of its text is settled. Knows no
+HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mercury_lsp.context import prompt
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.backends.devices import seats_for
+from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling
+from mercury_lsp.engine.load import engine_on
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.batching import Seat, Seats
+from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.http.backend import Task, Unavailable, Update
+from mercury_lsp.http.counts import EngineCounts
+from mercury_lsp.http.sessions import Sessions
+from mercury_lsp.http.stops import cut, settled
+
+SPARE_ROWS = (
+    256  # of a slot: the path's tokens, and a pass's drafts and canvases behind the last one that is kept
+)
+FOREVER = 1 << 30  # seconds
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOptions:
+    """How the engine runs. ``memory_mb``: for all sessions' keys and values; ``together``: whether passes are batched,
+    None where it pays; ``running``, ``waiting``: tasks at once; ``..._tokens``: as the options of those names."""
+
+    device: str = "auto"
+    threads: int = 0
+    together: bool | None = None
+    memory_mb: int = 2048
+    sessions: int = 256
+    running: int = 32
+    waiting: int = 128
+    prefix_tokens: int = 512
+    following_tokens: int = 192
+    max_tokens: int = 256
+
+    @property
+    def rows(self) -> int:
+        """Rows of a session's keys and values."""
+        tokens = self.prefix_tokens + self.following_tokens + prompt.REST_TOKENS + self.max_tokens
+        return -(-(tokens + SPARE_ROWS) // 64) * 64
+
+
+class _Session:
+    """A seat and its engine, made when they are first used, in the thread that does."""
+
+    def __init__(self) -> None:
+        self.seat: Seat | None = None
+        self.engine: Infiller | None = None
+
+    def use(self, loaded: Checkpoint | OpenCheckpoint, seats: Seats) -> tuple[Infiller, Seat]:
+        """Both of them."""
+        if self.seat is None or self.engine is None:
+            self.seat = seats.seat()
+            self.engine = engine_on(loaded, self.seat)
+        return self.engine, self.seat
+
+    def end(self) -> None:
+        """Its room is free for another."""
+        if self.seat is not None:
+            self.seat.leave()
+
+
+class _Stopped(Exception):
+    """A stop text has come: ``infill`` ends in it, or behind it."""
+
+    def __init__(self, infill: Infill) -> None:
+        super().__init__()
+        self.infill = infill
+
+
+class LocalBackend:
+    """See `backend.Backend`. It loads in a thread of its own; ``failure`` tells why that failed, if it did."""
+
+    def __init__(self, loaded: Checkpoint | OpenCheckpoint, options: LocalOptions) -> None:
+        self.model = loaded.name
+        self.failure = ""
+        self._loaded, self._options = loaded, options
+        self._seats: Seats | None = None
+        self._sessions: Sessions[_Session] | None = None
+        self._pool = ThreadPoolExecutor(options.running, thread_name_prefix="mercury-task")
+        self._running: set[asyncio.Future[Update]] = set()
+        self._closing = threading.Event()
+        self.counts = EngineCounts(self)
+        threading.Thread(target=self._load, name="mercury-load", daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """See `Backend.ready`."""
+        return self._seats is not None and not self._closing.is_set()
+
+    @property
+    def device(self) -> str:
+        """Where it runs, once it is loaded."""
+        return self._seats.device if self._seats else ""
+
+    @property
+    def sessions(self) -> Sessions[_Session] | None:
+        """The sessions, once there were tasks."""
+        return self._sessions
+
+    @property
+    def seats(self) -> Seats | None:
+        """The executors, once they are loaded."""
+        return self._seats
+
+    async def run(self, task: Task) -> AsyncGenerator[Update, None]:
+        """See `Backend.run`."""
+        if not self.ready or self._seats is None:
+            raise Unavailable(self._why_not())
+        if self._sessions is None:
+            self._sessions = self._make_sessions(self._seats)
+        sessions = self._sessions
+        asked = time.perf_counter()
+        session = await sessions.take(task.key, task.asker)
+        queued = time.perf_counter() - asked
+        self.counts.queued.observe(queued)
+        loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()
+        stopped = threading.Event()
+
+        def cancelled() -> bool:
+            return stopped.is_set() or self._closing.is_set()
+
+        def tell(update: Update) -> None:
+            loop.call_soon_threadsafe(updates.put_nowait, update)
+
+        job = loop.run_in_executor(
+            self._pool, self._work, self._seats, session, task, cancelled, tell, queued * 1e3
+        )
+        self._running.add(job)
+        job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
+        job.add_done_callback(lambda _: updates.put_nowait(None))
+        try:
+            while (update := await updates.get()) is not None:
+                yield update
+            yield job.result()
+        except Cancelled:
+            raise Unavailable("The server is stopping.") from None
+        finally:
+            stopped.set()
+
+    def metrics(self) -> str:
+        """See `Backend.metrics`."""
+        return self.counts.text()
+
+    async def close(self) -> None:
+        """See `Backend.close`."""
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await asyncio.gather(*self._running, return_exceptions=True)
+        if self._seats is not None:
+            await asyncio.to_thread(self._seats.close)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self) -> None:
+        options = self._options
+        try:
+            self._seats = seats_for(
+                self._loaded,
+                options.device,
+                options.threads,
+                options.memory_mb << 20,
+                options.rows,
+                options.together,
+            )
+        except Exception as error:  # told by who serves: see `failure`
+            log.debug("Loading failed.", exc_info=True)
+            self.failure = str(error) or type(error).__name__
+
+    def _why_not(self) -> str:
+        if self._closing.is_set():
+            return "The server is stopping."
+        return self.failure or "The model is loading."
+
+    def _make_sessions(self, seats: Seats) -> Sessions[_Session]:
+        fitting = max(1, (self._options.memory_mb << 20) // seats.bytes_each)
+        options = self._options
+        return Sessions(
+            _Session, _Session.end, min(options.sessions, fitting), options.running, options.waiting
+        )
+
+    def _done(
+        self, sessions: Sessions[_Session], key: str, session: _Session, job: asyncio.Future[Update]
+    ) -> None:
+        self._running.discard(job)
+        failure = None if job.cancelled() else job.exception()
+        broken = job.cancelled() or not isinstance(failure, Cancelled | None)
+        self.counts.failed.inc(broken)
+        self.counts.cancelled.inc(isinstance(failure, Cancelled))
+        sessions.give(key, session, keep=not broken)
+
+    def _work(
+        self,
+        seats: Seats,
+        session: _Session,
+        task: Task,
+        cancelled: Callable[[], bool],
+        tell: Callable[[Update], None],
+        queue_ms: float,
+    ) -> Update:
+        """In a thread: a task from its texts to its last update."""
+        began = time.perf_counter()
+        engine, seat = session.use(self._loaded, seats)
+        options, told = self._options, 0
+        asked = prompt.build(
+            task.path,
+            task.prefix,
+            task.suffix,
+            engine.count,
+            options.prefix_tokens,
+            options.following_tokens,
+            stem_start=engine.stem_start,
+        )
+        sampling = Sampling(
+            max_tokens=min(task.max_tokens, options.max_tokens),
+            max_passes=2 * task.max_tokens,
+            single_line=task.single_line,
+            temperature=task.temperature,
+            seed=random.getrandbits(63) if task.seed is None else task.seed,
+        )
+
+        def watch(draft: Draft) -> None:
+            nonlocal told
+            if cut(draft.settled.text, task.stop) is not None:
+                raise _Stopped(draft.settled)
+            sure = settled(draft.settled.text, task.stop)
+            if task.drafts or sure > told:
+                told = sure
+                tell(Update(draft.text if task.drafts else draft.settled.text, sure))
+
+        try:
+            with seat.job(cancelled):
+                infill = engine.infill(asked, sampling, cancelled, watch)
+        except _Stopped as stopped:
+            infill = stopped.infill
+        shorter = cut(infill.text, task.stop)
+        text = infill.text if shorter is None else shorter
+        if not infill.finished:
+            text = text.rstrip("\ufffd")  # a character of which only the first bytes fitted
+        return Update(
+            text,
+            len(text),
+            "stop" if infill.finished or shorter is not None else "length",
+            infill.prompt_tokens,
+            infill.cached_tokens,
+            infill.tokens,
+            infill.forward_passes,
+            (time.perf_counter() - began) * 1e3,
+            queue_ms,
+        )

@@ -1,0 +1,239 @@
+"""What is ours in the protocol: commands, requests for debugging, and the notifications of Copilot's clients, which
+tell what became of items.
+
+Owns their names and the shape of their arguments. Knows nothing of how requests for suggestions are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from typing import Protocol as Interface
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
+
+from mercury_lsp.lsp import convert
+from mercury_lsp.telemetry import store
+from mercury_lsp.telemetry import stats as tally
+from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.completion.pipeline import declined
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.session.notebooks import moved
+from mercury_lsp.lsp.reasons import clock, explained
+from mercury_lsp.session.session import LARGEST, Session
+from mercury_lsp.lsp.status import STATUS, Status
+
+DIGEST, WORK = "mercury/documentDigest", "mercury/work"
+ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
+SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
+USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
+
+L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
+
+
+class Served(Interface):
+    """What a command works on."""
+
+    session: Session
+    admission: Admission
+    desk: Desk
+    journal: Journal
+    status: Status
+
+    @property
+    def encoding(self) -> str:
+        """Of positions."""
+
+
+def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
+    """Which notifications of ours a client can take, by its own word."""
+    ours = _part(capabilities.experimental, "mercury")
+    return frozenset(name for name in ("status", "drafts") if _part(ours, name) is True)
+
+
+def commanded(list_: L, ids: Sequence[str]) -> L:
+    """The same list, in which each item tells us by its command when it is accepted."""
+    items: Sequence[types.InlineCompletionItem | types.CompletionItem] = list_.items
+    for item, id_ in zip(items, ids, strict=True):
+        item.command = types.Command(title="Accepted", command=ACCEPTED, arguments=[id_])
+    return list_
+
+
+def accepted(ls: Served, *arguments: object) -> None:
+    """An item was accepted. Its id is the argument; one that is not known any more does not matter."""
+    match arguments:
+        case (str(id_),):
+            ls.journal.accepted(id_)
+        case _:
+            raise JsonRpcInvalidParams(f"{ACCEPTED} takes the id of an item.")
+
+
+async def explain(ls: Served, *arguments: object) -> str:
+    """Why nothing was, or would be, shown at a place, or by the last request, in a sentence or two."""
+    if not arguments:
+        last = ls.journal.last
+        return "Nothing has been asked for yet." if last is None else explained(ls.session, last)
+    uri, position = _place(arguments)
+    document, snapshot = ls.session.document(uri), ls.session.snapshot(uri)
+    if document is None or snapshot is None:
+        return (
+            f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
+        )
+    if ls.admission.pending(uri):
+        snapshot = await ls.admission.settled(snapshot)
+    cursor = convert.offset(document, position, ls.encoding)
+    request = Request(snapshot, cursor, document, cursor)
+    if quiet(ls, request):
+        return explained(ls.session, request)
+    last = ls.journal.last
+    if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
+        return explained(ls.session, last)
+    whole, start = ls.session.joined(snapshot)
+    request.judge(moved(await ls.desk.completion(whole, cursor + start, request.note), start))
+    return explained(ls.session, request)
+
+
+def snooze(ls: Served, *arguments: object) -> str:
+    """Suggest nothing unasked for some minutes; the time until then, in the form of ISO 8601."""
+    match arguments:
+        case ():
+            minutes: float = USUAL
+        case (int() | float() as given,) if not isinstance(given, bool) and 0 < given <= LONGEST:
+            minutes = given
+        case _:
+            raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {LONGEST} at most.")
+    ls.session.snoozed_until = time.time() + 60 * minutes
+    ls.status.changed()
+    return clock(ls.session.snoozed_until).isoformat(timespec="seconds")
+
+
+def resume(ls: Served, *arguments: object) -> None:
+    """Suggest again."""
+    if arguments:
+        raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
+    ls.session.snoozed_until = 0.0
+    ls.status.changed()
+
+
+async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
+    """The figures of `mercury-lsp stats`: of all that is recorded, or of the last so many days."""
+    match arguments:
+        case ():
+            days = None
+        case (int() | float() as given,) if (
+            not isinstance(given, bool) and 1 <= given < math.inf and given == int(given)
+        ):
+            days = int(given)
+        case _:
+            raise JsonRpcInvalidParams(f"{STATS} takes a number of days, 1 at least, or nothing.")
+    try:
+        return tally.counted(await asyncio.to_thread(store.read, days))
+    except store.Unreadable as error:
+        raise JsonRpcInternalError(str(error)) from error
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    ACCEPTED: accepted,
+    EXPLAIN: explain,
+    SNOOZE: snooze,
+    RESUME: resume,
+    STATS: stats,
+}
+
+
+def did_show(ls: Served, params: Any) -> None:
+    """A client of Copilot shows an item."""
+    if (id_ := _id(params)) is not None:
+        ls.journal.shown(id_)
+
+
+def did_partially_accept(ls: Served, params: Any) -> None:
+    """A client of Copilot took the beginning of an item, so many UTF-16 units from its start."""
+    id_, units = _id(params), getattr(params, "acceptedLength", None)
+    if id_ is not None and isinstance(units, int) and units > 0:
+        ls.journal.accepted_part(id_, units)
+
+
+def did_focus(ls: Served, params: Any) -> None:
+    """The user went to a document; some clients name it as Copilot's do, some as Cody's."""
+    uri = getattr(getattr(params, "textDocument", params), "uri", None)
+    if isinstance(uri, str):
+        ls.session.focus(uri)
+        ls.journal.focused(uri)
+
+
+NOTIFICATIONS: dict[str, Callable[..., Any]] = {
+    "textDocument/didShowCompletion": did_show,
+    "textDocument/didPartiallyAcceptCompletion": did_partially_accept,
+    "textDocument/didFocus": did_focus,
+}
+
+
+def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
+    """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
+    uri = getattr(getattr(params, "textDocument", None), "uri", None)
+    if not isinstance(uri, str):
+        raise JsonRpcInvalidParams("A document has the form {textDocument: {uri: ...}}.")
+    document = ls.session.document(uri)
+    if document is None:
+        return None
+    digest = hashlib.sha256(document.text.encode()).hexdigest()
+    return {"version": document.version, "characters": len(document.text), "sha256": digest}
+
+
+def work(ls: Served, _: object) -> dict[str, object]:
+    """For debugging: what the worker has done and has to do."""
+    return ls.desk.work
+
+
+def status(ls: Served, _: object) -> dict[str, object]:
+    """What a user sees of the server's state."""
+    return ls.status.value
+
+
+REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work, STATUS: status}
+
+
+def quiet(ls: Served, request: Request) -> bool:
+    """Whether nothing is to be suggested, whatever the model would write; the request then says why."""
+    if reason := declined(request.snapshot):
+        request.nothing("declined", reason)
+    elif ls.session.snoozed and not request.snapshot.invoked:
+        request.nothing("snoozed")
+    else:
+        return False
+    return True
+
+
+def _place(arguments: Sequence[object]) -> tuple[str, types.Position]:
+    """A URI and a position, as two arguments or as a request's parameters. Raises `JsonRpcInvalidParams`."""
+    if len(arguments) == 1:
+        whole = arguments[0]
+        arguments = (_part(_part(whole, "textDocument") or whole, "uri"), _part(whole, "position"))
+    if len(arguments) == 2 and isinstance(uri := arguments[0], str):
+        line, character = _part(arguments[1], "line"), _part(arguments[1], "character")
+        if _is_count(line) and _is_count(character):
+            return uri, types.Position(line, character)
+    raise JsonRpcInvalidParams(f"{EXPLAIN} takes a URI and a position, or nothing.")
+
+
+def _part(whole: object, name: str) -> Any:
+    return whole.get(name) if isinstance(whole, dict) else getattr(whole, name, None)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
+
+
+def _id(params: Any) -> str | None:
+    """The id in the command of an item of ours."""
+    arguments = getattr(getattr(getattr(params, "item", None), "command", None), "arguments", None)
+    return (
+        arguments[0] if isinstance(arguments, list) and arguments and isinstance(arguments[0], str) else None
+    )

@@ -1,0 +1,112 @@
+"""The client's documents: opened, changed and closed.
+
+Owns what a change tells of the cursor, and who has to know of it. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lsprotocol import types
+
+from mercury_lsp.lsp import convert
+from mercury_lsp.lsp.commands import Served
+from mercury_lsp.telemetry.acceptance import Edit, difference
+from mercury_lsp.lsp.protocol import NO_VERSION
+
+DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
+
+
+def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
+    """Take a document."""
+    document = params.text_document
+    path = convert.name(document.uri, ls.session.roots)
+    language_id = document.language_id
+    language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
+    file = convert.file(document.uri)
+    version = 0 if document.version == NO_VERSION else document.version
+    ls.session.open(document.uri, path, language_id, version, document.text, file)
+    if file:
+        ls.admission.opened(document.uri)
+    elif snapshot := ls.session.snapshot(document.uri):
+        ls.desk.opened(snapshot)
+
+
+def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
+    """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
+    uri, version = params.text_document.uri, params.text_document.version
+    if version == NO_VERSION:
+        version = ls.session.version(uri) + 1
+    typed: tuple[int, str] | None = None
+    edits: list[Edit] = []
+    follows = ls.journal.follows(uri)
+    for change in params.content_changes:
+        document = ls.session.document(uri)
+        if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+            if document is not None and follows:
+                edits.append(difference(document.text, change.text))
+            ls.session.rewrite(uri, version, change.text)
+            typed = None  # where, it does not say
+        elif document is not None:
+            start, end = convert.span(document, change.range, ls.encoding)
+            if follows:
+                edits.append(Edit(start, document.text[start:end], change.text))
+            ls.session.replace(uri, version, start, end, change.text)
+            typed = (start, change.text) if change.text or end - start < DELETED else None
+    ls.journal.changed(uri, edits)
+    if typed is not None and (snapshot := ls.session.snapshot(uri)):
+        cursor = convert.cursor(snapshot.document, *typed)
+        snapshot, start = ls.session.joined(snapshot)
+        ls.desk.changed(snapshot, cursor + start)
+
+
+def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
+    """Forget a document."""
+    ls.session.close(params.text_document.uri)
+    ls.journal.closed(params.text_document.uri)
+
+
+def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:
+    """Take a notebook and the texts of its cells."""
+    notebook = params.notebook_document
+    ls.session.notebooks.open(notebook.uri, [cell.document for cell in notebook.cells])
+    _open(ls, params.cell_text_documents)
+
+
+def did_change_notebook(ls: Served, params: types.DidChangeNotebookDocumentParams) -> None:
+    """Take other cells, in another order, and other texts of cells."""
+    cells = params.change.cells
+    if cells is None:
+        return
+    if (structure := cells.structure) is not None:
+        array = structure.array
+        new = [cell.document for cell in array.cells or ()]
+        ls.session.notebooks.change(params.notebook_document.uri, array.start, array.delete_count, new)
+        _open(ls, structure.did_open or ())
+        for document in structure.did_close or ():
+            did_close(ls, types.DidCloseTextDocumentParams(document))
+    for content in cells.text_content or ():
+        did_change(ls, types.DidChangeTextDocumentParams(content.document, content.changes))
+
+
+def did_close_notebook(ls: Served, params: types.DidCloseNotebookDocumentParams) -> None:
+    """Forget a notebook and its cells."""
+    left = ls.session.notebooks.close(params.notebook_document.uri)
+    for uri in dict.fromkeys([*left, *(document.uri for document in params.cell_text_documents)]):
+        did_close(ls, types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
+
+
+def _open(ls: Served, documents: Iterable[types.TextDocumentItem]) -> None:
+    for document in documents:
+        did_open(ls, types.DidOpenTextDocumentParams(document))
+
+
+NOTIFICATIONS: dict[str, Callable[..., Any]] = {
+    types.TEXT_DOCUMENT_DID_OPEN: did_open,
+    types.TEXT_DOCUMENT_DID_CHANGE: did_change,
+    types.TEXT_DOCUMENT_DID_CLOSE: did_close,
+    types.NOTEBOOK_DOCUMENT_DID_OPEN: did_open_notebook,
+    types.NOTEBOOK_DOCUMENT_DID_CHANGE: did_change_notebook,
+    types.NOTEBOOK_DOCUMENT_DID_CLOSE: did_close_notebook,
+}

@@ -1,0 +1,124 @@
+"""Which open documents may be completed and used, and the reading of the workspace, as one client sees it.
+
+Owns the looking at ignore rules for open documents, in threads, and the display of the reading's progress. Until it is
+known that a document is not ignored, nothing of it is sent or used elsewhere. Knows neither the rules nor the messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from mercury_lsp.lsp import convert
+from mercury_lsp.lsp.client import Progress
+from mercury_lsp.completion.pipeline import Snapshot
+from mercury_lsp.config import FROM_FILES
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.session.session import Session
+
+PATIENCE = 2.0  # seconds that a request waits to know whether its document is ignored
+
+Guard = Callable[[str], AbstractContextManager[None]]
+"""The boundary of unexpected errors, told what is being done."""
+
+
+class Admission:
+    """Of one client's documents. `spawn` runs something beside the messages; `progress` makes a display."""
+
+    def __init__(
+        self,
+        session: Session,
+        desk: Desk,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        progress: Callable[[], Progress],
+        guard: Guard,
+    ) -> None:
+        self._session, self._desk = session, desk
+        self._spawn, self._progress, self._guard = spawn, progress, guard
+        self._pending: dict[str, asyncio.Task[None]] = {}
+        self._reading: Progress | None = None
+
+    def place(self, uris: Sequence[str]) -> None:
+        """Take the workspace's folders and its memory, and look again at the documents if these are others."""
+        session, config = self._session, self._session.config
+        # A model on this machine has a memory of all files; what is sent elsewhere has nothing of them.
+        local = config.remote != "always"
+        used = config.enabled and (local or config.related_tokens > 0)
+        limit = config.index_mb * 2**20 if used else 0
+        whole = local or not FROM_FILES.isdisjoint(config.related_sources)
+        folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
+        if session.workspace.configure(folders, limit, whole):
+            self.look()
+
+    def read(self) -> None:
+        """Begin to read the workspace, in a thread."""
+        loop, workspace = asyncio.get_running_loop(), self._session.workspace
+
+        def later(call: Callable[..., object], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                loop.call_soon_threadsafe(call, *arguments)
+
+        workspace.busy = lambda: self._desk.computing
+        workspace.show = lambda fraction: later(self._show, fraction)
+        workspace.rules = lambda: later(self.look)
+        workspace.guard = self._guard
+        workspace.start()
+
+    def opened(self, uri: str) -> None:
+        """A document that has a file was opened."""
+        self._look(uri, opened=True)
+
+    def look(self) -> None:
+        """The rules may be others: look at all documents again."""
+        for uri in self._session.with_files:
+            self._look(uri)
+
+    def pending(self, uri: str) -> bool:
+        """Whether it is being looked whether a document is ignored."""
+        return uri in self._pending
+
+    async def settled(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what rules say of its document, once that is known; if it takes too long, it is ignored."""
+        uri = snapshot.document.uri
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while (task := self._pending.get(uri)) is not None:
+                    await asyncio.wait([task])
+        known = self._session.snapshot(uri)
+        if known is None:
+            return replace(snapshot, ignored=True)
+        return replace(snapshot, ignored=known.ignored, private=known.private, indentation=known.indentation)
+
+    def _look(self, uri: str, opened: bool = False) -> None:
+        self._session.admit(uri, None)
+        task = self._pending[uri] = self._spawn(self._admit(uri, opened))
+        task.add_done_callback(partial(self._done, uri))
+
+    async def _admit(self, uri: str, opened: bool) -> None:
+        session = self._session
+        with self._guard("looking whether a file is ignored"):
+            file = session.file(uri)
+            standing = await asyncio.to_thread(session.workspace.examine, file)
+            if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
+                session.admit(uri, replace(standing, inside=standing.inside and convert.is_local(uri)))
+                if opened and (snapshot := session.snapshot(uri)):
+                    self._desk.opened(snapshot)
+
+    def _done(self, uri: str, task: asyncio.Task[None]) -> None:
+        if self._pending.get(uri) is task:
+            del self._pending[uri]
+
+    def _show(self, fraction: float | None) -> None:
+        """Show how much of the workspace is read; None at the end."""
+        if fraction is None and self._reading is not None:
+            self._reading.end()
+            self._reading = None
+        elif fraction is not None:
+            if self._reading is None:
+                self._reading = self._progress()
+                self._spawn(self._reading.begin("Reading the workspace"))
+            self._reading.show(fraction)

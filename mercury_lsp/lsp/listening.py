@@ -1,0 +1,207 @@
+"""Lets clients in that connect to a socket: who may, how many, and within which time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mercury_lsp.tokens import Tokens
+from mercury_lsp.lsp.protocol import Broken, Writer, framed, refusal, strict_frame, strict_frames
+
+MOST_CLIENTS = 16  # each has a model of its own
+MOST_STRANGERS = 32  # connections that have not introduced themselves
+INTRODUCTION_SECONDS = 10.0
+INTRODUCTION_BYTES = 1 << 20
+UNREAD_BYTES = 1 << 26  # answers that a client has not read
+
+Serve = Callable[[AsyncIterator[bytes], Writer], Awaitable[object]]
+
+log = logging.getLogger(__name__)
+
+
+class Reception:
+    """Serves each client whose first message is an `initialize` with a token, where there are tokens.
+
+    The token is `initializationOptions.token`; it goes no further than here. Everything else ends the connection:
+    a first message of another kind, a byte out of place, an HTTP request, silence. Where there are too many
+    strangers, the one that came first has to go, so that nobody can keep clients out by merely connecting.
+    """
+
+    def __init__(self, tokens: Tokens, serve: Serve) -> None:
+        self._tokens, self._serve = tokens, serve
+        self._strangers: dict[asyncio.StreamWriter, None] = {}  # in the order of their coming
+        self._clients = 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection until it ends. Raises what `serve` does."""
+        try:
+            if not _is_own(writer):
+                log.warning("Refused a connection of another user.")
+                return
+            self._strangers[writer] = None
+            while len(self._strangers) > MOST_STRANGERS:
+                self._turn_away(next(iter(self._strangers)), "too many have connected and said nothing")
+            first = await self._introduction(reader, writer)
+            if first is None:
+                return
+            self._clients += 1
+            try:
+                await self._serve(_with(first, strict_frames(reader)), _Outlet(writer))
+            finally:
+                self._clients -= 1
+        except Broken as error:
+            self._turn_away(writer, str(error))
+        finally:
+            self._strangers.pop(writer, None)
+            with suppress(OSError):
+                writer.close()
+
+    async def _introduction(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        """The first message without its token; None where the connection is to end."""
+        try:
+            async with asyncio.timeout(INTRODUCTION_SECONDS):
+                body = await strict_frame(reader, INTRODUCTION_BYTES)
+        except TimeoutError:
+            raise Broken(f"no first message came within {INTRODUCTION_SECONDS:.0f} s") from None
+        if writer not in self._strangers or body is None:
+            return None  # turned away in the meantime, or gone
+        del self._strangers[writer]
+        message = _initialize(body)
+        sentence = "The first message must be the request initialize."
+        if message is not None:
+            name = "" if not self._tokens else self._tokens.name(_take_token(message))
+            if name is None:
+                sentence = "initializationOptions.token must be the token that the server was started with."
+            elif self._clients >= MOST_CLIENTS:
+                sentence = f"There are {MOST_CLIENTS} clients already."
+            else:
+                log.info("Let in a client%s.", f" called {name}" if name else "")
+                return json.dumps(message).encode()
+        log.warning("Refused a connection: %s", sentence)
+        writer.write(framed(refusal(message.get("id") if message else None, sentence)))
+        return None
+
+    def _turn_away(self, writer: asyncio.StreamWriter, reason: str) -> None:
+        self._strangers.pop(writer, None)
+        log.warning("Ended a connection: %s.", reason)
+        writer.transport.abort()
+
+
+class _Outlet:
+    """A `Writer` that gives a client up that does not read."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES:
+            log.warning("Ended a connection: the client does not read its answers.")
+            self._writer.transport.abort()
+        self._writer.write(data)
+
+    def close(self) -> None:
+        """End."""
+        self._writer.close()
+
+
+def tcp_socket(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens; port 0 is any free one. Raises `OSError`."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    own = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # there it would let others take the same port
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind(address)
+        own.listen()
+    except BaseException:
+        own.close()
+        raise
+    return own
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A Unix socket of mode 0600 that listens; one that nobody listens on any more is replaced. Raises `OSError`."""
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        usual = os.umask(0o177)
+        try:
+            own.bind(str(path))
+        finally:
+            os.umask(usual)
+        path.chmod(0o600)  # default access lists of the folder come before the mask
+        own.listen()
+    except BaseException:
+        own.close()
+        raise
+    return own
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            try:
+                other.settimeout(1)
+                other.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+                return
+            except OSError:
+                pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _is_own(writer: asyncio.StreamWriter) -> bool:
+    """Whether the peer of a Unix socket is this user; the mode of the socket says so already, and the kernel too."""
+    peer = writer.get_extra_info("socket")
+    if sys.platform != "linux" or peer.family != socket.AF_UNIX:
+        return True
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[1] in (os.getuid(), 0)
+
+
+async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for body in rest:
+        yield body
+
+
+def _initialize(body: bytes) -> dict[str, Any] | None:
+    """The request `initialize` that a body is; None where it is something else."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("method") != "initialize" or "id" not in message:
+        return None
+    return message
+
+
+def _take_token(message: dict[str, Any]) -> str:
+    """Remove the token from an `initialize`, as it stands among the options or in their section."""
+    found: list[object] = []
+    options = (
+        message["params"].get("initializationOptions") if isinstance(message.get("params"), dict) else None
+    )
+    for place in (options, options.get("mercury") if isinstance(options, dict) else None):
+        if isinstance(place, dict) and "token" in place:
+            found.append(place.pop("token"))
+    return next((token for token in found if isinstance(token, str)), "")

@@ -1,0 +1,97 @@
+"""Drafts on their way to the editor, while they sharpen.
+
+Owns which of them are sent: those of a document as the client has it, at most one in a turn of the event loop, the
+newest; and that each place of which one was sent has an end. They come from the worker's thread, which never waits for
+them. Knows nothing of how they come about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from mercury_lsp.lsp import convert
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.secrets import is_secret
+from mercury_lsp.completion.cache import Place
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.api import Draft
+
+DRAFT = "mercury/draft"
+
+
+class Drafts:
+    """Those of one client. `current`: its document of a URI, or None; `send` is called on the loop."""
+
+    def __init__(
+        self,
+        current: Callable[[str], Document | None],
+        send: Callable[[dict[str, Any]], object],
+        encoding: str,
+    ) -> None:
+        self._current, self._send, self._encoding = current, send, encoding
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._newest: tuple[Place, Draft | None] | None = None  # not looked at yet
+        self._shown: Place | None = None  # the client draws a draft of it
+        self._passes = 0  # of what is shown
+
+    def take(self, place: Place, draft: Draft | None) -> None:
+        """A place has a draft, or, for None, the work there has ended. From any thread."""
+        with self._lock:
+            due, self._newest = self._newest is not None, (place, draft)
+        if not due:
+            with suppress(RuntimeError):  # the loop is closed: the client is gone
+                self._loop.call_soon_threadsafe(self._turn)
+
+    def _turn(self) -> None:
+        with self._lock:
+            newest, self._newest = self._newest, None
+        if newest is None:
+            return
+        place, draft = newest
+        fits = draft is not None and self._fits(place, draft)
+        if self._shown is not None and not (fits and _same(self._shown, place)):
+            self._tell(self._shown, "", "", self._passes, done=True)
+            self._shown = None
+        if fits and draft is not None:
+            settled, rest = divided(draft)
+            self._shown, self._passes = place, draft.forward_passes
+            self._tell(place, settled, rest, self._passes, done=False)
+
+    def _fits(self, place: Place, draft: Draft) -> bool:
+        """Whether a draft may be drawn in what the client has now."""
+        document = place[0].document
+        now = self._current(document.uri)
+        same = now is not None and now.version == document.version and now.text == document.text
+        return same and not is_secret(draft.text)
+
+    def _tell(self, place: Place, settled: str, rest: str, passes: int, done: bool) -> None:
+        document, offset = place[0].document, place[1]
+        position = convert.position(document, offset, self._encoding)
+        self._send(
+            {
+                "textDocument": {"uri": document.uri, "version": document.version},
+                "position": {"line": position.line, "character": position.character},
+                "settled": settled,
+                "draft": rest,
+                "pass": passes,
+                "done": done,
+            }
+        )
+
+
+def divided(draft: Draft) -> tuple[str, str]:
+    """What of a draft's text will not change any more, and the rest of it."""
+    settled = draft.settled.text
+    return (settled, draft.text[len(settled) :]) if draft.text.startswith(settled) else ("", draft.text)
+
+
+def _same(one: Place, other: Place) -> bool:
+    """Whether two places are the same to the client."""
+    a, b = one[0].document, other[0].document
+    return (a.uri, a.version, one[1]) == (b.uri, b.version, other[1])

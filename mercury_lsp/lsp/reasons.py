@@ -1,0 +1,56 @@
+"""Why nothing is suggested, and what is sent elsewhere, as sentences for the user.
+
+Owns the sentences. They tell of rules, times and the model, never of what stands in a document.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mercury_lsp.telemetry.requests import Request
+from mercury_lsp.remote.standing import Standing
+from mercury_lsp.session.session import Session
+
+_SENTENCES = {
+    "declined": "Nothing is suggested in this document: {reason}.",
+    "snoozed": "Suggestions are snoozed until {until}; one that you ask for by hand is answered.",
+    "cancelled": "The editor withdrew its request before it was answered.",
+    "superseded": "A newer request came before this one was answered.",
+    "loading": "The model is still loading.",
+    "failed": "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
+    "deadline": "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
+    "unanswered": "The hosted model gave no answer: {reason}.",
+    "withheld": "Nothing is shown there: {reason}.",
+    "error": "Something unexpected went wrong; the log tells what.",
+}
+
+
+def explained(session: Session, request: Request) -> str:
+    """What became of a request, for its user."""
+    if not request.cause:
+        source = request.completions[0].infill.source if request.completions else ""
+        told = f" It comes mostly from {source}." if source else ""
+        return f"Something is suggested there: a text of {request.length} characters.{told}"
+    until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
+    reason = request.reason
+    if request.cause == "deadline" and reason:
+        reason = f", and of what it had by then, {reason}"
+    return _SENTENCES[request.cause].format(reason=reason, until=until)
+
+
+def sent(mode: str, standing: Standing) -> str:
+    """What is sent to whom, by the option `remote`, and whether that is so now."""
+    if not standing.host:
+        return f"Nothing is sent to a hosted model. {standing.trouble}".rstrip()
+    text = f"the text around the cursor is sent to {standing.host}."
+    told = f"Where the local suggestion is unlikely, {text}" if mode == "hedge" else f"T{text[1:]}"
+    if standing.breaker == "open":
+        told += f" For now nothing is: {standing.host} is left alone for a while."
+    return (
+        f"{told} {f'The last request was in vain: {standing.trouble}' if standing.trouble else ''}".rstrip()
+    )
+
+
+def clock(moment: float) -> datetime:
+    """The time where the user is, from seconds since 1970."""
+    return datetime.fromtimestamp(moment).astimezone()

@@ -1,0 +1,111 @@
+"""The state of the server as an editor's status line shows it.
+
+Owns what is told of it, and when: at each change, and behind each answer. Knows neither messages nor who shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.telemetry.requests import Request
+from mercury_lsp.lsp.reasons import clock, explained, sent
+from mercury_lsp.remote.address import host
+from mercury_lsp.remote.standing import Standing
+from mercury_lsp.session.session import Session
+
+STATUS = "mercury/status"
+RECENT = 100  # answers, of whose times the median is told
+STEP = 0.05  # of loading, below which it is no change
+
+Value = dict[str, Any]
+
+
+class Status:
+    """Of one client, which is told by `send` what is new, unless that is None."""
+
+    def __init__(self, session: Session, desk: Desk) -> None:
+        self.send: Callable[[Value], object] | None = None
+        self._session, self._desk = session, desk
+        self._times: deque[float] = deque(maxlen=RECENT)  # milliseconds
+        self._last: Value | None = None
+        self._told: Value | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._awake: asyncio.TimerHandle | None = None  # when a snooze ends
+
+    @property
+    def value(self) -> Value:
+        """All there is to tell now."""
+        config, state = self._session.config, self._desk.state
+        found: Value = {
+            "state": "loading" if state.kind == "idle" else state.kind,
+            "model": self._desk.model or self._session.model,
+            "device": self._desk.device or ("remote" if config.remote == "always" else config.device),
+            "median_ms": round(statistics.median(self._times), 2) if self._times else None,
+            "last": self._last,
+        }
+        if config.remote != "off":
+            standing = self._desk.elsewhere or Standing(host(config.remote_url))
+            found["remote"] = {
+                "host": standing.host,
+                "mode": config.remote,
+                "breaker": standing.breaker,
+                "told": sent(config.remote, standing),
+            }
+        if not config.enabled:
+            found["state"] = "off"
+        elif state.kind == "failed":
+            found["message"] = state.detail.partition("\n")[0] or "The model cannot be loaded."
+        elif self._session.snoozed:
+            found |= {
+                "state": "snoozed",
+                "until": clock(self._session.snoozed_until).isoformat(timespec="seconds"),
+            }
+        elif state.kind != "ready":
+            found["fraction"] = round(int(state.fraction / STEP) * STEP, 2)
+        return found
+
+    def answered(self, request: Request) -> None:
+        """A request is about to be answered. One that the client did not wait for is nothing to tell."""
+        if request.cause in ("cancelled", "superseded"):
+            return
+        shown = not request.cause
+        if shown:
+            self._times.append(request.ms)
+        reason = None if shown else explained(self._session, request)
+        ms = round(request.ms, 2)
+        self._last = {"ms": ms, "shown": shown, "recalled": request.recalled, "reason": reason}
+        self._told = None  # an answer is news, even one like the last
+        self.changed()
+
+    def changed(self) -> None:
+        """Something may have changed: tell it, once what has to be done now is done, answers above all."""
+        if self.send is not None and self._due is None:
+            # A timer, even of no time, comes behind the callback that sends an answer.
+            self._due = asyncio.get_running_loop().call_later(0, self._tell)
+
+    def close(self) -> None:
+        """Tell no more."""
+        self.send = None
+        for timer in (self._due, self._awake):
+            if timer is not None:
+                timer.cancel()
+
+    def _tell(self) -> None:
+        self._due = None
+        value = self.value
+        if self.send is None or value == self._told:
+            return
+        self._told = value
+        self.send(value)
+        if self._awake is not None:
+            self._awake.cancel()
+            self._awake = None
+        if value["state"] == "snoozed":
+            left = max(0.0, self._session.snoozed_until - time.time())
+            self._awake = asyncio.get_running_loop().call_later(left + 0.01, self.changed)

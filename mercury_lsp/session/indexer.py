@@ -1,0 +1,400 @@
+"""The workspace: what is known of its files, kept up to date in a thread that lets everything else go first.
+
+A mutable owner: of the entries of files, and, in `Opened`, of what open documents tell others.
+What it hands out is a `Library`, a value. Folders near the open documents are read first; nothing is read while the
+engine works, and nothing is parsed on the thread that answers. Knows neither LSP nor what is shown of a library.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
+from mercury_lsp.context.secrets import without
+from mercury_lsp.engine.system import stand_back
+from mercury_lsp.session.file_access import Files, Stamp, Standing, is_project, steps
+from mercury_lsp.session.open_documents import Open, Opened
+
+if TYPE_CHECKING:
+    from mercury_lsp.context.memory.indexer import Indexer
+    from mercury_lsp.context.memory.project import ProjectMemory
+    from mercury_lsp.engine.tokenizer import Vocabulary
+
+NICE = 15  # how far the thread stands back behind other programs, where threads can
+PATIENCE = 5.0  # seconds that reading waits for the engine at most, from one file to the next
+POLL = 0.02  # seconds between two looks at the engine
+TELLING = 1.0  # seconds of reading after which the user is told of it
+PUBLISHED = 1.0  # seconds between two libraries while files are read
+RESCAN = 30.0  # seconds between two looks at the disk where the editor does not tell of changes
+MOST = 5_000  # files
+RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editorconfig"
+
+
+class Workspace:
+    """One client's workspace.
+
+    busy: whether the engine works. show: is told, from the thread, which part of a longer reading is done, and None at
+    its end. rules: is called from there when rules of ignoring have changed, after which documents must be admitted
+    again. guard: around all that the thread does.
+    """
+
+    def __init__(
+        self,
+        busy: Callable[[], bool] = lambda: False,
+        show: Callable[[float | None], None] = lambda fraction: None,
+        rules: Callable[[], None] = lambda: None,
+        guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
+    ) -> None:
+        self.busy, self.show, self.rules, self.guard = busy, show, rules, guard
+        self.library = EMPTY  # as of now
+        self.watched = False  # whether the editor tells of changes on the disk
+        self._files = Files()
+        self._limit = 0
+        self._whole = True  # whether files are read that are not open
+        self._opened = Opened()
+        self._kept: dict[
+            str, tuple[Entry, Stamp | None]
+        ] = {}  # by file; without a stamp, of an open document
+        self._touched: set[str] = set()
+        self._heap: list[tuple[int, str]] = []  # folders to read, by their distance from the open documents
+        self._queued: set[str] = set()
+        self._seen: set[str] = set()
+        self._full = False  # whether there is no room for what is further away
+        self._fresh = False  # whether a walk is to begin
+        self._recheck = False  # whether the rules have changed
+        self._resting = self._stop = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._indexer: Indexer | None = None
+
+    # What the thread that answers calls.
+
+    def configure(self, roots: Iterable[str], limit: int, whole: bool = True) -> bool:
+        """Take the folders, as absolute paths, and how many bytes entries may take; with 0 there are none.
+
+        If not the `whole`, only the open documents are read. Whether these are news, after which documents must be
+        admitted again.
+        """
+        roots = tuple(root for root in roots if is_project(root))
+        with self._changed:
+            if (roots, limit, whole) == (self._files.roots, self._limit, self._whole):
+                return False
+            self._files, self._limit, self._whole = Files(roots), limit, whole
+            self._recheck = self._fresh = True
+            self._publish({})
+            self._changed.notify_all()
+        return True
+
+    def start(self) -> None:
+        """Begin to read. Once is enough."""
+        if self._thread is None and not self._stop:
+            # A daemon: a disk that hangs must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name="mercury-workspace", daemon=True)
+            self._thread.start()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """End, after at most one file."""
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        if self._indexer is not None:
+            self._indexer.close(timeout)
+
+    def index_with(self, vocabulary: Vocabulary | None) -> None:
+        """Index the library's files for a model that has a memory, from now on; None for one that has none.
+
+        For the worker's thread, where a model is loaded: the first time it imports numpy.
+        """
+        if vocabulary is not None and self._indexer is None:
+            from mercury_lsp.context.memory.indexer import Indexer
+
+            self._indexer = Indexer(lambda: self.busy(), self._show_indexing, lambda doing: self.guard(doing))
+        if self._indexer is not None:
+            self._indexer.encode_with(vocabulary)
+            with self._changed:
+                self._indexer.take(self.library.entries)
+
+    @property
+    def memory(self) -> ProjectMemory | None:
+        """What the library's files have in them, as far as it is indexed by now; None before `index_with`."""
+        return None if self._indexer is None else self._indexer.memory
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is read that there is to read, and indexed."""
+        with self._changed:
+            resting = self._resting and not self._has_work()
+        return resting and (self._indexer is None or self._indexer.idle)
+
+    def examine(self, file: str) -> Standing:
+        """What may be done with a document. Reads files: not on the thread that answers."""
+        return self._files.standing(file)
+
+    def open(self, document: Document, file: str) -> None:
+        """Take a document; "" for `file` where it is none. Until it is admitted, it is not used elsewhere."""
+        with self._changed:
+            self._opened.take(document, file)
+
+    def admit(self, uri: str, inside: bool) -> None:
+        """Note whether a document may be used in others."""
+        with self._changed:
+            if (there := self._opened.admit(uri, inside)) is not None:
+                if not inside:
+                    self._kept.pop(there.file, None)
+                    self._publish({})
+                # Else it may be in a part of the workspace that has not been read.
+                self._fresh |= not inside or there.file not in self._kept
+                self._publish()
+                self._changed.notify_all()
+
+    def change(self, document: Document, offset: int | None) -> None:
+        """Take a document's new text, and where it was edited last."""
+        with self._changed:
+            if self._opened.change(document, offset):
+                self.library = self.library.changed(edits=self._opened.edits)
+
+    def forget(self, uri: str) -> None:
+        """Forget an open document: from here on, what counts is the file."""
+        with self._changed:
+            if (there := self._opened.close(uri)) is not None:
+                self._touched.add(there.file)
+                self._publish()
+                self._changed.notify_all()
+
+    def used(self, uri: str) -> Library:
+        """The library as of now, for a document that is worked on. Other ones with changes are read again soon."""
+        with self._changed:
+            if self._opened.use(uri):
+                self._publish()
+                self._changed.notify_all()
+            return self.library
+
+    def touch(self, paths: Iterable[str]) -> bool:
+        """Files that have been made, changed or deleted. Whether documents must be looked at again because of them."""
+        paths = list(paths)
+        rules, styles = (any(path.endswith(names) for path in paths) for names in (RULES, STYLES))
+        with self._changed:
+            if rules or styles:
+                self._files.forget()
+            if rules:
+                self._recheck = self._fresh = True
+                self._publish({})  # nothing, until it is known what may be used
+            self._touched.update(paths)
+            self._changed.notify_all()
+        return rules or styles
+
+    # What the other thread does.
+
+    def _run(self) -> None:
+        with self.guard("standing back"):
+            stand_back(NICE)
+        while not self._stop:
+            with self._changed:
+                self._resting = True
+                due = self._changed.wait_for(self._has_work, None if self.watched else RESCAN)
+                self._resting = False
+            with self.guard("reading the workspace"):
+                if not due:
+                    self._look_again()
+                self._read_all()
+
+    def _has_work(self) -> bool:
+        return self._stop or self._fresh or self._recheck or bool(self._touched) or self._stale() is not None
+
+    def _stale(self) -> Open | None:
+        return self._opened.next_stale() if self._limit else None
+
+    def _look_again(self) -> None:
+        if self._files.refresh():
+            self._recheck = True
+            with self._changed:
+                self._publish({})
+            self.rules()
+        self._fresh = True
+
+    def _read_all(self) -> None:
+        """All there is to do now; whatever is more urgent comes in between."""
+        begun, shown = time.monotonic(), False
+        published = begun
+        try:
+            while not self._stop and (self._urgent() or self._step()):
+                now = time.monotonic()
+                if now - published > PUBLISHED:
+                    published = now
+                    self._publish_all()
+                if now - begun > TELLING:
+                    shown = True
+                    done = len(self._queued) - len(self._heap)
+                    self.show(done / max(1, len(self._queued)))
+        finally:
+            self._publish_all()
+            if shown:
+                self.show(None)
+
+    def _urgent(self) -> bool:
+        """Do one thing that is more urgent than reading on. Whether there was any."""
+        if self._recheck:
+            self._recheck = False
+            self._files.forget()
+            kept = {file: pair for file, pair in self._kept.items() if self._may_be_read(file)}
+            with self._changed:
+                self._kept = kept
+            return True
+        if (there := self._stale()) is not None:
+            there.stale = False
+            document = there.document
+            self._keep(there.file, document.path, document.text, document.language_id, None)
+            return True
+        with self._changed:
+            file = self._touched.pop() if self._touched else None
+        if file is None:
+            return False
+        self._read(file)
+        if file not in self._kept:
+            below = [other for other in self._kept if other.startswith(f"{file}/")]
+            for gone in (other for other in below if not Path(other).exists()):
+                self._kept.pop(gone, None)
+        return True
+
+    def _step(self) -> bool:
+        """Read one folder. Whether there was any."""
+        if self._fresh:
+            self._fresh = False
+            self._begin()
+        if not self._heap:
+            return False
+        distance, folder = heappop(self._heap)
+        files, folders = self._files.inside_of(folder)
+        for file in files:
+            if self._stop or self._fresh or self._recheck:
+                break
+            self._seen.add(file)
+            if not self._read(file, distance):
+                self._heap.clear()
+                self._full = True
+                break
+            while self._urgent():
+                pass
+        for inner in folders if not self._full else ():
+            self._queue(inner)
+        if not (self._heap or self._fresh or self._recheck or self._full or self._stop):
+            gone = [file for file in self._kept if file not in self._seen and not self._opened.holds(file)]
+            self._drop(gone)
+        return True
+
+    def _begin(self) -> None:
+        """Begin with the folders of the open documents, those around them, and the roots."""
+        self._heap, self._queued, self._seen, self._full = [], set(), set(), False
+        if not self._limit or not self._whole:
+            self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
+            return
+        for folder in (*self._files.roots, *self._places()):
+            if self._files.reaches(folder):
+                while folder not in self._files.roots:
+                    self._queue(folder)
+                    folder = folder.rpartition("/")[0] or "/"
+                self._queue(folder)
+        heapify(self._heap)
+
+    def _queue(self, folder: str) -> None:
+        if folder not in self._queued:
+            self._queued.add(folder)
+            heappush(self._heap, (self._distance(folder), folder))
+
+    def _read(self, file: str, distance: int | None = None) -> bool:
+        """Take a file's entry, or forget it. False where there is no more room for such a distance."""
+        if self._opened.holds(file):
+            return True  # its text is the editor's
+        known = self._kept.get(file)
+        found = self._files.read(file, known[1] if known else None) if self._may_be_read(file) else None
+        if found is None or not self._limit or not self._whole:
+            self._drop([file])
+            return True
+        if known is not None and known[1] == found[0]:
+            return True
+        self._wait()
+        return self._keep(file, self._files.name(file), found[1], "", found[0], distance)
+
+    def _may_be_read(self, file: str) -> bool:
+        folder = file.rpartition("/")[0] or "/"
+        return self._files.reaches(folder) and self._files.wants(file)
+
+    def _keep(
+        self,
+        file: str,
+        path: str,
+        text: str,
+        language_id: str,
+        stamp: Stamp | None,
+        distance: int | None = None,
+    ) -> bool:
+        """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
+        entry = read(path, without(text), language_id)
+        self._drop([file])
+        excess = self._used() + entry.size - self._limit
+        if excess > 0 or len(self._kept) >= MOST:
+            here = self._distance(file.rpartition("/")[0]) if distance is None else distance
+            far = [(self._distance(other.rpartition("/")[0]), other) for other in self._kept]
+            gone: list[str] = []
+            for away, other in sorted(far, reverse=True):
+                if away <= here or (excess <= 0 and len(self._kept) - len(gone) < MOST):
+                    break
+                gone.append(other)
+                excess -= self._kept[other][0].size
+            if excess > 0 or len(self._kept) - len(gone) >= MOST:
+                return False
+            self._drop(gone)
+        with self._changed:
+            self._kept[file] = entry, stamp
+        return True
+
+    def _drop(self, files: Iterable[str]) -> None:
+        with self._changed:
+            for file in files:
+                self._kept.pop(file, None)
+
+    def _used(self) -> int:
+        return sum(entry.size for entry, _ in self._kept.values())
+
+    def _places(self) -> list[str]:
+        """The folders of the open documents that lie in the workspace, the last used first."""
+        return [file.rpartition("/")[0] for file in self._opened.files]
+
+    def _distance(self, folder: str) -> int:
+        """Steps, up and down, from the nearest folder of an open document; from the root where there is none."""
+        parts = folder.split("/")
+        return min((steps(parts, place.split("/")) for place in self._places()), default=len(parts))
+
+    def _wait(self) -> None:
+        """Let the engine finish."""
+        until = time.monotonic() + PATIENCE
+        while self.busy() and not self._stop and time.monotonic() < until:
+            time.sleep(POLL)
+
+    # What is handed out.
+
+    def _publish_all(self) -> None:
+        with self._changed:
+            if not self._recheck:
+                entries = {entry.path: entry for entry, _ in self._kept.values()}
+                if list(entries.values()) != list(self.library.entries.values()):
+                    self._publish(entries)
+
+    def _publish(self, entries: dict[str, Entry] | None = None) -> None:
+        self.library = self.library.changed(entries, self._opened.paths, self._opened.edits)
+        if self._indexer is not None:
+            self._indexer.take(self.library.entries)
+
+    def _show_indexing(self, fraction: float | None) -> None:
+        """Tell how much is indexed, unless files are read, of which the same user is told."""
+        if fraction is None or self._resting:
+            self.show(fraction)

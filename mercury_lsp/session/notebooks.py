@@ -1,0 +1,78 @@
+"""Joins the cells of a notebook, in order, into the one document that their code runs as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from mercury_lsp.completion.pipeline import Completion
+from mercury_lsp.syntax.document import Document
+
+BETWEEN = "\n\n"  # two cells
+MOST_CHARACTERS = 100_000  # of the other cells, each way
+
+
+class Notebooks:
+    """The order of the cells of the open notebooks, all by their URIs. Knows nothing of the cells' texts."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, list[str]] = {}
+        self._notebooks: dict[str, str] = {}  # by cell
+
+    def open(self, notebook: str, cells: Sequence[str]) -> None:
+        """Take a notebook, whether it was open before or not."""
+        self.close(notebook)
+        self.change(notebook, 0, 0, cells)
+
+    def change(self, notebook: str, start: int, count: int, cells: Sequence[str]) -> None:
+        """Put cells in the place of so many from `start` on; numbers out of range are clamped."""
+        known = self._cells.setdefault(notebook, [])
+        start = min(start, len(known))
+        for gone in known[start : start + count]:
+            self._notebooks.pop(gone, None)
+        known[start : start + count] = cells
+        self._notebooks |= dict.fromkeys(cells, notebook)
+
+    def close(self, notebook: str) -> list[str]:
+        """Forget a notebook; the cells that it had."""
+        cells = self._cells.pop(notebook, [])
+        for cell in cells:
+            self._notebooks.pop(cell, None)
+        return cells
+
+    def joined(self, cell: Document, find: Callable[[str], Document | None]) -> tuple[Document, int]:
+        """The document of all cells in the language of one, and where in it that one begins; others stay alone.
+
+        Of the other cells the nearest are taken, up to `MOST_CHARACTERS` each way.
+        """
+        order = self._cells.get(self._notebooks.get(cell.uri, ""), [cell.uri])
+        if len(order) < 2:
+            return cell, 0
+        at = order.index(cell.uri)
+        above = _texts(reversed(order[:at]), cell, find)[::-1]
+        below = _texts(order[at + 1 :], cell, find)
+        head = "".join(text + BETWEEN for text in above)
+        text = head + cell.text + "".join(BETWEEN + text for text in below)
+        return Document(cell.uri, cell.path, cell.language_id, cell.version, text), len(head)
+
+
+def _texts(cells: Iterable[str], cell: Document, find: Callable[[str], Document | None]) -> list[str]:
+    texts: list[str] = []
+    room = MOST_CHARACTERS
+    for uri in cells:
+        document = find(uri)
+        if document is None or document.language_id != cell.language_id or not document.text.strip():
+            continue
+        room -= len(document.text)
+        if room < 0:
+            break
+        texts.append(document.text)
+    return texts
+
+
+def moved(completion: Completion | None, by: int) -> Completion | None:
+    """A completion of a joined document as one of a cell that begins `by` characters later."""
+    if completion is None or by == 0:
+        return completion
+    others = tuple(replace(one, start=one.start - by, end=one.end - by) for one in completion.others)
+    return replace(completion, start=completion.start - by, end=completion.end - by, others=others)

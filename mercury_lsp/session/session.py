@@ -1,0 +1,223 @@
+"""What one client has told us: its configuration, its workspace folders and its open documents.
+
+One of the three mutable owners of the program. Everything it hands out is a frozen value, so whoever holds a snapshot
+holds the text that a request was about, whatever is typed meanwhile. Knows neither LSP types nor position encodings.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from mercury_lsp.models.selection import Unreadable, chosen, own_settings
+from mercury_lsp.completion.pipeline import Snapshot
+from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.syntax.document import Document, well_formed
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.notebooks import Notebooks
+from mercury_lsp.remote.address import host
+from mercury_lsp.trust import Answers, Claim, claim_of, harmless
+from mercury_lsp.session.indexer import Workspace
+
+LARGEST = (
+    2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
+)
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """The documents, folders and settings of one client. `overrides` are settings that no client can change.
+
+    `claim`: what of the client's settings does not count, because the user has not allowed it.
+    """
+
+    def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
+        self._overrides = dict(overrides or {})
+        self._first: dict[str, object] = {}
+        self._given: object = None  # the settings that came last
+        self._allowed: set[Claim] = set()  # by this client's user, should the answer not have been kept
+        self.answers = Answers()
+        self.claim: Claim | None = None
+        self._documents: dict[str, Document] = {}
+        self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
+        self._files: dict[str, str] = {}  # of open documents, where they have one
+        self._usable: set[str] = set()  # open documents that are known not to be ignored
+        self._private: set[str] = set()  # and those whose files are known to hold secrets
+        self._indented: dict[str, Indentation] = {}  # as the project says of open documents
+        self.notebooks = Notebooks()
+        self.workspace = Workspace()
+        self.roots: tuple[str, ...] = ()
+        self.snoozed_until = 0.0  # seconds since 1970
+        self.config, self.problems = self._read({})
+
+    def configure(self, settings: object, first: bool = False) -> None:
+        """Take settings by the options' names; `problems` then has a sentence for each that is wrong.
+
+        They come bare or under the name of our section. What they leave out is as in the `first` ones, those of
+        `initialize`, or as in the user's own file, or has its default.
+        """
+        self._given = settings
+        if isinstance(settings, Mapping):
+            settings = settings.get(SECTION, settings)
+        given = settings if isinstance(settings, Mapping) else {}
+        given = {name: value for name, value in given.items() if value is not None}
+        if first:
+            self._first = given
+        self.config, self.problems = self._read({**self._first, **given})
+        if settings is not None and not isinstance(settings, Mapping):
+            self.problems += parse(settings)[1]
+
+    def place(self, roots: Sequence[str]) -> None:
+        """Take the workspace's folders, by their paths: what comes out of them has to be allowed."""
+        if self.roots != tuple(roots):
+            self.roots = tuple(roots)
+            self.configure(self._given)
+
+    def allow(self, claim: Claim) -> None:
+        """The user has allowed settings of the client: take them."""
+        self._allowed.add(claim)
+        self.configure(self._given)
+
+    @property
+    def model(self) -> str:
+        """What the model that is to be used is called: by the settings, or else by the user's own choice."""
+        if self.config.remote == "always":
+            return self.config.remote_model or host(self.config.remote_url)
+        return PurePath(chosen(self.config.model).model).name
+
+    def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
+        """Take a document's text, whether it was open before or not. `path` is what the model is told.
+
+        `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored, it
+        counts as ignored.
+        """
+        self._take(uri, well_formed(path), well_formed(language_id), version, text)
+        self._files[uri] = file
+        if not file:
+            self._usable.add(uri)
+        self.workspace.open(self._documents[uri], file)
+
+    def file(self, uri: str) -> str:
+        """The absolute path of an open document's file; "" where it has none."""
+        return self._files.get(uri, "")
+
+    def admit(self, uri: str, standing: Standing | None) -> None:
+        """Take what may be done with an open document; None where that is not known, or not any more."""
+        if not self.file(uri):
+            return
+        if standing is not None and not standing.ignored:
+            self._usable.add(uri)
+        else:
+            self._usable.discard(uri)
+        if standing is not None:
+            (self._private.add if standing.private else self._private.discard)(uri)
+            self._indented[uri] = standing.indentation
+            self.workspace.admit(uri, standing.inside and not standing.ignored)
+
+    @property
+    def with_files(self) -> list[str]:
+        """The URIs of the open documents that have a file."""
+        return [uri for uri, file in self._files.items() if file]
+
+    def version(self, uri: str) -> int:
+        """The version of an open document; 0 where it is not open."""
+        known = self._documents.get(uri)
+        return 0 if known is None else known.version
+
+    def rewrite(self, uri: str, version: int, text: str) -> None:
+        """Take a whole new text of an open document. Of one that is not open, nothing."""
+        if (old := self._documents.get(uri)) is not None:
+            self._take(uri, old.path, old.language_id, version, text)
+            self.workspace.change(self._documents[uri], None)
+
+    def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
+        """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
+        if (old := self.document(uri)) is not None:
+            new = old.replace(start, end, well_formed(text), version)
+            self._keep(new, len(new.text))
+            self.workspace.change(self._documents[uri], start)
+
+    def close(self, uri: str) -> None:
+        """Forget a document."""
+        self._documents.pop(uri, None)
+        self._withheld.discard(uri)
+        self._usable.discard(uri)
+        self._private.discard(uri)
+        self._indented.pop(uri, None)
+        self._files.pop(uri, None)
+        self.workspace.forget(uri)
+
+    def focus(self, uri: str) -> None:
+        """Note that the user went to a document."""
+        self.workspace.used(uri)
+
+    def document(self, uri: str) -> Document | None:
+        """The document as it is now; None where it is not open, or too large."""
+        return None if uri in self._withheld else self._documents.get(uri)
+
+    @property
+    def snoozed(self) -> bool:
+        """Whether nothing is to be suggested unasked for now."""
+        return time.time() < self.snoozed_until
+
+    def snapshot(self, uri: str) -> Snapshot | None:
+        """What a completion in this document may depend on, as it is now; None where there is no `document`.
+
+        While it is `snoozed`, nothing is worked on ahead.
+        """
+        document = self.document(uri)
+        if document is None:
+            return None
+        config = replace(self.config, anticipate=False) if self.snoozed else self.config
+        library, ignored = self.workspace.used(uri), uri not in self._usable
+        memory = self.workspace.memory if config.index_mb else None
+        return Snapshot(
+            document,
+            config,
+            self.roots,
+            library=library,
+            ignored=ignored,
+            private=uri in self._private,
+            indentation=self._indented.get(uri, UNTOLD),
+            memory=memory,
+        )
+
+    def joined(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
+        """The snapshot of a cell's whole notebook, and where the cell begins in it; of others the same, and 0."""
+        document, start = self.notebooks.joined(snapshot.document, self.document)
+        return (snapshot if document is snapshot.document else replace(snapshot, document=document)), start
+
+    def _read(self, given: Mapping[str, object]) -> tuple[Config, tuple[str, ...]]:
+        """The configuration by a client's settings and the user's own, and what is wrong with either."""
+        own, unreadable = dict(self._overrides), ""
+        try:
+            own = own_settings() | own
+        except Unreadable as error:
+            unreadable = str(error)
+        given = {name: value for name, value in given.items() if name not in self._overrides}
+        claim = claim_of(given, own, self.roots)
+        if claim is not None and (claim in self._allowed or self.answers.allowed(claim)):
+            claim = None
+        self.claim = claim
+        config, problems = parse({**own, **harmless(given, claim)})
+        found = (*problems, unreadable, chosen(config.model).problem)
+        return config, tuple(dict.fromkeys(filter(None, found)))
+
+    def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
+        kept = "" if len(text) > LARGEST else well_formed(text)
+        self._keep(Document(uri, path, language_id, version, kept), len(text))
+
+    def _keep(self, document: Document, size: int) -> None:
+        uri = document.uri
+        self._documents[uri] = document
+        if size <= LARGEST:
+            self._withheld.discard(uri)
+        elif uri not in self._withheld:
+            log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
+            self._withheld.add(uri)
+            self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")

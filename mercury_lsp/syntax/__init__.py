@@ -1,0 +1,1 @@
+"""Parses documents: languages, trees, brackets, strings, comments and indentation."""

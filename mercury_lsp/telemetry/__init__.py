@@ -1,0 +1,1 @@
+"""Records requests and their outcomes on this machine, and counts them."""

@@ -1,0 +1,175 @@
+"""The journal: what is known of each request for a suggestion, from its beginning to what became of it.
+
+Owns the last request, for who wants to know why nothing was shown; the ids of what was sent; and what of all that is
+written down. Runs on the event loop. Knows neither the protocol nor the file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Literal
+
+from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.completion.scheduler import Note
+from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, spanned
+from mercury_lsp.telemetry.store import LONGEST, Event, History
+
+Cause = Literal["", "declined", "snoozed", "cancelled", "withheld", "error", Note]
+"""Why nothing is shown: `withheld` means that what was written was not worth it, `unanswered` that a hosted model wrote
+nothing; `Completion.reason` says why."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, while it is answered and after. `cause` is "" where something was sent."""
+
+    snapshot: Snapshot
+    offset: int
+    document: Document  # that of the client; the snapshot's may have an item of a menu put in
+    cursor: int
+    cause: Cause = "cancelled"
+    reason: str = ""  # as a clause, where the cause alone does not say enough
+    recalled: bool = False
+    completions: tuple[Completion, ...] = ()
+    ids: tuple[str, ...] = ()
+    model: str = ""
+    moment: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.perf_counter)
+    ms: float = 0.0
+
+    def note(self, said: Note) -> None:
+        """What the desk says of its way to the answer."""
+        if said == "memory":
+            self.recalled = True
+        else:
+            self.cause = said
+
+    def judge(self, completion: Completion | None) -> Completion | None:
+        """Take what the desk found; it is handed back where it is to be shown."""
+        if completion is None:
+            self.cause = "superseded" if self.cause == "cancelled" else self.cause
+            return None
+        self.completions = (completion,)
+        if completion.shown is None:
+            told = self.cause if self.cause in ("deadline", "unanswered") else "withheld"
+            self.nothing(told, completion.reason or "")
+            return None
+        self.cause = ""
+        return completion
+
+    @property
+    def length(self) -> int:
+        """Characters of the first text that is shown."""
+        return len(self.completions[0].shown or "") if self.completions else 0
+
+    def nothing(self, cause: Cause, reason: str = "") -> None:
+        """Nothing is sent."""
+        self.cause, self.reason = cause, reason
+
+
+class Journal:
+    """The requests of one client. `editor` is its name."""
+
+    def __init__(self, history: History) -> None:
+        self.last: Request | None = None
+        self.editor = ""
+        self._history = history
+        self._feedback: Feedback[Request] = Feedback()
+        self._numbers = itertools.count(1)
+
+    def asked(self, request: Request) -> None:
+        """A request came."""
+        self._keep(self._feedback.asked(request.document.uri, request.cursor))
+
+    def offers(self, request: Request, completions: Sequence[Completion]) -> None:
+        """Completions of the client's document will be sent; each has an id from here on."""
+        request.completions = tuple(completions)
+        request.ids = tuple(str(next(self._numbers)) for _ in completions)
+
+    def answered(self, request: Request, document: Document | None) -> None:
+        """A request has its answer. `document` is what the client has now, None where it closed it."""
+        self.last = request
+        request.ms = (time.perf_counter() - request.began) * 1e3
+        if request.cause == "declined":
+            return  # of files that nobody may look into there is no record either
+        if not request.ids:
+            self._write(request, "nothing")
+        elif document is None or document.text != request.document.text:
+            self._write(request, "unseen", request.length)
+        else:
+            items = [
+                Item(id_, one.start, document.text[one.start : one.end], one.shown or "")
+                for id_, one in zip(request.ids, request.completions, strict=True)
+            ]
+            start, end = spanned(items)
+            start, end = min(start, request.cursor), max(end, request.cursor)
+            around = document.text[start:end]
+            new, outcomes = self._feedback.answered(document.uri, request.cursor, items, around, request)
+            self._keep(outcomes)
+            if not new:
+                self._write(request, "continued")
+
+    def follows(self, uri: str) -> bool:
+        """Whether it wants to be told of changes of a document."""
+        return self._feedback.follows(uri)
+
+    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
+        """A document was changed by the edits of one notification."""
+        self._keep(self._feedback.changed(uri, edits))
+
+    def closed(self, uri: str) -> None:
+        """A document was closed."""
+        self._keep(self._feedback.closed(uri))
+
+    def accepted(self, id_: str) -> None:
+        """The command of something that was sent was run."""
+        self._keep(self._feedback.accepted(id_))
+
+    def accepted_part(self, id_: str, units: int) -> None:
+        """The client told that the first so many UTF-16 units were accepted."""
+        self._feedback.accepted_part(id_, units)
+
+    def shown(self, id_: str) -> None:
+        """The client told that it shows something."""
+        self._feedback.shown(id_)
+
+    def focused(self, uri: str) -> None:
+        """The user went to a document."""
+        self._keep(self._feedback.focused(uri))
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._keep(self._feedback.finish())
+
+    def _keep(self, outcomes: Sequence[Outcome[Request]]) -> None:
+        for outcome in outcomes:
+            self._write(outcome.facts, outcome.kind, outcome.shown, outcome.accepted)
+
+    def _write(self, request: Request, outcome: str, shown: int = 0, accepted: int = 0) -> None:
+        infill = request.completions[0].infill if request.completions else None
+        event = Event(
+            moment=request.moment,
+            language=_name(request.document.language_id),
+            editor=_name(self.editor),
+            model=_name(PurePath(request.model).name),
+            invoked=request.snapshot.invoked,
+            outcome=outcome,
+            cause=request.cause,
+            latency_ms=round(request.ms, 2),
+            shown=shown,
+            accepted=accepted,
+            tokens=infill.tokens if infill else 0,
+            passes=infill.forward_passes if infill else 0,
+            recalled=request.recalled,
+        )
+        self._history.add([event])
+
+
+def _name(text: str) -> str:
+    """A name from outside, short, and of characters that can be written."""
+    return text.encode(errors="replace").decode()[:LONGEST]
