@@ -22,9 +22,10 @@ test: $(INSTALLED)  ## run the tests; ARGS="-k name" picks some
 editors: $(INSTALLED)  ## test in real editors, which are installed into the user's cache folder (1.5 GB)
 	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors $(ARGS)
 
-lint: $(INSTALLED)  ## check style and format
+lint: $(INSTALLED)  ## check style, format, and which folder imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 typecheck: $(INSTALLED)  ## check types, strictly
 	$(BIN)/mypy

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from reprlib import Repr
 from typing import Any, TypeVar
 
-from mercury_lsp.models.selection import AUTO
 from mercury_lsp.engine.tokenizer import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
+from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
+from mercury_lsp.models.selection import AUTO
 
 SECTION = "mercury"
 SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened")
@@ -22,13 +22,9 @@ FROM_FILES = frozenset({"definitions", "neighbours"})  # those for which files a
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
 LONGEST_TEXT = 4096  # characters of one text: a path, an address, an argument of a program
 LONGEST_LIST = 256
-QUOTED_CHARACTERS = 80  # of a wrong value, in a sentence for the user
 REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
 
 T = TypeVar("T")
-
-_QUOTER = Repr()
-_QUOTER.maxstring = _QUOTER.maxother = QUOTED_CHARACTERS
 
 
 def _option(
@@ -283,14 +279,3 @@ def _is_usable(value: object) -> bool:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value
-
-
-def quoted(value: object) -> str:
-    """A value as a sentence shows it: one line, bounded in length, time and depth, whatever the value is."""
-    try:
-        quoted = _QUOTER.repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
-        quoted = "a number of thousands of digits"
-    if len(quoted) > QUOTED_CHARACTERS:
-        quoted = f"{quoted[:QUOTED_CHARACTERS]}..."
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in quoted)

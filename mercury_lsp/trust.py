@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mercury_lsp import paths
+from mercury_lsp.config import OPTIONS, Option
 from mercury_lsp.models import downloads
 from mercury_lsp.models.registry import known
-from mercury_lsp.config import OPTIONS, Option
 
 LONGEST_CLAIM = 2_000  # characters: what cannot be shown to the user whole is not asked for
 KEPT_ANSWERS = 500

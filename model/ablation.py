@@ -27,11 +27,11 @@ from rich.table import Table
 from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import SOURCES, Config
 from mercury_lsp.context.retrieval.index import Library
-from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling, never
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, Cursor, draw

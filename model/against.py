@@ -21,7 +21,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.against import (
     LONG,
     MORE,
@@ -34,9 +33,10 @@ from mercury_lsp.bench.against import (
     is_long,
     server_for,
 )
+from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Sampling
+from mercury_lsp.errors import Failure
 from model import tables
 from model.answers import prompt_of
 from model.bootstrap import interval, ratio

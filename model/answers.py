@@ -20,8 +20,8 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Sampling, never
+from mercury_lsp.engine.tokenizer import Prompt
 from model import functions
 from model.execute import Outcome, run_all
 from model.suite import Task

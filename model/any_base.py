@@ -18,13 +18,13 @@ import tokenizers
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
-from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, shape_of, theirs
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, compare, files_of
 from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, compare, files_of
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
+from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, shape_of, theirs
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.save import save
 
 _PLAIN = replace(A2D, name="llama", shift=True)

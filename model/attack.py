@@ -30,8 +30,8 @@ from tempfile import TemporaryDirectory
 import httpx2
 from rich.console import Console
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.editor import SERVER, Buffer, Editor
+from mercury_lsp.errors import Failure
 
 PATIENCE_SECONDS = 300.0
 QUIET_SECONDS = 10.0  # after which nothing that nobody waits for may run

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from mercury_lsp.engine.backends.network import Attend, folded
 from mercury_lsp.engine.backends.attention import Rows, sees, visible
+from mercury_lsp.engine.backends.network import Attend, folded
 
 
 def attention(rows: Rows, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:

@@ -25,10 +25,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Infill, Sampling
+from mercury_lsp.engine.tokenizer import Prompt
 from model import tables
 from model.answers import Answer, judge, prompt_of
 from model.bootstrap import interval

@@ -24,9 +24,9 @@ from typing import Any, NoReturn, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Sampling
 from model import shots, tables, toolchains
 from model.answers import Result, generate, judge
 from model.compare import CompareError, Line, compare, read

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 TYPES = {
     "f16": gguf.GGMLQuantizationType.F16,

@@ -1,6 +1,6 @@
 """The grid that weights of few bits lie on: the choice of its scales, rounding to it, and packing.
 
-Owns what training does with the number format of `mercury_lsp.engine.checkpoints.pack`, on torch's tensors. Knows no file and no
+Owns what training does with the number format of `checkpoints.pack`, on torch's tensors. Knows no file and no
 network.
 """
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mercury_lsp.completion import triggers
 from mercury_lsp.completion.pipeline import Snapshot, one_line
 from mercury_lsp.config import Config, parse
-from mercury_lsp.completion import triggers
 from mercury_lsp.context.retrieval.index import EMPTY, Library
-from mercury_lsp.syntax.tree import Syntax
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.syntax.tree import Syntax
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
 from model.figures import gains, gains_table, markdown, refused_table, report, table

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.attention import attention
 from model.bootstrap import interval, ratio
 from model.data import Cuts, Steps

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from mercury_lsp.completion.pipeline import Kept, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.syntax.document import Document
 from model.corpus import Source
 from model.cursors import Cursor
 from model.ideal_typist import Answer, Key, Line, Stand, Suggestion, by_hand, type_line

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.decoding import noise
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.attention import Rows
 from model.groups import Group, Ids
 
 BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.api import Infill, never
+from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.decoding.commit import choose
 from mercury_lsp.engine.decoding.commit import entropy_bound as bounded
 from mercury_lsp.engine.decoding.denoise import entropy
 from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Infill, never
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.tokenizer import Prompt, encode
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
 RULES = ("ranked", "revised", "confident", "oracle")

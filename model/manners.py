@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mercury_lsp.completion.cutoff import cuts
 from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot, likelihood
 from mercury_lsp.config import SOURCES, Config, parse
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.retrieval.index import Library
-from mercury_lsp.completion.cutoff import cuts
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.syntax.document import Document
 from model.ablation import MEASURED
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, Source, iter_documents

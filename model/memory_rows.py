@@ -25,9 +25,9 @@ from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.context.memory.tokens import DocumentTokens
 from mercury_lsp.context.retrieval.ranking import choose
 from mercury_lsp.engine.backends import attention as layout
-from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
 from model.corpus import Source
 from model.cursors import Cursor
 from model.shelf import Shelf

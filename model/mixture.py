@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
+from mercury_lsp.engine.local_engine import Engine
 from model import tables
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents

@@ -22,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
 from model import tables
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError

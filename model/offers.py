@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, likelihood
 from mercury_lsp.completion.cutoff import CALIBRATION, Calibration, worth_showing
+from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, likelihood
 from mercury_lsp.engine.api import Infill, Infiller, ScoredToken
 
 

@@ -21,10 +21,10 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.backends.network import Layer, Network
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data import Cuts, Groups, Steps
 from model.hardware import flops, keep_memory
 from model.layout import Batch

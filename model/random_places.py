@@ -33,8 +33,8 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.arena.ratings import wilson
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.editor import Buffer, Editor
+from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import for_document
 from model.corpus import CorpusError, Source, iter_documents

@@ -47,7 +47,7 @@ class Refused(Exception):
 def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
     """Build all files into a folder, and check them. Returns them, of `mercury-lsp` the sdist first.
 
-    targets: as the build hook takes them, see `mercury_lsp/engine/kernel/build.py`; "" is this machine. What stood in the
+    targets: as the build hook takes them, see `kernel/build.py`; "" is this machine. What stood in the
     folder of these distributions is deleted. Raises `Refused`, or `CalledProcessError` where a tool fails, which has
     said why.
     """

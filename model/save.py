@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, FORMAT, fingerprint
 from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, FORMAT, fingerprint
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.grid import pack
 
 SHARD_BYTES = 44 << 20

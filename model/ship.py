@@ -15,9 +15,9 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.network import Network
 from model.data import Cuts, Groups, Steps
 from model.objective import loss_of
 from model.quantise import moments, rounded

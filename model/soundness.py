@@ -1,6 +1,6 @@
 """What a suggestion must not do to the document, whatever it says: break its syntax, or repeat what stands around it.
 
-Owns the definitions. They are written apart from those that `mercury_lsp.completion.postprocess` goes by, for they judge it:
+Owns the definitions. They are written apart from those that `completion.postprocess` goes by, for they judge it:
 a document is parsed afresh, and lines are compared as they stand.
 """
 

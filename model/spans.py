@@ -15,9 +15,9 @@ from functools import cache
 from random import Random
 
 from mercury_lsp.context import prompt
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from model.recipe import KINDS
 
 MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end within the canvases that we attach

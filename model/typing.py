@@ -37,9 +37,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.editor import SERVER
 from mercury_lsp.config import parse
+from mercury_lsp.errors import Failure
 from model import typing_report
 from model.corpus import CorpusError, Source, iter_documents
 from model.cursors import BEGUN, LANGUAGES, Cursor, draw

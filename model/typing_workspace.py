@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.editor import SERVER, Buffer, Editor, Ghost
+from mercury_lsp.errors import Failure
 from model.corpus import Source
 from model.cursors import Cursor
 from model.ideal_typist import Answer, Line, Suggestion, completes_word, type_line

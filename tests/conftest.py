@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.save import save
 
 TOKENIZER_JSON = checkpoint.SHIPPED / "small" / Tokenizer.FILE

@@ -10,10 +10,10 @@ from conftest import write_corpus
 
 from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.engine.tokenizer import encode
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import never
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import encode
+from mercury_lsp.syntax.document import Document
 from model.ablation import ALL, NOTHING, SCORED, Trial, cost_of, main, read, report, variants
 from model.records import Record
 

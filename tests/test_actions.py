@@ -13,19 +13,19 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
+from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.scheduler import Desk, Note
+from mercury_lsp.config import Config
+from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp import commands as actions
 from mercury_lsp.lsp.ignore_check import Admission
-from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.completion.scheduler import Desk, Note
-from mercury_lsp.engine.api import Infill
-from mercury_lsp.session.file_access import Standing
-from mercury_lsp.telemetry.store import History
-from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.lsp.reasons import explained
-from mercury_lsp.session.session import Session
 from mercury_lsp.lsp.status import Status
+from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.session import Session
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.store import History
 
 URI = "file:///w/a.py"
 TEXT = "x = "

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.lsp.ignore_check import Admission
-from mercury_lsp.lsp.client import Progress
 from mercury_lsp.completion.pipeline import Snapshot
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.lsp.client import Progress
+from mercury_lsp.lsp.ignore_check import Admission
 from mercury_lsp.session.file_access import Standing
 from mercury_lsp.session.session import Session
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 
 WAIT = 30
 

@@ -22,9 +22,9 @@ from mercury_lsp.bench.against import (
     long_ones,
     server_for,
 )
-from mercury_lsp.engine.tokenizer import Prompt, encode
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt, encode
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 

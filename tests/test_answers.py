@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from test_suite import FUNCTION, METHOD
 
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Sampling, never
+from mercury_lsp.engine.tokenizer import Prompt
 from model.answers import write
 from model.suite import Task
 

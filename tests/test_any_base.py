@@ -11,12 +11,12 @@ import pytest
 import torch
 from open_models import QWEN, SIZES, write_tokenizer
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
 from model.base import main
 from model.groups import encode_group, to_ids
 from model.layout import CAUSAL, lay_out, packed

@@ -21,12 +21,12 @@ from arena import places, save_saying
 from rich.console import Console
 from test_commits import CODE, make
 
-from mercury_lsp.cli.main import main
 from mercury_lsp.arena import ballots
 from mercury_lsp.arena.contestants import Answer
 from mercury_lsp.arena.edits import read
 from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.arena_screen import coloured
+from mercury_lsp.cli.main import main
 
 SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}
 PATIENCE = 120.0  # seconds

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import create_block_mask
 
-from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.network import Attend, Network
 from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.network import Attend, Network
+from mercury_lsp.engine.tokenizer import Tokenizer
 from model.attention import attention, block_mask, fused, product
 from model.layout import Batch
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.batching import Part
+from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.batching import Part
 
 FORBIDDEN = (3, 17)
 SLOTS, ROWS = 5, 256

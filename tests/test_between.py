@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from stems import NO_STEM
 
-from mercury_lsp.engine.open_models.bidirectional import FIRST, Between, fill, grow
+from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
 from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import Limit
 from mercury_lsp.engine.decoding.denoise import Settle
-from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
+from mercury_lsp.engine.open_models.bidirectional import FIRST, Between, fill, grow
 
 MASK, EXPAND, END, NEWLINE, VOCABULARY = 90, 91, 92, 93, 100
 BEFORE, AFTER = (1, 2, 3), (7, 8)

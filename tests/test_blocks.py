@@ -10,13 +10,13 @@ import torch
 from conftest import tiny_network
 from stems import NO_STEM
 
-from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks, one, whole
+from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.passes import Passes
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import Limit
 from mercury_lsp.engine.decoding.denoise import Settle
-from mercury_lsp.engine.backends.passes import Passes
-from mercury_lsp.engine.backends.attention import Rows, visible
-from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks, one, whole
 from mercury_lsp.engine.worker import Cancelled
 
 IDS = np.random.default_rng(0).integers(17, 49152, 40).tolist()

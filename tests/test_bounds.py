@@ -17,9 +17,9 @@ from fuzz_cases import cases
 
 from mercury_lsp.completion.pipeline import Snapshot, complete, nothing
 from mercury_lsp.config import Config
+from mercury_lsp.lsp.convert import plain
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES
-from mercury_lsp.lsp.convert import plain
 
 LENGTH = 20_000  # characters of a document
 MOST = 2.0  # seconds of processor time for one answer

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from mercury_lsp.models.registry import MODELS, Known, known
 from mercury_lsp.models.hub import _REPO
+from mercury_lsp.models.registry import MODELS, Known, known
 
 
 @pytest.mark.parametrize("entry", MODELS, ids=lambda entry: entry.name)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import TINY, TOKENIZER_JSON, tiny_network
 
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.pack import Packed
 from model.save import save
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.models.selection import Choice, Unreadable, chosen, config_file, select, selected
 from mercury_lsp.config import Config
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.models.selection import Choice, Unreadable, chosen, config_file, select, selected
 from mercury_lsp.session.session import Session
 
 

@@ -15,16 +15,17 @@ import pytest
 from completion_server import serving, writes
 from open_models import save_open
 
-from mercury_lsp.cli.main import main
-from mercury_lsp.cli import Failure, bench
 from mercury_lsp.bench import anticipation
-from mercury_lsp.cli.doctor import command as doctor
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.keystrokes import Measured, context_of
 from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
+from mercury_lsp.cli import bench
+from mercury_lsp.cli.doctor import command as doctor
+from mercury_lsp.cli.main import main
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.engine.tokenizer import Tokenizer
 
 WORD = "value"
 SOURCE = "def total(value):\n    return \n\n\nprint(total(3))\n"

@@ -10,16 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.completion.pipeline import Kept, Settled, Snapshot, complete, declined, likelihood, prepare, question
+from mercury_lsp.completion.pipeline import (
+    Kept,
+    Settled,
+    Snapshot,
+    complete,
+    declined,
+    likelihood,
+    prepare,
+    question,
+)
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.retrieval.index import Library, read
-from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Draft, Infill, Line, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
 
 TEXT = "def total(value):\r\n    return \r\n\r\nprint(total(3))\r\n"
 OFFSET = TEXT.index("return ") + len("return ")

@@ -7,8 +7,8 @@ import socket
 import pytest
 from completion_server import serving, writes
 
-from mercury_lsp.cli import BadUsage, Failure
 from mercury_lsp.bench.completion_api import CompletionServer
+from mercury_lsp.errors import BadUsage, Failure
 
 END, NEWLINE = 0, 7
 NEWLINES = frozenset({NEWLINE})

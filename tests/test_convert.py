@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol.types import Position, Range, SelectedCompletionInfo
 
-from mercury_lsp.lsp import convert
 from mercury_lsp.completion.pipeline import Completion
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.engine.api import Infill
+from mercury_lsp.lsp import convert
+from mercury_lsp.syntax.document import Document
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
 NO_INFILL = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)

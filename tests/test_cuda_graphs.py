@@ -10,14 +10,14 @@ import pytest
 import torch
 from conftest import tiny_network
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.backends.cuda_graphs import GraphExecutor, keys_bucket, rows_bucket
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.cuda_graphs import GraphExecutor, keys_bucket, rows_bucket
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt
 
 IDS = torch.randint(17, 49152, (400,), generator=torch.Generator().manual_seed(2)).tolist()
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

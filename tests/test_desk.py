@@ -13,16 +13,16 @@ from itertools import accumulate
 
 import pytest
 
-from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
-from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.context.retrieval.index import Library, read
-from mercury_lsp.completion.scheduler import Desk
-from mercury_lsp.engine import load
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Snippet
-from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
-from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.completion.debounce import Pace
+from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.config import Config
+from mercury_lsp.context.retrieval.index import Library, read
+from mercury_lsp.engine import load
+from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Snippet
+from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
 
 WAIT = 30
 BEFORE = "some words and "

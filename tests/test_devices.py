@@ -10,13 +10,11 @@ import pytest
 import torch
 from open_models import save_open
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.backends import devices
-from mercury_lsp.engine.backends import cpu
-from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.backends import cpu, devices
 from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint, huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers, trainers
 
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.memory import tokens as module
 from mercury_lsp.context.memory.project import EMPTY
 from mercury_lsp.context.memory.tokens import CUTS, PIECE, PROBE, DocumentTokens, Reader
-from mercury_lsp.engine.tokenizer import Tokenizer, Vocabulary
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
+from mercury_lsp.engine.tokenizer import Tokenizer, Vocabulary
+from mercury_lsp.syntax.document import Document
 
 BLANKS = "\n\n\n    \t \r\f\v\x1c\u00a0\u2028"
 

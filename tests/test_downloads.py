@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.downloads import (
     NOTE,
     Note,
@@ -18,7 +19,6 @@ from mercury_lsp.models.downloads import (
     partial,
     write_note,
 )
-from mercury_lsp.engine.checkpoints import checkpoint
 
 CODER = "apple/DiffuCoder-7B-Base"
 

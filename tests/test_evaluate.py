@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from test_suite import FUNCTION, LINE, METHOD, SPAN, TASKS, as_object, write
 
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Infill, Sampling
+from mercury_lsp.engine.local_engine import Engine
 from model.answers import Answer, Result, generate, judge
 from model.bootstrap import interval
 from model.evaluate import main

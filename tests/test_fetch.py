@@ -25,7 +25,7 @@ NAME = "acme/tiny"
 # The command line as it is, but that it reads little at a time and hardly waits.
 CODE = """
 import sys
-from mercury_lsp import fetch
+from mercury_lsp.models import fetch
 from mercury_lsp.cli.main import main
 fetch.CHUNK, fetch.PAUSE = 1024, 0.001
 sys.exit(main(sys.argv[1:]))

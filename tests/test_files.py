@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.syntax.indentation import Indentation
 from mercury_lsp.session.file_access import LARGEST, LARGEST_STYLE, STYLES, Files, Standing
+from mercury_lsp.syntax.indentation import Indentation
 
 USABLE, OUTSIDE, IGNORED = Standing(False, True), Standing(False, False), Standing(True, True)
 

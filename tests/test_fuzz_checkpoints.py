@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_models import save_open
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine import load
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.json_values import LARGEST_FILE_BYTES
 from mercury_lsp.engine.decoding.mixture import Mixture
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.tokenizer import Prompt
 from model.save import save
 
 MOST_SECONDS = 3.0  # of processor time for one folder, its vocabulary of 49,152 tokens included

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import Infill, Sampling
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote import link
 from mercury_lsp.remote.engine import CHARACTERS_PER_TOKEN, RemoteEngine

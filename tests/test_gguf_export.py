@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import TINY
 
+from mercury_lsp.engine.backends.network import rotate
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.network import rotate
 from model.gguf_export import export, main, neighbours
 
 gguf = pytest.importorskip("gguf")

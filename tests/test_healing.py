@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 TEXTS = [
     "    return value\n",

@@ -14,18 +14,18 @@ import pytest
 from hosted import WAIT, Hosted, hosting, refuse, silent, whole
 from test_desk import BEFORE, WHOLE, Scripted, place, shown
 
-from mercury_lsp.completion import engines
-from mercury_lsp.cli.main import main
 from mercury_lsp.cli.doctor import command
 from mercury_lsp.cli.doctor import hosted_model as check
-from mercury_lsp.config import Config
-from mercury_lsp.completion.scheduler import Desk
-from mercury_lsp.engine import load as models
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
-from mercury_lsp.remote.engine import RemoteEngine
+from mercury_lsp.cli.main import main
+from mercury_lsp.completion import engines
 from mercury_lsp.completion.fallback import HedgedEngine
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.config import Config
+from mercury_lsp.engine import load as models
+from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.remote.engine import RemoteEngine
 
 KEY = "sk-test-123-secret-key"
 PROMPT = Prompt("a.txt", BEFORE, "", "")

@@ -13,10 +13,10 @@ import pytest
 
 from mercury_lsp.cli.main import main
 from mercury_lsp.context.private_files import is_private
-from mercury_lsp.models.downloads import visible
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.session.file_access import Files
+from mercury_lsp.models.downloads import visible
 from mercury_lsp.models.hub import wanted
+from mercury_lsp.session.file_access import Files
 
 ROOT = Path(__file__).resolve().parent.parent
 

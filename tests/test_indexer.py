@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from test_files import put
 
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.context.retrieval.index import Entry, read
 from mercury_lsp.context.memory import indexer as module
 from mercury_lsp.context.memory.indexer import Indexer
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment
 from mercury_lsp.context.memory.tokens import Reader
-from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.context.retrieval.index import Entry, read
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
+from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.session.indexer import Workspace
+from mercury_lsp.syntax.document import Document
 
 MEGABYTE = 2**20
 TOKEN = "ghp_" + "aB3dE5gH7jK9" * 3  # of the form of a secret, and none

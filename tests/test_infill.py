@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.api import Draft, Sampling
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Hint, Prompt, encode
 from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, spell
 from mercury_lsp.engine.decoding.denoise import likeliest
 from mercury_lsp.engine.decoding.healing import Stem
-from mercury_lsp.engine.local_engine import BLOCK, Engine
-from mercury_lsp.engine.api import Draft, Sampling
-from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.decoding.speculative import _finished, _looked_up, _repeated, _stops
-from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.local_engine import BLOCK, Engine
+from mercury_lsp.engine.tokenizer import Hint, Prompt, encode
 from mercury_lsp.engine.worker import Cancelled
 
 LINES = "".join(f"    value_{i} = compute({i}, other)\n" for i in range(12))

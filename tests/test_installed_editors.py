@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.cli.doctor import editors as installed_editors
-from mercury_lsp.cli.doctor.report import Report, asked
 from mercury_lsp.cli.doctor.editors import EXTENSION, KINDS, editors
+from mercury_lsp.cli.doctor.report import Report, asked
 
 ROOT = Path(__file__).parents[1]
 

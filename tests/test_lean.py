@@ -11,7 +11,7 @@ import pytest
 from mercury_lsp.lsp import lean
 
 MADE = """
-from mercury_lsp import lean
+from mercury_lsp.lsp import lean
 with lean.imports():
     from lsprotocol import types
 a, b, c = (types.TextDocumentIdentifier(uri) for uri in "aab")

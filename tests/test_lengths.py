@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Prompt, encode
-from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt, encode
 from model.lengths import RULES, SIZE, Lengths
 
 PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n")

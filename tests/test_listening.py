@@ -9,8 +9,8 @@ import pytest
 
 from mercury_lsp.lsp import listening
 from mercury_lsp.lsp.listening import Reception
-from mercury_lsp.tokens import Tokens
 from mercury_lsp.lsp.protocol import Writer, framed
+from mercury_lsp.tokens import Tokens
 
 INITIALIZE = {
     "jsonrpc": "2.0",

@@ -12,13 +12,13 @@ from test_server import ITEM, URI, Editor, editor  # noqa: F401  # the fixture i
 
 from mercury_lsp.completion import scheduler
 from mercury_lsp.completion.pipeline import Completion, Snapshot, complete
-from mercury_lsp.config import OPTIONS, Config, Option
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.config import OPTIONS, Config, Option
 from mercury_lsp.engine import load as models
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
 
 NAMES = {option.name: option for option in OPTIONS}
 

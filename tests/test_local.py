@@ -20,13 +20,13 @@ from served import counted, served
 
 from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.load import opened
 from mercury_lsp.engine.backends.cpu import instruction_sets
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
-from mercury_lsp.engine.open_models.engine import OpenEngine
 from mercury_lsp.engine.backends.quantized_load import network_of
-from mercury_lsp.engine.batching import InTurn, Part, Together
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor, dtype_for
+from mercury_lsp.engine.batching import InTurn, Part, Together
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
+from mercury_lsp.engine.load import opened
+from mercury_lsp.engine.open_models.engine import OpenEngine
 from mercury_lsp.http.backend import Task, Unavailable
 from mercury_lsp.http.local import LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings

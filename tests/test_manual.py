@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from mercury_lsp.completion.manual import MOST, beginnings
 from mercury_lsp.completion.pipeline import Completion, Snapshot, complete, nothing
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import Infill, Sampling
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
-from mercury_lsp.completion.manual import MOST, beginnings
+from mercury_lsp.syntax.document import Document
 
 
 def infill(text: str) -> Infill:

@@ -112,7 +112,7 @@ PASS = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from mercury_lsp.engine import checkpoint
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.backends.attention import Rows

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.decoding.result import draft_text, lines_of, scored_tokens
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 
 def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:

@@ -13,10 +13,10 @@ from conftest import WORD
 from fake_hub import Repo, serving
 from test_fetch import FILES, NAME, User, sentence
 
-from mercury_lsp.cli.main import main
-from mercury_lsp.models.registry import MODELS
 from mercury_lsp.cli.doctor import command
 from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.cli.main import main
+from mercury_lsp.models.registry import MODELS
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import torch
 from conftest import PACKABLE
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends import cpu
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets
-from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.backends.cpu_weights import Prepared
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import Prepared
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the kernel is not compiled for this machine")

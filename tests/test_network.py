@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.network import Network
 
 IDS = torch.randint(17, 49152, (1, 40), generator=torch.Generator().manual_seed(1))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mercury_lsp.completion.pipeline import Completion, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.session.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved
 from mercury_lsp.session.session import Session
+from mercury_lsp.syntax.document import Document
 
 BOOK = "file:///w/book.ipynb"
 

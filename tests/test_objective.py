@@ -13,14 +13,14 @@ from conftest import TINY, tiny_network
 from torch import Tensor
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import visible
-from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode
 from model.attention import attention, block_mask
 from model.groups import encode_group
 from model.layout import CAUSAL, NO_TARGET, NO_TWIN, Batch, Context, Weights, collate, lay_out, packed

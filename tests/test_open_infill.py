@@ -15,15 +15,15 @@ from open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.api import Draft, Sampling
-from mercury_lsp.engine.open_models.engine import OpenEngine
-from mercury_lsp.engine.backends.quantized_load import network_of
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.quantized_load import network_of
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
 
 PROMPT = Prompt("a.py", "def area(width, height):\n    return ", ")", "\n\nclass Shape:\n    pass\n")
 SAMPLING = Sampling(max_tokens=12)

@@ -8,9 +8,9 @@ import pytest
 from open_models import save_open
 
 from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.open_models.prompt_format import around, asked
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
 
 PROMPT = Prompt("a.py", "def f(<|fim_middle|>", ")", ":\n    pass\n")
 BESIDE = Prompt("a.py", "x = ", "", "", (Snippet("b.py", "y = 1"),))

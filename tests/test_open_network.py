@@ -10,11 +10,11 @@ import pytest
 import torch
 from open_models import BOTH_WAYS, OPEN, save_open
 
-from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.backends.attention import Rows, visible
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import chosen, network_of, weights_bytes
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
 IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
 
@@ -121,7 +121,9 @@ def test_auto_takes_the_most_exact_that_fits(tmp_path: Path, monkeypatch: pytest
         ("cuda", sizes["int8"], "int8"),
         ("cuda", sizes["int8"] - 1, "int4"),
     ):
-        monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(
+            "mercury_lsp.engine.backends.quantized_load.free_memory", lambda _, free=free: free
+        )
         monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.ROOM", 0)
         assert chosen("auto", shape, torch.bfloat16, device) == kind
     assert chosen("none", shape, torch.bfloat16, "cpu") == "none"

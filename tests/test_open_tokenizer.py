@@ -14,10 +14,10 @@ from open_models import QWEN, TEXT, save_open, write_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from mercury_lsp.cli.main import main
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.load import load
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
+from mercury_lsp.engine.load import load
+from mercury_lsp.engine.tokenizer import Prompt
 
 
 def test_special_strings_in_a_text_are_text(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from planted import tokens
 
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.session.open_documents import EDITS, Opened
+from mercury_lsp.syntax.document import Document
 
 
 def document(name: str, text: str = "\n".join(map(str, range(100)))) -> Document:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import never
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.passes import CHUNK, Passes
 from mercury_lsp.engine.worker import Cancelled
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench import picture
 from mercury_lsp.bench.against import MORE, SIDES
 from mercury_lsp.cli.bench import _table
+from mercury_lsp.errors import Failure
 
 pytest.importorskip("matplotlib")
 

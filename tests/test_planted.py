@@ -12,14 +12,14 @@ from typing import Any
 import planted
 import pytest
 
-from mercury_lsp.lsp import convert
 from mercury_lsp.completion import postprocess
 from mercury_lsp.completion.pipeline import declined, question
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.retrieval.index import Library
-from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.lsp import convert
 from mercury_lsp.session.session import Session
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
 
 ENGINE: Any = SimpleNamespace(count=lambda text: len(text) // 3 + 1, stem_start=len)
 

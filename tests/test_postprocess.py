@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from planted import tokens
 
 from mercury_lsp.completion import postprocess
+from mercury_lsp.completion.postprocess import Shown
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.completion.postprocess import Shown
 
 
 def show(

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp.completion import postprocess
+from mercury_lsp.completion.postprocess import Shown
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import width
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.completion.postprocess import Shown
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "mercury_lsp/samples"

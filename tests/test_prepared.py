@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from conftest import PACKABLE, TOKENIZER_JSON, tiny_network
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.backends.cpu_weights import Prepared, cache_folder
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.pack import Packed
-from mercury_lsp.engine.backends.cpu_weights import Prepared, cache_folder
 from model.save import save
 
 
@@ -239,7 +239,8 @@ def test_a_disk_that_is_full_or_may_not_be_written(
 WRITER = """
 import sys, time
 from pathlib import Path
-from mercury_lsp.engine import checkpoint, prepared
+from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.checkpoints import checkpoint
 class Killed:
     def __init__(self, file): self.file = file; self.name = file.name
     def __enter__(self): return self
@@ -247,9 +248,9 @@ class Killed:
     def write(self, data):
         self.file.write(data[: len(data) // 2]); self.file.flush()
         print("written", flush=True); time.sleep(999)
-make = prepared.tempfile.NamedTemporaryFile
-prepared.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
-prepared.Prepared.of(checkpoint.load(Path(sys.argv[1])))
+make = cpu_weights.tempfile.NamedTemporaryFile
+cpu_weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
+cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))
 """
 
 
@@ -273,8 +274,9 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
 
 
 def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
-    code = "import sys; from pathlib import Path; from mercury_lsp.engine import checkpoint, prepared; "
-    code += "sys.stdin.readline(); assert prepared.Prepared.of(checkpoint.load(Path(sys.argv[1])))"
+    code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends import cpu_weights; "
+    code += "from mercury_lsp.engine.checkpoints import checkpoint; "
+    code += "sys.stdin.readline(); assert cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(loaded.folder)]
     several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
     for process in several:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.engine.backends.network import Network
 from model.data import Cuts, Steps
 from model.layout import Batch
 from model.prune import compute, drop_layers, loss, main, narrow

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mercury_lsp.completion.cache import Place, answer, hint
 from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
 from mercury_lsp.config import Config
+from mercury_lsp.engine.api import Infill
+from mercury_lsp.engine.tokenizer import Hint
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import Indentation
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.engine.tokenizer import Hint
-from mercury_lsp.engine.api import Infill
-from mercury_lsp.completion.cache import Place, answer, hint
 
 INFILL = Infill("", 1, 1, 1, 1.0, 1.0, 0.0, 0, 1, 1.0, True)
 BEFORE, AFTER = "def f(x):\n    y = ", "\n    return y\n"

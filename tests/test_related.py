@@ -8,12 +8,11 @@ import pytest
 
 from mercury_lsp.config import SOURCES
 from mercury_lsp.context import prompt
-from mercury_lsp.context.retrieval import ranking
-from mercury_lsp.context.retrieval import sources
-from mercury_lsp.syntax.document import Document
+from mercury_lsp.context.retrieval import ranking, sources
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 from mercury_lsp.context.retrieval.ranking import FAR, FARTHEST, Memory, choose
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode
+from mercury_lsp.syntax.document import Document
 
 BUDGET = 200
 INVENTORY = '''"""Stocks of goods."""

@@ -114,7 +114,10 @@ def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> 
     assert own.items() <= sdist.items()
     assert own.items() <= wheel.items()
     info = f"mercury_lsp-{__version__}.dist-info/"
-    assert {name for name in wheel if not name.startswith(info)} == {*own, "mercury_lsp/engine/kernel/kernel.lib"}
+    assert {name for name in wheel if not name.startswith(info)} == {
+        *own,
+        "mercury_lsp/engine/kernel/kernel.lib",
+    }
     assert {"CHANGELOG.md", "README.md", "mercury_lsp/engine/kernel/kernel.c"} <= sdist.keys()
     if "manylinux" in built[1].name:  # the tag promises what the library asks of the system
         glibc = re.findall(rb"GLIBC_2\.(\d+)", wheel["mercury_lsp/engine/kernel/kernel.lib"])

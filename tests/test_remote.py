@@ -16,9 +16,8 @@ from hosted import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed
 
 from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.api import Draft, Infill, Sampling
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
 from mercury_lsp.remote.address import Address, RemoteError
@@ -26,6 +25,7 @@ from mercury_lsp.remote.breaker import FAILURES, PAUSE, Breaker
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.outgoing import Outgoing, outgoing
+from mercury_lsp.syntax.document import Document
 
 KEY = "sk-test-123-secret-key"
 PROMPT = Prompt("src/sum.py", "def add(a, b):\n    return ", "", "\n\nprint(add(1, 2))\n")

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.decoding.sampling import drawn, greedy
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.decoding.sampling import drawn, greedy
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt
 
 PROBABILITY = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
 with np.errstate(divide="ignore"):

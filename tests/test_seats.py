@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.backends.batched import BatchedNetwork
-from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import Prepared
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.batching import InTurn, Part, Seat, Together
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
-from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.backends.cpu_weights import Prepared
-from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.batching import InTurn, Part, Seat, Together
-from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(12))

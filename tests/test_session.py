@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from mercury_lsp.session import session as module
 from mercury_lsp.config import Config
+from mercury_lsp.session import session as module
 from mercury_lsp.session.session import Session
 
 URI = "file:///w/a.py"

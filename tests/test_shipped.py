@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.tokenizer import Prompt
 from model.prune import compute
 
 QUESTION = Prompt("sum.py", "def add(a, b):\n    ret", "", "\n\n\nprint(add(1, 2))\n")

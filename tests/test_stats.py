@@ -11,8 +11,8 @@ from recorded import event
 
 from mercury_lsp.cli.main import main
 from mercury_lsp.cli.stats import bar
-from mercury_lsp.telemetry.store import DAY, History, state_file
 from mercury_lsp.telemetry.stats import counted, percentiles
+from mercury_lsp.telemetry.store import DAY, History, state_file
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),

@@ -11,9 +11,9 @@ import pytest
 from recorded import event
 
 from mercury_lsp import __version__
-from mercury_lsp.telemetry import store
 from mercury_lsp.cli.doctor import environment
 from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.store import Event, History
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs here are shell scripts")

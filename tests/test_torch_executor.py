@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.attention import Rows, visible
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import checkpoint
 
 FORBIDDEN = (3, 17)
 IDS = torch.randint(17, TINY.vocabulary, (600,), generator=torch.Generator().manual_seed(1)).tolist()

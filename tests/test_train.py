@@ -18,8 +18,8 @@ from accelerate import Accelerator
 from conftest import TOKENIZER_JSON
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
 from model.data import Cuts, Steps
 from model.grid import pack, unpack
 from model.layout import Batch

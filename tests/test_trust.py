@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.models.selection import config_file
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.models.selection import config_file
 from mercury_lsp.session.session import Session
 from mercury_lsp.trust import GUARDED, Answers, Claim, claim_of, comes_from_workspace, harmless
 

@@ -13,9 +13,9 @@ import pytest
 from test_files import put
 
 from mercury_lsp.session import indexer as module
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.session.file_access import Files
 from mercury_lsp.session.indexer import Workspace
+from mercury_lsp.syntax.document import Document
 
 MEGABYTE = 2**20
 SOURCE = "def {name}(value):\n    return value\n"

@@ -22,9 +22,9 @@ from random import Random
 from typing import IO, cast
 
 from mercury_lsp.arena.edits import Edit, added, draw, removed
-from mercury_lsp.syntax.languages import for_document
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.session.file_access import LARGEST, Files, by_hand
+from mercury_lsp.syntax.languages import for_document
 
 ANYONE = "all"  # as an author
 MOST_COMMITS = 5_000  # that are looked at

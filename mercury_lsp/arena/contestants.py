@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion import engines
 from mercury_lsp.arena.edits import Edit
+from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot, complete
 from mercury_lsp.config import OPTIONS, Config
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Infiller

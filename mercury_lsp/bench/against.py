@@ -20,8 +20,8 @@ from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.engine.tokenizer import Prompt, encode
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.local_engine import Engine
     from mercury_lsp.engine.api import Sampling
+    from mercury_lsp.engine.local_engine import Engine
 
 MODES = ("diffusion", "autoregressive")
 SERVER = "server"

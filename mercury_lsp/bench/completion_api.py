@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from mercury_lsp.cli import BadUsage, Failure
+from mercury_lsp.errors import BadUsage, Failure
 
 PATIENCE = 120.0  # seconds that an answer may take
 PATH = "/completion"

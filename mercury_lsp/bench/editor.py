@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.cli import Failure
+from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
 SERVER = (sys.executable, "-m", "mercury_lsp", "--stdio")

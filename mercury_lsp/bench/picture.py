@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.against import LONG, MORE, SIDES
+from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

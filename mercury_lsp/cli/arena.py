@@ -25,11 +25,12 @@ from mercury_lsp.arena.ballots import JUDGES, Ballot
 from mercury_lsp.arena.contestants import Answer, Contestant, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.arena.verdicts import MARGIN
-from mercury_lsp.cli import BadUsage, Failure, arena_screen
+from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.keys import END, keys
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.secrets import is_secret
+from mercury_lsp.errors import BadUsage, Failure
 
 RECORD = "record"
 PLACES = 100

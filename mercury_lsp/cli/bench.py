@@ -21,22 +21,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mercury_lsp.cli import BadUsage, engine_of
-from mercury_lsp.bench import against
-from mercury_lsp.bench import anticipation
-from mercury_lsp.bench import picture
-from mercury_lsp.bench import targets
+from mercury_lsp.bench import against, anticipation, picture, targets
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.bench.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
+from mercury_lsp.cli.loading import engine_of
 from mercury_lsp.completion.pipeline import Snapshot, complete, question
 from mercury_lsp.config import Config, parse
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.errors import BadUsage
+from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.local_engine import Engine
     from mercury_lsp.engine.api import Infill, Infiller
+    from mercury_lsp.engine.local_engine import Engine
 
 _ROWS = (8, 16, 32)  # of a step
 _PASSES = (1, 8, 16, 32)  # rows of a pass

@@ -18,12 +18,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mercury_lsp.cli import BadUsage, Failure, ghost, infiller_of
+from mercury_lsp.cli import ghost
+from mercury_lsp.cli.loading import infiller_of
 from mercury_lsp.completion.pipeline import Completion, Snapshot, complete, declined
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import for_document
-from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.session.session import Session
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Draft, Infiller

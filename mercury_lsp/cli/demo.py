@@ -17,9 +17,10 @@ from rich.console import Console, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from mercury_lsp.cli import Failure, ghost
 from mercury_lsp.bench.editor import Buffer, Editor, Ghost
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
+from mercury_lsp.cli import ghost
+from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
 _SCENES = 8  # to play at least

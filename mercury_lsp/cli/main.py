@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mercury_lsp import __version__
-from mercury_lsp.cli import BadUsage, Failure, tokens_of
+from mercury_lsp.cli.loading import tokens_of
+from mercury_lsp.errors import BadUsage, Failure
 
 
 class _Parser(argparse.ArgumentParser):
@@ -280,4 +281,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
-

@@ -25,12 +25,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from mercury_lsp.models import selection
-from mercury_lsp.models import downloads
+from mercury_lsp.engine.checkpoints import checkpoint, contents
+from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.models import downloads, selection
 from mercury_lsp.models.registry import MODELS, known
-from mercury_lsp.cli import BadUsage, Failure
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.checkpoints import contents
 
 if TYPE_CHECKING:
     from mercury_lsp.models.hub import Offer
@@ -171,8 +169,7 @@ def _download(wanted: str, agreed: bool) -> None:
     repo = entry.repo if entry else name
     if "/" not in repo:
         raise BadUsage(f"{name} is neither a known model, see mercury-lsp models, nor OWNER/NAME at the hub.")
-    from mercury_lsp.models import fetch
-    from mercury_lsp.models import hub
+    from mercury_lsp.models import fetch, hub
 
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     say.print(f"Asking {hub.host()} for {repo}.", markup=False)

@@ -11,8 +11,9 @@ from argparse import Namespace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mercury_lsp.cli import BadUsage, Failure, tokens_of
+from mercury_lsp.cli.loading import tokens_of
 from mercury_lsp.config import Config
+from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.tokens import ENVIRONMENT
 
 if TYPE_CHECKING:

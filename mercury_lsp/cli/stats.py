@@ -13,9 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.telemetry import store
-from mercury_lsp.cli import BadUsage, Failure, stats_picture
 from mercury_lsp.bench import picture
+from mercury_lsp.cli import stats_picture
+from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, counted
 
 _BAR = 6  # characters

@@ -11,8 +11,8 @@ import threading
 from dataclasses import dataclass, replace
 
 from mercury_lsp.cluster.local import ray_here
-from mercury_lsp.cli import Failure
 from mercury_lsp.engine.system import cores
+from mercury_lsp.errors import Failure
 from mercury_lsp.http.local import LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 

@@ -36,9 +36,9 @@ def load(config: Config, progress: Callable[[float], None] | None = None) -> Inf
     """
     if config.remote == "off":
         return _local(config, progress)
+    from mercury_lsp.completion.fallback import HedgedEngine
     from mercury_lsp.remote.address import RemoteError
     from mercury_lsp.remote.engine import RemoteEngine  # these import an HTTP client
-    from mercury_lsp.completion.fallback import HedgedEngine
 
     if config.remote == "always":
         return RemoteEngine.of(config)

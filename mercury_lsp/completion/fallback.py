@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mercury_lsp.completion.pipeline import likelihood
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling, never
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.standing import Elsewhere, Standing

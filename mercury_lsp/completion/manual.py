@@ -15,9 +15,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.syntax.tree import Syntax
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
     from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot

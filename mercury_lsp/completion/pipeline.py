@@ -14,21 +14,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mercury_lsp.completion import manual
-from mercury_lsp.completion import postprocess
+from mercury_lsp.completion import manual, postprocess, triggers
+from mercury_lsp.completion.cutoff import worth_showing
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.context.retrieval import ranking
-from mercury_lsp.completion import triggers
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
-from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.private_files import is_private
+from mercury_lsp.context.retrieval import ranking
+from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.syntax.tree import LINE_END, Syntax
-from mercury_lsp.completion.cutoff import worth_showing
 from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling
 from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.tree import LINE_END, Syntax
 
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import DocumentMemory, ProjectMemory

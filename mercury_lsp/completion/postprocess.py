@@ -13,13 +13,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import thread_time
 
+from mercury_lsp.completion.insertion import Fit, Site
+from mercury_lsp.completion.repetition import (
+    repeats,
+    without_following,
+    without_left,
+    without_listed,
+    without_loops,
+)
 from mercury_lsp.context import secrets
 from mercury_lsp.syntax.delimiters import balanced, leaves_open
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation, reindented, restyled, width
-from mercury_lsp.completion.insertion import Fit, Site
 from mercury_lsp.syntax.tree import Syntax
-from mercury_lsp.completion.repetition import repeats, without_following, without_left, without_listed, without_loops
 
 LARGEST = (
     200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from mercury_lsp.syntax.indentation import width
-from mercury_lsp.completion.insertion import PAIRS, Site
 from mercury_lsp.completion.elements import without_equal_elements
+from mercury_lsp.completion.insertion import PAIRS, Site
+from mercury_lsp.syntax.indentation import width
 
 FOLLOWING = 12  # lines below that must not be repeated
 PERIOD = 4  # lines in the longest loop

@@ -16,18 +16,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from mercury_lsp.completion import engines
-from mercury_lsp.completion import cache
-from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, declined, nothing, prepare
+from mercury_lsp.completion import cache, engines
+from mercury_lsp.completion.debounce import Pace
+from mercury_lsp.completion.pipeline import (
+    Completion,
+    Kept,
+    Settled,
+    Snapshot,
+    complete,
+    declined,
+    nothing,
+    prepare,
+)
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Unanswered, Worker
-from mercury_lsp.completion.debounce import Pace
 from mercury_lsp.remote.standing import Elsewhere, Standing
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.tokenizer import Vocabulary
     from mercury_lsp.engine.api import Draft, Infiller
+    from mercury_lsp.engine.tokenizer import Vocabulary
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
 DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
@@ -47,9 +55,7 @@ class Desk:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        self.draft: Callable[[cache.Place, Draft | None], None] | None = (
-            None  # told of drafts, by the worker
-        )
+        self.draft: Callable[[cache.Place, Draft | None], None] | None = None  # told of drafts, by the worker
         self._worker: Worker[Infiller] | None = None
         self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mercury_lsp.syntax.indentation import WIDEST_STEP, Indentation
 from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatch, read_set
+from mercury_lsp.syntax.indentation import WIDEST_STEP, Indentation
 
 NAME = ".editorconfig"
 LONGEST_SECTION = 1_024  # characters of a section's name, as in the standard

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from mercury_lsp.syntax.document import plain
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.syntax.document import plain
 
 STRIDES = (1, 8, 64)  # parts of the budget, as characters: the first is about a third of the budget's tokens
 REST_TOKENS = 64  # the rest of the cursor's line is short, except in minified files

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.api import never
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.worker import Cancelled
 
 PATIENCE = 0.5  # of the last batch's time, for which one waits for others that are about to ask

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
+from mercury_lsp.engine.checkpoints import checkpoint, huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.local_engine import Engine
 from mercury_lsp.engine.open_models.engine import OpenEngine
 
 

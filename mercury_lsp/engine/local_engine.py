@@ -13,21 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.api import Draft, Infill, Sampling, never
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.base import Executor
+from mercury_lsp.engine.backends.devices import executor_for
+from mercury_lsp.engine.backends.passes import CHUNK, Passes
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.alternatives import REACH, branches
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode
 from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, Watch, refine, spell
-from mercury_lsp.engine.backends.devices import executor_for
-from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
-from mercury_lsp.engine.api import Draft, Infill, Sampling, never
 from mercury_lsp.engine.decoding.memory_view import MemoryView
-from mercury_lsp.engine.decoding.result import Account, settling
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.decoding.result import Account, settling
 from mercury_lsp.engine.decoding.sampling import drawn, greedy
 from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode
 from mercury_lsp.engine.worker import Cancelled
 
 BLOCK = 6  # tokens of a canvas that is not verified

@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.backends.devices import seats_for
 from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling
-from mercury_lsp.engine.load import engine_on
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.backends.devices import seats_for
 from mercury_lsp.engine.batching import Seat, Seats
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.load import engine_on
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts

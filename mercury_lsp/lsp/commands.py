@@ -17,17 +17,17 @@ from typing import Protocol as Interface
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
-from mercury_lsp.lsp import convert
-from mercury_lsp.telemetry import store
-from mercury_lsp.telemetry import stats as tally
-from mercury_lsp.lsp.ignore_check import Admission
 from mercury_lsp.completion.pipeline import declined
 from mercury_lsp.completion.scheduler import Desk
-from mercury_lsp.telemetry.requests import Journal, Request
-from mercury_lsp.session.notebooks import moved
+from mercury_lsp.lsp import convert
+from mercury_lsp.lsp.ignore_check import Admission
 from mercury_lsp.lsp.reasons import clock, explained
-from mercury_lsp.session.session import LARGEST, Session
 from mercury_lsp.lsp.status import STATUS, Status
+from mercury_lsp.session.notebooks import moved
+from mercury_lsp.session.session import LARGEST, Session
+from mercury_lsp.telemetry import stats as tally
+from mercury_lsp.telemetry import store
+from mercury_lsp.telemetry.requests import Journal, Request
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"

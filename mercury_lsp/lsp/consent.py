@@ -14,8 +14,8 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp.models.selection import config_file
 from mercury_lsp.lsp.client import tell
+from mercury_lsp.models.selection import config_file
 from mercury_lsp.session.session import Session
 from mercury_lsp.trust import Claim
 

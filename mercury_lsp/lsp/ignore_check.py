@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mercury_lsp.completion.pipeline import Snapshot
+from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.config import FROM_FILES
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.client import Progress
-from mercury_lsp.completion.pipeline import Snapshot
-from mercury_lsp.config import FROM_FILES
-from mercury_lsp.completion.scheduler import Desk
 from mercury_lsp.session.session import Session
 
 PATIENCE = 2.0  # seconds that a request waits to know whether its document is ignored

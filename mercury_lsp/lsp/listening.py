@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.tokens import Tokens
 from mercury_lsp.lsp.protocol import Broken, Writer, framed, refusal, strict_frame, strict_frames
+from mercury_lsp.tokens import Tokens
 
 MOST_CLIENTS = 16  # each has a model of its own
 MOST_STRANGERS = 32  # connections that have not introduced themselves

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from mercury_lsp.completion.cache import Place
+from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.lsp import convert
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.completion.cache import Place
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Draft

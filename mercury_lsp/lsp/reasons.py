@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from mercury_lsp.telemetry.requests import Request
 from mercury_lsp.remote.standing import Standing
 from mercury_lsp.session.session import Session
+from mercury_lsp.telemetry.requests import Request
 
 _SENTENCES = {
     "declined": "Nothing is suggested in this document: {reason}.",

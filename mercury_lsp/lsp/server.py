@@ -21,26 +21,23 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__
-from mercury_lsp.lsp import commands
-from mercury_lsp.lsp import client_quirks
-from mercury_lsp.lsp import convert
-from mercury_lsp.lsp import documents
-from mercury_lsp.lsp.ignore_check import Admission
-from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.completion.pipeline import Completion
-from mercury_lsp.config import SECTION
-from mercury_lsp.lsp.consent import Consent
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.languages import LANGUAGES
 from mercury_lsp.completion.scheduler import Desk
-from mercury_lsp.lsp.previews import DRAFT, Drafts
+from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import State
-from mercury_lsp.telemetry.store import History
-from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.lsp import client_quirks, commands, convert, documents
+from mercury_lsp.lsp.client import ClientLog, Progress, tell
+from mercury_lsp.lsp.consent import Consent
+from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.lsp.previews import DRAFT, Drafts
+from mercury_lsp.lsp.protocol import Protocol
+from mercury_lsp.lsp.status import STATUS, Status
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import Session
-from mercury_lsp.lsp.status import STATUS, Status
-from mercury_lsp.lsp.protocol import Protocol
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.languages import LANGUAGES
+from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.store import History
 
 PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end

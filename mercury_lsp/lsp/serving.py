@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from mercury_lsp.lsp.server import Server, boundary
 from mercury_lsp.lsp.protocol import Writer, frames
+from mercury_lsp.lsp.server import Server, boundary
 
 
 async def serve(

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from mercury_lsp.completion.scheduler import Desk
-from mercury_lsp.telemetry.requests import Request
 from mercury_lsp.lsp.reasons import clock, explained, sent
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.standing import Standing
 from mercury_lsp.session.session import Session
+from mercury_lsp.telemetry.requests import Request
 
 STATUS = "mercury/status"
 RECENT = 100  # answers, of whose times the median is told

@@ -23,8 +23,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.api import Draft, Infill, Line, Sampling, ScoredToken, never
+from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker

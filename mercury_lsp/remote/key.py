@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 
-from mercury_lsp.config import quoted
+from mercury_lsp.errors import quoted
 from mercury_lsp.remote.address import RemoteError
 
 SECONDS = 10.0  # that the program may take: it may ask for a fingerprint

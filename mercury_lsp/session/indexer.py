@@ -15,12 +15,12 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.system import stand_back
 from mercury_lsp.session.file_access import Files, Stamp, Standing, is_project, steps
 from mercury_lsp.session.open_documents import Open, Opened
+from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.indexer import Indexer

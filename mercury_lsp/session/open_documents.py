@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.secrets import without
+from mercury_lsp.syntax.document import Document
 
 EDITS, AROUND = 8, 10  # places, and lines each way
 

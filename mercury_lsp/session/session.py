@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from mercury_lsp.models.selection import Unreadable, chosen, own_settings
 from mercury_lsp.completion.pipeline import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.models.selection import Unreadable, chosen, own_settings
+from mercury_lsp.remote.address import host
+from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.indexer import Workspace
+from mercury_lsp.session.notebooks import Notebooks
 from mercury_lsp.syntax.document import Document, well_formed
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
-from mercury_lsp.session.file_access import Standing
-from mercury_lsp.session.notebooks import Notebooks
-from mercury_lsp.remote.address import host
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
-from mercury_lsp.session.indexer import Workspace
 
 LARGEST = (
     2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt

@@ -16,11 +16,10 @@ from typing import Literal
 
 from tree_sitter import Node, Query, Tree
 
-from mercury_lsp.syntax import lexical
-from mercury_lsp.syntax import parsing
+from mercury_lsp.syntax import lexical, parsing
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.languages import Language, for_document
 from mercury_lsp.syntax.indentation import head, joined, width
+from mercury_lsp.syntax.languages import Language, for_document
 
 LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
 ALWAYS, LONG_MEAN = 100_000, 500  # characters of a text that is parsed anyway; of a longer one's mean line

@@ -14,8 +14,8 @@ from pathlib import PurePath
 from typing import Literal
 
 from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.completion.scheduler import Note
+from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, spanned
 from mercury_lsp.telemetry.store import LONGEST, Event, History
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from lsprotocol import types
 
+from mercury_lsp.config import OPTIONS
 from mercury_lsp.lsp import commands as actions
 from mercury_lsp.lsp import server
-from mercury_lsp.config import OPTIONS
 
 from .mirror import PIECES, Mirror
 from .values import Values

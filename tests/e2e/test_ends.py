@@ -20,7 +20,7 @@ LINES = ("(" * 20_000, "f'{" * 7_000, '"' * 20_000, "/*" * 10_000, "${" * 10_000
 
 STUCK = """
 import sys, threading, time
-from mercury_lsp import process, server
+from mercury_lsp.lsp import process, server
 def busy():
     while True: sum(range(10_000))
 async def stuck(reader, writer, overrides=None, ending=None):

@@ -172,7 +172,7 @@ def test_the_end_of_stdin_ends_the_server(launch: Launch) -> None:
 
 NOISY = """
 import os
-from mercury_lsp import process
+from mercury_lsp.lsp import process
 async def noisy(*_):
     print("noise", flush=True)
     os.write(1, b"noise")

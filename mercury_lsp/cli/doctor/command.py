@@ -21,12 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp import __version__
-from mercury_lsp.models.selection import chosen
-from mercury_lsp.cli.doctor import hosted_model
-from mercury_lsp.cli.doctor import editors
-from mercury_lsp.cli.doctor import environment
+from mercury_lsp.cli.doctor import editors, environment, hosted_model
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.config import Config
+from mercury_lsp.models.selection import chosen
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
@@ -133,10 +131,10 @@ def _memory(report: Report) -> dict[str, int] | None:
 
 def _model(report: Report) -> dict[str, Any] | None:
     """Load the model, and let it complete a line."""
-    from mercury_lsp.engine.checkpoints import checkpoint
     from mercury_lsp.engine import load
-    from mercury_lsp.engine.tokenizer import Prompt
     from mercury_lsp.engine.api import Sampling
+    from mercury_lsp.engine.checkpoints import checkpoint
+    from mercury_lsp.engine.tokenizer import Prompt
 
     if report.config.remote == "always":  # nothing is loaded then
         return None

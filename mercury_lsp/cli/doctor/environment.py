@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mercury_lsp import __version__
-from mercury_lsp.telemetry import store
-from mercury_lsp.cli import Failure
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.cli.doctor.report import Report, asked
 from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.cli.doctor.report import Report, asked
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.errors import Failure
+from mercury_lsp.telemetry import store
 
 PROGRAM = "mercury-lsp"
 TRIAL = 120.0  # seconds that starting, loading and a first suggestion may take

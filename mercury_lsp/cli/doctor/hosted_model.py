@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.cli import BadUsage
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.config import SECTION, Config, parse
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import BadUsage
 from mercury_lsp.lsp.reasons import sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key

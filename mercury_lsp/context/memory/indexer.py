@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from mercury_lsp.context.retrieval.index import Entry
 from mercury_lsp.context.memory.project import EMPTY, ProjectMemory
 from mercury_lsp.context.memory.segment import Ids, Segment, dtype_for
-from mercury_lsp.engine.tokenizer import Vocabulary
+from mercury_lsp.context.retrieval.index import Entry
 from mercury_lsp.engine.system import stand_back
+from mercury_lsp.engine.tokenizer import Vocabulary
 
 NICE = 15
 """How far the thread stands back behind other programs, where threads can."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mercury_lsp.context.memory.passage import Passage
 from mercury_lsp.context.memory.segment import Ids, Key, Segment
-from mercury_lsp.engine.tokenizer import Vocabulary
 from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match, Step
+from mercury_lsp.engine.tokenizer import Vocabulary
 
 MOST_PLACES = 256
 """Places whose next tokens are counted."""

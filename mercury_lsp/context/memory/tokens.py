@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from mercury_lsp.syntax.document import Document, plain
 from mercury_lsp.context.memory.project import EMPTY, DocumentMemory, ProjectMemory
 from mercury_lsp.context.memory.segment import Ids, dtype_for
 from mercury_lsp.engine.tokenizer import Vocabulary
+from mercury_lsp.syntax.document import Document, plain
 
 PIECE = 200
 """Characters of a piece, at least: what is encoded again at a key."""

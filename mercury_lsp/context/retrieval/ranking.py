@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mercury_lsp.config import SOURCES
-from mercury_lsp.syntax.document import Document
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.context.retrieval.sources import EACH, RANKED, Around, Candidate, distinct
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.syntax.document import Document
 
 RANK = 60  # the constant of reciprocal rank fusion, as its authors chose it
 REPEATED = 0.5  # share of a candidate's lines that are known already, from which on it is dropped

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mercury_lsp.syntax.document import Document, plain
-from mercury_lsp.syntax.languages import Language, for_document
-from mercury_lsp.syntax.indentation import joined, width
 from mercury_lsp.context.retrieval.index import COMMON, Chunk, Definition, Entry, Library, words
 from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.syntax.document import Document, plain
+from mercury_lsp.syntax.indentation import joined, width
+from mercury_lsp.syntax.languages import Language, for_document
 
 ABOVE, BELOW = 20, 5  # lines around the cursor's whose words are the evidence
 EACH = 6  # candidates of a source at most

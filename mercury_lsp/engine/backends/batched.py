@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.backends.network import Network, folded
 from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.network import Network, folded
 from mercury_lsp.engine.batching import Part
 
 NOBODY = -1  # the canvas of a key that is not there

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
-from mercury_lsp.engine.backends.cpu_weights import LANES, Prepared
 from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.cpu_weights import LANES, Prepared
+from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import pages
 

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp import paths
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.backends.mapping import MappedFile
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import usual_threads

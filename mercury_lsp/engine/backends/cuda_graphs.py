@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
 ROWS = (8, 16, 32, 64, 96)  # a pass of the prompt's last chunk also makes the first draft

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets, kept_bytes
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.backends.cpu_weights import Prepared
 from mercury_lsp.engine.batching import InTurn, Seats, Together
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.system import usual_threads
 
 if TYPE_CHECKING:

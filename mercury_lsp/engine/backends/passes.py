@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.kv_cache import Cache
-from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.base import Executor
+from mercury_lsp.engine.backends.kv_cache import Cache
 from mercury_lsp.engine.worker import Cancelled
 
 CHUNK = 64  # rows of prefill between two looks at cancellation

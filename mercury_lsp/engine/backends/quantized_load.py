@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, or_sentence
 from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, or_sentence
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
 STEP = 256  # rows; the buffers grow by it
 

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
-from mercury_lsp.models import downloads
-from mercury_lsp.models.registry import known
-from mercury_lsp.models.selection import AUTO, chosen
-from mercury_lsp.models.downloads import visible
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.checkpoints.json_values import part, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.models import downloads
+from mercury_lsp.models.downloads import visible
+from mercury_lsp.models.registry import known
+from mercury_lsp.models.selection import AUTO, chosen
 
 FORMAT = 1
 CONFIG = "config.json"

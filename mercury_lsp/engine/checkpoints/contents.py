@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, CheckpointError
 from mercury_lsp.engine.checkpoints.json_values import read_object
+from mercury_lsp.engine.tokenizer import Tokenizer
 
 INDEX = "model.safetensors.index.json"
 _VOCABULARY = ("vocab.json", "merges.txt")  # from which a tokenizer can be made

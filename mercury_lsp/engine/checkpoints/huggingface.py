@@ -15,6 +15,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
+from mercury_lsp.engine.checkpoints.json_values import part, read_object, token_id
+from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
+from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.open_models.families import (
     Family,
     Fim,
@@ -25,9 +28,6 @@ from mercury_lsp.engine.open_models.families import (
     shape_of,
     theirs,
 )
-from mercury_lsp.engine.checkpoints.json_values import part, read_object, token_id
-from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
-from mercury_lsp.engine.checkpoints.shape import Shape
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

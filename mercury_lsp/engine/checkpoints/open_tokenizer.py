@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.engine.tokenizer import Vocabulary, read_vocabulary
 from mercury_lsp.engine.checkpoints.json_values import read_object
+from mercury_lsp.engine.tokenizer import Vocabulary, read_vocabulary
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 ADDED, SETTINGS = "added_tokens.json", "tokenizer_config.json"

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.passes import Passes
 from mercury_lsp.engine.decoding.denoise import Settle, denoise
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.memory_view import MemoryView
-from mercury_lsp.engine.backends.passes import Passes
-from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.decoding.sampling import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 

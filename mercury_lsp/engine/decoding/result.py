@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
-from mercury_lsp.engine.tokenizer import Vocabulary
+from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Line, Sampling, ScoredToken
 from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
 from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
 from mercury_lsp.engine.decoding.denoise import Settle
-from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Line, Sampling, ScoredToken
 from mercury_lsp.engine.decoding.memory_view import MemoryView
+from mercury_lsp.engine.tokenizer import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

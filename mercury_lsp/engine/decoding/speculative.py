@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.passes import Passes
 from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, Watch
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.memory_view import MemoryView
-from mercury_lsp.engine.backends.passes import Passes
-from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.decoding.sampling import Pick, greedy
 
 Scores = NDArray[np.float32]

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
 from mercury_lsp.engine.decoding.denoise import Ends, Settle, denoise, entropy, likeliest
-from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.decoding.healing import Stem
-from mercury_lsp.engine.backends.attention import Rows
 
 EVERYWHERE = 1 << 30  # a position behind all others
 FIRST = 4  # masks that a canvas begins with which grows: DreamOn's README

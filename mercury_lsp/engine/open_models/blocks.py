@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.passes import CHUNK, Passes
 from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
 from mercury_lsp.engine.decoding.denoise import Ends, Settle, denoise
 from mercury_lsp.engine.decoding.healing import Stem
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
-from mercury_lsp.engine.backends.attention import Rows
 from mercury_lsp.engine.worker import Cancelled
 
 Scores = NDArray[np.float32]

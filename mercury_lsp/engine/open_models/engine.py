@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from mercury_lsp.engine.api import Draft, Infill, Sampling, never
+from mercury_lsp.engine.backends.base import Executor
+from mercury_lsp.engine.backends.passes import Passes
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.decoding.decode import Ends, Limit
+from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.mixture import Memory
+from mercury_lsp.engine.decoding.result import Account, settling
 from mercury_lsp.engine.open_models.bidirectional import Between, fill, grow
 from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks
-from mercury_lsp.engine.tokenizer import Hint, Prompt
-from mercury_lsp.engine.decoding.decode import Ends, Limit
-from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
-from mercury_lsp.engine.api import Draft, Infill, Sampling, never
-from mercury_lsp.engine.decoding.result import Account, settling
-from mercury_lsp.engine.decoding.mixture import Memory
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.open_models.prompt_format import around, asked
-from mercury_lsp.engine.backends.passes import Passes
+from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Cancelled
 
 SIZES = (4, 8, 16, 32, 64)  # of canvases: as many tokens as single lines and short bodies have

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mercury_lsp.config import quoted
 from mercury_lsp.engine.checkpoints.json_values import number, part, token_id, whole
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.errors import quoted
 
 MOST_POSITIONS = 16_384
 """Longest sequence that tables are made for: the settings cannot ask for a longer one."""

@@ -6,8 +6,8 @@ passes. Special tokens are put in by their ids, so that no text can write them.
 
 from __future__ import annotations
 
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.tokenizer import Prompt
 
 SUFFIX_SHARE = 4  # where not all fits, one part of so many is for what follows
 
