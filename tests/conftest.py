@@ -66,9 +66,10 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a checkpoint with two random layers."""
+    """Folder of a checkpoint with two random layers, which the kernel can run, so that no process waits for torch."""
     folder = tmp_path_factory.mktemp("tiny")
-    save(folder, "tiny", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    network = tiny_network(shape=PACKABLE)
+    save(folder, "tiny", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
     return folder
 
 
@@ -100,7 +101,8 @@ def save_pointing(
             layer.down.weight.zero_()
         for id_, embedding in pointing(loaded.tokenizer, torch.eye(network.shape.width)).items():
             network.embedding.weight[id_] = embedding
-    save(folder, name, network, (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8"), {})
+    tokenizer = (tiny_model / Tokenizer.FILE).read_text(encoding="utf-8")
+    save(folder, name, network, tokenizer, {}, bits=lambda _: 7)
     return folder
 
 
@@ -111,7 +113,8 @@ def suggesting(tokenizer: Tokenizer, unit: Tensor, *words: str) -> dict[int, Ten
     end. Of tokens that continue a stem the shortest is likeliest, so that a word goes on behind any beginning. words:
     of one token each, at the beginning of a line and behind a blank alike.
     """
-    special, (p, y), steps = tokenizer.specials, unit[:2], unit[2:]
+    # Levels of packed weights are shared out by groups of 64 columns, so what is large stands in a group of its own.
+    special, (p, y), steps = tokenizer.specials, unit[:2], unit[64:]
     found = {
         id_: p * (40 + 2 * max(0, 12 - len(text))) for id_, text in enumerate(tokenizer.token_bytes()) if text
     }
