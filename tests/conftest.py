@@ -74,6 +74,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def unpacked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a checkpoint with two random layers, which torch alone can run."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    save(folder, "unpacked", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
     return save_packed(tmp_path_factory.mktemp("packed"))

@@ -48,7 +48,7 @@ OPEN = {
     "stable-diffcoder": Open("Llama", "<[MASK_TOKEN]>", {"architectures": ["StableDiffcoderForCausalLM"]}, SEED),
 }  # fmt: skip
 BLOCK_CAUSAL = ("a2d-bd3lm", "fast-dllm-v2", "sdar", "stable-diffcoder")
-BOTH_WAYS = tuple(OPEN.keys() - set(BLOCK_CAUSAL))
+BOTH_WAYS = tuple(family for family in OPEN if family not in BLOCK_CAUSAL)
 
 
 def write_tokenizer(folder: Path, tokens: tuple[str, ...]) -> dict[str, int]:

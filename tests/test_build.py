@@ -18,7 +18,7 @@ from mercury_lsp.engine.backends import cpu
 from model.release import ALL
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "mercury_lsp" / "native"
+FOLDER = ROOT / "mercury_lsp" / "engine" / "kernel"
 LOCAL = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
 
 

@@ -18,8 +18,8 @@ from model.save import save
 
 
 @pytest.fixture
-def folder(tiny_model: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+def folder(unpacked_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(unpacked_model, tmp_path / "model"))
 
 
 def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:

@@ -164,9 +164,9 @@ def test_columns_count_characters_and_lines_end_as_the_protocol_says(model: Path
     assert command("complete", f"{path}:2:12", "--model", model).returncode == 2
 
 
-def test_where_nothing_should_be_shown_the_answer_is_null(tiny_model: Path, source: Path) -> None:
+def test_where_nothing_should_be_shown_the_answer_is_null(unpacked_model: Path, source: Path) -> None:
     """Random weights write what breaks the syntax."""
-    found = answer(command("complete", f"{source}:2:12", "--json", "--model", tiny_model))
+    found = answer(command("complete", f"{source}:2:12", "--json", "--model", unpacked_model))
     assert found["text"]
     assert found["shown"] is None
 

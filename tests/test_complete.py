@@ -35,8 +35,8 @@ OFFSET = TEXT.index("return ") + len("return ")
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> Engine:
-    return Engine.load(str(tiny_model), "cpu")
+def engine(unpacked_model: Path) -> Engine:
+    return Engine.load(str(unpacked_model), "cpu")
 
 
 def snapshot(
@@ -379,9 +379,9 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: Engine) -> 
     assert read_.infill.prompt_tokens > alone.infill.prompt_tokens
 
 
-def test_while_the_user_types_the_cache_holds_with_related_text(tiny_model: Path) -> None:
+def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: Path) -> None:
     """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
-    engine, kept = Engine.load(str(tiny_model), "cpu"), Kept()
+    engine, kept = Engine.load(str(unpacked_model), "cpu"), Kept()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     asked = {"related_tokens": 96, "max_tokens": 4}

@@ -22,8 +22,8 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
-def test_weights_that_are_not_packed_are_torchs(tiny_model: Path) -> None:
-    loaded = checkpoint.load(tiny_model)
+def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
+    loaded = checkpoint.load(unpacked_model)
     told: list[float] = []
     executor = devices.executor_for(loaded, "cpu", 1, told.append)
     assert isinstance(executor, TorchExecutor)
@@ -33,10 +33,10 @@ def test_weights_that_are_not_packed_are_torchs(tiny_model: Path) -> None:
 
 @pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
-def test_where_torch_is_needed_and_missing_the_mend_is_named(tiny_model: Path, device: str) -> None:
+def test_where_torch_is_needed_and_missing_the_mend_is_named(unpacked_model: Path, device: str) -> None:
     assert not devices.has_torch()
     with pytest.raises(CheckpointError, match=r'needs torch .*: pip install "mercury-lsp\[torch\]"'):
-        devices.executor_for(checkpoint.load(tiny_model), device)
+        devices.executor_for(checkpoint.load(unpacked_model), device)
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
@@ -80,12 +80,12 @@ def test_a_device_that_is_named_is_taken(device: str) -> None:
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "abacus"])
 def test_a_device_that_is_not_there_is_told(
-    tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+    unpacked_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(CheckpointError, match=f"cannot use {device} here"):
-        devices.executor_for(checkpoint.load(tiny_model), device)
+        devices.executor_for(checkpoint.load(unpacked_model), device)
 
 
 def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
-    tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+    unpacked_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[type] = []
     monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.has_device", lambda device: True)
     monkeypatch.setattr(TorchExecutor, "of", classmethod(lambda cls, *_: made.append(cls)))
-    devices.executor_for(checkpoint.load(tiny_model), device)
+    devices.executor_for(checkpoint.load(unpacked_model), device)
     assert made == [TorchExecutor]

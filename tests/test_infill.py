@@ -62,13 +62,13 @@ def anew(engine: Engine) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> Engine:
-    return load(tiny_model)
+def engine(unpacked_model: Path) -> Engine:
+    return load(unpacked_model)
 
 
 @pytest.fixture
-def fresh(tiny_model: Path) -> Engine:
-    return load(tiny_model)
+def fresh(unpacked_model: Path) -> Engine:
+    return load(unpacked_model)
 
 
 @each_mode

@@ -54,8 +54,8 @@ def until(client: httpx2.Client, name: str, value: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> Iterator[httpx2.Client]:
-    with served(loaded(tiny_model)) as client:
+def tiny(unpacked_model: Path) -> Iterator[httpx2.Client]:
+    with served(loaded(unpacked_model)) as client:
         yield client
 
 
@@ -196,8 +196,8 @@ def test_special_strings_are_text(tiny: httpx2.Client) -> None:
     assert special > plain + 2
 
 
-def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(tiny_model: Path) -> None:
-    backend = loaded(tiny_model)
+def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_model: Path) -> None:
+    backend = loaded(unpacked_model)
     assert isinstance(backend.seats, Together)
     batch, passes, eighth, go_on = backend.seats._batch, count(1), threading.Event(), threading.Event()
     run = batch.run
@@ -222,8 +222,8 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(tiny_model
         assert cached(ask(client, "other")) == 0
 
 
-def test_a_pass_that_fails_costs_one_answer(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = loaded(tiny_model)
+def test_a_pass_that_fails_costs_one_answer(unpacked_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = loaded(unpacked_model)
     assert isinstance(backend.seats, Together)
     with served(backend) as client:
         assert cached(ask(client, "key")) == 0
@@ -237,8 +237,8 @@ def test_a_pass_that_fails_costs_one_answer(tiny_model: Path, monkeypatch: pytes
         assert counted(client, "mercury_tasks_failed_total") == 1
 
 
-def test_sessions_are_bounded_and_the_oldest_goes(tiny_model: Path) -> None:
-    with served(loaded(tiny_model, LocalOptions(threads=1, sessions=2))) as client:
+def test_sessions_are_bounded_and_the_oldest_goes(unpacked_model: Path) -> None:
+    with served(loaded(unpacked_model, LocalOptions(threads=1, sessions=2))) as client:
         for key in ("a", "b", "c"):
             assert cached(ask(client, key)) == 0
         assert counted(client, "mercury_sessions") == 2
@@ -258,8 +258,8 @@ def test_on_a_processor_the_kernel_takes_sessions_in_turn(packed_model: Path) ->
         )
 
 
-async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(tiny_model: Path) -> None:
-    backend = LocalBackend(opened(str(tiny_model)), LocalOptions(threads=1, device="cuda:7"))
+async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_model: Path) -> None:
+    backend = LocalBackend(opened(str(unpacked_model)), LocalOptions(threads=1, device="cuda:7"))
     with pytest.raises(Unavailable):
         await anext(backend.run(Task("a")))
     while not backend.failure:

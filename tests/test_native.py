@@ -169,9 +169,9 @@ def test_a_checkpoint_that_the_kernel_can_run_needs_no_more(loaded: Checkpoint) 
 
 
 def test_other_networks_are_left_to_others(
-    tiny_model: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+    unpacked_model: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = checkpoint.load(tiny_model)
+    tiny = checkpoint.load(unpacked_model)
     assert not fits(tiny.shape)
     assert fits(loaded.shape)
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints

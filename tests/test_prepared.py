@@ -302,9 +302,9 @@ def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpo
 
 
 def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
-    home: Path, tiny_model: Path, tmp_path: Path
+    home: Path, unpacked_model: Path, tmp_path: Path
 ) -> None:
-    assert Prepared.of(checkpoint.load(tiny_model)) is None
+    assert Prepared.of(checkpoint.load(unpacked_model)) is None
     fine = tmp_path / "fine"
     network = tiny_network(shape=PACKABLE)
     save(fine, "fine", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 8)

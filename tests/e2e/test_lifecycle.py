@@ -23,11 +23,11 @@ Launch = Callable[..., Process]
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc/PID/maps")
 @pytest.mark.parametrize("packed", [True, False])
 def test_torch_is_loaded_with_weights_that_need_it(
-    packed: bool, packed_model: Path, model: Path, launch: Launch
+    packed: bool, packed_model: Path, unpacked_model: Path, launch: Launch
 ) -> None:
     if packed and not instruction_sets():
         pytest.skip("the kernel is not compiled for this machine")
-    server = launch(packed_model if packed else model)
+    server = launch(packed_model if packed else unpacked_model)
     server.client.initialize(options={"device": "cpu"})
     assert "libtorch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
     server.client.notify("initialized", {})
