@@ -1,6 +1,6 @@
 """Prints one suggestion of mercury-lsp: a whole LSP client over stdio, in the standard library alone.
 
-    python client_minimal.py [COMMAND ...]        # by default: mercury-lsp --stdio
+python client_minimal.py [COMMAND ...]        # by default: mercury-lsp --stdio
 """
 
 from __future__ import annotations
