@@ -62,8 +62,8 @@ def test_curl_gets_a_middle() -> None:
 
 def test_openais_client_gets_a_completion() -> None:
     with served(service()) as client:
-        told = run(sys.executable, str(EXAMPLES / "openai_client.py"), str(client.base_url).rstrip("/"))
-    assert told == "width * height\n"
+        printed = run(sys.executable, str(EXAMPLES / "openai_client.py"), str(client.base_url).rstrip("/"))
+    assert printed == "width * height\n"
 
 
 @pytest.mark.parametrize(("language", "name"), NAMES.items())
@@ -71,7 +71,7 @@ def test_the_configurations_are_those_of_the_document(language: str, name: str) 
     assert blocks("docs/editors.md", language) == [(EXAMPLES / name).read_text(encoding="utf-8")]
 
 
-def test_the_configurations_set_options_that_there_are() -> None:
+def test_the_configurations_set_real_options() -> None:
     helix = tomllib.loads((EXAMPLES / "languages.toml").read_text(encoding="utf-8"))
     wanted = helix["language-server"]["mercury"]["config"]
     assert parse(wanted)[1] == ()
@@ -96,7 +96,7 @@ class Session:
             stderr=subprocess.DEVNULL,
             env=os.environ | {"MERCURY_MODEL": str(model)},
         )
-        self.told: list[Message] = []
+        self.notifications: list[Message] = []
 
     def send(self, message: Message) -> Message | None:
         """Send a message; returns the answer of a request."""
@@ -107,7 +107,7 @@ class Session:
         if "id" not in message:
             return None
         while (answer := self.receive()).get("id") != message["id"]:
-            self.told.append(answer)
+            self.notifications.append(answer)
         return answer
 
     def receive(self) -> Message:
@@ -163,5 +163,5 @@ def test_the_messages_of_the_protocols_document_are_true(session: Session) -> No
     assert session.process.wait(SECONDS) == 0
     for message in messages:
         if "id" not in message and message["method"] in to_client:
-            told = [shape(each) for each in session.told if each["method"] == message["method"]]
-            assert shape(message) in told, message["method"]
+            sent = [shape(each) for each in session.notifications if each["method"] == message["method"]]
+            assert shape(message) in sent, message["method"]

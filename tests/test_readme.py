@@ -159,7 +159,7 @@ def test_the_architecture_has_the_import_order_of_the_contract() -> None:
     assert block[0].splitlines()[1:-1] == [line.replace("mercury_lsp.", "") for line in contract["layers"]]
 
 
-def test_the_architecture_has_threads_that_there_are() -> None:
+def test_the_architecture_names_real_threads() -> None:
     table = section(text_of("docs/architecture.md"), "Threads and state")
     names = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) + re.findall(
         r"`(mercury-\w+)` threads?", table
