@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 TEXT = "import threading\n\nlock = threading."
@@ -66,13 +67,13 @@ def suggestion(command: list[str]) -> str | None:
             "processId": None,
             "rootUri": None,
             "capabilities": {"textDocument": {"inlineCompletion": {}}},
-            # The model loads while the request waits, so give it time: 10 seconds.
-            "initializationOptions": {"deadline_ms": 10_000},
         },
     )
     client.notify("initialized", {})
     document = {"uri": URI, "languageId": "python", "version": 1, "text": TEXT}
     client.notify("textDocument/didOpen", {"textDocument": document})
+    while client.request("mercury/status", None)["state"] == "loading":
+        time.sleep(0.05)
     lines = TEXT.split("\n")
     result = client.request(
         "textDocument/inlineCompletion",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,12 @@ class Session:
             self.notifications.append(answer)
         return answer
 
+    def wait_for_model(self) -> None:
+        """Ask for the status until the model is loaded."""
+        status: Message = {"jsonrpc": "2.0", "id": "ready", "method": "mercury/status"}
+        while (answer := self.send(status)) is not None and answer["result"]["state"] == "loading":
+            time.sleep(0.02)
+
     def receive(self) -> Message:
         assert self.process.stdout is not None
         header = self.process.stdout.readline()
@@ -153,6 +160,8 @@ def test_the_messages_of_the_protocols_document_are_true(session: Session) -> No
     for message in messages:
         if "method" not in message or (message["method"] in to_client and "id" not in message):
             continue
+        if message["method"] == "textDocument/inlineCompletion":
+            session.wait_for_model()
         answer = session.send(message)
         if answer is None:
             continue
