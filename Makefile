@@ -33,7 +33,7 @@ typecheck: $(INSTALLED)  ## check types, strictly
 bench: $(INSTALLED)  ## measure latencies and speed on this machine
 	$(BIN)/mercury-lsp bench
 
-settings: $(INSTALLED)  ## write the options into README and VS Code's package.json, after one has changed
+settings: $(INSTALLED)  ## write the options into docs/configuration.md and VS Code's package.json, after one has changed
 	$(BIN)/python -m editors.settings $(ARGS)
 
 release: $(INSTALLED)  ## build and check what is uploaded, into dist/; ARGS=--all for all platforms

@@ -1,4 +1,4 @@
-"""The options, as users meet them: README's table, and the settings in VS Code's `package.json`.
+"""Writes the options where users read them: the table of `docs/configuration.md`, and VS Code's `package.json`.
 
 Run after each change of an option: `make settings`, or `python -m editors.settings`; with `--check` nothing is
 written, and the exit status is 1 where something would be. Owns how an option is told, and nothing of what it means:
@@ -31,7 +31,7 @@ _PROPERTIES = re.compile(
 
 
 def row(option: Option) -> str:
-    """An option's row in the README's table."""
+    """An option's row in the table of `docs/configuration.md`."""
     return f"| `{option.name}` | `{json.dumps(option.default)}` | {option.expected} | {option.doc} |\n"
 
 
@@ -63,7 +63,7 @@ def entry(option: Option) -> str:
 
 
 FILES: tuple[tuple[str, re.Pattern[str], Callable[[Option], str]], ...] = (
-    ("README.md", _TABLE, row),
+    ("docs/configuration.md", _TABLE, row),
     ("editors/vscode/package.json", _PROPERTIES, entry),
 )
 """Each file, what in it is generated, and what that has for an option."""

@@ -15,7 +15,7 @@ from mercury_lsp.config import EDITORS_OWN, OPTIONS, SECTION, parse
 ROOT = Path(__file__).resolve().parent.parent
 EDITORS = ROOT / "editors"
 VSCODE = json.loads((EDITORS / "vscode/package.json").read_text(encoding="utf-8"))
-GENERATED = ("README.md", "editors/vscode/package.json")
+GENERATED = ("docs/configuration.md", "editors/vscode/package.json")
 
 
 def generate(*arguments: str | Path) -> int:
@@ -23,7 +23,7 @@ def generate(*arguments: str | Path) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def test_readme_and_vs_code_have_the_options_of_the_configuration() -> None:
+def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     assert generate("--check") == 0, "run make settings"
     told = VSCODE["contributes"]["configuration"]["properties"]
     own = {name for name in told if name.split(".")[1] in EDITORS_OWN}
@@ -46,10 +46,10 @@ def test_readme_and_vs_code_have_the_options_of_the_configuration() -> None:
         elsewhere = name.startswith(f"{SECTION}.remote")
         assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
     assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 7
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert (
         '\n| `mode` | `"diffusion"` | one of diffusion, autoregressive | How tokens are decoded. |\n'
-        in readme
+        in document
     )
 
 

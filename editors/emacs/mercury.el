@@ -54,7 +54,7 @@
 
 (defcustom mercury-settings nil
   "The server's options, as a property list such as (:max_tokens 32).
-The table in README.md has them all.  For true and false write t
+The table in docs/configuration.md has them all.  For true and false write t
 and :json-false, for a list a vector.  The server is told when it
 starts; in lsp-mode also when it asks, so that a change counts
 for the next server without a restart of Emacs."

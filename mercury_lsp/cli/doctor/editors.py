@@ -56,7 +56,7 @@ def editors(report: Report) -> dict[str, dict[str, Any] | None]:
             report.wrong(f"{kind.name} {facts['version']} is too old", f"install {wanted} or newer")
     if there and not any(facts and facts["set_up"] for facts in found.values()):
         names = ", ".join(dict.fromkeys(kind.name for kind, _ in there))
-        report.wrong(f"none of the editors here is set up ({names})", "see Editors in the README")
+        report.wrong(f"none of the editors here is set up ({names})", "see docs/editors.md")
     _helix_settings(report)
     return found
 

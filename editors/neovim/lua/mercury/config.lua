@@ -14,7 +14,7 @@ local M = {}
 
 ---@class mercury.Options
 ---@field cmd? string[] the server and its arguments; mercury-lsp of the PATH if nil
----@field settings? table<string, any> the server's options, by the names in its README
+---@field settings? table<string, any> the server's options, by the names in its docs/configuration.md
 ---@field filetypes? string[] where it runs; every file type if nil
 ---@field root_markers? string[] files and folders by which a project's root is known
 ---@field engine? "auto"|"native"|"drawn" who asks and draws: Neovim, where it can, or this plugin

@@ -1,0 +1,3 @@
+require("mercury").setup({
+  settings = { max_tokens = 32, multiline = "never" },
+})
