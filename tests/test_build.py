@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.engine.backends import cpu
+from mercury_lsp.engine.backends import cpu, mapping
 from model.release import ALL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,11 +158,11 @@ def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyP
     if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")
-    monkeypatch.setattr(cpu, "LIBRARY", tmp_path / "kernel.lib")
+    monkeypatch.setattr(mapping, "LIBRARY", tmp_path / "kernel.lib")
     build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
-    cpu._library.cache_clear()
+    mapping.kernel_library.cache_clear()
     try:
         sets = cpu.instruction_sets()
     finally:
-        cpu._library.cache_clear()
+        mapping.kernel_library.cache_clear()
     assert sets[-1] == "plain" and set(sets) <= set(build.SETS[LOCAL])

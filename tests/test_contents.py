@@ -48,7 +48,7 @@ def lengthen(file: Path) -> None:
 
 WRONG: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no configuration": ("config.json", Path.unlink, "has no config.json"),
-    "no JSON": ("config.json", cut, "cannot be read"),
+    "no JSON": ("config.json", cut, "is not JSON"),
     "no object": ("config.json", lambda file: file.write_text("[]"), "no object"),
     "no architecture": ("config.json", lambda file: file.write_text("{}"), "names no architecture"),
     "an unknown form": ("config.json", lambda file: file.write_text('{"format": 99}'), "update mercury-lsp"),

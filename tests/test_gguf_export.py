@@ -19,9 +19,9 @@ gguf = pytest.importorskip("gguf")
 
 
 @pytest.fixture(scope="module")
-def written(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> object:
+def written(unpacked_model: Path, tmp_path_factory: pytest.TempPathFactory) -> object:
     file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    export(checkpoint.load(tiny_model), file, "f16")
+    export(checkpoint.load(unpacked_model), file, "f16")
     return gguf.GGUFReader(file)
 
 
@@ -44,8 +44,8 @@ def test_all_tensors_are_there_by_llamas_names(written: object) -> None:
     assert shapes == expected
 
 
-def test_weights_come_back(written: object, tiny_model: Path) -> None:
-    ours = checkpoint.load(tiny_model).weights()
+def test_weights_come_back(written: object, unpacked_model: Path) -> None:
+    ours = checkpoint.load(unpacked_model).weights()
     theirs = {tensor.name: tensor.data for tensor in written.tensors}  # type: ignore[attr-defined]
     queries = TINY.heads * TINY.head_width
     keys = TINY.kv_heads * TINY.head_width
@@ -95,9 +95,9 @@ def test_what_llama_is_told(written: object, tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize(("pure", "embedding"), [(False, "Q8_0"), (True, "Q4_0")])
 def test_q4_0_spares_the_embedding_unless_pure(
-    tiny_model: Path, tmp_path: Path, pure: bool, embedding: str
+    unpacked_model: Path, tmp_path: Path, pure: bool, embedding: str
 ) -> None:
-    export(checkpoint.load(tiny_model), tmp_path / "q4.gguf", "q4_0", pure)
+    export(checkpoint.load(unpacked_model), tmp_path / "q4.gguf", "q4_0", pure)
     kinds = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "q4.gguf").tensors}
     assert kinds["token_embd.weight"] == embedding
     assert kinds["blk.0.attn_q.weight"] == "Q4_0"
@@ -105,16 +105,18 @@ def test_q4_0_spares_the_embedding_unless_pure(
 
 
 def test_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_model: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unpacked_model: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "tiny.gguf"
-    monkeypatch.setattr(sys, "argv", ["gguf_export", str(tiny_model), "--out", str(file)])
+    monkeypatch.setattr(sys, "argv", ["gguf_export", str(unpacked_model), "--out", str(file)])
     main()
     assert file.stat().st_size > 1000
     assert "MB" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["gguf_export", "nowhere", "--out", str(file)])
     with pytest.raises(SystemExit, match="no model 'nowhere'"):
         main()
-    monkeypatch.setattr(sys, "argv", ["gguf_export", str(tiny_model), "--out", str(tmp_path / "no" / "x")])
+    monkeypatch.setattr(
+        sys, "argv", ["gguf_export", str(unpacked_model), "--out", str(tmp_path / "no" / "x")]
+    )
     with pytest.raises(SystemExit, match="cannot be written"):
         main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ def open_(file: Path) -> MappedFile:
 
 
 def test_a_mapping_is_what_is_in_the_file(tmp_path: Path) -> None:
+    gc.collect()  # models of other tests, of which only so many are guarded at a time
     made = open_(put(tmp_path))
     assert made.shared and not made.lost
     assert (made.blob == np.arange(SIZE, dtype=np.uint8)).all()

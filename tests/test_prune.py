@@ -56,16 +56,16 @@ def test_compute_counts_the_vocabulary_too() -> None:
 
 
 def test_the_command_writes_a_checkpoint_that_loads(
-    tiny_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    unpacked_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = tmp_path / "trial.toml"
-    recipe.write_text(f'base = "{tiny_model}"\nsteps = 1\nrows = 192\ncontexts = 2\n', encoding="utf-8")
+    recipe.write_text(f'base = "{unpacked_model}"\nsteps = 1\nrows = 192\ncontexts = 2\n', encoding="utf-8")
     where = ["--recipe", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path / "out")]
-    main([str(tiny_model), "--layers", "1", "--hidden", "64", *where])
+    main([str(unpacked_model), "--layers", "1", "--hidden", "64", *where])
     made = checkpoint.load(tmp_path / "out")
     assert (made.name, made.shape) == ("mini", replace(TINY, layers=1, hidden=64))
-    assert made.about["pruned_from"] == checkpoint.load(tiny_model).fingerprint[:12]
+    assert made.about["pruned_from"] == checkpoint.load(unpacked_model).fingerprint[:12]
     assert "of the compute of a pass" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        main([str(tiny_model), "--layers", "3", *where])
+        main([str(unpacked_model), "--layers", "3", *where])
     assert "some must stay" in capsys.readouterr().err

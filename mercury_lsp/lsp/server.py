@@ -121,7 +121,7 @@ class Server(LanguageServer):
 
     async def close(self) -> None:
         """End all that runs for the client."""
-        logging.getLogger(__package__).removeHandler(self.client_log)
+        logging.getLogger("mercury_lsp").removeHandler(self.client_log)
         await self.protocol.settle()
         for task in self._tasks:
             task.cancel()
@@ -155,7 +155,7 @@ class Server(LanguageServer):
     def settled(self) -> None:
         """Do what the session's settings say, but for what `load` does."""
         self.place()
-        logging.getLogger(__package__).setLevel(self.session.config.log_level.upper())
+        logging.getLogger("mercury_lsp").setLevel(self.session.config.log_level.upper())
         if self.session.problems and self.session.problems != self._told:
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._told = self.session.problems
@@ -303,7 +303,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
     if "drafts" in takes:
         send = partial(ls.protocol.notify, DRAFT)
         ls.desk.draft = Drafts(ls.session.document, send, ls.encoding).take
-    logging.getLogger(__package__).addHandler(ls.client_log)
+    logging.getLogger("mercury_lsp").addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(
             types.WORKSPACE_DID_CHANGE_CONFIGURATION, types.DidChangeConfigurationRegistrationOptions(SECTION)

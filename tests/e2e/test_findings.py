@@ -196,7 +196,7 @@ DELIMITERS = [
     ("#include <stdio.h>\n#include <¦>\n\nint main(void) { return 0; }\n", "c", "c", r"#include <[^<>]*>"),
     ("#include <string>\n#include <¦>\n", "cpp", "cpp", r"#include <[^<>]*>"),
     ("<ul>\n  <li>One</li>\n  <li>¦</li>\n</ul>\n", "html", "html", r"\s*<li>((?!</?li).)*</li>"),
-    ("<template>\n  <p>One</p>\n  <p>¦</p>\n</template>\n", "vue", "vue", r"\s*<p>((?!</?p\b).)*</p>"),
+    ("<template>\n  <p>One</p>\n  <p>¦</p>\n</template>\n", "vue", "vue", r"\s*<p>((?!</?p\b).)*(</p>)?"),
     ("<p>Some text</p>\n<!-- ¦ -->\n", "html", "html", r"<!--((?!-->|<!--).)*-->"),
     ("#[derive(¦)]\nstruct A {\n    x: i32,\n}\n", "rust", "rs", r"#\[derive\([^()\[\]]*\)\]"),
     ("a {\n  color: rgb(¦);\n}\n", "css", "css", r"\s*color: rgb\([^()]*\);"),
@@ -213,8 +213,10 @@ DELIMITERS = [
 def test_delimiters_are_balanced_with_what_stands_after_the_cursor(
     marked: str, language: str, ending: str, whole: str, trigger: int, ask: Ask
 ) -> None:
-    line = ask(marked, language, ending, trigger).line
-    assert re.fullmatch(whole, line), line
+    place = ask(marked, language, ending, trigger)
+    assert re.fullmatch(whole, place.line), place.line
+    for tag in re.findall(r"<(\w+)>¦</", marked):  # which may be closed on a later line
+        assert place.after.count(f"<{tag}>") == place.after.count(f"</{tag}>")
 
 
 def test_two_statements_do_not_share_a_line_of_python(ask: Ask) -> None:
