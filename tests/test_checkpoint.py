@@ -24,7 +24,7 @@ def folder(unpacked_model: Path, tmp_path: Path) -> Path:
 
 def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
     loaded = checkpoint.load(folder)
-    assert loaded.name == "tiny"
+    assert loaded.name == "unpacked"
     assert loaded.shape == TINY
     for (name, ours), theirs in zip(
         tiny_network().named_parameters(), Network.of(loaded).parameters(), strict=True

@@ -50,7 +50,7 @@ def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
 def test_where_there_is_no_kernel_packed_weights_are_torchs(
     packed_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "_library", lambda: None)
+    monkeypatch.setattr(cpu, "kernel_library", lambda: None)
     assert isinstance(devices.executor_for(checkpoint.load(packed_model), "cpu", 1), TorchExecutor)
 
 

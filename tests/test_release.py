@@ -108,7 +108,7 @@ def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> 
     own = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
         for path in (ROOT / "mercury_lsp").rglob("*")
-        if path.is_file() and not {"__pycache__", "mini", "native"} & set(path.parts)
+        if path.is_file() and not {"__pycache__", "mini", "kernel"} & set(path.parts)
     }
     assert "mercury_lsp/py.typed" in own
     assert own.items() <= sdist.items()

@@ -50,6 +50,7 @@ class Engine:
         self._line_end = Ends(eot, self.tokenizer.newlines())
         self._token_bytes = TokenBytes(self.tokenizer)
         self._last: _Decoded | None = None
+        self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
         with checkpoint.or_sentence(loaded.folder):
             self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
 
@@ -91,7 +92,7 @@ class Engine:
 
         Returns how many were read. Raises `Cancelled`.
         """
-        ids = encode(prompt, self.tokenizer)
+        ids = self._ids(prompt)
         kept = self._passes.cache.reuse(ids)
         if len(ids) - kept < least:
             return 0
@@ -114,7 +115,7 @@ class Engine:
         memory: what stood elsewhere in the project, which is mixed with what the model foretells.
         """
         began = time.perf_counter()
-        ids = encode(prompt, self.tokenizer)
+        ids = self._ids(prompt)
         stem = self._stem(prompt, sampling)
         limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
         view = self._view(ids, memory)
@@ -162,7 +163,7 @@ class Engine:
         Each has another token at one place and goes on from there by itself. Raises `Cancelled` like `infill`.
         """
         began = time.perf_counter()
-        ids = encode(prompt, self.tokenizer)
+        ids = self._ids(prompt)
         stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
         tokens = every[: stem.hidden(every) + REACH]
@@ -212,6 +213,13 @@ class Engine:
 
     def _ends(self, sampling: Sampling) -> Ends:
         return self._line_end if sampling.single_line else self._any_end
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """What the model reads of a prompt; kept for the next one, which within a word differs in its stem alone."""
+        read = replace(prompt, stem="")
+        if self._encoded is None or self._encoded[0] != read:
+            self._encoded = read, encode(read, self.tokenizer)
+        return self._encoded[1]
 
     def _view(self, ids: Sequence[int], memory: Memory | None) -> MemoryView | None:
         """A memory behind the text before the middle of a prompt, of which these are the ids."""
