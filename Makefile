@@ -16,8 +16,8 @@ install: $(INSTALLED)  ## make .venv, with the server in .venv/bin
 demo: $(INSTALLED)  ## start the server as an editor would, type into a file, show the ghost text
 	$(BIN)/mercury-lsp demo
 
-test: $(INSTALLED)  ## run the tests; ARGS="-k name" picks some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## run all tests but those in real editors, two at a time; ARGS="-k name" picks some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/editors $(ARGS)
 
 editors: $(INSTALLED)  ## test in real editors, which are installed into the user's cache folder (1.5 GB)
 	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors $(ARGS)
