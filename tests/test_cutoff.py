@@ -76,10 +76,33 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
                 total -= cost
             else:
                 total += max(0, len("".join(words[:right])) - right)
-        if text[shown - 1] == "(":
-            assert shown not in found  # no text ends with an opening bracket where it is cut
+        if "(" in text[:shown] and ")" not in text[:shown]:
+            assert shown not in found  # what is cut leaves no bracket open
             continue
         assert found.get(shown, 0.0) == pytest.approx(max(0.0, total / 20_000), abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("f(|x|, y|) + 1", ["f(x, y)", "f(x, y) +"]),
+        ("a[|i]| + b[|j]", ["a[i]", "a[i] +", "a[i] + b"]),
+        ('say(|"it (|is")| or', ["say", 'say("it (is")']),
+        ("'a\\'|b'| + c", ["'a\\'b'", "'a\\'b' +"]),
+        ("don't| do| this", ["don", "don'", "don't", "don't do"]),
+        (") +| x| + y", [") +", ") + x", ") + x +"]),
+    ],
+)
+def test_what_is_cut_leaves_no_bracket_and_no_quote_open(text: str, kept: list[str]) -> None:
+    whole = text.replace("|", "")
+    ends = sorted(cut.end for cut in cuts(whole, pieces(text, *[0.99] * (text.count("|") + 1)), 0.5))
+    assert [whole[:end] for end in ends] == [*kept, whole]
+
+
+def test_a_line_that_opens_a_block_is_shown_without_the_block() -> None:
+    text = "if (a) {|\n|    b();|\n}"
+    ends = [cut.end for cut in cuts(text.replace("|", ""), pieces(text, *[0.99] * 4), 0.5)]
+    assert len("if (a) {") in ends and len("if (a) {\n    b") not in ends
 
 
 def test_probabilities_stay_between_none_and_certain() -> None:

