@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,15 @@ PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, hea
 def interrupts() -> None:
     """Ctrl-C ends what the tests start, even where they run in a shell's background, which has it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """A server that a test runs in this process sets how much is logged; the next test begins as if none had."""
+    log = logging.getLogger("mercury_lsp")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@
    the process. The handler puts pages of zeros in place of all of a guarded range and notes that, so that the reader
    goes on with wrong numbers and can be told. Windows lets nobody cut a mapped file off. */
 
-#define GUARDED 16 /* ranges at most */
+#define GUARDED 64 /* ranges at most */
 
 static struct {
     _Atomic uintptr_t start; /* 0: free */
