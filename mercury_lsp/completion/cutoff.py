@@ -26,6 +26,7 @@ from itertools import accumulate
 from os.path import commonprefix
 from typing import TYPE_CHECKING
 
+from mercury_lsp.completion.insertion import PAIRS
 from mercury_lsp.engine.api import Infill, ScoredToken
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ JUDGED = 4
 """Beginnings of a text, before a rest of the line, for which it is looked anew what fits: some milliseconds each."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
-_PAIRS = {"(": ")", "[": "]", "{": "}"}
 _QUOTE = re.compile(r"(?<!\w)['\"`]|(?<=\w)[\"`]")  # an apostrophe within a word is none
 
 
@@ -79,11 +79,11 @@ def cuts(
         return [Cut(len(text), 1.0)]
     cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
     found, accepted, read = [], 0.0, 0.0
-    surety = words(text, pieces, calibration)
+    surety, closed = words(text, pieces, calibration), _closed_ends(text)
     for k, (end, right) in enumerate(surety, 1):
         read += READING_KEYS * (1 - right)
         gain = right * (end - 1) + accepted - cost * (1 - surety[0][1]) - read
-        if gain > 0 and (text[end : end + 1] in ("", "\n") or _closed(text[:end])):
+        if gain > 0 and (text[end : end + 1] in ("", "\n") or end in closed):
             found.append(Cut(end, gain))
         following = surety[k][1] if k < len(surety) else 0.0
         accepted += (right - following) * max(0, end - k)
@@ -141,10 +141,10 @@ def words(
     return found
 
 
-def _closed(text: str) -> bool:
-    """Whether all brackets and quotes that a text opens are closed in it, too."""
+def _closed_ends(text: str) -> set[int]:
+    """Each length at which the beginning of a text has closed all brackets and quotes that it opens."""
     awaited: list[str] = []
-    at = 0
+    found, at = {0}, 0
     while at < len(text):
         character = text[at]
         if awaited and awaited[-1] in "'\"`":
@@ -153,12 +153,14 @@ def _closed(text: str) -> bool:
                 awaited.pop()
         elif _QUOTE.match(text, at):
             awaited.append(character)
-        elif character in _PAIRS:
-            awaited.append(_PAIRS[character])
+        elif character in PAIRS:
+            awaited.append(PAIRS[character])
         elif awaited and character == awaited[-1]:
             awaited.pop()
         at += 1
-    return not awaited
+        if not awaited:
+            found.add(at)
+    return found
 
 
 def calibrated(logp: float, calibration: Calibration = CALIBRATION) -> float:
