@@ -1,7 +1,7 @@
 """Groups of holes as token ids: what training keeps of a file, whether cut just now or read from a shard.
 
 Owns the splitting of a group's prompts into their common trunk and each one's branch. The layout of tokens is
-`canvas.encode`'s, the holes are `spans`'. Knows no noise and no rows, and imports no parser.
+`tokenizer.encode`'s, the holes are `spans`'. Knows no noise and no rows, and imports no parser.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``python -m model.heldout``: what suggestions spare those who type the code of packages never trained on.
 
 Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
-`complete.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
+`pipeline.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
 post-processing, with the options' defaults but for what ``--setting`` says, and with a library of the package's files
 beside (see `shelf`), should the options ask for related text. Deadlines are the server's alone, so that
 what is measured does not depend on what else the machine does.

@@ -1,7 +1,7 @@
 """Rows of training contexts: the layout of a group's tokens, and of canvases drawn for it, as arrays.
 
 Owns the assembly of a context and of batches of them. Knows no files and no network; what is masked and how it weighs
-is `noise`, who sees whom is `rows.visible`.
+is `noise`, who sees whom is `backends.attention.visible`.
 
 A context is ``[trunk | branches | canvases]``. The trunk is what the prompts of a group of holes have in common; each
 branch is the rest of one prompt, its middle and ``<eot>``. On the branches' middles, and on plain blocks of the
@@ -56,7 +56,7 @@ CAUSAL = Weights(trunk=1.0, tail=1.0, middle=1.0, canvas=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows of one context, each field (T,): those of `rows.Rows`, and what each row is to predict.
+    """The rows of one context, each field (T,): those of `backends.attention.Rows`, and what each row is to predict.
 
     ``twin`` is the clean row that predicts the same token, knowing all before it: for a clean row itself; `NO_TWIN`
     for what fills a canvas behind the end.

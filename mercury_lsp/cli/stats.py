@@ -1,6 +1,6 @@
 """`mercury-lsp stats`: how many suggestions were accepted, how fast they came, and what they spared.
 
-Owns how the figures of `tally` are printed; the picture is `stats_picture`'s.
+Owns how the figures of `telemetry.stats` are printed; the picture is `stats_picture`'s.
 """
 
 from __future__ import annotations

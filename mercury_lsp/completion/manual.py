@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mercury_lsp.syntax.document import Document
 
 MOST = 6  # middles of a place, and beginnings of the first, that are looked at
-PATIENCE = 0.6  # seconds for each way: all three are over before `desk.ASKED` deadlines are
+PATIENCE = 0.6  # seconds for each way: all three are over before `scheduler.ASKED` deadlines are
 
 Late = Callable[[], bool]
 """Tells that it is too late to go on."""

@@ -1,6 +1,6 @@
 """What the rest of the program asks of whatever infills: one protocol, and the values that go in and come out.
 
-Owns the interface only. Behind it stand the engine of our own checkpoints (`infill`), open models (`open_infill`), and
+Owns the interface only. Behind it stand the engine of our own checkpoints (`local_engine`), open models (`open_models.engine`), and
 what answers from another machine. Knows neither networks nor tokens.
 """
 

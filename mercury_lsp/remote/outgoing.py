@@ -4,7 +4,7 @@ Owns that rule. Related pieces of other files are left out, and so is the file's
 workspace: a hosted model is asked for a middle, not told where it stands. Documents are told apart by numbers that are
 drawn at random. Each line that holds something secret is blank (see `context.secrets`); and where that is the cursor's
 own line, or the cursor stands inside of a private key, nothing leaves at all. Which files are not looked into in the
-first place is decided before (`complete.declined`), and which never leave (`Sampling.here`). Pure.
+first place is decided before (`pipeline.declined`), and which never leave (`Sampling.here`). Pure.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Event:
     """One request for a suggestion and what became of it. `moment`: seconds since 1970, when it was asked.
 
-    `outcome`: a `feedback.Kind`, or nothing, or continued: the rest of the suggestion before. `cause`: why nothing
+    `outcome`: a `acceptance.Kind`, or nothing, or continued: the rest of the suggestion before. `cause`: why nothing
     was suggested. `latency_ms`: from request to answer. `shown`, `accepted`: characters. `recalled`: answered from
     memory; then `tokens` and `passes` are those of when it was made.
     """

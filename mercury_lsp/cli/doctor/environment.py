@@ -1,6 +1,6 @@
 """What an editor meets when it starts the server here: `doctor`'s checks of the program, the server and its folders.
 
-Owns these checks. Knows no editor: those are `installed_editors`'.
+Owns these checks. Knows no editor: those are `editors`'.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sources of what is shown beside the window: each ranks its candidates by evidence of its own.
 
 Owns the evidence, which is the lines around the cursor's, never the cursor's own line, and what each source makes of
-it. What of all candidates is shown is decided in `related`. Knows neither tokens nor prompts but for the window.
+it. What of all candidates is shown is decided in `ranking`. Knows neither tokens nor prompts but for the window.
 
 The sources, in the order of `config.SOURCES`:
 `signatures`  the heads of the definitions around the cursor that lie above the window

@@ -3,7 +3,7 @@
 The rows of all sessions lie one behind the other for the linear layers, where nothing is padded; only attention sees
 sessions, as (N, H, T, D) padded to the most rows and keys that one of them has. Keys and values are kept in slots of
 one buffer, whose size never changes. All that differs between passes reaches the device as one small array, from which
-the mask is worked out there by the one rule of `rows`. Owns that buffer and the padding; knows neither tokens nor
+the mask is worked out there by the one rule of `attention`. Owns that buffer and the padding; knows neither tokens nor
 threads.
 """
 
@@ -28,7 +28,7 @@ FIELDS = [field.name for field in fields(Rows)]
 
 
 class BatchedNetwork:
-    """See `seats.Batch`. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
+    """See `batching.Batch`. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
 
     block, hedge = 6, 0.0
 

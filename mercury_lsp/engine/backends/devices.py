@@ -61,7 +61,7 @@ def seats_for(
     quantisation: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> Seats:
-    """Executors for many sessions on one network: see `seats`.
+    """Executors for many sessions on one network: see `batching`.
 
     memory: bytes for the keys and values of all sessions; rows: how many one of them may have. together: whether
     passes are batched; None where it pays, on a GPU, for on a processor the kernel is faster one by one. quantisation:

@@ -1,7 +1,7 @@
 """The network: a Llama-shaped transformer.
 
 Owns the architecture, as torch computes it. Knows no sampling, no file format, and nothing of how the rows it is given
-came about; who sees whom comes in as a mask, see `rows`.
+came about; who sees whom comes in as a mask, see `attention`.
 """
 
 from __future__ import annotations

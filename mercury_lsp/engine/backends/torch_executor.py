@@ -1,6 +1,6 @@
 """The executor by torch: for GPUs, and for weights that are not packed.
 
-Owns the network on its device and the buffers of keys and values. Knows the attention rule by `rows` alone, and
+Owns the network on its device and the buffers of keys and values. Knows the attention rule by `attention` alone, and
 nothing of tokens.
 """
 

@@ -1,7 +1,7 @@
 """Denoising of one block: from all-masked to settled, a few tokens a pass.
 
 Owns the loop over passes and what ends it. The network comes in as a function, so that the loop can be driven by
-scripted predictions; which positions to commit is `choose`'s.
+scripted predictions; which positions to commit is `commit`'s.
 """
 
 from __future__ import annotations
