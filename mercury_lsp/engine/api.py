@@ -1,7 +1,6 @@
-"""What the rest of the program asks of whatever infills: one protocol, and the values that go in and come out.
+"""Defines the protocol of an engine, and the values that go in and come out.
 
-Owns the interface only. Behind it stand the engine of our own checkpoints (`local_engine`), open models (`open_models.engine`), and
-what answers from another machine. Knows neither networks nor tokens.
+Our own checkpoints (`local_engine`), open models (`open_models.engine`) and hosted models (`remote.engine`) have it.
 """
 
 from __future__ import annotations

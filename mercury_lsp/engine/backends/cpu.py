@@ -1,4 +1,4 @@
-"""The executor for processors: a network of packed weights, run by `native/kernel.c`.
+"""The executor for processors: a network of packed weights, run by `kernel/kernel.c`.
 
 Owns the kernel's structures, the memory behind them and the threads that run it; the arithmetic is the kernel's, and
 the weights' layout `cpu_weights`'s. Knows no tokens but as rows of the embedding, and nothing of torch.

@@ -2,7 +2,7 @@
 
 Owns that layout and the file, which lies in the user's cache folder: preparing takes most of a start's time, and what
 several servers map is in memory once. The file is derived: it is made anew where it is missing or wrong, and where it
-cannot be written the weights are kept in memory. Knows the layout of `native/kernel.c`, and nothing of how it runs.
+cannot be written the weights are kept in memory. Knows the layout of `kernel/kernel.c`, and nothing of how it runs.
 """
 
 from __future__ import annotations
