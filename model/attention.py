@@ -1,9 +1,9 @@
 """How training computes attention by the design's mask, on each kind of device.
 
 Owns the choice of kernel and the mask's form for it; who sees whom is `backends.attention.sees`. On a processor
-torch's fused attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU the
-mask is compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024). Contexts that are packed
-one after the other are attended to one by one on a processor, which never computes what no row sees.
+torch's fused attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU
+the mask is compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024). Contexts
+that are packed one after the other are attended to one by one on a processor, which never computes what no row sees.
 """
 
 from __future__ import annotations

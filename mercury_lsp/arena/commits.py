@@ -2,9 +2,9 @@
 
 Owns how git is asked, and which files and commits are left out. It only reads: no hook, filter, pager, signature or
 external diff of the repository's settings is run, and nothing is fetched. What `file_access` would not show a model
-of other files is left out here, too: what is private, ignored, hidden, of tools, large or written by machines; and so are
-files that have something secret in them, merges, and commits of more files than a person writes at one go. Lines that
-were only moved or indented anew within a commit were not written then, nor was a file that was renamed.
+of other files is left out here, too: what is private, ignored, hidden, of tools, large or written by machines; and so
+are files that have something secret in them, merges, and commits of more files than a person writes at one go. Lines
+that were only moved or indented anew within a commit were not written then, nor was a file that was renamed.
 """
 
 from __future__ import annotations
