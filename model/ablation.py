@@ -28,9 +28,9 @@ from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import SOURCES, Config
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.api import Sampling, never
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents
@@ -90,7 +90,7 @@ def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[
 
 
 def trials(
-    engine: Engine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Config]
+    engine: LocalEngine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Config]
 ) -> Iterator[Trial]:
     """All variants at the holes of one place. What shows the model the same is not asked twice."""
     told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
@@ -107,21 +107,21 @@ def trials(
                 yield Trial(name, _tokens(engine, prompt.related), nats, tokens, record)
 
 
-def cost_of(engine: Engine, prompt: Prompt, hole: str) -> tuple[float, int]:
+def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
     """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
     passes, ids = engine.passes, encode(prompt, engine.tokenizer)
     passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never)
     told = [*engine.tokenizer.encode(hole), engine.tokenizer.specials.eot][:SCORED]
     rows = [ids[-1], *told[:-1]]
-    scores = passes.scores(passes.run(rows, Rows.clean(len(passes.cache.ids), len(rows))))
+    scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
     return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)
 
 
-def _tokens(engine: Engine, beside: Sequence[Snippet]) -> int:
+def _tokens(engine: LocalEngine, beside: Sequence[Snippet]) -> int:
     return sum(1 + engine.count(f"{snippet.path}\n{snippet.text}") for snippet in beside)
 
 
-def cost(engine: Engine, prompt: Prompt) -> tuple[float, float]:
+def cost(engine: LocalEngine, prompt: Prompt) -> tuple[float, float]:
     """Milliseconds to read a prompt anew, and to suggest anew when one more character has been typed."""
     engine.prefill(BLANK)
     began = time.perf_counter()
@@ -207,7 +207,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Config], console: Consol
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
     shelf = Shelf((source.package, source.path, source.text) for source in sources)
-    engine = Engine.load(given.model, given.device, given.threads)
+    engine = LocalEngine.load(given.model, given.device, given.threads)
     began = time.monotonic()
     costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number, place in enumerate(places, start=1):

@@ -35,7 +35,7 @@ from mercury_lsp.bench.against import (
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.errors import Failure
 from model import tables
 from model.answers import prompt_of
@@ -58,13 +58,13 @@ HEADINGS = (
 )
 
 
-def questions(engine: Engine, tasks: Sequence[Task]) -> Iterator[Question]:
+def questions(engine: LocalEngine, tasks: Sequence[Task]) -> Iterator[Question]:
     """What an editor would have asked."""
     for task in tasks:
         yield Question(prompt_of(engine, PATH, task.before, task.after), task.single_line)
 
 
-def choose(engine: Engine, tasks: Sequence[Task], given: argparse.Namespace) -> list[Task]:
+def choose(engine: LocalEngine, tasks: Sequence[Task], given: argparse.Namespace) -> list[Task]:
     """The tasks that the options draw. Raises `SuiteError`, or `CompareError` for earlier details that are none."""
     if any(task.function or task.language != "python" for task in tasks):
         raise SuiteError(
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
-        engine = Engine.load(given.model, given.device, given.threads)
+        engine = LocalEngine.load(given.model, given.device, given.threads)
         tasks = choose(engine, load(given.suite), given)
         server = server_for(engine, given.url)
         sampling = Sampling(max_tokens=given.max_tokens, max_passes=2 * given.max_tokens)

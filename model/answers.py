@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Sampling, never
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
 from mercury_lsp.engine.tokenizer import Prompt
 from model import functions
 from model.execute import Outcome, run_all
@@ -28,7 +28,7 @@ from model.suite import Task
 from model.toolchains import Tools
 
 
-class Engine(Protocol):
+class LocalEngine(Protocol):
     """What is asked."""
 
     def stem_start(self, text: str) -> int:
@@ -46,7 +46,7 @@ class Engine(Protocol):
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Infill:
         """Fill in the middle."""
 
@@ -86,22 +86,22 @@ class _Watch:
     """
 
     def __init__(self, over: Callable[[str], bool]) -> None:
-        self.settled = ""
+        self.committed = ""
         self.passes = 0
         self._over = over
         self._last = ""
 
-    def __call__(self, draft: Draft) -> None:
+    def __call__(self, draft: Progress) -> None:
         text = draft.text.partition(UNDECIDED)[0]
-        self.settled = os.path.commonprefix([self._last, text])
+        self.committed = os.path.commonprefix([self._last, text])
         self.passes = draft.forward_passes
         self._last = text
-        if self._over(self.settled):
+        if self._over(self.committed):
             raise _Over
 
 
 def generate(
-    engine: Engine, tasks: Sequence[Task], samplings: Sequence[Sampling], path: str
+    engine: LocalEngine, tasks: Sequence[Task], samplings: Sequence[Sampling], path: str
 ) -> Iterator[tuple[Answer, ...]]:
     """For each task one answer by each sampling, in turn. path: the document's name, as the model sees it."""
     for task in tasks:
@@ -119,14 +119,14 @@ def generate(
         yield tuple(answers)
 
 
-def write(engine: Engine, task: Task, sampling: Sampling, path: str) -> Infill:
+def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Infill:
     """A whole function, completion after completion."""
     language, beginning = task.language, task.prompt
     begin = time.perf_counter()
     text, passes, steps, left = "", 0, 0, sampling.max_tokens
 
-    def over(settled: str) -> bool:
-        whole = text + settled
+    def over(committed: str) -> bool:
+        whole = text + committed
         return functions.end(language, beginning, whole) is not None or functions.looping(whole)
 
     for _ in range(sampling.max_tokens):
@@ -134,13 +134,15 @@ def write(engine: Engine, task: Task, sampling: Sampling, path: str) -> Infill:
         if left <= 0:
             break
         made = prompt_of(engine, path, task.before + text, "")
-        watch = _Watch(over)
+        on_progress = _Watch(over)
         try:
-            found = engine.infill(made, replace(sampling, max_tokens=left, max_passes=2 * left), watch=watch)
+            found = engine.infill(
+                made, replace(sampling, max_tokens=left, max_passes=2 * left), on_progress=on_progress
+            )
         except _Over:
-            text += watch.settled
+            text += on_progress.committed
             # A verifying pass is counted, and its draft shown, before it runs.
-            passes += watch.passes - (sampling.verify and sampling.mode == "diffusion")
+            passes += on_progress.passes - (sampling.verify and sampling.mode == "diffusion")
             break
         text += found.text
         passes += found.forward_passes
@@ -176,7 +178,7 @@ def judge(answers: Sequence[Answer], processes: int = 2, tools: Tools | None = N
         yield Result(answer, outcome)
 
 
-def prompt_of(engine: Engine, path: str, before: str, after: str) -> Prompt:
+def prompt_of(engine: LocalEngine, path: str, before: str, after: str) -> Prompt:
     """What the server would ask with its default budgets."""
     budgets = Config()
     return prompt.build(

@@ -1,6 +1,6 @@
 """How training computes attention by the design's mask, on each kind of device.
 
-Owns the choice of kernel and the mask's form for it; who sees whom is `backends.attention.sees`. On a processor
+Owns the choice of kernel and the mask's form for it; who sees whom is `backends.attention.attends`. On a processor
 torch's fused attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU
 the mask is compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024). Contexts
 that are packed one after the other are attended to one by one on a processor, which never computes what no row sees.
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from mercury_lsp.engine.backends.attention import Rows, sees, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attends, attention_mask
 from mercury_lsp.engine.backends.network import Attend, folded
 
 
-def attention(rows: Rows, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
+def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
     """The way to attend among rows (N, T) on their device, None for the network's own, and the mask that it takes.
 
     lengths: of the contexts that are packed into one row (1, T); empty where each row of N is one context. group: query
@@ -30,17 +30,19 @@ def attention(rows: Rows, lengths: Sequence[int] = (), group: int = 1) -> tuple[
     if rows.position.device.type == "cuda":
         return fused, block_mask(rows, _compiled(create_block_mask), lengths)
     if lengths:
-        return apart, [visible(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)]
-    return (product if torch.is_grad_enabled() else None), visible(rows, rows)
+        return apart, [
+            attention_mask(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)
+        ]
+    return (product if torch.is_grad_enabled() else None), attention_mask(rows, rows)
 
 
-def split(rows: Rows, lengths: Sequence[int]) -> list[Rows]:
+def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
     """The rows (1, T) of each packed context, (1, length)."""
-    parts = [torch.split(getattr(rows, field.name), list(lengths), dim=1) for field in fields(Rows)]
-    return [Rows(*own) for own in zip(*parts, strict=True)]
+    parts = [torch.split(getattr(rows, field.name), list(lengths), dim=1) for field in fields(TokenLayout)]
+    return [TokenLayout(*own) for own in zip(*parts, strict=True)]
 
 
-def block_mask(rows: Rows, make: Any = create_block_mask, lengths: Sequence[int] = ()) -> BlockMask:
+def block_mask(rows: TokenLayout, make: Any = create_block_mask, lengths: Sequence[int] = ()) -> BlockMask:
     """The mask among rows (N, T) as FlexAttention takes it: which blocks are empty or full, and the rule for the rest.
 
     make: ``create_block_mask``, or that compiled. lengths: see `attention`.
@@ -49,7 +51,7 @@ def block_mask(rows: Rows, make: Any = create_block_mask, lengths: Sequence[int]
     device = rows.position.device
 
     def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen: Tensor = sees(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
+        seen: Tensor = attends(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
         return seen
 
     if lengths:

@@ -27,7 +27,7 @@ from rich.progress import Progress
 
 from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from model import tables
 from model.answers import Answer, judge, prompt_of
@@ -82,7 +82,7 @@ def decoders() -> list[Decoder]:
     ]
 
 
-def ask(engine: Engine, tasks: Sequence[Task], asked: Sequence[Decoder]) -> Iterator[dict[str, Answer]]:
+def ask(engine: LocalEngine, tasks: Sequence[Task], asked: Sequence[Decoder]) -> Iterator[dict[str, Answer]]:
     """For each task the answers by each decoder's mode."""
     lengths = Lengths(engine) if any(decoder.rule for decoder in asked) else None
     for task in tasks:
@@ -97,7 +97,9 @@ def ask(engine: Engine, tasks: Sequence[Task], asked: Sequence[Decoder]) -> Iter
         yield answers
 
 
-def _infill(engine: Engine, lengths: Lengths | None, prompt: Prompt, decoder: Decoder, task: Task) -> Infill:
+def _infill(
+    engine: LocalEngine, lengths: Lengths | None, prompt: Prompt, decoder: Decoder, task: Task
+) -> Infill:
     if decoder.sampling is not None:
         bound = 2 * decoder.sampling.max_tokens  # passes: more than any decoder needs
         return engine.infill(prompt, replace(decoder.sampling, single_line=True, max_passes=bound))
@@ -106,7 +108,7 @@ def _infill(engine: Engine, lengths: Lengths | None, prompt: Prompt, decoder: De
 
 
 def run(
-    engine: Engine, tasks: Sequence[Task], asked: Sequence[Decoder], processes: int, progress: Progress
+    engine: LocalEngine, tasks: Sequence[Task], asked: Sequence[Decoder], processes: int, progress: Progress
 ) -> list[Line]:
     """A line of details for each task and decoder."""
     drawn = ask(engine, tasks, asked)
@@ -276,7 +278,7 @@ def _measured(given: argparse.Namespace, console: Console) -> Iterator[Line]:
         file = stack.enter_context(given.details.open("w", encoding="utf-8")) if given.details else None
         progress = stack.enter_context(Progress(console=console, refresh_per_second=2))
         for model in given.model or ("small", "mini"):
-            engine = Engine.load(model, given.device, given.threads)
+            engine = LocalEngine.load(model, given.device, given.threads)
             for line in run(engine, tasks, asked, given.processes, progress):
                 if file is not None:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")

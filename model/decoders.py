@@ -29,7 +29,7 @@ from mercury_lsp.completion.pipeline import Kept, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, Source, iter_documents
 from model.cursors import BEGUN, LANGUAGES, Cursor, draw
@@ -62,7 +62,9 @@ class Decoding:
     ms: float
 
 
-def decodings(engine: Engine, cursors: Sequence[Cursor], sources: Iterable[Source]) -> Iterator[Decoding]:
+def decodings(
+    engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
+) -> Iterator[Decoding]:
     """Let all contenders answer at all cursors."""
     files: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
@@ -80,9 +82,9 @@ def decodings(engine: Engine, cursors: Sequence[Cursor], sources: Iterable[Sourc
             mode, remembers = CONTENDERS[name]
             memory = memories[package] if remembers else None
             snapshot = Snapshot(cursor.document(), replace(Config(), mode=mode), memory=memory)
-            _, settled = written(snapshot, cursor.start, engine, kept)
-            if settled is not None:
-                infill = settled.infill
+            _, committed = written(snapshot, cursor.start, engine, kept)
+            if committed is not None:
+                infill = committed.infill
                 yield Decoding(name, (package, path), infill.tokens, infill.forward_passes, infill.ms_denoise)
 
 
@@ -177,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sources = list(iter_documents("heldout", languages, given.corpus))
         places = draw(sources, languages, given.per_language, given.seed, given.kinds.split(","))
-        engine = Engine.load(given.model, "cpu", given.threads)
+        engine = LocalEngine.load(given.model, "cpu", given.threads)
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from model import shots, tables, toolchains
 from model.answers import Result, generate, judge
 from model.compare import CompareError, Line, compare, read
@@ -75,7 +75,12 @@ def gather(given: argparse.Namespace) -> list[Suite]:
 
 
 def evaluate(
-    engine: Engine, suite: Suite, sampling: Sampling, modes: Sequence[str], processes: int, progress: Progress
+    engine: LocalEngine,
+    suite: Suite,
+    sampling: Sampling,
+    modes: Sequence[str],
+    processes: int,
+    progress: Progress,
 ) -> dict[str, list[Result]]:
     """A suite's results by mode."""
     samplings = [replace(sampling, mode=mode) for mode in modes]
@@ -90,7 +95,7 @@ def evaluate(
 
 
 def run(
-    engines: Sequence[Engine],
+    engines: Sequence[LocalEngine],
     suites: Sequence[Suite],
     given: argparse.Namespace,
     progress: Progress,
@@ -204,7 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             models = (given.model, given.against) if given.against else (given.model,)
             runs = any(not suite.missing for suite in suites)
-            engines = [Engine.load(model, given.device, given.threads) for model in models] if runs else []
+            engines = (
+                [LocalEngine.load(model, given.device, given.threads) for model in models] if runs else []
+            )
         except CheckpointError as error:
             console.print(str(error), markup=False, highlight=False)
             return 1
@@ -236,7 +243,7 @@ def _tell(
     answer: dict[str, Any],
     title: str,
     headings: Sequence[str],
-    rows: tables.Rows,
+    rows: tables.TokenLayout,
     caption: str,
 ) -> None:
     text = tables.markdown(title, headings, rows, caption)

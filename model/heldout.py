@@ -25,7 +25,7 @@ from mercury_lsp.completion.pipeline import Snapshot, one_line
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.tree import Syntax
 from model.corpus import CorpusError, iter_documents
 from model.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
@@ -37,7 +37,7 @@ from model.verdict import judge
 
 
 def measure(
-    engine: Engine,
+    engine: LocalEngine,
     cursor: Cursor,
     seed: int,
     config: Config,
@@ -51,7 +51,7 @@ def measure(
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
     snapshot = Snapshot(document, uncut, invoked=not unasked, library=library)
-    found, settled = written(snapshot, cursor.start, engine)
+    found, committed = written(snapshot, cursor.start, engine)
     if found is None:
         return None
     syntax = Syntax.of(document)
@@ -77,7 +77,7 @@ def measure(
         ms=round(infill.ms, 1),
         **asdict(verdict),
         refused=triggers.refused(syntax, cursor.start, config.in_strings, config.in_comments),
-        offer=None if settled is None else Offer.of(settled),
+        offer=None if committed is None else Offer.of(committed),
         behind=document.text[cursor.start :].partition("\n")[0],
         fresh=cursor.fresh,
     )
@@ -97,7 +97,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
     )
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
-    engine = Engine.load(given.model, given.device, given.threads)
+    engine = LocalEngine.load(given.model, given.device, given.threads)
     columns = (TextColumn("filling holes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began = time.monotonic()
     with Progress(*columns, console=console, refresh_per_second=2) as progress:

@@ -19,7 +19,7 @@ from pathlib import Path
 from mercury_lsp.completion.pipeline import Kept, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.document import Document
 from model.corpus import Source
 from model.cursors import Cursor
@@ -68,7 +68,7 @@ class Keystrokes:
 
 
 def record(
-    engine: Engine, cursors: Iterable[Cursor], sources: Iterable[Source], minutes: float = 0
+    engine: LocalEngine, cursors: Iterable[Cursor], sources: Iterable[Source], minutes: float = 0
 ) -> Iterator[Keystrokes]:
     """Type the lines at cursors of the kind ``next``, until the time is over; the model writes at their keys."""
     files: dict[str, list[Source]] = defaultdict(list)
@@ -89,7 +89,7 @@ def record(
         visits[package] += 1
 
 
-def _typed(engine: Engine, cursor: Cursor, memory: ProjectMemory, kept: Kept, below: bool) -> Keystrokes:
+def _typed(engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: Kept, below: bool) -> Keystrokes:
     source, config = cursor.source, Config(show_likelihood=0.0)
     text, there = cursor.hole.rstrip(), cursor.document()
     requests = []
@@ -98,8 +98,8 @@ def _typed(engine: Engine, cursor: Cursor, memory: ProjectMemory, kept: Kept, be
         before = source.text[: cursor.start] + stand.left
         after = stand.closers + (source.text[cursor.end :] if below else "")
         document = Document(there.uri, there.path, there.language_id, 1, before + after)
-        _, settled = written(Snapshot(document, config, memory=memory), len(before), engine, kept)
-        requests.append(Request(at, stand.closers, None if settled is None else Offer.of(settled)))
+        _, committed = written(Snapshot(document, config, memory=memory), len(before), engine, kept)
+        requests.append(Request(at, stand.closers, None if committed is None else Offer.of(committed)))
     return Keystrokes(
         model=f"{engine.name} {engine.fingerprint[:12]}",
         language=source.language,

@@ -1,7 +1,7 @@
 """Rows of training contexts: the layout of a group's tokens, and of canvases drawn for it, as arrays.
 
 Owns the assembly of a context and of batches of them. Knows no files and no network; what is masked and how it weighs
-is `noise`, who sees whom is `backends.attention.visible`.
+is `noise`, who sees whom is `backends.attention.attention_mask`.
 
 A context is ``[trunk | branches | canvases]``. The trunk is what the prompts of a group of holes have in common; each
 branch is the rest of one prompt, its middle and ``<eot>``. On the branches' middles, and on plain blocks of the
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.decoding import noise
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.groups import Group, Ids
@@ -56,7 +56,8 @@ CAUSAL = Weights(trunk=1.0, tail=1.0, middle=1.0, canvas=0.0)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows of one context, each field (T,): those of `backends.attention.Rows`, and what each row is to predict.
+    """The rows of one context, each field (T,): those of `backends.attention.TokenLayout`, and what each row is to
+    predict.
 
     ``twin`` is the clean row that predicts the same token, knowing all before it: for a clean row itself; `NO_TWIN`
     for what fills a canvas behind the end.
@@ -84,7 +85,7 @@ class Batch:
     """
 
     ids: Tensor
-    rows: Rows
+    rows: TokenLayout
     target: Tensor
     weight: Tensor
     is_canvas: Tensor
@@ -295,7 +296,7 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
             values = getattr(context, f.name)
             row[: len(values)] = values
         columns[f.name] = torch.from_numpy(column)
-    rows = Rows(*(columns[f.name] for f in fields(Rows)))
+    rows = TokenLayout(*(columns[f.name] for f in fields(TokenLayout)))
     chosen = torch.from_numpy(np.flatnonzero(columns["target"].numpy() != NO_TARGET))
     targets = len(chosen)
     if multiple:

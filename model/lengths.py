@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import Infill, never
-from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.decoding.commit import choose
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.decoding.commit import entropy_bound as bounded
+from mercury_lsp.engine.decoding.commit import positions_to_commit
 from mercury_lsp.engine.decoding.denoise import entropy
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, encode
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
@@ -51,7 +51,7 @@ class Lengths:
     """
 
     def __init__(
-        self, engine: Engine, bound: float = 0.3, calibration: float = 0.0, doubtful: float = 0.1
+        self, engine: LocalEngine, bound: float = 0.3, calibration: float = 0.0, doubtful: float = 0.1
     ) -> None:
         self._tokenizer = engine.tokenizer
         self._enough, self._calibration, self._doubtful = bounded(bound), calibration, doubtful
@@ -61,14 +61,14 @@ class Lengths:
         self._passes = engine.passes
 
     def prefill(self, prompt: Prompt) -> int:
-        """As `Engine.prefill`."""
+        """As `LocalEngine.prefill`."""
         ids = encode(prompt, self._tokenizer)
         kept = self._passes.cache.reuse(ids)
         self._passes.read(ids[kept:], never)
         return len(ids) - kept
 
     def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
-        """As `Engine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
+        """As `LocalEngine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
         began = time.perf_counter()
         ids = encode(prompt, self._tokenizer)
         cached = self._passes.cache.reuse(ids[:-1])
@@ -115,8 +115,8 @@ class Lengths:
         for number, candidate in enumerate(candidates, 1):
             tokens = [special.mask if token is None else token for token in candidate.tokens]
             ids += [cache.ids[-1], *tokens, *[special.eot] * (SIZE - len(tokens))]
-            blocks.append(Rows.block(first, SIZE, number))
-        hidden = self._passes.run(ids, Rows.join(*blocks))
+            blocks.append(TokenLayout.block(first, SIZE, number))
+        hidden = self._passes.run(ids, TokenLayout.join(*blocks))
         made, at = [], 0
         for candidate, rows in zip(candidates, blocks, strict=True):
             wanted = [at + i for i, token in enumerate(candidate.tokens) if token is None]
@@ -134,7 +134,9 @@ class Lengths:
             for candidate, scores in zip(left, self._predict(left), strict=True):
                 undecided = [i for i, token in enumerate(candidate.tokens) if token is None]
                 tokens = scores.argmax(-1).tolist()
-                for j in choose(entropy(scores).tolist(), [False] * len(undecided), self._enough):
+                for j in positions_to_commit(
+                    entropy(scores).tolist(), [False] * len(undecided), self._enough
+                ):
                     candidate.tokens[undecided[j]] = tokens[j]
         return passes
 
@@ -143,10 +145,10 @@ class Lengths:
         first, eot = len(self._passes.cache.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
-            rows = Rows.clean(first, len(candidate.tokens))
+            rows = TokenLayout.clean(first, len(candidate.tokens))
             branches.append(replace(rows, branch=rows.branch + number, fork=np.full_like(rows.fork, first)))
         ids = [token for candidate in candidates for token in candidate.ids]
-        hidden = self._passes.run(ids, Rows.join(*branches))
+        hidden = self._passes.run(ids, TokenLayout.join(*branches))
         at = 0
         for candidate in candidates:
             scores = self._passes.scores(hidden[at : at + len(candidate.ids)])

@@ -29,11 +29,11 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.completion.cutoff import cuts
-from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot, likelihood
+from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, likelihood
 from mercury_lsp.config import SOURCES, Config, parse
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.document import Document
 from model.ablation import MEASURED
 from model.bootstrap import interval, ratio
@@ -96,28 +96,28 @@ def places(
 
 
 def outcomes(
-    engine: Engine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
+    engine: LocalEngine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
 ) -> Iterator[Outcome]:
     """What each variant makes of a place; `SHIPPED` also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
         snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
-        found, settled = written(snapshot, cursor.start, engine)
+        found, committed = written(snapshot, cursor.start, engine)
         if found is None:
             continue
-        if name == UNRULED and settled is not None:
-            found = settled.unasked()
+        if name == UNRULED and committed is not None:
+            found = committed.unasked()
         yield _outcome(cursor, document, name, found, found.shown, found.end)
         if name == SHIPPED:
-            said = None if settled is None else _unprocessed(settled, config.show_likelihood)
+            said = None if committed is None else _unprocessed(committed, config.show_likelihood)
             yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
 
 
-def _unprocessed(settled: Settled, least: float) -> str | None:
+def _unprocessed(committed: Committed, least: float) -> str | None:
     """As much of what the model wrote as has the highest expected gain, whether or not it fits."""
-    text = settled.text
+    text = committed.text
     if least:
-        text = next((text[: cut.end] for cut in cuts(text, settled.infill.scored, least)), "")
+        text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
     return text if text.strip() else None
 
 
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = list(iter_documents("heldout", languages, given.corpus))
         shelf = Shelf((source.package, source.path, source.text) for source in sources)
         cursors = places(sources, languages, given.per_language, given.seed, kinds)
-        engine = Engine.load(given.model)
+        engine = LocalEngine.load(given.model)
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -26,7 +26,7 @@ from mercury_lsp.context.memory.tokens import DocumentTokens
 from mercury_lsp.context.retrieval.ranking import choose
 from mercury_lsp.engine.backends import attention as layout
 from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
 from model.corpus import Source
 from model.cursors import Cursor
@@ -98,7 +98,7 @@ def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source
     return {name: own for name, own in packages.items() if len(own) >= least}
 
 
-def record(engine: Engine, cursors: Iterable[Cursor], shelf: Shelf, folder: Path) -> None:
+def record(engine: LocalEngine, cursors: Iterable[Cursor], shelf: Shelf, folder: Path) -> None:
     """Write the rows of holes into a folder; those that are there already are not made again."""
     config = Config()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def record(engine: Engine, cursors: Iterable[Cursor], shelf: Shelf, folder: Path
                 _recorded(engine, cursor, asked, tokens).write(folder, number)
 
 
-def question(engine: Engine, cursor: Cursor, shelf: Shelf, config: Config) -> Prompt:
+def question(engine: LocalEngine, cursor: Cursor, shelf: Shelf, config: Config) -> Prompt:
     """The prompt that the server would ask with: healed, with related text of the files taken to be open."""
     document = cursor.document()
     before, after = document.text[: cursor.start], document.text[cursor.start :]
@@ -130,13 +130,15 @@ def question(engine: Engine, cursor: Cursor, shelf: Shelf, config: Config) -> Pr
     return replace(shown, related=related)
 
 
-def _recorded(engine: Engine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
+def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
     passes, eot = engine.passes, engine.tokenizer.specials.eot
     ids = encode(asked, engine.tokenizer)
     cached = passes.cache.reuse(ids[:-1])
     passes.read(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
-    scores = passes.scores(passes.run(clean, layout.Rows.clean(len(ids) - 1, len(clean))))  # (n + 1, V)
+    scores = passes.scores(
+        passes.run(clean, layout.TokenLayout.clean(len(ids) - 1, len(clean)))
+    )  # (n + 1, V)
     truth = np.array([*tokens, eot], np.int32)
     likeliest = np.argpartition(scores, -KEPT, axis=1)[:, -KEPT:]  # (n + 1, KEPT)
     hole = Hole(
@@ -159,7 +161,7 @@ def _recorded(engine: Engine, cursor: Cursor, asked: Prompt, tokens: list[int]) 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class TokenLayout:
     """Rows to fit or to measure, one a token: the gate's ``features`` (n, F), which experts are ``present`` (n, E), the
     probability ``right`` (n, E) that each gives the right token, and the number of the ``hole`` (n,)."""
 
@@ -171,7 +173,7 @@ class Rows:
     steps: NDArray[np.float32]
     """(m, S + 1): tokens of continuations, their features and whether they were right."""
 
-    def of(self, keep: NDArray[np.bool_]) -> Rows:
+    def of(self, keep: NDArray[np.bool_]) -> TokenLayout:
         """Some of the rows."""
         return replace(
             self,
@@ -189,7 +191,7 @@ class Rows:
 
 def look_up(
     recorded: Sequence[Recorded], sources: Iterable[Source], tokenizer: Tokenizer, console: Console
-) -> Rows:
+) -> TokenLayout:
     """The rows of some records, with what the memory of each one's project knows there."""
     wanted = {own.hole.package for own in recorded}
     files: dict[str, list[Source]] = defaultdict(list)
@@ -213,7 +215,7 @@ def look_up(
         context = [*sides[0][-64:].tolist()]
         found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
         steps += _continued(own, beside, context)
-    return Rows(
+    return TokenLayout(
         np.array([row.features for row, _, _ in found], np.float32),
         np.array([row.present for row, _, _ in found]),
         np.array([right for _, right, _ in found], np.float32),

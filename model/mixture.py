@@ -24,12 +24,12 @@ from rich.progress import track
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from model import tables
 from model.bootstrap import interval, ratio
 from model.corpus import CorpusError, iter_documents
 from model.cursors import draw
-from model.memory_rows import Rows, look_up, projects, read, record
+from model.memory_rows import TokenLayout, look_up, projects, read, record
 from model.shelf import Shelf
 
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c", "rust", "cpp", "php", "ruby")
@@ -47,7 +47,7 @@ FOLDS = 3
 """Groups of training packages that the fit is checked on in turn."""
 
 
-def fit(own: Rows, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
+def fit(own: TokenLayout, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
     """The mixture under which the right tokens are likeliest, with a penalty on the weights' squares.
 
     On one thread: the matrices are small.
@@ -60,7 +60,7 @@ def fit(own: Rows, end: int, units: int = UNITS, decay: float = DECAY, seed: int
         torch.set_num_threads(threads)
 
 
-def _fit(own: Rows, end: int, units: int, decay: float, seed: int) -> Mixture:
+def _fit(own: TokenLayout, end: int, units: int, decay: float, seed: int) -> Mixture:
     matched = own.present[:, 1:].any(1)
     features, present, right = own.features[matched], own.present[matched], own.right[matched]
     mean, scale = features.mean(0), features.std(0) + 1e-3
@@ -107,18 +107,18 @@ def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def nats(mixture: Mixture, own: Rows) -> NDArray[np.float64]:
+def nats(mixture: Mixture, own: TokenLayout) -> NDArray[np.float64]:
     """Of each right token under the mixture (n,)."""
     gate = mixture.weights(own.features, own.present)
     return np.asarray(-np.log(np.maximum((gate * own.right).sum(1, dtype=float), 1e-12)))
 
 
-def alone(own: Rows) -> NDArray[np.float64]:
+def alone(own: TokenLayout) -> NDArray[np.float64]:
     """Nats of each right token under the model (n,)."""
     return np.asarray(-np.log(np.maximum(own.right[:, 0].astype(float), 1e-12)))
 
 
-def folded(own: Rows, end: int) -> NDArray[np.float64]:
+def folded(own: TokenLayout, end: int) -> NDArray[np.float64]:
     """Nats of each right token under a mixture that was fitted on other packages (n,)."""
     names = sorted(set(own.packages))
     found = np.zeros(len(own.features))
@@ -128,7 +128,7 @@ def folded(own: Rows, end: int) -> NDArray[np.float64]:
     return found
 
 
-def compared(own: Rows, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
+def compared(own: TokenLayout, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
     """Nats a token of the model alone and mixed, over some rows, and the difference with its interval over holes."""
     before, holes = alone(own)[keep], own.hole[keep]
     gained = np.bincount(holes, mixed[keep] - before, len(own.holes))
@@ -143,7 +143,7 @@ def compared(own: Rows, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> 
     }
 
 
-def measured(own: Rows, mixed: NDArray[np.float64]) -> dict[str, Any]:
+def measured(own: TokenLayout, mixed: NDArray[np.float64]) -> dict[str, Any]:
     """The figures of all rows, of each package, and of each kind of hole."""
     kinds = np.array([hole.kind for hole in own.holes])[own.hole]
     return {
@@ -155,7 +155,7 @@ def measured(own: Rows, mixed: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def importance(mixture: Mixture, own: Rows, seed: int = 0) -> dict[str, float]:
+def importance(mixture: Mixture, own: TokenLayout, seed: int = 0) -> dict[str, float]:
     """Nats a token that are lost where a feature, of all levels at once, is another row's, or an expert is missing."""
     order = np.random.default_rng(seed).permutation(len(own.features))
     base = nats(mixture, own).mean()
@@ -172,7 +172,7 @@ def importance(mixture: Mixture, own: Rows, seed: int = 0) -> dict[str, float]:
     return {name: round(value, 4) for name, value in sorted(lost.items(), key=lambda pair: -pair[1])}
 
 
-def calibration(mixture: Mixture, own: Rows) -> list[dict[str, float]]:
+def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
     """Tokens of continuations, in tenths by their odds: the odds on average, and how many of them were right."""
     logits = own.steps[:, :-1] @ mixture.step[:-1] + mixture.step[-1]
     odds, right = 1 / (1 + np.exp(-logits)), own.steps[:, -1]
@@ -188,7 +188,7 @@ def calibration(mixture: Mixture, own: Rows) -> list[dict[str, float]]:
     ]
 
 
-def gather(given: argparse.Namespace, split: str, console: Console) -> Rows:
+def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayout:
     """The rows of a split's holes, recorded unless a whole record of this model is there. Raises `CorpusError`."""
     loaded = checkpoint.load(checkpoint.find(given.model))
     drawn = f"{loaded.fingerprint[:12]}-{given.per_language}-{given.seed}"
@@ -203,7 +203,7 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> Rows:
             for cursor in place
         ]
         shelf = Shelf(((source.package, source.path, source.text) for source in sources), SHELVED)
-        engine = Engine.load(given.model, "cpu", given.threads)
+        engine = LocalEngine.load(given.model, "cpu", given.threads)
         record(engine, track(cursors, f"recording {split}", console=console), shelf, folder)
         done.touch()
     recorded = read(folder)

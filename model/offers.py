@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mercury_lsp.completion.cutoff import CALIBRATION, Calibration, worth_showing
-from mercury_lsp.completion.pipeline import Completion, Kept, Settled, Snapshot, complete, likelihood
-from mercury_lsp.engine.api import Infill, Infiller, ScoredToken
+from mercury_lsp.completion.pipeline import Committed, Completion, Kept, Snapshot, complete, likelihood
+from mercury_lsp.engine.api import Engine, Infill, ScoredToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Offer:
     fits: tuple[Fit, ...]
 
     @classmethod
-    def of(cls, settled: Settled) -> Offer:
+    def of(cls, committed: Committed) -> Offer:
         """What the model has written, with the document's line endings as one character."""
-        infill, eol = settled.infill, settled.snapshot.document.eol
+        infill, eol = committed.infill, committed.snapshot.document.eol
         ends = [i for i, character in enumerate(infill.text) if character == "\n" and infill.text[:i].strip()]
-        found = [(end, settled.fitting(infill.until(end))) for end in (*ends, len(infill.text))]
+        found = [(end, committed.fitting(infill.until(end))) for end in (*ends, len(infill.text))]
         fits = [
             Fit(end, fit.shown.replace(eol, "\n"), fit.end - fit.start)
             for end, fit in found
@@ -91,14 +91,14 @@ class Offer:
 
 
 def written(
-    snapshot: Snapshot, offset: int, engine: Infiller, kept: Kept | None = None
-) -> tuple[Completion | None, Settled | None]:
+    snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None
+) -> tuple[Completion | None, Committed | None]:
     """A completion, and what the model wrote for it; None where it was not asked. No clock decides what is found."""
-    told: list[Settled] = []
+    told: list[Committed] = []
 
-    def judge(settled: Settled) -> Completion:
-        told.append(settled)
-        return settled.judged()
+    def judge(committed: Committed) -> Completion:
+        told.append(committed)
+        return committed.judged()
 
     found = complete(snapshot, offset, engine, kept=kept, judge=judge, patience=math.inf)
     return found, told[0] if told else None

@@ -1,7 +1,7 @@
 """``python -m model.random_places``: asks the real server at random places of files of held-out packages.
 
     python -m model.random_places --files 40 --places 6
-    python -m model.random_places --files 1000 --places 20 --details places.jsonl
+    python -m model.random_places --files 1000 --places 20 --details places.jsonl --minutes 30
 
 One server is started, over stdio and with its usual settings, as an editor starts it. Each place gets two requests, an
 automatic one and a manual one. At every other place the rest of the line is missing, as it is while somebody types; at
@@ -10,6 +10,9 @@ many requests were answered, how many answers came later than twice their deadli
 is a grammar) or repeat what stands directly left of the cursor or below it; each with its 95% interval (Wilson's).
 Times count only on a quiet machine, and so do automatic answers, which a busy one has no time for: the report has the
 load, and ``--setting deadline_ms=20000`` makes what is shown independent of it.
+
+A long run can be made in pieces: the same command with the same ``--details`` goes on where the last one ended, and
+``--minutes`` ends it. Each round asks at one place of every file, so that a run that is ended early has them all.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import sys
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -94,33 +99,37 @@ def _in_turn(queues: Sequence[Sequence[Source]]) -> list[Source]:
 
 
 def places(text: str, count: int, random: Random) -> list[int]:
-    """Offsets by lot, in lines that are not blank, anywhere but in their indentation."""
+    """Offsets by lot, in lines that are not blank, anywhere but in their indentation. A longer draw begins with the
+    shorter."""
     found, at = [], 0
     for line in text.splitlines(keepends=True):
         bare = line.rstrip("\r\n")
         found += [at + i for i in range(len(bare) - len(bare.lstrip()), len(bare) + 1) if bare.strip()]
         at += len(line)
-    return random.sample(found, min(count, len(found)))
+    return random.sample(found, len(found))[:count]
 
 
 async def ask(
-    editor: Editor, folder: Path, source: Source, count: int, seed: int, deadline_ms: float
-) -> AsyncIterator[Asked]:
-    """Both requests at each place of a file."""
-    random = Random(f"{seed}/{source.package}/{source.path}")
-    for number, offset in enumerate(places(source.text, count, random)):
-        missing = number % 2 == 0
-        end = source.text.find("\n", offset) if missing else offset
-        text = source.text[:offset] + source.text[end if end >= 0 else len(source.text) :]
-        language = for_document("", source.path)
-        uri = (folder / f"{number}" / source.path).as_uri()
-        for request, times in REQUESTS.items():
-            buffer = Buffer(editor, uri, language.ids[0] if language else "plaintext", text)
-            ghost = await buffer.complete(offset, invoked=request == "manual")
-            document = Document(uri, source.path, buffer.document.language_id, 1, text)
-            found = suggestion(ghost, text, offset)
-            buffer.close()
-            yield Asked(
+    editor: Editor, folder: Path, source: Source, number: int, seed: int, deadline_ms: float
+) -> list[Asked]:
+    """Both requests at a file's place of this number; none where it has fewer."""
+    drawn_places = places(source.text, number + 1, Random(f"{seed}/{source.package}/{source.path}"))
+    if number >= len(drawn_places):
+        return []
+    offset, missing = drawn_places[number], number % 2 == 0
+    end = source.text.find("\n", offset) if missing else offset
+    text = source.text[:offset] + source.text[end if end >= 0 else len(source.text) :]
+    language = for_document("", source.path)
+    uri = (folder / f"{number}" / source.path).as_uri()
+    asked = []
+    for request, times in REQUESTS.items():
+        buffer = Buffer(editor, uri, language.ids[0] if language else "plaintext", text)
+        ghost = await buffer.complete(offset, invoked=request == "manual")
+        document = Document(uri, source.path, buffer.document.language_id, 1, text)
+        found = suggestion(ghost, text, offset)
+        buffer.close()
+        asked.append(
+            Asked(
                 language=source.language,
                 package=source.package,
                 path=source.path,
@@ -134,6 +143,18 @@ async def ask(
                 again_left=found is not None and repeats_left(document, offset, found.text),
                 again_below=bool(ghost.text) and repeats(document, ghost.start, ghost.end, ghost.text),
             )
+        )
+    return asked
+
+
+def kept(details: Path | None) -> list[Asked]:
+    """What an earlier run of the same places has written. Raises `Failure` where it is something else."""
+    if details is None or not details.exists():
+        return []
+    try:
+        return [Asked(**json.loads(line)) for line in details.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise Failure(f"{details} is not a run's details: {error}. Name another file.") from None
 
 
 def rows(asked: Sequence[Asked]) -> Iterator[list[str]]:
@@ -169,23 +190,34 @@ def table(asked: Sequence[Asked]) -> Table:
 
 
 async def measure(given: argparse.Namespace, sources: Sequence[Source]) -> list[Asked]:
-    """All requests. Raises `Failure`."""
-    asked: list[Asked] = []
+    """All requests, those of an earlier run included. Raises `Failure`."""
+    asked = kept(given.details)
+    rounds = Counter((one.package, one.path) for one in asked)  # requests: two at each place
     settings: dict[str, object] = {"deadline_ms": 0}  # the usual one
     settings |= {
         name: setting_value(value) for name, _, value in (word.partition("=") for word in given.setting)
     }
     deadline_ms = float(str(settings["deadline_ms"])) or USUAL_DEADLINE_MS
+    ends = time.monotonic() + given.minutes * 60
+    left = [
+        (number, source)
+        for number in range(given.places)
+        for source in sources
+        if rounds[source.package, source.path] <= number * len(REQUESTS)
+    ]
     with TemporaryDirectory() as name, ExitStack() as open_files:
         details = (
-            open_files.enter_context(given.details.open("w", encoding="utf-8")) if given.details else None
+            open_files.enter_context(given.details.open("a", encoding="utf-8")) if given.details else None
         )
         async with Contender(settings).server(Path(name)) as editor:
-            for source in track(sources, console=Console(stderr=True)):
-                async for one in ask(editor, Path(name), source, given.places, given.seed, deadline_ms):
-                    asked.append(one)
-                    if details is not None:
-                        details.write(json.dumps(asdict(one)) + "\n")
+            for number, source in track(left, console=Console(stderr=True)):
+                found = await ask(editor, Path(name), source, number, given.seed, deadline_ms)
+                asked += found
+                if details is not None:
+                    details.writelines(json.dumps(asdict(one)) + "\n" for one in found)
+                    details.flush()
+                if time.monotonic() > ends:
+                    break
     return asked
 
 
@@ -200,7 +232,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
     made.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
-    made.add_argument("--details", type=Path, metavar="FILE", help="a line of JSON for each request")
+    made.add_argument(
+        "--details",
+        type=Path,
+        metavar="FILE",
+        help="a line of JSON for each request; those it has are not asked",
+    )
+    made.add_argument("--minutes", type=float, default=math.inf, help="after which the run ends early")
     return made
 
 

@@ -17,7 +17,7 @@ COMPARED = ("suite", "mode", "n", "first", "second", "pass@1, difference", "exac
 WIDE = 140  # columns, where there is no terminal to ask
 NOTHING = "–"  # noqa: RUF001
 
-Rows = Sequence[Sequence[str]]
+TokenLayout = Sequence[Sequence[str]]
 
 
 def run_rows(reports: Sequence[Mapping[str, Any]], against: bool = False) -> list[list[str]]:
@@ -80,7 +80,7 @@ def notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def table(title: str, headings: Sequence[str], rows: Rows, caption: str = "") -> Table:
+def table(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> Table:
     """For a terminal. Words stand left, numbers right."""
     shown = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
@@ -90,7 +90,7 @@ def table(title: str, headings: Sequence[str], rows: Rows, caption: str = "") ->
     return shown
 
 
-def markdown(title: str, headings: Sequence[str], rows: Rows, caption: str = "") -> str:
+def markdown(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> str:
     """For a document."""
     lines = [
         list(headings),

@@ -30,8 +30,8 @@ class Slow:
             text += f"w{number} "
             last = number == WORDS - 1
             # The last word is still a draft: it may be written otherwise.
-            settled = len(text) if last else len(text) - len(f"w{number} ")
-            yield Update(text, settled, "stop" if last else "", tokens=number - begin + 1, forward_passes=1)
+            committed = len(text) if last else len(text) - len(f"w{number} ")
+            yield Update(text, committed, "stop" if last else "", tokens=number - begin + 1, forward_passes=1)
 
     def metrics(self) -> str:
         return ""

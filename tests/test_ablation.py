@@ -11,7 +11,7 @@ from conftest import write_corpus
 from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import never
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import encode
 from mercury_lsp.syntax.document import Document
 from model.ablation import ALL, NOTHING, SCORED, Trial, cost_of, main, read, report, variants
@@ -67,7 +67,7 @@ def test_variants_differ_in_their_sources_alone() -> None:
 
 
 def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model: Path) -> None:
-    engine = Engine.load(str(tiny_model), "cpu", 1)
+    engine = LocalEngine.load(str(tiny_model), "cpu", 1)
     document = Document("file:///a.py", "a.py", "python", 1, USES)
     prompt = question(Snapshot(document, Config()), len(USES) - 1, engine)
     ids, passes = list(encode(prompt, engine.tokenizer)), engine.passes

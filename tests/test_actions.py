@@ -14,14 +14,14 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.completion.scheduler import Desk, Note
+from mercury_lsp.completion.scheduler import CompletionScheduler, Note
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp import commands as actions
-from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.reasons import explained
 from mercury_lsp.lsp.status import Status
-from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.requests import Journal, Request
@@ -52,7 +52,7 @@ class Told(Journal):
         self.told.append(("focused", uri))
 
 
-class Deaf(Desk):
+class Deaf(CompletionScheduler):
     """Says one thing, and answers nothing."""
 
     said: Note = "deadline"
@@ -64,7 +64,7 @@ class Deaf(Desk):
         return None
 
 
-class Known(Admission):
+class Known(IgnoreCheck):
     """Of a workspace without folders: no document is looked at."""
 
     def __init__(self) -> None:
@@ -74,13 +74,13 @@ class Known(Admission):
 @dataclass
 class Served:
     session: Session = field(default_factory=Session)
-    admission: Admission = field(default_factory=Known)
-    desk: Deaf = field(default_factory=Deaf)
+    ignore_check: IgnoreCheck = field(default_factory=Known)
+    scheduler: Deaf = field(default_factory=Deaf)
     journal: Told = field(default_factory=Told)
     encoding: str = "utf-16"
 
     def __post_init__(self) -> None:
-        self.status = Status(self.session, self.desk)
+        self.status = Status(self.session, self.scheduler)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
     other = "file:///w/b.py"
     for uri in (URI, other):
         ls.session.open(uri, uri.rpartition("/")[2], "python", 1, "", uri.removeprefix("file://"))
-        ls.session.admit(uri, Standing(ignored=False, inside=True))
+        ls.session.admit(uri, FileAccess(ignored=False, inside=True))
     assert ls.session.workspace.library.opened == ("b.py", "a.py")
     actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
     actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))
@@ -193,10 +193,10 @@ async def test_the_last_request_explains_its_own_place_and_others_are_worked_out
     assert await actions.explain(ls) == "Nothing is shown there: it is so."
     place = {"line": 0, "character": 4}
     assert await actions.explain(ls, URI, place) == "Nothing is shown there: it is so."
-    assert ls.desk.asked == 0
+    assert ls.scheduler.asked == 0
     told = await actions.explain(ls, URI, {"line": 0, "character": 1})
-    assert "deadline" in told and ls.desk.asked == 1
-    ls.desk.said = "loading"
+    assert "deadline" in told and ls.scheduler.asked == 1
+    ls.scheduler.said = "loading"
     told = await actions.explain(ls, {"textDocument": {"uri": URI}, "position": types.Position(0, 2)})
     assert told == "The model is still loading."
     assert await actions.explain(ls, {"uri": URI, "position": place}) == "Nothing is shown there: it is so."

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from mercury_lsp.completion.pipeline import Snapshot
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.lsp.client import Progress
-from mercury_lsp.lsp.ignore_check import Admission
-from mercury_lsp.session.file_access import Standing
+from mercury_lsp.lsp.ignore_check import IgnoreCheck
+from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 
@@ -43,10 +43,10 @@ class There:
         self.root = root
         self.session, self.shown = Session(), Watching()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.admission = Admission(
-            self.session, Desk(), self.spawn, lambda: self.shown, lambda doing: nullcontext()
+        self.ignore_check = IgnoreCheck(
+            self.session, CompletionScheduler(), self.spawn, lambda: self.shown, lambda doing: nullcontext()
         )
-        self.admission.place([f"file://{root}"])
+        self.ignore_check.place([f"file://{root}"])
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -56,7 +56,7 @@ class There:
     def open(self, name: str) -> str:
         uri = f"file://{self.root}/{name}"
         self.session.open(uri, name, "python", 1, "x = 1\n", f"{self.root}/{name}")
-        self.admission.opened(uri)
+        self.ignore_check.opened(uri)
         return uri
 
     def snapshot(self, uri: str) -> Snapshot:
@@ -67,9 +67,9 @@ class There:
     def ignored(self, uri: str) -> bool:
         return self.snapshot(uri).ignored
 
-    async def settled(self, uri: str) -> bool:
+    async def committed(self, uri: str) -> bool:
         """Whether it is ignored, once that is known."""
-        return (await self.admission.settled(self.snapshot(uri))).ignored
+        return (await self.ignore_check.committed(self.snapshot(uri))).ignored
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ async def there(tmp_path: Path) -> AsyncIterator[There]:
 
 async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: There) -> None:
     uri, other = there.open("a.py"), there.open("build/b.py")
-    assert there.admission.pending(uri) and there.ignored(uri)
-    assert not await there.settled(uri) and await there.settled(other)
-    assert not there.admission.pending(uri) and not there.ignored(uri) and there.ignored(other)
+    assert there.ignore_check.pending(uri) and there.ignored(uri)
+    assert not await there.committed(uri) and await there.committed(other)
+    assert not there.ignore_check.pending(uri) and not there.ignored(uri) and there.ignored(other)
 
 
 async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
@@ -93,20 +93,20 @@ async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
     (there.root / "a.py").symlink_to(there.root / ".env")
     uri = there.open("a.py")
     before = there.snapshot(uri)
-    after = await there.admission.settled(before)
+    after = await there.ignore_check.committed(before)
     assert not before.private and after.private and after.ignored
     there.session.close(uri)
-    assert (await there.admission.settled(after)).ignored
+    assert (await there.ignore_check.committed(after)).ignored
 
 
 async def test_rules_that_change_count_for_open_documents(there: There) -> None:
     uri = there.open("a.py")
-    assert not await there.settled(uri)
+    assert not await there.committed(uri)
     (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
     assert there.session.workspace.touch([f"{there.root}/.mercuryignore"])
-    there.admission.look()
+    there.ignore_check.look()
     assert there.ignored(uri)
-    assert await there.settled(uri)
+    assert await there.committed(uri)
 
 
 async def test_on_a_disk_that_hangs_a_document_stays_ignored(
@@ -115,27 +115,27 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", 0.05)
     go_on = threading.Event()
 
-    def hang(file: str) -> Standing:
+    def hang(file: str) -> FileAccess:
         assert go_on.wait(WAIT)
-        return Standing(ignored=False, inside=True)
+        return FileAccess(ignored=False, inside=True)
 
     monkeypatch.setattr(there.session.workspace, "examine", hang)
     uri = there.open("a.py")
-    assert await there.settled(uri)
+    assert await there.committed(uri)
     go_on.set()
     monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", WAIT)
-    assert not await there.settled(uri)
+    assert not await there.committed(uri)
 
 
 async def test_an_answer_about_another_file_does_not_count(there: There) -> None:
     uri = there.open("a.py")
     there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")
-    there.admission.opened(uri)
-    assert await there.settled(uri)
+    there.ignore_check.opened(uri)
+    assert await there.committed(uri)
 
 
 async def test_a_long_reading_is_shown(there: There) -> None:
-    there.admission.read()
+    there.ignore_check.read()
     show = there.session.workspace.show
     for fraction in (0.25, 0.5, None, None):
         show(fraction)
@@ -150,11 +150,11 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     uri = there.open("a.py")
     before = there.snapshot(uri)
     assert before.indentation == UNTOLD
-    assert (await there.admission.settled(before)).indentation == Indentation(None, 3)
+    assert (await there.ignore_check.committed(before)).indentation == Indentation(None, 3)
     told.write_text("[*.py]\nindent_size = 8\n", encoding="utf-8")
     assert there.session.workspace.touch([str(told)])
-    there.admission.look()
-    assert (await there.admission.settled(before)).indentation == Indentation(None, 8)
+    there.ignore_check.look()
+    assert (await there.ignore_check.committed(before)).indentation == Indentation(None, 8)
     assert before != there.snapshot(uri)  # what was suggested before does not hold any more
     there.session.close(uri)
     there.session.open(uri, "a.py", "python", 1, "", "")

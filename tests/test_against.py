@@ -23,19 +23,19 @@ from mercury_lsp.bench.against import (
     server_for,
 )
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, encode
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> Engine:
-    return Engine.load(str(tiny_model), "cpu", 1)
+def engine(tiny_model: Path) -> LocalEngine:
+    return LocalEngine.load(str(tiny_model), "cpu", 1)
 
 
 def test_all_sides_get_the_same_prompt_in_changing_order(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     infill = engine.infill
@@ -92,7 +92,7 @@ def test_the_figures_of_a_comparison() -> None:
     assert figures(turns[:2])[MORE] is None
 
 
-def test_a_long_completion_is_long_on_every_side(engine: Engine) -> None:
+def test_a_long_completion_is_long_on_every_side(engine: LocalEngine) -> None:
     """The random network writes on until its limit."""
     question = Question(PROMPT, False)
     assert long_ones(engine, [question], Sampling(max_tokens=LONG, max_passes=99)) == [question]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from test_suite import FUNCTION, METHOD
 
-from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Sampling, never
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
 from mercury_lsp.engine.tokenizer import Prompt
 from model.answers import write
 from model.suite import Task
@@ -35,7 +35,7 @@ class Scripted:
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> Infill:
         self.asked.append(prompt.prefix)
         self.limits.append(sampling.max_tokens)
@@ -55,9 +55,9 @@ class Scripted:
             finished=True,
         )
         for passes in range(1, len(lines) + 1):
-            if watch is not None:
+            if on_progress is not None:
                 shown = "".join(lines[:passes]) + UNDECIDED * (passes < len(lines))
-                watch(Draft(shown, passes, len(lines), passes, infill))
+                on_progress(Progress(shown, passes, len(lines), passes, infill))
         return infill
 
 

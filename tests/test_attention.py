@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 from torch.nn.attention.flex_attention import create_block_mask
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Attend, Network
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.attention import attention, block_mask, fused, product
@@ -26,7 +26,7 @@ def made(tokenizer: Tokenizer) -> Batch:
     """Two contexts of 256 rows: two blocks of FlexAttention's mask each way."""
     one, other = batch(tokenizer, 3, 256), batch(tokenizer, 4, 256)
     joined = [torch.cat(pair) for pair in zip(tensors(one), tensors(other), strict=True)]
-    return replace(one, ids=joined[0], rows=Rows(*joined[1:]))
+    return replace(one, ids=joined[0], rows=TokenLayout(*joined[1:]))
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def gradients(made: Batch, attend: Attend | None, mask: object, dtype: torch.dty
 
 
 def test_all_ways_give_the_same_rows_and_gradients(made: Batch) -> None:
-    seen = visible(made.rows, made.rows)
+    seen = attention_mask(made.rows, made.rows)
     folded = gradients(made, None, seen, torch.float32)
     for attend, mask in ((product, seen), (fused, block_mask(made.rows))):
         for got, expected in zip(gradients(made, attend, mask, torch.float32), folded, strict=True):
@@ -61,7 +61,7 @@ def test_all_ways_give_the_same_rows_and_gradients(made: Batch) -> None:
 
 
 def test_the_fused_way_takes_what_autocast_gives_it(made: Batch) -> None:
-    exact, _ = gradients(made, product, visible(made.rows, made.rows), torch.float32)
+    exact, _ = gradients(made, product, attention_mask(made.rows, made.rows), torch.float32)
     rough, _ = gradients(made, fused, block_mask(made.rows), torch.bfloat16)
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.02
 
@@ -72,7 +72,7 @@ def test_a_block_mask_is_the_rule_and_skips_empty_blocks(made: Batch) -> None:
     at = torch.arange(t)
     for batch_ in range(n):
         rule = mask.mask_mod(torch.tensor(batch_), torch.tensor(0), at[:, None], at[None, :])
-        assert rule.equal(visible(made.rows, made.rows)[batch_])
+        assert rule.equal(attention_mask(made.rows, made.rows)[batch_])
     assert mask.sparsity() > 0  # what lies ahead is not even looked at
 
 
@@ -88,11 +88,11 @@ def test_the_mask_and_the_network_are_compiled_once_and_whole(made: Batch) -> No
         with torch.compiler.set_stance(stance):
             hidden = compiled(made.ids, rows.position, block_mask(rows, make), attend=fused)
             hidden.sum().backward()
-        plain = network(made.ids, rows.position, visible(rows, rows), attend=product)
+        plain = network(made.ids, rows.position, attention_mask(rows, rows), attend=product)
         torch.testing.assert_close(hidden, plain, atol=2e-4, rtol=2e-4)
 
 
 def test_a_processor_multiplies() -> None:
-    attend, mask = attention(Rows.clean(0, 4).map(lambda row: torch.from_numpy(row)[None]))
+    attend, mask = attention(TokenLayout.clean(0, 4).map(lambda row: torch.from_numpy(row)[None]))
     assert attend is product
     assert mask.dtype == torch.bool

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.batching import Part
@@ -23,16 +23,35 @@ def ids(count: int, seed: int) -> list[int]:
     return random.Random(seed).choices(range(17, TINY.vocabulary), k=count)
 
 
-def drafted(first: int) -> Rows:
+def drafted(first: int) -> TokenLayout:
     """Known tokens, a draft, and canvases at two places of it, as `decode.verify` asks for."""
-    return Rows.join(Rows.clean(first, 3), Rows.block(first + 1, 4), Rows.block(first + 3, 4, number=2))
+    return TokenLayout.join(
+        TokenLayout.clean(first, 3),
+        TokenLayout.block(first + 1, 4),
+        TokenLayout.block(first + 3, 4, number=2),
+    )
 
 
 # What one session asks for after another: rows, and how many of them are kept.
-SCRIPTS: tuple[tuple[tuple[Rows, int], ...], ...] = (
-    ((Rows.clean(0, 64), 64), (Rows.clean(64, 64), 64), (Rows.clean(128, 41), 41), (drafted(169), 2)),
-    ((Rows.clean(0, 5), 5), (Rows.block(5, 6), 0), (drafted(5), 3), (Rows.clean(8, 1), 1)),
-    ((Rows.clean(0, 64), 30), (Rows.clean(30, 7), 7), (Rows.block(37, 15), 0), (Rows.clean(37, 16), 16)),
+SCRIPTS: tuple[tuple[tuple[TokenLayout, int], ...], ...] = (
+    (
+        (TokenLayout.clean(0, 64), 64),
+        (TokenLayout.clean(64, 64), 64),
+        (TokenLayout.clean(128, 41), 41),
+        (drafted(169), 2),
+    ),
+    (
+        (TokenLayout.clean(0, 5), 5),
+        (TokenLayout.block(5, 6), 0),
+        (drafted(5), 3),
+        (TokenLayout.clean(8, 1), 1),
+    ),
+    (
+        (TokenLayout.clean(0, 64), 30),
+        (TokenLayout.clean(30, 7), 7),
+        (TokenLayout.block(37, 15), 0),
+        (TokenLayout.clean(37, 16), 16),
+    ),
     ((drafted(0), 1), (drafted(1), 3), (drafted(4), 2), (drafted(6), 1)),
 )
 
@@ -65,7 +84,9 @@ def test_each_session_of_a_batch_gets_what_it_gets_alone(
 
 def test_scores_are_those_of_each_alone(batched: BatchedNetwork) -> None:
     alone = TorchExecutor(tiny_network(), FORBIDDEN, "cpu")
-    hidden = batched.run([Part(0, ids(9, 1), Rows.clean(0, 9), 0), Part(4, ids(3, 2), Rows.clean(0, 3), 0)])
+    hidden = batched.run(
+        [Part(0, ids(9, 1), TokenLayout.clean(0, 9), 0), Part(4, ids(3, 2), TokenLayout.clean(0, 3), 0)]
+    )
     asked = [hidden[0][[8, 2, 5]], hidden[1][[1]]]
     scores = batched.scores(asked)
     assert [len(own) for own in scores] == [3, 1]

@@ -10,11 +10,16 @@ import pytest
 from numpy.typing import NDArray
 from stems import NO_STEM
 
-from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
 from mercury_lsp.engine.decoding.commit import entropy_bound
-from mercury_lsp.engine.decoding.decode import Limit
-from mercury_lsp.engine.decoding.denoise import Settle
-from mercury_lsp.engine.open_models.bidirectional import FIRST, Between, fill, grow
+from mercury_lsp.engine.decoding.decode import DecodeBudget
+from mercury_lsp.engine.decoding.denoise import CommitRule
+from mercury_lsp.engine.open_models.bidirectional import (
+    FIRST,
+    BidirectionalCanvas,
+    denoise_expandable,
+    denoise_fixed,
+)
 
 MASK, EXPAND, END, NEWLINE, VOCABULARY = 90, 91, 92, 93, 100
 BEFORE, AFTER = (1, 2, 3), (7, 8)
@@ -27,9 +32,9 @@ class Scripted:
 
     def __init__(self, script: Any = lambda canvas, place: 5) -> None:
         self.script = script
-        self.calls: list[tuple[list[int], Rows, int]] = []
+        self.calls: list[tuple[list[int], TokenLayout, int]] = []
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> NDArray[np.int64]:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> NDArray[np.int64]:
         self.calls.append((list(ids), rows, past))
         order = np.argsort(rows.position)
         canvas = [ids[i] for i in order if len(BEFORE) <= rows.position[i]][: self._size(ids, past)]
@@ -48,8 +53,8 @@ class Scripted:
         return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def between(executor: Scripted, refresh: int = 99, shift: bool = True) -> Between:
-    return Between(executor, BEFORE, AFTER, MASK, shift, refresh)
+def between(executor: Scripted, refresh: int = 99, shift: bool = True) -> BidirectionalCanvas:
+    return BidirectionalCanvas(executor, BEFORE, AFTER, MASK, shift, refresh)
 
 
 @pytest.mark.parametrize("shift", [True, False])
@@ -65,7 +70,7 @@ def test_a_full_pass_and_a_short_one_ask_the_same_rows(shift: bool) -> None:
     assert short.position.tolist() == [2, 3, 4, 5]
     for each in (rows, short):
         assert all_see_all(each)
-        assert visible(each, Rows.join(Rows.clean(0, 99), each)).all()
+        assert attention_mask(each, TokenLayout.join(TokenLayout.clean(0, 99), each)).all()
 
 
 def test_a_canvas_of_another_size_and_an_old_context_are_read_anew() -> None:
@@ -76,34 +81,36 @@ def test_a_canvas_of_another_size_and_an_old_context_are_read_anew() -> None:
     assert [past for *_, past in executor.calls] == [0, 4, 4, 0, 0, 4]
 
 
-def limit(tokens: int = 16, passes: int = 99) -> Limit:
-    return Limit(passes, tokens, lambda: False)
+def limit(tokens: int = 16, passes: int = 99) -> DecodeBudget:
+    return DecodeBudget(passes, tokens, lambda: False)
 
 
 def test_a_full_canvas_is_finished_and_one_with_an_end_is_shorter() -> None:
-    settle = Settle(entropy_bound(0.3))
+    commit_rule = CommitRule(entropy_bound(0.3))
 
     def ends(index: int, token: int) -> bool:
         return token == END
 
-    whole = fill(between(Scripted()), 4, ends, settle, limit(), NO_STEM, lambda canvas: None)
+    whole = denoise_fixed(between(Scripted()), 4, ends, commit_rule, limit(), NO_STEM, lambda canvas: None)
     assert (whole.tokens, whole.finished, len(whole.logp)) == ([5] * 4, True, 4)
     ended = Scripted(lambda canvas, place: END if place >= 2 else 5)
-    short = fill(between(ended), 4, ends, settle, limit(), NO_STEM, lambda canvas: None)
+    short = denoise_fixed(between(ended), 4, ends, commit_rule, limit(), NO_STEM, lambda canvas: None)
     assert (short.tokens, short.finished, len(short.logp)) == ([5, 5], True, 3)
-    stopped = fill(between(Scripted()), 4, ends, settle, limit(passes=0), NO_STEM, lambda canvas: None)
+    stopped = denoise_fixed(
+        between(Scripted()), 4, ends, commit_rule, limit(passes=0), NO_STEM, lambda canvas: None
+    )
     assert (stopped.tokens, stopped.finished) == ([], False)
 
 
 def grown(script: Any, newlines: frozenset[int] = frozenset(), **limits: int) -> tuple[Any, list[list[Any]]]:
     seen: list[list[Any]] = []
-    middle = grow(
+    middle = denoise_expandable(
         between(Scripted(script)),
         EXPAND,
         frozenset({END}),
         newlines,
         limit(**limits),
-        lambda settled, behind, logp: seen.append([*settled, *behind]),
+        lambda committed, behind, logp: seen.append([*committed, *behind]),
         NO_STEM,
     )
     return middle, seen

@@ -10,12 +10,12 @@ import torch
 from conftest import tiny_network
 from stems import NO_STEM
 
-from mercury_lsp.engine.backends.attention import Rows, visible
-from mercury_lsp.engine.backends.passes import Passes
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.passes import CachedModel
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.decoding.commit import entropy_bound
-from mercury_lsp.engine.decoding.decode import Limit
-from mercury_lsp.engine.decoding.denoise import Settle
+from mercury_lsp.engine.decoding.decode import DecodeBudget
+from mercury_lsp.engine.decoding.denoise import CommitRule
 from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks, one, whole
 from mercury_lsp.engine.worker import Cancelled
 
@@ -25,7 +25,7 @@ each_shift = pytest.mark.parametrize("shift", [True, False])
 
 
 def blocks(shift: bool = True, size: int = BLOCK) -> Blocks:
-    return Blocks(Passes(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
+    return Blocks(CachedModel(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
 
 
 def never() -> bool:
@@ -34,12 +34,12 @@ def never() -> bool:
 
 def test_rows_of_whole_blocks_see_their_block_and_those_before() -> None:
     rows = whole(8, 8, BLOCK)
-    seen = visible(rows, Rows.join(Rows.clean(0, 8), rows))
+    seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, 8), rows))
     assert seen[0].tolist() == [True] * 12 + [False] * 4
     assert seen[3].tolist() == seen[0].tolist()
     assert seen[4].all()
     last = one(12, BLOCK)
-    assert visible(last, Rows.join(Rows.clean(0, 12), last)).all()
+    assert attention_mask(last, TokenLayout.join(TokenLayout.clean(0, 12), last)).all()
 
 
 @each_shift
@@ -47,7 +47,7 @@ def test_a_pass_over_a_block_is_what_reading_all_at_once_gives(shift: bool) -> N
     network = tiny_network()
     rows = whole(0, 12, BLOCK)
     ids = [*IDS[:10], MASK, MASK]
-    mask = torch.from_numpy(visible(rows, rows))[None]
+    mask = torch.from_numpy(attention_mask(rows, rows))[None]
     with torch.no_grad():
         hidden = network(torch.tensor([ids]), torch.arange(12)[None], mask)[0]
         logits = network.logits(hidden)
@@ -72,15 +72,15 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
         kept = read.reuse(IDS[:length])
         assert kept % BLOCK == 0
         assert kept == len(read.passes.cache.ids)
-        limit = Limit(99, 10, never)
+        limit = DecodeBudget(99, 10, never)
         told: list[Sequence[int]] = []
         middle = in_blocks(
             read,
             IDS[:length],
             lambda index, token: False,
-            Settle(entropy_bound(0.3)),
+            CommitRule(entropy_bound(0.3)),
             limit,
-            lambda settled, behind, logp: told.append(settled),
+            lambda committed, behind, logp: told.append(committed),
             NO_STEM,
         )
         assert limit.passes > 3
@@ -109,12 +109,12 @@ def test_a_changed_token_forgets_its_whole_block() -> None:
 def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
     read = blocks()
     read.reuse(IDS[:9])
-    limit = Limit(99, 10, never)
+    limit = DecodeBudget(99, 10, never)
     middle = in_blocks(
         read,
         IDS[:9],
         lambda index, token: index == 2,
-        Settle(entropy_bound(0.3)),
+        CommitRule(entropy_bound(0.3)),
         limit,
         lambda *_: None,
         NO_STEM,

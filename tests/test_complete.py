@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.completion.pipeline import (
+    Committed,
     Kept,
-    Settled,
     Snapshot,
     complete,
     declined,
@@ -22,9 +22,9 @@ from mercury_lsp.completion.pipeline import (
 )
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
-from mercury_lsp.engine.api import Draft, Infill, Line, ScoredToken
+from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
@@ -35,8 +35,8 @@ OFFSET = TEXT.index("return ") + len("return ")
 
 
 @pytest.fixture(scope="module")
-def engine(unpacked_model: Path) -> Engine:
-    return Engine.load(str(unpacked_model), "cpu")
+def engine(unpacked_model: Path) -> LocalEngine:
+    return LocalEngine.load(str(unpacked_model), "cpu")
 
 
 def snapshot(
@@ -46,7 +46,7 @@ def snapshot(
     return Snapshot(Document(uri, path, "python", 1, text), config, ("/w",))
 
 
-def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: Engine) -> None:
+def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: LocalEngine) -> None:
     found = complete(snapshot(), OFFSET, engine)
     assert found is not None
     assert found.text == found.infill.text and found.infill.tokens > 0
@@ -54,9 +54,9 @@ def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: Engine)
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
-def test_the_settings_reach_the_engine(engine: Engine, mode: str) -> None:
-    drafts: list[Draft] = []
-    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, watch=drafts.append)
+def test_the_settings_reach_the_engine(engine: LocalEngine, mode: str) -> None:
+    drafts: list[Progress] = []
+    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, on_progress=drafts.append)
     assert found is not None and found.infill.tokens <= 5 and drafts
     long = f"{'x = 1  # one of many lines' * 3}\r\n" * 60 + TEXT
     tokens = []
@@ -69,19 +69,19 @@ def test_the_settings_reach_the_engine(engine: Engine, mode: str) -> None:
     assert found is not None and found.infill.forward_passes == 1
 
 
-def test_one_line_is_asked_for_where_several_never_are_wanted(engine: Engine) -> None:
+def test_one_line_is_asked_for_where_several_never_are_wanted(engine: LocalEngine) -> None:
     for offset in range(0, len(TEXT), 3):
         found = complete(snapshot(multiline="never", max_tokens=32), offset, engine)
         assert found is not None and "\n" not in found.text.lstrip("\n")
         assert found.shown is None or "\n" not in found.shown
 
 
-def test_every_offset_has_an_answer(engine: Engine) -> None:
+def test_every_offset_has_an_answer(engine: LocalEngine) -> None:
     for offset in range(len(TEXT) + 1):
         assert complete(snapshot(max_tokens=4), offset, engine) is not None
 
 
-def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None:
+def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: LocalEngine) -> None:
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
     free = complete(words, 15, engine)
@@ -101,7 +101,7 @@ def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: Engine) -> None
 
 
 def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a file that is larger than the windows, which move only at strides."""
     rows: list[int] = []
@@ -141,7 +141,7 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
     assert moved <= 1
 
 
-def test_what_was_prepared_is_not_read_again(engine: Engine) -> None:
+def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
         prepare(there, 0, engine, lambda: True)
@@ -150,18 +150,18 @@ def test_what_was_prepared_is_not_read_again(engine: Engine) -> None:
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
 
-def test_what_is_settled_is_judged_as_a_whole_text_is(engine: Engine) -> None:
-    told: list[Settled] = []
+def test_what_is_settled_is_judged_as_a_whole_text_is(engine: LocalEngine) -> None:
+    told: list[Committed] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
     found = complete(words, 15, engine, tell=told.append)
     assert found is not None
-    parts = [settled.judged() for settled in told]
+    parts = [committed.judged() for committed in told]
     assert len(parts) > 1
     assert all(found.text.startswith(part.text) and part.end == 15 for part in parts)
     assert any(part.shown for part in parts)
     unsure = replace(words, config=replace(config, show_likelihood=1))
-    assert not any(replace(settled, snapshot=unsure).judged().shown for settled in told)
+    assert not any(replace(committed, snapshot=unsure).judged().shown for committed in told)
 
 
 LINES = Infill(
@@ -194,20 +194,20 @@ def test_as_many_lines_are_shown_as_are_worth_most(least: float, shown: str | No
     text = "def f():\r\n    \r\n\r\nx = 1\r\n"
     there = snapshot(text=text, show_likelihood=least)
     offset = len("def f():\r\n    ")
-    settled = Settled(there, offset, Syntax.of(there.document), False, LINES)
-    found = settled.judged()
+    committed = Committed(there, offset, Syntax.of(there.document), False, LINES)
+    found = committed.judged()
     assert found.shown == shown and found.text == LINES.text
     assert (found.reason is None) == (shown is not None)
     if shown is not None:
         assert found.infill.text == shown.replace("\r\n", "\n")
-    asked = replace(settled, snapshot=replace(there, invoked=True)).judged()
+    asked = replace(committed, snapshot=replace(there, invoked=True)).judged()
     assert asked.shown == "one()\r\n    two()\r\n    three()"
 
 
 def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
     text = "def f():\n    \n    three()\n"
     there = snapshot(text=text, show_likelihood=0.2)
-    found = Settled(there, 13, Syntax.of(there.document), False, LINES).judged()
+    found = Committed(there, 13, Syntax.of(there.document), False, LINES).judged()
     assert found.shown == "one()\n    two()"
     assert found.infill == LINES.first(2)
 
@@ -221,7 +221,7 @@ def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
         lines=(),
         scored=(ScoredToken(14, -0.05), ScoredToken(16, -2.0), ScoredToken(20, -2.0)),
     )
-    found = Settled(there, 13, Syntax.of(there.document), True, sure).judged()
+    found = Committed(there, 13, Syntax.of(there.document), True, sure).judged()
     assert found.shown == "return compute" and found.text == text
     assert found.infill.scored == sure.scored[:1] and found.infill.tokens == 1
 
@@ -245,19 +245,19 @@ def test_what_is_cut_off_fits_to_the_rest_of_the_line(
     scored = (ScoredToken(sure, -0.02), ScoredToken(len(text), -4.0))
     infill = replace(LINES, text=text, lines=(), scored=scored)
     offset = marked.index("¦")
-    assert Settled(there, offset, Syntax.of(there.document), True, infill).judged().shown == shown
+    assert Committed(there, offset, Syntax.of(there.document), True, infill).judged().shown == shown
 
 
 def test_where_a_model_tells_no_probabilities_all_is_shown() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.9)
     silent = replace(LINES, text="return 1", lines=(), scored=(), confidence=1.0)
-    assert Settled(there, 13, Syntax.of(there.document), True, silent).judged().shown == "return 1"
+    assert Committed(there, 13, Syntax.of(there.document), True, silent).judged().shown == "return 1"
 
 
 class Asked:
     """What an engine would be asked."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LocalEngine) -> None:
         self._engine = engine
         self.read: list[int] = []
 
@@ -272,7 +272,7 @@ class Asked:
         return 0
 
 
-def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(engine: Engine) -> None:
+def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(engine: LocalEngine) -> None:
     there, offset = snapshot(), TEXT.index("print") + 2
     asked = Asked(engine)
     found = complete(there, offset, asked)  # type: ignore[arg-type]
@@ -295,7 +295,7 @@ def words(**options: object) -> Snapshot:
     return Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config, (), True)
 
 
-def test_others_are_distinct_and_the_likeliest_comes_first(engine: Engine) -> None:
+def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) -> None:
     alone = complete(words(), 15, engine)
     assert alone is not None and alone.others == ()
     for most in (1, 2, 4):
@@ -309,19 +309,19 @@ def test_others_are_distinct_and_the_likeliest_comes_first(engine: Engine) -> No
         assert all(one.start == one.end == 15 and one.others == () for one in found.others)
 
 
-def test_others_that_are_not_there_in_time_are_left_out(engine: Engine) -> None:
-    told: list[Settled] = []
+def test_others_that_are_not_there_in_time_are_left_out(engine: LocalEngine) -> None:
+    told: list[Committed] = []
     found = complete(words(), 15, engine, tell=told.append, others=4, patience=0.0)
     assert found is not None and found.shown and found.others == ()
     assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
 
 
-def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: Engine) -> None:
+def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: LocalEngine) -> None:
     cancelled = False
 
-    def tell(settled: Settled) -> None:
+    def tell(committed: Committed) -> None:
         nonlocal cancelled
-        cancelled = settled.infill.finished or settled.infill.tokens >= 8
+        cancelled = committed.infill.finished or committed.infill.tokens >= 8
 
     with pytest.raises(Cancelled):
         complete(words(), 15, engine, lambda: cancelled, tell=tell, others=4)
@@ -332,7 +332,7 @@ def test_likelihood_is_that_of_the_whole_text() -> None:
     assert likelihood(1.0, 60) == 1.0
 
 
-def test_a_cancelled_completion_stops(engine: Engine) -> None:
+def test_a_cancelled_completion_stops(engine: LocalEngine) -> None:
     with pytest.raises(Cancelled):
         complete(snapshot(), OFFSET, engine, cancelled=lambda: True)
 
@@ -347,7 +347,7 @@ def test_a_cancelled_completion_stops(engine: Engine) -> None:
         (snapshot(text="a\0b"), "binary"),
     ],
 )
-def test_documents_that_are_declined(engine: Engine, where: Snapshot, reason: str) -> None:
+def test_documents_that_are_declined(engine: LocalEngine, where: Snapshot, reason: str) -> None:
     assert reason in (declined(where) or "")
     assert complete(where, 0, engine) is None
 
@@ -365,7 +365,7 @@ def beside(text: str, **options: object) -> Snapshot:
     return replace(snapshot(text=text, **options), library=LIBRARY)
 
 
-def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: Engine) -> None:
+def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine) -> None:
     offset = CALLS.index("    \n") + 4
     assert question(beside(CALLS, related_tokens=0), offset, engine).related == ()
     found = question(beside(CALLS, related_tokens=96), offset, engine)
@@ -381,7 +381,7 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: Engine) -> 
 
 def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: Path) -> None:
     """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
-    engine, kept = Engine.load(str(unpacked_model), "cpu"), Kept()
+    engine, kept = LocalEngine.load(str(unpacked_model), "cpu"), Kept()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     asked = {"related_tokens": 96, "max_tokens": 4}

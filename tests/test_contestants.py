@@ -19,7 +19,7 @@ from mercury_lsp.engine.worker import Unanswered
 HOSTED = Config(threads=1, remote_url="https://models.example/v1", remote_model="coder")
 
 
-class Elsewhere:
+class RemoteBacked:
     """Stands for a hosted model: no code of ours runs there."""
 
     name, device, threads = "coder", "remote", 0
@@ -42,7 +42,7 @@ class Elsewhere:
 
 def hosted(text: str | Exception) -> Player:
     (contestant,) = named(["remote"], HOSTED)
-    there: Any = Elsewhere(text)
+    there: Any = RemoteBacked(text)
     return Player(contestant, there, "")
 
 
@@ -110,13 +110,13 @@ def test_what_goes_wrong_elsewhere_is_no_answer() -> None:
 
 
 def test_what_goes_wrong_here_is_not_hidden() -> None:
-    broken: Any = Elsewhere(RuntimeError("a fault of ours"))
+    broken: Any = RemoteBacked(RuntimeError("a fault of ours"))
     with pytest.raises(RuntimeError, match="a fault of ours"):
         Player(Contestant("small", Config()), broken, "").answer(places(1)[0])
 
 
 def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    local: Any = Elsewhere("value")
+    local: Any = RemoteBacked("value")
     local.device = "cpu"
     monkeypatch.setattr(contestants.engines, "load", lambda config: local)
     with pytest.raises(ValueError, match="cannot take part"):
@@ -125,7 +125,7 @@ def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest
 
 
 def test_a_hosted_model_is_asked_nothing_before_the_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    there: Any = Elsewhere("value")
+    there: Any = RemoteBacked("value")
     monkeypatch.setattr(contestants.engines, "load", lambda config: there)
     player(named(["remote"], HOSTED)[0])
     assert there.asked == 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stems import NO_STEM
 
 from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
-from mercury_lsp.engine.decoding.denoise import Block, Predict, Settle, denoise
+from mercury_lsp.engine.decoding.denoise import Block, CommitRule, Predict, denoise
 from mercury_lsp.engine.worker import Cancelled
 
 EOT = 0
@@ -45,7 +45,7 @@ def run(
         predict,
         len(truth),
         lambda _, t: t == EOT,
-        Settle(entropy_bound(bound)),
+        CommitRule(entropy_bound(bound)),
         lambda: len(calls) < most,
         NO_STEM,
     )
@@ -93,7 +93,7 @@ def test_cancellation_passes_through() -> None:
             scripted([5], [True], []),
             1,
             lambda _, t: t == EOT,
-            Settle(entropy_bound(0.5)),
+            CommitRule(entropy_bound(0.5)),
             cancelled,
             NO_STEM,
         )
@@ -105,7 +105,7 @@ def test_forbidden_tokens_are_never_chosen() -> None:
         logits[:, 3], logits[:, 4] = 5.0, -np.inf
         return log_softmax(logits)
 
-    block = denoise(predict, 3, lambda _, t: t == EOT, Settle(entropy_bound(0.0)), lambda: True, NO_STEM)
+    block = denoise(predict, 3, lambda _, t: t == EOT, CommitRule(entropy_bound(0.0)), lambda: True, NO_STEM)
     assert block.tokens == (3, 3, 3)
     assert block.passes == 3  # the entropy is a number, not a NaN that lets everything through
 
@@ -118,9 +118,9 @@ def test_a_threshold_looks_at_the_surest_token_alone() -> None:
         chances[:, 3] = 0.6
         return np.log(chances)
 
-    def passes(settle: Settle) -> int:
-        return denoise(predict, 4, lambda _, t: t == EOT, settle, lambda: True, NO_STEM).passes
+    def passes(commit_rule: CommitRule) -> int:
+        return denoise(predict, 4, lambda _, t: t == EOT, commit_rule, lambda: True, NO_STEM).passes
 
-    assert passes(Settle(threshold(0.5), by_entropy=False)) == 1
-    assert passes(Settle(threshold(0.7), by_entropy=False)) == 4
-    assert passes(Settle(entropy_bound(0.5))) == 4
+    assert passes(CommitRule(threshold(0.5), by_entropy=False)) == 1
+    assert passes(CommitRule(threshold(0.7), by_entropy=False)) == 4
+    assert passes(CommitRule(entropy_bound(0.5))) == 4

@@ -12,7 +12,7 @@ import pytest
 from test_suite import FUNCTION, LINE, METHOD, SPAN, TASKS, as_object, write
 
 from mercury_lsp.engine.api import Infill, Sampling
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from model.answers import Answer, Result, generate, judge
 from model.bootstrap import interval
 from model.evaluate import main
@@ -104,7 +104,7 @@ def test_the_difference_is_paired() -> None:
 
 
 def test_the_prompt_is_in_the_cache_before_either_mode_starts(tiny_model: Path) -> None:
-    engine = Engine.load(str(tiny_model), "cpu", 1)
+    engine = LocalEngine.load(str(tiny_model), "cpu", 1)
     samplings = [Sampling(mode=mode, max_tokens=8) for mode in ("diffusion", "autoregressive")]
     for answers in generate(engine, TASKS, samplings, "solution.py"):
         assert len(answers) == 2

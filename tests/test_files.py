@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.session.file_access import LARGEST, LARGEST_STYLE, STYLES, Files, Standing
+from mercury_lsp.session.file_access import LARGEST, LARGEST_STYLE, STYLES, FileAccess, Files
 from mercury_lsp.syntax.indentation import Indentation
 
-USABLE, OUTSIDE, IGNORED = Standing(False, True), Standing(False, False), Standing(True, True)
+USABLE, OUTSIDE, IGNORED = FileAccess(False, True), FileAccess(False, False), FileAccess(True, True)
 
 
 def put(path: Path, text: str = "x = 1\n") -> str:
@@ -100,19 +100,19 @@ def test_rules_come_from_the_repository_around(tmp_path: Path) -> None:
     put(tmp_path / ".git/info/exclude", "mine.py\n")
     root = tmp_path / "packages/one"
     files = Files([str(root)])
-    assert files.standing(str(root / "generated/a.py")) == IGNORED
-    assert files.standing(str(root / "mine.py")) == IGNORED
-    assert files.standing(str(root / "a.py")) == USABLE
-    assert files.standing(str(root / ".env")) == Standing(True, True, private=True)
-    assert files.standing(str(tmp_path / "packages/two/a.py")) == OUTSIDE
-    assert files.standing(str(tmp_path / "packages/two/mine.py")) == Standing(True, False)
+    assert files.access(str(root / "generated/a.py")) == IGNORED
+    assert files.access(str(root / "mine.py")) == IGNORED
+    assert files.access(str(root / "a.py")) == USABLE
+    assert files.access(str(root / ".env")) == FileAccess(True, True, private=True)
+    assert files.access(str(tmp_path / "packages/two/a.py")) == OUTSIDE
+    assert files.access(str(tmp_path / "packages/two/mine.py")) == FileAccess(True, False)
 
 
 def test_a_work_tree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
     put(tmp_path / "main/.git/info/exclude", "mine.py\n")
     put(tmp_path / "main/.git/worktrees/other/commondir", "../..\n")
     put(tmp_path / "other/.git", f"gitdir: {tmp_path}/main/.git/worktrees/other\n")
-    assert Files([str(tmp_path / "other")]).standing(str(tmp_path / "other/mine.py")) == IGNORED
+    assert Files([str(tmp_path / "other")]).access(str(tmp_path / "other/mine.py")) == IGNORED
 
 
 def test_both_ends_of_a_link_must_be_allowed(tmp_path: Path) -> None:
@@ -127,27 +127,27 @@ def test_both_ends_of_a_link_must_be_allowed(tmp_path: Path) -> None:
         put(end)
         (root / name).symlink_to(end)
     files = Files([str(root)])
-    assert files.standing(str(root / "key.py")).ignored
-    assert files.standing(str(root / "no-link.py")).ignored
-    assert files.standing(str(root / "out.py")) == OUTSIDE
-    assert files.standing(f"{root}/../b.py") == OUTSIDE
+    assert files.access(str(root / "key.py")).ignored
+    assert files.access(str(root / "no-link.py")).ignored
+    assert files.access(str(root / "out.py")) == OUTSIDE
+    assert files.access(f"{root}/../b.py") == OUTSIDE
 
 
 def test_a_workspace_may_be_a_link_itself(tmp_path: Path) -> None:
     put(tmp_path / "real/a.py")
     (tmp_path / "w").symlink_to(tmp_path / "real")
     files = Files([str(tmp_path / "w")])
-    assert files.standing(str(tmp_path / "w/a.py")) == USABLE
+    assert files.access(str(tmp_path / "w/a.py")) == USABLE
     assert listed(files, tmp_path / "w") == ["a.py"]
 
 
 def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
     path, files = put(tmp_path / "lib/a.py"), Files([str(tmp_path)])
-    assert files.standing(path) == USABLE and not files.refresh()
+    assert files.access(path) == USABLE and not files.refresh()
     put(tmp_path / "lib/.mercuryignore", "*.py\n")
-    assert files.refresh() and files.standing(path) == IGNORED
+    assert files.refresh() and files.access(path) == IGNORED
     put(tmp_path / "lib/.mercuryignore", "*.rb  \n# nothing else\n")
-    assert files.refresh() and files.standing(path) == USABLE
+    assert files.refresh() and files.access(path) == USABLE
     (tmp_path / "lib/.mercuryignore").unlink()
     assert files.refresh() and not files.refresh()
 
@@ -155,7 +155,7 @@ def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
 def test_rules_that_cannot_be_read_ignore_all(tmp_path: Path) -> None:
     path = put(tmp_path / "a.py")
     os.mkfifo(tmp_path / ".gitignore")
-    assert Files([str(tmp_path)]).standing(path).ignored
+    assert Files([str(tmp_path)]).access(path).ignored
 
 
 def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_indentation_is_as_the_files_say_up_to_the_root(tmp_path: Path) -> None:
     put(tmp_path / "w/own/.editorconfig", "root = true\n[*]\nindent_size = 6\n")
     files = Files([str(tmp_path / "w")])
     told = {
-        name: files.standing(str(tmp_path / "w" / name)).indentation
+        name: files.access(str(tmp_path / "w" / name)).indentation
         for name in ("a.py", "a.js", "lib/in/a.py", "lib/a.py", "own/deep/a.py")
     }
     assert told == {

@@ -11,12 +11,12 @@ import pytest
 from conftest import write_corpus
 
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, STEP_FEATURES, Mixture
-from model.memory_rows import Hole, Rows
+from model.memory_rows import Hole, TokenLayout
 from model.mixture import FOLDS, alone, calibration, fit, folded, importance, main, measured, nats
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> TokenLayout:
     """Rows at which the project is right where its match is long, and the model half of the time."""
     draw = np.random.default_rng(0)
     n = 1200
@@ -34,10 +34,10 @@ def rows() -> Rows:
     steps = np.zeros((3000, len(STEP_FEATURES) + 1), np.float32)
     steps[:, STEP_FEATURES.index("unanimity")] = share
     steps[:, -1] = draw.random(3000) < share
-    return Rows(features, present, right, np.arange(n) // 10, holes, steps)
+    return TokenLayout(features, present, right, np.arange(n) // 10, holes, steps)
 
 
-def test_the_gate_learns_where_the_memory_is_right(rows: Rows) -> None:
+def test_the_gate_learns_where_the_memory_is_right(rows: TokenLayout) -> None:
     mixture = fit(rows, end=0)
     assert nats(mixture, rows).mean() < 0.6 * alone(rows).mean()
     unknown = ~rows.present[:, 1]
@@ -46,10 +46,12 @@ def test_the_gate_learns_where_the_memory_is_right(rows: Rows) -> None:
     assert next(iter(lost)) in ("length", "without: project") and lost["length"] > 0.1 > abs(lost["spread"])
 
 
-def test_each_package_is_measured_by_a_fit_on_others(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_package_is_measured_by_a_fit_on_others(
+    rows: TokenLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fitted: list[set[str]] = []
 
-    def seen(own: Rows, end: int) -> Mixture:
+    def seen(own: TokenLayout, end: int) -> Mixture:
         fitted.append(set(own.packages.tolist()))
         return fit(own, end)
 
@@ -62,7 +64,7 @@ def test_each_package_is_measured_by_a_fit_on_others(rows: Rows, monkeypatch: py
     assert low <= answer["all"]["difference"] <= high < 0
 
 
-def test_odds_are_calibrated(rows: Rows) -> None:
+def test_odds_are_calibrated(rows: TokenLayout) -> None:
     for line in calibration(fit(rows, 0), rows):
         assert line["odds"] == pytest.approx(line["right"], abs=0.08)
 
@@ -86,7 +88,7 @@ def test_the_command_records_fits_measures_and_goes_on_from_its_records(
     # The network is random, and the project says the same everywhere.
     assert answer["heldout"]["all"]["mixed"] < 0.5 * answer["heldout"]["all"]["model"]
     assert Mixture.load(tmp_path / "out", 0) is not None
-    monkeypatch.setattr("model.mixture.Engine", None)
+    monkeypatch.setattr("model.mixture.LocalEngine", None)
     assert main(options) == 0
     assert json.loads(capsys.readouterr().out)["heldout"] == answer["heldout"]
 

@@ -15,8 +15,8 @@ from ray.serve.exceptions import BackPressureError
 
 from mercury_lsp.cluster import forward
 
-HALF = Update("one two", settled=4, replica="a", tokens=2, forward_passes=2)
-REST = Update("two three", settled=9, finish="stop", replica="b", tokens=2, forward_passes=1)
+HALF = Update("one two", committed=4, replica="a", tokens=2, forward_passes=2)
+REST = Update("two three", committed=9, finish="stop", replica="b", tokens=2, forward_passes=1)
 FULL = BackPressureError(num_queued_requests=2, max_queued_requests=2)
 
 
@@ -50,7 +50,7 @@ async def updates(handle: Handle) -> list[Update]:
 async def test_the_next_replica_goes_on_behind_what_is_settled() -> None:
     handle = Handle([HALF, RayActorError()], [REST])
     last = (await updates(handle))[-1]
-    assert (last.text, last.settled, last.tokens, last.forward_passes) == ("one two three", 13, 3, 3)
+    assert (last.text, last.committed, last.tokens, last.forward_passes) == ("one two three", 13, 3, 3)
     assert handle.asked[1] == (Task("one ", max_tokens=8), ("a",))
 
 

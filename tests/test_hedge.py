@@ -18,12 +18,12 @@ from mercury_lsp.cli.doctor import command
 from mercury_lsp.cli.doctor import hosted_model as check
 from mercury_lsp.cli.main import main
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.fallback import HedgedEngine
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.fallback import FallbackEngine
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import Config
 from mercury_lsp.engine import load as models
-from mercury_lsp.engine.api import Draft, Infill, Sampling, ScoredToken
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.api import Infill, Progress, Sampling, ScoredToken
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.remote.engine import RemoteEngine
 
@@ -46,7 +46,7 @@ class Local(Scripted):
         prompt: Prompt,
         sampling: Sampling,
         cancelled: object,
-        watch: object,
+        on_progress: object,
         hint: object,
         memory: object,
     ) -> Infill:  # type: ignore[override]
@@ -67,9 +67,9 @@ def slow() -> Iterator[Hosted]:
         yield hosted
 
 
-def hedged(hosted: Hosted, confidence: float, **options: object) -> HedgedEngine:
+def hedged(hosted: Hosted, confidence: float, **options: object) -> FallbackEngine:
     config = Config(remote="hedge", remote_url=hosted.url, **{"remote_timeout_ms": 30_000, **options})  # type: ignore[arg-type]
-    return HedgedEngine(Local(confidence), RemoteEngine.of(config))
+    return FallbackEngine(Local(confidence), RemoteEngine.of(config))
 
 
 @pytest.mark.parametrize(("confidence", "text", "asked"), [(SURE, WHOLE, 0), (UNSURE, "there", 1)])
@@ -94,11 +94,11 @@ def test_the_setting_says_what_is_sure() -> None:
 
 @pytest.mark.parametrize("answer", [refuse(500), refuse(200, b"<html>"), whole("")])
 def test_whatever_becomes_of_it_the_local_text_stays(answer: object) -> None:
-    drafts: list[Draft] = []
+    drafts: list[Progress] = []
     with hosting(answer) as hosted:  # type: ignore[arg-type]
         engine = hedged(hosted, UNSURE)
-        assert engine.infill(PROMPT, Sampling(), watch=drafts.append).text == WHOLE
-        assert hosted.seen and drafts[-1].settled.text == WHOLE
+        assert engine.infill(PROMPT, Sampling(), on_progress=drafts.append).text == WHOLE
+        assert hosted.seen and drafts[-1].committed.text == WHOLE
 
 
 @pytest.mark.parametrize(("logp", "text"), [(-9.0, WHOLE), (-0.1, "there")])
@@ -111,23 +111,23 @@ def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) ->
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="hedge"))
-    assert isinstance(engine, HedgedEngine) and "remote_url" in engine.standing.trouble
+    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
 
 
 def test_alone_nothing_local_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object) -> Engine:
+    def load(*_: object) -> LocalEngine:
         raise AssertionError("nothing local is needed")
 
     monkeypatch.setattr(models, "load", load)
     assert engines.load(Config(remote="always", remote_url="http://127.0.0.1:9/v1")).device == "remote"
 
 
-async def loaded(config: Config) -> Desk:
-    desk, ready = Desk(), asyncio.Event()
-    assert desk.load(config, lambda state: ready.set() if state.kind == "ready" else None)
+async def loaded(config: Config) -> CompletionScheduler:
+    scheduler, ready = CompletionScheduler(), asyncio.Event()
+    assert scheduler.load(config, lambda state: ready.set() if state.kind == "ready" else None)
     await asyncio.wait_for(ready.wait(), WAIT)
-    return desk
+    return scheduler
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.0, WHOLE), (0.9, None)])
@@ -137,11 +137,11 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
     monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
     options = {"remote": "hedge", "remote_url": slow.url, "remote_timeout_ms": 300, "show_likelihood": least}
     snapshot, offset = place(deadline_ms=0, **options)
-    desk = await loaded(snapshot.config)
-    assert shown(await desk.completion(snapshot, offset)) == expected
+    scheduler = await loaded(snapshot.config)
+    assert shown(await scheduler.completion(snapshot, offset)) == expected
     assert slow.seen
-    assert desk.elsewhere is not None and desk.elsewhere.host in slow.url
-    desk.close()
+    assert scheduler.elsewhere is not None and scheduler.elsewhere.host in slow.url
+    scheduler.close()
 
 
 async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
@@ -152,21 +152,21 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     with hosting(whole("there")) as hosted:
         options = {"remote": "hedge", "remote_url": hosted.url, "remote_timeout_ms": 30_000}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
-        desk = await loaded(snapshot.config)
-        assert shown(await desk.completion(snapshot, offset)) == "there"
-        desk.close()
+        scheduler = await loaded(snapshot.config)
+        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        scheduler.close()
 
 
 async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
     with hosting(refuse(401), refuse(401), refuse(401), whole("there")) as hosted:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
-        desk, said = await loaded(snapshot.config), list[str]()
+        scheduler, said = await loaded(snapshot.config), list[str]()
         for _ in range(3):
-            found = await desk.completion(snapshot, offset, said.append)
+            found = await scheduler.completion(snapshot, offset, said.append)
             assert found is not None and "refuses the key (401)" in (found.reason or "")
-        assert shown(await desk.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.completion(snapshot, offset)) == "there"
         assert said == ["unanswered"] * 3
-        desk.close()
+        scheduler.close()
 
 
 def test_the_command_line_asks_a_hosted_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Draft, Sampling
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, spell
+from mercury_lsp.engine.decoding.decode import (
+    DecodeBudget,
+    DecodeResult,
+    StopCondition,
+    decode_autoregressive,
+)
 from mercury_lsp.engine.decoding.denoise import likeliest
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.speculative import _finished, _looked_up, _repeated, _stops
-from mercury_lsp.engine.local_engine import BLOCK, Engine
+from mercury_lsp.engine.local_engine import BLOCK, LocalEngine
 from mercury_lsp.engine.tokenizer import Hint, Prompt, encode
 from mercury_lsp.engine.worker import Cancelled
 
@@ -36,13 +41,13 @@ MODES = {
 each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 
 
-def load(folder: Path) -> Engine:
+def load(folder: Path) -> LocalEngine:
     """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
     loaded = checkpoint.load(folder)
-    return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
-class EndsAt(Ends):
+class EndsAt(StopCondition):
     """Ends a middle at one index, whatever the token."""
 
     def __init__(self, index: int) -> None:
@@ -55,25 +60,25 @@ class EndsAt(Ends):
         return self
 
 
-def anew(engine: Engine) -> Engine:
+def anew(engine: LocalEngine) -> LocalEngine:
     """The engine without its memory of the last middle, which it would tell again without a pass."""
     engine._last = None
     return engine
 
 
 @pytest.fixture(scope="module")
-def engine(unpacked_model: Path) -> Engine:
+def engine(unpacked_model: Path) -> LocalEngine:
     return load(unpacked_model)
 
 
 @pytest.fixture
-def fresh(unpacked_model: Path) -> Engine:
+def fresh(unpacked_model: Path) -> LocalEngine:
     return load(unpacked_model)
 
 
 @each_mode
 def test_a_used_cache_gives_what_an_empty_one_gives(
-    engine: Engine, fresh: Engine, sampling: Sampling
+    engine: LocalEngine, fresh: LocalEngine, sampling: Sampling
 ) -> None:
     for typed in ("", "s", "su", "sum", "sum("):
         warm = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + typed), sampling)
@@ -84,7 +89,7 @@ def test_a_used_cache_gives_what_an_empty_one_gives(
     assert warm.confidence == pytest.approx(cold.confidence, rel=1e-3)
 
 
-def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_typing_runs_only_the_changed_rows(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.infill(PROMPT, Sampling(max_passes=1))
     rows: list[int] = []
     run = engine.passes.run
@@ -95,7 +100,7 @@ def test_typing_runs_only_the_changed_rows(engine: Engine, monkeypatch: pytest.M
     )  # the line's end and a canvas, one token and its canvas; the prompt has hundreds
 
 
-def test_prefill_reads_ahead(engine: Engine) -> None:
+def test_prefill_reads_ahead(engine: LocalEngine) -> None:
     asked = replace(PROMPT, path="other.py")
     assert engine.prefill(asked) > 0
     assert engine.prefill(asked) == 0
@@ -104,7 +109,7 @@ def test_prefill_reads_ahead(engine: Engine) -> None:
 
 
 @each_mode
-def test_limits_are_kept(engine: Engine, sampling: Sampling) -> None:
+def test_limits_are_kept(engine: LocalEngine, sampling: Sampling) -> None:
     got = engine.infill(PROMPT, replace(sampling, max_tokens=11))
     assert got.tokens <= 11
     got = engine.infill(PROMPT, replace(sampling, max_passes=3))
@@ -112,14 +117,14 @@ def test_limits_are_kept(engine: Engine, sampling: Sampling) -> None:
     assert not got.finished
 
 
-def test_diffusion_with_a_wide_bound_takes_fewer_passes_than_tokens(engine: Engine) -> None:
+def test_diffusion_with_a_wide_bound_takes_fewer_passes_than_tokens(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, Sampling(verify=False, max_tokens=32, block=16, entropy_bound=1e9))
     assert got.forward_passes <= 3  # a pass a block, and one between them
     assert engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=32)).forward_passes > 20
 
 
 @each_mode
-def test_cancellation_is_seen_between_two_passes(engine: Engine, sampling: Sampling) -> None:
+def test_cancellation_is_seen_between_two_passes(engine: LocalEngine, sampling: Sampling) -> None:
     asked = 0
 
     def cancelled() -> bool:
@@ -133,7 +138,7 @@ def test_cancellation_is_seen_between_two_passes(engine: Engine, sampling: Sampl
     assert engine.infill(PROMPT, replace(sampling, max_passes=2)).forward_passes == 2
 
 
-def test_a_cancelled_prefill_leaves_an_exact_cache(engine: Engine, fresh: Engine) -> None:
+def test_a_cancelled_prefill_leaves_an_exact_cache(engine: LocalEngine, fresh: LocalEngine) -> None:
     asked = replace(PROMPT, path="third.py", prefix=LINES * 3 + PROMPT.prefix)
     looks = iter([False, True])
     with pytest.raises(Cancelled):
@@ -145,7 +150,7 @@ def test_a_cancelled_prefill_leaves_an_exact_cache(engine: Engine, fresh: Engine
     assert got.text == fresh.infill(asked, Sampling(max_tokens=16)).text
 
 
-def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: Engine) -> None:
+def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: LocalEngine) -> None:
     names = engine.tokenizer._vocabulary.get_added_tokens_decoder()
     everything = "".join(token.content for token in names.values())
     ids = encode(
@@ -155,11 +160,11 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: E
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine.passes.scores(engine.passes.run([5], Rows.clean(len(engine.passes.cache.ids), 1)))
+    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.cache.ids), 1)))
     assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
 
 
-def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: Engine) -> None:
+def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: LocalEngine) -> None:
     one_by_one = engine.infill(PROMPT, MODES["autoregressive"])
     for surety in (0.0, 1e-9, 1.0):  # every draft, those that a random network is surest of, none
         sampling = replace(MODES["verified"], draft_surety=surety, draft_lookup=0)
@@ -171,7 +176,7 @@ def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: 
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_draft_that_is_looked_up_is_verified_as_any(engine: Engine, length: int) -> None:
+def test_a_draft_that_is_looked_up_is_verified_as_any(engine: LocalEngine, length: int) -> None:
     one_by_one = engine.infill(PROMPT, MODES["autoregressive"])
     found = engine.infill(PROMPT, replace(MODES["verified"], draft_lookup=length))
     assert found.text == one_by_one.text
@@ -183,7 +188,7 @@ def test_a_draft_that_is_looked_up_is_verified_as_any(engine: Engine, length: in
 @pytest.mark.parametrize("typed", [0, 1, 5, 9])
 @pytest.mark.parametrize("sampling", [MODES["verified"], replace(MODES["verified"], max_tokens=3)])
 def test_a_hint_that_holds_spares_passes_and_changes_no_text(
-    engine: Engine, typed: int, sampling: Sampling
+    engine: LocalEngine, typed: int, sampling: Sampling
 ) -> None:
     text = engine.infill(PROMPT, MODES["verified"]).text
     asked = replace(PROMPT, prefix=PROMPT.prefix + text[:typed])
@@ -196,7 +201,7 @@ def test_a_hint_that_holds_spares_passes_and_changes_no_text(
 
 
 @pytest.mark.parametrize("typed", ["", "s", "total", "total)"])
-def test_a_hint_that_does_not_hold_changes_no_text(engine: Engine, typed: str) -> None:
+def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: str) -> None:
     asked = replace(PROMPT, prefix=PROMPT.prefix + typed)
     for sampling in (*MODES.values(), replace(MODES["verified"], single_line=True)):
         plain = anew(engine).infill(asked, sampling)
@@ -225,7 +230,7 @@ def test_what_followed_the_last_tokens_where_they_last_stood() -> None:
     assert _repeated([1], 2, 3) == []
 
 
-def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: Engine) -> None:
+def test_slack_lets_drafts_stand_that_are_nearly_as_likely(engine: LocalEngine) -> None:
     exact = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
     some, all_ = (
         engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_slack=slack))
@@ -243,7 +248,7 @@ def log(chances: list[list[float]]) -> NDArray[np.float32]:
 
 
 def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
-    ends = Ends(frozenset([0]), newlines=frozenset([1]))
+    ends = StopCondition(frozenset([0]), newlines=frozenset([1]))
     scores = log([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
     found = _finished(*likeliest(scores), 0.45, ends, before=1)
     assert found is not None
@@ -254,7 +259,7 @@ def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
 
 
 def test_trust_spares_the_passes_that_would_have_verified(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_ends", lambda sampling: EndsAt(8))
     verified = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
@@ -265,16 +270,16 @@ def test_trust_spares_the_passes_that_would_have_verified(
     assert verified.forward_passes > trusted.forward_passes > 0  # a canvas reaches five tokens ahead
 
 
-def test_verified_rows_stay_in_the_cache(engine: Engine) -> None:
+def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
     kept = engine.tokenizer.decode(engine._passes.cache.ids[got.prompt_tokens :])
     assert kept == got.text
 
 
 @each_mode
-def test_drafts_sharpen_to_the_text(engine: Engine, sampling: Sampling) -> None:
-    drafts: list[Draft] = []
-    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), watch=drafts.append)
+def test_drafts_sharpen_to_the_text(engine: LocalEngine, sampling: Sampling) -> None:
+    drafts: list[Progress] = []
+    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), on_progress=drafts.append)
     counts = [draft.forward_passes for draft in drafts]
     assert counts == sorted(set(counts))
     assert counts[-1] == got.forward_passes
@@ -282,23 +287,23 @@ def test_drafts_sharpen_to_the_text(engine: Engine, sampling: Sampling) -> None:
 
 
 @each_mode
-def test_of_what_a_draft_has_settled_nothing_changes(engine: Engine, sampling: Sampling) -> None:
-    drafts: list[Draft] = []
-    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, watch=drafts.append).text)
+def test_of_what_a_draft_has_settled_nothing_changes(engine: LocalEngine, sampling: Sampling) -> None:
+    drafts: list[Progress] = []
+    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, on_progress=drafts.append).text)
     whole = engine.tokenizer.decode(ids)
-    settled = [draft.settled for draft in drafts]
-    assert all(whole.startswith(infill.text) and not infill.finished for infill in settled)
-    assert [infill.tokens for infill in settled] == sorted(infill.tokens for infill in settled)
-    assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in settled)
-    assert settled[-1].tokens >= 24 - BLOCK
+    committed = [draft.committed for draft in drafts]
+    assert all(whole.startswith(infill.text) and not infill.finished for infill in committed)
+    assert [infill.tokens for infill in committed] == sorted(infill.tokens for infill in committed)
+    assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in committed)
+    assert committed[-1].tokens >= 24 - BLOCK
 
 
-def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
+def test_the_first_lines_are_as_likely_as_their_tokens(engine: LocalEngine) -> None:
     text = "x = 1\n    y = é2\n\n    return x"
     tokens = engine.tokenizer.encode(text)
     logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
-    whole = engine._account(PROMPT, Limit(1, 1, lambda: False), 0.0, 0, 5, None).infill(
-        Middle(tokens, logp, 1, True)
+    whole = engine._account(PROMPT, DecodeBudget(1, 1, lambda: False), 0.0, 0, 5, None).infill(
+        DecodeResult(tokens, logp, 1, True)
     )
     heads = [text[: line.end] for line in whole.lines]
     assert heads[0] == "x = 1" and heads[-1].rstrip() == "x = 1\n    y = é2"
@@ -311,7 +316,7 @@ def test_the_first_lines_are_as_likely_as_their_tokens(engine: Engine) -> None:
     assert whole.first(len(heads) + 1) == whole.first(9) == whole
 
 
-def test_prefill_leaves_little_to_later(engine: Engine) -> None:
+def test_prefill_leaves_little_to_later(engine: LocalEngine) -> None:
     asked = replace(PROMPT, path="fourth.py")
     unread = engine.prefill(asked, least=10**6)
     assert unread == 0
@@ -321,7 +326,7 @@ def test_prefill_leaves_little_to_later(engine: Engine) -> None:
 
 
 @each_mode
-def test_alternatives_leave_the_first_text(engine: Engine, sampling: Sampling) -> None:
+def test_alternatives_leave_the_first_text(engine: LocalEngine, sampling: Sampling) -> None:
     short = replace(sampling, max_tokens=8)
     first = engine.infill(PROMPT, short)
     others = list(islice(engine.alternatives(PROMPT, short, first), 4))
@@ -332,12 +337,12 @@ def test_alternatives_leave_the_first_text(engine: Engine, sampling: Sampling) -
 
 @pytest.mark.parametrize("sampling", [MODES["verified"], MODES["autoregressive"]])
 def test_alternatives_go_on_as_the_model_does(
-    engine: Engine, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: list[tuple[list[int], Middle]] = []
+    decoded: list[tuple[list[int], DecodeResult]] = []
     decode = engine._decode
 
-    def spy(tail: list[int], *rest: Any, **options: Any) -> Middle:
+    def spy(tail: list[int], *rest: Any, **options: Any) -> DecodeResult:
         there = [*engine.passes.cache.ids, *tail]
         middle = decode(tail, *rest, **options)
         decoded.append((there, middle))
@@ -354,13 +359,13 @@ def test_alternatives_go_on_as_the_model_does(
         assert tuple(ids[: len(prompt)]) == prompt and 1 <= len(stem) <= 12
         assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
         engine.passes.cache.reuse([])
-        limit = Limit(64, 12 - len(stem), lambda: False)
+        limit = DecodeBudget(64, 12 - len(stem), lambda: False)
         none = Stem(engine._token_bytes, b"")
-        plain = spell(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
+        plain = decode_autoregressive(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
         assert middle.tokens == plain.tokens
 
 
-def test_alternatives_stop_between_two_passes(engine: Engine) -> None:
+def test_alternatives_stop_between_two_passes(engine: LocalEngine) -> None:
     first = engine.infill(PROMPT, MODES["verified"])
     late = False
     others = engine.alternatives(PROMPT, MODES["verified"], first, lambda: late)
@@ -370,7 +375,7 @@ def test_alternatives_stop_between_two_passes(engine: Engine) -> None:
         next(others)
 
 
-def test_a_single_line_alternative_ends_with_its_line(engine: Engine) -> None:
+def test_a_single_line_alternative_ends_with_its_line(engine: LocalEngine) -> None:
     sampling = replace(MODES["verified"], single_line=True)
     first = engine.infill(PROMPT, sampling)
     others = list(islice(engine.alternatives(PROMPT, sampling, first), 12))
@@ -378,7 +383,7 @@ def test_a_single_line_alternative_ends_with_its_line(engine: Engine) -> None:
     assert all("\n" not in other.text.lstrip("\n") for other in others)
 
 
-def test_a_single_line_ends_at_its_end(engine: Engine) -> None:
+def test_a_single_line_ends_at_its_end(engine: LocalEngine) -> None:
     for typed in range(6):
         got = engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "x" * typed), Sampling(single_line=True))
         assert "\n" not in got.text.lstrip("\n")
@@ -386,8 +391,8 @@ def test_a_single_line_ends_at_its_end(engine: Engine) -> None:
 
 @pytest.mark.parametrize("hedge", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("block", [2, 3, 6])
-def test_where_canvases_stand_changes_no_text(engine: Engine, block: int, hedge: float) -> None:
-    asked = Sampling(max_tokens=24, block=block, draft_hedge=hedge, draft_surety=0.0)
+def test_where_canvases_stand_changes_no_text(engine: LocalEngine, block: int, hedge: float) -> None:
+    asked = Sampling(max_tokens=24, block=block, canvas_threshold=hedge, draft_surety=0.0)
     told = engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=24))
     assert engine.infill(PROMPT, asked).text == told.text
 
@@ -414,20 +419,20 @@ STEMS = {
 @pytest.mark.parametrize("stem", STEMS.values(), ids=STEMS)
 @pytest.mark.parametrize("single_line", [False, True])
 def test_a_middle_goes_on_from_its_stem_and_does_not_show_it(
-    engine: Engine, sampling: Sampling, stem: str, single_line: bool
+    engine: LocalEngine, sampling: Sampling, stem: str, single_line: bool
 ) -> None:
     sampling = replace(sampling, max_tokens=8, single_line=single_line)
-    drafts: list[Draft] = []
-    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, watch=drafts.append)
+    drafts: list[Progress] = []
+    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, on_progress=drafts.append)
     ids = engine.passes.cache.ids[got.prompt_tokens :]
     whole = engine.tokenizer.decode(ids)
     assert got.text and not got.text.startswith(stem)  # a random network says no token twice running
     assert (stem + got.text).startswith(whole) or whole.startswith(stem + got.text)
-    assert all(got.text.startswith(draft.settled.text) for draft in drafts)
+    assert all(got.text.startswith(draft.committed.text) for draft in drafts)
     assert got.tokens <= 8
 
 
-def test_a_likelihood_is_that_given_the_stem(engine: Engine) -> None:
+def test_a_likelihood_is_that_given_the_stem(engine: LocalEngine) -> None:
     sampling = replace(MODES["autoregressive"], max_tokens=1)
     for stem in STEMS.values():
         engine.infill(replace(PROMPT, stem=stem), sampling)
@@ -441,7 +446,7 @@ def test_a_likelihood_is_that_given_the_stem(engine: Engine) -> None:
 
 
 def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
-    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, fresh: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampling = MODES["verified"]
     whole = engine.infill(replace(PROMPT, stem="v"), sampling)
@@ -462,7 +467,7 @@ def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
 
 
 def test_another_key_within_a_word_begins_with_the_scores_that_are_there(
-    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, fresh: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampling = MODES["verified"]
     for stem in ("v", "va", "q", "qu", "v", "", "\n", "\n    ", "é"):
@@ -473,7 +478,7 @@ def test_another_key_within_a_word_begins_with_the_scores_that_are_there(
         assert got.forward_passes <= cold.forward_passes
 
 
-def test_a_fresh_line_costs_no_pass_more(engine: Engine) -> None:
+def test_a_fresh_line_costs_no_pass_more(engine: LocalEngine) -> None:
     sampling = replace(MODES["verified"], max_tokens=1, draft_lookup=0)
     one = anew(engine).infill(replace(PROMPT, stem=" "), sampling)
     sampling = replace(sampling, max_tokens=2)
@@ -482,13 +487,13 @@ def test_a_fresh_line_costs_no_pass_more(engine: Engine) -> None:
 
 
 def test_the_end_of_a_line_is_not_that_of_the_stem() -> None:
-    ends = Ends(frozenset([0]), frozenset([7]))
+    ends = StopCondition(frozenset([0]), frozenset([7]))
     assert [ends(i, 7) for i in range(3)] == [False, True, True]
     assert [ends.behind(2)(i, 7) for i in range(4)] == [False, False, False, True]
     assert ends.behind(2)(0, 0)
 
 
-def test_alternatives_keep_to_the_stem(engine: Engine) -> None:
+def test_alternatives_keep_to_the_stem(engine: LocalEngine) -> None:
     asked, sampling = replace(PROMPT, stem="va"), replace(MODES["verified"], max_tokens=8)
     first = engine.infill(asked, sampling)
     others = list(islice(engine.alternatives(asked, sampling, first), 4))

@@ -12,11 +12,11 @@ from test_server import ITEM, URI, Editor, editor  # noqa: F401  # the fixture i
 
 from mercury_lsp.completion import scheduler
 from mercury_lsp.completion.pipeline import Completion, Snapshot, complete
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import OPTIONS, Config, Option
 from mercury_lsp.engine import load as models
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
 
@@ -46,12 +46,14 @@ async def test_the_next_request_knows_it(
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
 
-    async def completion(_: Desk, snapshot: Snapshot, offset: int, *_more: object) -> Completion | None:
+    async def completion(
+        _: CompletionScheduler, snapshot: Snapshot, offset: int, *_more: object
+    ) -> Completion | None:
         seen.append(snapshot)
         return None
 
-    monkeypatch.setattr(Desk, "load", lambda *_: False)
-    monkeypatch.setattr(Desk, "completion", completion)
+    monkeypatch.setattr(CompletionScheduler, "load", lambda *_: False)
+    monkeypatch.setattr(CompletionScheduler, "completion", completion)
     await editor.start()
     await editor.complete(1)
     value = other(NAMES[name])
@@ -96,7 +98,7 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
     stood_back: list[int] = []
     load = models.load
 
-    def recorded(*arguments: Any) -> Engine:
+    def recorded(*arguments: Any) -> LocalEngine:
         loaded.append(arguments[:3])
         return load(*arguments)
 

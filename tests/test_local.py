@@ -23,10 +23,10 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.cpu import instruction_sets
 from mercury_lsp.engine.backends.quantized_load import network_of
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor, dtype_for
-from mercury_lsp.engine.batching import InTurn, Part, Together
+from mercury_lsp.engine.batching import ContinuousBatcher, Part, RoundRobin
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
 from mercury_lsp.engine.load import opened
-from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
 from mercury_lsp.http.local import LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
@@ -198,8 +198,8 @@ def test_special_strings_are_text(tiny: httpx2.Client) -> None:
 
 def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_model: Path) -> None:
     backend = loaded(unpacked_model)
-    assert isinstance(backend.seats, Together)
-    batch, passes, eighth, go_on = backend.seats._batch, count(1), threading.Event(), threading.Event()
+    assert isinstance(backend.slots, ContinuousBatcher)
+    batch, passes, eighth, go_on = backend.slots._batch, count(1), threading.Event(), threading.Event()
     run = batch.run
 
     def gated(parts: Sequence[Part]) -> Sequence[Any]:
@@ -224,11 +224,11 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_m
 
 def test_a_pass_that_fails_costs_one_answer(unpacked_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = loaded(unpacked_model)
-    assert isinstance(backend.seats, Together)
+    assert isinstance(backend.slots, ContinuousBatcher)
     with served(backend) as client:
         assert cached(ask(client, "key")) == 0
         with monkeypatch.context() as patch:
-            patch.setattr(backend.seats._batch, "run", lambda parts: 1 / 0)
+            patch.setattr(backend.slots._batch, "run", lambda parts: 1 / 0)
             answer = client.post(
                 "/v1/completions", json={"prompt": SOURCE}, headers={"X-Affinity-Key": "key"}
             )
@@ -249,7 +249,7 @@ def test_sessions_are_bounded_and_the_oldest_goes(unpacked_model: Path) -> None:
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_on_a_processor_the_kernel_takes_sessions_in_turn(packed_model: Path) -> None:
     backend = loaded(packed_model)
-    assert isinstance(backend.seats, InTurn)
+    assert isinstance(backend.slots, RoundRobin)
     with served(backend) as client, ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: ask(client, str(i), max_tokens=8), range(4)))
         assert len({answer["choices"][0]["text"] for answer in found}) == 1
@@ -275,7 +275,7 @@ async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_
 def test_open_models_share_passes_and_write_what_they_write_alone(tmp_path: Path, family: str) -> None:
     """One that sees both ways, and one that fills in blocks."""
     save_open(tmp_path / family, family)
-    alone = OpenEngine(read := load(tmp_path / family), network_alone(read))
+    alone = OpenModelEngine(read := load(tmp_path / family), network_alone(read))
     sampling = Sampling(max_tokens=8, max_passes=16)
     prefixes = [f"def area_{i}(width, height):\n    return " for i in range(3)]
     wanted = [
@@ -283,7 +283,7 @@ def test_open_models_share_passes_and_write_what_they_write_alone(tmp_path: Path
         for prefix in prefixes
     ]
     backend = loaded(tmp_path / family, LocalOptions(threads=1))
-    assert isinstance(backend.seats, Together)
+    assert isinstance(backend.slots, ContinuousBatcher)
     with served(backend) as client, ThreadPoolExecutor(3) as pool:
 
         def text(prefix: str) -> str:

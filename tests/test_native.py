@@ -15,7 +15,7 @@ from conftest import PACKABLE
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends import cpu
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets
 from mercury_lsp.engine.backends.cpu_weights import Prepared
 from mercury_lsp.engine.backends.network import Network
@@ -55,7 +55,7 @@ def exact(loaded: Checkpoint) -> TorchExecutor:
 
 def clean(executor: Any, first: int, last: int) -> NDArray[np.float32]:
     """The hidden rows of the ids from `first` to `last`, read in one pass behind those before; a copy."""
-    return array(executor.run(IDS[first:last], Rows.clean(first, last - first), first))
+    return array(executor.run(IDS[first:last], TokenLayout.clean(first, last - first), first))
 
 
 def array(hidden: Any) -> NDArray[np.float32]:
@@ -63,10 +63,12 @@ def array(hidden: Any) -> NDArray[np.float32]:
     return np.asarray(hidden).copy()
 
 
-def canvases(past: int) -> tuple[list[int], Rows]:
+def canvases(past: int) -> tuple[list[int], TokenLayout]:
     """Ids and rows of one pass that masks much: three clean rows, and two canvases behind them, of seven and four."""
     ids = [*IDS[past : past + 3], *IDS[900:908], *IDS[950:955]]
-    rows = Rows.join(Rows.clean(past, 3), Rows.block(past + 3, 7), Rows.block(past + 3, 4, number=2))
+    rows = TokenLayout.join(
+        TokenLayout.clean(past, 3), TokenLayout.block(past + 3, 7), TokenLayout.block(past + 3, 4, number=2)
+    )
     return ids, rows
 
 
@@ -132,7 +134,10 @@ def test_the_number_of_threads_changes_no_bit(make: Make, instructions: str) -> 
 def test_a_row_does_not_depend_on_its_companions(make: Make, instructions: str) -> None:
     ours = make(instructions)
     clean(ours, 0, 90)
-    alone, both = Rows.block(90, 7), Rows.join(Rows.block(90, 7), Rows.block(90, 4, number=2))
+    alone, both = (
+        TokenLayout.block(90, 7),
+        TokenLayout.join(TokenLayout.block(90, 7), TokenLayout.block(90, 4, number=2)),
+    )
     ids = IDS[900:908]
     expected = array(ours.run(ids, alone, 90))
     for companions in (IDS[950:955], IDS[1000:1005]):
@@ -191,7 +196,7 @@ def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float
     loaded = checkpoint.load(checkpoint.SHIPPED / model)
     ids = loaded.tokenizer.encode(TEXT)[:192]
     torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
-    return loaded, ids, torchs.scores(torchs.run(ids, Rows.clean(0, len(ids)), 0))
+    return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))
 
 
 @pytest.mark.parametrize("model", ["small", "mini"])
@@ -199,7 +204,7 @@ def test_the_shipped_models_say_what_their_exact_networks_say(model: str) -> Non
     loaded, ids, expected = expected_of(model)
     ours = NativeExecutor.of(loaded, 2)
     assert ours is not None
-    scores = ours.scores(ours.run(ids, Rows.clean(0, len(ids)), 0))
+    scores = ours.scores(ours.run(ids, TokenLayout.clean(0, len(ids)), 0))
     shown = np.isfinite(expected[0])
     a, b = (each[:, shown] - each[:, shown].mean(-1, keepdims=True) for each in (scores, expected))
     cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)

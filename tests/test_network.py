@@ -6,14 +6,14 @@ import pytest
 import torch
 from conftest import TINY, tiny_network
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network
 
 IDS = torch.randint(17, 49152, (1, 40), generator=torch.Generator().manual_seed(1))
 
 
-def mask_of(rows: Rows) -> torch.Tensor:
-    return torch.from_numpy(visible(rows, rows))[None]
+def mask_of(rows: TokenLayout) -> torch.Tensor:
+    return torch.from_numpy(attention_mask(rows, rows))[None]
 
 
 def test_logits_equal_transformers_llama() -> None:
@@ -33,7 +33,7 @@ def test_logits_equal_transformers_llama() -> None:
     ours = Network(shape)
     ours.load_state_dict(weights_of(dict(llama.state_dict()), 3))
     ids = IDS % 512
-    rows = Rows.clean(0, ids.shape[1])
+    rows = TokenLayout.clean(0, ids.shape[1])
     with torch.no_grad():
         theirs = llama(ids).logits
         logits = ours.logits(ours(ids, torch.from_numpy(rows.position)[None], mask_of(rows)))
@@ -43,8 +43,8 @@ def test_logits_equal_transformers_llama() -> None:
 
 def test_no_clean_logit_depends_on_a_later_token_or_a_canvas() -> None:
     network = tiny_network()
-    context, block = Rows.clean(0, 20), Rows.block(12, 4)
-    both = Rows.join(context, block)
+    context, block = TokenLayout.clean(0, 20), TokenLayout.block(12, 4)
+    both = TokenLayout.join(context, block)
     mask, position = mask_of(both), torch.from_numpy(both.position)[None]
     ids = IDS[:, :25].clone()
     before = network(ids, position, mask)

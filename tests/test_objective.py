@@ -14,12 +14,12 @@ from torch import Tensor
 
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.attention import visible
+from mercury_lsp.engine.backends.attention import attention_mask
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode
 from model.attention import attention, block_mask
 from model.groups import encode_group
@@ -185,7 +185,7 @@ def test_canvases_have_their_tokens_hidden_and_as_targets(tokenizer: Tokenizer) 
 def test_no_row_sees_its_own_target(tokenizer: Tokenizer) -> None:
     """Changing the clean copy of a canvas's text, or another canvas, changes nothing that the canvas's rows see."""
     made = batch(tokenizer, 5)
-    seen = visible(made.rows, made.rows)[0]
+    seen = attention_mask(made.rows, made.rows)[0]
     rows = made.rows
     for row in torch.nonzero(rows.canvas[0]).flatten().tolist():
         if rows.canvas[0, row] >= 1 << 20:
@@ -206,7 +206,7 @@ def test_a_branch_gives_the_logits_that_serving_would(tokenizer: Tokenizer) -> N
     made = batch(tokenizer, 7)
     rows = made.rows
     with torch.no_grad():
-        packed = network(made.ids, rows.position, visible(rows, rows))[0]
+        packed = network(made.ids, rows.position, attention_mask(rows, rows))[0]
         chosen = (rows.canvas[0] == 0) & ((rows.branch[0] == 0) | (rows.branch[0] == 1))
         ids = made.ids[:, chosen]
         n = ids.shape[1]
@@ -239,11 +239,11 @@ def test_a_twin_is_the_clean_row_that_predicts_the_same_token(tokenizer: Tokeniz
 
 def expected(network: Network, teacher: Network, made: Batch, rows: Tensor, taught: float) -> Tensor:
     """The nats to be minimised at some rows, worked out one by one."""
-    mask = visible(made.rows, made.rows)
+    mask = attention_mask(made.rows, made.rows)
     clean = made.rows.map(lambda row: row[:, : made.clean])
     with torch.no_grad():
         logits = network.logits(network(made.ids, made.rows.position, mask))[0]
-        seen = teacher(made.ids[:, : made.clean], clean.position, visible(clean, clean))
+        seen = teacher(made.ids[:, : made.clean], clean.position, attention_mask(clean, clean))
         told = teacher.logits(seen)[0]
     nats = []
     for row in rows.tolist():
@@ -331,7 +331,7 @@ def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
 def right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
     """How many questions are answered exactly, in how many passes and tokens."""
     # A new one: an engine's cache does not expect weights to change.
-    engine = Engine(learner, TorchExecutor(network, learner.tokenizer.hidden, "cpu"))
+    engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.hidden, "cpu"))
     good = passes = tokens = 0
     for path, middle in QUESTIONS:
         before, after = LESSONS[path].split(middle)

@@ -15,12 +15,12 @@ from open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Draft, Sampling
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.quantized_load import network_of
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
@@ -43,27 +43,27 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder
 
 
-Opened = Callable[[str], OpenEngine]
+OpenDocuments = Callable[[str], OpenModelEngine]
 
 
 @pytest.fixture
-def opened(folders: Callable[[str], Path]) -> Opened:
+def opened(folders: Callable[[str], Path]) -> OpenDocuments:
     """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
 
-    def engine(family: str) -> OpenEngine:
+    def engine(family: str) -> OpenModelEngine:
         loaded = huggingface.load(folders(family))
         network = network_of(loaded, "cpu", torch.float32)
-        return OpenEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
+        return OpenModelEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
 
     return engine
 
 
-def counted(engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def counted(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each pass has, from now on."""
     rows: list[int] = []
     run = engine._executor.run
 
-    def counting(ids: Sequence[int], own: Rows, past: int) -> Any:
+    def counting(ids: Sequence[int], own: TokenLayout, past: int) -> Any:
         rows.append(len(ids))
         return run(ids, own, past)
 
@@ -72,10 +72,10 @@ def counted(engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @each_family
-def test_a_middle_is_written_the_same_each_time(opened: Opened, family: str) -> None:
+def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
-    drafts: list[Draft] = []
-    first = engine.infill(PROMPT, SAMPLING, watch=drafts.append)
+    drafts: list[Progress] = []
+    first = engine.infill(PROMPT, SAMPLING, on_progress=drafts.append)
     assert first.tokens > 0
     assert 0 < first.confidence < 1
     assert first.forward_passes >= first.steps > 0
@@ -90,7 +90,7 @@ def test_a_middle_is_written_the_same_each_time(opened: Opened, family: str) -> 
 
 
 @each_family
-def test_what_follows_and_what_precedes_matter(opened: Opened, family: str) -> None:
+def test_what_follows_and_what_precedes_matter(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
     seen = {
         engine.infill(asked, SAMPLING).confidence
@@ -105,17 +105,17 @@ def test_what_follows_and_what_precedes_matter(opened: Opened, family: str) -> N
 
 
 @each_family
-def test_what_is_settled_never_changes(opened: Opened, family: str) -> None:
-    drafts: list[Draft] = []
-    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), watch=drafts.append)
-    settled = [draft.settled.text for draft in drafts]
-    for earlier, later in itertools.pairwise([*settled, found.text]):
+def test_what_is_settled_never_changes(opened: OpenDocuments, family: str) -> None:
+    drafts: list[Progress] = []
+    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), on_progress=drafts.append)
+    committed = [draft.committed.text for draft in drafts]
+    for earlier, later in itertools.pairwise([*committed, found.text]):
         assert later.startswith(earlier.rstrip("\ufffd"))
     assert all(draft.decided <= draft.total for draft in drafts)
 
 
 @each_family
-def test_cancellation_is_seen_between_passes(opened: Opened, family: str) -> None:
+def test_cancellation_is_seen_between_passes(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
     asks = itertools.count()
     with pytest.raises(Cancelled):
@@ -125,7 +125,7 @@ def test_cancellation_is_seen_between_passes(opened: Opened, family: str) -> Non
 
 
 @each_family
-def test_limits_hold(opened: Opened, family: str) -> None:
+def test_limits_hold(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
     for tokens, passes in ((4, 64), (9, 64), (64, 3), (12, 1)):
         found = engine.infill(PROMPT, Sampling(max_tokens=tokens, max_passes=passes))
@@ -137,13 +137,13 @@ def test_limits_hold(opened: Opened, family: str) -> None:
 
 
 @each_family
-def test_one_line_is_one_line(opened: Opened, family: str) -> None:
+def test_one_line_is_one_line(opened: OpenDocuments, family: str) -> None:
     found = opened(family).infill(PROMPT, Sampling(max_tokens=32, single_line=True))
     assert "\n" not in found.text.lstrip("\n")  # the first token may be a line's end, or several
 
 
 @each_family
-def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: Opened, family: str) -> None:
+def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: OpenDocuments, family: str) -> None:
     long = Prompt("a.py", PROMPT.prefix * 90, ")", PROMPT.following * 90, (Snippet("b.py", "x = 1\n"),))
     engine = opened(family)
     found = engine.infill(long, SAMPLING)
@@ -152,7 +152,7 @@ def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: Opened, family:
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
 def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
-    opened: Opened, family: str, monkeypatch: pytest.MonkeyPatch
+    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = replace(SAMPLING, block=8, max_tokens=8)
     engine = opened(family)
@@ -172,12 +172,14 @@ def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
 
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
-def test_nothing_is_read_ahead_where_nothing_lasts(opened: Opened, family: str) -> None:
+def test_nothing_is_read_ahead_where_nothing_lasts(opened: OpenDocuments, family: str) -> None:
     assert opened(family).prefill(PROMPT) == 0
 
 
 @pytest.mark.parametrize("family", BLOCK_CAUSAL)
-def test_whole_blocks_are_kept_exactly(opened: Opened, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_blocks_are_kept_exactly(
+    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = opened(family)
     block = engine._loaded.family.block
     asked = replace(PROMPT, prefix=PROMPT.prefix * 4)
@@ -197,7 +199,7 @@ def test_whole_blocks_are_kept_exactly(opened: Opened, family: str, monkeypatch:
 
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
-def test_alternatives_are_other_middles(opened: Opened, family: str) -> None:
+def test_alternatives_are_other_middles(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
     first = engine.infill(PROMPT, SAMPLING)
     others = [other.text for other in engine.alternatives(PROMPT, SAMPLING, first)]
@@ -217,7 +219,7 @@ def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], fam
     told: list[float] = []
     config = Config(model=str(folders(family)), device="cpu", max_tokens=8, show_likelihood=0.0)
     engine = engines.load(config, told.append)
-    assert isinstance(engine, OpenEngine)
+    assert isinstance(engine, OpenModelEngine)
     assert (engine.family, engine.device, told[-1]) == (family, "cpu", 1.0)
     text = PROMPT.prefix + PROMPT.following
     document = Document("file:///a.py", "a.py", "python", 1, text)
@@ -227,7 +229,7 @@ def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], fam
 
 
 def test_our_own_folder_is_our_own_engine(tiny_model: Path) -> None:
-    assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenEngine)
+    assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenModelEngine)
     assert engines.wanted(Config(quantisation="int8")) != engines.wanted(Config())
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from open_models import BOTH_WAYS, OPEN, save_open
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import chosen, network_of, weights_bytes
 from mercury_lsp.engine.checkpoints import huggingface
@@ -19,18 +19,18 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
 
 
-def rows_of(block: int) -> Rows:
+def rows_of(block: int) -> TokenLayout:
     """Rows of forty tokens, each of which sees its block of so many and those before, or all others."""
     position = np.arange(40)
     start = position // block * block + block if block else np.full(40, 40)
     zero = np.zeros(40, np.int64)
-    return Rows(position, start, zero, zero, start)
+    return TokenLayout(position, start, zero, zero, start)
 
 
-def ours(network: Network, rows: Rows) -> torch.Tensor:
+def ours(network: Network, rows: TokenLayout) -> torch.Tensor:
     position = torch.from_numpy(rows.position)[None]
     with torch.no_grad():
-        return network.logits(network(IDS, position, torch.from_numpy(visible(rows, rows))[None]))
+        return network.logits(network(IDS, position, torch.from_numpy(attention_mask(rows, rows))[None]))
 
 
 @pytest.mark.parametrize("family", OPEN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planted import tokens
 
-from mercury_lsp.session.open_documents import EDITS, Opened
+from mercury_lsp.session.open_documents import EDITS, OpenDocuments
 from mercury_lsp.syntax.document import Document
 
 
@@ -12,9 +12,9 @@ def document(name: str, text: str = "\n".join(map(str, range(100)))) -> Document
     return Document(f"file:///w/{name}", name, "python", 1, text)
 
 
-def opened(*names: str) -> Opened:
+def opened(*names: str) -> OpenDocuments:
     """Documents in the workspace."""
-    there = Opened()
+    there = OpenDocuments()
     for name in names:
         there.take(document(name), f"/w/{name}")
         there.admit(f"file:///w/{name}", True)
@@ -31,7 +31,7 @@ def test_the_last_used_comes_first() -> None:
 
 
 def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
-    there = Opened()
+    there = OpenDocuments()
     there.take(document("a"), "/w/a")
     assert not there.change(document("a"), 5)
     assert (there.paths, there.edits, there.files, there.holds("/w/a")) == ((), (), [], False)

@@ -8,46 +8,46 @@ from dataclasses import dataclass
 
 import pytest
 
-from mercury_lsp.completion.debounce import LONGEST, Pace
+from mercury_lsp.completion.debounce import LONGEST, Debounce
 
 
-def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Pace, float]:
+def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce, float]:
     """The pace after keys so far apart, and the time of the last."""
-    pace, now = Pace(), 100.0
-    pace = pace.typed(now)
+    debounce, now = Debounce(), 100.0
+    debounce = debounce.typed(now)
     for gap in gaps:
         now += gap
-        pace = pace.typed(now)
-    return (pace if latency is None else pace.answered(latency)), now
+        debounce = debounce.typed(now)
+    return (debounce if latency is None else debounce.answered(latency)), now
 
 
 def test_nothing_is_waited_for_before_anything_is_known() -> None:
-    assert Pace().wait(1.0) == 0
+    assert Debounce().wait(1.0) == 0
     assert typed([])[0].answered(0.5).wait(100.0) == 0
-    pace, now = typed([0.1, 0.1])
-    assert pace.wait(now) == 0
+    debounce, now = typed([0.1, 0.1])
+    assert debounce.wait(now) == 0
 
 
 def test_an_answer_that_comes_before_the_next_key_is_not_waited_for() -> None:
-    pace, now = typed([0.2] * 5, latency=0.06)
-    assert pace.wait(now) == 0
+    debounce, now = typed([0.2] * 5, latency=0.06)
+    assert debounce.wait(now) == 0
 
 
 def test_while_keys_come_faster_than_answers_the_next_key_is_waited_for() -> None:
-    pace, now = typed([0.1] * 5, latency=0.3)
-    assert pace.wait(now) == pytest.approx(0.1)
-    assert pace.wait(now + 0.04) == pytest.approx(0.06)  # the editor has waited for a part of that
-    assert pace.wait(now + 0.2) == 0  # a pause: it has not come
+    debounce, now = typed([0.1] * 5, latency=0.3)
+    assert debounce.wait(now) == pytest.approx(0.1)
+    assert debounce.wait(now + 0.04) == pytest.approx(0.06)  # the editor has waited for a part of that
+    assert debounce.wait(now + 0.2) == 0  # a pause: it has not come
 
 
 def test_no_wait_is_longer_than_the_bound_nor_than_what_it_may_spare() -> None:
-    pace, now = typed([0.3] * 5, latency=0.9)
-    assert pace.wait(now) == 0  # the next key is too far away
-    assert 0 < pace.wait(now + 0.2) <= LONGEST
-    pace, now = typed([0.05, 0.06, 0.05, 0.06], latency=0.075)
-    assert 0 < pace.wait(now) <= 0.075
-    pace, now = typed([0.05, 0.12, 0.05, 0.12], latency=0.075)
-    assert pace.wait(now) == 0  # it may well be there before the next key
+    debounce, now = typed([0.3] * 5, latency=0.9)
+    assert debounce.wait(now) == 0  # the next key is too far away
+    assert 0 < debounce.wait(now + 0.2) <= LONGEST
+    debounce, now = typed([0.05, 0.06, 0.05, 0.06], latency=0.075)
+    assert 0 < debounce.wait(now) <= 0.075
+    debounce, now = typed([0.05, 0.12, 0.05, 0.12], latency=0.075)
+    assert debounce.wait(now) == 0  # it may well be there before the next key
 
 
 def test_a_pause_is_no_gap() -> None:
@@ -57,12 +57,12 @@ def test_a_pause_is_no_gap() -> None:
 
 
 def test_it_learns() -> None:
-    pace, now = typed([0.4] * 3 + [0.1] * 12, latency=0.3)
-    assert pace.gap == pytest.approx(0.1, abs=0.03)
+    debounce, now = typed([0.4] * 3 + [0.1] * 12, latency=0.3)
+    assert debounce.gap == pytest.approx(0.1, abs=0.03)
     for _ in range(12):
-        pace = pace.answered(0.05)
-    assert pace.latency == pytest.approx(0.05, abs=0.03)
-    assert pace.wait(now) == 0
+        debounce = debounce.answered(0.05)
+    assert debounce.latency == pytest.approx(0.05, abs=0.03)
+    assert debounce.wait(now) == 0
 
 
 @dataclass
@@ -75,16 +75,16 @@ class Outcome:
 
 def simulate(keys: Sequence[float], latency: float, adaptive: bool) -> Outcome:
     """A request at each key, and a model that takes so long and is stopped by the next key, as without `anticipate`."""
-    pace, outcome = Pace(), Outcome()
+    debounce, outcome = Debounce(), Outcome()
     for now, next_ in zip(keys, (*keys[1:], keys[-1] + 60), strict=True):
-        pace = pace.typed(now)
-        begins = now + (pace.wait(now) if adaptive else 0.0)
+        debounce = debounce.typed(now)
+        begins = now + (debounce.wait(now) if adaptive else 0.0)
         ends = begins + latency
         if begins >= next_:
             continue  # superseded before the model was asked
         outcome.work += min(ends, next_) - begins
         if ends <= next_:
-            pace = pace.answered(latency)
+            debounce = debounce.answered(latency)
             outcome.delay += ends - now
             outcome.answers += 1
         else:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import never
-from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.backends.passes import CHUNK, CachedModel
 from mercury_lsp.engine.worker import Cancelled
 
 
@@ -21,7 +21,7 @@ class Noted:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int, int]] = []  # rows, of which the first's position, behind how many
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         self.asked.append((len(ids), int(rows.position[0]), past))
         return np.array([[float(i)] for i in ids], np.float32)
 
@@ -30,7 +30,7 @@ class Noted:
 
 
 def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
-    passes = Passes(noted := Noted())
+    passes = CachedModel(noted := Noted())
     ids = list(range(2 * CHUNK + 3))
     last = passes.read(ids, never)
     assert noted.asked == [(CHUNK, 0, 0), (CHUNK, CHUNK, CHUNK), (3, 2 * CHUNK, 2 * CHUNK)]
@@ -40,16 +40,16 @@ def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
 
 
 def test_what_is_run_is_kept_only_where_one_says_so() -> None:
-    passes = Passes(noted := Noted())
-    passes.run([5, 6, 7], Rows.clean(0, 3))
+    passes = CachedModel(noted := Noted())
+    passes.run([5, 6, 7], TokenLayout.clean(0, 3))
     assert passes.cache.ids == []
     passes.cache.keep([5, 6])
-    passes.run([8], Rows.clean(2, 1))
+    passes.run([8], TokenLayout.clean(2, 1))
     assert noted.asked == [(3, 0, 0), (1, 2, 2)]
 
 
 def test_the_longest_common_start_is_used_again() -> None:
-    passes = Passes(Noted())
+    passes = CachedModel(Noted())
     passes.cache.keep([1, 2, 3, 4])
     assert passes.cache.reuse([1, 2, 9, 4, 5]) == 2
     assert passes.cache.ids == [1, 2]
@@ -58,7 +58,7 @@ def test_the_longest_common_start_is_used_again() -> None:
 
 
 def test_a_cancelled_reading_keeps_what_it_read() -> None:
-    passes = Passes(Noted())
+    passes = CachedModel(Noted())
     looks = iter([False, True])
     with pytest.raises(Cancelled):
         passes.read(list(range(2 * CHUNK)), lambda: next(looks))

@@ -180,11 +180,11 @@ def test_uris_of_every_platform(uri: str, private: bool) -> None:
     session = Session()
     session.open(uri, convert.name(uri, ()), "", 1, "x = ", convert.file(uri))
     assert convert.file(uri)
-    standing = session.workspace.examine(convert.file(uri))
-    session.admit(uri, replace(standing, ignored=False, private=False))  # the name alone is enough
+    access = session.workspace.examine(convert.file(uri))
+    session.admit(uri, replace(access, ignored=False, private=False))  # the name alone is enough
     snapshot = session.snapshot(uri)
     assert snapshot is not None and (declined(snapshot) is not None) == private
-    assert standing.ignored == private
+    assert access.ignored == private
 
 
 def test_only_this_machines_files_are_opened(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from conftest import tiny_network
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from model.grid import pack, unpack
 from model.quantise import moments, rounded
 
@@ -39,9 +39,9 @@ def test_inputs_that_never_vary_do_no_harm() -> None:
 
 def test_moments_are_of_each_linear_layers_inputs() -> None:
     network = tiny_network()
-    rows = Rows.clean(0, 12).map(torch.from_numpy)
+    rows = TokenLayout.clean(0, 12).map(torch.from_numpy)
     ids = torch.arange(12)[None]
-    found = moments(network, lambda: [network(ids, rows.position[None], visible(rows, rows)[None])])
+    found = moments(network, lambda: [network(ids, rows.position[None], attention_mask(rows, rows)[None])])
     linear = {name for name, _ in network.matrices()} - {"embedding.weight"}
     assert set(found) == linear
     normed = network.layers[0].attention_norm(network.embedding(ids))[0]  # type: ignore[operator]

@@ -13,7 +13,7 @@ import pytest
 from mercury_lsp import __version__
 from mercury_lsp.cli.main import main
 from mercury_lsp.config import OPTIONS
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.lsp.commands import COMMANDS, NOTIFICATIONS, REQUESTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,9 +171,9 @@ def test_the_architecture_names_real_threads() -> None:
 
 def test_the_drawn_mask_is_the_attention_rule() -> None:
     drawn = re.findall(r"^[kdam]\d +(\d+) +((?:[x.] *)+)$", text_of("docs/architecture.md"), re.MULTILINE)
-    rows = Rows.join(Rows.clean(10, 3), Rows.block(12, 2))
-    keys = Rows.join(Rows.clean(0, 10), rows)
-    mask = visible(rows, keys)
+    rows = TokenLayout.join(TokenLayout.clean(10, 3), TokenLayout.block(12, 2))
+    keys = TokenLayout.join(TokenLayout.clean(0, 10), rows)
+    mask = attention_mask(rows, keys)
     assert [int(position) for position, _ in drawn] == rows.position.tolist()
     shown = np.array([[mark == "x" for mark in marks.split()] for _, marks in drawn])
     assert (shown[:, 0] == mask[:, :10].all(axis=1)).all()

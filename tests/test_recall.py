@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.completion.cache import Place, answer, hint
-from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
+from mercury_lsp.completion.cache import Place, draft_hint, lookup
+from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.engine.tokenizer import Hint
@@ -50,7 +50,7 @@ def test_what_is_left_of_a_suggestion_gives_the_text_that_it_gave(
     assume(typed < len(shown) and replaced <= len(after))
     place, completion = made(shown, before, after, replaced)
     text = before + shown[:typed] + after
-    found = answer([(place, completion)], snapshot(text), len(before) + typed)
+    found = lookup([(place, completion)], snapshot(text), len(before) + typed)
     assert found is not None
     assert found.start == len(before) + typed
     assert accepted(text, found) == accepted(before + after, completion)
@@ -66,7 +66,7 @@ def test_whatever_is_answered_gives_the_text_that_was_promised(
     assume(replaced <= len(after) and offset <= len(before + new + after))
     place, completion = made(shown, before, after, replaced)
     text = before + new + after
-    found = answer([(place, completion)], snapshot(text), offset)
+    found = lookup([(place, completion)], snapshot(text), offset)
     if found is not None:
         assert found.shown
         assert found.start == offset <= found.end
@@ -95,7 +95,7 @@ def test_a_bracket_that_the_editor_adds(
 ) -> None:
     place, completion = made(shown)
     text, offset = BEFORE + typed + added + AFTER, len(BEFORE + typed)
-    found = answer([(place, completion)], snapshot(text), offset)
+    found = lookup([(place, completion)], snapshot(text), offset)
     assert (found and found.shown) == left
     if found is not None:
         assert text[found.start : found.end] == overwritten
@@ -105,17 +105,17 @@ def test_a_bracket_that_the_editor_adds(
 def test_a_key_taken_back_finds_the_suggestion_before_it() -> None:
     first = made("compute(a, b)")
     other = made("x * 2", BEFORE + "x")
-    assert answer([other, first], snapshot(BEFORE + AFTER), len(BEFORE)) == first[1]
+    assert lookup([other, first], snapshot(BEFORE + AFTER), len(BEFORE)) == first[1]
 
 
 def test_nothing_shown_is_remembered_for_the_very_same_request() -> None:
     (there, place), completion = made(None)
     remembered = [((there, place), completion)]
     assert (
-        answer(remembered, replace(there, document=replace_version(there.document, 7)), place) is completion
+        lookup(remembered, replace(there, document=replace_version(there.document, 7)), place) is completion
     )
-    assert answer(remembered, replace(there, invoked=True), place) is None
-    assert answer(remembered, snapshot(BEFORE + "x" + AFTER), place + 1) is None
+    assert lookup(remembered, replace(there, invoked=True), place) is None
+    assert lookup(remembered, snapshot(BEFORE + "x" + AFTER), place + 1) is None
 
 
 def replace_version(document: Document, version: int) -> Document:
@@ -124,7 +124,7 @@ def replace_version(document: Document, version: int) -> Document:
 
 def test_what_was_shown_may_be_shown_to_who_asks_for_it() -> None:
     (there, place), completion = made("compute(a, b)", candidates=1)
-    assert answer([((there, place), completion)], replace(there, invoked=True), place) == completion
+    assert lookup([((there, place), completion)], replace(there, invoked=True), place) == completion
 
 
 def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
@@ -132,11 +132,11 @@ def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
     asking = replace(there, invoked=True)
     others = (made("compare(a)")[1], made("total")[1])
     several = replace(completion, others=others)
-    assert answer([((there, place), completion)], asking, place) is None
-    assert answer([((asking, place), several)], asking, place) == several
-    assert answer([((asking, place), several)], there, place) == completion  # unasked there is one
+    assert lookup([((there, place), completion)], asking, place) is None
+    assert lookup([((asking, place), several)], asking, place) == several
+    assert lookup([((asking, place), several)], there, place) == completion  # unasked there is one
     typed = snapshot(BEFORE + "comp" + AFTER)
-    found = answer([((asking, place), several)], replace(typed, invoked=True), place + 4)
+    found = lookup([((asking, place), several)], replace(typed, invoked=True), place + 4)
     assert found is not None and found.shown == "ute(a, b)"
     assert [(other.shown, other.start) for other in found.others] == [("are(a)", place + 4)]
 
@@ -154,30 +154,30 @@ def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
     ],
 )
 def test_another_state_asks_the_model(other: Snapshot) -> None:
-    assert answer([made("compute(a, b)")], snapshot(BEFORE + AFTER), len(BEFORE)) is not None
-    assert answer([made("compute(a, b)")], other, len(BEFORE)) is None
+    assert lookup([made("compute(a, b)")], snapshot(BEFORE + AFTER), len(BEFORE)) is not None
+    assert lookup([made("compute(a, b)")], other, len(BEFORE)) is None
 
 
 def test_a_hint_is_what_was_expected_a_little_before() -> None:
     place, completion = made("compute(a, b)")
     remembered = [(place, completion)]
     text = BEFORE + "comp\r\nx" + AFTER
-    assert hint(remembered, snapshot(text), len(BEFORE) + 7) == Hint("compute(a, b)", "comp\nx")
-    assert hint(remembered, snapshot(BEFORE + ")" + AFTER), len(BEFORE)) == Hint("compute(a, b)", "")
-    assert hint(remembered, snapshot("#" + text), len(BEFORE) + 8) is None
-    assert hint(remembered, snapshot(text), len(BEFORE) - 1) is None
-    assert hint(remembered, snapshot(BEFORE + "x" * 300 + AFTER), len(BEFORE) + 300) is None
-    assert hint([], snapshot(text), len(BEFORE)) is None
+    assert draft_hint(remembered, snapshot(text), len(BEFORE) + 7) == Hint("compute(a, b)", "comp\nx")
+    assert draft_hint(remembered, snapshot(BEFORE + ")" + AFTER), len(BEFORE)) == Hint("compute(a, b)", "")
+    assert draft_hint(remembered, snapshot("#" + text), len(BEFORE) + 8) is None
+    assert draft_hint(remembered, snapshot(text), len(BEFORE) - 1) is None
+    assert draft_hint(remembered, snapshot(BEFORE + "x" * 300 + AFTER), len(BEFORE) + 300) is None
+    assert draft_hint([], snapshot(text), len(BEFORE)) is None
 
 
 def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
     there, at = snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2
-    begun = ((there, at), Settled(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")))
+    begun = ((there, at), Committed(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")))
     whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
     text = BEFORE + "comp" + AFTER
-    assert hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")
-    assert hint([begun, other], snapshot(text), len(BEFORE) + 4) == Hint("mpu", "mp")
-    assert hint([other, begun], snapshot(BEFORE + "cox" + AFTER), len(BEFORE) + 3) == Hint(
+    assert draft_hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")
+    assert draft_hint([begun, other], snapshot(text), len(BEFORE) + 4) == Hint("mpu", "mp")
+    assert draft_hint([other, begun], snapshot(BEFORE + "cox" + AFTER), len(BEFORE) + 3) == Hint(
         "convert(a, b) + 1", "cox"
     )
 
@@ -185,6 +185,6 @@ def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
 def test_what_was_indented_otherwise_is_not_remembered() -> None:
     (place, completion) = made("z")
     text = place[0].document.text
-    assert answer([(place, completion)], snapshot(text), len(BEFORE)) is not None
+    assert lookup([(place, completion)], snapshot(text), len(BEFORE)) is not None
     other = replace(snapshot(text), indentation=Indentation(None, 2))
-    assert answer([(place, completion)], other, len(BEFORE)) is None
+    assert lookup([(place, completion)], other, len(BEFORE)) is None

@@ -16,7 +16,7 @@ from hosted import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed
 
 from mercury_lsp.completion.pipeline import Snapshot, complete
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Draft, Infill, Sampling
+from mercury_lsp.engine.api import Infill, Progress, Sampling
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
@@ -75,12 +75,12 @@ def test_a_server_without_log_probabilities_is_asked_without() -> None:
 
 @pytest.mark.parametrize("key", ["delta", "text"])
 def test_a_stream_is_told_as_it_comes(key: str) -> None:
-    drafts: list[Draft] = []
+    drafts: list[Progress] = []
     with hosting(streamed("a", " +", " b\nx", key=key)) as hosted:
-        infill = engine(hosted).infill(PROMPT, LINES, watch=drafts.append)
+        infill = engine(hosted).infill(PROMPT, LINES, on_progress=drafts.append)
     assert (infill.text, infill.finished) == ("a + b\nx", True)
-    assert [draft.settled.text for draft in drafts][:3] == ["a", "a +", "a + b\nx"]
-    assert not drafts[0].settled.finished
+    assert [draft.committed.text for draft in drafts][:3] == ["a", "a +", "a + b\nx"]
+    assert not drafts[0].committed.finished
 
 
 def test_a_limit_leaves_it_unfinished() -> None:
@@ -96,13 +96,13 @@ def test_a_single_line_closes_the_stream_at_its_end() -> None:
 
 
 def test_whole_drafts_take_each_others_place() -> None:
-    drafts: list[Draft] = []
+    drafts: list[Progress] = []
     with hosting(streamed("x ? y", "a ? b", "a + b")) as hosted:
         asked = engine(hosted, remote_model="mercury-coder", drafts=True)
-        assert asked.infill(PROMPT, LINE, watch=drafts.append).text == "a + b"
+        assert asked.infill(PROMPT, LINE, on_progress=drafts.append).text == "a + b"
     assert hosted.bodies[0]["diffusing"] is True
     assert [draft.text for draft in drafts][:2] == ["x ? y", "a ? b"]
-    assert drafts[0].settled.text == ""  # nothing of it is sure yet
+    assert drafts[0].committed.text == ""  # nothing of it is sure yet
     with hosting(whole("a")) as hosted:  # others may refuse what they do not know
         engine(hosted, drafts=True).infill(PROMPT, LINE)
     assert "diffusing" not in hosted.bodies[0]
@@ -118,7 +118,7 @@ def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
         with pytest.raises(Cancelled):
             remote.infill(PROMPT, LINES, cancel.is_set)
         assert hosted.left.wait(WAIT)  # the server sees the connection closed
-        assert remote.standing.trouble == "" and remote.standing.breaker == "closed"
+        assert remote.remote_status.trouble == "" and remote.remote_status.breaker == "closed"
         stop.join()
 
 
@@ -134,10 +134,10 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
     with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
         remote = engine(hosted)
         assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
-        assert "before its answer was whole" in remote.standing.trouble
+        assert "before its answer was whole" in remote.remote_status.trouble
         late = engine(hosted, remote_timeout_ms=200)
         assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
-        assert "200 ms" in late.standing.trouble
+        assert "200 ms" in late.remote_status.trouble
         with pytest.raises(Unanswered, match="before its answer was whole"):
             remote.infill(PROMPT, LINES)
 
@@ -172,7 +172,7 @@ def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
         remote = engine(hosted)
         with pytest.raises(Unanswered, match=said) as failure:
             remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _without_text(remote)
-    told = f"{failure.value}{remote.standing}{remote!r}"
+    told = f"{failure.value}{remote.remote_status}{remote!r}"
     assert KEY not in told and "\n" not in told
     assert len(hosted.seen) == 1  # none of these is any use to try again
 
@@ -180,14 +180,14 @@ def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
 def _without_text(remote: RemoteEngine) -> None:
     """An answer that is too long, of which a part is there; the whole is what matters here."""
     remote.infill(PROMPT, LINES)
-    raise Unanswered(remote.standing.trouble)
+    raise Unanswered(remote.remote_status.trouble)
 
 
 def test_what_passes_is_tried_again() -> None:
     with hosting(refuse(500), refuse(429, retry_after="0"), whole("a")) as hosted:
         remote = engine(hosted)
         assert remote.infill(PROMPT, LINE).text == "a"
-        assert len(hosted.seen) == 3 and remote.standing.trouble == ""
+        assert len(hosted.seen) == 3 and remote.remote_status.trouble == ""
     with hosting(refuse(503)) as hosted:
         with pytest.raises(Unanswered, match="trouble of its own"):
             engine(hosted).infill(PROMPT, LINE)
@@ -207,15 +207,15 @@ def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.M
         for _ in range(FAILURES):
             with pytest.raises(Unanswered):
                 remote.infill(PROMPT, LINE)
-        assert remote.standing.breaker == "open"
+        assert remote.remote_status.breaker == "open"
         with pytest.raises(Unanswered, match="left alone for another"):
             remote.infill(PROMPT, LINE)
         assert len(hosted.seen) == FAILURES
         now = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: now + 2 * PAUSE)
-        assert remote.standing.breaker == "half-open"
+        assert remote.remote_status.breaker == "half-open"
         assert remote.infill(PROMPT, LINE).text == "a"
-        assert remote.standing.breaker == "closed"
+        assert remote.remote_status.breaker == "closed"
 
 
 def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:

@@ -12,7 +12,7 @@ from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.sampling import drawn, greedy
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 
 PROBABILITY = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
@@ -45,14 +45,16 @@ def test_next_to_no_temperature_takes_the_likeliest() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_model: Path) -> Engine:
+def engine(tiny_model: Path) -> LocalEngine:
     """In fp32: what is drawn token after token must not be another one by rounding."""
     loaded = checkpoint.load(tiny_model)
-    return Engine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(engine: Engine, seed: int) -> None:
+def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(
+    engine: LocalEngine, seed: int
+) -> None:
     prompt = Prompt("a.py", "x = 1\ny = 2\nx = 1\ny =", "", "\nz = 3\n")
     # Little temperature: a random network's drafts then repeat what stands there, and some of them hold.
     for temperature in (0.02, 1.0):
@@ -64,7 +66,7 @@ def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(engine:
         assert by_draft.confidence == pytest.approx(by_token.confidence, rel=1e-3)
 
 
-def test_seeds_differ_and_repeat(engine: Engine) -> None:
+def test_seeds_differ_and_repeat(engine: LocalEngine) -> None:
     prompt = Prompt("a.py", "x = 1\n", "", "")
     one, same, other = (
         engine.infill(prompt, Sampling(max_tokens=8, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)

@@ -1,4 +1,4 @@
-"""Seats: that sessions that decode at once share passes and get their own texts, and what a bad pass costs."""
+"""Slots: that sessions that decode at once share passes and get their own texts, and what a bad pass costs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
 from mercury_lsp.engine.backends.cpu_weights import Prepared
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.batching import InTurn, Part, Seat, Together
+from mercury_lsp.engine.batching import ContinuousBatcher, Part, RoundRobin, Slot
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.local_engine import Engine
+from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
 
@@ -29,9 +29,9 @@ PROMPTS = [Prompt(f"{i}.py", SOURCE[: 60 * i + 20], "", SOURCE[60 * i + 40 : 60 
 SAMPLING = Sampling(max_tokens=10)
 
 
-def infilled(loaded: Checkpoint, seat: Seat, prompt: Prompt) -> str:
-    engine = Engine(loaded, seat)
-    with seat.job(lambda: False):
+def infilled(loaded: Checkpoint, slot: Slot, prompt: Prompt) -> str:
+    engine = LocalEngine(loaded, slot)
+    with slot.job(lambda: False):
         return engine.infill(prompt, SAMPLING).text
 
 
@@ -46,24 +46,24 @@ def loaded(tiny_model: Path) -> Checkpoint:
 
 
 @pytest.fixture
-def together(loaded: Checkpoint) -> Iterator[Together]:
+def together(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
     network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.hidden, "cpu", 6, 1024)
-    seats = Together(network)
-    yield seats
-    seats.close()
+    slots = ContinuousBatcher(network)
+    yield slots
+    slots.close()
 
 
 def test_sessions_at_once_share_passes_and_get_the_texts_that_they_get_alone(
-    loaded: Checkpoint, together: Together
+    loaded: Checkpoint, together: ContinuousBatcher
 ) -> None:
     alone = []
     passes = 0
     for prompt in PROMPTS:
         executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
-        alone.append(Engine(loaded, executor).infill(prompt, SAMPLING).text)
+        alone.append(LocalEngine(loaded, executor).infill(prompt, SAMPLING).text)
         passes += executor.passes
     assert len(set(alone)) > 1
-    assert at_once(lambda prompt: infilled(loaded, together.seat(), prompt)) == alone
+    assert at_once(lambda prompt: infilled(loaded, together.acquire(), prompt)) == alone
     shared = sum(together.passes.values())
     assert sum(size * count for size, count in together.passes.items()) == passes
     assert shared < passes / 2
@@ -75,7 +75,7 @@ class Counted(TorchExecutor):
         self.__dict__ |= inner.__dict__
         self.passes = 0
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         self.passes += 1
         return super().run(ids, rows, past)
 
@@ -83,14 +83,14 @@ class Counted(TorchExecutor):
 def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
     loaded = checkpoint.load(checkpoint.find("small"))
     network = Network.of(loaded)
-    alone = Engine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
+    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
     prompts = [PROMPTS[1], PROMPTS[4]]
     wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
-    seats = Together(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
-    assert at_once(lambda prompt: infilled(loaded, seats.seat(), prompt), prompts) == wanted
+    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
+    assert at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt), prompts) == wanted
     assert all(wanted)
-    assert seats.passes[2]
-    seats.close()
+    assert slots.passes[2]
+    slots.close()
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
@@ -104,19 +104,19 @@ def test_in_turn_each_gets_its_own_text_and_the_weights_are_there_once(packed_mo
         made.append(NativeExecutor(prepared, loaded.tokenizer.hidden, 1))
         return made[-1]
 
-    seats = InTurn(make, 1)
-    texts = at_once(lambda prompt: infilled(loaded, seats.seat(), prompt))
+    slots = RoundRobin(make, 1)
+    texts = at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt))
     assert len(made) == len(PROMPTS)
     places = {executor._network.vocabulary.levels for executor in made}
     assert len(places) == 1  # one address
     alone = NativeExecutor(prepared, loaded.tokenizer.hidden, 1)
-    assert texts == [Engine(loaded, alone).infill(prompt, SAMPLING).text for prompt in PROMPTS]
+    assert texts == [LocalEngine(loaded, alone).infill(prompt, SAMPLING).text for prompt in PROMPTS]
 
 
 class Scripted:
     """A batch that waits until it is let go on, and fails where it is told to."""
 
-    device, threads, block, hedge, slots, rows, bytes_each = "cpu", 1, 6, 0.0, 4, 64, 1
+    device, threads, block, canvas_threshold, slots, rows, bytes_each = "cpu", 1, 6, 0.0, 4, 64, 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -135,48 +135,48 @@ class Scripted:
         return hidden
 
 
-def waiting(seats: Together, count: int) -> None:
-    with seats._changed:
-        assert seats._changed.wait_for(lambda: seats._pending() == count, 30)
+def waiting(slots: ContinuousBatcher, count: int) -> None:
+    with slots._changed:
+        assert slots._changed.wait_for(lambda: slots._pending() == count, 30)
 
 
 @pytest.fixture
-def scripted() -> Iterator[tuple[Scripted, Together, ThreadPoolExecutor]]:
+def scripted() -> Iterator[tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor]]:
     batch = Scripted()
-    seats = Together(batch, most_rows=5)
+    slots = ContinuousBatcher(batch, most_rows=5)
     with ThreadPoolExecutor(8) as pool:
-        yield batch, seats, pool
-        seats.close()
+        yield batch, slots, pool
+        slots.close()
 
 
-def ask(seat: Seat, number: int, rows: int = 2, cancelled: Callable[[], bool] = lambda: False) -> Any:
-    with seat.job(cancelled):
-        return seat.run([number] * rows, Rows.clean(0, rows), 0)
+def ask(slot: Slot, number: int, rows: int = 2, cancelled: Callable[[], bool] = lambda: False) -> Any:
+    with slot.job(cancelled):
+        return slot.run([number] * rows, TokenLayout.clean(0, rows), 0)
 
 
 def test_what_is_asked_during_a_pass_is_the_next_one_up_to_its_limit(
-    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, seats, pool = scripted
-    first = pool.submit(ask, seats.seat(), 0)
+    batch, slots, pool = scripted
+    first = pool.submit(ask, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
-    others = [pool.submit(ask, seats.seat(), number) for number in (1, 2, 3)]
-    waiting(seats, 4)
+    others = [pool.submit(ask, slots.acquire(), number) for number in (1, 2, 3)]
+    waiting(slots, 4)
     batch.go_on.release(3)
     assert [answer.result(30) for answer in (first, *others)] == [0, 1, 2, 3]
     assert [len(own) for own in batch.batches] == [1, 2, 1]  # five rows are two of two
-    assert dict(seats.passes) == {1: 2, 2: 1}
+    assert dict(slots.passes) == {1: 2, 2: 1}
 
 
 def test_a_cancelled_call_leaves_before_the_next_pass(
-    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, seats, pool = scripted
-    first = pool.submit(ask, seats.seat(), 0)
+    batch, slots, pool = scripted
+    first = pool.submit(ask, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
     gone = threading.Event()
-    one, other = pool.submit(ask, seats.seat(), 1, 2, gone.is_set), pool.submit(ask, seats.seat(), 2)
-    waiting(seats, 3)
+    one, other = pool.submit(ask, slots.acquire(), 1, 2, gone.is_set), pool.submit(ask, slots.acquire(), 2)
+    waiting(slots, 3)
     gone.set()
     batch.go_on.release(2)
     assert (first.result(30), other.result(30)) == (0, 2)
@@ -186,38 +186,40 @@ def test_a_cancelled_call_leaves_before_the_next_pass(
 
 
 def test_a_pass_that_fails_costs_those_in_it_and_nobody_else(
-    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, seats, pool = scripted
+    batch, slots, pool = scripted
     batch.fails = True
     batch.go_on.release()
     with pytest.raises(RuntimeError, match="no such pass"):
-        pool.submit(ask, seats.seat(), 1).result(30)
+        pool.submit(ask, slots.acquire(), 1).result(30)
     batch.fails = False
     batch.go_on.release()
-    assert pool.submit(ask, seats.seat(), 2).result(30) == 2
+    assert pool.submit(ask, slots.acquire(), 2).result(30) == 2
 
 
 def test_rows_that_do_not_fit_are_refused_and_slots_are_given_again(
-    scripted: tuple[Scripted, Together, ThreadPoolExecutor],
+    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    _, seats, _ = scripted
-    taken = [seats.seat() for _ in range(4)]
+    _, slots, _ = scripted
+    taken = [slots.acquire() for _ in range(4)]
     with pytest.raises(MemoryError):
-        seats.seat()
+        slots.acquire()
     with pytest.raises(ValueError, match="do not fit"):
         ask(taken[0], 1, 65)
     taken[0].leave()
-    seats.seat()
+    slots.acquire()
 
 
-def test_who_waits_when_it_ends_is_told(scripted: tuple[Scripted, Together, ThreadPoolExecutor]) -> None:
-    batch, seats, pool = scripted
-    first = pool.submit(ask, seats.seat(), 0)
+def test_who_waits_when_it_ends_is_told(
+    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+) -> None:
+    batch, slots, pool = scripted
+    first = pool.submit(ask, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
-    second = pool.submit(ask, seats.seat(), 1)
-    waiting(seats, 2)
-    seats._closed = True
+    second = pool.submit(ask, slots.acquire(), 1)
+    waiting(slots, 2)
+    slots._closed = True
     batch.go_on.release()
     assert first.result(30) == 0
     with pytest.raises(Cancelled):

@@ -12,7 +12,7 @@ import pytest
 
 from mercury_lsp.completion import scheduler
 from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.serving import serve
@@ -229,8 +229,12 @@ async def test_work_begins_where_the_last_change_ends(
     editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[str, int | None]] = []
-    monkeypatch.setattr(Desk, "opened", lambda _, there: begun.append((there.document.text, None)))
-    monkeypatch.setattr(Desk, "changed", lambda _, there, at: begun.append((there.document.text, at)))
+    monkeypatch.setattr(
+        CompletionScheduler, "opened", lambda _, there: begun.append((there.document.text, None))
+    )
+    monkeypatch.setattr(
+        CompletionScheduler, "changed", lambda _, there, at: begun.append((there.document.text, at))
+    )
 
     async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:
         """What work begins at changes of the one line, or of all there is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.http.stops import cut, settled
+from mercury_lsp.http.stops import committed, cut
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_text_ends_before_the_first_stop_text(text: str, stops: list[str], lef
 def test_what_may_become_a_stop_text_or_another_character_is_not_sure(
     text: str, stops: list[str], sure: str
 ) -> None:
-    assert text[: settled(text, stops)] == sure
+    assert text[: committed(text, stops)] == sure
 
 
 def test_no_character_of_a_stop_text_is_ever_sure() -> None:
@@ -43,4 +43,4 @@ def test_no_character_of_a_stop_text_is_ever_sure() -> None:
     end = cut(text, stops)
     assert end is not None
     for length in range(text.index("class") + 5):
-        assert text[:length][: settled(text[:length], stops)] in end
+        assert text[:length][: committed(text[:length], stops)] in end

@@ -35,8 +35,8 @@ def own(**options: object) -> None:
 
 
 def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> None:
-    telling = ("command", "url", "env", "program", "host", "path", "file", "folder", "proxy")
-    named = {option.name for option in OPTIONS if any(word in option.name for word in telling)}
+    on_progress = ("command", "url", "env", "program", "host", "path", "file", "folder", "proxy")
+    named = {option.name for option in OPTIONS if any(word in option.name for word in on_progress)}
     assert named | {"remote", "model"} <= GUARDED.keys()
 
 

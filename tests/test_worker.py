@@ -460,20 +460,20 @@ def test_there_is_no_pause_where_job_follows_job() -> None:
     assert told == []
 
 
-class Engine:
+class LocalEngine:
     """Something that can be seen to be gone."""
 
 
 def test_a_stopped_worker_lets_its_engine_go() -> None:
-    engines: list[weakref.ref[Engine]] = []
+    engines: list[weakref.ref[LocalEngine]] = []
 
-    def load(_: object) -> Engine:
-        engine = Engine()
+    def load(_: object) -> LocalEngine:
+        engine = LocalEngine()
         engines.append(weakref.ref(engine))
         return engine
 
-    made = Worker[Engine](load)
+    made = Worker[LocalEngine](load)
     made.start()
-    assert made.submit("a", lambda engine, *_: isinstance(engine, Engine)).result(WAIT)
+    assert made.submit("a", lambda engine, *_: isinstance(engine, LocalEngine)).result(WAIT)
     made.stop(WAIT)
     assert made.engine is None and engines[0]() is None

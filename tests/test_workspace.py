@@ -40,10 +40,10 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def begin(there: Workspace, root: Path, limit: int = MEGABYTE) -> None:
     there.configure([str(root)], limit)
     there.start()
-    settled(there)
+    committed(there)
 
 
-def settled(there: Workspace) -> None:
+def committed(there: Workspace) -> None:
     """Wait until all is read."""
     until(lambda: there.idle)
 
@@ -70,7 +70,7 @@ def test_without_folders_or_memory_nothing_is_read(tmp_path: Path, workspace: Wo
     begin(workspace, tmp_path / "w", limit=0)
     assert workspace.library.entries == {}
     workspace.configure([], MEGABYTE)
-    settled(workspace)
+    committed(workspace)
     assert workspace.library.entries == {}
 
 
@@ -85,18 +85,18 @@ def test_where_no_source_needs_more_only_open_documents_are_read(
     opened(workspace, root / "a.py")
     opened(workspace, root / "b.py")
     workspace.used(f"file://{root}/b.py")
-    settled(workspace)
+    committed(workspace)
     workspace.touch([str(root / "c.py")])
-    settled(workspace)
+    committed(workspace)
     assert set(workspace.library.entries) == {"a.py"}  # b is the one that is worked on
     workspace.configure([str(root)], MEGABYTE, whole=True)
-    settled(workspace)
+    committed(workspace)
     assert {"a.py", "c.py"} <= set(workspace.library.entries)
     workspace.configure([str(root)], MEGABYTE, whole=False)
-    settled(workspace)
+    committed(workspace)
     assert "c.py" not in workspace.library.entries
     workspace.forget(f"file://{root}/a.py")
-    settled(workspace)
+    committed(workspace)
     assert "a.py" not in workspace.library.entries
 
 
@@ -119,7 +119,7 @@ def test_changes_on_the_disk_are_followed(tmp_path: Path, workspace: Workspace) 
     (root / "gone/b.py").unlink()
     workspace.touch([str(root / name) for name in ("a.py", "new.py", "gone")])
     until(lambda: set(workspace.library.entries) == {"a.py", "new.py"})
-    settled(workspace)
+    committed(workspace)
     assert workspace.library.defined(["old", "renewed"]) == {"renewed": ("a.py",)}
 
 
@@ -164,10 +164,10 @@ def test_an_open_document_is_read_when_another_is_used(tmp_path: Path, workspace
     begin(workspace, root)
     a, b = opened(workspace, root / "a.py"), opened(workspace, root / "b.py")
     workspace.used(a.uri)
-    settled(workspace)
+    committed(workspace)
     changed = a.replace(0, 0, SOURCE.format(name="typed"), 2)
     workspace.change(changed, 5)
-    settled(workspace)
+    committed(workspace)
     assert workspace.used(a.uri).defined(["typed"]) == {}
     assert workspace.library.edits[0][0] == "a.py" and "typed" in workspace.library.edits[0][1]
     workspace.used(b.uri)
@@ -187,7 +187,7 @@ def test_a_new_document_counts_while_it_is_open(tmp_path: Path, workspace: Works
     workspace.used(other.uri)
     until(lambda: "new.py" in workspace.library.entries)
     workspace.touch([str(root / "a.py"), str(root / "new.py")])
-    settled(workspace)
+    committed(workspace)
     assert "new.py" in workspace.library.entries
     workspace.forget(new.uri)
     until(lambda: "new.py" not in workspace.library.entries)
@@ -202,7 +202,7 @@ def test_a_document_from_outside_never_enters(tmp_path: Path, workspace: Workspa
         document = opened(workspace, file)
         workspace.change(document.replace(0, 0, "# x\n", 2), 2)
     workspace.used(opened(workspace, tmp_path / "w/a.py").uri)
-    settled(workspace)
+    committed(workspace)
     library = workspace.library
     assert set(library.entries) == {"a.py"} and library.opened == ("a.py",) and library.edits == ()
 
@@ -217,7 +217,7 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     put(root / ".mercuryignore", "b.py")
     workspace.touch([str(root / ".mercuryignore")])
     workspace.admit(b.uri, False)
-    settled(workspace)
+    committed(workspace)
     library = workspace.library
     assert set(library.entries) == {"a.py"} and library.opened == () and library.edits == ()
 
@@ -231,7 +231,7 @@ def test_the_nearest_files_have_the_room(tmp_path: Path, workspace: Workspace) -
     assert 0 < workspace._used() <= 30_000 and len(workspace.library.entries) < 20
     opened(workspace, root / "b/one/0.py")
     until(lambda: {"b/one/1.py", "b/one/2.py", "b/one/3.py"} <= set(workspace.library.entries))
-    settled(workspace)
+    committed(workspace)
     assert workspace._used() <= 30_000
 
 

@@ -206,7 +206,7 @@ def _unfit(path: str, files: Files) -> str | None:
     """Why a file is not to be looked at; None where it is."""
     absolute = f"{files.roots[0].rstrip('/')}/{path}"
     folder = absolute.rpartition("/")[0]
-    if files.standing(absolute).ignored or not files.wants(absolute):
+    if files.access(absolute).ignored or not files.wants(absolute):
         return "private or ignored"
     return None if files.reaches(folder) else "hidden, or of tools"
 

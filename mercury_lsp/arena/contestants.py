@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot, complete
+from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, complete
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Infiller
+    from mercury_lsp.engine.api import Engine
 
 REMOTE = "remote"
 MODES = next(option.choices for option in OPTIONS if option.name == "mode")
@@ -67,7 +67,7 @@ class Player:
     """A contestant whose model is loaded. `weights` tells them from other ones of the same name; it may be ""."""
 
     contestant: Contestant
-    infiller: Infiller
+    infiller: Engine
     weights: str
 
     @property
@@ -83,11 +83,11 @@ class Player:
     def answer(self, edit: Edit) -> Answer:
         """Complete at a place. Raises `NoAnswer`."""
         config, offset = self.contestant.config, len(edit.prefix)
-        written: list[Settled] = []
+        written: list[Committed] = []
 
-        def judge(settled: Settled) -> Completion:
-            written.append(settled)
-            return settled.judged()
+        def judge(committed: Committed) -> Completion:
+            written.append(committed)
+            return committed.judged()
 
         began = time.perf_counter()
         try:
@@ -99,7 +99,7 @@ class Player:
         if found is None:  # never: such files are no edits
             return Answer("", offset, ms, 0, 0, False)
         infill = found.infill
-        likely = any(settled.unasked().shown is not None for settled in written)
+        likely = any(committed.unasked().shown is not None for committed in written)
         return Answer(found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely)
 
 

@@ -21,7 +21,7 @@ from mercury_lsp.engine.tokenizer import Prompt, encode
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
-    from mercury_lsp.engine.local_engine import Engine
+    from mercury_lsp.engine.local_engine import LocalEngine
 
 MODES = ("diffusion", "autoregressive")
 SERVER = "server"
@@ -60,14 +60,14 @@ class Turn:
     read_there: float
 
 
-def server_for(engine: Engine, url: str) -> CompletionServer:
+def server_for(engine: LocalEngine, url: str) -> CompletionServer:
     """A server that is to run the engine's model. Raises `BadUsage` where the address is none."""
     tokenizer = engine.tokenizer
     return CompletionServer(url, tokenizer.specials.eot, tokenizer.newlines(), tokenizer.hidden)
 
 
 def compare(
-    engine: Engine,
+    engine: LocalEngine,
     server: CompletionServer,
     questions: Iterable[Question],
     sampling: Sampling,
@@ -97,20 +97,20 @@ def compare(
         yield Turn(question, answers, here, there)
 
 
-def _ours(engine: Engine, question: Question, sampling: Sampling) -> Answer:
+def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> Answer:
     began = time.perf_counter()
     infill = engine.infill(question.prompt, replace(sampling, single_line=question.single_line))
     return Answer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
 
 
 def _theirs(
-    engine: Engine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
+    engine: LocalEngine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
 ) -> Answer:
     reply = server.complete(ids, sampling.max_tokens, question.single_line)
     return Answer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
 
 
-def long_ones(engine: Engine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
+def long_ones(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
     """Those of the questions to which our own answer is long."""
     return [
         question

@@ -33,8 +33,8 @@ from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Infill, Infiller
-    from mercury_lsp.engine.local_engine import Engine
+    from mercury_lsp.engine.api import Engine, Infill
+    from mercury_lsp.engine.local_engine import LocalEngine
 
 _ROWS = (8, 16, 32)  # of a step
 _PASSES = (1, 8, 16, 32)  # rows of a pass
@@ -90,18 +90,18 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def own_engine(engine: Infiller) -> Engine | None:
+def own_engine(engine: Engine) -> LocalEngine | None:
     """The engine of a model of our own, whose passes can be timed one by one; None where it is an open model's."""
-    from mercury_lsp.engine.local_engine import Engine  # imports numpy
+    from mercury_lsp.engine.local_engine import LocalEngine  # imports numpy
 
-    return engine if isinstance(engine, Engine) else None
+    return engine if isinstance(engine, LocalEngine) else None
 
 
 def _window(config: Config) -> int:
     return config.prefix_tokens + config.following_tokens
 
 
-def _figures(config: Config, engine: Infiller, measured: Measured, progress: Progress) -> dict[str, object]:
+def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
     own = own_engine(engine)
     modes = against.MODES if own is not None else ("diffusion",)  # an open model only denoises
     decoded = _decode(config, engine, modes, progress)
@@ -134,7 +134,7 @@ def _figures(config: Config, engine: Infiller, measured: Measured, progress: Pro
 
 
 def _decode(
-    config: Config, engine: Infiller, modes: Sequence[str], progress: Progress
+    config: Config, engine: Engine, modes: Sequence[str], progress: Progress
 ) -> dict[str, list[Infill]]:
     """The decoders' answers to the same requests."""
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
@@ -147,9 +147,9 @@ def _decode(
     return infills
 
 
-def _pass_ms(engine: Engine) -> dict[str, float]:
+def _pass_ms(engine: LocalEngine) -> dict[str, float]:
     """Milliseconds of a pass by its rows, a canvas behind `_CACHED` tokens, without what scores them."""
-    from mercury_lsp.engine.backends.attention import Rows  # imports numpy
+    from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
     passes, times = engine.passes, defaultdict[int, list[float]](list)
@@ -157,7 +157,7 @@ def _pass_ms(engine: Engine) -> dict[str, float]:
     passes.read(ids, lambda: False)
     for _ in range(_TIMES):
         for rows in _PASSES:
-            where = Rows.block(_CACHED, rows - 1)
+            where = TokenLayout.block(_CACHED, rows - 1)
             began = time.perf_counter()
             float(passes.run(ids[-rows:], where)[0, 0])  # to look at a value is to wait for the device
             times[rows].append((time.perf_counter() - began) * 1e3)
@@ -165,7 +165,7 @@ def _pass_ms(engine: Engine) -> dict[str, float]:
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 
-def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, float]:
+def _steps(config: Config, engine: LocalEngine, progress: Progress) -> dict[str, float]:
     """Milliseconds of one denoising step behind a cached context, by the rows of its block."""
     from mercury_lsp.engine.api import Sampling  # imports numpy
 
@@ -179,7 +179,7 @@ def _steps(config: Config, engine: Engine, progress: Progress) -> dict[str, floa
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 
-def _passes(engine: Engine) -> dict[str, float]:
+def _passes(engine: LocalEngine) -> dict[str, float]:
     """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
     scene, times = scenes()[0], {}
     config = Config(prefix_tokens=FAR, following_tokens=FAR)
@@ -195,7 +195,7 @@ def _passes(engine: Engine) -> dict[str, float]:
 
 
 def _against(
-    config: Config, engine: Engine, server: CompletionServer, progress: Progress
+    config: Config, engine: LocalEngine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
     """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
     from mercury_lsp.engine.api import Sampling  # imports numpy
@@ -213,7 +213,7 @@ def _against(
     return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
 
 
-def _prompt(config: Config, engine: Engine, scene: Scene) -> Prompt:
+def _prompt(config: Config, engine: LocalEngine, scene: Scene) -> Prompt:
     return question(Snapshot(_document(scene), config), scene.start, engine)
 
 

@@ -28,7 +28,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import for_document
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Draft, Infiller
+    from mercury_lsp.engine.api import Engine, Progress
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<column>[0-9]+)", re.DOTALL)
 _CONTEXT = 2  # lines of the file to show above
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> int:
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():
         try:
-            completion = complete(snapshot, offset, engine, watch=watching)
+            completion = complete(snapshot, offset, engine, on_progress=watching)
         except Unanswered as error:
             raise Failure(f"There is no answer: {error}.") from error
     if completion is None:  # never: what was declined has been said above
@@ -105,7 +105,7 @@ class _Watch:
         self._document, self._offset = document, offset
         self.live = Live(console=output, auto_refresh=False, transient=True)
 
-    def __call__(self, draft: Draft) -> None:
+    def __call__(self, draft: Progress) -> None:
         state = f"pass {draft.forward_passes:2}  {draft.decided}/{draft.total}"
         if self._output.is_terminal:
             code = _code(self._document, self._offset, self._offset, draft.text, True)
@@ -123,7 +123,7 @@ def _code(document: Document, start: int, end: int, text: str, styled: bool) -> 
     return ghost.lines(before, text, after, first + 1, styled)
 
 
-def _show(output: Console, document: Document, completion: Completion, engine: Infiller) -> None:
+def _show(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
     shown = completion.shown or ""
     output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
     infill = completion.infill
@@ -135,7 +135,7 @@ def _show(output: Console, document: Document, completion: Completion, engine: I
     )
 
 
-def _answer(completion: Completion, engine: Infiller) -> dict[str, object]:
+def _answer(completion: Completion, engine: Engine) -> dict[str, object]:
     infill = completion.infill
     return {
         "text": completion.text,

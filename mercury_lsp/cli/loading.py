@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mercury_lsp.config import Config
-    from mercury_lsp.engine.api import Infiller
-    from mercury_lsp.engine.local_engine import Engine
-    from mercury_lsp.engine.open_models.engine import OpenEngine
+    from mercury_lsp.engine.api import Engine
+    from mercury_lsp.engine.local_engine import LocalEngine
+    from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 
 def tokens_of(file: Path | None) -> dict[str, str]:
@@ -27,7 +27,7 @@ def tokens_of(file: Path | None) -> dict[str, str]:
         raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
 
 
-def engine_of(config: Config) -> Engine | OpenEngine:
+def engine_of(config: Config) -> LocalEngine | OpenModelEngine:
     """The local engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
     from mercury_lsp.engine import load  # these import numpy
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -38,7 +38,7 @@ def engine_of(config: Config) -> Engine | OpenEngine:
         raise Failure(str(error)) from error
 
 
-def infiller_of(config: Config) -> Infiller:
+def infiller_of(config: Config) -> Engine:
     """Whatever a configuration asks for, here or elsewhere. Raises `Failure` where that cannot be had."""
     from mercury_lsp.completion import engines
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError  # imports numpy

@@ -270,9 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = import_module(f"mercury_lsp.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except Failure as failure:
-        from mercury_lsp.models.downloads import visible  # a failure may quote a file's or a hub's text
+        from mercury_lsp.models.downloads import printable  # a failure may quote a file's or a hub's text
 
-        print(f"mercury-lsp: {visible(str(failure))}", file=sys.stderr)
+        print(f"mercury-lsp: {printable(str(failure))}", file=sys.stderr)
         return failure.status
     except BrokenPipeError:
         # Whoever reads the output has had enough. The interpreter flushes once more at its end: into nothing.

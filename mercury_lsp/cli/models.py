@@ -151,12 +151,12 @@ def _list(as_json: bool) -> None:
         where = "the hub" if row.state == "known" else row.state
         mark = "*" if row.selected else ""
         table.add_row(
-            mark, *map(downloads.visible, (row.name, size, row.licence or "-", where, row.good_for or "-"))
+            mark, *map(downloads.printable, (row.name, size, row.licence or "-", where, row.good_for or "-"))
         )
     output.print(table)
     output.print(f"* is used: {used.model}, by {used.by}, unless a setting names another.", markup=False)
     if used.problem:
-        print(f"mercury-lsp: {downloads.visible(used.problem)}", file=sys.stderr)
+        print(f"mercury-lsp: {downloads.printable(used.problem)}", file=sys.stderr)
     elif _located(used.model) is None:
         print(f"mercury-lsp: {used.model} is not there; select another.", file=sys.stderr)
 

@@ -35,24 +35,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Progress:
-    """What a task has come to over its tries. ``settled`` is the text that may have been sent."""
+    """What a task has come to over its tries. ``committed`` is the text that may have been sent."""
 
     task: Task
-    settled: str = ""
+    committed: str = ""
     tokens: int = 0  # of the tries that failed
     passes: int = 0
     last: Update = field(default_factory=lambda: Update(""))  # of the present try
 
     def rest(self) -> Task:
         """What is left of the task."""
-        if not self.settled:
+        if not self.committed:
             return self.task
         room = max(1, self.task.max_tokens - self.tokens)
-        return replace(self.task, prefix=self.task.prefix + self.settled, max_tokens=room)
+        return replace(self.task, prefix=self.task.prefix + self.committed, max_tokens=room)
 
     def failed(self, length: int) -> None:
         """A try has ended early; of its text so many characters were settled."""
-        self.settled += self.last.text[:length]
+        self.committed += self.last.text[:length]
         self.tokens += math.ceil(length / CHARACTERS)  # only its last update would have told them
         self.passes += self.last.forward_passes
         self.last = Update("")
@@ -62,8 +62,8 @@ class _Progress:
         self.last = update
         return replace(
             update,
-            text=self.settled + update.text,
-            settled=len(self.settled) + update.settled,
+            text=self.committed + update.text,
+            committed=len(self.committed) + update.committed,
             tokens=self.tokens + update.tokens,
             forward_passes=self.passes + update.forward_passes,
         )
@@ -127,7 +127,7 @@ class Forward:
                 raise
             if progress.last.replica:
                 avoided.append(progress.last.replica)
-            progress.failed(progress.last.settled)
+            progress.failed(progress.last.committed)
             failures += 1
             if failures < self._tries:
                 self._retries.inc()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
+from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
 from mercury_lsp.engine.tokenizer import Hint
 
 Place = tuple[Snapshot, int]
@@ -21,7 +21,7 @@ ADDED = 4  # such characters, at most
 TYPED = 200  # characters behind an earlier place, within which the same text is still being written
 
 
-def answer(
+def lookup(
     remembered: Iterable[tuple[Place, Completion]], snapshot: Snapshot, offset: int
 ) -> Completion | None:
     """What is to be suggested at an offset by the first completion of those remembered that tells; None: ask the model.
@@ -47,8 +47,8 @@ def answer(
     return None
 
 
-def hint(
-    remembered: Iterable[tuple[Place, Completion | Settled]], snapshot: Snapshot, offset: int
+def draft_hint(
+    remembered: Iterable[tuple[Place, Completion | Committed]], snapshot: Snapshot, offset: int
 ) -> Hint | None:
     """What was expected that stood in this document a little before the offset.
 

@@ -18,7 +18,7 @@ WEIGHT = 0.2  # of what is new in an average, which so forgets a half in three k
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Debounce:
     """Seconds, as exponential averages: `gap` between changes while typing, its mean deviation `spread`, and `latency`
     of the model's answers; None where nothing is known yet. `last`: the time of the last change."""
 
@@ -27,7 +27,7 @@ class Pace:
     spread: float = 0.0
     latency: float | None = None
 
-    def typed(self, now: float) -> Pace:
+    def typed(self, now: float) -> Debounce:
         """After a change at a time. What comes after a pause tells nothing of how fast one types."""
         between = PAUSE if self.last is None else now - self.last
         if between >= PAUSE:
@@ -37,7 +37,7 @@ class Pace:
         spread = _nearer(self.spread, abs(between - self.gap))
         return replace(self, last=now, gap=_nearer(self.gap, between), spread=spread)
 
-    def answered(self, seconds: float) -> Pace:
+    def answered(self, seconds: float) -> Debounce:
         """After an answer of the model that took so long."""
         return replace(self, latency=seconds if self.latency is None else _nearer(self.latency, seconds))
 

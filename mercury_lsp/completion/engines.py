@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mercury_lsp.config import Config
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Infiller
+    from mercury_lsp.engine.api import Engine
 
 
 def wanted(config: Config) -> tuple[object, ...]:
@@ -27,16 +27,16 @@ def wanted(config: Config) -> tuple[object, ...]:
     return *remote, config.model, config.device, config.threads, config.quantisation
 
 
-def load(config: Config, progress: Callable[[float], None] | None = None) -> Infiller:
+def load(config: Config, progress: Callable[[float], None] | None = None) -> Engine:
     """Load what the settings name. progress: called with the fraction done.
 
     Raises `CheckpointError`; and `RemoteError` where the settings of a hosted model, which alone is to answer, make no
     sense. One that is only to be asked at times does not keep the local model from working: its settings are then
-    what is told of it (see `HedgedEngine`).
+    what is told of it (see `FallbackEngine`).
     """
     if config.remote == "off":
         return _local(config, progress)
-    from mercury_lsp.completion.fallback import HedgedEngine
+    from mercury_lsp.completion.fallback import FallbackEngine
     from mercury_lsp.remote.address import RemoteError
     from mercury_lsp.remote.engine import RemoteEngine  # these import an HTTP client
 
@@ -46,10 +46,10 @@ def load(config: Config, progress: Callable[[float], None] | None = None) -> Inf
         remote: RemoteEngine | str = RemoteEngine.of(config)
     except RemoteError as error:
         remote = str(error)
-    return HedgedEngine(_local(config, progress), remote)
+    return FallbackEngine(_local(config, progress), remote)
 
 
-def _local(config: Config, progress: Callable[[float], None] | None) -> Infiller:
+def _local(config: Config, progress: Callable[[float], None] | None) -> Engine:
     from mercury_lsp.engine import load as models  # imports numpy, and maybe torch
 
     return models.load(config.model, config.device, config.threads, config.quantisation, progress)

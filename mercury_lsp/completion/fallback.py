@@ -10,30 +10,30 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mercury_lsp.completion.pipeline import likelihood
-from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling, never
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.engine import RemoteEngine
-from mercury_lsp.remote.standing import Elsewhere, Standing
+from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
 
 
-class HedgedEngine(Elsewhere):
+class FallbackEngine(RemoteBacked):
     """A local infiller, and a hosted model that it may ask; or, where the settings of that make no sense, why not."""
 
-    def __init__(self, local: Infiller, remote: RemoteEngine | str) -> None:
+    def __init__(self, local: Engine, remote: RemoteEngine | str) -> None:
         self.local = local
         self.name, self.device, self.threads = local.name, local.device, local.threads
         self._remote = remote
 
     @property
-    def standing(self) -> Standing:
+    def remote_status(self) -> RemoteStatus:
         """How it stands with the hosted model."""
         if isinstance(self._remote, str):
-            return Standing("", "open", self._remote)
-        return self._remote.standing
+            return RemoteStatus("", "open", self._remote)
+        return self._remote.remote_status
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -57,20 +57,20 @@ class HedgedEngine(Elsewhere):
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
-        here = self.local.infill(prompt, sampling, cancelled, watch, hint, memory)
+        here = self.local.infill(prompt, sampling, cancelled, on_progress, hint, memory)
         if isinstance(self._remote, str) or sampling.here or _surest(here) >= sampling.hedge_likelihood:
             return here
-        if watch is not None:
-            watch(Draft(here.text, here.tokens, here.tokens, here.forward_passes, here))
+        if on_progress is not None:
+            on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
         try:
             there = self._remote.infill(prompt, sampling, cancelled)
         except Unanswered:
-            return here  # why is in `standing`
+            return here  # why is in `remote_status`
         return there if _better(there, here) else here
 
     def alternatives(

@@ -20,7 +20,7 @@ from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
-    from mercury_lsp.completion.pipeline import Completion, Settled, Snapshot
+    from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
     from mercury_lsp.syntax.document import Document
 
 MOST = 6  # middles of a place, and beginnings of the first, that are looked at
@@ -33,7 +33,7 @@ _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
 def found(
-    first: Settled,
+    first: Committed,
     alternatives: Callable[[Late], Iterator[Infill]],
     middles: Callable[[Snapshot, int, Late], Iterator[Infill]],
     cancelled: Late,
@@ -85,18 +85,18 @@ def found(
     return first.judged()
 
 
-def _with(settled: Settled, infill: Infill) -> Settled:
+def _with(committed: Committed, infill: Infill) -> Committed:
     """With a middle up to the first line that says something, where there may be one line only.
 
     After the end of a block the cursor's own line is complete, and what a model writes begins with blank lines.
     """
     text = infill.text
     blank = len(text) - len(text.lstrip())
-    config = settled.snapshot.config
-    if not settled.single_line or "\n" not in text[:blank] or config.multiline == "never":
-        return replace(settled, infill=infill)
+    config = committed.snapshot.config
+    if not committed.single_line or "\n" not in text[:blank] or config.multiline == "never":
+        return replace(committed, infill=infill)
     end = text.find("\n", blank)
-    return replace(settled, infill=infill if end < 0 else infill.until(end), single_line=False)
+    return replace(committed, infill=infill if end < 0 else infill.until(end), single_line=False)
 
 
 def _limit(cancelled: Late, patience: float) -> Late:
@@ -143,7 +143,7 @@ def _places(document: Document, offset: int) -> Iterator[_Place]:
         yield _Place(document.replace(offset, offset, behind, document.version), offset, "", behind, offset)
 
 
-def _nothing_to_add(first: Settled) -> bool:
+def _nothing_to_add(first: Committed) -> bool:
     document, offset = first.snapshot.document, first.offset
     number, column = document.position(offset)
     line = document.line(number)

@@ -22,7 +22,7 @@ from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.retrieval import ranking
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
@@ -73,7 +73,7 @@ class Kept:
         self.related = ranking.Memory()
         self._reader: Reader | None = None
 
-    def memory(self, snapshot: Snapshot, offset: int, stem: int, engine: Infiller) -> DocumentMemory | None:
+    def memory(self, snapshot: Snapshot, offset: int, stem: int, engine: Engine) -> DocumentMemory | None:
         """The project memory beside a document, with the prompt's stem of so many characters before the offset.
 
         None where the engine, or the user, has none.
@@ -106,7 +106,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Committed:
     """What the model has written at an offset by some time, and what is needed to judge it."""
 
     snapshot: Snapshot
@@ -221,24 +221,23 @@ def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
 def complete(
     snapshot: Snapshot,
     offset: int,
-    engine: Infiller,
+    engine: Engine,
     cancelled: Callable[[], bool] = lambda: False,
-    watch: Callable[[Draft], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     hint: Hint | None = None,
-    tell: Callable[[Settled], None] = lambda settled: None,
+    tell: Callable[[Committed], None] = lambda committed: None,
     others: int = 0,
     kept: Kept | None = None,
-    judge: Callable[[Settled], Completion] = Settled.judged,
+    judge: Callable[[Committed], Completion] = Committed.judged,
     patience: float | None = None,
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `watch` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept` readings;
-    `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is shown of what
-    the model wrote; `patience` is how many seconds each way of finding something else may take, if not as many as
-    usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and `Unanswered`
-    where a hosted model alone was to answer, and has not.
-    """
+    `on_progress` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept`
+    readings; `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is
+    shown of what the model wrote; `patience` is how many seconds each way of finding something else may take, if not
+    as many as usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and
+    `Unanswered` where a hosted model alone was to answer, and has not."""
     if declined(snapshot):
         return None
     config = snapshot.config
@@ -268,15 +267,15 @@ def complete(
         here=snapshot.ignored,
     )
 
-    def seen(draft: Draft) -> None:
-        tell(Settled(snapshot, offset, syntax, single_line, draft.settled))
-        if watch is not None:
-            watch(draft)
+    def seen(draft: Progress) -> None:
+        tell(Committed(snapshot, offset, syntax, single_line, draft.committed))
+        if on_progress is not None:
+            on_progress(draft)
 
     asked = question(snapshot, offset, engine, kept)
     memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
     infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
-    first = Settled(snapshot, offset, syntax, single_line, infill)
+    first = Committed(snapshot, offset, syntax, single_line, infill)
     found = judge(first)
     if found.shown is None and snapshot.invoked:
         return manual.found(
@@ -302,7 +301,7 @@ def complete(
 
 
 def _middles(
-    engine: Infiller,
+    engine: Engine,
     sampling: Sampling,
     cancelled: Callable[[], bool],
     kept: Kept | None,
@@ -319,7 +318,7 @@ def _middles(
 
 
 def _others(
-    found: Completion, first: Settled, alternatives: Iterator[Infill], most: int
+    found: Completion, first: Committed, alternatives: Iterator[Infill], most: int
 ) -> tuple[Completion, ...]:
     """The first others, at most so many, that show something else than what was found, and than one another.
 
@@ -344,7 +343,7 @@ def _bare(completion: Completion) -> str:
 def prepare(
     snapshot: Snapshot,
     offset: int,
-    engine: Infiller,
+    engine: Engine,
     cancelled: Callable[[], bool] = lambda: False,
     kept: Kept | None = None,
 ) -> None:
@@ -356,7 +355,7 @@ def prepare(
     engine.prefill(asked, cancelled)
 
 
-def question(snapshot: Snapshot, offset: int, engine: Infiller, kept: Kept | None = None) -> Prompt:
+def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None) -> Prompt:
     """What the model is shown of a document around an offset, and beside it; `kept` has the latter as it was."""
     document, config = snapshot.document, snapshot.config
     shown = prompt.build(

@@ -17,11 +17,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from mercury_lsp.completion import cache, engines
-from mercury_lsp.completion.debounce import Pace
+from mercury_lsp.completion.debounce import Debounce
 from mercury_lsp.completion.pipeline import (
+    Committed,
     Completion,
     Kept,
-    Settled,
     Snapshot,
     complete,
     declined,
@@ -31,10 +31,10 @@ from mercury_lsp.completion.pipeline import (
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Unanswered, Worker
-from mercury_lsp.remote.standing import Elsewhere, Standing
+from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Draft, Infiller
+    from mercury_lsp.engine.api import Engine, Progress
     from mercury_lsp.engine.tokenizer import Vocabulary
 
 PATIENCE = 2.0  # seconds that a request waits for the model at most
@@ -51,12 +51,14 @@ Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswe
 log = logging.getLogger(__name__)
 
 
-class Desk:
+class CompletionScheduler:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        self.draft: Callable[[cache.Place, Draft | None], None] | None = None  # told of drafts, by the worker
-        self._worker: Worker[Infiller] | None = None
+        self.draft: Callable[[cache.Place, Progress | None], None] | None = (
+            None  # told of drafts, by the worker
+        )
+        self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
         self._kept = Kept()  # of the worker's thread, which alone uses it
@@ -67,7 +69,7 @@ class Desk:
             None  # seconds after a change, when further candidates are worked out ahead
         )
         self._further: asyncio.TimerHandle | None = None
-        self._pace = Pace()
+        self._debounce = Debounce()
 
     def load(self, config: Config, show: Callable[[State], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
@@ -80,7 +82,7 @@ class Desk:
         self._loaded.clear()
         loop = asyncio.get_running_loop()
 
-        def load(report: Callable[[float], None]) -> Infiller:
+        def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
             stand_back(config.nice)
             engine = engines.load(config, report)
@@ -130,10 +132,10 @@ class Desk:
         return "" if engine is None else engine.device
 
     @property
-    def elsewhere(self) -> Standing | None:
+    def remote_status(self) -> RemoteStatus | None:
         """How it stands with a hosted model, where one may be asked."""
         engine = self._worker.engine if self._worker else None
-        return engine.standing if isinstance(engine, Elsewhere) else None
+        return engine.remote_status if isinstance(engine, RemoteBacked) else None
 
     @property
     def state(self) -> State:
@@ -163,7 +165,7 @@ class Desk:
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
-        self._pace = self._pace.typed(asyncio.get_running_loop().time())
+        self._debounce = self._debounce.typed(asyncio.get_running_loop().time())
         if self._further is not None:
             self._further.cancel()
             self._further = None
@@ -196,7 +198,7 @@ class Desk:
         elif self._newest[1] != place:
             note("superseded")
             return None
-        if (found := self._recalled(snapshot, offset)) is not None:
+        if (found := self._cached(snapshot, offset)) is not None:
             note("memory")
             return found
         now = asyncio.get_running_loop().time
@@ -214,7 +216,7 @@ class Desk:
         if worker is None or worker.engine is None:
             note("failed" if worker is not None and worker.state.kind == "failed" else "loading")
             return None
-        if (found := self._recalled(snapshot, offset)) is not None:
+        if (found := self._cached(snapshot, offset)) is not None:
             note("memory")
             return found
         begun = now()
@@ -228,11 +230,11 @@ class Desk:
                 if completion is None:
                     note("superseded")
                 elif completion.infill.forward_passes and not completion.others:
-                    self._pace = self._pace.answered(now() - begun)
+                    self._debounce = self._debounce.answered(now() - begun)
                 return completion
             if snapshot.config.remote == "off":
                 worker.keep(place)  # for when the same is asked again
-            done: Settled | None = worker.progress(place)
+            done: Committed | None = worker.progress(place)
         except Unanswered as error:
             note("unanswered")
             return nothing(offset, str(error))
@@ -247,7 +249,7 @@ class Desk:
         config = snapshot.config
         if config.debounce_ms >= 0:
             return config.debounce_ms / 1000
-        return 0.0 if _ahead(config) or snapshot.invoked else self._pace.wait(now)
+        return 0.0 if _ahead(config) or snapshot.invoked else self._debounce.wait(now)
 
     def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
         """Seconds from a request until what is settled by then is shown, and until none of it is waited for any longer.
@@ -262,12 +264,12 @@ class Desk:
         times = ASKED if snapshot.invoked else 1
         return first * times, last * times
 
-    def _recalled(self, snapshot: Snapshot, offset: int) -> Completion | None:
+    def _cached(self, snapshot: Snapshot, offset: int) -> Completion | None:
         """The answer from memory, where it has one."""
         worker = self._worker
         if worker is None or not snapshot.config.anticipate:
             return None
-        found = cache.answer(worker.remembered(), snapshot, offset)
+        found = cache.lookup(worker.remembered(), snapshot, offset)
         if found is not None:
             log.debug("Answered from memory.")
             worker.supersede()
@@ -299,21 +301,21 @@ class Desk:
 
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
-        if worker is not None and cache.answer(worker.remembered(), snapshot, offset) is None:
+        if worker is not None and cache.lookup(worker.remembered(), snapshot, offset) is None:
             worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
 
     def _job(
-        self, worker: Worker[Infiller], snapshot: Snapshot, offset: int
-    ) -> Callable[[Infiller, Callable[[], bool], Callable[[object], None]], Completion | None]:
+        self, worker: Worker[Engine], snapshot: Snapshot, offset: int
+    ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
         draft = self.draft if snapshot.config.drafts else None
 
         def work(
-            engine: Infiller, cancelled: Callable[[], bool], tell: Callable[[object], None]
+            engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
         ) -> Completion | None:
             hint = None
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
-                hint = cache.hint([*interrupted, *worker.remembered()], snapshot, offset)
+                hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
             others = snapshot.candidates - 1
             try:
                 return complete(
@@ -321,7 +323,7 @@ class Desk:
                     offset,
                     engine,
                     cancelled,
-                    watch=None if draft is None else partial(draft, (snapshot, offset)),
+                    on_progress=None if draft is None else partial(draft, (snapshot, offset)),
                     hint=hint,
                     tell=tell,
                     others=others,
@@ -334,22 +336,22 @@ class Desk:
         return work
 
 
-async def _worth_showing(settled: Settled | None) -> bool:
+async def _worth_showing(committed: Committed | None) -> bool:
     """Whether what is settled by now may be shown as it is."""
-    if settled is None:
+    if committed is None:
         return False
-    found = await _judged(settled, DEADLINE_CPU)
+    found = await _judged(committed, DEADLINE_CPU)
     return found is not None and found.shown is not None
 
 
-async def _judged(settled: Settled, deadline: float) -> Completion | None:
+async def _judged(committed: Committed, deadline: float) -> Completion | None:
     """What may be shown of what is settled; None where that takes longer than `JUDGING` of the deadline, in seconds.
 
     The thread that tells cannot be stopped, but nobody waits for it.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(max(JUDGING_LEAST, JUDGING * deadline)):
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, settled.judged))
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, committed.judged))
     log.debug("Judging what was settled took too long.")
     return None
 

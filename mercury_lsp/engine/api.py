@@ -45,7 +45,7 @@ class Sampling:
     draft_lookup: int = DRAFT_LOOKUP
     draft_slack: float = 0.0
     draft_trust: float = DRAFT_TRUST
-    draft_hedge: float | None = None
+    canvas_threshold: float | None = None
     entropy_bound: float = ENTROPY_BOUND
     threshold: float = 0.0
     refresh: int = 8
@@ -141,17 +141,17 @@ class Infill:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Progress:
     """A middle while it sharpens: `UNDECIDED` stands for each token that is still masked.
 
-    ``settled``: what there would be if it ended here; of it nothing changes any more.
+    ``committed``: what there would be if it ended here; of it nothing changes any more.
     """
 
     text: str
     decided: int
     total: int
     forward_passes: int
-    settled: Infill
+    committed: Infill
 
 
 def never() -> bool:
@@ -159,7 +159,7 @@ def never() -> bool:
     return False
 
 
-class Infiller(Protocol):
+class Engine(Protocol):
     """A loaded model, or the way to one elsewhere; for one thread at a time. ``device``: cpu, cuda, mps or remote."""
 
     name: str
@@ -191,7 +191,7 @@ class Infiller(Protocol):
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:

@@ -1,9 +1,9 @@
-"""Many sessions on one network: each has a seat, an executor of its own, and what they ask is computed together or in
+"""Many sessions on one network: each has a slot, an executor of its own, and what they ask is computed together or in
 turn.
 
-Owns the order in which that is done. `InTurn` is for executors that compute one sequence, and share its weights;
-`Together` collects the calls that are pending and has them computed as one batch. A session's engine runs in a thread
-of its own and sees nothing of it. Knows neither torch nor tokens.
+Owns the order in which that is done. `RoundRobin` is for executors that compute one sequence, and share its weights;
+`ContinuousBatcher` collects the calls that are pending and has them computed as one batch. A session's engine runs in
+a thread of its own and sees nothing of it. Knows neither torch nor tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import never
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.worker import Cancelled
 
@@ -28,7 +28,7 @@ PATIENCE = 0.5  # of the last batch's time, for which one waits for others that 
 LONGEST_WAIT = 0.02  # seconds
 
 
-class Seats(Protocol):
+class SlotPool(Protocol):
     """Executors on one network. ``passes``: how many forward passes have had so many of them in them; ``bytes_each``:
     what the keys and values of one may take."""
 
@@ -37,8 +37,8 @@ class Seats(Protocol):
     passes: Counter[int]
     bytes_each: int
 
-    def seat(self) -> Seat:
-        """A free seat, with nothing in its cache. Raises `MemoryError` where there is no room."""
+    def acquire(self) -> Slot:
+        """A free slot, with nothing in its cache. Raises `MemoryError` where there is no room."""
         ...
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ class Seats(Protocol):
         ...
 
 
-class Seat(Executor, Protocol):
+class Slot(Executor, Protocol):
     """An executor that others sit beside."""
 
     def job(self, cancelled: Callable[[], bool]) -> Any:
@@ -58,8 +58,8 @@ class Seat(Executor, Protocol):
         ...
 
 
-class InTurn:
-    """Seats whose passes alternate, the one that has waited longest first."""
+class RoundRobin:
+    """Slots whose passes alternate, the one that has waited longest first."""
 
     def __init__(self, executor: Callable[[], Executor], bytes_each: int) -> None:
         """executor: makes one; all that it makes share the weights."""
@@ -71,14 +71,14 @@ class InTurn:
         self._waiting: deque[threading.Event] = deque()  # the first has its turn
         self._closed = False
 
-    def seat(self) -> Seat:
-        """See `Seats.seat`."""
+    def acquire(self) -> Slot:
+        """See `SlotPool.acquire`."""
         with self._lock:
             executor = self._spare.pop() if self._spare else None
-        return _TurnSeat(self, executor or self._make())
+        return _RoundRobinSlot(self, executor or self._make())
 
     def close(self) -> None:
-        """See `Seats.close`."""
+        """See `SlotPool.close`."""
         self._closed = True
 
     @contextmanager
@@ -101,11 +101,11 @@ class InTurn:
                     self._waiting[0].set()
 
 
-class _TurnSeat:
-    def __init__(self, seats: InTurn, executor: Executor) -> None:
-        self._seats, self._executor, self._cancelled = seats, executor, never
+class _RoundRobinSlot:
+    def __init__(self, slots: RoundRobin, executor: Executor) -> None:
+        self._slots, self._executor, self._cancelled = slots, executor, never
         self.device, self.threads = executor.device, executor.threads
-        self.block, self.hedge = executor.block, executor.hedge
+        self.block, self.canvas_threshold = executor.block, executor.canvas_threshold
 
     @contextmanager
     def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:
@@ -115,13 +115,13 @@ class _TurnSeat:
         finally:
             self._cancelled = never
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
-        with self._seats.turn(self._cancelled):
-            self._seats.passes[1] += 1
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
+        with self._slots.turn(self._cancelled):
+            self._slots.passes[1] += 1
             return self._executor.run(ids, rows, past)
 
     def scores(self, hidden: Any) -> NDArray[Any]:
-        with self._seats.turn(self._cancelled):
+        with self._slots.turn(self._cancelled):
             return self._executor.scores(hidden)
 
     def leave(self) -> None:
@@ -134,7 +134,7 @@ class Part:
 
     slot: int
     ids: Sequence[int]
-    rows: Rows
+    rows: TokenLayout
     past: int
 
 
@@ -144,7 +144,7 @@ class Batch(Protocol):
     device: str
     threads: int
     block: int
-    hedge: float
+    canvas_threshold: float
     slots: int
     rows: int
     bytes_each: int
@@ -166,8 +166,8 @@ class _Call:
     future: Future[Any] = field(default_factory=Future)
 
 
-class Together:
-    """Seats whose pending calls are computed as one batch of at most ``most_rows`` rows, in a thread of its own.
+class ContinuousBatcher:
+    """Slots whose pending calls are computed as one batch of at most ``most_rows`` rows, in a thread of its own.
 
     While a batch runs, calls collect for the next. One whose session is between two calls is waited for a moment, so
     that sessions that decode at the same time keep step. Scores come before passes: who waits for scores will soon ask
@@ -189,20 +189,20 @@ class Together:
         self._thread = threading.Thread(target=self._serve, name="mercury-batches", daemon=True)
         self._thread.start()
 
-    def seat(self) -> Seat:
-        """See `Seats.seat`."""
+    def acquire(self) -> Slot:
+        """See `SlotPool.acquire`."""
         with self._changed:
             if not self._free:
                 raise MemoryError("all slots are taken")
-            return _BatchSeat(self, self._batch, self._free.pop())
+            return _BatchSlot(self, self._batch, self._free.pop())
 
     def leave(self, slot: int) -> None:
-        """A seat's slot is free again."""
+        """A slot is free again."""
         with self._changed:
             self._free.append(slot)
 
     def close(self) -> None:
-        """See `Seats.close`."""
+        """See `SlotPool.close`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -283,29 +283,29 @@ class Together:
                 call.future.set_exception(Cancelled() if call.cancelled() else failure)
 
 
-class _BatchSeat:
-    def __init__(self, seats: Together, batch: Batch, slot: int) -> None:
-        self._seats, self._slot, self._rows, self._cancelled = seats, slot, batch.rows, never
+class _BatchSlot:
+    def __init__(self, slots: ContinuousBatcher, batch: Batch, slot: int) -> None:
+        self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never
         self.device, self.threads = batch.device, batch.threads
-        self.block, self.hedge = batch.block, batch.hedge
+        self.block, self.canvas_threshold = batch.block, batch.canvas_threshold
 
     @contextmanager
     def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:
         self._cancelled = cancelled
         try:
-            with self._seats.job():
+            with self._slots.job():
                 yield
         finally:
             self._cancelled = never
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         if past + len(ids) > self._rows:
             raise ValueError(f"{past + len(ids)} rows do not fit into a slot of {self._rows}")
-        return self._seats.ask(Part(self._slot, ids, rows, past), len(ids), self._cancelled)
+        return self._slots.ask(Part(self._index, ids, rows, past), len(ids), self._cancelled)
 
     def scores(self, hidden: Any) -> NDArray[Any]:
-        scores: NDArray[Any] = self._seats.ask(hidden, len(hidden), self._cancelled)
+        scores: NDArray[Any] = self._slots.ask(hidden, len(hidden), self._cancelled)
         return scores
 
     def leave(self) -> None:
-        self._seats.leave(self._slot)
+        self._slots.leave(self._index)

@@ -12,8 +12,8 @@ from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
 from mercury_lsp.engine.checkpoints import checkpoint, huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
-from mercury_lsp.engine.local_engine import Engine
-from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 
 def opened(model: str) -> Checkpoint | OpenCheckpoint:
@@ -22,9 +22,13 @@ def opened(model: str) -> Checkpoint | OpenCheckpoint:
     return huggingface.load(folder) if huggingface.is_open(folder) else checkpoint.load(folder)
 
 
-def engine_on(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> Engine | OpenEngine:
+def engine_on(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> LocalEngine | OpenModelEngine:
     """The engine of a checkpoint. ``executor`` runs it, and is nobody else's."""
-    return OpenEngine(loaded, executor) if isinstance(loaded, OpenCheckpoint) else Engine(loaded, executor)
+    return (
+        OpenModelEngine(loaded, executor)
+        if isinstance(loaded, OpenCheckpoint)
+        else LocalEngine(loaded, executor)
+    )
 
 
 def load(
@@ -33,7 +37,7 @@ def load(
     threads: int = 0,
     quantisation: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> Engine | OpenEngine:
+) -> LocalEngine | OpenModelEngine:
     """Load a model by its name or folder: see `executor_for` and `open_executor_for`. Raises `CheckpointError`."""
     loaded = opened(model)
     if isinstance(loaded, OpenCheckpoint):

@@ -13,18 +13,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Draft, Infill, Sampling, never
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.api import Infill, Progress, Sampling, never
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
+from mercury_lsp.engine.backends.passes import CHUNK, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.alternatives import REACH, branches
-from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, Watch, refine, spell
+from mercury_lsp.engine.decoding.decode import (
+    DecodeBudget,
+    DecodeResult,
+    OnTokens,
+    StopCondition,
+    decode_autoregressive,
+    decode_block_diffusion,
+)
 from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
-from mercury_lsp.engine.decoding.result import Account, settling
+from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.decoding.sampling import drawn, greedy
 from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode
@@ -33,7 +40,7 @@ from mercury_lsp.engine.worker import Cancelled
 BLOCK = 6  # tokens of a canvas that is not verified
 
 
-class Engine:
+class LocalEngine:
     """A loaded model with its cache. ``executor`` runs it, and is nobody else's."""
 
     def __init__(self, loaded: checkpoint.Checkpoint, executor: Executor) -> None:
@@ -44,10 +51,10 @@ class Engine:
         self.device = executor.device
         self.threads = executor.threads
         self._executor = executor
-        self._passes = Passes(executor)
+        self._passes = CachedModel(executor)
         eot = frozenset([self.tokenizer.specials.eot])
-        self._any_end = Ends(eot, frozenset())
-        self._line_end = Ends(eot, self.tokenizer.newlines())
+        self._any_end = StopCondition(eot, frozenset())
+        self._line_end = StopCondition(eot, self.tokenizer.newlines())
         self._token_bytes = TokenBytes(self.tokenizer)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
@@ -61,7 +68,7 @@ class Engine:
         device: str = "auto",
         threads: int = 0,
         progress: Callable[[float], None] | None = None,
-    ) -> Engine:
+    ) -> LocalEngine:
         """Load a model by its name or folder.
 
         device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
@@ -70,7 +77,7 @@ class Engine:
         return cls(loaded, executor_for(loaded, device, threads, progress))
 
     @property
-    def passes(self) -> Passes:
+    def passes(self) -> CachedModel:
         """The executor and the cache, for other ways to decode: between two infillings they are free to use."""
         return self._passes
 
@@ -104,7 +111,7 @@ class Engine:
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
@@ -117,12 +124,12 @@ class Engine:
         began = time.perf_counter()
         ids = self._ids(prompt)
         stem = self._stem(prompt, sampling)
-        limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
+        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
         view = self._view(ids, memory)
         last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
         if last is not None and (again := last.given(stem, view)) is not None:
-            limit.prefill_ends()
-            return self._account(prompt, limit, began, len(ids), len(ids), view).infill(again)
+            budget.prefill_ends()
+            return self._account(prompt, budget, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
         if first is not None and self._passes.cache.reuse(ids) < len(ids):
             first = None
@@ -132,14 +139,14 @@ class Engine:
             # The last chunk is the decoder's: its last row foretells the middle.
             tail = max(cached, len(ids) - CHUNK)
             self._passes.read(ids[cached:tail], cancelled)
-        account = self._account(prompt, limit, began, cached, len(ids), view)
-        watcher = account.telling(watch)
+        account = self._account(prompt, budget, began, cached, len(ids), view)
+        watcher = account.reporter(on_progress)
         looked_up, opening = self._hints(prompt.stem, hint)
         middle = self._decode(
             ids[tail:],
             sampling,
             self._ends(sampling),
-            limit,
+            budget,
             watcher,
             stem,
             looked_up,
@@ -170,7 +177,7 @@ class Engine:
         cached = self._passes.cache.reuse(ids[:-1])
         self._passes.read(ids[cached:-1], cancelled)
         clean = [ids[-1], *tokens]
-        hidden = self._passes.run(clean, Rows.clean(len(ids) - 1, len(clean)))
+        hidden = self._passes.run(clean, TokenLayout.clean(len(ids) - 1, len(clean)))
         scores = self._passes.scores(hidden)  # (n + 1, V)
         view = self._view(ids, memory)
         if view is not None:
@@ -184,34 +191,34 @@ class Engine:
                 raise Cancelled
             begun = [*tokens[: branch.at], branch.token]
             sure = [*logp[: branch.at], branch.logp]
-            limit = Limit(sampling.max_passes, sampling.max_tokens - len(begun), cancelled)
-            limit.prefill_ends()
+            budget = DecodeBudget(sampling.max_passes, sampling.max_tokens - len(begun), cancelled)
+            budget.prefill_ends()
             if ends.behind(stem.hidden(begun[:-1]))(branch.at, branch.token):
-                middle = Middle(begun[:-1], sure, 0, True)
-            elif limit.tokens > 0:
+                middle = DecodeResult(begun[:-1], sure, 0, True)
+            elif budget.tokens > 0:
                 kept = self._passes.cache.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
                     [*ids, *begun][kept:],
                     sampling,
                     replace(ends.behind(stem.hidden(begun)), before=len(begun) - stem.hidden(begun)),
-                    limit,
+                    budget,
                     lambda *_: None,
                     stem.behind(begun),
                     every,
                     tokens[branch.at + 1 :],
                     view=None if view is None else view.behind(begun),
                 )
-                middle = Middle([*begun, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
+                middle = DecodeResult([*begun, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
             else:
                 continue
-            yield self._account(prompt, limit, began, cached, len(ids), view).infill(middle)
+            yield self._account(prompt, budget, began, cached, len(ids), view).infill(middle)
 
     def _stem(self, prompt: Prompt, sampling: Sampling) -> Stem:
         """The stem of a prompt; where a block may come after the cursor's line, something has to."""
         goes_on = not sampling.single_line and not prompt.rest.strip()
         return Stem.of(self._token_bytes, prompt.stem, goes_on)
 
-    def _ends(self, sampling: Sampling) -> Ends:
+    def _ends(self, sampling: Sampling) -> StopCondition:
         return self._line_end if sampling.single_line else self._any_end
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
@@ -230,12 +237,18 @@ class Engine:
         return MemoryView(self._mixture, memory, ids[start:end])
 
     def _account(
-        self, prompt: Prompt, limit: Limit, began: float, cached: int, read: int, view: MemoryView | None
-    ) -> Account:
+        self,
+        prompt: Prompt,
+        budget: DecodeBudget,
+        began: float,
+        cached: int,
+        read: int,
+        view: MemoryView | None,
+    ) -> ResultBuilder:
         ends, stem = self._line_end, prompt.stem
         texts = self._token_bytes.of
-        return Account(
-            self.tokenizer, ends.tokens, ends.newlines, limit, began, cached, read, texts, stem, view
+        return ResultBuilder(
+            self.tokenizer, ends.tokens, ends.newlines, budget, began, cached, read, texts, stem, view
         )
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
@@ -249,19 +262,19 @@ class Engine:
         self,
         tail: Sequence[int],
         sampling: Sampling,
-        ends: Ends,
-        limit: Limit,
-        watch: Watch,
+        ends: StopCondition,
+        budget: DecodeBudget,
+        on_progress: OnTokens,
         stem: Stem,
         hint: Sequence[int],
         opening: Sequence[int],
         first: NDArray[np.float32] | None = None,
         view: MemoryView | None = None,
-    ) -> Middle:
+    ) -> DecodeResult:
         passes, mask = self._passes, self.tokenizer.specials.mask
         pick = drawn(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive":
-            return spell(passes, tail, ends, limit, watch, stem, pick, view)
+            return decode_autoregressive(passes, tail, ends, budget, on_progress, stem, pick, view)
         if sampling.verify:
             drafting = Drafting(
                 mask,
@@ -270,14 +283,18 @@ class Engine:
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
-                hedge=self._executor.hedge if sampling.draft_hedge is None else sampling.draft_hedge,
+                canvas_threshold=self._executor.canvas_threshold
+                if sampling.canvas_threshold is None
+                else sampling.canvas_threshold,
                 pick=pick,
             )
             return decode_speculative(
-                passes, tail, drafting, ends, limit, watch, stem, hint, opening, first, view
+                passes, tail, drafting, ends, budget, on_progress, stem, hint, opening, first, view
             )
         block = sampling.block or BLOCK
-        return refine(passes, tail, mask, block, settling(sampling), ends, limit, watch, stem)
+        return decode_block_diffusion(
+            passes, tail, mask, block, commit_rule(sampling), ends, budget, on_progress, stem
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +304,7 @@ class _Decoded:
     ids: tuple[int, ...]
     sampling: Sampling
     stem: Stem
-    middle: Middle
+    middle: DecodeResult
 
     def fits(self, ids: tuple[int, ...], sampling: Sampling) -> bool:
         """Whether it tells of a prompt with these tokens what a decoding by ``sampling`` would find anew."""
@@ -295,7 +312,7 @@ class _Decoded:
         causal = sampling.verify and sampling.mode == "diffusion"
         return exact and causal and (ids, sampling) == (self.ids, self.sampling)
 
-    def given(self, stem: Stem, view: MemoryView | None) -> Middle | None:
+    def given(self, stem: Stem, view: MemoryView | None) -> DecodeResult | None:
         """The same middle with its likelihood given another stem, and a memory; None where it may be another one.
 
         What a memory knows of the tokens behind the first ones may have changed since; that counts from the next pass

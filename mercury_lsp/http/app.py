@@ -249,9 +249,9 @@ class _Service:
             while not update.finish:
                 if drafts:
                     yield _event(reply.piece(update.text))
-                elif update.settled > sent:
-                    yield _event(reply.piece(update.text[sent : update.settled]))
-                    sent = update.settled
+                elif update.committed > sent:
+                    yield _event(reply.piece(update.text[sent : update.committed]))
+                    sent = update.committed
                 update = await anext(updates)
             yield _event(reply.piece(update.text[0 if drafts else sent :], update.finish))
             if with_usage:

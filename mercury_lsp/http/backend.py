@@ -38,13 +38,13 @@ class Task:
 class Update:
     """A middle as it is by now. ``text`` is all of it, not what is new.
 
-    ``settled``: how many characters of it from the left change no more. The last update of a task has a ``finish``:
+    ``committed``: how many characters of it from the left change no more. The last update of a task has a ``finish``:
     stop where the model ended it or a stop text came, length where a limit did. Counts are of tokens, ``ms`` of the
     engine's own time, ``queue_ms`` of the wait before it.
     """
 
     text: str
-    settled: int = 0
+    committed: int = 0
     finish: Literal["", "stop", "length"] = ""
     prompt_tokens: int = 0
     cached_tokens: int = 0

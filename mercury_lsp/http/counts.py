@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.batching import Seats
+    from mercury_lsp.engine.batching import SlotPool
     from mercury_lsp.http.sessions import Sessions
 
 _SESSIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -56,7 +56,7 @@ class _Counted(Protocol):
     def sessions(self) -> Sessions[Any] | None: ...
 
     @property
-    def seats(self) -> Seats | None: ...
+    def slots(self) -> SlotPool | None: ...
 
 
 class EngineCounts(Collector):
@@ -76,8 +76,8 @@ class EngineCounts(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """What Prometheus' registry asks for."""
-        sessions, seats = self._backend.sessions, self._backend.seats
-        yield GaugeMetricFamily("mercury_ready", "Whether the model is loaded.", seats is not None)
+        sessions, slots = self._backend.sessions, self._backend.slots
+        yield GaugeMetricFamily("mercury_ready", "Whether the model is loaded.", slots is not None)
         yield GaugeMetricFamily(
             "mercury_sessions", "Sessions with a cache.", sessions.kept if sessions else 0
         )
@@ -87,7 +87,7 @@ class EngineCounts(Collector):
         yield GaugeMetricFamily(
             "mercury_tasks_waiting", "Tasks that wait.", sessions.waiting if sessions else 0
         )
-        passes = dict(seats.passes) if seats is not None else {}
+        passes = dict(slots.passes) if slots is not None else {}
         buckets = [
             (str(most), float(sum(count for size, count in passes.items() if size <= most)))
             for most in _SESSIONS

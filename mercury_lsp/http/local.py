@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import Draft, Infill, Infiller, Sampling
-from mercury_lsp.engine.backends.devices import seats_for
-from mercury_lsp.engine.batching import Seat, Seats
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
+from mercury_lsp.engine.backends.devices import slots_for
+from mercury_lsp.engine.batching import Slot, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.load import engine_on
@@ -27,7 +27,7 @@ from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
-from mercury_lsp.http.stops import cut, settled
+from mercury_lsp.http.stops import committed, cut
 
 SPARE_ROWS = (
     256  # of a slot: the path's tokens, and a pass's drafts and canvases behind the last one that is kept
@@ -61,23 +61,23 @@ class LocalOptions:
 
 
 class _Session:
-    """A seat and its engine, made when they are first used, in the thread that does."""
+    """A slot and its engine, made when they are first used, in the thread that does."""
 
     def __init__(self) -> None:
-        self.seat: Seat | None = None
-        self.engine: Infiller | None = None
+        self.slot: Slot | None = None
+        self.engine: Engine | None = None
 
-    def use(self, loaded: Checkpoint | OpenCheckpoint, seats: Seats) -> tuple[Infiller, Seat]:
+    def use(self, loaded: Checkpoint | OpenCheckpoint, slots: SlotPool) -> tuple[Engine, Slot]:
         """Both of them."""
-        if self.seat is None or self.engine is None:
-            self.seat = seats.seat()
-            self.engine = engine_on(loaded, self.seat)
-        return self.engine, self.seat
+        if self.slot is None or self.engine is None:
+            self.slot = slots.acquire()
+            self.engine = engine_on(loaded, self.slot)
+        return self.engine, self.slot
 
     def end(self) -> None:
         """Its room is free for another."""
-        if self.seat is not None:
-            self.seat.leave()
+        if self.slot is not None:
+            self.slot.leave()
 
 
 class _Stopped(Exception):
@@ -95,7 +95,7 @@ class LocalBackend:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        self._seats: Seats | None = None
+        self._slots: SlotPool | None = None
         self._sessions: Sessions[_Session] | None = None
         self._pool = ThreadPoolExecutor(options.running, thread_name_prefix="mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
@@ -106,12 +106,12 @@ class LocalBackend:
     @property
     def ready(self) -> bool:
         """See `Backend.ready`."""
-        return self._seats is not None and not self._closing.is_set()
+        return self._slots is not None and not self._closing.is_set()
 
     @property
     def device(self) -> str:
         """Where it runs, once it is loaded."""
-        return self._seats.device if self._seats else ""
+        return self._slots.device if self._slots else ""
 
     @property
     def sessions(self) -> Sessions[_Session] | None:
@@ -119,16 +119,16 @@ class LocalBackend:
         return self._sessions
 
     @property
-    def seats(self) -> Seats | None:
+    def slots(self) -> SlotPool | None:
         """The executors, once they are loaded."""
-        return self._seats
+        return self._slots
 
     async def run(self, task: Task) -> AsyncGenerator[Update, None]:
         """See `Backend.run`."""
-        if not self.ready or self._seats is None:
+        if not self.ready or self._slots is None:
             raise Unavailable(self._why_not())
         if self._sessions is None:
-            self._sessions = self._make_sessions(self._seats)
+            self._sessions = self._make_sessions(self._slots)
         sessions = self._sessions
         asked = time.perf_counter()
         session = await sessions.take(task.key, task.asker)
@@ -144,7 +144,7 @@ class LocalBackend:
             loop.call_soon_threadsafe(updates.put_nowait, update)
 
         job = loop.run_in_executor(
-            self._pool, self._work, self._seats, session, task, cancelled, tell, queued * 1e3
+            self._pool, self._work, self._slots, session, task, cancelled, tell, queued * 1e3
         )
         self._running.add(job)
         job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
@@ -168,14 +168,14 @@ class LocalBackend:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._running, return_exceptions=True)
-        if self._seats is not None:
-            await asyncio.to_thread(self._seats.close)
+        if self._slots is not None:
+            await asyncio.to_thread(self._slots.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
         options = self._options
         try:
-            self._seats = seats_for(
+            self._slots = slots_for(
                 self._loaded,
                 options.device,
                 options.threads,
@@ -192,8 +192,8 @@ class LocalBackend:
             return "The server is stopping."
         return self.failure or "The model is loading."
 
-    def _make_sessions(self, seats: Seats) -> Sessions[_Session]:
-        fitting = max(1, (self._options.memory_mb << 20) // seats.bytes_each)
+    def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
+        fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
         options = self._options
         return Sessions(
             _Session, _Session.end, min(options.sessions, fitting), options.running, options.waiting
@@ -211,7 +211,7 @@ class LocalBackend:
 
     def _work(
         self,
-        seats: Seats,
+        slots: SlotPool,
         session: _Session,
         task: Task,
         cancelled: Callable[[], bool],
@@ -220,7 +220,7 @@ class LocalBackend:
     ) -> Update:
         """In a thread: a task from its texts to its last update."""
         began = time.perf_counter()
-        engine, seat = session.use(self._loaded, seats)
+        engine, slot = session.use(self._loaded, slots)
         options, told = self._options, 0
         asked = prompt.build(
             task.path,
@@ -239,18 +239,18 @@ class LocalBackend:
             seed=random.getrandbits(63) if task.seed is None else task.seed,
         )
 
-        def watch(draft: Draft) -> None:
+        def on_progress(draft: Progress) -> None:
             nonlocal told
-            if cut(draft.settled.text, task.stop) is not None:
-                raise _Stopped(draft.settled)
-            sure = settled(draft.settled.text, task.stop)
+            if cut(draft.committed.text, task.stop) is not None:
+                raise _Stopped(draft.committed)
+            sure = committed(draft.committed.text, task.stop)
             if task.drafts or sure > told:
                 told = sure
-                tell(Update(draft.text if task.drafts else draft.settled.text, sure))
+                tell(Update(draft.text if task.drafts else draft.committed.text, sure))
 
         try:
-            with seat.job(cancelled):
-                infill = engine.infill(asked, sampling, cancelled, watch)
+            with slot.job(cancelled):
+                infill = engine.infill(asked, sampling, cancelled, on_progress)
         except _Stopped as stopped:
             infill = stopped.infill
         shorter = cut(infill.text, task.stop)

@@ -13,7 +13,7 @@ def cut(text: str, stops: Sequence[str]) -> str | None:
     return text[: min(found)] if found else None
 
 
-def settled(text: str, stops: Sequence[str]) -> int:
+def committed(text: str, stops: Sequence[str]) -> int:
     """How many characters of a text without stop texts stay whatever comes behind them: all but half a character, and
     what may be the start of a stop text."""
     sure = len(text.rstrip(HALF))

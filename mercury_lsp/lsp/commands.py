@@ -18,16 +18,16 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
 from mercury_lsp.completion.pipeline import declined
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.reasons import clock, explained
 from mercury_lsp.lsp.status import STATUS, Status
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import LARGEST, Session
-from mercury_lsp.telemetry import stats as tally
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.stats import counted
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
@@ -41,8 +41,8 @@ class Served(Interface):
     """What a command works on."""
 
     session: Session
-    admission: Admission
-    desk: Desk
+    ignore_check: IgnoreCheck
+    scheduler: CompletionScheduler
     journal: Journal
     status: Status
 
@@ -85,8 +85,8 @@ async def explain(ls: Served, *arguments: object) -> str:
         return (
             f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
         )
-    if ls.admission.pending(uri):
-        snapshot = await ls.admission.settled(snapshot)
+    if ls.ignore_check.pending(uri):
+        snapshot = await ls.ignore_check.committed(snapshot)
     cursor = convert.offset(document, position, ls.encoding)
     request = Request(snapshot, cursor, document, cursor)
     if quiet(ls, request):
@@ -95,7 +95,7 @@ async def explain(ls: Served, *arguments: object) -> str:
     if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
         return explained(ls.session, last)
     whole, start = ls.session.joined(snapshot)
-    request.judge(moved(await ls.desk.completion(whole, cursor + start, request.note), start))
+    request.judge(moved(await ls.scheduler.completion(whole, cursor + start, request.note), start))
     return explained(ls.session, request)
 
 
@@ -133,7 +133,7 @@ async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
         case _:
             raise JsonRpcInvalidParams(f"{STATS} takes a number of days, 1 at least, or nothing.")
     try:
-        return tally.counted(await asyncio.to_thread(store.read, days))
+        return counted(await asyncio.to_thread(store.read, days))
     except store.Unreadable as error:
         raise JsonRpcInternalError(str(error)) from error
 
@@ -189,7 +189,7 @@ def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
 
 def work(ls: Served, _: object) -> dict[str, object]:
     """For debugging: what the worker has done and has to do."""
-    return ls.desk.work
+    return ls.scheduler.work
 
 
 def status(ls: Served, _: object) -> dict[str, object]:

@@ -28,9 +28,9 @@ def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
     version = 0 if document.version == NO_VERSION else document.version
     ls.session.open(document.uri, path, language_id, version, document.text, file)
     if file:
-        ls.admission.opened(document.uri)
+        ls.ignore_check.opened(document.uri)
     elif snapshot := ls.session.snapshot(document.uri):
-        ls.desk.opened(snapshot)
+        ls.scheduler.opened(snapshot)
 
 
 def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
@@ -58,7 +58,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.cursor(snapshot.document, *typed)
         snapshot, start = ls.session.joined(snapshot)
-        ls.desk.changed(snapshot, cursor + start)
+        ls.scheduler.changed(snapshot, cursor + start)
 
 
 def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:

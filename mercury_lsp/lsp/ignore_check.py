@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from mercury_lsp.completion.pipeline import Snapshot
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import FROM_FILES
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.client import Progress
@@ -26,18 +26,18 @@ Guard = Callable[[str], AbstractContextManager[None]]
 """The boundary of unexpected errors, told what is being done."""
 
 
-class Admission:
+class IgnoreCheck:
     """Of one client's documents. `spawn` runs something beside the messages; `progress` makes a display."""
 
     def __init__(
         self,
         session: Session,
-        desk: Desk,
+        scheduler: CompletionScheduler,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         progress: Callable[[], Progress],
         guard: Guard,
     ) -> None:
-        self._session, self._desk = session, desk
+        self._session, self._scheduler = session, scheduler
         self._spawn, self._progress, self._guard = spawn, progress, guard
         self._pending: dict[str, asyncio.Task[None]] = {}
         self._reading: Progress | None = None
@@ -62,7 +62,7 @@ class Admission:
             with suppress(RuntimeError):  # the loop is closed: the client is gone
                 loop.call_soon_threadsafe(call, *arguments)
 
-        workspace.busy = lambda: self._desk.computing
+        workspace.busy = lambda: self._scheduler.computing
         workspace.show = lambda fraction: later(self._show, fraction)
         workspace.rules = lambda: later(self.look)
         workspace.guard = self._guard
@@ -81,7 +81,7 @@ class Admission:
         """Whether it is being looked whether a document is ignored."""
         return uri in self._pending
 
-    async def settled(self, snapshot: Snapshot) -> Snapshot:
+    async def committed(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with what rules say of its document, once that is known; if it takes too long, it is ignored."""
         uri = snapshot.document.uri
         with suppress(TimeoutError):
@@ -102,11 +102,11 @@ class Admission:
         session = self._session
         with self._guard("looking whether a file is ignored"):
             file = session.file(uri)
-            standing = await asyncio.to_thread(session.workspace.examine, file)
+            access = await asyncio.to_thread(session.workspace.examine, file)
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
-                session.admit(uri, replace(standing, inside=standing.inside and convert.is_local(uri)))
+                session.admit(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):
-                    self._desk.opened(snapshot)
+                    self._scheduler.opened(snapshot)
 
     def _done(self, uri: str, task: asyncio.Task[None]) -> None:
         if self._pending.get(uri) is task:

@@ -19,7 +19,7 @@ from mercury_lsp.lsp import convert
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.api import Draft
+    from mercury_lsp.engine.api import Progress
 
 DRAFT = "mercury/draft"
 
@@ -36,11 +36,11 @@ class Drafts:
         self._current, self._send, self._encoding = current, send, encoding
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._newest: tuple[Place, Draft | None] | None = None  # not looked at yet
+        self._newest: tuple[Place, Progress | None] | None = None  # not looked at yet
         self._shown: Place | None = None  # the client draws a draft of it
         self._passes = 0  # of what is shown
 
-    def take(self, place: Place, draft: Draft | None) -> None:
+    def take(self, place: Place, draft: Progress | None) -> None:
         """A place has a draft, or, for None, the work there has ended. From any thread."""
         with self._lock:
             due, self._newest = self._newest is not None, (place, draft)
@@ -59,25 +59,25 @@ class Drafts:
             self._tell(self._shown, "", "", self._passes, done=True)
             self._shown = None
         if fits and draft is not None:
-            settled, rest = divided(draft)
+            committed, rest = divided(draft)
             self._shown, self._passes = place, draft.forward_passes
-            self._tell(place, settled, rest, self._passes, done=False)
+            self._tell(place, committed, rest, self._passes, done=False)
 
-    def _fits(self, place: Place, draft: Draft) -> bool:
+    def _fits(self, place: Place, draft: Progress) -> bool:
         """Whether a draft may be drawn in what the client has now."""
         document = place[0].document
         now = self._current(document.uri)
         same = now is not None and now.version == document.version and now.text == document.text
         return same and not is_secret(draft.text)
 
-    def _tell(self, place: Place, settled: str, rest: str, passes: int, done: bool) -> None:
+    def _tell(self, place: Place, committed: str, rest: str, passes: int, done: bool) -> None:
         document, offset = place[0].document, place[1]
         position = convert.position(document, offset, self._encoding)
         self._send(
             {
                 "textDocument": {"uri": document.uri, "version": document.version},
                 "position": {"line": position.line, "character": position.character},
-                "settled": settled,
+                "committed": committed,
                 "draft": rest,
                 "pass": passes,
                 "done": done,
@@ -85,10 +85,10 @@ class Drafts:
         )
 
 
-def divided(draft: Draft) -> tuple[str, str]:
+def divided(draft: Progress) -> tuple[str, str]:
     """What of a draft's text will not change any more, and the rest of it."""
-    settled = draft.settled.text
-    return (settled, draft.text[len(settled) :]) if draft.text.startswith(settled) else ("", draft.text)
+    committed = draft.committed.text
+    return (committed, draft.text[len(committed) :]) if draft.text.startswith(committed) else ("", draft.text)
 
 
 def _same(one: Place, other: Place) -> bool:

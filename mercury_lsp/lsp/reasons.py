@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from mercury_lsp.remote.standing import Standing
+from mercury_lsp.remote.remote_status import RemoteStatus
 from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 
@@ -38,17 +38,17 @@ def explained(session: Session, request: Request) -> str:
     return _SENTENCES[request.cause].format(reason=reason, until=until)
 
 
-def sent(mode: str, standing: Standing) -> str:
+def sent(mode: str, remote_status: RemoteStatus) -> str:
     """What is sent to whom, by the option `remote`, and whether that is so now."""
-    if not standing.host:
-        return f"Nothing is sent to a hosted model. {standing.trouble}".rstrip()
-    text = f"the text around the cursor is sent to {standing.host}."
+    if not remote_status.host:
+        return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
+    text = f"the text around the cursor is sent to {remote_status.host}."
     told = f"Where the local suggestion is unlikely, {text}" if mode == "hedge" else f"T{text[1:]}"
-    if standing.breaker == "open":
-        told += f" For now nothing is: {standing.host} is left alone for a while."
-    return (
-        f"{told} {f'The last request was in vain: {standing.trouble}' if standing.trouble else ''}".rstrip()
-    )
+    if remote_status.breaker == "open":
+        told += f" For now nothing is: {remote_status.host} is left alone for a while."
+    if remote_status.trouble:
+        told += f" The last request was in vain: {remote_status.trouble}"
+    return told
 
 
 def clock(moment: float) -> datetime:

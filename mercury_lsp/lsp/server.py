@@ -22,13 +22,13 @@ from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__
 from mercury_lsp.completion.pipeline import Completion
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import State
 from mercury_lsp.lsp import client_quirks, commands, convert, documents
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
-from mercury_lsp.lsp.ignore_check import Admission
+from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.previews import DRAFT, Drafts
 from mercury_lsp.lsp.protocol import Protocol
 from mercury_lsp.lsp.status import STATUS, Status
@@ -81,15 +81,17 @@ class Server(LanguageServer):
         self.client = client_quirks.DEFAULT
         self._told: tuple[str, ...] = ()
         self._troubled = False  # the user was told of an error
-        self.desk = Desk()
+        self.scheduler = CompletionScheduler()
         self.history = History()
         self.journal = Journal(self.history)
-        self.status = Status(self.session, self.desk)
+        self.status = Status(self.session, self.scheduler)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
         self.consent = Consent(self, self.session, self.spawn, self._allowed)
-        self.admission = Admission(self.session, self.desk, self.spawn, lambda: Progress(self), boundary)
+        self.ignore_check = IgnoreCheck(
+            self.session, self.scheduler, self.spawn, lambda: Progress(self), boundary
+        )
         for method, handler, options in FEATURES:
             self.feature(method, options)(handler)
         for method, handler in (documents.NOTIFICATIONS | commands.NOTIFICATIONS | commands.REQUESTS).items():
@@ -127,7 +129,7 @@ class Server(LanguageServer):
             task.cancel()
         self.status.close()
         self.session.workspace.close()
-        self.desk.close()
+        self.scheduler.close()
         self.journal.close()
         await asyncio.to_thread(self.history.close, FAREWELL)
 
@@ -150,9 +152,9 @@ class Server(LanguageServer):
     def configure(self, settings: object, first: bool = False) -> None:
         """Take the client's settings, and tell the user, once, what is wrong with them."""
         self.session.configure(settings, first)
-        self.settled()
+        self.committed()
 
-    def settled(self) -> None:
+    def committed(self) -> None:
         """Do what the session's settings say, but for what `load` does."""
         self.place()
         logging.getLogger("mercury_lsp").setLevel(self.session.config.log_level.upper())
@@ -163,7 +165,7 @@ class Server(LanguageServer):
 
     def _allowed(self) -> None:
         """The user has allowed settings that did not count so far."""
-        self.settled()
+        self.committed()
         self.load()
 
     def place(self) -> None:
@@ -171,7 +173,7 @@ class Server(LanguageServer):
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
         uris = [uri for uri in uris if uri]
         self.session.place([convert.path(uri) for uri in uris])
-        self.admission.place(uris)
+        self.ignore_check.place(uris)
 
     def ask_settings(self) -> None:
         """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
@@ -202,12 +204,12 @@ class Server(LanguageServer):
             progress.show(state.fraction)
             if state.kind in ("ready", "failed"):
                 progress.end()
-                self.session.workspace.index_with(self.desk.vocabulary)
+                self.session.workspace.index_with(self.scheduler.vocabulary)
             if state.kind == "failed":
                 sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
                 tell(self, types.MessageType.Error, sentence)
 
-        if self.desk.load(self.session.config, show):
+        if self.scheduler.load(self.session.config, show):
             self._progress.end()
             self._progress = progress
             self.spawn(progress.begin(f"Loading the model {self.session.model}"))
@@ -231,9 +233,9 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return nothing
-            arrival = self.desk.arrived()
-            if self.admission.pending(uri):
-                snapshot = await self.admission.settled(snapshot)
+            arrival = self.scheduler.arrived()
+            if self.ignore_check.pending(uri):
+                snapshot = await self.ignore_check.committed(snapshot)
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
             snapshot = replace(snapshot, invoked=invoked, several=self.client.further is not None)
@@ -260,7 +262,7 @@ class Server(LanguageServer):
             request.nothing("error")
             raise
         finally:
-            request.model = self.desk.model
+            request.model = self.scheduler.model
             self.journal.answered(request, self.session.document(request.document.uri))
             self.status.answered(request)
 
@@ -271,7 +273,7 @@ class Server(LanguageServer):
         if commands.quiet(self, request):
             return None
         snapshot, start = self.session.joined(request.snapshot)
-        made = await self.desk.completion(snapshot, request.offset + start, request.note, arrival)
+        made = await self.scheduler.completion(snapshot, request.offset + start, request.note, arrival)
         made = request.judge(moved(made, start))
         if made is None:
             return None
@@ -288,7 +290,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
     ls.client = client_quirks.client(params)
-    ls.desk.further = ls.client.further
+    ls.scheduler.further = ls.client.further
     if not ls.client.ghost:
         options = types.CompletionOptions(trigger_characters=TRIGGERS)
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
@@ -302,7 +304,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         ls.status.changed()
     if "drafts" in takes:
         send = partial(ls.protocol.notify, DRAFT)
-        ls.desk.draft = Drafts(ls.session.document, send, ls.encoding).take
+        ls.scheduler.draft = Drafts(ls.session.document, send, ls.encoding).take
     logging.getLogger("mercury_lsp").addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(
@@ -314,7 +316,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
             types.WORKSPACE_DID_CHANGE_WATCHED_FILES, types.DidChangeWatchedFilesRegistrationOptions(watchers)
         )
         ls.session.workspace.watched = True
-    ls.admission.read()
+    ls.ignore_check.read()
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
         asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
@@ -340,7 +342,7 @@ def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesPara
     """Read again what has changed on the disk."""
     paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
     if ls.session.workspace.touch(paths):
-        ls.admission.look()
+        ls.ignore_check.look()
 
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:

@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from mercury_lsp.completion.scheduler import Desk
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.lsp.reasons import clock, explained, sent
 from mercury_lsp.remote.address import host
-from mercury_lsp.remote.standing import Standing
+from mercury_lsp.remote.remote_status import RemoteStatus
 from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 
@@ -29,9 +29,9 @@ Value = dict[str, Any]
 class Status:
     """Of one client, which is told by `send` what is new, unless that is None."""
 
-    def __init__(self, session: Session, desk: Desk) -> None:
+    def __init__(self, session: Session, scheduler: CompletionScheduler) -> None:
         self.send: Callable[[Value], object] | None = None
-        self._session, self._desk = session, desk
+        self._session, self._scheduler = session, scheduler
         self._times: deque[float] = deque(maxlen=RECENT)  # milliseconds
         self._last: Value | None = None
         self._told: Value | None = None
@@ -41,21 +41,21 @@ class Status:
     @property
     def value(self) -> Value:
         """All there is to tell now."""
-        config, state = self._session.config, self._desk.state
+        config, state = self._session.config, self._scheduler.state
         found: Value = {
             "state": "loading" if state.kind == "idle" else state.kind,
-            "model": self._desk.model or self._session.model,
-            "device": self._desk.device or ("remote" if config.remote == "always" else config.device),
+            "model": self._scheduler.model or self._session.model,
+            "device": self._scheduler.device or ("remote" if config.remote == "always" else config.device),
             "median_ms": round(statistics.median(self._times), 2) if self._times else None,
             "last": self._last,
         }
         if config.remote != "off":
-            standing = self._desk.elsewhere or Standing(host(config.remote_url))
+            remote_status = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
             found["remote"] = {
-                "host": standing.host,
+                "host": remote_status.host,
                 "mode": config.remote,
-                "breaker": standing.breaker,
-                "told": sent(config.remote, standing),
+                "breaker": remote_status.breaker,
+                "told": sent(config.remote, remote_status),
             }
         if not config.enabled:
             found["state"] = "off"

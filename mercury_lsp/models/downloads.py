@@ -45,7 +45,7 @@ class Download:
         return entry.name if entry else self.note.repo
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """A text from elsewhere as it may be shown on a terminal: what is no plain character is told by its number."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text

@@ -108,7 +108,7 @@ def offer(repo: str, revision: str | None = None) -> Offer:
             raise ValueError("no name, or no commit")
         files = tuple(_file(sibling) for sibling in info.siblings or () if wanted(sibling.rfilename))
         found = Offer(
-            downloads.visible(info.id), info.sha or "", host(), page, _licence(info.card_data), files
+            downloads.printable(info.id), info.sha or "", host(), page, _licence(info.card_data), files
         )
     names = [file.name for file in files]
     if not any(name.endswith(".safetensors") for name in names) or "config.json" not in names:
@@ -130,7 +130,7 @@ def _file(sibling: RepoSibling) -> File:
     large = sibling.lfs.sha256 if sibling.lfs else None
     known = large or sibling.blob_id or ""
     if sibling.size is None or not _HASH.fullmatch(known):
-        raise ValueError(f"no size or checksum of {downloads.visible(sibling.rfilename)}")
+        raise ValueError(f"no size or checksum of {downloads.printable(sibling.rfilename)}")
     return File(sibling.rfilename, sibling.size, known)
 
 
@@ -140,7 +140,7 @@ def _licence(card: object) -> str | None:
     named = get("license_name") if get("license") in (None, "other") else get("license")
     parts = [get("license"), named] if named != get("license") else [named]
     text = ", ".join(str(part) for part in parts if part)
-    return downloads.visible(" ".join(text.split()))[:LONGEST_LICENCE] or None
+    return downloads.printable(" ".join(text.split()))[:LONGEST_LICENCE] or None
 
 
 @contextmanager

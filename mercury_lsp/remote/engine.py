@@ -23,7 +23,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Draft, Infill, Line, Sampling, ScoredToken, never
+from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
@@ -31,8 +31,8 @@ from mercury_lsp.remote.breaker import Breaker
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Failed, Link
 from mercury_lsp.remote.outgoing import Outgoing, outgoing
+from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.shapes import LIMITS, PATHS, Piece, body
-from mercury_lsp.remote.standing import Elsewhere, Standing
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
@@ -42,7 +42,7 @@ CHARACTERS_PER_TOKEN = 12  # no text has more on average: what is longer is not 
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine(Elsewhere):
+class RemoteEngine(RemoteBacked):
     """Asks one model. ``drafts``: whether it is asked for whole drafts, as hosted Mercury has them."""
 
     device = "remote"
@@ -68,9 +68,9 @@ class RemoteEngine(Elsewhere):
         return cls(address, key, config.remote_api, config.remote_model, seconds, config.drafts)
 
     @property
-    def standing(self) -> Standing:
+    def remote_status(self) -> RemoteStatus:
         """How it stands with the server."""
-        return Standing(self._link.address.host, self._breaker.state(time.monotonic()), self._trouble)
+        return RemoteStatus(self._link.address.host, self._breaker.state(time.monotonic()), self._trouble)
 
     def close(self) -> None:
         """Let the connection go. Without it, that is done when nobody knows the engine any more."""
@@ -98,7 +98,7 @@ class RemoteEngine(Elsewhere):
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
@@ -121,7 +121,7 @@ class RemoteEngine(Elsewhere):
             sampling.single_line, self._drafts, self.count(sent.prefix + sent.suffix), sampling.max_tokens
         )
         try:
-            self._read(sent, prompt.path, sampling, cancelled, watch, written)
+            self._read(sent, prompt.path, sampling, cancelled, on_progress, written)
         except Failed as failed:
             self._breaker.failure(time.monotonic(), failed.wish)
             trouble = f"{host} {failed}."
@@ -155,7 +155,7 @@ class RemoteEngine(Elsewhere):
         about: str,
         sampling: Sampling,
         cancelled: Callable[[], bool],
-        watch: Callable[[Draft], None] | None,
+        on_progress: Callable[[Progress], None] | None,
         written: _Written,
     ) -> None:
         """Read an answer about a document until it, or what is wanted of it, ends. Raises `Failed`, `Cancelled`."""
@@ -174,15 +174,15 @@ class RemoteEngine(Elsewhere):
             with closing(self._link.ask(path, asked, affinity, self._seconds, cancelled)) as pieces:
                 for piece in pieces:
                     written.take(piece)
-                    if watch is not None:
-                        watch(written.draft(self.count))
+                    if on_progress is not None:
+                        on_progress(written.draft(self.count))
                     if written.over:
                         return
         except Failed as failed:
             if not scores or failed.status not in (400, 422):
                 raise
             self._scores = False  # it may be that which it does not take
-            self._read(sent, about, sampling, cancelled, watch, written)
+            self._read(sent, about, sampling, cancelled, on_progress, written)
 
 
 class _Written:
@@ -217,12 +217,12 @@ class _Written:
             self._scored = None if self._scored is None else _first_line(self._scored)
             self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
 
-    def draft(self, count: Callable[[str], int]) -> Draft:
+    def draft(self, count: Callable[[str], int]) -> Progress:
         """What there is to show by now."""
         tokens = count(self.text)
         if self._whole and not self._finish:
-            return Draft(self.text, 0, tokens, 1, self._as_infill("", count))
-        return Draft(self.text, tokens, tokens, 1, self._as_infill(self.text, count))
+            return Progress(self.text, 0, tokens, 1, self._as_infill("", count))
+        return Progress(self.text, tokens, tokens, 1, self._as_infill(self.text, count))
 
     def infill(self, count: Callable[[str], int]) -> Infill:
         """What there is."""

@@ -40,7 +40,7 @@ Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FileAccess:
     """What may be done with a document: be used elsewhere where it is `inside` and not `ignored`.
 
     `ignored`: by rules, or because it is `private`: its name, or that of what it links to, is one of secrets.
@@ -84,13 +84,13 @@ class Files:
         root = self.root(path)
         return path if root is None else path[len(root.rstrip("/")) + 1 :]
 
-    def standing(self, path: str) -> Standing:
+    def access(self, path: str) -> FileAccess:
         """What may be done with the document of a file, which need not exist. Both ends of a link must be allowed."""
         real = _real(path)
         private = any(map(is_private, (path, real)))
         ignored = private or any(self.ignores(name) for name in {path, real})
         inside = any(real.startswith(root.rstrip("/") + "/") for root in self._real)
-        return Standing(ignored, inside and self.root(path) is not None, private, self.indentation(path))
+        return FileAccess(ignored, inside and self.root(path) is not None, private, self.indentation(path))
 
     def indentation(self, path: str) -> Indentation:
         """What `.editorconfig` files say of a file, from its own folder up to the repository's top."""

@@ -1,6 +1,6 @@
 """The workspace: what is known of its files, kept up to date in a thread that lets everything else go first.
 
-A mutable owner: of the entries of files, and, in `Opened`, of what open documents tell others.
+A mutable owner: of the entries of files, and, in `OpenDocuments`, of what open documents tell others.
 What it hands out is a `Library`, a value. Folders near the open documents are read first; nothing is read while the
 engine works, and nothing is parsed on the thread that answers. Knows neither LSP nor what is shown of a library.
 """
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.system import stand_back
-from mercury_lsp.session.file_access import Files, Stamp, Standing, is_project, steps
-from mercury_lsp.session.open_documents import Open, Opened
+from mercury_lsp.session.file_access import FileAccess, Files, Stamp, is_project, steps
+from mercury_lsp.session.open_documents import Open, OpenDocuments
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Workspace:
         self._files = Files()
         self._limit = 0
         self._whole = True  # whether files are read that are not open
-        self._opened = Opened()
+        self._opened = OpenDocuments()
         self._kept: dict[
             str, tuple[Entry, Stamp | None]
         ] = {}  # by file; without a stamp, of an open document
@@ -135,9 +135,9 @@ class Workspace:
             resting = self._resting and not self._has_work()
         return resting and (self._indexer is None or self._indexer.idle)
 
-    def examine(self, file: str) -> Standing:
+    def examine(self, file: str) -> FileAccess:
         """What may be done with a document. Reads files: not on the thread that answers."""
-        return self._files.standing(file)
+        return self._files.access(file)
 
     def open(self, document: Document, file: str) -> None:
         """Take a document; "" for `file` where it is none. Until it is admitted, it is not used elsewhere."""

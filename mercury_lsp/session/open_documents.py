@@ -25,7 +25,7 @@ class Open:
     stale: bool = True
 
 
-class Opened:
+class OpenDocuments:
     """The open documents by their URIs."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from mercury_lsp.completion.pipeline import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.models.selection import Unreadable, chosen, own_settings
 from mercury_lsp.remote.address import host
-from mercury_lsp.session.file_access import Standing
+from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.indexer import Workspace
 from mercury_lsp.session.notebooks import Notebooks
 from mercury_lsp.syntax.document import Document, well_formed
@@ -106,18 +106,18 @@ class Session:
         """The absolute path of an open document's file; "" where it has none."""
         return self._files.get(uri, "")
 
-    def admit(self, uri: str, standing: Standing | None) -> None:
+    def admit(self, uri: str, access: FileAccess | None) -> None:
         """Take what may be done with an open document; None where that is not known, or not any more."""
         if not self.file(uri):
             return
-        if standing is not None and not standing.ignored:
+        if access is not None and not access.ignored:
             self._usable.add(uri)
         else:
             self._usable.discard(uri)
-        if standing is not None:
-            (self._private.add if standing.private else self._private.discard)(uri)
-            self._indented[uri] = standing.indentation
-            self.workspace.admit(uri, standing.inside and not standing.ignored)
+        if access is not None:
+            (self._private.add if access.private else self._private.discard)(uri)
+            self._indented[uri] = access.indentation
+            self.workspace.admit(uri, access.inside and not access.ignored)
 
     @property
     def with_files(self) -> list[str]:

@@ -99,7 +99,7 @@ class Session:
             self._to.write(part)
             self._to.flush()
 
-    def settle(self) -> None:
+    def commit_rule(self) -> None:
         """Wait until all that was asked is answered."""
         while self.open.total():
             self._take(PATIENCE)
@@ -192,7 +192,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
     early = Messages(f"{seed} early", encoding, early=True)
     early_ones = [early.next() for _ in range(WINDOW)]
     session.send(*early_ones, *early.rest())
-    session.settle()
+    session.commit_rule()
     capabilities: Message = {
         "general": {"positionEncodings": [encoding]},
         "window": {"workDoneProgress": True},
@@ -213,33 +213,33 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
         raise Found(f"{offered['positionEncoding']} instead of {encoding}")
     session.send(Sent(frame(b'{"jsonrpc":"2.0","method":"initialized","params":{}}')))
     made = Messages(seed, encoding, offered.get("executeCommandProvider", {}).get("commands", ()))
-    settled, began, paused = 0, time.monotonic(), 0.0
+    committed, began, paused = 0, time.monotonic(), 0.0
     for begin in range(0, messages, WINDOW):
         session.send(*(made.next() for _ in range(min(WINDOW, messages - begin))))
-        session.settle()
+        session.commit_rule()
         if begin % (20 * WINDOW) == 0 or begin + WINDOW >= messages:
             _compare(session, made)
-        if not settled and begin >= SETTLED * messages:
-            settled, paused = session.rss(), PAUSE
+        if not committed and begin >= SETTLED * messages:
+            committed, paused = session.rss(), PAUSE
     took = time.monotonic() - began - paused
-    grown = session.rss() - settled
+    grown = session.rss() - committed
     if messages >= LONG and grown > SLACK + GROWTH * (1 - SETTLED) * messages:
-        raise Found(f"memory grew by {grown:,} bytes from {settled:,}")
+        raise Found(f"memory grew by {grown:,} bytes from {committed:,}")
     if not session.shown:
         raise Found("nothing was ever suggested")
     session.send(*made.rest())
-    session.settle()
+    session.commit_rule()
     if session.ask("last", "shutdown", None) != {"jsonrpc": "2.0", "id": "last", "result": None}:
         raise Found("shutdown is not answered")
     late = [made.next() for _ in range(WINDOW)]
     session.send(*late, *made.rest())
-    session.settle()
+    session.commit_rule()
     session.send(Sent(frame(b'{"jsonrpc":"2.0","method":"exit"}')))
     if status := session.process.wait(PATIENCE):
         raise Found(f"the exit status is {status}")
     return (
         f"{messages:,} messages, {1000 * took / messages:.2f} ms each; {session.shown:,} suggestions; "
-        f"memory {settled >> 20} MiB and {grown / 2**20:+.1f}"
+        f"memory {committed >> 20} MiB and {grown / 2**20:+.1f}"
     )
 
 

@@ -109,16 +109,16 @@ def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipat
     client.until(lambda: told(client, "mercury/draft")[-1:] and told(client, "mercury/draft")[-1]["done"])
     *drafts, end = told(client, "mercury/draft")
     place = {"textDocument": {"uri": uri, "version": 2}, "position": {"line": 0, "character": 15}}
-    assert drafts and end == {**place, "settled": "", "draft": "", "pass": drafts[-1]["pass"], "done": True}
+    assert drafts and end == {**place, "committed": "", "draft": "", "pass": drafts[-1]["pass"], "done": True}
     for draft in drafts:
         assert draft == {
             **place,
-            "settled": draft["settled"],
+            "committed": draft["committed"],
             "draft": draft["draft"],
             "pass": draft["pass"],
             "done": False,
         }
-        assert (draft["settled"] + draft["draft"].rstrip(UNDECIDED)) in (WORD, "")
+        assert (draft["committed"] + draft["draft"].rstrip(UNDECIDED)) in (WORD, "")
     assert [one["pass"] for one in drafts] == sorted({one["pass"] for one in drafts})
     # What would follow if it were accepted is worked on, but it is of no document that the client has.
     while client.ask("mercury/work", None)["result"]["busy"]:

@@ -67,7 +67,7 @@ def hosted(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.wrong(str(error).rstrip("."), _MEND, fatal)
         return found
-    found["sent"] = sent(config.remote, engine.standing)
+    found["sent"] = sent(config.remote, engine.remote_status)
     found["key"] = _key(report, config)
     if not address.keeps_secrets:
         report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")

@@ -1,7 +1,7 @@
 """Rows, which are what a pass is over, and the one rule of who sees whom.
 
-Owns `visible`, the attention rule of training and serving alike. Knows no network. The rule is written in operators
-that numpy's arrays and torch's tensors share: serving hands it the first, training the second.
+Owns `attention_mask`, the attention rule of training and serving alike. Knows no network. The rule is written in
+operators that numpy's arrays and torch's tensors share: serving hands it the first, training the second.
 
 A *clean* row holds a known token and sees the clean rows up to itself: it is causal. A *canvas* is an anchor (a copy
 of the token before a block) and the block's rows, masked or not; each sees the clean rows before the block and its
@@ -20,7 +20,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TokenLayout:
     """Where each row stands, as integer arrays or tensors of one shape (..., T).
 
     ``position`` is the token's own; ``start`` is the first position that a row no longer sees of the clean tokens;
@@ -35,14 +35,14 @@ class Rows:
     fork: Any
 
     @classmethod
-    def clean(cls, first: int, count: int) -> Rows:
+    def clean(cls, first: int, count: int) -> TokenLayout:
         """Rows of ``count`` known tokens from position ``first`` on, on the trunk. int64 arrays (count,)"""
         position = np.arange(first, first + count)
         zero, start = np.zeros_like(position), position + 1
         return cls(position, start, zero, zero, start)
 
     @classmethod
-    def block(cls, first: int, size: int, number: int = 1) -> Rows:
+    def block(cls, first: int, size: int, number: int = 1) -> TokenLayout:
         """Rows of one canvas on the trunk: the anchor at ``first - 1`` and ``size`` tokens from ``first`` on.
 
         int64 arrays (size + 1,)
@@ -52,23 +52,23 @@ class Rows:
         return cls(position, start, np.full_like(position, number), np.zeros_like(position), start)
 
     @classmethod
-    def join(cls, *parts: Rows) -> Rows:
+    def join(cls, *parts: TokenLayout) -> TokenLayout:
         """Rows of arrays one after the other, along the last dimension."""
         return cls(
             *(np.concatenate([getattr(part, field.name) for part in parts], -1) for field in fields(cls))
         )
 
-    def map(self, change: Callable[[Any], Any]) -> Rows:
+    def map(self, change: Callable[[Any], Any]) -> TokenLayout:
         """The same rows with ``change`` applied to each field."""
-        return Rows(*(change(getattr(self, field.name)) for field in fields(self)))
+        return TokenLayout(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
-def visible(query: Rows, key: Rows) -> Any:
+def attention_mask(query: TokenLayout, key: TokenLayout) -> Any:
     """Which key each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
-    return sees(query.map(lambda row: row[..., None]), key.map(lambda row: row[..., None, :]))
+    return attends(query.map(lambda row: row[..., None]), key.map(lambda row: row[..., None, :]))
 
 
-def sees(q: Rows, k: Rows) -> Any:
+def attends(q: TokenLayout, k: TokenLayout) -> Any:
     """The attention rule, for queries and keys of one shape, or of shapes that broadcast."""
     lineage = (k.branch == q.branch) | ((k.branch == 0) & (k.position < q.fork))
     context = (k.canvas == 0) & lineage & (k.position < q.start)
@@ -76,7 +76,7 @@ def sees(q: Rows, k: Rows) -> Any:
     return context | together
 
 
-def all_see_all(rows: Rows) -> bool:
+def all_see_all(rows: TokenLayout) -> bool:
     """Whether rows (T,) right behind those that are kept all see these and one another, so that no mask is needed: one
     clean row, or one canvas."""
     if len(rows.position) == 1:

@@ -12,20 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 
 
 class Executor(Protocol):
     """A network on a device, with room for the keys and values of what it has read. ``device``: cpu, cuda or mps;
-    ``threads``: how many of the processor it may use. ``block``, ``hedge``: the `Drafting` that pays on it: where a row
-    more costs nothing, large canvases at every place."""
+    ``threads``: how many of the processor it may use. ``block``, ``canvas_threshold``: the `Drafting` that pays on
+    it: where a row more costs nothing, large canvases at every place."""
 
     device: str
     threads: int
     block: int
-    hedge: float
+    canvas_threshold: float
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Any:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         """One pass of rows (T,) behind the first ``past`` rows that are kept, which are clean.
 
         Their keys and values are written behind those, from row ``past`` on, and last until a run overwrites them.

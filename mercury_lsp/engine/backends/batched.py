@@ -18,19 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network, folded
 from mercury_lsp.engine.batching import Part
 
 NOBODY = -1  # the canvas of a key that is not there
 PADDING = 1 << 20  # the canvas of a row that fills up; none of a session has that many
-FIELDS = [field.name for field in fields(Rows)]
+FIELDS = [field.name for field in fields(TokenLayout)]
 
 
 class BatchedNetwork:
     """See `batching.Batch`. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
 
-    block, hedge = 6, 0.0
+    block, canvas_threshold = 6, 0.0
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class BatchedNetwork:
 
     @torch.inference_mode()
     def run(self, parts: Sequence[Part]) -> Sequence[Tensor]:
-        """See `seats.Batch.run`."""
+        """See `slots.Batch.run`."""
         batch = self._batch(parts)
         hidden: Tensor = self.network(batch.ids[None], batch.position[None], batch, batch, attend)
         edges = accumulate((len(part.ids) for part in parts), initial=0)
@@ -76,7 +76,7 @@ class BatchedNetwork:
 
     @torch.inference_mode()
     def scores(self, hidden: Sequence[Tensor]) -> Sequence[NDArray[np.float32]]:
-        """See `seats.Batch.scores`."""
+        """See `slots.Batch.scores`."""
         logits = self.network.logits(torch.cat(list(hidden))).float()  # (n, V)
         scores = logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
         return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
@@ -99,11 +99,11 @@ class BatchedNetwork:
         told = torch.from_numpy(np.concatenate((given.ravel(), real))).to(self.device, non_blocking=True)
         where, real_ = told[: given.size].view(given.shape), told[given.size :]
         ids, *own, places, slots, past = where  # (N, T) each
-        rows, index = Rows(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
+        rows, index = TokenLayout(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
         there = torch.where(index < past[:, :1], 0, NOBODY)
-        kept = Rows(index, index + 1, there, torch.zeros_like(index), index + 1)  # (N, S + 1)
+        kept = TokenLayout(index, index + 1, there, torch.zeros_like(index), index + 1)  # (N, S + 1)
         known = (getattr(kept, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS)
-        mask: Tensor = visible(rows, Rows(*known))  # (N, T, S)
+        mask: Tensor = attention_mask(rows, TokenLayout(*known))  # (N, T, S)
         group = self.network.shape.heads // self.network.shape.kv_heads
         return _Batch(
             ids=ids.flatten()[real_],

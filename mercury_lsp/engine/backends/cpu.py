@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu_weights import LANES, Prepared
 from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ class NativeExecutor:
     device = "cpu"
     # Eight rows take twice as long as one, so a canvas is small, and there is one. Measured on 40 single lines, small,
     # two cores: 5.5 ms a token; 6.1 with a block of 6 tokens, 9.6 with canvases of 6 everywhere, 6.0 autoregressive.
-    block, hedge = 3, 1.0
+    block, canvas_threshold = 3, 1.0
 
     def __init__(
         self, prepared: Prepared, forbidden: Sequence[int], threads: int, instructions: str | None = None
@@ -181,7 +181,7 @@ class NativeExecutor:
         prepared = Prepared.of(loaded, progress)
         return None if prepared is None else cls(prepared, loaded.tokenizer.hidden, threads)
 
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> NDArray[np.float32]:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
         """See `Executor.run`. The hidden rows last until the next run."""
         count = len(ids)
         if past + count > self._network.capacity:
@@ -191,7 +191,7 @@ class NativeExecutor:
         buffers = self._buffers
         buffers.cosine[:count] = self._cosine[rows.position]
         buffers.sine[:count] = self._sine[rows.position]
-        buffers.mask[: count * count] = visible(rows, rows).ravel()
+        buffers.mask[: count * count] = attention_mask(rows, rows).ravel()
 
         def compute() -> None:
             buffers.x[:count] = self._prepared.embedded(ids)

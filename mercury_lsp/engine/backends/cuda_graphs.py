@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import Rows, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -50,7 +50,7 @@ class GraphExecutor(TorchExecutor):
         self._recorded: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
 
     @torch.inference_mode()
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Tensor:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
         """See `Executor.run`. The hidden rows last until the next run."""
         size = rows_bucket(len(ids))
         keys = keys_bucket(past + size)
@@ -66,13 +66,16 @@ class GraphExecutor(TorchExecutor):
 
         def step(given: Tensor) -> Tensor:
             ids, *parts, places = given  # (B,) each
-            rows, index = Rows(*parts), self._index[:keys]
+            rows, index = TokenLayout(*parts), self._index[:keys]
             there = torch.where(index < places[0], 0, NOBODY)
-            clean = Rows(index, index + 1, there, torch.zeros_like(index), index + 1)  # (S,) the kept ones
+            clean = TokenLayout(
+                index, index + 1, there, torch.zeros_like(index), index + 1
+            )  # (S,) the kept ones
             known = (
-                getattr(clean, f.name).index_copy(0, places, getattr(rows, f.name)) for f in fields(Rows)
+                getattr(clean, f.name).index_copy(0, places, getattr(rows, f.name))
+                for f in fields(TokenLayout)
             )
-            mask: Tensor = visible(rows, Rows(*known))[None]  # (1, B, S)
+            mask: Tensor = attention_mask(rows, TokenLayout(*known))[None]  # (1, B, S)
             hidden: Tensor = self.network(
                 ids[None], rows.position[None], mask, Fixed(self._room, places, keys)
             )
@@ -115,14 +118,15 @@ class Fixed:
         return keys[:, :, : self._count], values[:, :, : self._count]
 
 
-def padded(ids: Sequence[int], rows: Rows, past: int, size: int) -> np.ndarray:
-    """What differs between two passes of ``size`` rows: their ids, the fields of `Rows`, and their places. int64 (7, B)
+def padded(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
+    """What differs between two passes of ``size`` rows: their ids, the fields of `TokenLayout`, and their places.
+    int64 (7, B)
 
     The rows that fill up are written behind the others, see none of these, and are seen by none.
     """
-    given = np.zeros((len(fields(Rows)) + 2, size), np.int64)
+    given = np.zeros((len(fields(TokenLayout)) + 2, size), np.int64)
     given[0, : len(ids)] = ids
-    for row, field in zip(given[1:], fields(Rows), strict=False):
+    for row, field in zip(given[1:], fields(TokenLayout), strict=False):
         row[: len(ids)] = getattr(rows, field.name)
         if field.name == "canvas":
             row[len(ids) :] = PADDING

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets, kept_bytes
 from mercury_lsp.engine.backends.cpu_weights import Prepared
-from mercury_lsp.engine.batching import InTurn, Seats, Together
+from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.system import usual_threads
@@ -51,7 +51,7 @@ def executor_for(
     return TorchExecutor.of(loaded, device, threads, progress)
 
 
-def seats_for(
+def slots_for(
     loaded: Checkpoint | OpenCheckpoint,
     device: str,
     threads: int,
@@ -60,7 +60,7 @@ def seats_for(
     together: bool | None = None,
     quantisation: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> Seats:
+) -> SlotPool:
     """Executors for many sessions on one network: see `batching`.
 
     memory: bytes for the keys and values of all sessions; rows: how many one of them may have. together: whether
@@ -72,7 +72,7 @@ def seats_for(
     if device == "cpu" and not together and isinstance(loaded, Checkpoint) and _native(loaded):
         prepared = Prepared.of(loaded, progress)
         if prepared is not None:
-            return InTurn(
+            return RoundRobin(
                 lambda: NativeExecutor(prepared, loaded.tokenizer.hidden, threads),
                 kept_bytes(loaded.shape, rows),
             )
@@ -88,7 +88,7 @@ def seats_for(
         network, forbidden = _open_network(loaded, device, quantisation, progress), loaded.forbidden
     else:
         network, forbidden = Network.of(loaded, dtype_for(device), progress), loaded.tokenizer.hidden
-    return Together(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
+    return ContinuousBatcher(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
 
 
 def open_executor_for(

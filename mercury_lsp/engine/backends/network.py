@@ -169,10 +169,9 @@ class Network(nn.Module):
     ) -> Tensor:
         """Run rows through all layers.
 
-        ids, position: (N, T). mask: bool (N, T, S), who sees whom by `visible`; None where every row sees every key.
-        past: earlier keys and values, which come before the new ones. attend: another way to compute attention than
-        `folded`, which is then given the mask as it is. Returns (N, T, width), normalised.
-        """
+        ids, position: (N, T). mask: bool (N, T, S), who sees whom by `attention_mask`; None where every row sees
+        every key. past: earlier keys and values, which come before the new ones. attend: another way to compute
+        attention than `folded`, which is then given the mask as it is. Returns (N, T, width), normalised."""
         x = self.embedding(ids)  # (N, T, W)
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
         if attend is None:

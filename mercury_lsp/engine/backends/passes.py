@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.kv_cache import Cache
 from mercury_lsp.engine.worker import Cancelled
@@ -20,7 +20,7 @@ from mercury_lsp.engine.worker import Cancelled
 CHUNK = 64  # rows of prefill between two looks at cancellation
 
 
-class Passes:
+class CachedModel:
     """An executor and its cache: nobody else may run the executor."""
 
     def __init__(self, executor: Executor) -> None:
@@ -37,11 +37,11 @@ class Passes:
             if cancelled():
                 raise Cancelled
             chunk = ids[at : at + CHUNK]
-            last = self.run(chunk, Rows.clean(len(self.cache.ids), len(chunk)))[-1:]
+            last = self.run(chunk, TokenLayout.clean(len(self.cache.ids), len(chunk)))[-1:]
             self.cache.keep(chunk)
         return last
 
-    def run(self, ids: Sequence[int], rows: Rows) -> Any:
+    def run(self, ids: Sequence[int], rows: TokenLayout) -> Any:
         """One pass of rows behind the cache, by the attention rule. Returns (T, width) on the executor's device.
 
         Nothing is kept; `cache.keep` keeps as many of the first rows as it is given ids for.

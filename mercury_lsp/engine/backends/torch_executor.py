@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import Rows, all_see_all, visible
+from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
@@ -23,7 +23,7 @@ STEP = 256  # rows; the buffers grow by it
 class TorchExecutor:
     """A network of torch. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
 
-    block, hedge = 6, 0.0
+    block, canvas_threshold = 6, 0.0
 
     def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
         if threads:
@@ -43,12 +43,12 @@ class TorchExecutor:
         return cls(network, loaded.tokenizer.hidden, device, threads)
 
     @torch.inference_mode()
-    def run(self, ids: Sequence[int], rows: Rows, past: int) -> Tensor:
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
         """See `Executor.run`."""
         self._kept.begin(past, len(ids))
         mask = None
         if not all_see_all(rows):
-            seen = visible(rows, Rows.join(Rows.clean(0, past), rows))
+            seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows))
             mask = torch.from_numpy(seen)[None].to(self.device)  # (1, T, S)
         given = torch.tensor([ids], device=self.device)
         position = torch.from_numpy(rows.position)[None].to(self.device)

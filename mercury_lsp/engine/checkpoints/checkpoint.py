@@ -24,7 +24,7 @@ from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.models import downloads
-from mercury_lsp.models.downloads import visible
+from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
 from mercury_lsp.models.selection import AUTO, chosen
 
@@ -168,7 +168,7 @@ def load(folder: Path) -> Checkpoint:
         shape.check()
         if tokenizer.size > shape.vocabulary:
             raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
-        name = visible(str(config.get("name", folder.name)))[:LONGEST_NAME]
+        name = printable(str(config.get("name", folder.name)))[:LONGEST_NAME]
         return Checkpoint(name, folder, shape, tokenizer, found, part(config, "about"))
 
 
@@ -178,7 +178,7 @@ def or_sentence(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        name = visible(str(error.args[0]))
+        name = printable(str(error.args[0]))
         raise CheckpointError(f"The model in {folder} cannot be used: its {CONFIG} has no {name}.") from error
     except (OSError, TypeError, ValueError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
@@ -186,7 +186,7 @@ def or_sentence(folder: Path) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """An exception's words on one line."""
-    words = visible(" ".join(str(error).split()).rstrip(" ."))
+    words = printable(" ".join(str(error).split()).rstrip(" ."))
     return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
 
 

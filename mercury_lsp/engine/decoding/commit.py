@@ -31,7 +31,7 @@ def threshold(least: float) -> Enough:
     return lambda doubt: sum(nats <= most for nats in doubt)
 
 
-def choose(doubt: Sequence[float], ends: Sequence[bool], enough: Enough) -> list[int]:
+def positions_to_commit(doubt: Sequence[float], ends: Sequence[bool], enough: Enough) -> list[int]:
     """Indices, ascending, of the undecided positions to commit; at least one.
 
     doubt: of each undecided position's prediction, left to right, in nats. ends: whether its likeliest token would

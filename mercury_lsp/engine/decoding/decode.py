@@ -1,7 +1,8 @@
 """Decodes a middle behind a prompt that has been read, with the values that every decoder shares.
 
-`refine` is plain block diffusion, where entropy alone decides what is committed. `spell` is the autoregressive
-baseline. The default, which drafts and verifies, is `speculative`. All of them begin with the stem, see `healing`.
+`decode_block_diffusion` is plain block diffusion, where entropy alone decides what is committed.
+`decode_autoregressive` is the autoregressive baseline. The default, which drafts and verifies, is `speculative`. All
+of them begin with the stem, see `healing`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.backends.passes import Passes
-from mercury_lsp.engine.decoding.denoise import Settle, denoise
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.decoding.denoise import CommitRule, denoise
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.sampling import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 
-Watch = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
+OnTokens = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
 """Told of each draft: the settled tokens, those behind them, None where undecided, and the settled ones' logp."""
 
 
 @dataclass(frozen=True, slots=True)
-class Middle:
+class DecodeResult:
     """Decoded tokens without their end, those of the stem first. ``logp``: theirs, and the end's if they ``finished``;
     ``steps``: rounds of drafting or choosing, a pass each, without the passes that only read.
 
@@ -41,7 +42,7 @@ class Middle:
 
 
 @dataclass(slots=True)
-class Limit:
+class DecodeBudget:
     """Counts the passes of one decoding and says when to stop."""
 
     most: int
@@ -62,7 +63,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class StopCondition:
     """One of ``tokens`` ends a middle; where one line is wanted, so does a line's end behind its first token.
 
     ``before``: tokens of the middle that stand before those which are decoded.
@@ -76,51 +77,51 @@ class Ends:
         """Whether ``token`` ends the text when ``index`` decoded tokens stand before it."""
         return token in self.tokens or (index + self.before > 0 and token in self.newlines)
 
-    def behind(self, hidden: int) -> Ends:
+    def behind(self, hidden: int) -> StopCondition:
         """The same where ``hidden`` first tokens are the stem's: a line's end in or right behind these is none."""
         return replace(self, before=self.before - hidden)
 
 
-def refine(
-    passes: Passes,
+def decode_block_diffusion(
+    passes: CachedModel,
     tail: Sequence[int],
     mask: int,
     block: int,
-    settle: Settle,
-    ends: Ends,
-    limit: Limit,
-    watch: Watch,
+    commit_rule: CommitRule,
+    ends: StopCondition,
+    budget: DecodeBudget,
+    on_progress: OnTokens,
     stem: Stem,
-) -> Middle:
-    """Denoise block after block, committing what ``settle`` lets through; see `denoise`.
+) -> DecodeResult:
+    """Denoise block after block, committing what ``commit_rule`` lets through; see `denoise`.
 
     The stem comes first, token by token, by the causal rows.
     """
-    last = passes.read(tail, limit.cancelled)
-    limit.prefill_ends()
+    last = passes.read(tail, budget.cancelled)
+    budget.prefill_ends()
     tokens: list[int] = []
     logp: list[float] = []
     whole = stem
     while stem.open:
-        if len(tokens) >= limit.tokens or not limit.may_go_on():
-            return Middle(tokens, logp, limit.passes, False)
+        if len(tokens) >= budget.tokens or not budget.may_go_on():
+            return DecodeResult(tokens, logp, budget.passes, False)
         (token,), (sure,) = greedy(stem.restrict(passes.scores(last)), len(tokens))
         tokens.append(token)
         logp.append(sure)
         stem = stem.behind([token])
-        limit.passes += 1
-        last = passes.read([token], limit.cancelled)
-    steps = limit.passes
+        budget.passes += 1
+        last = passes.read([token], budget.cancelled)
+    steps = budget.passes
     ends = ends.behind(whole.hidden(tokens))
-    while len(tokens) < limit.tokens:
-        size = min(block, limit.tokens - len(tokens))
-        rows = Rows.block(len(passes.cache.ids), size)
+    while len(tokens) < budget.tokens:
+        size = min(block, budget.tokens - len(tokens))
+        rows = TokenLayout.block(len(passes.cache.ids), size)
         anchor, before = passes.cache.ids[-1], tuple(tokens)
 
         def predict(
-            draft: Sequence[int | None], rows: Rows = rows, anchor: int = anchor
+            draft: Sequence[int | None], rows: TokenLayout = rows, anchor: int = anchor
         ) -> NDArray[np.float32]:
-            limit.passes += 1
+            budget.passes += 1
             hidden = passes.run([anchor, *(mask if token is None else token for token in draft)], rows)
             return passes.scores(
                 hidden[[i for i, token in enumerate(draft) if token is None]]
@@ -132,33 +133,33 @@ def refine(
         def seen(
             draft: Sequence[int | None], before: Sequence[int] = before, sure: Sequence[float] = tuple(logp)
         ) -> None:
-            watch(before, draft, sure)
+            on_progress(before, draft, sure)
 
-        done = denoise(predict, size, ends_here, settle, limit.may_go_on, stem, seen)
+        done = denoise(predict, size, ends_here, commit_rule, budget.may_go_on, stem, seen)
         tokens += done.tokens
         logp += done.logp
         steps += done.passes
-        if done.ended or not done.full or not limit.may_go_on():
-            return Middle(tokens, logp, steps, done.ended)
-        if len(tokens) < limit.tokens:
-            limit.passes += 1
-            passes.read(done.tokens, limit.cancelled)
-    return Middle(tokens, logp, steps, False)
+        if done.ended or not done.full or not budget.may_go_on():
+            return DecodeResult(tokens, logp, steps, done.ended)
+        if len(tokens) < budget.tokens:
+            budget.passes += 1
+            passes.read(done.tokens, budget.cancelled)
+    return DecodeResult(tokens, logp, steps, False)
 
 
-def spell(
-    passes: Passes,
+def decode_autoregressive(
+    passes: CachedModel,
     tail: Sequence[int],
-    ends: Ends,
-    limit: Limit,
-    watch: Watch,
+    ends: StopCondition,
+    budget: DecodeBudget,
+    on_progress: OnTokens,
     stem: Stem,
     pick: Pick = greedy,
     memory: MemoryView | None = None,
-) -> Middle:
+) -> DecodeResult:
     """One token a pass, from left to right. The prompt's last row gives the first."""
-    last = passes.read(tail, limit.cancelled)
-    limit.prefill_ends()
+    last = passes.read(tail, budget.cancelled)
+    budget.prefill_ends()
     tokens: list[int] = []
     logp: list[float] = []
     opening: NDArray[np.float32] | None = None
@@ -171,11 +172,11 @@ def spell(
             scores = memory.mix(scores, tokens)
         (token,), (sure,) = pick(left.restrict(scores), len(tokens))
         if ends.behind(stem.hidden(tokens))(len(tokens), token):
-            return Middle(tokens, [*logp, sure], limit.passes, True, opening)
-        if len(tokens) >= limit.tokens or not limit.may_go_on():
-            return Middle(tokens, logp, limit.passes, False, opening)
+            return DecodeResult(tokens, [*logp, sure], budget.passes, True, opening)
+        if len(tokens) >= budget.tokens or not budget.may_go_on():
+            return DecodeResult(tokens, logp, budget.passes, False, opening)
         tokens.append(token)
         logp.append(sure)
-        limit.passes += 1
-        last = passes.read([token], limit.cancelled)
-        watch(tokens, (), logp)
+        budget.passes += 1
+        last = passes.read([token], budget.cancelled)
+        on_progress(tokens, (), logp)

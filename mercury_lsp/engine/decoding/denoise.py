@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.decoding.commit import Enough, choose
+from mercury_lsp.engine.decoding.commit import Enough, positions_to_commit
 from mercury_lsp.engine.decoding.healing import Stem
 
 NEVER = np.float32(-1e4)  # a log-probability of which the probability is 0 in any float
@@ -24,14 +24,14 @@ Predict = Callable[[Sequence[int | None]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class CommitRule:
     """What a pass may commit: ``enough`` of the positions by their entropies, or else by their surest tokens."""
 
     enough: Enough
     by_entropy: bool = True
 
 
-class Ends(Protocol):
+class StopCondition(Protocol):
     """Tells whether a token at an index of the block would end the text."""
 
     def __call__(self, index: int, token: int) -> bool:
@@ -67,8 +67,8 @@ def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def denoise(
     predict: Predict,
     size: int,
-    ends: Ends,
-    settle: Settle,
+    ends: StopCondition,
+    commit_rule: CommitRule,
     may_go_on: Callable[[], bool],
     stem: Stem,
     seen: Callable[[Sequence[int | None]], None] | None = None,
@@ -94,17 +94,17 @@ def denoise(
             scores, undecided = open_stem.restrict(scores[:1]), undecided[:1]
         hidden = stem.hidden(begun)
         chosen_ids, surety = likeliest(scores)
-        doubt = entropy(scores).tolist() if settle.by_entropy else [-logp for logp in surety]
+        doubt = entropy(scores).tolist() if commit_rule.by_entropy else [-logp for logp in surety]
         is_end = [ends(i - hidden, token) for i, token in zip(undecided, chosen_ids, strict=True)]
-        for j in choose(doubt, is_end, settle.enough):
+        for j in positions_to_commit(doubt, is_end, commit_rule.enough):
             i = undecided[j]
             tokens[i], logp[i] = chosen_ids[j], surety[j]
             if is_end[j]:
                 end = i
         if seen is not None:
             seen(tokens)
-    settled = end if end is not None else next((i for i, token in enumerate(tokens) if token is None), size)
-    left = tuple(token for token in tokens[:settled] if token is not None)
+    committed = end if end is not None else next((i for i, token in enumerate(tokens) if token is None), size)
+    left = tuple(token for token in tokens[:committed] if token is not None)
     return Block(
-        left, tuple(logp[: settled + (end is not None)]), passes, end is not None, None not in tokens
+        left, tuple(logp[: committed + (end is not None)]), passes, end is not None, None not in tokens
     )

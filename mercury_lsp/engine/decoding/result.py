@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
-from mercury_lsp.engine.api import UNDECIDED, Draft, Infill, Line, Sampling, ScoredToken
+from mercury_lsp.engine.api import UNDECIDED, Infill, Line, Progress, Sampling, ScoredToken
 from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
-from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
-from mercury_lsp.engine.decoding.denoise import Settle
+from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
+from mercury_lsp.engine.decoding.denoise import CommitRule
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.tokenizer import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ResultBuilder:
     """Of one infilling that ``began`` at a reading of the performance counter.
 
     ``ends``: the tokens that end a text; ``newlines``: those with a line's end; of ``read`` tokens of the prompt so
@@ -30,7 +30,7 @@ class Account:
     vocabulary: Vocabulary
     ends: Container[int]
     newlines: Container[int]
-    limit: Limit
+    budget: DecodeBudget
     began: float
     cached: int
     read: int
@@ -38,7 +38,7 @@ class Account:
     stem: str = ""
     memory: MemoryView | None = None
 
-    def infill(self, middle: Middle) -> Infill:
+    def infill(self, middle: DecodeResult) -> Infill:
         """What a middle is that has taken until now."""
         now = time.perf_counter()
         text = self._behind_stem(self.vocabulary.decode(middle.tokens))
@@ -46,10 +46,10 @@ class Account:
             text=text,
             tokens=len(middle.logp),
             steps=middle.steps,
-            forward_passes=self.limit.passes,
+            forward_passes=self.budget.passes,
             ms=(now - self.began) * 1e3,
-            ms_prefill=(self.limit.prefilled - self.began) * 1e3,
-            ms_denoise=(now - self.limit.prefilled) * 1e3,
+            ms_prefill=(self.budget.prefilled - self.began) * 1e3,
+            ms_denoise=(now - self.budget.prefilled) * 1e3,
             cached_tokens=self.cached,
             prompt_tokens=self.read,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
@@ -59,15 +59,15 @@ class Account:
             scored=scored_tokens(self.token_bytes, len(self.stem), len(text), middle.tokens, middle.logp),
         )
 
-    def telling(self, watch: Callable[[Draft], None] | None) -> Watch:
-        """What a decoder tells its drafts, so that ``watch``, if there is any, sees them."""
+    def reporter(self, on_progress: Callable[[Progress], None] | None) -> OnTokens:
+        """What a decoder tells its drafts, so that ``on_progress``, if there is any, sees them."""
 
-        def told(settled: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
-            if watch is not None:
-                decided = len(settled) + sum(token is not None for token in behind)
-                there = self.infill(Middle([*settled], [*logp], self.limit.passes, False))
-                text = self._behind_stem(draft_text(self.vocabulary, self.ends, settled, behind))
-                watch(Draft(text, decided, len(settled) + len(behind), self.limit.passes, there))
+        def told(committed: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
+            if on_progress is not None:
+                decided = len(committed) + sum(token is not None for token in behind)
+                there = self.infill(DecodeResult([*committed], [*logp], self.budget.passes, False))
+                text = self._behind_stem(draft_text(self.vocabulary, self.ends, committed, behind))
+                on_progress(Progress(text, decided, len(committed) + len(behind), self.budget.passes, there))
 
         return told
 
@@ -76,11 +76,11 @@ class Account:
         return text[len(self.stem) :] if text.startswith(self.stem) else UNDECIDED * text.count(UNDECIDED)
 
 
-def settling(sampling: Sampling) -> Settle:
+def commit_rule(sampling: Sampling) -> CommitRule:
     """What a pass may commit of a canvas that is not verified."""
     if sampling.threshold:
-        return Settle(threshold(sampling.threshold), by_entropy=False)
-    return Settle(entropy_bound(sampling.entropy_bound))
+        return CommitRule(threshold(sampling.threshold), by_entropy=False)
+    return CommitRule(entropy_bound(sampling.entropy_bound))
 
 
 def lines_of(
@@ -128,10 +128,10 @@ def _characters(text: bytes) -> int:
 
 
 def draft_text(
-    vocabulary: Vocabulary, ends: Container[int], settled: Sequence[int], behind: Sequence[int | None]
+    vocabulary: Vocabulary, ends: Container[int], committed: Sequence[int], behind: Sequence[int | None]
 ) -> str:
     """A draft's text up to the first token that ends it, a mark for each undecided one."""
-    text, run = "", list(settled)
+    text, run = "", list(committed)
     for token in behind:
         if token is None:
             text, run = text + vocabulary.decode(run) + UNDECIDED, []

@@ -1,7 +1,7 @@
 """Decoding of a canvas between two texts, by models whose every row sees every other.
 
-Owns the passes over such a canvas, with what they reuse of one another, and two loops: `fill` for a canvas of one
-size, `grow` for models that change its size themselves. Knows tokens only.
+Owns the passes over such a canvas, with what they reuse of one another, and two loops: `denoise_fixed` for a canvas
+of one size, `denoise_expandable` for models that change its size themselves. Knows tokens only.
 
 Nothing of a context that sees the canvas can be kept exactly. A full pass reads everything; the passes after it run the
 canvas alone, behind the keys and values that the context had then, until ``refresh`` passes are over: the dual cache
@@ -15,17 +15,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
-from mercury_lsp.engine.decoding.denoise import Ends, Settle, denoise, entropy, likeliest
+from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
+from mercury_lsp.engine.decoding.denoise import CommitRule, StopCondition, denoise, entropy, likeliest
 from mercury_lsp.engine.decoding.healing import Stem
 
 EVERYWHERE = 1 << 30  # a position behind all others
 FIRST = 4  # masks that a canvas begins with which grows: DreamOn's README
 
 
-class Between:
+class BidirectionalCanvas:
     """The place between two texts, of which the first has one token at least.
 
     Rows are put in the order ``[before without its last | after | last of before | canvas]``, each at its own position,
@@ -64,58 +64,58 @@ class Between:
         return self._executor.scores(hidden[rows])
 
 
-def _together(position: NDArray[np.int64]) -> Rows:
+def _together(position: NDArray[np.int64]) -> TokenLayout:
     """Rows that see one another and all that is kept."""
     zero = np.zeros_like(position)
     far = np.full_like(position, EVERYWHERE)
-    return Rows(position, far, zero + 1, zero, far)
+    return TokenLayout(position, far, zero + 1, zero, far)
 
 
-def fill(
-    between: Between,
+def denoise_fixed(
+    between: BidirectionalCanvas,
     size: int,
-    ends: Ends,
-    settle: Settle,
-    limit: Limit,
+    ends: StopCondition,
+    commit_rule: CommitRule,
+    budget: DecodeBudget,
     stem: Stem,
     seen: Callable[..., None],
-) -> Middle:
+) -> DecodeResult:
     """Denoise a canvas of one size. It is finished when it is full, since what follows is there already.
 
     seen: told of each draft of it, None where undecided.
     """
 
     def predict(canvas: Sequence[int | None]) -> NDArray[np.float32]:
-        limit.passes += 1
+        budget.passes += 1
         return between.scores(canvas)
 
-    done = denoise(predict, size, ends, settle, limit.may_go_on, stem, seen)
-    return Middle([*done.tokens], [*done.logp], done.passes, done.ended or done.full)
+    done = denoise(predict, size, ends, commit_rule, budget.may_go_on, stem, seen)
+    return DecodeResult([*done.tokens], [*done.logp], done.passes, done.ended or done.full)
 
 
-def grow(
-    between: Between,
+def denoise_expandable(
+    between: BidirectionalCanvas,
     expand: int,
     deletes: frozenset[int],
     newlines: frozenset[int],
-    limit: Limit,
-    watch: Watch,
+    budget: DecodeBudget,
+    on_progress: OnTokens,
     stem: Stem,
-) -> Middle:
+) -> DecodeResult:
     """Decode a canvas that changes its own size, as DreamOn does (Wu et al. 2025).
 
     Each pass commits the token of least entropy: a place that becomes ``expand`` is two masks from then on, until
-    ``limit.tokens`` masks and tokens are there, and one that becomes an end is no place any more. newlines: what ends
+    ``budget.tokens`` masks and tokens are there, and one that becomes an end is no place any more. newlines: what ends
     the text behind its first token, empty where nothing does.
     """
-    canvas: list[int | None] = [None] * min(FIRST, limit.tokens)
+    canvas: list[int | None] = [None] * min(FIRST, budget.tokens)
     logp = [0.0] * len(canvas)
-    budget = 2 * limit.tokens  # of places made, so that a canvas that grows and shrinks comes to an end
-    begun = limit.passes
-    while None in canvas and limit.may_go_on():
-        limit.passes += 1
+    places = 2 * budget.tokens  # of places made, so that a canvas that grows and shrinks comes to an end
+    begun = budget.passes
+    while None in canvas and budget.may_go_on():
+        budget.passes += 1
         scores = between.scores(canvas).copy()
-        if len(canvas) >= limit.tokens or not budget:
+        if len(canvas) >= budget.tokens or not places:
             scores[:, expand] = -np.inf
             scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
         left = stem.behind(_left(canvas))
@@ -127,7 +127,7 @@ def grow(
         token = chosen[surest]
         if token == expand:
             canvas[at : at + 1], logp[at : at + 1] = [None, None], [0.0, 0.0]
-            budget -= 1
+            places -= 1
         elif token in deletes:
             del canvas[at], logp[at]
         else:
@@ -136,10 +136,10 @@ def grow(
         if line is not None:  # what stands behind a line's end is not wanted, decided or not
             canvas, logp = canvas[: line + 1], logp[: line + 1]
         decided = _left(canvas)
-        watch(decided, canvas[len(decided) :], logp[: len(decided)])
-    decided, steps = _left(canvas), limit.passes - begun
+        on_progress(decided, canvas[len(decided) :], logp[: len(decided)])
+    decided, steps = _left(canvas), budget.passes - begun
     ended = bool(decided) and decided[-1] in newlines and len(decided) > 1 + stem.hidden(decided[:-1])
-    return Middle(decided[:-1] if ended else decided, logp[: len(decided)], steps, None not in canvas)
+    return DecodeResult(decided[:-1] if ended else decided, logp[: len(decided)], steps, None not in canvas)
 
 
 def _left(canvas: Sequence[int | None]) -> list[int]:

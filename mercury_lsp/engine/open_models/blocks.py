@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.attention import Rows
-from mercury_lsp.engine.backends.passes import CHUNK, Passes
-from mercury_lsp.engine.decoding.decode import Limit, Middle, Watch
-from mercury_lsp.engine.decoding.denoise import Ends, Settle, denoise
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.backends.passes import CHUNK, CachedModel
+from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
+from mercury_lsp.engine.decoding.denoise import CommitRule, StopCondition, denoise
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.worker import Cancelled
 
@@ -25,7 +25,7 @@ Scores = NDArray[np.float32]
 class Blocks:
     """Passes over whole blocks. ``shift``: row i foretells token i + 1, else its own."""
 
-    def __init__(self, passes: Passes, block: int, mask: int, shift: bool) -> None:
+    def __init__(self, passes: CachedModel, block: int, mask: int, shift: bool) -> None:
         self.passes = passes
         self.block, self.mask, self.shift = block, mask, shift
 
@@ -71,42 +71,42 @@ class Blocks:
         return np.concatenate([before, self.passes.scores(hidden[rows[1:]])])
 
 
-def whole(first: int, count: int, block: int) -> Rows:
+def whole(first: int, count: int, block: int) -> TokenLayout:
     """Rows of known tokens of whole blocks, which will be kept: each sees all up to its block's end."""
     position = np.arange(first, first + count)
     zero, start = np.zeros_like(position), (position // block + 1) * block
-    return Rows(position, start, zero, zero, start)
+    return TokenLayout(position, start, zero, zero, start)
 
 
-def one(first: int, count: int) -> Rows:
+def one(first: int, count: int) -> TokenLayout:
     """Rows of one block that will not be kept: it sees all before it and itself."""
     position = np.arange(first, first + count)
     zero, start = np.zeros_like(position), np.full_like(position, first)
-    return Rows(position, start, zero + 1, zero, start)
+    return TokenLayout(position, start, zero + 1, zero, start)
 
 
 def in_blocks(
     blocks: Blocks,
     ids: Sequence[int],
-    ends: Ends,
-    settle: Settle,
-    limit: Limit,
-    watch: Watch,
+    ends: StopCondition,
+    commit_rule: CommitRule,
+    budget: DecodeBudget,
+    on_progress: OnTokens,
     stem: Stem,
-) -> Middle:
+) -> DecodeResult:
     """Decode behind a prompt, of which the cache has whole blocks already: see `Blocks.reuse`."""
     kept, size = len(blocks.passes.cache.ids), blocks.block
     head = len(ids) // size * size
-    before = blocks.read(ids[kept:head], limit.cancelled)
-    limit.prefill_ends()
+    before = blocks.read(ids[kept:head], budget.cancelled)
+    budget.prefill_ends()
     known, tokens, logp, steps = list(ids[head:]), list[int](), list[float](), 0
-    while len(tokens) < limit.tokens:
+    while len(tokens) < budget.tokens:
         done_before = tuple(tokens)
 
         def predict(
             canvas: Sequence[int | None], known: Sequence[int] = tuple(known), before: Scores | None = before
         ) -> Scores:
-            limit.passes += 1
+            budget.passes += 1
             return blocks.scores(known, canvas, before)
 
         def ends_here(index: int, token: int, count: int = len(tokens) - stem.hidden(tokens)) -> bool:
@@ -114,23 +114,23 @@ def in_blocks(
 
         def seen(
             canvas: Sequence[int | None],
-            settled: Sequence[int] = done_before,
+            committed: Sequence[int] = done_before,
             sure: Sequence[float] = tuple(logp),
         ) -> None:
-            watch(settled, canvas, sure)
+            on_progress(committed, canvas, sure)
 
         done = denoise(
-            predict, size - len(known), ends_here, settle, limit.may_go_on, stem.behind(tokens), seen
+            predict, size - len(known), ends_here, commit_rule, budget.may_go_on, stem.behind(tokens), seen
         )
         tokens += done.tokens
         logp += done.logp
         steps += done.passes
-        fits = len(tokens) <= limit.tokens
-        if done.ended or not done.full or len(tokens) >= limit.tokens or not limit.may_go_on():
+        fits = len(tokens) <= budget.tokens
+        if done.ended or not done.full or len(tokens) >= budget.tokens or not budget.may_go_on():
             if not fits:
-                tokens, logp = tokens[: limit.tokens], logp[: limit.tokens]
-            return Middle(tokens, logp, steps, done.ended and fits)
-        limit.passes += 1
-        before = blocks.read([*known, *done.tokens], limit.cancelled)
+                tokens, logp = tokens[: budget.tokens], logp[: budget.tokens]
+            return DecodeResult(tokens, logp, steps, done.ended and fits)
+        budget.passes += 1
+        before = blocks.read([*known, *done.tokens], budget.cancelled)
         known = []
-    return Middle(tokens, logp, steps, False)
+    return DecodeResult(tokens, logp, steps, False)

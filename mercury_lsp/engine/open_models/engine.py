@@ -15,15 +15,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mercury_lsp.engine.api import Draft, Infill, Sampling, never
+from mercury_lsp.engine.api import Infill, Progress, Sampling, never
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.passes import Passes
+from mercury_lsp.engine.backends.passes import CachedModel
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
-from mercury_lsp.engine.decoding.decode import Ends, Limit
+from mercury_lsp.engine.decoding.decode import DecodeBudget, StopCondition
 from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
 from mercury_lsp.engine.decoding.mixture import Memory
-from mercury_lsp.engine.decoding.result import Account, settling
-from mercury_lsp.engine.open_models.bidirectional import Between, fill, grow
+from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
+from mercury_lsp.engine.open_models.bidirectional import (
+    BidirectionalCanvas,
+    denoise_expandable,
+    denoise_fixed,
+)
 from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks
 from mercury_lsp.engine.open_models.prompt_format import around, asked
 from mercury_lsp.engine.tokenizer import Hint, Prompt
@@ -33,7 +37,7 @@ SIZES = (4, 8, 16, 32, 64)  # of canvases: as many tokens as single lines and sh
 SURE = 0.9  # geometric mean probability of a middle that is right: no larger canvas is tried
 
 
-class OpenEngine:
+class OpenModelEngine:
     """A loaded open model. ``executor`` runs it, and is nobody else's."""
 
     def __init__(self, loaded: OpenCheckpoint, executor: Executor) -> None:
@@ -49,7 +53,7 @@ class OpenEngine:
         self._blocks: Blocks | None = None
         if loaded.family.block_causal:
             family = loaded.family
-            self._blocks = Blocks(Passes(executor), family.block, loaded.mask, family.shift)
+            self._blocks = Blocks(CachedModel(executor), family.block, loaded.mask, family.shift)
         self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
 
     @property
@@ -85,7 +89,7 @@ class OpenEngine:
         prompt: Prompt,
         sampling: Sampling,
         cancelled: Callable[[], bool] = never,
-        watch: Callable[[Draft], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
@@ -96,32 +100,40 @@ class OpenEngine:
         """
         began = time.perf_counter()
         sampling = self._fitting(sampling)
-        limit = Limit(sampling.max_passes, sampling.max_tokens, cancelled)
-        stops = Ends(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
+        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
+        stops = StopCondition(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
         family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
 
-        def account(cached: int, read: int) -> Account:
+        def account(cached: int, read: int) -> ResultBuilder:
             newlines, texts = self._newlines, self._token_bytes.of
-            return Account(
-                self.tokenizer, stops.tokens, newlines, limit, began, cached, read, texts, prompt.stem
+            return ResultBuilder(
+                self.tokenizer, stops.tokens, newlines, budget, began, cached, read, texts, prompt.stem
             )
 
         if self._blocks is not None:
             ids = self._asked(prompt, sampling)
             told = account(self._blocks.reuse(ids), len(ids))
             return told.infill(
-                in_blocks(self._blocks, ids, stops, settling(sampling), limit, told.telling(watch), stem)
+                in_blocks(
+                    self._blocks, ids, stops, commit_rule(sampling), budget, told.reporter(on_progress), stem
+                )
             )
         before, after = around(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens)
         told = account(0, len(before) + len(after))
-        between = Between(self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh)
-        limit.prefill_ends()
+        between = BidirectionalCanvas(
+            self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh
+        )
+        budget.prefill_ends()
         if family.expand:
             expand = self.tokenizer.added[family.expand]
             return told.infill(
-                grow(between, expand, stops.tokens, stops.newlines, limit, told.telling(watch), stem)
+                denoise_expandable(
+                    between, expand, stops.tokens, stops.newlines, budget, told.reporter(on_progress), stem
+                )
             )
-        return self._ranked(prompt, sampling, list(self._sizes(between, sampling, stops, told, watch, stem)))
+        return self._ranked(
+            prompt, sampling, list(self._sizes(between, sampling, stops, told, on_progress, stem))
+        )
 
     def alternatives(
         self,
@@ -157,26 +169,26 @@ class OpenEngine:
 
     def _sizes(
         self,
-        between: Between,
+        between: BidirectionalCanvas,
         sampling: Sampling,
-        stops: Ends,
-        account: Account,
-        watch: Callable[[Draft], None] | None,
+        stops: StopCondition,
+        account: ResultBuilder,
+        on_progress: Callable[[Progress], None] | None,
         stem: Stem,
     ) -> Iterator[Infill]:
         """The middles of canvases of several sizes, the small ones first, until one is sure or no pass is left."""
         sizes = sorted(
             {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
         )
-        limit, told = account.limit, account.telling(watch)
+        budget, told = account.budget, account.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
             # None of a draft is settled: a middle of another size may turn out to be likelier.
-            middle = fill(
-                between, size, stops, settling(sampling), limit, stem, lambda canvas: told((), canvas, ())
+            middle = denoise_fixed(
+                between, size, stops, commit_rule(sampling), budget, stem, lambda canvas: told((), canvas, ())
             )
             found = account.infill(middle)
             yield found
-            if (found.finished and found.confidence >= SURE) or not limit.may_go_on():
+            if (found.finished and found.confidence >= SURE) or not budget.may_go_on():
                 return
 
     def _ranked(self, prompt: Prompt, sampling: Sampling, found: list[Infill]) -> Infill:

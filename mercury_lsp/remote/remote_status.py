@@ -9,7 +9,7 @@ from mercury_lsp.remote.breaker import State
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RemoteStatus:
     """``host``: where text is sent to; ``breaker``: whether anything is sent now; ``trouble``: why the last request
     was in vain, as a sentence, or ""."""
 
@@ -18,10 +18,10 @@ class Standing:
     trouble: str = ""
 
 
-class Elsewhere(ABC):
+class RemoteBacked(ABC):
     """An infiller that asks a hosted model, always or at times."""
 
     @property
     @abstractmethod
-    def standing(self) -> Standing:
+    def remote_status(self) -> RemoteStatus:
         """How it stands. May be asked from any thread."""
