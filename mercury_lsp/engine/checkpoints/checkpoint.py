@@ -2,7 +2,7 @@
 
 Owns the reading of the file format; packed matrices stay packed, as `pack` tells, for whoever computes with them to
 unpack in their way. Every way in which such a folder can be wrong ends in a `CheckpointError` of one sentence. Never
-pickle, never code from a checkpoint. The writing is the workshop's, `model.save`.
+pickle, never code from a checkpoint. The writing is the workshop's, `model.training.save`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The memory's counts make up to five distributions: what followed the longest con
 more frequent one there, the same two in the document, and the end of the middle where what follows stands after the
 cursor already. A small network, the gate, weighs them and the model. Caches and interpolation: Kuhn and De Mori 1990,
 for code Hellendoorn and Devanbu 2017; a gate on the match and on the model's sureness: He et al. 2021, for kNN-LM
-(Khandelwal et al. 2020). `model.mixture` fits it.
+(Khandelwal et al. 2020). `model.evaluation.calibration.mixture` fits it.
 """
 
 from __future__ import annotations

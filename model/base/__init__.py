@@ -1,0 +1,1 @@
+"""Makes the checkpoints that training starts from."""

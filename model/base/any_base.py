@@ -1,0 +1,192 @@
+"""Makes a starting checkpoint of any Llama, Qwen2 or Qwen3 on the disk, with its own infilling tokens if it has them.
+
+The folder is as model hubs give it: ``config.json``, safetensors, and ``tokenizer.json`` or ``vocab.json`` with
+``merges.txt``. Nothing of it is run. Tokens that the checkpoint lacks are added: the embedding grows by a row for each,
+at the mean of the others, where a new token is neither likely nor far from what the layers know (Hewitt 2021). Rows of
+the embedding that are no token are dropped, so that none can ever be emitted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from torch import Tensor
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, compare, files_of
+from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
+from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, shape_of, theirs
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model.training.save import save
+
+_PLAIN = replace(A2D, name="llama", shift=True)
+FAMILIES = {
+    "llama": _PLAIN,
+    "qwen2": replace(_PLAIN, name="qwen2", qkv_bias=True),
+    "qwen3": replace(_PLAIN, name="qwen3", head_norms=True),
+}
+"""The shapes that the network here computes, by ``model_type``; ``A2D`` has the names of Llama's weights."""
+
+NAMES = {
+    "eot": (
+        "<eot>",
+        "<|endoftext|>",
+        "<|end_of_text|>",
+        "<[end▁of▁sentence]>",
+        "<\uff5cend▁of▁sentence\uff5c>",
+        "</s>",
+    ),
+    "mask": ("<mask>", "<|mask|>", "<|MASK|>", "<|mdm_mask|>"),
+    "file_sep": ("<file_sep>", "<|file_sep|>", "<|file_separator|>"),
+    "fim_prefix": ("<fim_prefix>", "<|fim_prefix|>", "<[fim-prefix]>", "<\uff5cfim▁begin\uff5c>", "<PRE>"),
+    "fim_suffix": ("<fim_suffix>", "<|fim_suffix|>", "<[fim-suffix]>", "<\uff5cfim▁hole\uff5c>", "<SUF>"),
+    "fim_rest": ("<fim_rest>",),
+    "fim_middle": ("<fim_middle>", "<|fim_middle|>", "<[fim-middle]>", "<\uff5cfim▁end\uff5c>", "<MID>"),
+}
+"""Our special tokens, and what other vocabularies call them, ours first; DeepSeek's have a wide vertical line."""
+
+LIKE = {"fim_rest": "fim_suffix"}
+"""Tokens that no other model has, and which of the others, where it was there, a new one begins as: both are followed
+by what stands after the cursor."""
+
+
+def convert(folder: Path, out: Path) -> tuple[str, dict[str, str]]:
+    """Write the checkpoint that begins with a folder's weights.
+
+    Returns its fingerprint, and by our special tokens' names what each was, or "" if it was added. Raises
+    `CheckpointError` with one sentence if the folder is none that can be taken.
+    """
+    with or_sentence(folder):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        family = FAMILIES.get(str(config.get("model_type")))
+        if family is None:
+            known = ", ".join(FAMILIES)
+            raise Unsupported(f"its model type is {config.get('model_type')!r}, and only {known} are known")
+        tokenizer, origin = vocabulary_of(tokenizer_json(folder), end_of(config))
+        network = network_of(_opened(folder, family, config), "cpu", torch.float32)
+        grown = resized(network, _ids(tokenizer), origin)
+    about = {"base": folder.name, "licence": "that of its base", "specials": origin}
+    return save(out, "base", grown, json.dumps(tokenizer, ensure_ascii=False), about), origin
+
+
+def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenCheckpoint:
+    """The folder as `network_of` reads it, its weights compared with its configuration."""
+    files = files_of(folder)
+    shape = shape_of(family, config)
+    # Some are trained apart, though declared tied.
+    if theirs(family, "output.weight")[0] in files:
+        shape = replace(shape, tied=False)
+    tokenizer = OpenTokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()))
+    opened = OpenCheckpoint(folder.name, folder, family, shape, tokenizer, 0, None, frozenset(), files)
+    compare(opened)
+    return opened
+
+
+def tokenizer_json(folder: Path) -> dict[str, Any]:
+    """A folder's tokenizer as the tokenizers library writes it. Raises ``ValueError`` if it is not byte-level BPE."""
+    file = folder / Tokenizer.FILE
+    if file.is_file():
+        made: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        made = _of_merges(folder)
+    else:
+        raise ValueError(f"it has neither {Tokenizer.FILE} nor vocab.json and merges.txt")
+    if made["model"].get("type", "BPE") != "BPE" or "Ċ" not in made["model"]["vocab"]:
+        raise ValueError("its tokenizer is not byte-level, so that no line's end can be told in it")
+    return made
+
+
+def _of_merges(folder: Path) -> dict[str, Any]:
+    """The tokenizer of ``vocab.json`` and ``merges.txt``, split as its family does, with its added tokens."""
+    from transformers import AutoTokenizer
+
+    made = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    found: dict[str, Any] = json.loads(made.backend_tokenizer.to_str())
+    return found
+
+
+def end_of(config: Mapping[str, Any]) -> int | None:
+    """The id that a configuration says a text ends with, the first if there are several."""
+    told = config.get("eos_token_id")
+    return told[0] if isinstance(told, list) and told else told if isinstance(told, int) else None
+
+
+def vocabulary_of(tokenizer: dict[str, Any], end: int | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """A tokenizer with our special tokens, and by their names what each was, "" if it was added.
+
+    end: the id of the token that ends a text, for a vocabulary that has none by a known name.
+    """
+    added: list[dict[str, Any]] = [dict(entry) for entry in tokenizer.get("added_tokens") or ()]
+    vocabulary = dict(tokenizer["model"]["vocab"])
+    by_name = {str(entry["content"]): entry for entry in added}
+    for name in {name for names in NAMES.values() for name in names} & vocabulary.keys() - by_name.keys():
+        by_name[name] = _entry(vocabulary[name], name)
+        added.append(by_name[name])
+    origin, renamed = {}, {}
+    for ours, names in NAMES.items():
+        found = next((name for name in names if name in by_name), "")
+        if not found and ours == "eot" and end is not None:
+            found = next((name for name, entry in by_name.items() if entry["id"] == end), "")
+        origin[ours] = found
+        if found:
+            renamed[found] = f"<{ours}>"
+    for entry in added:
+        # What a user has typed must never become a special token, however it was declared.
+        entry |= {"content": renamed.get(entry["content"], entry["content"]), "special": True}
+    vocabulary = {renamed.get(token, token): number for token, number in vocabulary.items()}
+    free = max((*vocabulary.values(), *(entry["id"] for entry in added))) + 1
+    for ours in (ours for ours, found in origin.items() if not found):
+        added.append(_entry(free, f"<{ours}>"))
+        free += 1
+    model = tokenizer["model"] | {"vocab": vocabulary}
+    # A post-processor adds tokens that are known by their old names, and none is ever asked for.
+    return tokenizer | {"model": model, "added_tokens": added, "post_processor": None}, origin
+
+
+def _entry(number: int, content: str) -> dict[str, Any]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": content, "special": True, **flags}
+
+
+def _ids(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of all tokens by their names."""
+    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
+    return vocabulary | {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
+
+
+def resized(network: Network, ids: Mapping[str, int], origin: Mapping[str, str]) -> Network:
+    """The network with one row of the embedding, and of the output, for each token of ``ids``.
+
+    origin: see `vocabulary_of`. Raises ``ValueError`` if a number between is no token.
+    """
+    size = max(ids.values()) + 1
+    if len(set(ids.values())) < size:
+        raise ValueError("its tokenizer has numbers that are no token")
+    new = {f"<{name}>": LIKE.get(name, "") for name, was in origin.items() if not was}
+    made = Network(replace(network.shape, vocabulary=size))
+    weights = network.state_dict()
+    for name in ("embedding.weight", "output.weight"):
+        if name in weights:
+            weights[name] = _rows(weights[name], size, ids, new, origin)
+    made.load_state_dict(weights)
+    return made.requires_grad_(False).eval()
+
+
+def _rows(
+    old: Tensor, size: int, ids: Mapping[str, int], new: Mapping[str, str], origin: Mapping[str, str]
+) -> Tensor:
+    """The matrix (size, W) of an old one (V, W), with rows for the new tokens."""
+    rows = old.mean(0, keepdim=True).repeat(size, 1)
+    kept = min(size, len(old))
+    rows[:kept] = old[:kept]
+    for token, like in new.items():
+        rows[ids[token]] = old[ids[f"<{like}>"]] if origin.get(like) else old.mean(0)
+    return rows

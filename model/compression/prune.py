@@ -1,0 +1,158 @@
+"""Removes layers and feed-forward channels from a network: ``python -m model.compression.prune``.
+
+Owns the choice of what goes. What is left has lost much of what the network knew, until it is trained again
+(`train`, with the network it came from as its teacher); the more goes at once, the more, so prune in stages.
+
+Layers go one after the other, each time the one without which the loss on training contexts is the least, measured
+and not guessed from the similarity of its input and output (cf. ShortGPT, Men et al. 2024). Of the feed-forward's
+channels those stay that put most into the residual stream (after Minitron, Muralidharan et al. 2024): the root mean
+square of a channel's activation times the norm of its column of weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from mercury_lsp.engine.backends.network import Layer, Network
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model import RECIPES
+from model.data.shards import Shards
+from model.data.step_data import Cuts, Groups, Steps
+from model.training.hardware import flops, keep_memory
+from model.training.layout import Batch
+from model.training.objective import loss_of
+from model.training.recipe import Recipe
+from model.training.save import GROUP, save
+
+RECIPE = RECIPES / "mini-cpu.toml"
+TRIED = 8
+ROWS, CONTEXT = (
+    24,
+    512,
+)  # of the pass by which two networks' compute is compared: a verified draft behind a full window
+
+
+def compute(shape: Shape) -> float:
+    """Floating-point operations of a pass of `ROWS` rows behind `CONTEXT` cached ones, all through the vocabulary."""
+    return flops(shape, ROWS, CONTEXT, ROWS) / 3  # a forward pass is a third of a training step
+
+
+def loss(network: Network, batches: Sequence[Batch]) -> float:
+    """The mean joint loss of some batches."""
+    with torch.no_grad():
+        return sum(float(loss_of(network, batch, torch.bfloat16).total) for batch in batches) / len(batches)
+
+
+def drop_layers(network: Network, wanted: int, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
+    """Take out layers until ``wanted`` are left, in place; yields each one's original index and the loss without it.
+
+    After the first all are tried, each time only the `TRIED` that could best be spared when last tried.
+    """
+    layers = dict(enumerate(network.layers))
+    without = dict.fromkeys(layers, 0.0)  # the loss without each, when last tried
+    tried = len(layers)
+    while len(layers) > wanted:
+        for index in sorted(layers, key=without.__getitem__)[:tried]:
+            network.layers = nn.ModuleList(layer for i, layer in layers.items() if i != index)
+            without[index] = loss(network, batches)
+        tried = TRIED
+        spared = min(layers, key=without.__getitem__)
+        del layers[spared]
+        network.layers = nn.ModuleList(layers.values())
+        network.shape = replace(network.shape, layers=len(layers))
+        yield spared, without[spared]
+
+
+def narrow(network: Network, hidden: int, batches: Sequence[Batch]) -> None:
+    """Keep the ``hidden`` channels of each feed-forward that matter most, in place."""
+    energy: dict[int, Tensor] = {}
+    handles = []
+    layers = [layer for layer in network.layers if isinstance(layer, Layer)]
+    for index, layer in enumerate(layers):
+
+        def see(_: nn.Module, given: tuple[Tensor, ...], key: int = index) -> None:
+            energy[key] = energy.get(key, 0) + given[0].float().square().flatten(0, -2).sum(0)  # (hidden,)
+
+        handles.append(layer.down.register_forward_pre_hook(see))
+    try:
+        loss(network, batches)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for index, layer in enumerate(layers):
+        worth = energy[index] * layer.down.weight.square().sum(0)
+        kept = worth.topk(hidden).indices.sort().values
+        gate, up = layer.gate_up.weight.chunk(2)
+        layer.gate_up = linear(torch.cat((gate[kept], up[kept])))
+        layer.down = linear(layer.down.weight[:, kept])
+    network.shape = replace(network.shape, hidden=hidden)
+
+
+def linear(weight: Tensor) -> nn.Linear:
+    """A layer of these weights (out, in), without a bias."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    made.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    return made
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.compression.prune", description="Take layers and channels out of a network."
+    )
+    parser.add_argument("checkpoint", help="a shipped model's name, or a folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--name", default="mini", help="of the model (default: %(default)s)")
+    parser.add_argument("--layers", type=int, help="that are to stay (default: all)")
+    parser.add_argument(
+        "--hidden", type=int, help="channels of each feed-forward that are to stay (default: all)"
+    )
+    parser.add_argument("--steps", type=int, default=1, help="batches to choose by (default: %(default)s)")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
+    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
+    given = parser.parse_args(argv)
+    keep_memory()
+    try:
+        source = checkpoint.load(checkpoint.find(given.checkpoint))
+    except checkpoint.CheckpointError as error:
+        sys.exit(str(error))
+    network = Network.of(source)
+    before = network.shape
+    layers, hidden = given.layers or before.layers, given.hidden or before.hidden
+    if not 0 < layers <= before.layers or not 0 < hidden <= before.hidden or hidden % GROUP:
+        parser.error(
+            f"of {before.layers} layers and {before.hidden} channels some must stay, "
+            f"and of the channels a multiple of {GROUP}"
+        )
+    recipe = replace(Recipe.read(given.recipe), seed=2)  # no batch that a run draws
+    groups: Groups = (
+        Shards(given.shards, recipe.seed) if given.shards else Cuts(recipe, source.tokenizer, given.corpus)
+    )
+    steps = Steps(recipe, source.tokenizer, groups)
+    batches = [part for step in range(given.steps) for part in steps[step]]
+    print(f"loss of all {before.layers} layers: {loss(network, batches):.3f}")
+    if hidden < before.hidden:
+        narrow(network, hidden, batches)
+        print(f"with {hidden} of {before.hidden} channels: {loss(network, batches):.3f}")
+    gone = drop_layers(network, layers, batches)
+    for index, left in track(gone, "dropping layers", total=before.layers - layers, transient=True):
+        print(f"without layer {index}: {left:.3f}")
+    tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
+    about = {**source.about, "pruned_from": source.fingerprint[:12], "rounded": 0.0}
+    save(given.out, given.name, network, tokenizer, about)
+    print(f"{given.out}: {compute(network.shape) / compute(before):.1%} of the compute of a pass")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Chooses the scales of weights of few bits, rounds to their grid, and packs them.
+
+Owns what training does with the number format of `checkpoints.pack`, on torch's tensors. Knows no file and no
+network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mercury_lsp.engine.checkpoints.pack import Packed
+
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outliers can buy a finer grid
+
+
+def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Quantise (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
+
+    Without ``scale`` (as returned) each group takes its nearest one. C is a multiple of ``group`` and 8.
+    """
+    rows, columns = matrix.shape
+    values = matrix.float().view(rows, columns // group, group)
+    top = 2 ** (bits - 1) - 1
+    scale = nearest_scale(values, top) if scale is None else scale.float().unsqueeze(-1)
+    levels = (quantise(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
+    planes = [(((levels >> bit) & 1) * _PLACES).sum(-1, dtype=torch.uint8) for bit in range(bits)]
+    return torch.stack(planes), scale.squeeze(-1).half()
+
+
+def nearest_scale(values: Tensor, top: int) -> Tensor:
+    """For groups (..., G) the scales (..., 1), exact in fp16, that leave the least squared error of a few tried.
+
+    Of values that lie on a grid already it finds that grid, whichever end of it the group's peak is at.
+    """
+    peak = values.abs().amax(-1, keepdim=True).clamp(min=1e-8)
+    best = torch.full_like(peak, torch.inf)
+    scale = peak
+    for shrink in (*_SHRINKS, top / (top + 1)):
+        tried = (peak * shrink / top).half().float().clamp(min=1e-7)
+        error = (quantise(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
+        scale = torch.where(error < best, tried, scale)
+        best = torch.minimum(best, error)
+    return scale
+
+
+def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
+    """Nearest integer levels in [-top - 1, top]."""
+    levels: Tensor = torch.clamp((values / scale).round(), -top - 1, top)
+    return levels
+
+
+def unpack(planes: Tensor, scale: Tensor) -> Tensor:
+    """The float32 matrix (R, C) that `pack` stored, as serving reads it."""
+    return torch.from_numpy(Packed(planes.numpy(), scale.numpy()).matrix())
+
+
+_PLACES = 2 ** torch.arange(8, dtype=torch.uint8)

@@ -1,0 +1,108 @@
+"""Packs a checkpoint into the few bits that the package carries: ``python -m model.compression.ship``.
+
+Owns the passes over training data by which the weights are rounded. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model import RECIPES
+from model.compression.quantize import moments, rounded
+from model.compression.rounding import bits
+from model.data.shards import Shards
+from model.data.step_data import Cuts, Groups, Steps
+from model.training.objective import loss_of
+from model.training.recipe import Recipe
+from model.training.save import GROUP, save
+
+STEPS = 16
+RECIPE = RECIPES / "small-cpu.toml"
+
+
+def round_all(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
+    """Put all but the embedding on its grid, in place, by the inputs of ``steps`` steps; returns the scales."""
+
+    def run() -> Iterator[object]:
+        for step in track(range(steps), "reading", transient=True):
+            for part in data[step]:
+                yield loss_of(network, part, torch.bfloat16)
+
+    weights = dict(network.matrices())
+    scales = {}
+    found = moments(network, run)
+    for name, moment in track(found.items(), "rounding", transient=True):
+        values, scales[name] = rounded(weights[name], moment, bits(name), GROUP)
+        weights[name].copy_(values)
+    return scales
+
+
+def split(file: Path, size: int) -> None:
+    """Replace a file by parts of at most ``size`` bytes, whose names sort as they follow one another."""
+    content = file.read_bytes()
+    for number, at in enumerate(range(0, len(content), size)):
+        file.with_name(f"{file.name}.part-{number:02}").write_bytes(content[at : at + size])
+    file.unlink()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.compression.ship", description="Pack a checkpoint for shipping."
+    )
+    parser.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint")
+    parser.add_argument("--name", default="small", help="of the model (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="folder to write (default: the package's own of that name)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="batches to round by; 0 rounds each weight by itself "
+        "(default: 0 for what was trained rounded, which other rounding would undo; else 16)",
+    )
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
+    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
+    parser.add_argument(
+        "--part-mb", type=float, help="with --out: cut larger files into parts of this size, to be carried"
+    )
+    arguments = parser.parse_args()
+    if arguments.part_mb and not arguments.out:
+        parser.error("--part-mb is for a folder that is carried elsewhere: name it with --out")
+    try:
+        source = checkpoint.load(arguments.checkpoint)
+    except checkpoint.CheckpointError as error:
+        sys.exit(str(error))
+    network = Network.of(source)
+    steps = arguments.steps
+    if steps is None:
+        steps = 0 if source.about.get("rounded") else STEPS
+    scales = {}
+    if steps:
+        recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
+        shards = arguments.shards
+        groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
+        scales = round_all(network, Steps(recipe, source.tokenizer, groups), steps)
+    folder = arguments.out or checkpoint.SHIPPED / arguments.name
+    tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
+    found = save(folder, arguments.name, network, tokenizer, source.about, bits, scales)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    print(f"{folder}: {size / 1e6:.1f} MB, fingerprint {found[:12]}")
+    if arguments.part_mb:
+        part = int(arguments.part_mb * 1e6)
+        for file in sorted(file for file in folder.iterdir() if file.stat().st_size > part):
+            split(file, part)
+            print(f"to join:  cat {file.name}.part-* > {file.name} && rm {file.name}.part-*")
+
+
+if __name__ == "__main__":
+    main()

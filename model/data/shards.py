@@ -1,0 +1,289 @@
+"""Cuts a recipe's groups of holes once, and keeps their tokens in files to train from.
+
+Owns the files: safetensors shards of flat arrays below 16 MB each, which reading maps into memory, and ``index.json``.
+What is cut is `data.Cuts`' business, and what becomes of it in training is `data.Steps`'. Reading needs no parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from torch.utils.data import DataLoader, Dataset
+
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model import RECIPES
+from model.data.groups import Branch, Group, Ids
+from model.data.step_data import Cuts, Groups, found
+from model.training.recipe import Recipe
+
+FORMAT = 1
+INDEX = "index.json"
+SHARD_BYTES = 15_000_000
+TOGETHER = 32  # groups that a worker process cuts at a time
+RECIPE = RECIPES / "small-h100.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What ``index.json`` says. ``shards`` are the files' names and how many groups each holds."""
+
+    format: int
+    recipe: str
+    data: str  # `Recipe.data_fingerprint`
+    tokenizer: str
+    seed: int
+    groups: int
+    tokens: int
+    languages: dict[str, int]  # groups
+    kinds: dict[str, int]  # holes
+    shards: dict[str, int]
+
+    @classmethod
+    def read(cls, folder: Path) -> Index:
+        """The index of a folder of shards; exits with a sentence where there is none that can be read."""
+        try:
+            index = cls(**json.loads((folder / INDEX).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            sys.exit(
+                f"There are no shards in {folder} ({error}): cut some with 'python -m model.data.shards'."
+            )
+        if index.format != FORMAT:
+            sys.exit(f"The shards in {folder} have another format: cut them again.")
+        return index
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """SHA-256 of the tokenizer in a checkpoint's folder."""
+    return hashlib.sha256((folder / Tokenizer.FILE).read_bytes()).hexdigest()
+
+
+class Shards:
+    """Groups read from shards, in an order that is shuffled anew each time all of them were seen."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed = folder, seed
+        self.index = Index.read(folder)
+        self.ends = list(accumulate(self.index.shards.values()))
+        self.languages, self.kinds = list(self.index.languages), list(self.index.kinds)
+        self._arrays: dict[
+            int, dict[str, npt.NDArray[Any]]
+        ] = {}  # opened where read: in a worker process, mostly
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def pick(self, number: int, attempt: int) -> Group:
+        """As `Groups.pick`."""
+        if attempt:
+            return self.group(Random(f"{self.seed}/{number}/{attempt}").randrange(self.index.groups))
+        epoch, place = divmod(number, self.index.groups)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self.seed, epoch)).permutation(self.index.groups)
+        return self.group(int(self._order[place]))
+
+    def group(self, number: int) -> Group:
+        """The group of this number, in the order of cutting. Its ids stay in the file until they are used."""
+        shard = bisect_right(self.ends, number)
+        arrays = self._arrays.get(shard)
+        if arrays is None:
+            with safe_open(
+                self.folder / list(self.index.shards)[shard], "pt"
+            ) as file:  # the only mapping one
+                arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+            self._arrays[shard] = arrays
+        row = number - (self.ends[shard - 1] if shard else 0)
+        ids, at = arrays["ids"], int(arrays["first_id"][row])
+        n = int(arrays["trunk"][row])
+        trunk, at = ids[at : at + n], at + n
+        branches = []
+        for k in range(int(arrays["first_branch"][row]), int(arrays["first_branch"][row + 1])):
+            middle = at + int(arrays["tail"][k])
+            end = middle + int(arrays["middle"][k])
+            branches.append(Branch(self.kinds[arrays["kind"][k]], ids[at:middle], ids[middle:end]))
+            at = end
+        return Group(self.languages[arrays["language"][row]], trunk, tuple(branches))
+
+
+def pack(groups: Sequence[Group], languages: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
+    """The arrays of a shard: the ids of all groups one after the other, and where each and its parts lie."""
+    branches = [branch for group in groups for branch in group.branches]
+    lengths = [size(group) for group in groups]
+    counts = [len(group.branches) for group in groups]
+    return {
+        "ids": np.concatenate([ids for group in groups for ids in parts(group)]),
+        "first_id": np.array([0, *accumulate(lengths)], np.int64),
+        "first_branch": np.array([0, *accumulate(counts)], np.int64),
+        "trunk": np.array([len(group.trunk) for group in groups], np.uint16),
+        "tail": np.array([len(branch.tail) for branch in branches], np.uint16),
+        "middle": np.array([len(branch.middle) for branch in branches], np.uint16),
+        "kind": np.array([kinds.index(branch.kind) for branch in branches], np.uint8),
+        "language": np.array([languages.index(group.language) for group in groups], np.uint8),
+    }
+
+
+def parts(group: Group) -> list[Ids]:
+    """A group's ids in the order of the file."""
+    return [group.trunk, *(ids for branch in group.branches for ids in (branch.tail, branch.middle))]
+
+
+def size(group: Group) -> int:
+    """How many ids a group has."""
+    return sum(map(len, parts(group)))
+
+
+def bytes_of(group: Group) -> int:
+    """What a group takes in a shard."""
+    return sum(ids.nbytes for ids in parts(group)) + 5 * len(group.branches) + 19
+
+
+class _Cutting(Dataset[list[Group]]):
+    """The groups of a recipe's contexts, some at a time, for worker processes to cut."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+
+    def __getitem__(self, number: int) -> list[Group]:
+        return [found(self.groups, number * TOGETHER + i) for i in range(TOGETHER)]
+
+
+def write(
+    recipe: Recipe,
+    tokenizer: Path,
+    out: Path,
+    contexts: int = 0,
+    megabytes: float = 0.0,
+    processes: int = 0,
+    corpus: Path | None = None,
+) -> Index:
+    """Cut ``contexts`` groups, or ``megabytes`` of them, and write them to ``out``, the index last."""
+    groups = Cuts(recipe, Tokenizer.load(tokenizer), corpus)
+    languages, kinds = list(groups.files), list(recipe.kinds)
+    wanted = contexts or sys.maxsize
+    room = int(megabytes * 1e6) or sys.maxsize
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (out / INDEX, *out.glob("*.safetensors"), *out.glob("*.part")):
+        old.unlink(missing_ok=True)
+    batches = -(-wanted // TOGETHER) if contexts else sys.maxsize
+    loader = DataLoader(
+        _Cutting(groups), batch_size=None, sampler=range(batches), num_workers=processes, collate_fn=_as_is
+    )
+    shards: dict[str, int] = {}
+    held: list[Group] = []
+    by_language, by_kind = Counter[str](dict.fromkeys(languages, 0)), Counter[str](dict.fromkeys(kinds, 0))
+    tokens = written = bytes_ = 0
+
+    def flush() -> None:
+        nonlocal held, bytes_
+        name = f"shard-{len(shards):05}.safetensors"
+        save_file(pack(held, languages, kinds), out / f"{name}.part")
+        os.replace(out / f"{name}.part", out / name)
+        shards[name] = len(held)
+        held, bytes_ = [], 0
+
+    for group in _shown((group for some in loader for group in some), contexts, room):
+        cost = bytes_of(group)
+        if sum(shards.values()) + len(held) >= wanted or written + cost > room:
+            break
+        if bytes_ + cost > SHARD_BYTES:
+            flush()
+        held.append(group)
+        tokens, written, bytes_ = tokens + size(group), written + cost, bytes_ + cost
+        by_language[group.language] += 1
+        by_kind.update(branch.kind for branch in group.branches)
+    if held:
+        flush()
+    groups_ = sum(shards.values())
+    index = Index(
+        FORMAT,
+        recipe.name,
+        recipe.data_fingerprint(),
+        tokenizer_fingerprint(tokenizer),
+        recipe.seed,
+        groups_,
+        tokens,
+        dict(by_language),
+        dict(by_kind),
+        shards,
+    )
+    (out / f"{INDEX}.part").write_text(json.dumps(asdict(index), indent=1) + "\n", encoding="utf-8")
+    os.replace(out / f"{INDEX}.part", out / INDEX)
+    return index
+
+
+def _as_is(groups: Any) -> Any:
+    return groups
+
+
+def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
+    """The groups, with a bar that says how far the work has come."""
+    columns = (
+        TextColumn("cutting, {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("contexts" if contexts else "kB", total=contexts or room // 1000)
+        done = 0
+        for group in groups:
+            done += 1 if contexts else bytes_of(group)
+            bar.update(task, completed=done if contexts else done // 1000)
+            yield group
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """Where a recipe's shards lie."""
+    return cache_folder() / "shards" / recipe.name
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.data.shards",
+        description="Cut a recipe's training contexts into packed token shards.",
+    )
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="(default: %(default)s)")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--contexts", type=int, default=0, help="how many groups of holes")
+    amount.add_argument("--megabytes", type=float, default=0.0, help="of files (default: the recipe's)")
+    parser.add_argument("--out", type=Path, help="folder (default: the cache folder's shards/RECIPE)")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--model", help="checkpoint whose tokenizer is taken (default: the recipe's base)")
+    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    arguments = parser.parse_args(argv)
+    recipe = Recipe.read(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    base = arguments.model or recipe.base
+    folder = cache_folder() / "base" if base == "base" else checkpoint.find(base)
+    out = arguments.out or default_folder(recipe)
+    megabytes = 0.0 if arguments.contexts else arguments.megabytes or recipe.shards_mb or 100.0
+    index = write(recipe, folder, out, arguments.contexts, megabytes, arguments.processes, arguments.corpus)
+    print(
+        f"{out}: {index.groups} contexts, {sum(index.kinds.values())} holes, {index.tokens} tokens "
+        f"in {len(index.shards)} shards"
+    )
+
+
+if __name__ == "__main__":
+    main()

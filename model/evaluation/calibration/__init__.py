@@ -1,0 +1,1 @@
+"""Fits what is shown, and how the project memory is mixed in, to held-out packages."""

@@ -1,0 +1,123 @@
+"""Fits how far the model's own probabilities can be trusted, and measures it.
+
+A token is *right* if the text up to its end is what the author wrote, and a word that ends there ended there for the
+author as well. Only tokens count that follow right ones. The log-odds of being right are taken for linear in those of
+the model's probability (Platt 1999), and fitted by Newton's method; expected calibration error after Guo et al. 2017,
+over bins of equal size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.completion.cutoff import Calibration, calibrated, log_odds, words
+from mercury_lsp.engine.api import ScoredToken
+from model.evaluation.calibration.keystrokes import Keystrokes
+
+BINS = 10
+RIDGE = 1e-3
+"""How much is held against a slope other than 1 and an offset other than 0, in tokens: it keeps both finite."""
+STEPS = 50
+
+Outcomes = Sequence[tuple[float, bool]]
+"""A probability, or its logarithm, and whether what has it is right."""
+
+_WITHIN = re.compile(r"\w\w")
+
+
+def agrees(text: str, end: int, truth: str) -> bool:
+    """Whether the first ``end`` characters of a text are right."""
+    if not truth.startswith(text[:end]):
+        return False
+    within = _WITHIN.match(truth, end - 1) if end else None
+    return within is None or _WITHIN.match(text, end - 1) is not None
+
+
+def tokens(lines: Iterable[Keystrokes]) -> list[tuple[float, bool]]:
+    """The log-probability of each token that follows right ones, and whether it is right."""
+    return [
+        (logp, right)
+        for text, scored, truth in _texts(lines)
+        for logp, right in _until_wrong(text, scored, truth)
+    ]
+
+
+def beginnings(lines: Iterable[Keystrokes], calibration: Calibration) -> list[tuple[float, bool]]:
+    """The probability of each beginning of a text that ends with a word, and whether it is right."""
+    return [
+        (probability, agrees(text, end, truth))
+        for text, scored, truth in _texts(lines)
+        for end, probability in words(text, [ScoredToken(*piece) for piece in scored], calibration)
+    ]
+
+
+def _texts(lines: Iterable[Keystrokes]) -> Iterator[tuple[str, Sequence[tuple[int, float]], str]]:
+    for line in lines:
+        for request in line.requests:
+            if request.offer is not None and request.offer.scored:
+                yield request.offer.text, request.offer.scored, line.truth(request)
+
+
+def _until_wrong(text: str, scored: Iterable[tuple[int, float]], truth: str) -> Iterator[tuple[float, bool]]:
+    for end, logp in scored:
+        right = agrees(text, end, truth)
+        yield logp, right
+        if not right:
+            return
+
+
+def fit(outcomes: Outcomes) -> Calibration:
+    """Offset and slope by the log-probabilities of tokens and whether they are right: the likeliest ones."""
+    odds = np.array([log_odds(logp) for logp, _ in outcomes])
+    right = np.array([float(right) for _, right in outcomes])
+    rows = np.stack([np.ones_like(odds), odds], axis=1)
+    prior = np.array([0.0, 1.0])
+    weights = prior.copy()
+    for _ in range(STEPS):
+        step = _newton(rows, right, weights, prior)
+        weights = weights - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return round(float(weights[0]), 3), round(float(weights[1]), 3)
+
+
+def _newton(
+    rows: NDArray[np.float64],
+    right: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    prior: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """rows (n, 2); right (n,); weights, prior and the step (2,)."""
+    sure = 1 / (1 + np.exp(-(rows @ weights)))
+    gradient = rows.T @ (sure - right) + RIDGE * (weights - prior)
+    curvature = (rows * (sure * (1 - sure))[:, None]).T @ rows + RIDGE * np.eye(2)
+    step = np.asarray(np.linalg.solve(curvature, gradient), np.float64)
+    # Far from the best weights the curvature is next to nothing, and a full step would leave for good.
+    return np.clip(step, -1, 1)
+
+
+def token_surety(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
+    """Of tokens' log-probabilities, what a calibration makes of them."""
+    return [(calibrated(logp, calibration), right) for logp, right in outcomes]
+
+
+def reliability(outcomes: Outcomes) -> list[dict[str, float]]:
+    """Bins of equal size by probability: what it says on average, and how many are right."""
+    order = sorted(outcomes, key=lambda pair: pair[0])
+    rows = []
+    for i in range(BINS):
+        own = order[i * len(order) // BINS : (i + 1) * len(order) // BINS]
+        if own:
+            mean, share = (sum(column) / len(own) for column in zip(*own, strict=True))
+            rows.append({"n": len(own), "probability": round(mean, 4), "right": round(share, 4)})
+    return rows
+
+
+def error(rows: Sequence[dict[str, float]]) -> float:
+    """Expected calibration error of the bins."""
+    total = sum(row["n"] for row in rows)
+    return round(sum(row["n"] * abs(row["probability"] - row["right"]) for row in rows) / max(total, 1), 4)

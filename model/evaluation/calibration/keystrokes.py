@@ -1,0 +1,190 @@
+"""Records what the model writes at the keys of held-out lines, and replays them with any rule of what is shown.
+
+A line is typed on a fresh line of its file, as in `typing`, in process: every other one with the lines below it, the
+rest without. The model is asked at each `EVERY`th key; the project memory has the package's other files. Nothing is cut
+then. Replayed, a suggestion that agrees with what has been typed since stays until the model was asked again, so that
+the figures are those of a typist whose server is asked at these keys alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mercury_lsp.completion.pipeline import Kept, Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.context.memory.project import ProjectMemory
+from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.syntax.document import Document
+from model.data.corpus import Source
+from model.evaluation.calibration.memory_rows import memory_of, near
+from model.evaluation.heldout.cursors import Cursor
+from model.evaluation.heldout.offers import Fit, Offer, written
+from model.evaluation.heldout.records import DetailsError
+from model.evaluation.typing.ideal_typist import Answer, Key, Line, Stand, Suggestion, by_hand, type_line
+
+EVERY = 3
+"""Keys from one request to the next."""
+
+Rule = Callable[[Offer], Fit | None]
+"""What is shown of an offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the model wrote after ``at`` characters of a line, before the editor's ``closers``; None: not asked."""
+
+    at: int
+    closers: str
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keystrokes:
+    """A line without its indentation, what the author has yet to write after it, and the requests while it is typed."""
+
+    model: str
+    language: str
+    package: str
+    path: str
+    start: int
+    text: str
+    following: str
+    requests: tuple[Request, ...]
+
+    @property
+    def file(self) -> tuple[str, str]:
+        """The file of the line; lines of one file are not independent."""
+        return self.package, self.path
+
+    def truth(self, request: Request) -> str:
+        """What the author wrote after the cursor of a request."""
+        return self.text[request.at :] + self.following
+
+
+def record(
+    engine: LocalEngine, cursors: Iterable[Cursor], sources: Iterable[Source], minutes: float = 0
+) -> Iterator[Keystrokes]:
+    """Type the lines at cursors of the kind ``next``, until the time is over; the model writes at their keys."""
+    files: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        files[source.package].append(source)
+    drawn = list(dict.fromkeys(cursors))
+    memories: dict[str, ProjectMemory] = {}
+    kept, began = Kept(), time.monotonic()
+    visits: dict[str, int] = defaultdict(int)
+    for cursor in drawn:
+        if minutes and time.monotonic() - began > 60 * minutes:
+            return
+        package = cursor.source.package
+        if package not in memories:
+            paths = {other.source.path for other in drawn if other.source.package == package}
+            memories[package] = memory_of(near(files[package], paths), engine.tokenizer)
+        yield _typed(engine, cursor, memories[package], kept, below=visits[package] % 2 == 0)
+        visits[package] += 1
+
+
+def _typed(engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: Kept, below: bool) -> Keystrokes:
+    source, config = cursor.source, Config(show_likelihood=0.0)
+    text, there = cursor.hole.rstrip(), cursor.document()
+    requests = []
+    for at in range(0, len(text), EVERY):
+        stand = by_hand(Stand(), text[:at])
+        before = source.text[: cursor.start] + stand.left
+        after = stand.closers + (source.text[cursor.end :] if below else "")
+        document = Document(there.uri, there.path, there.language_id, 1, before + after)
+        _, committed = written(Snapshot(document, config, memory=memory), len(before), engine, kept)
+        requests.append(Request(at, stand.closers, None if committed is None else Offer.of(committed)))
+    return Keystrokes(
+        model=f"{engine.name} {engine.fingerprint[:12]}",
+        language=source.language,
+        package=source.package,
+        path=source.path,
+        start=cursor.start,
+        text=text,
+        following="" if below else source.text[cursor.start + len(text) :][:FOLLOWING],
+        requests=tuple(requests),
+    )
+
+
+FOLLOWING = 2000
+"""Characters after a line that are kept of what its author has yet to write; no suggestion is as long."""
+
+
+def write(lines: Iterable[Keystrokes], file: Path) -> list[Keystrokes]:
+    """The lines, each written to a file at once."""
+    kept = []
+    with file.open("w", encoding="utf-8", buffering=1) as out:
+        for line in lines:
+            kept.append(line)
+            out.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
+    return kept
+
+
+def read(file: Path) -> list[Keystrokes]:
+    """The lines of a file. Raises `DetailsError`."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return [_read(line) for line in lines]
+    except OSError as error:
+        raise DetailsError(f"{file} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DetailsError(
+            f"{file} was not written by model.evaluation.calibration.calibrate: {error}"
+        ) from error
+
+
+def _read(line: str) -> Keystrokes:
+    values = json.loads(line)
+    requests = tuple(
+        Request(one["at"], one["closers"], None if one["offer"] is None else Offer.read(one["offer"]))
+        for one in values["requests"]
+    )
+    return Keystrokes(**{**values, "requests": requests})
+
+
+class Replay:
+    """A `Screen` on which a recorded line is typed again, with what a rule shows of each offer.
+
+    After words that were accepted fewer closers may follow the cursor than when the line was typed by hand, as it was
+    when it was recorded. What the model wrote then is taken for what it would write now.
+    """
+
+    def __init__(self, line: Keystrokes, rule: Rule) -> None:
+        self._requests = {request.at: request for request in line.requests}
+        self._rule = rule
+        self._left = self._right = ""
+        self._held: Suggestion | None = None
+
+    async def ask(self) -> Answer:
+        """What is shown at the cursor."""
+        request = self._requests.get(len(self._left))
+        if request is not None:
+            fit = None if request.offer is None else self._rule(request.offer)
+            self._held = None if fit is None else Suggestion(fit.shown, min(fit.replaced, len(self._right)))
+        return Answer(self._held, 0.0)
+
+    def edit(self, replaced: int, text: str, forward: int) -> None:
+        """See `Screen`. What agrees with a suggestion leaves its rest."""
+        entered, added = text[:forward], text[forward:]
+        held, self._held = self._held, None
+        if held is not None and held.text.startswith(entered) and held.text != entered:
+            # A closer that the editor added gives way as well if the suggestion has it itself.
+            gives_way = len(added) if added in held.text[forward:] else 0
+            self._held = Suggestion(held.text[forward:], max(0, held.replaced - replaced) + gives_way)
+        self._left += entered
+        self._right = added + self._right[replaced:]
+
+
+def replay(lines: Sequence[Keystrokes], rule: Rule) -> list[list[Key]]:
+    """The keys with which each line is typed by the ideal typist."""
+
+    async def typed() -> list[list[Key]]:
+        return [await type_line(Replay(line, rule), Line(line.text, line.following)) for line in lines]
+
+    return asyncio.run(typed())

@@ -1,0 +1,273 @@
+"""Records what the model predicts at the tokens of holes in packages, and what the memory knows there.
+
+The holes are those of `cursors`, the prompts the server's own, with healed ends. Of each row of the model the
+likeliest tokens are kept, so that a mixture can be fitted again and again; the memory's part is cheap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from mercury_lsp.config import Config
+from mercury_lsp.context import prompt
+from mercury_lsp.context.memory.project import ProjectMemory
+from mercury_lsp.context.memory.segment import Segment, dtype_for
+from mercury_lsp.context.memory.tokens import DocumentTokens
+from mercury_lsp.context.retrieval.ranking import choose
+from mercury_lsp.engine.backends import attention as layout
+from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
+from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
+from model.data.corpus import Source
+from model.data.package_index import Shelf
+from model.evaluation.heldout.cursors import Cursor
+
+KEPT = 256
+"""Likeliest tokens of a row whose log-probabilities are kept."""
+LONGEST = 64
+"""Tokens of a hole, at most."""
+NAME = "{:05d}.npz"
+"""A record's file, by the number of its hole."""
+PROJECT = 1_500_000
+"""Characters of a package's files in its memory, at most."""
+AHEAD = 8
+"""Tokens of a continuation whose odds are fitted."""
+ARRAYS = ("tokens", "ids", "logp", "right", "ending")
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where something is missing: characters ``start`` to ``end`` of a file, which the prompt's ``stem`` precedes."""
+
+    language: str
+    package: str
+    path: str
+    kind: str
+    start: int
+    end: int
+    stem: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A hole and its rows: ``tokens`` (n,) are right, the end included; ``ids``, ``logp`` (n, KEPT) the model's
+    likeliest; ``right`` (n,) the log-probabilities of the right tokens, ``ending`` (n,) those of the end."""
+
+    hole: Hole
+    tokens: NDArray[np.int32]
+    ids: NDArray[np.int32]
+    logp: NDArray[np.float32]
+    right: NDArray[np.float32]
+    ending: NDArray[np.float32]
+
+    def write(self, folder: Path, number: int) -> None:
+        """One file of the folder."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        with (part := folder / "part").open("wb") as file:
+            np.savez_compressed(file, hole=np.array(json.dumps(asdict(self.hole))), **arrays)
+        part.replace(folder / NAME.format(number))
+
+
+def read(folder: Path) -> list[Recorded]:
+    """What was recorded in a folder."""
+    found = []
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file) as arrays:
+            hole = Hole(**json.loads(str(arrays["hole"])))
+            found.append(
+                Recorded(hole, *(arrays[name] for name in ("tokens", "ids", "logp", "right", "ending")))
+            )
+    return found
+
+
+def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source]]:
+    """The files of the packages that have enough of them to be projects."""
+    packages: dict[str, list[Source]] = {}
+    for source in sources:
+        packages.setdefault(source.package, []).append(source)
+    return {name: own for name, own in packages.items() if len(own) >= least}
+
+
+def record(engine: LocalEngine, cursors: Iterable[Cursor], shelf: Shelf, folder: Path) -> None:
+    """Write the rows of holes into a folder; those that are there already are not made again."""
+    config = Config()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, cursor in enumerate(cursors):
+        if not (folder / NAME.format(number)).exists():
+            asked = question(engine, cursor, shelf, config)
+            tokens = engine.tokenizer.encode(asked.stem + cursor.hole)
+            if 0 < len(tokens) <= LONGEST:
+                _recorded(engine, cursor, asked, tokens).write(folder, number)
+
+
+def question(engine: LocalEngine, cursor: Cursor, shelf: Shelf, config: Config) -> Prompt:
+    """The prompt that the server would ask with: healed, with related text of the files taken to be open."""
+    document = cursor.document()
+    before, after = document.text[: cursor.start], document.text[cursor.start :]
+    shown = prompt.build(
+        document.path,
+        before,
+        after,
+        engine.count,
+        config.prefix_tokens,
+        config.following_tokens,
+        stem_start=engine.tokenizer.stem_start,
+    )
+    library = shelf.library(cursor.source.package, cursor.source.path)
+    related = choose(
+        document, cursor.start, shown, library, engine.count, config.related_tokens, config.related_sources
+    )
+    return replace(shown, related=related)
+
+
+def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
+    passes, eot = engine.passes, engine.tokenizer.specials.eot
+    ids = encode(asked, engine.tokenizer)
+    cached = passes.cache.reuse(ids[:-1])
+    passes.read(ids[cached:-1], lambda: False)
+    clean = [ids[-1], *tokens]
+    scores = passes.scores(
+        passes.run(clean, layout.TokenLayout.clean(len(ids) - 1, len(clean)))
+    )  # (n + 1, V)
+    truth = np.array([*tokens, eot], np.int32)
+    likeliest = np.argpartition(scores, -KEPT, axis=1)[:, -KEPT:]  # (n + 1, KEPT)
+    hole = Hole(
+        language=cursor.source.language,
+        package=cursor.source.package,
+        path=cursor.source.path,
+        kind=cursor.kind,
+        start=cursor.start,
+        end=cursor.end,
+        stem=len(asked.stem),
+    )
+    return Recorded(
+        hole,
+        truth,
+        likeliest.astype(np.int32),
+        np.take_along_axis(scores, likeliest, 1),
+        scores[np.arange(len(truth)), truth],
+        scores[:, eot].copy(),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenLayout:
+    """Rows to fit or to measure, one a token: the gate's ``features`` (n, F), which experts are ``present`` (n, E), the
+    probability ``right`` (n, E) that each gives the right token, and the number of the ``hole`` (n,)."""
+
+    features: NDArray[np.float32]
+    present: NDArray[np.bool_]
+    right: NDArray[np.float32]
+    hole: NDArray[np.int64]
+    holes: list[Hole]
+    steps: NDArray[np.float32]
+    """(m, S + 1): tokens of continuations, their features and whether they were right."""
+
+    def of(self, keep: NDArray[np.bool_]) -> TokenLayout:
+        """Some of the rows."""
+        return replace(
+            self,
+            features=self.features[keep],
+            present=self.present[keep],
+            right=self.right[keep],
+            hole=self.hole[keep],
+        )
+
+    @property
+    def packages(self) -> NDArray[np.str_]:
+        """Each row's package."""
+        return np.array([hole.package for hole in self.holes])[self.hole]
+
+
+def look_up(
+    recorded: Sequence[Recorded], sources: Iterable[Source], tokenizer: Tokenizer, console: Console
+) -> TokenLayout:
+    """The rows of some records, with what the memory of each one's project knows there."""
+    wanted = {own.hole.package for own in recorded}
+    files: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        if source.package in wanted:
+            files[source.package].append(source)
+    order = sorted(range(len(recorded)), key=lambda i: (recorded[i].hole.package, recorded[i].hole.path))
+    found: list[tuple[Row, list[float], int]] = []
+    steps: list[list[float]] = []
+    package, memory, tokens = "", ProjectMemory(), DocumentTokens(tokenizer)
+    for index in track(order, "looking up", console=console, transient=True):
+        own = recorded[index]
+        if own.hole.package != package:
+            package = own.hole.package
+            paths = {other.hole.path for other in recorded if other.hole.package == package}
+            memory = memory_of(near(files[package], paths), tokenizer)
+        text = next(source.text for source in files[package] if source.path == own.hole.path)
+        before, after = text[: own.hole.start], text[own.hole.end :]
+        sides = tokens.sides(before, after, own.hole.stem)
+        beside = memory.beside(own.hole.path, *sides)
+        context = [*sides[0][-64:].tolist()]
+        found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
+        steps += _continued(own, beside, context)
+    return TokenLayout(
+        np.array([row.features for row, _, _ in found], np.float32),
+        np.array([row.present for row, _, _ in found]),
+        np.array([right for _, right, _ in found], np.float32),
+        np.array([index for _, _, index in found]),
+        [own.hole for own in recorded],
+        np.array(steps, np.float32),
+    )
+
+
+def memory_of(sources: Sequence[Source], tokenizer: Tokenizer) -> ProjectMemory:
+    """The memory of some files, in one segment."""
+    dtype = dtype_for(tokenizer.size)
+    encoded = tokenizer.encode_all([source.text for source in sources])
+    pairs = [(source.path, np.array(ids, dtype)) for source, ids in zip(sources, encoded, strict=True)]
+    return ProjectMemory((Segment.build(pairs, dtype),), (frozenset(),), tokenizer)
+
+
+def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
+    """The files of a package that its memory has room for: those with holes, those in their folders, then others."""
+    folders = {path.rpartition("/")[0] for path in paths}
+    ranked = sorted(
+        sources, key=lambda own: (own.path not in paths, own.path.rpartition("/")[0] not in folders, own.path)
+    )
+    sizes = np.cumsum([len(source.text) for source in ranked])
+    return ranked[: max(len(paths), int((sizes <= PROJECT).sum()))]
+
+
+def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> list[tuple[Row, list[float]]]:
+    """What the gate is told at each token of a hole, and the probabilities of the right one."""
+    made = []
+    for i, token in enumerate(own.tokens.tolist()):
+        match = memory.follow([*context, *own.tokens[:i].tolist()])
+        # What is not among the likeliest is less likely than all of these.
+        logp: dict[int, float] = defaultdict(partial(float, own.logp[i].min() - 1.0))
+        logp |= dict(zip(own.ids[i].tolist(), own.logp[i].tolist(), strict=True))
+        logp[end], logp[token] = float(own.ending[i]), float(own.right[i])
+        row = Row.of(match, logp, int(own.ids[i][own.logp[i].argmax()]), end)
+        shares = [
+            0.0 if known is None or token not in known[0] else float(known[1][list(known[0]).index(token)])
+            for known in row.known
+        ]
+        made.append((row, [float(np.exp(own.right[i])), *shares, float(row.ending and token == end)]))
+    return made
+
+
+def _continued(own: Recorded, memory: Memory, context: list[int]) -> list[list[float]]:
+    """The tokens of the continuations at each token of a hole up to the first wrong one, and whether they are right."""
+    made = []
+    tokens = own.tokens.tolist()
+    for i in range(len(tokens) - 1):
+        for step, token in zip(memory.foretell([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False):
+            made.append([*step_features(step), float(step.token == token)])
+            if step.token != token:
+                break
+    return made

@@ -1,0 +1,1 @@
+"""Measures suggestions in packages that no training has seen."""

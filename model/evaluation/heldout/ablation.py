@@ -1,0 +1,295 @@
+"""Measures what each source of related text adds to suggestions, and what it costs.
+
+Owns the comparison: at the same held-out places nothing beside the window, each source alone, and all, each by
+`heldout.measure`, for one or several budgets. Differences are paired, with bootstrap intervals over files. Two costs
+are told apart: reading the related tokens once, when they change, and computing beside them at each key. Recent edits
+are not measured: a corpus has none (see `shelf`). Beside the text that is suggested, what the text that stood there
+costs the model is measured, in nats a token: all holes tell by it, not only those that a source makes right or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from mercury_lsp.completion.pipeline import Snapshot, question
+from mercury_lsp.config import SOURCES, Config
+from mercury_lsp.context.retrieval.index import Library
+from mercury_lsp.engine.api import Sampling, never
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
+from model.data.corpus import CorpusError, iter_documents
+from model.data.package_index import Shelf
+from model.evaluation.bootstrap import interval, ratio
+from model.evaluation.heldout.cursors import KINDS, LANGUAGES, Cursor, draw
+from model.evaluation.heldout.figures import gains
+from model.evaluation.heldout.heldout import measure
+from model.evaluation.heldout.records import DetailsError, Record
+
+MEASURED = tuple(source for source in SOURCES if source != "edits")
+NOTHING = "nothing"
+ALL = "all"
+SCORED = 64  # tokens of a hole
+TIMED = 12  # places at which times are taken
+BLANK = Prompt(
+    "", "", "", ""
+)  # read between two cold readings, so that nothing of the last one is in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was suggested at a hole with one choice of sources.
+
+    ``related``: tokens beside the window; ``nats`` and ``tokens``: of the hole's own text and its end, see `cost_of`.
+    """
+
+    variant: str
+    related: int
+    nats: float
+    tokens: int
+    record: Record
+
+    def line(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+
+def read(file: Path) -> list[Trial]:
+    """The trials of an earlier run. Raises `DetailsError`."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            found = [json.loads(line) for line in lines]
+        return [Trial(**{**one, "record": Record.read(one["record"])}) for one in found]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DetailsError(f"{file} was not written by model.evaluation.heldout.ablation: {error}") from error
+
+
+def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[str, Config]:
+    """The settings that are compared, by name; the first is without anything beside the window."""
+    made = {NOTHING: Config(related_tokens=0)}
+    for budget in budgets:
+        for source in sources:
+            made[f"{source} {budget}"] = Config(related_tokens=budget, related_sources=(source,))
+        if len(sources) > 1:
+            made[f"{ALL} {budget}"] = Config(related_tokens=budget, related_sources=tuple(sources))
+    return made
+
+
+def trials(
+    engine: LocalEngine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Config]
+) -> Iterator[Trial]:
+    """All variants at the holes of one place. What shows the model the same is not asked twice."""
+    told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
+    for name, config in compared.items():
+        for cursor in place:
+            snapshot = Snapshot(cursor.document(), config, invoked=True, library=library)
+            prompt = question(snapshot, cursor.start, engine)
+            key = cursor, prompt.related
+            if key not in told:
+                record = measure(engine, cursor, seed, config, library)
+                told[key] = *cost_of(engine, prompt, cursor.hole), record
+            nats, tokens, record = told[key]
+            if record is not None:
+                yield Trial(name, _tokens(engine, prompt.related), nats, tokens, record)
+
+
+def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
+    """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
+    passes, ids = engine.passes, encode(prompt, engine.tokenizer)
+    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never)
+    told = [*engine.tokenizer.encode(hole), engine.tokenizer.specials.eot][:SCORED]
+    rows = [ids[-1], *told[:-1]]
+    scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
+    return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)
+
+
+def _tokens(engine: LocalEngine, beside: Sequence[Snippet]) -> int:
+    return sum(1 + engine.count(f"{snippet.path}\n{snippet.text}") for snippet in beside)
+
+
+def cost(engine: LocalEngine, prompt: Prompt) -> tuple[float, float]:
+    """Milliseconds to read a prompt anew, and to suggest anew when one more character has been typed."""
+    engine.prefill(BLANK)
+    began = time.perf_counter()
+    engine.prefill(prompt)
+    cold = time.perf_counter() - began
+    typed = replace(prompt, prefix=prompt.prefix + "a")
+    began = time.perf_counter()
+    engine.infill(typed, Sampling(max_tokens=8, max_passes=1))
+    return 1000 * cold, 1000 * (time.perf_counter() - began)
+
+
+def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """For each variant: its gains over nothing by kind of hole, its tokens, and its costs, as a JSON object."""
+    by_variant: dict[str, list[Trial]] = defaultdict(list)
+    for trial in found:
+        by_variant[trial.variant].append(trial)
+    plain = {trial.record.hole_id: trial for trial in by_variant[NOTHING]}
+    answer: dict[str, Any] = {}
+    for name, own in by_variant.items():
+        row: dict[str, Any] = {
+            "n": len(own),
+            "exact": round(sum(trial.record.exact for trial in own) / len(own), 4),
+            "tokens": round(sum(trial.related for trial in own) / len(own), 1),
+            "beside": round(sum(trial.related > 0 for trial in own) / len(own), 4),
+        }
+        if name != NOTHING:
+            paired = gains([trial.record for trial in own], [trial.record for trial in plain.values()])
+            row["gains"] = {kind: languages["all"] for kind, languages in paired.items()}
+            row["nats"] = _less(own, plain)
+        if costs.get(name):
+            pairs = list(zip(costs[name], costs[NOTHING], strict=False))
+            row["cold_ms"] = round(median(one[0] - other[0] for one, other in pairs), 1)
+            row["typing_ms"] = round(median(one[1] - other[1] for one, other in pairs), 1)
+        answer[name] = row
+    return answer
+
+
+def _less(own: Sequence[Trial], plain: dict[tuple[str, str, str, int], Trial]) -> dict[str, Any]:
+    """Nats a token that are spared, with their interval over files."""
+    sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    for trial in own:
+        spared, tokens = sums[trial.record.file]
+        sums[trial.record.file] = (
+            spared + plain[trial.record.hole_id].nats - trial.nats,
+            tokens + trial.tokens,
+        )
+    pairs = list(sums.values())
+    return {"difference": round(ratio(pairs), 4), "interval": interval(pairs, ratio)}
+
+
+def table(answer: dict[str, Any]) -> Table:
+    """The report for people."""
+    made = Table(title="beside the window, less nothing", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("source", "n", "beside", "tokens", "exact", "exact gain (95%)", "keys spared gain (95%)"):
+        made.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
+    for heading in ("nats spared (95%)", "cold ms", "typing ms"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    for name, row in answer.items():
+        gained = row.get("gains", {}).get("all")
+        cells = [f"{row['beside']:.0%}", f"{row['tokens']:.0f}", f"{row['exact']:.1%}"]
+        cells += [_signed(gained[what]) if gained else "" for what in ("exact", "spared")]
+        cells.append(_nats(row["nats"]) if "nats" in row else "")
+        cells += [f"{row[what]:+.0f}" if what in row else "" for what in ("cold_ms", "typing_ms")]
+        made.add_row(name, str(row["n"]), *cells)
+    return made
+
+
+def _signed(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['difference']:+.1%} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _nats(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _run(given: argparse.Namespace, compared: dict[str, Config], console: Console) -> Iterator[Trial | Any]:
+    """The trials place by place, until the time is over; then the costs of each variant."""
+    languages = given.languages.split(",")
+    sources = list(iter_documents("heldout", languages, given.corpus))
+    places = draw(sources, languages, given.per_language, given.seed, given.kinds.split(","))
+    if not places:
+        raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
+    shelf = Shelf((source.package, source.path, source.text) for source in sources)
+    engine = LocalEngine.load(given.model, given.device, given.threads)
+    began = time.monotonic()
+    costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for number, place in enumerate(places, start=1):
+        if given.minutes and time.monotonic() - began > 60 * given.minutes:
+            break
+        source = place[0].source
+        library = shelf.library(source.package, source.path)
+        yield from trials(engine, place, library, given.seed, compared)
+        if number <= TIMED:
+            for name, config in compared.items():
+                snapshot = Snapshot(place[0].document(), config, library=library)
+                costs[name].append(cost(engine, question(snapshot, place[0].start, engine)))
+        console.print(f"{number} of {len(places)} places, {time.monotonic() - began:.0f} s", highlight=False)
+    yield costs
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.evaluation.heldout.ablation", description="Compare the sources."
+    )
+    made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
+    made.add_argument("--per-language", type=int, default=17, help="places of each (default: 17)")
+    made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
+    made.add_argument("--kinds", default="rest,next", help="of holes at each place (default: %(default)s)")
+    made.add_argument("--sources", default=",".join(MEASURED), help="default: %(default)s")
+    made.add_argument("--budgets", default="96", help="of tokens beside the window (default: %(default)s)")
+    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--threads", type=int, default=0)
+    made.add_argument("--device", default="auto")
+    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument(
+        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each trial"
+    )
+    made.add_argument(
+        "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit status."""
+    options = parser()
+    given = options.parse_args(arguments)
+    console = Console(stderr=True)
+    sources = given.sources.split(",")
+    for wrong, known in (
+        (set(given.kinds.split(",")) - set(KINDS), KINDS),
+        (set(sources) - set(MEASURED), MEASURED),
+    ):
+        if wrong:
+            options.error(f"there is no {', '.join(sorted(wrong))}, only {', '.join(known)}")
+    found: list[Trial] = []
+    costs: dict[str, list[tuple[float, float]]] = {}
+    try:
+        if given.again:
+            found = read(given.again)
+        else:
+            compared = variants([int(budget) for budget in given.budgets.split(",")], sources)
+            details = given.details.open("w", encoding="utf-8", buffering=1) if given.details else None
+            for one in _run(given, compared, console):
+                if isinstance(one, Trial):
+                    found.append(one)
+                    if details:
+                        details.write(one.line())
+                else:
+                    costs = one
+    except (CheckpointError, CorpusError, DetailsError, OSError) as error:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    if not found:
+        console.print("There is no hole to report on; allow more --minutes.")
+        return 1
+    answer = report(found, costs)
+    if given.json:
+        print(json.dumps(answer))
+    else:
+        Console(width=160).print(table(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

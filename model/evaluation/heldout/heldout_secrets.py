@@ -1,0 +1,58 @@
+"""Counts the lines of held-out packages that are taken for secrets.
+
+Almost all of them are code, so what is counted are false alarms and the few values that a package's author took for
+secrets as well. Both filters are tried: that for context, and the stricter one for text that leaves the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mercury_lsp.arena.ratings import wilson
+from mercury_lsp.context.secrets import without
+from model.data.corpus import CorpusError, iter_documents
+
+MOST = 0.001
+"""The largest share of lines that may be blanked."""
+
+
+def blanked(text: str, strict: bool) -> list[str]:
+    """The lines of a text that the filter makes blank."""
+    kept = without(text, strict).split("\n")
+    return [one for one, other in zip(text.split("\n"), kept, strict=True) if one != other]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status, 1 where more than `MOST` of the lines are blanked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.evaluation.heldout.heldout_secrets",
+        description="Count held-out lines that are taken for secrets.",
+    )
+    parser.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
+    parser.add_argument("--files", type=int, help="at most so many; by default all")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N of them")
+    given = parser.parse_args(arguments)
+    try:
+        texts = [source.text for source in iter_documents("heldout", None, given.corpus)][: given.files]
+    except CorpusError as error:
+        print(f"model.evaluation.heldout.heldout_secrets: {error}", file=sys.stderr)
+        return 1
+    total, held = sum(text.count("\n") + 1 for text in texts), True
+    for name, strict in (("for context", False), ("for what leaves the machine", True)):
+        found = [line for text in texts for line in blanked(text, strict)]
+        low, high = wilson(len(found), total)
+        print(
+            f"{name}: {len(found):,} of {total:,} lines of {len(texts):,} files are blanked, "
+            f"{len(found) / total:.4%} (95%: {low:.4%} to {high:.4%})"
+        )
+        for line in found[: given.show]:
+            print("   ", line.strip()[:150])
+        held = held and len(found) <= MOST * total
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

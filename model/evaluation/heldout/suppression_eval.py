@@ -1,0 +1,251 @@
+"""Measures whether suggestions behave, at places of held-out packages, and what each rule of suppression is worth.
+
+Owns the run and the variants. At each place one request is made that nobody asked for by hand, as an editor makes
+them at every key, and once for each variant: as shipped, and with one rule switched off. Of what is shown it tells
+how often it is the author's in its first line or as far as it goes (precision), how often the document has an error of
+syntax more than before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', of the
+kinds that are asked for in turn: by default half of them within a line and half at the start of one. Beside each are
+the other files of its package, see `shelf`. Deadlines are the server's alone, so what is measured does not depend on
+what else the machine does; only the milliseconds do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mercury_lsp.completion.cutoff import cuts
+from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, likelihood
+from mercury_lsp.config import SOURCES, Config, parse
+from mercury_lsp.context.retrieval.index import Library
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.syntax.document import Document
+from model.data.corpus import CorpusError, Source, iter_documents
+from model.data.package_index import Shelf
+from model.evaluation.bootstrap import interval, ratio
+from model.evaluation.heldout.ablation import MEASURED
+from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
+from model.evaluation.heldout.offers import written
+from model.evaluation.heldout.soundness import repeats, worsened
+from model.evaluation.heldout.verdict import right_so_far
+
+TYPING = "rest,next"
+SHIPPED = "as shipped"
+UNPROCESSED = "without post-processing"
+UNRULED = "without rules of when to speak"
+VARIANTS: Mapping[str, Mapping[str, object]] = {
+    SHIPPED: {},
+    UNRULED: {},
+    "without suppression of the unlikely": {"show_likelihood": 0.0},
+    "without related text": {"related_tokens": 0},
+    **{f"related text from {source} alone": {"related_sources": (source,)} for source in MEASURED},
+    "related text from all sources": {"related_sources": SOURCES},
+}
+"""What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
+with `UNRULED` the request is one by hand, of which as much is shown as if it were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request. ``reason`` is why nothing is shown; the last three are false then.
+
+    ``again``: it repeats what follows, which what the author wrote does not.
+    """
+
+    variant: str
+    language: str
+    package: str
+    path: str
+    kind: str
+    start: int
+    shown: str | None
+    reason: str | None
+    likelihood: float
+    ms: float
+    right: bool
+    worsened: bool
+    again: bool
+
+    @property
+    def file(self) -> tuple[str, str]:
+        """What the hole was cut out of; outcomes in one file are not independent."""
+        return self.package, self.path
+
+
+def places(
+    sources: Iterable[Source], languages: Sequence[str], per_language: int, seed: int, kinds: Sequence[str]
+) -> list[Cursor]:
+    """One cursor a place, of the kinds in turn."""
+    drawn = draw(sources, languages, per_language, seed, kinds)
+    return [place[number // len(languages) % len(place)] for number, place in enumerate(drawn)]
+
+
+def outcomes(
+    engine: LocalEngine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
+) -> Iterator[Outcome]:
+    """What each variant makes of a place; `SHIPPED` also without post-processing."""
+    document = cursor.document()
+    for name, config in variants.items():
+        snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
+        found, committed = written(snapshot, cursor.start, engine)
+        if found is None:
+            continue
+        if name == UNRULED and committed is not None:
+            found = committed.unasked()
+        yield _outcome(cursor, document, name, found, found.shown, found.end)
+        if name == SHIPPED:
+            said = None if committed is None else _unprocessed(committed, config.show_likelihood)
+            yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
+
+
+def _unprocessed(committed: Committed, least: float) -> str | None:
+    """As much of what the model wrote as has the highest expected gain, whether or not it fits."""
+    text = committed.text
+    if least:
+        text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
+    return text if text.strip() else None
+
+
+def _outcome(
+    cursor: Cursor, document: Document, variant: str, found: Completion, shown: str | None, end: int
+) -> Outcome:
+    source, start = cursor.source, cursor.start
+    right = worse = again = False
+    if shown is not None:
+        replaced = document.text[start:end]
+        right = right_so_far(cursor.hole, shown, replaced)
+        worse = worsened(document, start, end, shown)
+        again = repeats(document, start, end, shown) and not repeats(document, start, start, cursor.hole)
+    return Outcome(
+        variant=variant,
+        language=source.language,
+        package=source.package,
+        path=source.path,
+        kind=cursor.kind,
+        start=start,
+        shown=shown,
+        reason=found.reason if shown is None else None,
+        likelihood=round(likelihood(found.infill.confidence, found.infill.tokens), 4),
+        ms=round(found.infill.ms, 1),
+        right=right,
+        worsened=worse,
+        again=again,
+    )
+
+
+def report(made: Sequence[Outcome]) -> dict[str, Any]:
+    """The answer as a JSON object: by variant what is shown and how good that is, and why the rest is not."""
+    by_variant: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in made:
+        by_variant[outcome.variant].append(outcome)
+    return {name: _figures(own) for name, own in by_variant.items()}
+
+
+def _figures(own: Sequence[Outcome]) -> dict[str, Any]:
+    seen = [outcome for outcome in own if outcome.shown is not None]
+    by_file: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for outcome in seen:
+        by_file[outcome.file].append(outcome)
+    counts = [(sum(one.right for one in files), len(files)) for files in by_file.values()]
+    return {
+        "n": len(own),
+        "shown": round(len(seen) / len(own), 4),
+        "precision": round(ratio(counts), 4),
+        "interval": interval(counts, ratio) if counts else [0.0, 0.0],
+        "worsened": sum(outcome.worsened for outcome in seen),
+        "again": sum(outcome.again for outcome in seen),
+        "ms_p50": round(statistics.median(outcome.ms for outcome in own), 1),
+        "reasons": dict(Counter(outcome.reason for outcome in own if outcome.reason).most_common()),
+    }
+
+
+def table(answer: Mapping[str, Any]) -> Table:
+    """The figures for people."""
+    caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows"
+    made = Table(box=SIMPLE_HEAD, caption=caption)
+    made.add_column("Variant", min_width=24)
+    for name in ("n", "shown", "right", "95%", "worse", "again"):
+        made.add_column(name, justify="right")
+    for name, row in answer.items():
+        low, high = row["interval"]
+        made.add_row(
+            name,
+            str(row["n"]),
+            f"{row['shown']:.1%}",
+            f"{row['precision']:.1%}",
+            f"{low:.0%} to {high:.0%}",
+            str(row["worsened"]),
+            str(row["again"]),
+        )
+    return made
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    made = argparse.ArgumentParser(
+        prog="python -m model.evaluation.heldout.suppression_eval",
+        description=(__doc__ or "").split("\n\n")[1],
+    )
+    made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
+    made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
+    made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
+    made.add_argument("--kinds", default=TYPING, help="of holes, in turn (default: %(default)s)")
+    made.add_argument("--variants", help="only those whose name has one of these words, with commas between")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument(
+        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each outcome"
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 1 where a suggestion as shipped worsens the syntax or repeats what follows."""
+    given = parser().parse_args(arguments)
+    console = Console(stderr=True)
+    words = given.variants.split(",") if given.variants else [""]
+    chosen = {
+        name: parse(settings)[0] for name, settings in VARIANTS.items() if any(w in name for w in words)
+    }
+    languages, kinds = given.languages.split(","), given.kinds.split(",")
+    try:
+        sources = list(iter_documents("heldout", languages, given.corpus))
+        shelf = Shelf((source.package, source.path, source.text) for source in sources)
+        cursors = places(sources, languages, given.per_language, given.seed, kinds)
+        engine = LocalEngine.load(given.model)
+    except (CheckpointError, CorpusError, OSError) as error:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    made = []
+    with open(given.details or os.devnull, "w", encoding="utf-8", buffering=1) as details:
+        for cursor in track(cursors, "asking", console=console):
+            library = shelf.library(cursor.source.package, cursor.source.path)
+            for outcome in outcomes(engine, cursor, library, chosen):
+                made.append(outcome)
+                details.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+    answer = report(made)
+    if given.json:
+        print(json.dumps(answer))
+    else:
+        Console().print(table(answer))
+    shipped = answer.get(SHIPPED, {"worsened": 0, "again": 0})
+    return 1 if shipped["worsened"] or shipped["again"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

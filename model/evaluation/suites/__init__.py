@@ -1,0 +1,1 @@
+"""Runs the public suites: tasks, answers, and the programs that judge them."""

@@ -1,0 +1,192 @@
+"""Collects a model's answers to tasks, and what their programs did.
+
+Owns the asking: the prompt that an editor would have sent, in the cache before the clock starts; and for whole
+functions the asking again. Tested is the engine's raw text, before any post-processing.
+
+A function is written by consecutive completions. The model has learnt to end where an editor's hole ends, mostly
+after a line or a few, so each completion becomes a part of the prefix, and the model is asked again. Where it has
+nothing to add behind a line, it is asked once more on the next line, as a user would press Enter. That ends with the
+function (`functions.end`), with nothing to add on a new line either, with lines said over and over, or with the limit
+of tokens over all completions. The engine is stopped between two passes as soon as the function is over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mercury_lsp.config import Config
+from mercury_lsp.context import prompt
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
+from mercury_lsp.engine.tokenizer import Prompt
+from model.evaluation.suites import functions
+from model.evaluation.suites.execute import Outcome, run_all
+from model.evaluation.suites.suite import Task
+from model.evaluation.suites.toolchains import Tools
+
+
+class LocalEngine(Protocol):
+    """What is asked."""
+
+    def stem_start(self, text: str) -> int:
+        """Index at which the stem of a text begins."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+
+    def prefill(self, prompt: Prompt) -> int:
+        """Read a prompt ahead."""
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool] = never,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Infill:
+        """Fill in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said to one task; ``completion`` is what of it goes into the program. Of a function ``infill``
+    sums up all completions: what was cut off does not count as tokens, the passes for it do."""
+
+    task: Task
+    infill: Infill
+    completion: str
+    ms_prefill: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An answer and how its program fared."""
+
+    answer: Answer
+    outcome: Outcome
+
+    @property
+    def exact(self) -> bool | None:
+        """Whether the completion is the author's; None where that is not known."""
+        return self.answer.task.exact(self.answer.completion)
+
+
+class _Over(Exception):
+    """The function is over, so the rest of the canvas is of no use."""
+
+
+class _Watch:
+    """Sees each draft of a completion; raises `_Over` where it is to stop.
+
+    A draft may hold tokens that are yet to be verified. What two drafts in turn agree on is settled.
+    """
+
+    def __init__(self, over: Callable[[str], bool]) -> None:
+        self.committed = ""
+        self.passes = 0
+        self._over = over
+        self._last = ""
+
+    def __call__(self, draft: Progress) -> None:
+        text = draft.text.partition(UNDECIDED)[0]
+        self.committed = os.path.commonprefix([self._last, text])
+        self.passes = draft.forward_passes
+        self._last = text
+        if self._over(self.committed):
+            raise _Over
+
+
+def generate(
+    engine: LocalEngine, tasks: Sequence[Task], samplings: Sequence[Sampling], path: str
+) -> Iterator[tuple[Answer, ...]]:
+    """For each task one answer by each sampling, in turn. path: the document's name, as the model sees it."""
+    for task in tasks:
+        made = prompt_of(engine, path, task.before, task.after)
+        begin = time.perf_counter()
+        engine.prefill(made)
+        ms_prefill = 1000 * (time.perf_counter() - begin)
+        answers = []
+        for sampling in samplings:
+            if task.function:
+                infill = write(engine, task, sampling, path)
+            else:
+                infill = engine.infill(made, replace(sampling, single_line=task.single_line))
+            answers.append(Answer(task, infill, task.completion(infill.text), ms_prefill))
+        yield tuple(answers)
+
+
+def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Infill:
+    """A whole function, completion after completion."""
+    language, beginning = task.language, task.prompt
+    begin = time.perf_counter()
+    text, passes, steps, left = "", 0, 0, sampling.max_tokens
+
+    def over(committed: str) -> bool:
+        whole = text + committed
+        return functions.end(language, beginning, whole) is not None or functions.looping(whole)
+
+    for _ in range(sampling.max_tokens):
+        left = sampling.max_tokens - engine.count(text)
+        if left <= 0:
+            break
+        made = prompt_of(engine, path, task.before + text, "")
+        on_progress = _Watch(over)
+        try:
+            found = engine.infill(
+                made, replace(sampling, max_tokens=left, max_passes=2 * left), on_progress=on_progress
+            )
+        except _Over:
+            text += on_progress.committed
+            # A verifying pass is counted, and its draft shown, before it runs.
+            passes += on_progress.passes - (sampling.verify and sampling.mode == "diffusion")
+            break
+        text += found.text
+        passes += found.forward_passes
+        steps += found.steps
+        if over(""):
+            break
+        if not found.text:
+            if not text or text.endswith("\n"):
+                break
+            text += "\n"
+    ended = functions.end(language, beginning, text) is not None
+    used = functions.cut(language, beginning, text)
+    ms = 1000 * (time.perf_counter() - begin)
+    return Infill(
+        text=text,
+        tokens=engine.count(used),
+        steps=steps,
+        forward_passes=passes,
+        ms=ms,
+        ms_prefill=0.0,
+        ms_denoise=ms,
+        cached_tokens=0,
+        prompt_tokens=0,
+        confidence=0.0,  # as a part is cut off, there is none for the rest
+        finished=ended or (language == "python" and not functions.looping(text) and left > 0),
+    )
+
+
+def judge(answers: Sequence[Answer], processes: int = 2, tools: Tools | None = None) -> Iterator[Result]:
+    """Run each answer's program."""
+    programs = [answer.task.program(answer.completion) for answer in answers]
+    for answer, outcome in zip(answers, run_all(programs, processes=processes, tools=tools), strict=True):
+        yield Result(answer, outcome)
+
+
+def prompt_of(engine: LocalEngine, path: str, before: str, after: str) -> Prompt:
+    """What the server would ask with its default budgets."""
+    budgets = Config()
+    return prompt.build(
+        path,
+        before,
+        after,
+        engine.count,
+        budgets.prefix_tokens,
+        budgets.following_tokens,
+        stem_start=engine.stem_start,
+    )

@@ -1,0 +1,185 @@
+"""Finds the compilers and interpreters that tasks of other languages than Python need.
+
+Owns the commands, and where they are found: in ``bin`` and ``node_modules`` of the folder of toolchains
+(``--toolchains``, ``$MERCURY_TOOLCHAINS`` or ``~/.cache/mercury-lsp/toolchains``), else on the PATH. Knows neither
+tasks nor how a command is confined. On Debian, what all suites need comes by ::
+
+    apt-get install default-jdk-headless php-cli php-mbstring g++ nodejs npm
+    npm install --prefix ~/.cache/mercury-lsp/toolchains --ignore-scripts \\
+        typescript@7.0.2 @types/node@20.19.43 lodash@4.18.1 mathjs@14.0.1
+
+The tests of the JavaScript suite require lodash; five prompts of the TypeScript suite import mathjs. TypeScript is
+checked without ``--strict``, and an error of types is an error. A program of C++ begins with ``<bits/stdc++.h>``, whose
+precompiled form is kept in the cache: it saves most of each compilation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+
+VARIABLE = "MERCURY_TOOLCHAINS"
+NPM = "npm install --prefix {folder} --ignore-scripts typescript@7.0.2 @types/node@20.19.43 lodash@4.18.1 mathjs@14.0.1"
+GIGABYTE = 1 << 30
+_CPP = ("-std=c++17", "-O0", "-w")
+_HEADER = "bits/stdc++.h"
+
+
+class ToolchainError(Exception):
+    """A language cannot be run here; the message tells what is missing and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command of one run, its first word a program's name. ``memory`` is bounded by ``kind``, see `confine`."""
+
+    command: tuple[str, ...]
+    kind: str = "data"
+    memory: int = 3 * GIGABYTE
+    compiles: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a language's programs are run: written to ``file``, then step after step."""
+
+    file: str
+    steps: tuple[Step, ...]
+    mend: str
+    packages: tuple[str, ...] = ()
+
+
+_SMALL_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
+_JAVAC = ("javac", *(f"-J{option}" for option in ("-Xmx512m", *_SMALL_JVM)), "-proc:none", "-nowarn")
+_TSC = (
+    "tsc",
+    "--strict",
+    "false",
+    "--target",
+    "es2022",
+    "--module",
+    "commonjs",
+    "--types",
+    "node",
+    "program.ts",
+)
+_NODE = ("node", "--max-old-space-size=512", "program.js")
+_APT = "install {}: apt-get install {}"
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "java": Recipe(
+            "Main.java",
+            (
+                Step((*_JAVAC, "-encoding", "UTF-8", "-d", ".", "Main.java"), compiles=True),
+                Step(("java", "-Xmx256m", *_SMALL_JVM, "-cp", ".", "Main")),
+            ),
+            _APT.format("a JDK of version 17 or later", "default-jdk-headless"),
+        ),
+        "javascript": Recipe(
+            "program.js",
+            (Step(_NODE),),
+            _APT.format("Node.js 18 or later", "nodejs npm") + f", and its packages: {NPM}",
+            ("lodash",),
+        ),
+        "typescript": Recipe(
+            "program.ts",
+            (Step(_TSC, compiles=True), Step(_NODE)),
+            _APT.format("Node.js 18 or later", "nodejs npm") + f", and its packages: {NPM}",
+            ("@types/node", "mathjs"),
+        ),
+        "php": Recipe(
+            "program.php",
+            (
+                Step(
+                    ("php", "-d", "memory_limit=512M", "-d", "display_errors=stderr", "program.php"),
+                    "address",
+                    GIGABYTE,
+                ),
+            ),
+            _APT.format("PHP 8", "php-cli php-mbstring"),
+        ),
+        "cpp": Recipe(
+            "program.cpp",
+            (
+                Step(
+                    ("g++", *_CPP, "-I{headers}", "-o", "program", "program.cpp"),
+                    "address",
+                    4 * GIGABYTE,
+                    True,
+                ),
+                Step(("./program",), "address", GIGABYTE),
+            ),
+            _APT.format("GNU g++ 9 or later", "g++"),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """A language's recipe with every program's path in its place. ``modules`` are to be found beside the program."""
+
+    file: str
+    steps: tuple[Step, ...]
+    path: str
+    modules: Path | None
+
+
+def folder_of(given: str | None = None) -> Path:
+    """The folder of toolchains."""
+    return Path(given or os.environ.get(VARIABLE) or cache_folder() / "toolchains").expanduser().absolute()
+
+
+def find(language: str, folder: Path) -> Tools:
+    """What runs a language, one of `RECIPES`. Raises `ToolchainError`."""
+    recipe = RECIPES[language]
+    places = (str(folder / "bin"), str(folder / "node_modules" / ".bin"), os.environ.get("PATH", os.defpath))
+    path = os.pathsep.join(places)
+    modules = folder / "node_modules"
+    names = dict.fromkeys(step.command[0] for step in recipe.steps if "/" not in step.command[0])
+    found = {name: shutil.which(name, path=path) for name in names}
+    lacking = [f"{name} is not on the PATH" for name, place in found.items() if place is None]
+    lacking += [f"{name} is not in {modules}" for name in recipe.packages if not (modules / name).is_dir()]
+    if lacking:
+        raise ToolchainError(f"{language}: {', '.join(lacking)}; {recipe.mend.format(folder=folder)}")
+    compiler = found.get("g++")
+    headers = str(_precompiled(compiler)) if compiler else ""
+    steps = []
+    for step in recipe.steps:
+        first, *rest = step.command
+        command = (found.get(first) or first, *(word.replace("{headers}", headers) for word in rest))
+        steps.append(Step(command, step.kind, step.memory, step.compiles))
+    return Tools(recipe.file, tuple(steps), path, modules if recipe.packages else None)
+
+
+def _precompiled(compiler: str) -> Path:
+    """The folder with the compiler's own header in precompiled form, made where it is not there."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    mark = hashlib.sha256(repr((compiler, version, _CPP)).encode()).hexdigest()[:16]
+    folder = cache_folder() / "headers" / mark
+    made = folder / f"{_HEADER}.gch"
+    if made.exists():
+        return folder
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        source, target = Path(place) / "all.h", Path(place) / "all.gch"
+        source.write_text(f"#include <{_HEADER}>\n")
+        command = [compiler, *_CPP, "-x", "c++-header", str(source), "-o", str(target)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            reason = (ran.stderr.strip() or "no reason told").splitlines()[0]
+            raise ToolchainError(
+                f"cpp: {compiler} cannot compile <{_HEADER}> ({reason}); {RECIPES['cpp'].mend}"
+            )
+        target.replace(made)  # at once, as another run may be at the same
+    return folder

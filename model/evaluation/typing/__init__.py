@@ -1,0 +1,1 @@
+"""Measures what suggestions save at the keyboard, through the real server."""

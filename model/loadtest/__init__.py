@@ -1,0 +1,1 @@
+"""Measures and simulates the servers under load and under attack."""

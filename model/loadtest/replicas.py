@@ -1,0 +1,61 @@
+"""Runs a service of replicas on this machine for load tests: their number can change, and one can be killed.
+
+Owns starting and ending it. Loopback only. Knows no requests.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import Any, Self
+
+from mercury_lsp.http.local import LocalOptions
+
+
+class Service:
+    """Replicas of a shipped model or a checkpoint's folder, on the processor, each with so many threads."""
+
+    def __init__(self, model: str, threads: int = 1, ongoing: int = LocalOptions().running) -> None:
+        self._model, self._options = model, LocalOptions(device="cpu", threads=threads)
+        self._ongoing, self._stack = ongoing, ExitStack()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        from mercury_lsp.cluster.local import ray_here
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # As many processors as replicas ask for: how they share this machine's is what is measured.
+        self._stack.enter_context(ray_here(cpus=64, port=port))
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def scale(self, replicas: int) -> None:
+        """Have so many, all of them new: nothing is in their caches."""
+        from mercury_lsp.cluster.deploy import Scale, deploy
+        from mercury_lsp.cluster.replica import in_process
+
+        scale = Scale(replicas, ongoing=self._ongoing, queued=1000)
+        deploy(in_process(self._model, self._options), self._model, scale)
+
+    def kill_one(self) -> None:
+        """End one replica's process at once, whatever it does."""
+        import ray
+
+        name = self.names()[0]
+        ray.kill(ray.get_actor(name["name"], namespace=name["namespace"]))
+
+    def names(self) -> list[dict[str, Any]]:
+        """Ray's names of the replicas' actors."""
+        import ray
+
+        from mercury_lsp.cluster.deploy import NAME, REPLICA
+
+        every = ray.util.list_named_actors(all_namespaces=True)
+        return sorted(
+            (one for one in every if f"::{NAME}#{REPLICA}#" in one["name"]), key=lambda one: one["name"]
+        )

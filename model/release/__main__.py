@@ -1,0 +1,122 @@
+"""Builds what a release consists of, and checks it: `make release`.
+
+A release is four kinds of files in `dist/`: of `mercury-lsp`, which carries the model small, the sdist and a wheel for
+each platform; of `mercury-lsp-mini`, which is that model and nothing else, an sdist and one wheel. Wheels are made from
+the unpacked sdist, as they are by who installs from it, so what the sdist lacks is missed here; and kernels of other
+platforms never get into the checkout.
+
+To make a release:
+
+1. Set the version in `mercury_lsp/__init__.py`, `mercury_lsp/weights/mini/pyproject.toml`, the extra `mini` in
+   `pyproject.toml`, `editors/vscode/package.json` and its lock (`npm version --no-git-tag-version`), and the date in
+   the newest heading of `CHANGELOG.md`. `tests/release/test_release.py` finds what was forgotten.
+2. Run `.ci/run`, then `make release ARGS=--all`: wheels for all platforms, from this machine.
+3. Try the wheels of other platforms there: `pip install WHEEL && mercury-lsp doctor && mercury-lsp demo`.
+4. Commit, tag as `vVERSION`, and `twine upload dist/*`, with `mercury-lsp-mini` first, which the other one names.
+
+Owns which files there are and what must hold of them. Knows nothing of what is in the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from model import ROOT
+
+MINI = ROOT / "mercury_lsp" / "weights" / "mini"
+# What PyPI takes of a project that has not asked for more: docs.pypi.org/project-management/storage-limits, and
+# MAX_FILESIZE in warehouse/forklift/legacy.py of its source.
+LARGEST = 100 << 20  # bytes
+ALL = (
+    *("linux-x86_64", "linux-aarch64", "musl-x86_64", "musl-aarch64"),
+    *("macos-x86_64", "macos-aarch64", "windows-x86_64", "windows-aarch64"),
+)
+
+
+class Refused(Exception):
+    """What was built cannot be released; the message is a sentence."""
+
+
+def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
+    """Build all files into a folder, and check them. Returns them, of `mercury-lsp` the sdist first.
+
+    targets: as the build hook takes them, see `kernel/build.py`; "" is this machine. What stood in the
+    folder of these distributions is deleted. Raises `Refused`, or `CalledProcessError` where a tool fails, which has
+    said why.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    for old in (*to.glob("mercury_lsp-*"), *to.glob("mercury_lsp_mini-*")):
+        old.unlink()
+    made = [_build(ROOT, to, "sdist")]
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(made[0]) as sdist:
+            sdist.extractall(folder, filter="data")
+        (unpacked,) = Path(folder).iterdir()
+        made += [_build(unpacked, to, "wheel", target) for target in targets]
+    with tempfile.TemporaryDirectory() as folder:
+        made.append(_build(MINI, to, "sdist"))
+        with tarfile.open(made[-1]) as sdist:
+            sdist.extractall(folder, filter="data")
+        (unpacked,) = Path(folder).iterdir()
+        made.append(_build(unpacked, to, "wheel"))
+    check(made)
+    return made
+
+
+def check(files: Sequence[Path]) -> None:
+    """Raises as `release` does, where PyPI would refuse a file for its size or its metadata."""
+    for file in files:
+        if file.stat().st_size > LARGEST:
+            raise Refused(f"{file.name} has {file.stat().st_size:,} bytes, and PyPI takes {LARGEST:,}.")
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)], check=True)
+
+
+def _build(source: Path, to: Path, kind: str, target: str = "") -> Path:
+    """One file, made in an environment of its own by the build backend that the source asks for."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "build", f"--{kind}", "--outdir", folder, str(source)],
+            check=True,
+            env=os.environ | {"MERCURY_TARGET": target},
+        )
+        (made,) = Path(folder).iterdir()
+        return Path(shutil.move(made, to / made.name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 1 where there is nothing to release."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.release",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "dist", help="folder (default: dist of the checkout)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--target", metavar="SYSTEM-MACHINE", action="append", help=f"one of {', '.join(ALL)}")
+    which.add_argument(
+        "--all", action="store_true", help="wheels for all of these, not for this machine only"
+    )
+    arguments = parser.parse_args(argv)
+    targets = ALL if arguments.all else arguments.target or ("",)
+    try:
+        made = release(arguments.to, targets)
+    except (Refused, subprocess.CalledProcessError) as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
+    for file in made:
+        print(f"{file.stat().st_size / (1 << 20):6.1f} MiB  {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""Trains for days in the background of all other work: ``python -m model.training.campaign``.
+
+    make train-background     start, or resume where it was; ARGS="--commit HEAD" moves it to newer code
+    make train-pause          halt it for a measurement; train-background lets it go on
+    make train-stop           save and end it
+    make train-status         rows, nats, speed and hours left
+
+The run trains in a git worktree of its own at a pinned commit, so that no edit disturbs it, and takes only time that no
+other process wants (idle scheduling). Everything lies in the user's cache folder: ``campaign/tree`` is the worktree,
+``campaign/log`` what the run says, ``runs/RECIPE`` its checkpoint, optimiser state, metrics and learning curve. The
+process holds a lock as long as it lives, so that there is one at a time, whatever ended the last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from model import ROOT
+from model.training.recipe import Recipe
+
+RECIPE = "model/recipes/small-campaign.toml"
+STOP_SECONDS = 300  # a pass is finished first, then 2 GB are written, at the lowest priority
+LEFT_SECONDS = 20  # for what a killed run left to end
+ENVIRONMENT = {
+    # The lanes of the recipe take the cores.
+    "OMP_NUM_THREADS": "1",
+    # glibc's: tensors that come and go take huge pages, which cost a fault for each 2 MB instead of 4 KB.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+RECENT_STEPS = 20  # over which speed and nats are averaged
+
+
+class CampaignError(Exception):
+    """The campaign cannot do what was asked for; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A run in the background. source: the repository; folder: its worktree, log and lock; runs: see
+    `model.training.train`."""
+
+    source: Path
+    folder: Path
+    runs: Path
+    recipe: str = RECIPE
+
+    @property
+    def tree(self) -> Path:
+        """The worktree that the run's code is read from."""
+        return self.folder / "tree"
+
+    @property
+    def run(self) -> Path:
+        """Where the run keeps its state."""
+        return self.runs / Path(self.recipe).stem
+
+    def start(self, commit: str = "", options: Sequence[str] = ()) -> str:
+        """Start the run, or let a paused one go on; returns what was done. Raises `CampaignError` if it runs.
+
+        commit: of the code, by default that of the existing worktree, or HEAD. options: more of
+        `model.training.train`'s.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            if not self._clear(lock):
+                return self._go_on()
+            pinned = self._pin(commit)
+            command = [sys.executable, "-m", self._trainer(), self.recipe, "--runs", str(self.runs), *options]
+            environment = os.environ | {"PYTHONPATH": str(self.tree)} | ENVIRONMENT
+            with (self.folder / "log").open("ab") as log:
+                process = subprocess.Popen(
+                    [*command, "--threads", str(os.cpu_count() or 1)],
+                    cwd=self.tree,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(lock.fileno(),),
+                    start_new_session=True,
+                    preexec_fn=_give_way,
+                )
+            (self.folder / "pid").write_text(str(process.pid), encoding="utf-8")
+        return f"started at commit {pinned}, process {process.pid}, log {self.folder / 'log'}"
+
+    def _trainer(self) -> str:
+        """The module that trains, which an older pinned commit has at another place."""
+        moved = (self.tree / "model" / "training" / "train.py").exists()
+        return "model.training.train" if moved else "model.train"
+
+    def _clear(self, lock: IO[str]) -> bool:
+        """Take the lock, also from what a killed run left: its worker processes. False if a run holds it."""
+        end = time.monotonic() + LEFT_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                pid = int((self.folder / "pid").read_text(encoding="utf-8"))
+                if Path(f"/proc/{pid}").exists():
+                    return False
+                # The group lives on under its first process's number, which no other can have till then.
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                time.sleep(0.1)
+        return False
+
+    def _go_on(self) -> str:
+        pid = self.pid()
+        if pid is None or not _paused(pid):
+            raise CampaignError("the campaign is running already: see 'make train-status'")
+        os.killpg(pid, signal.SIGCONT)
+        return f"process {pid} goes on"
+
+    def _pin(self, commit: str) -> str:
+        """Make the worktree, or move it to another commit; returns which it is at."""
+        if not self.tree.is_dir():
+            self._git("worktree", "prune")
+            self._git("worktree", "add", "--detach", str(self.tree), commit or "HEAD")
+        elif commit:
+            wanted = self._git("rev-parse", "--verify", f"{commit}^{{commit}}")
+            self._git("-C", str(self.tree), "checkout", "--quiet", "--detach", wanted)
+        return self._git("-C", str(self.tree), "rev-parse", "--short", "HEAD")
+
+    def _git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.source, capture_output=True, text=True)
+        if done.returncode:
+            raise CampaignError(f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def pid(self) -> int | None:
+        """The run's process, or None if there is none."""
+        try:
+            with (self.folder / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return None
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return int((self.folder / "pid").read_text(encoding="utf-8"))
+
+    def stop(self, seconds: float = STOP_SECONDS) -> str:
+        """Have the run save and end, and wait for that. Raises `CampaignError` if it does not end in time."""
+        pid = self.pid()
+        if pid is None:
+            return "the campaign is not running"
+        os.kill(pid, signal.SIGTERM)
+        os.killpg(pid, signal.SIGCONT)
+        end = time.monotonic() + seconds
+        while self.pid() is not None:
+            if time.monotonic() > end:
+                raise CampaignError(
+                    f"process {pid} was told to end, and has not ended within {seconds:.0f} s"
+                )
+            time.sleep(0.2)
+        return "saved and ended"
+
+    def pause(self) -> str:
+        """Halt the run where it is; it stays in memory."""
+        pid = self.pid()
+        if pid is None:
+            return "the campaign is not running"
+        os.killpg(pid, signal.SIGSTOP)
+        # An idle process halts when it is next given time.
+        end = time.monotonic() + STOP_SECONDS
+        while not _paused(pid) and self.pid() is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        return f"process {pid} is halted; 'make train-background' lets it go on"
+
+    def status(self) -> dict[str, Any]:
+        """Where the run is: its state, steps, rows, nats, speed, hours left and the last points of the curve."""
+        pid = self.pid()
+        made: dict[str, Any] = {
+            "state": "stopped" if pid is None else "paused" if _paused(pid) else "running",
+            "pid": pid,
+            "run": str(self.run),
+        }
+        lines = _lines(self.run / "metrics.jsonl")
+        if lines:
+            last, recent = lines[-1], lines[-RECENT_STEPS:]
+            recipe = Recipe.read(self.tree / self.recipe)
+            before = lines[-len(recent) - 1] if len(lines) > len(recent) else {"minutes": 0.0, "rows": 0}
+            minutes = last["minutes"] - before["minutes"]
+            speed = (last["rows"] - before["rows"]) / (60 * minutes) if minutes else 0.0
+            rows = last["rows"] / last["step"] * recipe.steps
+            made |= {
+                "step": last["step"],
+                "steps": recipe.steps,
+                "rows": last["rows"],
+                "rows_wanted": round(rows),
+                "next_token": round(sum(line["next_token"] for line in recent) / len(recent), 4),
+                "rows_per_s": round(speed, 1),
+                "hours_spent": round(last["minutes"] / 60, 2),
+                "hours_left": round((rows - last["rows"]) / speed / 3600, 1) if speed else None,
+            }
+        made["curve"] = [
+            {name: point[name] for name in ("rows", "nats", "interval")}
+            for point in _lines(self.run / "curve.jsonl")
+        ]
+        return made
+
+
+def _give_way() -> None:
+    """Take only the time that no other process wants."""
+    os.nice(19)
+    if sys.platform != "linux":
+        return
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # If memory runs out, it is this process that ends: it resumes where it last saved.
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    # Linux shares the cores among sessions first, and only then among a session's processes.
+    group = Path("/proc/self/autogroup")
+    if group.is_file():
+        group.write_text("19", encoding="ascii")
+
+
+def _paused(pid: int) -> bool:
+    """Whether a process is halted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+    )
+
+
+def described(status: dict[str, Any]) -> str:
+    """The status as text."""
+    lines = [f"campaign: {status['state']}" + (f", process {status['pid']}" if status["pid"] else "")]
+    if "step" in status:
+        left = "?" if status["hours_left"] is None else status["hours_left"]
+        lines += [
+            f"step {status['step']} of {status['steps']}, {status['rows'] / 1e6:.2f} of "
+            f"{status['rows_wanted'] / 1e6:.0f} million rows in {status['hours_spent']} h",
+            f"next token {status['next_token']} nats, {status['rows_per_s']} rows/s, {left} h left at that speed",
+        ]
+    for point in status["curve"]:
+        low, high = point["interval"]
+        lines.append(
+            f"held-out middles at {point['rows'] / 1e6:6.2f}M rows: {point['nats']} ({low} to {high})"
+        )
+    return "\n".join([*lines, f"run: {status['run']}"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.training.campaign", description="Train in the background of all other work."
+    )
+    parser.add_argument("action", choices=("start", "stop", "pause", "status"))
+    parser.add_argument("--recipe", default=RECIPE, help="below the repository (default: %(default)s)")
+    parser.add_argument(
+        "--commit", default="", help="of the code to train with (default: that of the last start)"
+    )
+    parser.add_argument("--steps", type=int, help="end after these, instead of the recipe's")
+    parser.add_argument("--json", action="store_true", help="print the status as one JSON object")
+    given = parser.parse_args(arguments)
+    cache = cache_folder()
+    campaign = Campaign(ROOT, cache / "campaign", cache / "runs", given.recipe)
+    options = ["--steps", str(given.steps)] if given.steps else []
+    try:
+        if given.action == "status":
+            status = campaign.status()
+            print(json.dumps(status) if given.json else described(status))
+        elif given.action == "start":
+            print(campaign.start(given.commit, options))
+        else:
+            print(campaign.stop() if given.action == "stop" else campaign.pause())
+    except CampaignError as error:
+        print(f"campaign: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Measures what the tokens of held-out holes cost a network: nats of each middle with its end, left to right.
+
+The holes are cut from packages that no training saw, by one fixed recipe, healed as in serving: the first tokens of a
+middle include the stem that the user has typed already, so all text is counted by a model's own tokens or characters.
+Prompts are laid out and packed as in training; only the causal rows are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model import RECIPES
+from model.data.step_data import Cuts, Steps
+from model.evaluation.bootstrap import interval, ratio
+from model.training.attention import attention
+from model.training.layout import NO_TARGET, Batch
+from model.training.recipe import Recipe
+
+RECIPE = RECIPES / "small-cpu.toml"
+CONTEXTS = 96
+PART = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one hole's middle and its end cost together, in nats, and how many tokens and characters these are."""
+
+    nats: float
+    tokens: int
+    characters: int
+
+
+def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None) -> list[Batch]:
+    """The same packed contexts of held-out files each time, `CONTEXTS` by default, with some holes each."""
+    recipe = replace(
+        Recipe.read(RECIPE),
+        packed=True,
+        causal=1.0,
+        steps=-(-(contexts or CONTEXTS) // PART),
+        contexts=PART,
+        seed=0,
+    )
+    steps = Steps(recipe, tokenizer, Cuts(recipe, tokenizer, corpus, "heldout"))
+    return [part for step in range(len(steps)) for part in steps[step]]
+
+
+@torch.no_grad()
+def costs(
+    network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype = torch.bfloat16
+) -> list[Cost]:
+    """What each hole of the batches costs a network, in their order."""
+    made = []
+    for batch in given:
+        attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
+        device = batch.ids.device.type
+        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
+            hidden = network(batch.ids, batch.rows.position, mask, attend=attend)[0]
+            for rows in _middles(batch, tokenizer.specials.fim_middle):
+                target = batch.target[0, rows]
+                nats = F.cross_entropy(network.logits(hidden[rows]).float(), target, reduction="sum")
+                text = tokenizer.decode(target.tolist())
+                made.append(Cost(float(nats), len(target), len(text)))
+    return made
+
+
+def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
+    """The rows of each hole that predict its middle: from ``<fim_middle>`` to the one that predicts ``<eot>``."""
+    found = []
+    starts = torch.nonzero(batch.ids[0] == fim_middle).flatten().tolist()
+    target, branch = batch.target[0], batch.rows.branch[0]
+    for start in starts:
+        end = start
+        while target[end] != NO_TARGET and branch[end] == branch[start]:
+            end += 1
+        found.append(torch.arange(start, end))
+    return found
+
+
+def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, Any]:
+    """Nats a token and a character with 95% intervals over holes, and the difference to another model's, paired."""
+    tokens = [(cost.nats, float(cost.tokens)) for cost in own]
+    characters = [(cost.nats, float(cost.characters)) for cost in own]
+    made: dict[str, Any] = {
+        "holes": len(own),
+        "tokens": sum(cost.tokens for cost in own),
+        "nats": round(ratio(tokens), 4),
+        "interval": interval(tokens, ratio),
+        "nats_per_character": round(ratio(characters), 4),
+    }
+    if against is not None:
+        pairs = [(a.nats - b.nats, float(a.tokens)) for a, b in zip(own, against, strict=True)]
+        made |= {"difference": round(ratio(pairs), 4), "difference_interval": interval(pairs, ratio)}
+    return made

@@ -1,0 +1,54 @@
+"""Makes the optimisers of a run, and takes their steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.optim import AdamW, Muon, Optimizer
+
+from mercury_lsp.engine.backends.network import Network
+from model.training.recipe import Recipe
+
+
+def optimisers(network: Network, recipe: Recipe) -> list[Optimizer]:
+    """AdamW for all weights that learn; or, for the matrices of the layers, Muon (Jordan et al. 2024).
+
+    Muon moves a matrix by its orthogonalised momentum, scaled to the size of AdamW's steps (Liu et al. 2025), so that
+    one rate fits both.
+    """
+    if recipe.optimiser not in ("adamw", "muon"):
+        sys.exit(f"The recipe's optimiser must be 'adamw' or 'muon', not {recipe.optimiser!r}.")
+    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    muon = recipe.optimiser == "muon"
+    turned = [weight for name, weight in trained.items() if muon and weight.ndim == 2 and "layers." in name]
+    rest = [weight for weight in trained.values() if not any(weight is other for other in turned)]
+    groups = [
+        {"params": [weight for weight in rest if weight.ndim == 2], "weight_decay": recipe.weight_decay},
+        {"params": [weight for weight in rest if weight.ndim != 2], "weight_decay": 0.0},
+    ]
+    made: list[Optimizer] = [AdamW(groups, lr=recipe.rate, betas=recipe.betas, fused=True)]
+    if turned:
+        made.append(
+            Muon(
+                turned,
+                lr=recipe.rate,
+                weight_decay=recipe.weight_decay,
+                momentum=recipe.betas[1],
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    return made
+
+
+def advance(made: Sequence[Optimizer], norm: Tensor) -> None:
+    """Take a step of each optimiser and forget the gradients; nothing moves if their norm is not finite."""
+    for optimiser in made:
+        if isinstance(optimiser, AdamW):
+            # As GradScaler does it: the fused kernel leaves everything as it was, and nobody waits for the norm.
+            optimiser.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+            optimiser.step()
+        elif bool(norm.isfinite()):
+            optimiser.step()
+        optimiser.zero_grad(set_to_none=True)

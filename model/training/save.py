@@ -1,0 +1,71 @@
+"""Saves a network as a checkpoint that `mercury_lsp.engine.checkpoints.checkpoint` reads.
+
+Owns the writing: shards, packing and the configuration with its fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, FORMAT, fingerprint
+from mercury_lsp.engine.tokenizer import Tokenizer
+from model.compression.quantization_grid import pack
+
+SHARD_BYTES = 44 << 20
+GROUP = 64  # values that share a scale: wide enough to cost a quarter bit, narrow enough for outliers
+
+
+def save(
+    folder: Path,
+    name: str,
+    network: Network,
+    tokenizer_json: str,
+    about: Mapping[str, object],
+    bits: Callable[[str], int] | None = None,
+    scales: Mapping[str, Tensor] = MappingProxyType({}),
+) -> str:
+    """Write a checkpoint of a network and return its fingerprint.
+
+    bits: how many bits the matrix of a name takes; None writes bf16. scales: of matrices that lie on a grid of so
+    many bits already, by name. Shards stay below `SHARD_BYTES`. What lay in the
+    folder before is replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.safetensors"):
+        old.unlink()
+    packed = {key: bits(key) for key, _ in network.matrices()} if bits is not None else {}
+    shard: dict[str, Tensor] = {}
+    size = number = 0
+    for key, weight in network.state_dict().items():
+        parts = {key: weight.detach().to("cpu", torch.bfloat16).contiguous()}
+        if key in packed:
+            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, scales.get(key))
+            parts = {f"{key}.planes": planes, f"{key}.scale": scale}
+        bytes_ = sum(part.numel() * part.element_size() for part in parts.values())
+        if shard and size + bytes_ > SHARD_BYTES:
+            save_file(shard, folder / f"model-{number}.safetensors")
+            shard, size, number = {}, 0, number + 1
+        shard |= parts
+        size += bytes_
+    save_file(shard, folder / f"model-{number}.safetensors")
+    (folder / Tokenizer.FILE).write_text(tokenizer_json, encoding="utf-8")
+    found = fingerprint(folder)
+    about = dict(about)
+    config = {
+        "format": FORMAT,
+        "name": name,
+        "shape": network.shape.values(),
+        "bits": packed,
+        "fingerprint": found,
+        "about": about,
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return found

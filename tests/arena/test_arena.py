@@ -1,0 +1,300 @@
+"""`mercury-lsp arena` from end to end: recorded edits, real repositories, and a terminal with somebody at it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import select
+import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support.arena_players import places, save_saying
+from test_commits import CODE, make
+
+from mercury_lsp.arena import ballots
+from mercury_lsp.arena.contestants import Answer
+from mercury_lsp.arena.edits import read
+from mercury_lsp.cli import arena_screen
+from mercury_lsp.cli.arena_screen import coloured
+from mercury_lsp.cli.main import main
+
+SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}
+PATIENCE = 120.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[str]:
+    """Folders of two models, each of which writes its name."""
+    folders = [tmp_path_factory.mktemp("models", numbered=True) / word for word in ("value", "other")]
+    for folder in folders:
+        folder.mkdir()
+        save_saying(folder.name, folder, tiny_model)
+    return [str(folder) for folder in folders]
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("MERCURY_MODEL", raising=False)
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
+    return tmp_path / "settings.json"
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """Six recorded edits."""
+    path = tmp_path / "edits.jsonl"
+    path.write_text("".join(f"{edit.to_json()}\n" for edit in places(6)), encoding="utf-8")
+    return path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    assert main(["arena", *map(str, arguments), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    status = main(["arena", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("mercury-lsp: ") and len(err.splitlines()) == 1
+    return status, err
+
+
+def test_what_was_written_decides_over_recorded_edits(
+    capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
+) -> None:
+    found = answer(capsys, *models, "--edits", record, "--judge", "truth", "--settings", settings)
+    assert (found["judge"], found["places"], found["margin"]) == ("truth", 6, 0.1)
+    value, other = found["contestants"]["value"], found["contestants"]["other"]
+    assert (value["wins"], value["exact"], value["rating"]) == (6, 1, 1000)
+    assert (other["losses"], other["exact"]) == (6, 0)
+    assert other["rating"] < other["interval"][1] + 1 < 1000
+    assert found["shown_first"] is None and not ballots.file().exists()
+    again = answer(capsys, *models, "--edits", record, "--limit", 2, "--settings", settings)
+    assert again["places"] == 2, "the limit draws a sample; with no terminal, what was written decides"
+
+
+def test_edits_are_recorded_from_a_repository_and_compared_at(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    models: list[str],
+    tmp_path: Path,
+    settings: Path,
+) -> None:
+    repo = make(tmp_path / "project", monkeypatch)
+    repo.commit(by="someone@example.org", theirs_dot_py=CODE.format(1))
+    repo.commit(mine_dot_py=CODE.format(2), _dot_env="TOKEN=1\n")
+    out = tmp_path / "record.jsonl"
+    assert answer(capsys, "record", repo.top, "--out", out) == {"edits": 1, "left_out": {}}
+    (edit,) = read(out.read_text(encoding="utf-8").splitlines())
+    assert edit.path == "mine.py" and edit.whole == CODE.format(2)
+    if sys.platform != "win32":
+        assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert refused(capsys, "record", repo.top, "--out", out)[0] == 1
+    at_once = answer(capsys, *models, repo.top, "--settings", settings)
+    later = answer(capsys, *models, "--edits", out, "--settings", settings)
+    assert at_once["pairs"] == later["pairs"] and at_once["places"] == 1
+    every = answer(capsys, *models, repo.top, "--author", "all", "--settings", settings)
+    assert every["places"] == 2
+
+
+def test_for_people_there_are_two_tables(
+    capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
+) -> None:
+    assert main(["arena", *models, "--edits", str(record), "--settings", str(settings)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^value +1000 ", out, re.MULTILINE) and "Judged by what was written" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_bad_usage_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], models: list[str], record: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    (tmp_path / "bad.json").write_text('{"modle": 3}')
+    for arguments, says in (
+        ([], "two contestants"),
+        (["small"], "two contestants"),
+        (["small", tmp_path], "two contestants"),
+        ([*models, "--judge", "me"], "user, truth"),
+        ([*models, "--judge", "user", "--edits", record], "terminal"),
+        ([*models, "--limit", "0"], "limit"),
+        (["small:magic", "mini"], "mode"),
+        (["remote", "mini"], "remote_url"),
+        ([*models, "--edits", tmp_path / "none"], "No such file"),
+        ([*models, "--edits", tmp_path / "bad.jsonl"], "line 1"),
+        ([*models, "--settings", tmp_path / "bad.json"], "did you mean mode"),
+        (["record", "--edits", record], "record"),
+    ):
+        status, sentence = refused(capsys, *arguments)
+        assert status == 2 and says in sentence
+    assert refused(capsys, *models, tmp_path)[0] == 1  # no repository
+    assert refused(capsys, "nowhere", models[0], "--edits", record)[0] == 1
+    assert refused(capsys, "--report")[0] == 1  # nothing chosen yet
+    monkeypatch.setenv("MERCURY_MODEL", "small")
+    assert "MERCURY_MODEL" in refused(capsys, *models, "--edits", record)[1]
+
+
+def test_private_and_secret_records_are_left_out(
+    capsys: pytest.CaptureFixture[str], models: list[str], tmp_path: Path, settings: Path
+) -> None:
+    fine, private, secret = places(3)
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
+    bad = [replace(private, path=".env"), replace(secret, suffix=f"\ntoken = '{token}'\n")]
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("".join(f"{edit.to_json()}\n" for edit in (fine, *bad)))
+    found = answer(capsys, *models, "--edits", path, "--settings", settings)
+    assert found["places"] == 1 and found["left_out"] == {"private, or with secrets": 2}
+
+
+def test_a_long_line_is_shown_as_one() -> None:
+    one = replace(places(1)[0], prefix=f"long = '{'x' * 200}'\ntotal = ")
+    console = Console(width=60, file=io.StringIO(), record=True)
+    answer = Answer("value", len(one.prefix), 1.0, 1, 1, True)
+    console.print(arena_screen.place(one, answer, replace(answer, shown=""), 3))
+    told = console.export_text()
+    assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told  # it is above both
+
+
+def test_colours_leave_the_code_as_long_as_it_is() -> None:
+    for code in ("", "\n\nx = (1\n\n", "def f(a):\n    return '", "\t\n"):
+        assert coloured(code, "python").plain == code
+    assert coloured("x = 1", "no such language").plain == "x = 1"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+class TestAtATerminal:
+    class Session:
+        """`arena` in a terminal of 100 columns. `press` sends a key once the screen shows a new place."""
+
+        def __init__(self, *arguments: str) -> None:
+            import fcntl
+            import pty
+            import struct
+            import termios
+
+            self._ours, theirs = pty.openpty()
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mercury_lsp", "arena", *arguments],
+                stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50"},
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )  # fmt: skip
+            os.close(theirs)
+            self._end = time.monotonic() + PATIENCE
+            self._raw, self._known = b"", 0
+
+        @property
+        def seen(self) -> str:
+            """All that was written until now, without colours."""
+            return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self._raw).decode(errors="replace")
+
+        def until(self, text: str) -> str:
+            """What is written up to a text, from where the last such call ended."""
+            start = self._known
+            while (found := self.seen.find(text, start)) < 0:
+                assert self._more(), f"ended without {text!r}: {self.seen[start:]!r}"
+            self._known = found + len(text)
+            return self.seen[start : self._known]
+
+        def press(self, key: str) -> str:
+            """The screen at which the key was pressed."""
+            screen = self.until("q quit")
+            os.write(self._ours, key.encode())
+            return screen
+
+        def interrupt(self) -> None:
+            """Ctrl-C, again where the first came a moment before the process waits for a key: Python may lose it."""
+            while self.process.poll() is None and time.monotonic() < self._end:
+                os.write(self._ours, b"\x03")
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(2)
+
+        def rest(self) -> str:
+            """What is written up to the end."""
+            while self._more():
+                pass
+            self.process.wait(PATIENCE)
+            os.close(self._ours)
+            return self.seen[self._known :]
+
+        def _more(self) -> bool:
+            """Whether there was more, which is waited for."""
+            left = max(0.0, self._end - time.monotonic())
+            assert select.select([self._ours], [], [], left)[0], (
+                f"nothing follows {self.seen[self._known :]!r}"
+            )
+            try:
+                chunk = os.read(self._ours, 1 << 16)
+            except OSError:  # Linux's end of file
+                chunk = b""
+            self._raw += chunk
+            return bool(chunk)
+
+    def test_a_session_is_blind_kept_at_once_and_gone_on_with(
+        self, capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
+    ) -> None:
+        arguments = (*models, "--edits", str(record), "--settings", str(settings))
+        session = self.Session(*arguments)
+        screens = [session.press(key) for key in ("1", "=", "x0")]
+        for screen in screens:
+            picture = screen[screen.index("lib/a") :]
+            assert "value" in picture and "other" in picture  # what they wrote
+            assert "diffusion" not in picture and " ms" not in picture and "/models" not in picture
+            assert re.search(r"total_\d = ", picture) and "print(size)" in picture
+        assert session.press("q")
+        report = session.rest()
+        assert session.process.returncode == 0
+        assert re.search(r"value.*1000", report) and "3 comparisons at 3 places" in report
+
+        kept, damaged = ballots.kept()
+        assert [ballot.choice for ballot in kept] == ["1", "tie", "neither"] and damaged == 0
+        text = ballots.file().read_text()
+        for piece in ("total", "size", "print", "lib/", "a0.py", "=", *models):
+            assert piece not in text, "a record has code or a path"
+        assert '"other@' in text and '"value@' in text  # models' names, not what they wrote
+        first = kept[0].one.id.partition("@")[0]
+        assert (
+            screens[0].index("─ 1 ─")
+            < screens[0].index(first, screens[0].index("─ 1 ─"))
+            < screens[0].index("─ 2 ─")
+        )
+
+        session = self.Session(*arguments)
+        screen = session.press("2")
+        assert not any(edit.path in screen for edit in places(3)), "a place is asked about again"
+        session.until("q quit")
+        session.interrupt()
+        session.rest()
+        assert session.process.returncode == 130
+        assert [ballot.choice for ballot in ballots.kept()[0]] == ["1", "tie", "neither", "2"]
+
+        found = answer(capsys, "--report")
+        assert (found["comparisons"], found["shown_first"]["chosen"]) == (4, 2)
+        assert set(found["contestants"]) == {"value", "other"}
+        assert answer(capsys, "--clear") == {"deleted": 4}
+
+    def test_identical_answers_are_kept_and_not_shown(
+        self, models: list[str], record: Path, settings: Path
+    ) -> None:
+        session = self.Session(models[0], models[0], "--edits", str(record), "--settings", str(settings))
+        report = session.rest()
+        assert "q quit" not in session.seen and "6 alike" in report
+        assert [ballot.choice for ballot in ballots.kept()[0]] == ["same"] * 6

@@ -1,0 +1,86 @@
+"""The record of choices: written at once, read whole, without code."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.arena_players import ballot, places, side
+
+from mercury_lsp.arena import ballots
+from mercury_lsp.telemetry.store import state_file
+
+A, B = side("small@1"), side("mini@2")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_what_is_kept_is_read() -> None:
+    assert ballots.kept() == ([], 0)
+    every = [ballot(A, B, choice, f"p{choice}") for choice in ballots.CHOICES]
+    for one in every:
+        ballots.keep(one)
+    assert ballots.kept() == (every, 0)
+    assert ballots.file().parent == state_file().parent
+    assert ballots.clear() == len(every)
+    assert not ballots.file().exists()
+    assert ballots.clear() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_only_the_user_may_read_it() -> None:
+    before = os.umask(0)
+    try:
+        ballots.keep(ballot(A, B, "1"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(ballots.file().stat().st_mode) == 0o600
+
+
+def test_damaged_lines_cost_themselves_alone() -> None:
+    ballots.keep(ballot(A, B, "1"))
+    whole = ballots.file().read_text()
+    spoilt = (whole[:50], "[]", "nothing", '{"one": {}}', whole.strip().replace('"1"}', '"9"}'))
+    ballots.file().write_text("\n".join([whole.strip(), *spoilt, whole]))
+    assert ballots.kept() == ([ballot(A, B, "1")] * 2, len(spoilt))
+
+
+def test_sessions_at_the_same_time_do_not_mix_lines() -> None:
+    def work(number: int) -> None:
+        for i in range(50):
+            ballots.keep(ballot(A, B, "tie", f"{number}-{i}"))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found, damaged = ballots.kept()
+    assert damaged == 0 and len({one.place for one in found}) == 200
+
+
+def test_where_nothing_can_be_written_that_is_told(state: Path) -> None:
+    (state / "mercury-lsp").write_text("a file where the folder should be")
+    with pytest.raises(ballots.Unreadable, match="cannot be kept"):
+        ballots.keep(ballot(A, B, "1"))
+    with pytest.raises(ballots.Unreadable, match="cannot be read"):
+        ballots.kept()
+
+
+def test_a_pair_has_met_whoever_was_shown_first() -> None:
+    made = [ballot(A, B, "1", "p"), ballot(B, A, "skip", "q"), ballot(A, side("other"), "1", "r")]
+    assert ballots.seen(made, frozenset((A.id, B.id))) == {"p", "q"}
+
+
+def test_the_key_of_a_place_differs_with_each_of_its_parts() -> None:
+    one, two = places(2)
+    assert one.key != two.key and one.key == places(1)[0].key
+    assert len(one.key) == 24

@@ -1,0 +1,118 @@
+"""Checkpoints: a round trip, and each way in which a folder can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_models import TINY, TOKENIZER_JSON, tiny_network
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.checkpoints.pack import Packed
+from model.training.save import save
+
+
+@pytest.fixture
+def folder(unpacked_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(unpacked_model, tmp_path / "model"))
+
+
+def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
+    loaded = checkpoint.load(folder)
+    assert loaded.name == "unpacked"
+    assert loaded.shape == TINY
+    for (name, ours), theirs in zip(
+        tiny_network().named_parameters(), Network.of(loaded).parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours.bfloat16(), theirs.bfloat16(), msg=name)
+
+
+def test_packed_weights_are_used(tmp_path: Path) -> None:
+    network = tiny_network()
+    text = TOKENIZER_JSON.read_text(encoding="utf-8")
+    save(tmp_path, "packed", network, text, {}, bits=lambda name: 8 if "embedding" in name else 5)
+    found = checkpoint.load(tmp_path)
+    packed = {name: weight.bits for name, weight in found.weights().items() if isinstance(weight, Packed)}
+    assert packed == {name: 8 if "embedding" in name else 5 for name, _ in network.matrices()}
+    loaded = Network.of(found)
+    down, ours = loaded.layers[1].down.weight, network.layers[1].down.weight
+    assert 0 < (down - ours).norm() / ours.norm() < 0.08
+    assert loaded.layers[0].feed_norm.weight.equal(network.layers[0].feed_norm.weight)
+
+
+def wrong(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as raised:
+        checkpoint.load(folder)
+    message = str(raised.value)
+    assert "\n" not in message.strip()
+    assert str(folder) in message
+    return message
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(CheckpointError, match="no model 'nowhere'"):
+        checkpoint.find("nowhere")
+
+
+def test_missing_weights(folder: Path) -> None:
+    next(folder.glob("*.safetensors")).unlink()
+    assert "fingerprint" in wrong(folder)
+
+
+def test_truncated_weights(folder: Path) -> None:
+    file = next(folder.glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-100])
+    assert "fingerprint" in wrong(folder)
+
+
+def test_a_changed_tokenizer(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("<mask>", "<task>"), encoding="utf-8")
+    assert "fingerprint" in wrong(folder)
+
+
+def change_config(folder: Path, **values: object) -> None:
+    file = folder / checkpoint.CONFIG
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def test_a_config_that_is_no_json(folder: Path) -> None:
+    (folder / checkpoint.CONFIG).write_text("{", encoding="utf-8")
+    assert "cannot be read" in wrong(folder)
+
+
+def test_a_format_from_the_future(folder: Path) -> None:
+    change_config(folder, format=99)
+    assert "update mercury-lsp" in wrong(folder)
+
+
+@pytest.mark.parametrize("shape", [{}, {"width": "wide"}, {"vocabulary": 49152, "surprise": 1}])
+def test_a_shape_that_is_none(folder: Path, shape: dict[str, object]) -> None:
+    change_config(folder, shape=shape)
+    assert "cannot be used" in wrong(folder)
+
+
+def test_a_shape_that_does_not_match_the_weights(folder: Path) -> None:
+    config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
+    change_config(folder, shape=config["shape"] | {"layers": 3})
+    loaded = checkpoint.load(folder)  # which reads no weights yet
+    with pytest.raises(CheckpointError, match=r"layers\.2\.\S+ is missing, where .* is expected"):
+        loaded.weights()
+
+
+def test_weights_that_vanish_after_the_load(folder: Path) -> None:
+    loaded = checkpoint.load(folder)
+    next(folder.glob("*.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="weights are missing"):
+        loaded.weights()
+
+
+def test_the_reading_of_weights_tells_how_far_it_is(folder: Path) -> None:
+    told: list[float] = []
+    checkpoint.load(folder).weights(told.append)
+    assert told == [1.0]

@@ -1,0 +1,340 @@
+"""Prepared weights: the values are the checkpoint's, and whatever befalls their file, a model loads."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+from support.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
+
+from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.backends.cpu_weights import Prepared, cache_folder
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
+from mercury_lsp.engine.checkpoints.pack import Packed
+from model.training.save import save
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def loaded(packed_model: Path) -> Checkpoint:
+    return checkpoint.load(packed_model)
+
+
+def check(loaded: Checkpoint) -> Prepared:
+    """Prepare a checkpoint, and compare all values with its own."""
+    found = Prepared.of(loaded)
+    assert found is not None
+    for name, weight in loaded.weights().items():
+        if isinstance(weight, Packed):
+            matrix = found.matrices[name]
+            assert (matrix.outputs, matrix.inputs) == weight.shape
+            assert (matrix.rows(np.arange(matrix.outputs)) == weight.matrix()).all()
+        else:
+            assert (found.vectors[name] == weight).all()
+    assert len(found.matrices) + len(found.vectors) == len(loaded.shape.weights())
+    return found
+
+
+def mapped(weights: Prepared) -> bool:
+    """Whether they are read from a file, as all processes that map it share them."""
+    base: object = weights.matrices["embedding.weight"].levels
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return False
+
+
+def file_of(home: Path) -> Path:
+    """The one file in the cache folder."""
+    (file,) = (path for path in home.rglob("*") if path.is_file())
+    return file
+
+
+def test_the_values_are_the_checkpoints(home: Path, loaded: Checkpoint) -> None:
+    found = check(loaded)
+    assert mapped(found)
+    ids = [5, 3, 49151, 3]
+    embedding = loaded.weights()["embedding.weight"]
+    assert isinstance(embedding, Packed)
+    assert (found.embedded(ids) == embedding.matrix()[ids]).all()
+    assert found.embedded(ids).shape == (4, PACKABLE.width)
+
+
+def test_the_second_load_only_maps_the_file(
+    home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    Prepared.of(loaded, told.append)
+    assert told == sorted(told) and told[-1] == 1.0
+    before = file_of(home).stat()
+
+    def never(*_: object) -> None:
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr(cpu_weights, "prepare", never)
+    monkeypatch.setattr(Checkpoint, "weights", never)
+    again = Prepared.of(loaded)
+    assert again is not None and mapped(again)
+    assert file_of(home).stat().st_ino == before.st_ino
+
+
+def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    network = tiny_network(seed=1, shape=PACKABLE)
+    save(other, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
+    check(loaded)
+    check(checkpoint.load(other))
+    assert len([path for path in home.rglob("*") if path.is_file()]) == 2
+
+
+def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    own = file_of(home)
+    old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
+    foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
+    long = cpu_weights.UNUSED + 60
+    for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
+        file.touch()
+        os.utime(file, (time.time() - age,) * 2)
+    check(loaded)  # in use again
+    own.write_bytes(own.read_bytes() + b"damage")
+    check(loaded)  # written anew
+    assert {file.name for file in own.parent.iterdir()} == {own.name, recent.name, foreign.name}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
+def test_links_are_neither_followed_nor_cleaned(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
+    check(loaded)
+    own, elsewhere = file_of(home), tmp_path / "elsewhere"
+    elsewhere.write_bytes(own.read_bytes())
+    link = own.with_name("2" * 32 + "-1.bin")
+    link.symlink_to(elsewhere)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    own.unlink()
+    own.symlink_to(elsewhere)
+    check(loaded)
+    assert elsewhere.is_file() and link.is_symlink() and not own.is_symlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
+@pytest.mark.parametrize("mode", [0o666, 0o622, 0o660])
+def test_a_file_that_others_may_write_is_made_anew(mode: int, home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    own = file_of(home)
+    own.chmod(mode)
+    check(loaded)
+    assert own.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"\0",
+        lambda data: b"",
+        lambda data: data[:-8] + bytes(8),
+        lambda data: bytes(len(data)),
+        lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+        lambda data: bytes([data[0] ^ 128]) + data[1:],
+        lambda data: data[:-8] + bytes([data[-8] ^ 1]) + data[-7:],
+    ],
+    ids=[
+        "a bit",
+        "truncated by a byte",
+        "half",
+        "too long",
+        "empty",
+        "another sum",
+        "zeros",
+        "half of it zeros",
+        "the first bit",
+        "a bit of the sum",
+    ],
+)
+def test_a_damaged_file_is_made_anew(home: Path, loaded: Checkpoint, damage: object) -> None:
+    check(loaded)
+    file = file_of(home)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))  # type: ignore[operator]
+    assert mapped(check(loaded))
+    assert file_of(home).read_bytes() == whole
+
+
+def test_a_file_in_place_of_the_folder(
+    home: Path, loaded: Checkpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.write_text("not a folder")
+    with caplog.at_level(logging.INFO, "mercury_lsp"):
+        assert not mapped(check(loaded))
+    assert "cannot be kept" in caplog.text
+    assert home.read_text() == "not a folder"
+
+
+def test_a_folder_in_place_of_the_file(home: Path, loaded: Checkpoint) -> None:
+    check(loaded)
+    file = file_of(home)
+    file.unlink()
+    file.mkdir()
+    assert not mapped(check(loaded))
+    assert list(file.parent.iterdir()) == [file]  # no half of a file either
+
+
+class FullFile:
+    """A file on a disk that becomes full."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.name, self._file = file.name, file
+
+    def __enter__(self) -> FullFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, data: memoryview) -> None:
+        self._file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("when", ["made", "written", "named"])
+def test_a_disk_that_is_full_or_may_not_be_written(
+    home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    temporary = tempfile.NamedTemporaryFile
+    with monkeypatch.context() as patch:
+        if when == "made":
+            patch.setattr(tempfile, "NamedTemporaryFile", refuse)
+        elif when == "written":
+            patch.setattr(tempfile, "NamedTemporaryFile", lambda **how: FullFile(temporary(**how)))
+        else:
+            patch.setattr(os, "replace", refuse)
+        assert not mapped(check(loaded))
+    assert not [path for path in home.rglob("*") if path.is_file()]
+    assert mapped(check(loaded))  # there is room again
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.checkpoints import checkpoint
+class Killed:
+    def __init__(self, file): self.file = file; self.name = file.name
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def write(self, data):
+        self.file.write(data[: len(data) // 2]); self.file.flush()
+        print("written", flush=True); time.sleep(999)
+make = cpu_weights.tempfile.NamedTemporaryFile
+cpu_weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
+cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))
+"""
+
+
+def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
+    home: Path, loaded: Checkpoint
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(loaded.folder)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"written\n"
+        process.kill()
+    half = file_of(home)
+    assert half.name.startswith(cpu_weights.UNFINISHED) and half.stat().st_size > 0
+    assert mapped(check(loaded))
+    assert half.exists()  # somebody might still be writing it
+    (own,) = set(half.parent.iterdir()) - {half}
+    os.utime(half, (time.time() - cpu_weights.ABANDONED - 60,) * 2)
+    own.unlink()
+    check(loaded)
+    assert list(half.parent.iterdir()) == [own]
+
+
+def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
+    code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends import cpu_weights; "
+    code += "from mercury_lsp.engine.checkpoints import checkpoint; "
+    code += "sys.stdin.readline(); assert cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(loaded.folder)]
+    several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
+    for process in several:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait() for process in several] == [0, 0, 0]
+    file_of(home)  # there is one, and nothing else
+    assert mapped(check(loaded))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(home: Path, loaded: Checkpoint) -> None:
+    home.mkdir()
+    home.chmod(0o500)
+    assert not mapped(check(loaded))
+
+
+def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpoint) -> None:
+    first = check(loaded)
+    shutil.rmtree(home, ignore_errors=sys.platform == "win32")
+    check(loaded)
+    assert first.embedded([3]).any()
+
+
+def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
+    home: Path, unpacked_model: Path, tmp_path: Path
+) -> None:
+    assert Prepared.of(checkpoint.load(unpacked_model)) is None
+    fine = tmp_path / "fine"
+    network = tiny_network(shape=PACKABLE)
+    save(fine, "fine", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 8)
+    assert Prepared.of(checkpoint.load(fine)) is None
+    assert not [path for path in home.rglob("*") if path.is_file()]
+
+
+def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(packed_model, tmp_path / "model")
+    loaded = checkpoint.load(folder)
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="weights are missing"):
+        Prepared.of(loaded)
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/c"}, "/c/mercury-lsp"),
+        ("linux", {"HOME": "/h"}, "/h/.cache/mercury-lsp"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/mercury-lsp"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/mercury-lsp"),
+    ],
+)
+def test_the_folder_is_where_the_system_keeps_caches(
+    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected)

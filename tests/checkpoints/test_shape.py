@@ -1,0 +1,34 @@
+"""Shapes: that the weights they name are the network's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.tiny_models import TINY, tiny_network
+
+from mercury_lsp.engine.checkpoints.shape import Shape
+
+
+def test_the_weights_of_a_shape_are_the_networks() -> None:
+    network = tiny_network()
+    assert TINY.weights() == {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    assert TINY.parameters == sum(weight.numel() for weight in network.parameters())
+
+
+def test_a_shape_with_a_wrong_field_is_refused() -> None:
+    with pytest.raises(TypeError):
+        Shape.of({"width": 64, "depth": 3})
+
+
+@pytest.mark.parametrize("change", [{"qkv_bias": True}, {"head_norms": True}, {"tied": False}])
+def test_what_other_networks_have_is_in_their_weights_and_not_in_our_configurations(
+    change: dict[str, bool],
+) -> None:
+    other = replace(TINY, **change)
+    network = tiny_network(shape=other)
+    assert other.weights() == {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    assert not other.plain
+    assert Shape.of(other.values()) == other
+    assert Shape.of(TINY.values()) == TINY
+    assert not TINY.values().keys() & change.keys()  # an older version reads our checkpoints

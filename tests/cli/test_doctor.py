@@ -1,0 +1,131 @@
+"""What `doctor` finds around the program: what the PATH has of it, its folders, and what came of it lately."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.recorded_events import event
+
+from mercury_lsp import __version__
+from mercury_lsp.cli.doctor import environment
+from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.telemetry import store
+from mercury_lsp.telemetry.store import Event, History
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs here are shell scripts")
+
+
+def installed(folder: Path, script: str) -> str:
+    folder.mkdir()
+    path = folder / environment.PROGRAM
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def problems(report: Report) -> list[str]:
+    return [problem.problem for problem in report.problems]
+
+
+def test_the_first_on_the_path_is_what_an_editor_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = installed(tmp_path / "own", f"echo mercury-lsp {__version__}")
+    old = installed(tmp_path / "old", "echo mercury-lsp 0.0.1")
+    broken = installed(tmp_path / "broken", "exit 1")
+    for first, told in ((own, None), (old, "of version 0.0.1"), (broken, "does not run")):
+        order = [first, *(path for path in (own, old, broken) if path != first)]
+        monkeypatch.setenv("PATH", os.pathsep.join(str(Path(path).parent) for path in order))
+        report = Report()
+        versions = environment.program(report)
+        assert list(versions) == order
+        assert (versions[own], versions[old], versions[broken]) == (__version__, "0.0.1", None)
+        assert len(report.problems) == (told is not None)
+        assert all(str(told) in problem and first in problem for problem in problems(report))
+
+
+def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    report = Report()
+    assert environment.program(report) == {}
+    (problem,) = report.problems
+    assert "not on the PATH" in problem.problem and str(Path(sys.executable).parent) in problem.mend
+    assert report.usable
+
+
+def test_a_model_that_the_environment_sets_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report()
+    monkeypatch.setenv("MERCURY_MODEL", "mini")
+    assert environment.environment(report) == {"MERCURY_MODEL": "mini"}
+    assert "MERCURY_MODEL is set to mini" in problems(report)[0]
+    monkeypatch.setenv("MERCURY_MODEL", "")
+    assert environment.environment(Report()) == {"MERCURY_MODEL": None}
+
+
+def test_folders_that_are_not_there_yet_are_looked_for_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    report = Report()
+    found = environment.folders(report)
+    assert not report.problems and not list(tmp_path.iterdir())  # it only looks
+    assert all(facts["writable"] and facts["free_mb"] > 0 for facts in found.values())
+    monkeypatch.setattr(environment, "ROOM", 1 << 40)
+    monkeypatch.setattr(environment, "_writable", lambda folder: True)
+    environment.folders(report)
+    assert "MB of room" in problems(report)[0]
+    monkeypatch.setattr(environment, "_writable", lambda folder: False)
+    report = Report()
+    environment.folders(report)
+    assert [("cannot be written" in problem) for problem in problems(report)] == [True, True]
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    monkeypatch.setattr(store, "GATHER", 0.01)
+    writer = History()
+    writer.configure(True, 90)
+    writer.add(events)
+    writer.close(60)
+
+
+def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = {"outcome": "nothing", "shown": 0, "accepted": 0}
+    kept(
+        monkeypatch,
+        tmp_path,
+        event(moment=time.time() - 30 * store.DAY),
+        *(event(cause="withheld", **nothing) for _ in range(3)),
+        event(cause="deadline", **nothing),
+    )
+    report = Report()
+    found = environment.lately(report)
+    assert found == {"days": 7, "requests": 4, "shown": 0, "chief_cause_of_none": "withheld"}
+    (problem,) = report.problems
+    assert "4 requests came and nothing was shown" in problem.problem and "show_likelihood" in problem.mend
+    kept(monkeypatch, tmp_path, event())
+    report = Report()
+    found = environment.lately(report)
+    assert found is not None and found["shown"] == 1 and not report.problems
+
+
+def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    file = store.state_file()
+    file.parent.mkdir()
+    file.write_bytes(b"no database" * 100)
+    report = Report()
+    assert environment.lately(report) is None
+    assert report.problems[0].mend == "mercury-lsp stats --clear deletes it" and report.usable
+
+
+def test_a_server_is_not_tried_where_it_cannot_work() -> None:
+    report = Report()
+    report.wrong("there is no model", "install one", fatal=True)
+    assert environment.server(report) is None
+    assert len(report.problems) == 1

@@ -1,0 +1,371 @@
+"""Downloads from a hub over real sockets: what is fetched, what goes on after an end, what is refused, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from support.fake_hub import TOKEN, Hub, Repo, serving
+
+from mercury_lsp.models.downloads import NOTE
+
+NAME = "acme/tiny"
+# The command line as it is, but that it reads little at a time and hardly waits.
+CODE = """
+import sys
+from mercury_lsp.models import fetch
+from mercury_lsp.cli.main import main
+fetch.CHUNK, fetch.PAUSE = 1024, 0.001
+sys.exit(main(sys.argv[1:]))
+"""
+WEIGHTS = save({"weight": np.arange(10_000, dtype=np.float32)})
+FILES = {
+    "config.json": b'{"model_type": "qwen2", "architectures": ["Tiny"]}',
+    "tokenizer.json": b"{}",
+    "model.safetensors": WEIGHTS,
+    "README.md": b"---\nlicense: apache-2.0\n---\n",
+    "LICENSE": b"Apache License",
+    "empty.json": b"",
+    "pytorch_model.bin": b"pickle" * 1000,
+    "modeling_tiny.py": b"raise SystemExit",
+    "consolidated.pt": b"pickle",
+    "inner/model.safetensors": WEIGHTS,
+    ".mercury-lsp.json": b"{}",
+}
+FETCHED = {"config.json", "tokenizer.json", "model.safetensors", "README.md", "LICENSE", "empty.json"}
+
+
+def repo(**changes: object) -> Repo:
+    return replace(Repo(dict(FILES)), **changes)  # type: ignore[arg-type]
+
+
+class User:
+    """Runs commands with folders of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.models = home / "data" / "mercury-lsp" / "models"
+        self.folder = self.models / "acme--tiny"
+
+    def environment(self, hub: Hub | None, **more: str) -> dict[str, str]:
+        names = {
+            name: value for name, value in os.environ.items() if not name.startswith(("HF_", "MERCURY_"))
+        }
+        homes = {f"XDG_{name}_HOME": str(self.home / name.lower()) for name in ("CONFIG", "DATA")}
+        address = {"HF_ENDPOINT": hub.url} if hub else {}
+        return {**names, **homes, **address, "HF_HOME": str(self.home / "hf"), "COLUMNS": "160", **more}
+
+    def run(
+        self, hub: Hub | None, *arguments: object, typed: str | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", CODE, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=self.environment(hub, **more),
+            timeout=120,
+            **({"stdin": subprocess.DEVNULL} if typed is None else {"input": typed}),
+        )
+
+    def download(
+        self, hub: Hub, name: str = NAME, *more: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(hub, "models", "download", name, *(more or ("--yes",)), **environment)
+
+    def is_whole(self, files: dict[str, bytes] = FILES) -> bool:
+        held = {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != NOTE}
+        return held == {name: files[name] for name in FETCHED} and not list(self.models.glob("*.partial"))
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> User:
+    return User(tmp_path)
+
+
+def sentence(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
+    """What a command that fails says, but for whom it asked."""
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    *before, last = done.stderr.splitlines()
+    assert all(line.startswith(("Asking 127.0.0.1:", f"{NAME}, ")) for line in before), done.stderr
+    assert last.startswith("mercury-lsp: ") and last.endswith("."), last
+    return last
+
+
+def test_a_model_is_downloaded_whole_and_nothing_that_could_run(user: User) -> None:
+    with serving(acme__tiny=repo()) as hub:
+        done = user.download(hub)
+        assert done.returncode == 0, done.stderr
+        assert user.is_whole()
+        assert Counter(hub.fetched()) == Counter(FETCHED - {"empty.json"})
+        assert f"Asking {hub.url[7:]} for {NAME}." in done.stderr
+        assert "apache-2.0" in done.stderr
+        note = json.loads((user.folder / NOTE).read_text())
+        assert (note["repo"], note["revision"], note["licence"]) == (NAME, "a" * 40, "apache-2.0")
+        asked = len(hub.seen)
+        again = user.download(hub)
+        assert again.returncode == 0 and "already" in again.stdout
+        assert len(hub.seen) == asked + 1  # the commit
+
+
+def test_files_are_of_the_commit_that_was_resolved_first(user: User) -> None:
+    with serving(acme__tiny=repo()) as hub:
+        assert user.download(hub, f"{NAME}@{'a' * 40}").returncode == 0
+        assert all(f"/resolve/{'a' * 40}/" in s.path for s in hub.seen if "/resolve/" in s.path)
+        assert "no revision v9" in sentence(user.download(hub, f"{NAME}@v9"))
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_was(user: User) -> None:
+    with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024, 0, 7 * 1024 + 13]})) as hub:
+        done = user.download(hub)
+        assert done.returncode == 0, done.stderr
+        assert user.is_whole()
+        ranges = [seen.range for seen in hub.seen if seen.path.startswith("/cdn/")]
+        assert ranges == [None, "bytes=5120-", "bytes=5120-", f"bytes={12 * 1024}-"]
+
+
+def test_a_hub_that_is_busy_or_sends_no_parts_is_asked_again(user: User) -> None:
+    busy = Counter({"config.json": 2})
+    with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024]}, busy=busy, whole=True)) as hub:
+        done = user.download(hub)
+        assert done.returncode == 0, done.stderr
+        assert user.is_whole()
+        assert hub.fetched().count("config.json") == 3
+
+
+def test_a_hub_that_begins_anew_for_ever_is_given_up(user: User) -> None:
+    with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024] * 100}, whole=True)) as hub:
+        assert "goes on from there" in sentence(user.download(hub))
+
+
+def test_a_connection_that_stays_lost_ends_and_the_next_download_goes_on(user: User) -> None:
+    with serving(acme__tiny=repo(cut={"model.safetensors": [8 * 1024] + [0] * 100})) as hub:
+        said = sentence(user.download(hub))
+        assert "model.safetensors" in said and "goes on from there" in said
+        assert not user.folder.exists()
+        listed = user.run(None, "models", "--json")
+        states = {row["name"]: row["state"] for row in json.loads(listed.stdout)["models"]}
+        assert states[NAME] == "unfinished"
+        hub.repos[NAME].cut.clear()
+        hub.seen.clear()
+        assert user.download(hub).returncode == 0
+        assert user.is_whole()
+        assert [seen.range for seen in hub.seen if seen.path.startswith("/cdn/")] == ["bytes=8192-"]
+        fetched = hub.fetched()
+        assert len(fetched) == len(set(fetched)) < len(FETCHED)  # what was whole is not asked for again
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_download_goes_on(user: User, with_signal: signal.Signals) -> None:
+    with serving(acme__tiny=repo(cut={"model.safetensors": [16 * 1024]})) as hub:
+        hub.stall = threading.Event()
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, "models", "download", NAME, "--yes"],
+            env=user.environment(hub),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert hub.stalled.wait(60)
+        other = user.download(hub)
+        assert "being downloaded already" in sentence(other)
+        process.send_signal(with_signal)
+        out, err = process.communicate(timeout=60)
+        if with_signal == signal.SIGINT:
+            assert process.returncode == 130
+            assert err.splitlines()[-1] == (
+                "mercury-lsp: The download was stopped: the same command goes on from there."
+            )
+        assert out == "" and not user.folder.exists()
+        hub.stall.set()
+        hub.seen.clear()
+        assert user.download(hub).returncode == 0
+        assert user.is_whole()
+        (asked,) = [seen.range for seen in hub.seen if seen.path.startswith("/cdn/")]
+        if with_signal == signal.SIGINT:
+            assert asked is not None and asked.startswith("bytes=")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_what_is_not_as_its_checksum_says_is_deleted(user: User, name: str) -> None:
+    with serving(acme__tiny=repo(corrupt={name})) as hub:
+        assert f"{name} from 127.0.0.1" in sentence(user.download(hub))
+        assert not user.folder.exists()
+        hub.repos[NAME].corrupt.clear()
+        assert user.download(hub).returncode == 0
+        assert user.is_whole()
+
+
+def test_what_is_left_of_another_file_is_found_out(user: User) -> None:
+    """A part that was damaged on the disk, or lies behind the end."""
+    with serving(acme__tiny=repo(cut={"model.safetensors": [8 * 1024] + [0] * 100})) as hub:
+        sentence(user.download(hub))
+        hub.repos[NAME].cut.clear()
+        (part,) = user.models.glob("*/*.part")
+        part.write_bytes(b"x" * 8192)
+        assert "checksum" in sentence(user.download(hub))
+        part.write_bytes(b"x" * (len(WEIGHTS) + 1))
+        assert user.download(hub).returncode == 0
+        assert user.is_whole()
+
+
+def test_a_newer_revision_takes_what_has_not_changed(user: User) -> None:
+    with serving(acme__tiny=repo()) as hub:
+        assert user.download(hub).returncode == 0
+        newer = {**FILES, "config.json": b'{"model_type": "qwen3"}'}
+        hub.repos[NAME] = Repo(newer, commit="b" * 40)
+        hub.seen.clear()
+        assert user.download(hub).returncode == 0
+        assert hub.fetched() == ["config.json"]
+        assert user.is_whole(newer)
+        assert json.loads((user.folder / NOTE).read_text())["revision"] == "b" * 40
+
+
+def test_a_gated_model_needs_a_token(user: User) -> None:
+    with serving(acme__tiny=repo(gated=True)) as hub:
+        said = sentence(user.download(hub))
+        assert f"accept its terms at {hub.url}/{NAME}" in said and "HF_TOKEN" in said
+        assert "accept its terms" in sentence(user.download(hub, HF_TOKEN="hf_wrong"))
+        hub.seen.clear()
+        done = user.download(hub, HF_TOKEN=TOKEN)
+        assert done.returncode == 0, done.stderr
+        assert user.is_whole()
+        told = {seen.authorization for seen in hub.seen if seen.host == "127.0.0.1"}
+        elsewhere = {seen.authorization for seen in hub.seen if seen.host == "localhost"}
+        assert told == {f"Bearer {TOKEN}"} and elsewhere == {None}  # nobody else is told
+
+
+def test_the_token_that_the_library_keeps_is_used(user: User) -> None:
+    (user.home / "hf").mkdir()
+    (user.home / "hf" / "token").write_text(TOKEN)
+    with serving(acme__tiny=repo(private=True)) as hub:
+        assert user.download(hub).returncode == 0
+        assert "or it is private" in sentence(user.download(hub, HF_HUB_DISABLE_IMPLICIT_TOKEN="1"))
+
+
+def test_what_there_is_not_costs_a_sentence(user: User) -> None:
+    weightless = {name: content for name, content in FILES.items() if name != "model.safetensors"}
+    with serving(acme__tiny=repo(), acme__pickle=Repo(weightless)) as hub:
+        assert "has no model acme/none, or it is private" in sentence(user.download(hub, "acme/none"))
+        assert "no name of a model" in sentence(user.download(hub, "acme/ti ny"))
+        assert "safetensors" in sentence(user.download(hub, "acme/pickle"))
+        asked = len(hub.seen)
+        assert "HF_HUB_OFFLINE" in sentence(user.download(hub, HF_HUB_OFFLINE="1"))
+        assert "neither a known model" in sentence(user.download(hub, "nonesuch"), 2)
+        assert "shipped" in sentence(user.download(hub, "small"), 2)
+        assert len(hub.seen) == asked
+        assert not user.models.exists() or not list(user.models.iterdir())
+    assert "cannot be reached" in sentence(user.download(hub))  # it has gone
+
+
+def test_an_address_that_is_no_hubs_costs_a_sentence(user: User) -> None:
+    class Other(Repo):
+        def info(self, name: str) -> dict[str, object]:
+            return {"id": "../..", "sha": "../../etc", "siblings": []}
+
+    with serving(acme__tiny=Other({})) as hub:
+        assert "not what a hub does" in sentence(user.download(hub))
+
+
+def test_the_licence_is_shown_and_asked_for(user: User) -> None:
+    card = {"license": "other", "license_name": "tiny-terms"}
+    with serving(acme__tiny=repo(card=card)) as hub:
+        assert "--yes" in sentence(user.run(hub, "models", "download", NAME), 2)
+        assert set(hub.fetched()) == set()
+        for answer, status in (("n\n", 1), ("y\n", 0)):
+            controller, terminal = pty.openpty()
+            process = subprocess.Popen(
+                [sys.executable, "-c", CODE, "models", "download", NAME],
+                env=user.environment(hub),
+                stdin=terminal,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            os.write(controller, answer.encode())
+            _, err = process.communicate(timeout=60)
+            os.close(terminal)
+            os.close(controller)
+            assert process.returncode == status, err
+            assert "the licence other, tiny-terms" in err and f"{hub.url}/{NAME}" in err
+        assert user.is_whole()
+
+
+def test_without_a_card_the_licence_is_not_guessed(user: User) -> None:
+    with serving(acme__tiny=repo(card=None)) as hub:
+        done = user.download(hub)
+        assert done.returncode == 0 and "a licence that its card does not name" in done.stderr
+
+
+def test_progress_is_shown_on_a_terminal_only(user: User) -> None:
+    with serving(acme__tiny=repo()) as hub:
+        assert len(user.download(hub).stderr.splitlines()) == 2
+        user.run(None, "models", "remove", NAME)
+        controller, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE, "models", "download", NAME, "--yes"],
+            env=user.environment(hub, TERM="xterm-256color"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        shown = b""
+        try:
+            while chunk := os.read(controller, 4096):
+                shown += chunk
+        except OSError:  # the other end is closed
+            pass
+        assert process.wait(60) == 0
+        os.close(controller)
+        assert re.search(rb"acme/tiny .*\d+(\.\d+)?/\d+(\.\d+)? .*B", shown), shown
+
+
+def test_a_full_disk_costs_a_sentence(user: User) -> None:
+    with serving(acme__tiny=repo()) as hub:
+        few = CODE.replace(
+            "sys.exit",
+            "import shutil\nshutil.disk_usage = lambda path: shutil._ntuple_diskusage(9, 8, 1)\nsys.exit",
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", few, "models", "download", NAME, "--yes"],
+            capture_output=True,
+            text=True,
+            env=user.environment(hub),
+        )
+        assert "make room, or set XDG_DATA_HOME" in sentence(done)
+        assert hub.fetched() == []
+        full = CODE.replace(
+            "sys.exit",
+            "import errno\ndef full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+            "fetch._finish = full\nsys.exit",
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", full, "models", "download", NAME, "--yes"],
+            capture_output=True,
+            text=True,
+            env=user.environment(hub),
+        )
+        assert "No space left on device; make room" in sentence(done)
+        hub.seen.clear()
+        assert user.download(hub).returncode == 0 and user.is_whole()
+        assert hub.fetched() == []  # all of it was there
+
+
+def test_a_folder_that_cannot_be_written_costs_a_sentence(user: User) -> None:
+    user.models.parent.mkdir(parents=True)
+    user.models.write_text("a file")
+    with serving(acme__tiny=repo()) as hub:
+        assert "cannot be written" in sentence(user.download(hub))

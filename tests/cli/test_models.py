@@ -1,0 +1,195 @@
+"""`mercury-lsp models`, as its users run it: list, select and remove, and what is used after it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_hub import Repo, serving
+from support.tiny_models import WORD
+from test_fetch import FILES, NAME, User, sentence
+
+from mercury_lsp.cli.doctor import command
+from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.cli.main import main
+from mercury_lsp.models.registry import MODELS
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Whose folders are also those of commands that a test runs in its own process."""
+    user = User(tmp_path)
+    for name in ("CONFIG", "DATA"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.delenv("MERCURY_MODEL", raising=False)
+    return user
+
+
+def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["models", "list", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def used(found: dict[str, Any]) -> list[str]:
+    return [row["name"] for row in found["models"] if row["selected"]]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    status = main(["models", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and err.startswith("mercury-lsp: ")
+    return status, err
+
+
+def test_all_there_is_is_listed(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    found = listed(capsys)
+    assert found["selected"] == {"model": "small", "by": "default", "problem": None}
+    assert used(found) == ["small"]
+    states = {row["name"]: row["state"] for row in found["models"]}
+    assert states == {
+        **dict.fromkeys(("small", "mini"), "shipped"),
+        **{m.name: "known" for m in MODELS},
+    }
+    for arguments in (["models"], ["models", "list"]):
+        assert main(arguments) == 0
+        out = capsys.readouterr().out
+        assert "* " in out and "small, by default" in out
+        assert all(entry.name in out for entry in MODELS)
+    assert main(["models", "--json"]) == 0 and json.loads(capsys.readouterr().out) == found
+
+
+def test_listing_selecting_and_removing_contact_nobody(user: User) -> None:
+    """There is no library to do it with."""
+    code = "import sys; sys.modules['huggingface_hub'] = sys.modules['httpx2'] = None\n"
+    code += "from mercury_lsp.cli.main import main\n"
+    code += "assert main(['models']) == main(['models', 'select', 'mini']) == 0\n"
+    code += "assert main(['models', 'remove', 'sdar-4b']) == 2"
+    subprocess.run([sys.executable, "-c", code], check=True, env=user.environment(None), capture_output=True)
+
+
+def test_a_downloaded_model_is_listed_selected_and_removed(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(acme__tiny=Repo(dict(FILES))) as hub:
+        assert user.download(hub).returncode == 0
+    (row,) = [row for row in listed(capsys)["models"] if row["name"] == NAME]
+    assert row["state"] == "downloaded" and not row["selected"]
+    assert (row["licence"], row["revision"]) == ("apache-2.0", "a" * 40)
+    assert row["folder"] == str(user.folder)
+    assert row["bytes"] == sum(file.stat().st_size for file in user.folder.iterdir())
+    assert main(["models", "select", NAME]) == 0
+    capsys.readouterr()
+    found = listed(capsys)
+    assert used(found) == [NAME] and found["selected"]["by"] == "mercury-lsp models select"
+    assert main(["models", "remove", NAME]) == 0
+    assert "now small is" in capsys.readouterr().out
+    assert used(listed(capsys)) == ["small"]
+    assert not user.folder.exists()
+    assert refused(capsys, "remove", NAME)[0] == 2
+
+
+def test_what_was_not_downloaded_to_the_end_is_removed(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(acme__tiny=Repo(dict(FILES), cut={"model.safetensors": [4096] + [0] * 100})) as hub:
+        sentence(user.download(hub))
+    assert refused(capsys, "select", NAME)[0] == 1
+    assert main(["models", "remove", NAME]) == 0
+    capsys.readouterr()
+    assert not list(user.models.glob("acme*"))
+
+
+def test_only_downloads_are_removed(user: User, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for model in ("small", "mini", "sdar-4b", "nonesuch", tiny_model, "..", "."):
+        assert refused(capsys, "remove", model)[0] == 2
+    assert (tiny_model / "config.json").exists()
+
+
+def test_only_what_can_be_read_is_selected(
+    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert "There is no model" in refused(capsys, "select", folder)[1]
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    assert "no tokenizer.json" in refused(capsys, "select", folder)[1]
+    assert "mercury-lsp models download sdar-4b" in refused(capsys, "select", "sdar-4b")[1]
+    assert refused(capsys, "select", "auto")[0] == 1
+    assert used(listed(capsys)) == ["small"]
+
+
+def test_a_selected_folder_is_found_from_anywhere(
+    user: User, tiny_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_model.parent)
+    assert main(["models", "select", f"./{tiny_model.name}"]) == 0
+    capsys.readouterr()
+    monkeypatch.chdir("/")
+    found = listed(capsys)
+    assert used(found) == [str(tiny_model)] and found["selected"]["model"] == str(tiny_model)
+
+
+def test_what_comes_before_a_selection_is_told(
+    user: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MERCURY_MODEL", "small")
+    assert main(["models", "select", "mini"]) == 0
+    assert "MERCURY_MODEL names small" in capsys.readouterr().err
+    assert used(listed(capsys)) == ["small"]
+    monkeypatch.delenv("MERCURY_MODEL")
+    assert used(listed(capsys)) == ["mini"]
+
+
+def test_a_broken_file_is_told_and_not_written_over(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    file = user.home / "config" / "mercury-lsp" / "config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    assert main(["models"]) == 0
+    assert str(file) in capsys.readouterr().err
+    assert "is not JSON" in refused(capsys, "select", "mini")[1]
+    assert file.read_text() == "{"
+    report = Report()
+    facts = command._model(report)
+    assert facts is not None and (facts["name"], facts["chosen_by"]) == ("small", "default")
+    assert report.usable and any(str(file) in problem.problem for problem in report.problems)
+
+
+def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    file = user.home / "config" / "mercury-lsp" / "config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"model": "/gone"}')
+    assert main(["models"]) == 0
+    assert "/gone is not there" in capsys.readouterr().err
+    report = Report()
+    assert command._model(report) is None
+    assert "models select" in report.problems[0].mend
+
+
+def test_the_selected_model_completes_and_a_flag_names_another(
+    user: User, model: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """A model of our own form, from the hub, where no setting names one."""
+    source = tmp_path / "total.py"
+    source.write_text("def total(value):\n    return \n")
+    files = {file.name: file.read_bytes() for file in model.iterdir()}
+    with serving(fredzzp__words=Repo(files)) as hub:
+        assert user.download(hub, "fredzzp/words").returncode == 0
+    assert user.run(None, "models", "select", "fredzzp/words").returncode == 0
+
+    def completed(*arguments: object, **environment: str) -> dict[str, Any]:
+        done = user.run(None, "complete", f"{source}:2:12", "--json", *arguments, **environment)
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    answer = completed()
+    assert (answer["model"], answer["text"]) == ("word", WORD)
+    assert completed("--model", tiny_model)["model"] == "tiny"
+    assert completed("--model", model, MERCURY_MODEL=str(tiny_model))["model"] == "tiny"

@@ -1,0 +1,300 @@
+"""Replicas on a real Ray of this machine: affinity, overflow, a replica's death, a rolling restart, autoscaling."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from support import replica_backends
+
+from mercury_lsp.cluster.rendezvous import ranked
+from mercury_lsp.http.backend import Task
+
+SCALE = {"replicas": 2, "ongoing": 3, "queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
+PATIENCE = 120
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'mercury-lsp[cluster]'"
+)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of Ray Serve on this machine, with nothing on it."""
+    from mercury_lsp.cluster.local import ray_here
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ray_here(cpus=4, port=port):
+        from ray import cloudpickle
+
+        cloudpickle.register_pickle_by_value(replica_backends)  # Ray's processes do not see the tests
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def slow(url: str) -> Any:
+    """The replicas' handle."""
+    from mercury_lsp.cluster.deploy import Scale, deploy
+
+    return deploy(replica_backends.Slow, "slow", Scale(**SCALE))
+
+
+def names() -> list[str]:
+    """The live replicas."""
+    import ray
+
+    every = ray.util.list_named_actors(all_namespaces=True)
+    return [one["name"].rpartition("#")[2] for one in every if "::mercury#model#" in one["name"]]
+
+
+def actor(name: str) -> Any:
+    import ray
+
+    return ray.get_actor(f"SERVE_REPLICA::mercury#model#{name}", namespace="serve")
+
+
+def kill(name: str) -> None:
+    import ray
+
+    ray.kill(actor(name))
+
+
+def running(name: str) -> int:
+    """How many requests a replica works at."""
+    import ray
+
+    return int(ray.get(actor(name).get_num_ongoing_requests.remote()))
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)
+
+
+def served_by(handle: Any, key: str) -> str:
+    """The replica that a task of this key goes to."""
+    task = Task(replica_backends.ALL.rpartition("w")[0], key=key)  # one word is left
+    updates = list(handle.options(stream=True).run.remote(task))
+    assert updates[-1].finish == "stop"
+    return str(updates[-1].replica)
+
+
+def complete(url: str, prompt: str = "a", **more: object) -> httpx.Response:
+    return httpx.post(f"{url}/v1/completions", json={"prompt": prompt, **more}, timeout=PATIENCE)
+
+
+def test_a_key_stays_at_its_replica_and_the_keys_are_shared_out(slow: Any) -> None:
+    live = names()
+    assert len(live) == 2
+    keys = [f"key-{number}" for number in range(12)]
+    homes = {key: served_by(slow, key) for key in keys}
+    assert homes == {key: ranked(key, live)[0] for key in keys}
+    assert {key: served_by(slow, key) for key in keys} == homes
+    assert set(homes.values()) == set(live)
+
+
+def test_a_full_replica_overflows_to_the_other(slow: Any) -> None:
+    """Each takes three at once: of five with one key, sent one after the other, two go to the other one."""
+    handle, task = slow.options(stream=True), Task("a", key="one")
+    streams = [handle.run.remote(task) for _ in range(5) if not time.sleep(0.1)]  # type: ignore[func-returns-value]
+    homes = Counter(list(stream)[-1].replica for stream in streams)
+    first, second = ranked("one", names())
+    assert homes == {first: 3, second: 2}
+
+
+def test_too_many_are_refused(slow: Any, url: str) -> None:
+    with ThreadPoolExecutor(30) as pool:
+        replies = list(pool.map(lambda _: complete(url, user="one"), range(30)))
+    statuses = Counter(reply.status_code for reply in replies)
+    assert set(statuses) == {200, 429} and statuses[200] >= SCALE["queued"]
+    refused = next(reply for reply in replies if reply.status_code == 429)
+    assert refused.json()["error"]["type"] == "rate_limit_error" and refused.headers["retry-after"] == "1"
+
+
+def test_http_is_as_that_of_one_process(slow: Any, url: str) -> None:
+    """The same requests to the same application over the same backend without Ray."""
+    from starlette.testclient import TestClient
+
+    from mercury_lsp.http.app import application
+    from mercury_lsp.http.settings import ServiceSettings
+
+    def told(reply: Any) -> tuple[int, str, Any]:
+        body = re.sub(r'"id": ?"cmpl-[^"]+"|"created": ?[1-9]\d+', "", reply.text)
+        return reply.status_code, reply.headers["content-type"], body
+
+    asked: list[tuple[str, str, dict[str, object]]] = [
+        ("GET", "/v1/models", {}),
+        ("GET", "/health", {}),
+        ("GET", "/nothing", {}),
+        ("POST", "/v1/completions", {"prompt": "a"}),
+        (
+            "POST",
+            "/v1/completions",
+            {"prompt": "a", "stream": True, "stream_options": {"include_usage": True}},
+        ),
+        ("POST", "/v1/fim/completions", {"prompt": "a", "stream": True}),
+        ("POST", "/v1/completions", {"prompt": "a", "n": 2}),
+        ("POST", "/v1/completions", {"prompt": 1}),
+        ("POST", "/v1/completions", {"prompt": "busy"}),
+        ("POST", "/v1/completions", {"prompt": "unavailable"}),
+    ]
+    until(lambda: httpx.get(f"{url}/health").status_code == 200)
+    with TestClient(application(replica_backends.Slow(), ServiceSettings()), base_url=url) as alone:
+        for method, path, body in asked:
+            more = {"json": body} if method == "POST" else {}
+            ours = told(httpx.request(method, url + path, timeout=PATIENCE, **more))  # type: ignore[arg-type]
+            assert ours == told(alone.request(method, path, **more)), (path, body)
+
+
+def test_a_client_that_goes_away_frees_the_replica(slow: Any, url: str) -> None:
+    for _ in range(8):  # more than both replicas take
+        with httpx.stream("POST", f"{url}/v1/completions", json={"prompt": "a", "stream": True}) as reply:
+            next(reply.iter_lines())
+    began = time.monotonic()
+    assert complete(url, replica_backends.ALL[: replica_backends.ALL.rindex("w")]).status_code == 200
+    assert time.monotonic() - began < 10  # nothing had to be waited out
+
+
+def answered_by(url: str) -> Counter[str]:
+    """Tasks that each replica has answered."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    found = [line for line in lines if line.startswith("mercury_replica_tasks_total{")]
+    return Counter({line.split('"')[1]: int(float(line.split()[-1])) for line in found})
+
+
+def counter(url: str, name: str) -> float:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])
+
+
+def home(url: str, user: str) -> str:
+    """The replica that answers this user."""
+    before = answered_by(url)
+    assert complete(url, replica_backends.ALL.rpartition("w")[0], user=user).status_code == 200
+    (replica,) = answered_by(url) - before
+    return replica
+
+
+def both_answer(url: str) -> bool:
+    """Whether two replicas do; of so many users, all having one home is less likely than one in 500,000."""
+    homes = set[str]()
+    return any(len(homes := homes | {home(url, f"v{number}")}) == 2 for number in range(20))
+
+
+def test_a_stream_whose_replica_is_killed_goes_on_where_it_was(slow: Any, url: str) -> None:
+    until(lambda: len(names()) == 2)
+    counters = ("mercury_retries_total", "mercury_lost_total")
+    (retried, lost), text, replica = (counter(url, name) for name in counters), "", home(url, "one")
+    body = {"prompt": "a", "user": "one", "stream": True}
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=PATIENCE) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: {"):
+                text += json.loads(line.removeprefix("data: "))["choices"][0]["text"]
+                if text.count("w") == 5:
+                    kill(replica)
+    assert text == replica_backends.ALL
+    assert [counter(url, name) for name in counters] == [retried + 1, lost]
+
+
+def test_no_request_is_lost_where_a_replica_is_killed(slow: Any, url: str) -> None:
+    until(lambda: len(set(names())) == 2 and both_answer(url))
+    before, live = counter(url, "mercury_retries_total"), names()
+    with ThreadPoolExecutor(4) as pool:
+        replies = []
+        for number in range(4):
+            replies.append(pool.submit(complete, url, "gently", user=f"u{number}"))
+            time.sleep(0.1)  # what Ray has yet to place counts as waiting
+        until(lambda: any(map(running, live)))
+        kill(max(live, key=running))
+    answers = [reply.result() for reply in replies]
+    assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
+    assert [answer.json()["choices"][0]["text"] for answer in answers] == [replica_backends.ALL] * 4
+    assert counter(url, "mercury_retries_total") > before
+    until(lambda: len(set(names())) == 2)  # Ray replaces it
+
+
+def test_where_every_replica_fails_the_answer_is_503(slow: Any, url: str) -> None:
+    reply = complete(url, "unavailable")
+    assert (reply.status_code, reply.json()["error"]["message"]) == (503, "It is out of order.")
+    assert counter(url, "mercury_lost_total") >= 1
+
+
+def test_replicas_are_replaced_in_turn_while_requests_are_answered(slow: Any, url: str) -> None:
+    from mercury_lsp.cluster.deploy import Scale, deploy
+
+    old, stop = set(names()), threading.Event()
+    statuses = Counter[int]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            statuses[complete(url, user=str(statuses.total())).status_code] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    deploy(partial(replica_backends.Slow, 0.04), "slow", Scale(**SCALE))
+    stop.set()
+    thread.join(PATIENCE)
+    until(lambda: len(names()) == 2)
+    assert not old & set(names())
+    assert set(statuses) == {200}  # as many as come meanwhile
+
+
+def test_ray_adds_replicas_where_they_have_too_much_to_do(slow: Any, url: str) -> None:
+    """From one, which is what is left of the others; down again it goes after a while, which is not waited for."""
+    from mercury_lsp.cluster.deploy import Scale, deploy
+
+    few = replace(Scale(**SCALE), replicas=1, most=2, target=1.0, upscale_delay_s=0.0, downscale_delay_s=0.1)
+    deploy(replica_backends.Slow, "slow", few)
+    until(lambda: len(names()) == 1)
+    with ThreadPoolExecutor(4) as pool:
+        replies = [pool.submit(complete, url, user=str(number)) for number in range(4)]
+        began = time.monotonic()
+        while len(names()) < 2 and time.monotonic() < began + PATIENCE:
+            replies += [pool.submit(complete, url, user="more") for _ in range(3)]
+            time.sleep(1)
+        assert len(names()) == 2
+
+
+def test_a_scale_that_makes_no_sense_is_refused() -> None:
+    from mercury_lsp.cluster.deploy import Scale
+
+    for wrong in ({"replicas": 0}, {"replicas": 3, "most": 2}, {"ongoing": 0}):
+        with pytest.raises(ValueError, match="replica"):
+            Scale(**wrong)
+
+
+def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed_model: Path) -> None:
+    """The last test: it replaces what the others use. The second time the text is in the replica's cache."""
+    from starlette.testclient import TestClient
+
+    from mercury_lsp.cluster.deploy import Scale, deploy
+    from mercury_lsp.cluster.replica import in_process
+    from mercury_lsp.http.app import application
+    from mercury_lsp.http.local import LocalOptions
+    from mercury_lsp.http.settings import ServiceSettings
+
+    make = in_process(str(packed_model), LocalOptions(device="cpu", threads=1, memory_mb=64))
+    deploy(make, "packed", Scale(**SCALE | {"replicas": 1}))
+    body = {"prompt": "def f(other):\n    return ", "suffix": "\n", "max_tokens": 8, "user": "one"}
+    with TestClient(application(make(), ServiceSettings()), base_url=url) as alone:
+        for cached in (False, True):
+            ours, theirs = complete(url, **body).json(), alone.post("/v1/completions", json=body).json()
+            assert ours["choices"] == theirs["choices"] and ours["usage"] == theirs["usage"]
+            assert (ours["usage"]["prompt_tokens_details"]["cached_tokens"] > 0) is cached
+    until(lambda: httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "packed")

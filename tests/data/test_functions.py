@@ -1,0 +1,100 @@
+"""Where functions end, whatever stands in their strings and comments, and however little of them is there yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.evaluation.suites.functions import LANGUAGES, closing, cut, end, looping
+from model.evaluation.suites.suite import FILES, FOLDER, load, sample
+
+PYTHON = 'def f(x):\n    """Say x."""\n'
+JAVA = "import java.util.*;\n\nclass Box {\n    /** It's { open. */\n    static int f(String s) {\n"
+BRACES = "/** Don't count { here. */\nfunction f(x) {\n"
+
+ENDED = [
+    ("python", PYTHON, "    return x\n", "\ndef g():\n    return 1\n"),
+    ("python", PYTHON, "    return x\n\n", "print(f(1))"),
+    ("python", PYTHON, '    s = """\nnot here\n"""\n    return s\n', "x = 1\n"),
+    ("python", PYTHON, "    s = [\n1,\n]\n    return s\n", "@g\ndef h(): pass"),
+    ("python", PYTHON, "    s = '['\n    # (\n    return s\n", "x"),
+    ("python", PYTHON, "    s = 1 + \\\n2\n    return s\n", "x"),
+    ("python", PYTHON, "    if x:\n# a note\n        return 1\n", "x"),
+    ("python", "def f(x): return ", "x\n", "y"),
+    ("python", PYTHON, "", "return x"),
+    ("javascript", BRACES, "    return `}${x}`;\n}", "\nf(1);"),
+    ("javascript", BRACES, "    return /[}/]'\\}/.test(x) ? 4 / 2 : '}';\n}", "\n"),
+    ("javascript", BRACES, "    // }\n    /* } */ return {a: {}};\n}", " /* } */"),
+    ("typescript", "const f = function (x: {a: number}): number {\n", "  return x.a / 2; // '\n}", ";"),
+    ("php", "<?php\nfunction f($x) {\n", "    return \"a {$x}\n }\" . '}'; # }\n}", "\n"),
+    (
+        "cpp",
+        "int f() {\n",
+        "    auto s = R\"x(})\" })x\"; char c = '}'; int n = 1'000; return n;\n}",
+        "\nint main() {}",
+    ),
+    ("cpp", "int f(int x)\n", "{\n    if (x) { return 1; }\n    return 2;\n}", "\n}"),
+    (
+        "java",
+        JAVA,
+        '        String t = """\n            }" }\n            """;\n        return 1;\n    }',
+        "\n}",
+    ),
+    (
+        "java",
+        JAVA,
+        "        char c = '\\'', d = '}';\n        for (;;) { break; }\n        return 1;\n    }",
+        "\n\n}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("language", "beginning", "own", "more"), ENDED)
+def test_a_function_ends_where_it_ends(language: str, beginning: str, own: str, more: str) -> None:
+    text = own + more
+    kept = cut(language, beginning, text)
+    assert kept.rstrip() == own.rstrip()
+    ended = end(language, beginning, text)
+    assert ended is not None
+    for length in range(len(text)):  # a beginning of the text never ends elsewhere
+        assert end(language, beginning, text[:length]) in ({None} if length < ended else {None, ended})
+
+
+@pytest.mark.parametrize(
+    ("language", "beginning", "text"),
+    [
+        ("python", PYTHON, "    return x\n"),
+        ("python", PYTHON, "    s = '''\nx"),
+        ("java", JAVA, "        if (s.isEmpty()) {\n            return 1;\n        }\n"),
+        ("javascript", BRACES, "    return `}"),
+        ("cpp", "int f() {\n", '    return R"x( } '),
+    ],
+)
+def test_what_may_go_on_has_not_ended(language: str, beginning: str, text: str) -> None:
+    assert end(language, beginning, text) is None
+    assert cut(language, beginning, text) == text
+
+
+def test_what_stands_around_a_function_is_closed() -> None:
+    assert closing("java", JAVA) == "\n}"
+    assert closing("javascript", BRACES) == closing("python", PYTHON) == closing("cpp", "int f()\n") == ""
+
+
+def test_lines_over_and_over_are_told_from_similar_ones() -> None:
+    assert looping("    a = 1\n" + "    b = 2\n" * 5)
+    assert looping("x\n" + "    if a {\n        b;\n    }\n" * 5)
+    assert not looping("    b = 2\n" * 4)
+    assert not looping("".join(f"    b[{i}] = 2\n" for i in range(9)))
+    assert not looping("    x = 1                              ")
+    assert not looping("")
+
+
+@pytest.mark.parametrize("suite", ["humaneval", "cpp"])
+def test_the_authors_functions_are_kept_whole(suite: str) -> None:
+    if not (FOLDER / FILES[suite]).exists():
+        pytest.skip(f"the evaluation data is not at {FOLDER}")
+    tasks = [task for task in load(suite) if task.canonical_solution]
+    assert {task.language for task in tasks} <= set(LANGUAGES)
+    for task in sample(tasks, 100, 0):
+        solution = task.canonical_solution or ""
+        kept = cut(task.language, task.prompt, f"{solution}\n{task.test}")
+        assert kept.rstrip() == solution.rstrip(), task.task_id

@@ -1,0 +1,127 @@
+"""Blocks from left to right: that reading them whole, in parts and from the cache is one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from support.stems import NO_STEM
+from support.tiny_models import tiny_network
+
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.decoding.commit import entropy_bound
+from mercury_lsp.engine.decoding.decode import DecodeBudget
+from mercury_lsp.engine.decoding.denoise import CommitRule
+from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks, one, whole
+from mercury_lsp.engine.worker import Cancelled
+
+IDS = np.random.default_rng(0).integers(17, 49152, 40).tolist()
+MASK, BLOCK = 1, 4
+each_shift = pytest.mark.parametrize("shift", [True, False])
+
+
+def blocks(shift: bool = True, size: int = BLOCK) -> Blocks:
+    return Blocks(CachedModel(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
+
+
+def never() -> bool:
+    return False
+
+
+def test_rows_of_whole_blocks_see_their_block_and_those_before() -> None:
+    rows = whole(8, 8, BLOCK)
+    seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, 8), rows))
+    assert seen[0].tolist() == [True] * 12 + [False] * 4
+    assert seen[3].tolist() == seen[0].tolist()
+    assert seen[4].all()
+    last = one(12, BLOCK)
+    assert attention_mask(last, TokenLayout.join(TokenLayout.clean(0, 12), last)).all()
+
+
+@each_shift
+def test_a_pass_over_a_block_is_what_reading_all_at_once_gives(shift: bool) -> None:
+    network = tiny_network()
+    rows = whole(0, 12, BLOCK)
+    ids = [*IDS[:10], MASK, MASK]
+    mask = torch.from_numpy(attention_mask(rows, rows))[None]
+    with torch.no_grad():
+        hidden = network(torch.tensor([ids]), torch.arange(12)[None], mask)[0]
+        logits = network.logits(hidden)
+    logits[:, MASK] = -torch.inf
+    wanted = logits.log_softmax(-1)[[9, 10] if shift else [10, 11]]
+    read = blocks(shift)
+    before = read.read(IDS[:8], never)
+    assert (before is not None) == shift
+    got = read.scores(IDS[8:10], [None, None], before)
+    torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, atol=1e-3, rtol=0)
+    if shift:  # a block's first place is foretold by the last row of the block before
+        first = read.scores([], [None, 5, 6, 7], before)
+        torch.testing.assert_close(torch.from_numpy(first.copy()), torch.from_numpy(before))
+        both = read.scores([], [None, 5, None, 7], before)
+        assert both.shape[0] == 2
+
+
+@each_shift
+@pytest.mark.parametrize("length", [3, 8, 9, 11])
+def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
+    def decode(read: Blocks) -> tuple[list[int], bool]:
+        kept = read.reuse(IDS[:length])
+        assert kept % BLOCK == 0
+        assert kept == len(read.passes.cache.ids)
+        limit = DecodeBudget(99, 10, never)
+        told: list[Sequence[int]] = []
+        middle = in_blocks(
+            read,
+            IDS[:length],
+            lambda index, token: False,
+            CommitRule(entropy_bound(0.3)),
+            limit,
+            lambda committed, behind, logp: told.append(committed),
+            NO_STEM,
+        )
+        assert limit.passes > 3
+        assert len(middle.logp) == len(middle.tokens) == 10
+        assert len(told[-1]) > len(told[0]) == 0
+        assert list(told[-1]) == middle.tokens[: len(told[-1])]
+        return middle.tokens, middle.finished
+
+    warm = blocks(shift)
+    first = decode(warm)
+    assert decode(warm) == first == decode(blocks(shift))
+    assert not first[1]
+
+
+def test_a_changed_token_forgets_its_whole_block() -> None:
+    read = blocks(shift=False)
+    read.read(IDS[:12], never)
+    assert read.reuse([*IDS[:10], 99, 98]) == 8
+    read.read(IDS[8:12], never)
+    assert read.reuse(IDS[:12]) == 12
+    shifted = blocks(shift=True)
+    shifted.read(IDS[:12], never)
+    assert shifted.reuse(IDS[:12]) == 8  # its last row is needed
+
+
+def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
+    read = blocks()
+    read.reuse(IDS[:9])
+    limit = DecodeBudget(99, 10, never)
+    middle = in_blocks(
+        read,
+        IDS[:9],
+        lambda index, token: index == 2,
+        CommitRule(entropy_bound(0.3)),
+        limit,
+        lambda *_: None,
+        NO_STEM,
+    )
+    assert (len(middle.tokens), len(middle.logp), middle.finished) == (2, 3, True)
+    long = blocks()
+    asks = iter([False, True])
+    with pytest.raises(Cancelled):
+        long.read(IDS * 4, lambda: next(asks))
+    assert len(long.passes.cache.ids) == 64

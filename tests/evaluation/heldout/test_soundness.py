@@ -1,0 +1,52 @@
+"""What counts as a suggestion that breaks a document, or repeats what follows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.syntax.document import Document
+from model.evaluation.heldout.soundness import repeats, worsened
+
+
+def place(text: str, language_id: str = "python") -> tuple[Document, int]:
+    """The document of a text in which | is the cursor."""
+    before, _, after = text.partition("|")
+    return Document("file:///a", "a", language_id, 1, before + after), len(before)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "worse"),
+    [
+        ("x = |\n", "1", False),
+        ("x = (|)\n", "1)", True),
+        ("f(|\n", "1)", False),
+        ("f(|)\n", "1, (", True),
+        ("def f(:\n    |\n", "pass", False),  # what is broken already may stay so
+    ],
+)
+def test_an_error_more_is_worse(text: str, shown: str, worse: bool) -> None:
+    document, offset = place(text)
+    assert worsened(document, offset, offset, shown) == worse
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "again"),
+    [
+        ("f(|, key)\n", "x, key", False),  # the rest has a comma before it: nothing stands twice
+        ("f(|, key)\n", "x, key)", True),
+        ("f(|)\n", "g(x)", False),  # brackets do not count
+        ("a = 1\n|\nb = 2\n", "b = 2", True),
+        ("a = 1\n|\n\n    b = 2\n", "c = 3\nb = 2", True),
+        ("a = 1\n|\nb = 2\n", "b = 3", False),
+        ("if x {\n    |\n}\n", "y();\n}", False),
+        ("b = |\nb = 2\n", "2", True),
+    ],
+)
+def test_what_follows_is_not_to_stand_twice(text: str, shown: str, again: bool) -> None:
+    document, offset = place(text)
+    assert repeats(document, offset, offset, shown) == again
+
+
+def test_what_is_replaced_is_no_rest() -> None:
+    document, offset = place("f(|key)\n")
+    assert not repeats(document, offset, offset + 4, "x, key)")

@@ -1,0 +1,119 @@
+"""How whole functions are written, completion after completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from test_suite import FUNCTION, METHOD
+
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
+from mercury_lsp.engine.tokenizer import Prompt
+from model.evaluation.suites.answers import write
+from model.evaluation.suites.suite import Task
+
+
+class Scripted:
+    """Says what it was given, one completion after the other; a token is a character, a pass shows one line more."""
+
+    def __init__(self, *completions: str) -> None:
+        self.completions = list(completions)
+        self.asked: list[str] = []
+        self.limits: list[int] = []
+
+    def stem_start(self, text: str) -> int:
+        return len(text)
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    def prefill(self, prompt: Prompt) -> int:
+        return 0
+
+    def infill(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cancelled: Callable[[], bool] = never,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Infill:
+        self.asked.append(prompt.prefix)
+        self.limits.append(sampling.max_tokens)
+        text = self.completions.pop(0) if self.completions else ""
+        lines = text.splitlines(keepends=True)
+        infill = Infill(
+            text=text,
+            tokens=len(text),
+            steps=len(lines),
+            forward_passes=max(1, len(lines)),
+            ms=1.0,
+            ms_prefill=0.0,
+            ms_denoise=1.0,
+            cached_tokens=0,
+            prompt_tokens=0,
+            confidence=1.0,
+            finished=True,
+        )
+        for passes in range(1, len(lines) + 1):
+            if on_progress is not None:
+                shown = "".join(lines[:passes]) + UNDECIDED * (passes < len(lines))
+                on_progress(Progress(shown, passes, len(lines), passes, infill))
+        return infill
+
+
+def written(engine: Scripted, task: Task = FUNCTION, tokens: int = 400) -> Infill:
+    return write(engine, task, Sampling(max_tokens=tokens), "solution.py")
+
+
+def test_each_completion_becomes_a_part_of_the_prefix() -> None:
+    engine = Scripted("    y = x\n", "    y += x\n", "    return y", "")
+    infill = written(engine)
+    assert infill.text == "    y = x\n    y += x\n    return y\n"
+    assert infill.finished
+    assert [asked.removeprefix(engine.asked[0]) for asked in engine.asked] == [
+        "",
+        "    y = x\n",
+        "    y = x\n    y += x\n",
+        "    y = x\n    y += x\n    return y",
+        "    y = x\n    y += x\n    return y\n",  # as Enter would have been pressed
+    ]
+    assert engine.limits == [400 - len(asked.removeprefix(engine.asked[0])) for asked in engine.asked]
+    assert infill.forward_passes == 5
+
+
+def test_the_engine_is_stopped_when_the_function_is_over() -> None:
+    engine = Scripted("    return 2 * x\n\n\ndef other():\n    a = 1\n    b = 2\n    return a + b\n")
+    infill = written(engine)
+    assert "b = 2" not in infill.text
+    assert FUNCTION.completion(infill.text).rstrip() == "    return 2 * x"
+    assert infill.tokens == len(FUNCTION.completion(infill.text))
+    assert infill.forward_passes < 8
+    assert len(engine.asked) == 1
+    assert infill.finished
+
+
+def test_in_other_languages_the_closing_brace_ends_it() -> None:
+    infill = written(Scripted("        return 2 * x;\n", "    }\n}\n"), METHOD)
+    assert METHOD.completion(infill.text) == "        return 2 * x;\n    }"
+    assert infill.finished
+    assert not written(Scripted("        return 2 * x;\n"), METHOD).finished
+
+
+@pytest.mark.parametrize(
+    ("completions", "tokens"),
+    [
+        (["    x += 1\n"] * 50, 400),  # the same line over and over
+        ([f"    x += {i}\n" for i in range(50)], 60),  # the limit of tokens
+    ],
+)
+def test_what_does_not_end_by_itself_is_ended(completions: Sequence[str], tokens: int) -> None:
+    engine = Scripted(*completions)
+    infill = written(engine, tokens=tokens)
+    assert not infill.finished
+    assert len(engine.asked) < 10
+
+
+def test_a_model_with_nothing_to_say_is_asked_once() -> None:
+    engine = Scripted()
+    assert written(engine).text == ""
+    assert len(engine.asked) == 1

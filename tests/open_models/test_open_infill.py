@@ -1,0 +1,246 @@
+"""The engine of open models, end to end on tiny random networks of every family."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny_open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
+
+from mercury_lsp.completion import engines
+from mercury_lsp.completion.pipeline import Snapshot, complete
+from mercury_lsp.config import Config
+from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.open_models.engine import OpenModelEngine
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
+
+PROMPT = Prompt("a.py", "def area(width, height):\n    return ", ")", "\n\nclass Shape:\n    pass\n")
+SAMPLING = Sampling(max_tokens=12)
+each_family = pytest.mark.parametrize("family", OPEN)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp(family)
+            save_open(made[family], family)
+        return made[family]
+
+    return folder
+
+
+OpenDocuments = Callable[[str], OpenModelEngine]
+
+
+@pytest.fixture
+def opened(folders: Callable[[str], Path]) -> OpenDocuments:
+    """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
+
+    def engine(family: str) -> OpenModelEngine:
+        loaded = huggingface.load(folders(family))
+        network = network_of(loaded, "cpu", torch.float32)
+        return OpenModelEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
+
+    return engine
+
+
+def counted(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each pass has, from now on."""
+    rows: list[int] = []
+    run = engine._executor.run
+
+    def counting(ids: Sequence[int], own: TokenLayout, past: int) -> Any:
+        rows.append(len(ids))
+        return run(ids, own, past)
+
+    monkeypatch.setattr(engine._executor, "run", counting)
+    return rows
+
+
+@each_family
+def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: str) -> None:
+    engine = opened(family)
+    drafts: list[Progress] = []
+    first = engine.infill(PROMPT, SAMPLING, on_progress=drafts.append)
+    assert first.tokens > 0
+    assert 0 < first.confidence < 1
+    assert first.forward_passes >= first.steps > 0
+    assert first.prompt_tokens > engine.count(PROMPT.prefix)
+    assert not any(token in first.text for token in engine.tokenizer.added)
+    assert len(drafts) >= first.steps
+    again = opened(family).infill(PROMPT, SAMPLING)
+    assert (again.text, again.tokens, again.confidence) == (first.text, first.tokens, first.confidence)
+    warm = engine.infill(PROMPT, SAMPLING)
+    assert warm.text == first.text
+    assert warm.confidence == pytest.approx(first.confidence, rel=1e-3)
+
+
+@each_family
+def test_what_follows_and_what_precedes_matter(opened: OpenDocuments, family: str) -> None:
+    engine = opened(family)
+    seen = {
+        engine.infill(asked, SAMPLING).confidence
+        for asked in (
+            PROMPT,
+            replace(PROMPT, following=""),
+            replace(PROMPT, prefix="x"),
+            replace(PROMPT, rest=""),
+        )
+    }
+    assert len(seen) == 4
+
+
+@each_family
+def test_what_is_settled_never_changes(opened: OpenDocuments, family: str) -> None:
+    drafts: list[Progress] = []
+    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), on_progress=drafts.append)
+    committed = [draft.committed.text for draft in drafts]
+    for earlier, later in itertools.pairwise([*committed, found.text]):
+        assert later.startswith(earlier.rstrip("\ufffd"))
+    assert all(draft.decided <= draft.total for draft in drafts)
+
+
+@each_family
+def test_cancellation_is_seen_between_passes(opened: OpenDocuments, family: str) -> None:
+    engine = opened(family)
+    asks = itertools.count()
+    with pytest.raises(Cancelled):
+        engine.infill(PROMPT, SAMPLING, lambda: next(asks) >= 2)
+    assert next(asks) == 3
+    assert engine.infill(PROMPT, SAMPLING).text == opened(family).infill(PROMPT, SAMPLING).text
+
+
+@each_family
+def test_limits_hold(opened: OpenDocuments, family: str) -> None:
+    engine = opened(family)
+    for tokens, passes in ((4, 64), (9, 64), (64, 3), (12, 1)):
+        found = engine.infill(PROMPT, Sampling(max_tokens=tokens, max_passes=passes))
+        assert (
+            len(engine.tokenizer.encode(found.text)) <= 4 * tokens
+        )  # random tokens may be encoded in another way
+        assert found.tokens <= tokens + 1
+        assert found.forward_passes <= passes + 1
+
+
+@each_family
+def test_one_line_is_one_line(opened: OpenDocuments, family: str) -> None:
+    found = opened(family).infill(PROMPT, Sampling(max_tokens=32, single_line=True))
+    assert "\n" not in found.text.lstrip("\n")  # the first token may be a line's end, or several
+
+
+@each_family
+def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: OpenDocuments, family: str) -> None:
+    long = Prompt("a.py", PROMPT.prefix * 90, ")", PROMPT.following * 90, (Snippet("b.py", "x = 1\n"),))
+    engine = opened(family)
+    found = engine.infill(long, SAMPLING)
+    assert 900 < found.prompt_tokens <= 1024 - SAMPLING.max_tokens
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
+    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(SAMPLING, block=8, max_tokens=8)
+    engine = opened(family)
+    rows = counted(engine, monkeypatch)
+    exact = engine.infill(PROMPT, replace(asked, refresh=1))
+    whole = exact.prompt_tokens + (8 if family != "dreamon" else 0)
+    assert len(rows) == exact.forward_passes > 2
+    assert min(rows) >= whole  # every pass runs everything
+    rows.clear()
+    engine.infill(PROMPT, replace(asked, refresh=64))
+    if family != "dreamon":  # whose canvas may change its size at every pass
+        assert rows[0] >= whole
+        assert set(rows[1:]) == {8 + 1}
+    rows.clear()
+    engine.infill(PROMPT, replace(asked, refresh=2))
+    assert sum(count >= exact.prompt_tokens for count in rows) >= len(rows) // 2
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_nothing_is_read_ahead_where_nothing_lasts(opened: OpenDocuments, family: str) -> None:
+    assert opened(family).prefill(PROMPT) == 0
+
+
+@pytest.mark.parametrize("family", BLOCK_CAUSAL)
+def test_whole_blocks_are_kept_exactly(
+    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(family)
+    block = engine._loaded.family.block
+    asked = replace(PROMPT, prefix=PROMPT.prefix * 4)
+    assert engine.prefill(asked) // block > 0
+    assert engine.prefill(asked) <= block  # with the shift the last block is read again
+    for typed in ("w", "wi", "wid"):
+        warm = engine.infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
+        cold = opened(family).infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
+        assert cold.cached_tokens == 0
+        assert warm.cached_tokens % block == 0
+        assert warm.text == cold.text
+        assert warm.confidence == pytest.approx(cold.confidence, rel=1e-3)
+    assert warm.cached_tokens > 0
+    rows = counted(engine, monkeypatch)
+    again = engine.infill(replace(asked, prefix=asked.prefix + "widt"), replace(SAMPLING, max_passes=1))
+    assert sum(rows) <= again.prompt_tokens - again.cached_tokens + 3 * block
+
+
+@pytest.mark.parametrize("family", BOTH_WAYS)
+def test_alternatives_are_other_middles(opened: OpenDocuments, family: str) -> None:
+    engine = opened(family)
+    first = engine.infill(PROMPT, SAMPLING)
+    others = [other.text for other in engine.alternatives(PROMPT, SAMPLING, first)]
+    assert first.text not in others
+    assert len(set(others)) == len(others)
+    if family != "dreamon":
+        assert others
+    fresh = [other.text for other in opened(family).alternatives(PROMPT, SAMPLING, first)]
+    assert fresh == others
+    if others:
+        with pytest.raises(Cancelled):
+            next(engine.alternatives(PROMPT, SAMPLING, first, lambda: True))
+
+
+@pytest.mark.parametrize("family", ["open-dcoder", "sdar"])
+def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], family: str) -> None:
+    told: list[float] = []
+    config = Config(model=str(folders(family)), device="cpu", max_tokens=8, show_likelihood=0.0)
+    engine = engines.load(config, told.append)
+    assert isinstance(engine, OpenModelEngine)
+    assert (engine.family, engine.device, told[-1]) == (family, "cpu", 1.0)
+    text = PROMPT.prefix + PROMPT.following
+    document = Document("file:///a.py", "a.py", "python", 1, text)
+    found = complete(Snapshot(document, config, invoked=True), len(PROMPT.prefix), engine)
+    assert found is not None
+    assert found.infill.tokens > 0
+
+
+def test_our_own_folder_is_our_own_engine(tiny_model: Path) -> None:
+    assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenModelEngine)
+    assert engines.wanted(Config(quantisation="int8")) != engines.wanted(Config())
+
+
+def test_what_is_not_used_does_not_load_a_model_anew() -> None:
+    off, always = Config(), Config(remote="always", remote_url="http://a.example")
+    for name in ("remote_url", "remote_model", "remote_key_env"):
+        changed = {name: "x"}
+        assert engines.wanted(replace(off, **changed)) == engines.wanted(off)
+        assert engines.wanted(replace(always, **changed)) != engines.wanted(always)
+        hedged = replace(always, remote="hedge")
+        assert engines.wanted(replace(hedged, **changed)) != engines.wanted(hedged)
+    assert engines.wanted(replace(always, model="mini")) == engines.wanted(always)
+    assert engines.wanted(replace(off, model="mini")) != engines.wanted(off)
+    assert len({engines.wanted(Config(remote=remote)) for remote in ("off", "always", "hedge")}) == 3

@@ -1,0 +1,129 @@
+"""Open networks against transformers' own classes, and what quantisation leaves of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.tiny_open_models import BOTH_WAYS, OPEN, save_open
+
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.quantized_load import chosen, network_of, weights_bytes
+from mercury_lsp.engine.checkpoints import huggingface
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+
+IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
+
+
+def rows_of(block: int) -> TokenLayout:
+    """Rows of forty tokens, each of which sees its block of so many and those before, or all others."""
+    position = np.arange(40)
+    start = position // block * block + block if block else np.full(40, 40)
+    zero = np.zeros(40, np.int64)
+    return TokenLayout(position, start, zero, zero, start)
+
+
+def ours(network: Network, rows: TokenLayout) -> torch.Tensor:
+    position = torch.from_numpy(rows.position)[None]
+    with torch.no_grad():
+        return network.logits(network(IDS, position, torch.from_numpy(attention_mask(rows, rows))[None]))
+
+
+@pytest.mark.parametrize("family", OPEN)
+def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
+    theirs = save_open(tmp_path, family)
+    loaded = huggingface.load(tmp_path)
+    assert loaded.family.name == family
+    assert loaded.family.block_causal == (family not in BOTH_WAYS)
+    seen = torch.zeros(40, 40, dtype=torch.bool)  # the rule again, said in another way
+    block = loaded.family.block or 40
+    for first in range(0, 40, block):
+        seen[first : first + block, : first + block] = True
+    with torch.no_grad():
+        expected = theirs(IDS, attention_mask=torch.where(seen, 0.0, -1e30)[None, None]).logits
+    assert expected.std() > 0.5  # else any two models would agree
+    logits = ours(network_of(loaded, "cpu", torch.float32), rows_of(loaded.family.block))
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_shards_and_number_formats_load_alike(dtype: torch.dtype, tmp_path: Path) -> None:
+    told: list[float] = []
+    save_open(tmp_path / "one", "dream", dtype=dtype)
+    save_open(tmp_path / "many", "dream", shard="40KB", dtype=dtype)
+    assert len(list((tmp_path / "many").glob("*.safetensors"))) > 3
+    one = network_of(huggingface.load(tmp_path / "one"), "cpu", dtype, progress=told.append)
+    many = network_of(huggingface.load(tmp_path / "many"), "cpu", dtype)
+    assert all(weight.dtype == dtype for weight in one.parameters())
+    for name, weight in one.state_dict().items():
+        assert weight.equal(many.state_dict()[name])
+    assert told[-1] == 1.0
+    assert all(a < b for a, b in pairwise(told))
+
+
+def test_what_is_declared_tied_but_has_a_matrix_of_its_own_is_not_tied(tmp_path: Path) -> None:
+    theirs = save_open(tmp_path, "coda", tie_word_embeddings=False)
+    config = tmp_path / "config.json"
+    config.write_text(
+        config.read_text().replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
+    )
+    loaded = huggingface.load(tmp_path)
+    assert not loaded.shape.tied
+    network = network_of(loaded, "cpu", torch.float32)
+    assert network.output.weight.equal(theirs.lm_head.weight)
+
+
+WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
+
+
+def size_of(weight: torch.Tensor) -> int:
+    """Bytes of a weight, all parts of a quantised one included."""
+    if hasattr(weight, "__tensor_flatten__"):
+        return sum(size_of(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
+    return weight.numel() * weight.element_size()
+
+
+def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    save_open(tmp_path, "dream", **WIDE)
+    loaded = huggingface.load(tmp_path)
+    whole = network_of(loaded, "cpu", torch.bfloat16)
+    small = network_of(loaded, "cpu", torch.bfloat16, "int8")
+    names = {name for name, weight in whole.matrices() if not name.startswith("embedding")}
+    assert len(names) == 2 * 4 + 1
+    before = sum(size_of(weight) for name, weight in whole.named_parameters() if name in names)
+    after = sum(size_of(weight) for name, weight in small.named_parameters() if name in names)
+    assert 0.5 <= after / before < 0.56
+    left, right = (ours(network, rows_of(0)).float() for network in (whole, small))
+    assert (left - right).norm() / left.norm() < 0.05
+    assert not left.equal(right)
+
+
+def test_int4_is_refused_where_there_is_no_kernel_for_it(tmp_path: Path) -> None:
+    save_open(tmp_path, "dream")
+    with pytest.raises(CheckpointError, match="set quantisation to int8"):
+        network_of(huggingface.load(tmp_path), "cpu", torch.bfloat16, "int4")
+
+
+def test_auto_takes_the_most_exact_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_open(tmp_path, "dream", **WIDE)
+    shape = huggingface.load(tmp_path).shape
+    sizes = {kind: weights_bytes(shape, 2, kind) for kind in ("none", "int8", "int4")}
+    assert sizes["none"] == 2 * shape.parameters
+    for device, free, kind in (
+        ("cpu", sizes["none"], "none"),
+        ("cpu", sizes["none"] - 1, "int8"),
+        ("cpu", 0, "int8"),
+        ("cuda", sizes["int8"], "int8"),
+        ("cuda", sizes["int8"] - 1, "int4"),
+    ):
+        monkeypatch.setattr(
+            "mercury_lsp.engine.backends.quantized_load.free_memory", lambda _, free=free: free
+        )
+        monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.ROOM", 0)
+        assert chosen("auto", shape, torch.bfloat16, device) == kind
+    assert chosen("none", shape, torch.bfloat16, "cpu") == "none"

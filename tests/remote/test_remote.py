@@ -1,0 +1,402 @@
+"""A hosted model, asked over a real socket: what leaves, what comes back, and what each failure is called."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
+
+from mercury_lsp.completion.pipeline import Snapshot, complete
+from mercury_lsp.config import Config
+from mercury_lsp.engine.api import Infill, Progress, Sampling
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
+from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.remote import link
+from mercury_lsp.remote.address import Address, RemoteError
+from mercury_lsp.remote.breaker import FAILURES, PAUSE, Breaker
+from mercury_lsp.remote.engine import RemoteEngine
+from mercury_lsp.remote.key import Key
+from mercury_lsp.remote.outgoing import Outgoing, outgoing
+from mercury_lsp.syntax.document import Document
+
+KEY = "sk-test-123-secret-key"
+PROMPT = Prompt("src/sum.py", "def add(a, b):\n    return ", "", "\n\nprint(add(1, 2))\n")
+LINE, LINES = Sampling(single_line=True), Sampling()
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERCURY_API_KEY", KEY)
+    monkeypatch.setattr(link, "BACKOFF", 0.001)
+
+
+def engine(hosted: Hosted | str, **options: Any) -> RemoteEngine:
+    url = hosted if isinstance(hosted, str) else hosted.url
+    given = {"remote_model": "m", "remote_timeout_ms": 30_000, **options}
+    return RemoteEngine.of(Config(remote="always", remote_url=url, **given))
+
+
+def test_a_request_in_the_fim_shape() -> None:
+    with hosting(whole("a + b")) as hosted:
+        infill = engine(hosted).infill(PROMPT, LINE)
+    assert (infill.text, infill.finished, infill.confidence) == ("a + b", True, 1.0)
+    (seen,) = hosted.seen
+    assert seen["path"] == "/v1/fim/completions"
+    assert seen["headers"]["Authorization"] == f"Bearer {KEY}"
+    assert seen["body"] == {
+        "model": "m", "prompt": PROMPT.prefix, "suffix": PROMPT.following, "max_tokens": 64, "temperature": 0,
+        "stream": True, "stop": ["\n"],
+    }  # fmt: skip
+
+
+def test_a_request_in_openais_shape_has_a_likelihood() -> None:
+    told = {"tokens": ["a", " + b"], "token_logprobs": [-0.1, -0.3]}
+    with hosting(whole("a + b", key="text", logprobs=told)) as hosted:
+        infill = engine(hosted, remote_api="openai").infill(PROMPT, LINES)
+    assert infill.tokens == 2 and infill.confidence == pytest.approx(math.exp(-0.2))
+    assert hosted.seen[0]["path"] == "/v1/completions" and hosted.bodies[0]["logprobs"] == 1
+    assert "stop" not in hosted.bodies[0]
+
+
+def test_a_server_without_log_probabilities_is_asked_without() -> None:
+    with hosting(refuse(400), whole("a", key="text")) as hosted:
+        remote = engine(hosted, remote_api="openai")
+        assert [remote.infill(PROMPT, LINE).text for _ in range(2)] == ["a", "a"]
+    assert ["logprobs" in body for body in hosted.bodies] == [True, False, False]
+
+
+@pytest.mark.parametrize("key", ["delta", "text"])
+def test_a_stream_is_told_as_it_comes(key: str) -> None:
+    drafts: list[Progress] = []
+    with hosting(streamed("a", " +", " b\nx", key=key)) as hosted:
+        infill = engine(hosted).infill(PROMPT, LINES, on_progress=drafts.append)
+    assert (infill.text, infill.finished) == ("a + b\nx", True)
+    assert [draft.committed.text for draft in drafts][:3] == ["a", "a +", "a + b\nx"]
+    assert not drafts[0].committed.finished
+
+
+def test_a_limit_leaves_it_unfinished() -> None:
+    with hosting(streamed("a +", finish="length")) as hosted:
+        assert not engine(hosted).infill(PROMPT, LINES).finished
+
+
+def test_a_single_line_closes_the_stream_at_its_end() -> None:
+    with hosting(goes_on("a + b", "\nmore")) as hosted:
+        infill = engine(hosted).infill(PROMPT, LINE)
+        assert (infill.text, infill.finished) == ("a + b", True)
+        assert hosted.left.wait(WAIT)
+
+
+def test_whole_drafts_take_each_others_place() -> None:
+    drafts: list[Progress] = []
+    with hosting(streamed("x ? y", "a ? b", "a + b")) as hosted:
+        asked = engine(hosted, remote_model="mercury-coder", drafts=True)
+        assert asked.infill(PROMPT, LINE, on_progress=drafts.append).text == "a + b"
+    assert hosted.bodies[0]["diffusing"] is True
+    assert [draft.text for draft in drafts][:2] == ["x ? y", "a ? b"]
+    assert drafts[0].committed.text == ""  # nothing of it is sure yet
+    with hosting(whole("a")) as hosted:  # others may refuse what they do not know
+        engine(hosted, drafts=True).infill(PROMPT, LINE)
+    assert "diffusing" not in hosted.bodies[0]
+
+
+@pytest.mark.parametrize("answer", [silent, goes_on("a")])
+def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
+    cancel = threading.Event()
+    with hosting(answer) as hosted:
+        stop = threading.Thread(target=lambda: hosted.asked.wait(WAIT) and cancel.set())
+        stop.start()
+        remote = engine(hosted)
+        with pytest.raises(Cancelled):
+            remote.infill(PROMPT, LINES, cancel.is_set)
+        assert hosted.left.wait(WAIT)  # the server sees the connection closed
+        assert remote.remote_status.trouble == "" and remote.remote_status.breaker == "closed"
+        stop.join()
+
+
+def test_a_connection_is_kept() -> None:
+    with hosting(whole("a")) as hosted:
+        remote = engine(hosted)
+        for _ in range(3):
+            remote.infill(PROMPT, LINE)
+    assert len(hosted.seen) == 3 and len(hosted.connections) == 1
+
+
+def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
+    with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
+        remote = engine(hosted)
+        assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
+        assert "before its answer was whole" in remote.remote_status.trouble
+        late = engine(hosted, remote_timeout_ms=200)
+        assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
+        assert "200 ms" in late.remote_status.trouble
+        with pytest.raises(Unanswered, match="before its answer was whole"):
+            remote.infill(PROMPT, LINES)
+
+
+def test_more_than_was_asked_for_is_cut() -> None:
+    with hosting(streamed(*["x y " * 25_000] * 9), whole("x" * 900_000)) as hosted:
+        for _ in range(2):
+            part = engine(hosted).infill(PROMPT, Sampling(max_tokens=8))
+            assert len(part.text) <= 8 * 12 and not part.finished
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (refuse(401, json.dumps({"error": {"message": KEY, "code": "invalid_api_key"}}).encode()), "refuses the key"),
+        (refuse(404), "no such model"),
+        (refuse(422), "refuses the request"),
+        (refuse(413), "takes no text of this length"),
+        (refuse(200, b"<html>"), "does not answer as a completion API does"),
+        (refuse(200, b"[]"), "does not answer as a completion API does"),
+        (refuse(200, b'{"choices": [{}]}'), "does not answer as a completion API does"),
+        (refuse(200, b"[" * 100_000), "does not answer as a completion API does"),
+        (refuse(200, b'{"error": {"message": "x"}}'), "an error on its side"),
+        (refuse(200, b" " * (link.LONGEST + 1)), "more than is taken"),
+        (refuse(307, location="http://elsewhere.example/v1"), "sends us on to elsewhere.example, where neither"),
+        (refuse(308, location="/v2"), "sends us on to another address"),
+        (refuse(429, retry_after="3600"), "too many requests"),
+    ],
+)  # fmt: skip
+def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
+    with hosting(answer) as hosted:
+        remote = engine(hosted)
+        with pytest.raises(Unanswered, match=said) as failure:
+            remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _without_text(remote)
+    told = f"{failure.value}{remote.remote_status}{remote!r}"
+    assert KEY not in told and "\n" not in told
+    assert len(hosted.seen) == 1  # none of these is any use to try again
+
+
+def _without_text(remote: RemoteEngine) -> None:
+    """An answer that is too long, of which a part is there; the whole is what matters here."""
+    remote.infill(PROMPT, LINES)
+    raise Unanswered(remote.remote_status.trouble)
+
+
+def test_what_passes_is_tried_again() -> None:
+    with hosting(refuse(500), refuse(429, retry_after="0"), whole("a")) as hosted:
+        remote = engine(hosted)
+        assert remote.infill(PROMPT, LINE).text == "a"
+        assert len(hosted.seen) == 3 and remote.remote_status.trouble == ""
+    with hosting(refuse(503)) as hosted:
+        with pytest.raises(Unanswered, match="trouble of its own"):
+            engine(hosted).infill(PROMPT, LINE)
+        assert len(hosted.seen) == link.TRIES
+
+
+def test_a_server_that_is_not_there() -> None:
+    with hosting(silent) as hosted:
+        pass
+    with pytest.raises(Unanswered, match="cannot be reached"):
+        engine(hosted).infill(PROMPT, LINE)
+
+
+def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hosting(*[refuse(404)] * FAILURES, whole("a")) as hosted:
+        remote = engine(hosted)
+        for _ in range(FAILURES):
+            with pytest.raises(Unanswered):
+                remote.infill(PROMPT, LINE)
+        assert remote.remote_status.breaker == "open"
+        with pytest.raises(Unanswered, match="left alone for another"):
+            remote.infill(PROMPT, LINE)
+        assert len(hosted.seen) == FAILURES
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 2 * PAUSE)
+        assert remote.remote_status.breaker == "half-open"
+        assert remote.infill(PROMPT, LINE).text == "a"
+        assert remote.remote_status.breaker == "closed"
+
+
+def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
+    breaker = Breaker()
+    breaker.failure(0.0, wish=30.0)
+    assert (breaker.state(29.0), breaker.state(31.0)) == ("open", "closed")
+    for _ in range(FAILURES - 1):
+        breaker.failure(100.0)
+    assert breaker.left(100.0) == PAUSE
+    breaker.failure(200.0)
+    assert breaker.left(200.0) == 2 * PAUSE and breaker.state(300.0) == "half-open"
+    breaker.succeeded()
+    assert breaker.state(200.0) == "closed"
+
+
+def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
+    with pytest.raises(Unanswered, match="https only"):
+        engine("http://192.88.99.1/v1").infill(PROMPT, LINE)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "safe"),
+    [
+        ("https://api.example.com/v1/", "api.example.com", True),
+        ("http://api.example.com:8000", "api.example.com:8000", False),
+        ("http://localhost:8000/v1", "localhost:8000", True),
+        ("http://10.1.2.3", "10.1.2.3", True),
+        ("http://[::1]:80/", "[::1]", True),
+        ("http://[::ffff:8.8.8.8]/", "[::ffff:8.8.8.8]", False),
+        ("http://8.8.8.8", "8.8.8.8", False),
+        ("http://localhost.example.com", "localhost.example.com", False),
+        ("http://127.1", "127.1", False),
+    ],
+)
+def test_addresses(url: str, host: str, safe: bool) -> None:
+    address = Address.of(url)
+    assert (address.host, address.keeps_secrets) == (host, safe)
+    assert not address.url.endswith("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "api.example.com", "ftp://a.b", "https://u:hunter22@a.b", "https://a.b?x=1", "https://a b/", "http://a:x/", "https://"],
+)  # fmt: skip
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(RemoteError) as error:
+        Address.of(url)
+    assert "remote_url" in str(error.value) and "hunter22" not in str(error.value)
+
+
+def test_the_key_of_a_program_is_asked_for_anew_once_it_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "key.py"
+    script.write_text(
+        "import pathlib\np = pathlib.Path(__file__).with_name('count')\n"
+        "n = int(p.read_text()) + 1 if p.exists() else 1\np.write_text(str(n))\nprint(f'key-{n}')\n"
+    )
+    with hosting(whole("a"), whole("a"), refuse(401), whole("b")) as hosted:
+        remote = engine(hosted, remote_key_command=(sys.executable, str(script)))
+        assert [remote.infill(PROMPT, LINE).text for _ in range(3)] == ["a", "a", "b"]
+    keys = [one["headers"]["Authorization"] for one in hosted.seen]
+    assert keys == ["Bearer key-1"] * 3 + ["Bearer key-2"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import sys; sys.exit(3)", "status 3"),
+        ("print()", "prints no key"),
+        ("print('two words')", "is no key"),
+        ("import time; time.sleep(60)", "has not ended"),
+    ],
+)
+def test_programs_that_print_no_key(code: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mercury_lsp.remote.key.SECONDS", 0.3 if "sleep" in code else WAIT)
+    with pytest.raises(RemoteError, match=said):
+        Key("X", (sys.executable, "-c", code)).read()
+
+
+def test_a_key_shows_itself_nowhere_and_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Key("MERCURY_API_KEY")
+    assert found.read() == KEY and KEY not in repr(found) + found.source
+    monkeypatch.delenv("MERCURY_API_KEY")
+    with hosting(whole("a"), refuse(401)) as hosted:
+        remote = engine(hosted)
+        assert remote.infill(PROMPT, LINE).text == "a"
+        assert "Authorization" not in hosted.seen[0]["headers"]
+        with pytest.raises(Unanswered, match=r"wants a key.*MERCURY_API_KEY"):
+            remote.infill(PROMPT, LINE)
+
+
+TOKEN = "ghp_" + "a1B2c3D4" * 5
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nQk3x\n-----END PRIVATE KEY-----\n"
+
+
+def test_lines_with_secrets_leave_blank() -> None:
+    before, after = f'token = "{TOKEN}"\nx = ', f'\n{PEM}password = "hunter2!Xy9z"\ny = 1\n'
+    sent = outgoing(Prompt("a.py", before, "", after, (Snippet("b.py", "related"),)))
+    assert sent is not None
+    assert sent.prefix.endswith("\nx = ") and sent.suffix.endswith("\ny = 1\n")
+    assert (len(sent.prefix), len(sent.suffix)) == (len(before), len(after))
+    for secret in (TOKEN, "MIIE", "Qk3x", "hunter2", "related", "b.py"):
+        assert secret not in sent.prefix + sent.suffix
+    plain = Prompt("a.py", "x = ", "(1)", "\ny\n")
+    assert outgoing(plain) == Outgoing("x = ", "(1)\ny\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f'key = "{TOKEN}", ', "\n"),
+        ("x = ", f'"{TOKEN}"\n'),
+        (f'key = "{TOKEN[:15]}', f'{TOKEN[15:]}"\n'),
+        (PEM.partition("Qk")[0], "Qk3x\n-----END PRIVATE KEY-----\n"),
+        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nQk3x", "Qk3x\n-----END PRIVATE KEY-----\n"),
+    ],
+)
+def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after: str) -> None:
+    rest, end, following = after.partition("\n")
+    asked = Prompt("", before, rest, end + following)
+    assert outgoing(asked) is None
+    with hosting(whole("a")) as hosted:
+        with pytest.raises(Unanswered, match="looks like a secret"):
+            engine(hosted).infill(asked, LINE)
+        assert not hosted.seen
+
+
+def test_of_a_window_that_begins_inside_of_a_key_that_part_is_blank() -> None:
+    sent = outgoing(Prompt("", f"{PEM.partition(chr(10))[2]}x = ", "", "\n"))
+    assert sent is not None and "MIIE" not in sent.prefix and "Qk3x" not in sent.prefix
+    assert sent.prefix.endswith("x = ")
+
+
+def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
+    """Through the whole pipeline: nothing of other files, no path, no name."""
+    text = "import helpers_of_ours\n\nvalue = "
+    document = Document("file:///home/user42/w/deep/app.py", "deep/app.py", "python", 1, text)
+    with hosting(whole("1")) as hosted:
+        config = Config(remote="always", remote_url=hosted.url)
+        snapshot = Snapshot(document, config, ("/home/user42/w",))
+        found = complete(snapshot, len(text), RemoteEngine.of(config))
+        assert found is not None and found.shown == "1"
+        raw = json.dumps(hosted.seen[0]["headers"]) + hosted.seen[0]["raw"]
+        private = Document("file:///w/.env", ".env", "plaintext", 1, "A=")
+        assert complete(Snapshot(private, config), 2, RemoteEngine.of(config)) is None
+        ignored = Snapshot(document, config, ignored=True)
+        assert complete(ignored, len(text), RemoteEngine.of(config)) is None
+        late = replace(ignored, config=Config())  # the settings named this engine meanwhile
+        with pytest.raises(Unanswered, match="ignored"):
+            complete(late, len(text), RemoteEngine.of(config))
+    assert len(hosted.seen) == 1
+    for word in ("user42", "deep", "app.py", "/home"):
+        assert word not in raw
+
+
+def test_nothing_is_read_ahead_and_there_are_no_alternatives() -> None:
+    with hosting(whole("a")) as hosted:
+        remote = engine(hosted)
+        assert remote.prefill(PROMPT) == 0
+        first = Infill("a", 1, 1, 1, 1.0, 0.0, 1.0, 0, 1, 1.0, True)
+        assert list(remote.alternatives(PROMPT, LINE, first)) == []
+        assert not hosted.seen
+        assert (remote.count(""), remote.count("abcd"), remote.device) == (0, 2, "remote")
+
+
+def test_the_thread_and_its_connection_go_with_the_engine() -> None:
+    with hosting(whole("a")) as hosted:
+        remote = engine(hosted)
+        remote.infill(PROMPT, LINE)
+        loop = remote._link._loop
+        remote.close()
+        until = time.monotonic() + WAIT
+        while not loop.is_closed() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert loop.is_closed()
+
+
+def test_documents_are_told_apart_by_numbers_that_are_never_the_same_again() -> None:
+    with hosting(whole("1")) as hosted:
+        first, later = engine(hosted), engine(hosted)
+        for asked, path in ((first, "a.py"), (first, "b.py"), (first, "a.py"), (later, "a.py")):
+            asked.infill(replace(PROMPT, path=path), LINE)
+        a, b, again, anew = (seen["headers"]["X-Affinity-Key"] for seen in hosted.seen)
+    assert a == again
+    assert len({a, b, anew}) == 3

@@ -1,0 +1,340 @@
+"""The server in this process: its error boundary, and what settings do to a running worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercury_lsp.completion import scheduler
+from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.engine import worker
+from mercury_lsp.engine.api import Infill
+from mercury_lsp.lsp.serving import serve
+from mercury_lsp.session.session import Session
+
+Message = dict[str, Any]
+URI = "file:///w/a.txt"
+INLINE: Message = {"textDocument": {"inlineCompletion": {}}, "window": {"workDoneProgress": True}}
+ITEM = {"uri": URI, "languageId": "plaintext", "version": 1, "text": "some words and "}
+
+
+class Editor:
+    """The other end of `serve`, in the same loop. It is also the server's writer."""
+
+    answers_itself = True  # what the server asks
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self.sent: list[Message] = []
+        self._arrived = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        message = json.loads(data.partition(b"\r\n\r\n")[2])
+        self.sent.append(message)
+        self._arrived.set()
+        if self.answers_itself and "id" in message and "method" in message:
+            self.send(id=message["id"], result=None)
+
+    def close(self) -> None:
+        pass
+
+    def send(self, **message: object) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self.reader.feed_data(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    async def until(self, fulfilled: Callable[[Message], bool]) -> Message:
+        """The first message that fulfils something."""
+        while True:
+            for message in self.sent:
+                if fulfilled(message):
+                    return message
+            self._arrived.clear()
+            await asyncio.wait_for(self._arrived.wait(), 120)
+
+    async def ask(self, id_: int, method: str, params: object) -> Message:
+        self.send(id=id_, method=method, params=params)
+        return await self.until(lambda message: message.get("id") == id_ and "method" not in message)
+
+    async def complete(self, id_: int) -> Message:
+        position = {"line": 0, "character": 15}
+        params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
+        return await self.ask(id_, "textDocument/inlineCompletion", params)
+
+    async def start(self, **options: object) -> None:
+        """Begin a session with a document."""
+        params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
+        params["workspaceFolders"] = [{"uri": "file:///w", "name": "w"}]
+        options = {"deadline_ms": 60_000, **options}  # a busy machine is no failure
+        await self.ask(0, "initialize", {**params, "initializationOptions": options})
+        self.send(method="initialized", params={})
+        self.send(method="textDocument/didOpen", params={"textDocument": ITEM})
+
+
+@pytest.fixture
+async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An editor whose server waits until its model is loaded, and is gone after the test."""
+    monkeypatch.setattr(scheduler, "PATIENCE", 120)
+    editor = Editor()
+    serving = asyncio.create_task(serve(editor.reader, editor))
+    yield editor
+    editor.reader.feed_eof()
+    assert await serving == 1
+
+
+def notices(editor: Editor) -> list[str]:
+    """What the user was shown."""
+    return [m["params"]["message"] for m in editor.sent if m.get("method") == "window/showMessage"]
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("mercury_lsp.engine.local_engine.LocalEngine.infill", MemoryError("no more")),
+        ("mercury_lsp.engine.local_engine.LocalEngine.infill", RuntimeError("CUDA error")),
+        ("mercury_lsp.engine.backends.passes.CachedModel.run", OSError("gone")),
+        ("mercury_lsp.engine.backends.passes.CachedModel.run", SystemExit(1)),
+        ("mercury_lsp.engine.backends.passes.CachedModel.scores", KeyboardInterrupt()),
+        ("mercury_lsp.engine.tokenizer.Tokenizer.encode", OverflowError()),
+        ("mercury_lsp.syntax.tree.Syntax.of", SystemError("a parser")),
+        ("mercury_lsp.context.prompt.build", RecursionError()),
+        ("mercury_lsp.completion.postprocess.shown", AssertionError()),
+    ],
+)
+async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail)
+        for id_ in range(1, worker.FAILURES + 2):  # more than it takes to load the engine anew
+            assert (await editor.complete(id_))["result"] == {"items": []}
+            if id_ == 1:
+                problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
+                assert "Traceback" in problem["params"]["message"]
+    assert len(notices(editor)) == 1 and "error of ours" in notices(editor)[0]
+    assert "failed 3 times in a row; it is loaded anew" in caplog.text
+    assert (await editor.complete(99))["result"]["items"]
+    assert len(notices(editor)) == 1
+
+
+async def test_an_engine_that_cannot_be_loaded_anew_is_told(
+    editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no more")
+
+    await editor.start(model=str(model), max_tokens=4, anticipate=False)
+    assert (await editor.complete(1))["result"]["items"]
+    monkeypatch.setattr("mercury_lsp.engine.backends.passes.CachedModel.run", fail)
+    monkeypatch.setattr("mercury_lsp.engine.load.load", fail)
+    for id_ in range(2, 9):
+        assert (await editor.complete(id_))["result"] == {"items": []}
+    assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")
+
+
+async def test_an_error_in_a_notification_is_logged_with_its_cause(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("out of order")
+
+    await editor.start(enabled=False)
+    monkeypatch.setattr(Session, "close", fail)
+    editor.send(method="textDocument/didClose", params={"textDocument": {"uri": URI}})
+    assert (await editor.ask(1, "mercury/documentDigest", {"textDocument": {"uri": URI}}))["result"][
+        "version"
+    ] == 1
+    assert "out of order" in caplog.text and "in fail" in caplog.text
+
+
+async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    await editor.start(model=str(tiny_model))
+    await editor.complete(1)
+    added, removed = {"uri": "file:///", "name": ""}, {"uri": "file:///w", "name": "w"}
+    event = {"added": [added], "removed": [removed]}
+    editor.send(method="workspace/didChangeWorkspaceFolders", params={"event": event})
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": {"max_tokens": 4}})
+    editor.send(method="textDocument/didOpen", params={"textDocument": {**ITEM, "version": 2}})
+    await editor.complete(2)
+    first, second = seen
+    assert (first.document.path, first.document.version, first.roots) == ("a.txt", 1, ("/w",))
+    assert (second.document.path, second.document.version, second.roots) == ("w/a.txt", 2, ("/",))
+    assert first.config.max_tokens == 64 and second.config.max_tokens == 4
+
+
+@pytest.mark.parametrize(("kind", "invoked"), [(1, True), (2, False)])
+async def test_a_completion_knows_whether_the_user_asked(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
+) -> None:
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    await editor.start(model=str(tiny_model))
+    place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
+    await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
+    assert [snapshot.invoked for snapshot in seen] == [invoked]
+
+
+@pytest.mark.parametrize(("kind", "most"), [(1, 4), (2, 1)])
+async def test_who_asks_is_sent_several_suggestions(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
+) -> None:
+    monkeypatch.setattr("mercury_lsp.completion.pipeline.PATIENCE", 60.0)
+    await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0, candidates=4)
+    place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
+    answer = await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
+    texts = [item["insertText"] for item in answer["result"]["items"]]
+    assert len(set(texts)) == most
+
+
+async def test_an_item_that_a_client_would_hide_is_not_sent(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replacing(snapshot: Snapshot, offset: int, *_: object, **__: object) -> Completion:
+        infill = Infill("x) + 1", 1, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.99, True)
+        return Completion(infill.text, infill.text, offset, offset + 1, infill)
+
+    monkeypatch.setattr(scheduler, "complete", replacing)
+    await editor.start(model=str(tiny_model))
+    change = {
+        "range": {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 15}},
+        "text": "app)",
+    }
+    there = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": [change]}
+    editor.send(method="textDocument/didChange", params=there)
+    ends = [{"line": 0, "character": column} for column in (5, 8)]
+    chosen = {"range": dict(zip(("start", "end"), ends, strict=True)), "text": "append("}
+    params = {"textDocument": {"uri": URI}, "position": ends[1], "context": {"triggerKind": 1}}
+    answer = await editor.ask(1, "textDocument/inlineCompletion", params)
+    assert len(answer["result"]["items"]) == 1
+    params["context"] = {"triggerKind": 1, "selectedCompletionInfo": chosen}
+    answer = await editor.ask(2, "textDocument/inlineCompletion", params)
+    assert answer["result"]["items"] == []
+
+
+async def test_work_begins_where_the_last_change_ends(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(
+        CompletionScheduler, "opened", lambda _, there: begun.append((there.document.text, None))
+    )
+    monkeypatch.setattr(
+        CompletionScheduler, "changed", lambda _, there, at: begun.append((there.document.text, at))
+    )
+
+    async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:
+        """What work begins at changes of the one line, or of all there is."""
+        begun.clear()
+        content: list[Message] = []
+        for change in changes:
+            if isinstance(change, str):
+                content.append({"text": change})
+            else:
+                places = ({"line": 0, "character": at} for at in change[:2])
+                content.append({"range": dict(zip(("start", "end"), places, strict=True)), "text": change[2]})
+        there = {"textDocument": {"uri": URI, "version": 2}, "contentChanges": content}
+        editor.send(method="textDocument/didChange", params=there)
+        await editor.ask(len(editor.sent) + 100, "mercury/work", None)
+        return begun[0] if begun else None
+
+    await editor.start(enabled=False)
+    while not begun:  # until it is known that the document is not ignored
+        await asyncio.sleep(0)
+    assert begun == [(ITEM["text"], None)]
+    assert await told((15, 15, "f")) == ("some words and f", 16)
+    assert await told((16, 16, "()")) == ("some words and f()", 17)
+    assert await told((0, 4, "Any"), (3, 3, " of"), (13, 15, "")) == ("Any of words d f()", 13)
+    assert await told("all new") is None
+    assert await told("all new", (7, 7, "!")) == ("all new!", 8)
+    assert await told((0, 0, "x" * 1000)) == ("x" * 1000 + "all new!", 1000)
+    assert await told((0, 1000, "")) is None
+    assert await told((0, 3, "")) == (" new!", 0)
+    assert await told() is None
+
+
+async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
+    editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Snapshot] = []
+    monkeypatch.setattr(scheduler, "complete", lambda snapshot, *_, **__: seen.append(snapshot))
+    await editor.start(model=str(tmp_path))
+    told = await editor.until(lambda message: message.get("method") == "window/showMessage")
+    assert told["params"]["type"] == 1 and str(tmp_path) in told["params"]["message"]
+    assert (await editor.complete(1))["result"] == {"items": []}
+    settings = {"mercury": {"model": str(tiny_model)}}
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": settings})
+    await editor.complete(2)
+    assert len(seen) == 1
+    assert sum(message.get("method") == "window/showMessage" for message in editor.sent) == 1
+
+
+async def test_a_client_that_leaves_in_the_middle_gets_all_its_answers(
+    editor: Editor, tiny_model: Path
+) -> None:
+    await editor.start(model=str(tiny_model), debounce_ms=1000)
+    position = {"line": 0, "character": 15}
+    params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
+    editor.send(id=1, method="textDocument/inlineCompletion", params=params)
+    editor.send(id=2, method="shutdown")
+    answer = await editor.until(lambda message: message.get("id") == 1)
+    assert answer["error"]["code"] == -32800
+    assert (await editor.until(lambda message: message.get("id") == 2))["result"] is None
+
+
+async def test_no_model_is_loaded_while_suggestions_are_switched_off(
+    editor: Editor, tiny_model: Path
+) -> None:
+    await editor.start(enabled=False, model=str(tiny_model))
+    assert (await editor.complete(1))["result"] == {"items": []}
+    assert not any(message.get("method") == "window/workDoneProgress/create" for message in editor.sent)
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": {"enabled": True}})
+    await editor.until(lambda message: message.get("method") == "window/workDoneProgress/create")
+
+
+async def test_only_the_answer_to_the_newest_question_for_settings_counts(
+    editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Editor, "answers_itself", False)
+    monkeypatch.setitem(INLINE, "workspace", {"configuration": True})
+    await editor.start(enabled=False)
+
+    async def asked(number: int) -> object:
+        def questions() -> list[Message]:
+            return [message for message in editor.sent if message.get("method") == "workspace/configuration"]
+
+        await editor.until(lambda _: len(questions()) > number)
+        return questions()[number]["id"]
+
+    first = await asked(0)
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    second = await asked(1)
+    editor.send(id=second, result=[{"max_passes": 0}])
+    await editor.until(lambda message: message.get("method") == "window/showMessage")
+    editor.send(id=first, result=[{"max_tokens": 0}])
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(2), error={"code": -1, "message": "not now"})
+    await editor.until(lambda message: "not now" in str(message.get("params")))
+    editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
+    editor.send(id=await asked(3), result=[5], error="both")
+    await editor.ask(9, "mercury/work", None)
+    told = [
+        message["params"]["message"]
+        for message in editor.sent
+        if message.get("method") == "window/showMessage"
+    ]
+    assert len(told) == 1 and "max_passes" in told[0]
+    assert "unexpected" not in caplog.text

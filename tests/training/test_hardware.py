@@ -1,0 +1,63 @@
+"""The count of a step's operations, against those that torch counts as they run, and the memory it keeps."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from support import ROOT
+from support.tiny_models import TINY
+from torch.utils.flop_counter import FlopCounterMode
+
+from mercury_lsp.engine.backends.network import Network
+from model.training.attention import product
+from model.training.hardware import ceiling, flops
+
+
+def test_a_steps_operations_are_those_that_run() -> None:
+    shape = replace(TINY, vocabulary=1000, layers=3)
+    network = Network(shape)
+    n, t, targets = 2, 48, 31
+    ids = torch.arange(n * t).view(n, t)
+    seen = torch.ones(n, t, t, dtype=torch.bool)
+    with FlopCounterMode(display=False) as counter:
+        hidden = network(ids, torch.arange(t).expand(n, t), seen, attend=product)
+        network.logits(hidden.flatten(0, 1)[:targets]).sum().backward()
+    assert flops(shape, n * t, t, targets) == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_ceiling_is_what_a_product_reaches(dtype: torch.dtype) -> None:
+    device = torch.device("cpu")
+    assert 1e8 < ceiling(device, dtype, 0.05) < 1e15
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
+def test_kept_memory_is_given_back_when_asked() -> None:
+    # In a process of its own, for the allocator's settings hold to its end.
+    program = """
+import torch
+from model.training.hardware import keep_memory, return_memory
+keep_memory()
+rss = lambda: int(open("/proc/self/statm").read().split()[1]) >> 8
+before = rss()
+blocks = [torch.ones(4 << 20) for _ in range(16)]  # 16 MiB each
+del blocks[:-1]  # what is left keeps the heap from shrinking at its end
+kept = rss()
+return_memory()
+print(kept - before, rss() - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept, left = map(int, ran.stdout.split())
+    assert kept > 200
+    assert left < 100

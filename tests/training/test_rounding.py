@@ -1,0 +1,78 @@
+"""Training for few bits: what a step sees, what stays, and that it pays."""
+
+from __future__ import annotations
+
+import torch
+from support.tiny_models import tiny_network
+
+from mercury_lsp.engine.backends.network import Network
+from model.compression.quantization_grid import pack, unpack
+from model.compression.rounding import Rounding
+
+IDS = torch.arange(24)[None]
+GROUP = 32
+
+
+def packed(network: Network, bits: int) -> dict[str, torch.Tensor]:
+    return {name: unpack(*pack(weight.detach(), bits, GROUP)) for name, weight in network.matrices()}
+
+
+def test_a_step_sees_what_packing_leaves_and_leaves_what_it_found() -> None:
+    network = tiny_network().requires_grad_(True)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    expected = packed(network, 4)
+    rounding = Rounding(network, lambda name: 4, GROUP)
+    with rounding.step():
+        for name, weight in network.matrices():
+            torch.testing.assert_close(weight.detach(), expected[name])
+        network(IDS, IDS).square().mean().backward()
+    for name, weight in network.named_parameters():
+        assert weight.detach().equal(before[name])
+        assert name == "embedding.weight" or (weight.grad is not None and bool(weight.grad.any()))
+
+
+def test_weights_are_themselves_again_after_an_error() -> None:
+    network = tiny_network().requires_grad_(True)
+    before = network.embedding.weight.detach().clone()
+    rounding = Rounding(network, lambda name: 3, GROUP)
+    try:
+        with rounding.step():
+            assert not network.embedding.weight.equal(before)
+            raise MemoryError
+    except MemoryError:
+        pass
+    assert network.embedding.weight.equal(before)
+
+
+def test_weights_that_do_not_learn_are_left_as_they_are() -> None:
+    network = tiny_network().requires_grad_(True)
+    network.embedding.requires_grad_(False)
+    embedding, down = network.embedding.weight.clone(), network.layers[0].get_parameter("down.weight")
+    before = down.detach().clone()
+    with Rounding(network, lambda name: 2, GROUP).step():
+        assert network.embedding.weight.equal(embedding)
+        assert not down.equal(before)
+
+
+def loss(network: Network) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(network.logits(network(IDS, IDS)[0, :-1]), IDS[0, 1:])
+
+
+def test_training_for_the_grid_leaves_less_to_lose() -> None:
+    lost = []
+    for aware in (False, True):
+        network = tiny_network().requires_grad_(True)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        rounding = Rounding(network, lambda name: 2, GROUP)
+        for _ in range(60):
+            if aware:
+                with rounding.step():
+                    loss(network).backward()
+            else:
+                loss(network).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        for name, values in packed(network, 2).items():
+            network.get_parameter(name).data.copy_(values)
+        lost.append(float(loss(network).detach()))
+    assert lost[1] < 0.9 * lost[0]

@@ -1,0 +1,339 @@
+"""A training run: that it resumes as if never stopped, starts from a checkpoint, and leaves what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from support import ROOT
+from support.tiny_models import TOKENIZER_JSON
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
+from model.compression.quantization_grid import pack, unpack
+from model.compression.rounding import bits
+from model.data.shards import write
+from model.data.step_data import Cuts, Steps
+from model.training.layout import Batch
+from model.training.objective import Objective
+from model.training.recipe import Recipe
+from model.training.save import GROUP
+from model.training.train import Run, main, rate_at, seed_of
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_model: Path) -> Path:
+    file = tmp_path / "trial.toml"
+    lines = [
+        f'base = "{tiny_model}"',
+        "steps = 6",
+        "rows = 192",
+        "contexts = 2",
+        "bf16 = false",
+        "warmup = 2",
+    ]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint."""
+    return dict(Network.of(checkpoint.load(folder)).state_dict())
+
+
+def run(recipe: Path, corpus: Path, runs: Path, *options: str) -> dict[str, torch.Tensor]:
+    main([str(recipe), "--corpus", str(corpus), "--runs", str(runs), "--device", "cpu", *options])
+    return state(runs / "trial" / "checkpoint")
+
+
+def metrics(runs: Path) -> list[dict[str, float]]:
+    return [
+        json.loads(line)
+        for line in (runs / "trial" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def test_a_resumed_run_equals_an_unbroken_one(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    # The schedule knows the whole run's length: only the warm-up and the constant part are the same at both lengths.
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\ndecay = 0.0\n", encoding="utf-8")
+    whole = run(recipe, corpus, tmp_path / "unbroken")
+    first = run(recipe, corpus, tmp_path / "again", "--steps", "3")
+    second = run(recipe, corpus, tmp_path / "again")
+    assert [line["step"] for line in metrics(tmp_path / "again")] == [1, 2, 3, 4, 5, 6]
+    name = "layers.0.down.weight"
+    assert not first[name].equal(second[name])
+    for key, weight in whole.items():
+        torch.testing.assert_close(second[key], weight, msg=key)
+
+
+PHASES = """
+packed = true
+causal = 0.5
+teacher = "self"
+taught = 0.5
+part = 1
+decay = 0.0
+curve_rows = 300
+"""
+
+
+@pytest.mark.parametrize("more", ["", 'lanes = 2\noptimiser = "muon"\nrounded = 0.3\n'])
+def test_a_packed_run_in_phases_resumes_as_if_unbroken(
+    recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setattr("model.training.heldout_middles.CONTEXTS", 6)
+    held = corpus / "heldout-python.jsonl.gz"
+    held.write_bytes((corpus / "train-python.jsonl.gz").read_bytes())
+    recipe.write_text(recipe.read_text(encoding="utf-8") + PHASES + more, encoding="utf-8")
+    whole = run(recipe, corpus, tmp_path / "unbroken")
+    lines = metrics(tmp_path / "unbroken")
+    assert [line["masked"] > 0 for line in lines] == [False] * 3 + [True] * 3
+    assert lines[-1]["rows"] == sum(steps_of(recipe, corpus))
+    settings = recipe.read_text(encoding="utf-8")
+    # The first half alone, then all: its phases are those of the whole run's steps.
+    recipe.write_text(
+        settings.replace("causal = 0.5", "causal = 1.0").replace("0.3", "0.0"), encoding="utf-8"
+    )
+    run(recipe, corpus, tmp_path / "again", "--steps", "3")
+    recipe.write_text(settings, encoding="utf-8")
+    again = run(recipe, corpus, tmp_path / "again")
+    for key, weight in whole.items():
+        torch.testing.assert_close(again[key], weight, msg=key)
+    points = [tmp_path / name / "trial" / "curve.jsonl" for name in ("unbroken", "again")]
+    first, second = ([json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in points)
+    assert [point["step"] for point in first] == [point["step"] for point in second]
+    assert [point["nats"] for point in first] == pytest.approx([point["nats"] for point in second])
+    assert first[0]["step"] == 0 and len(first) > 2
+    about = checkpoint.load(tmp_path / "again" / "trial" / "checkpoint").about
+    assert about["curve"] == [[point["rows"], point["nats"]] for point in second]
+
+
+def steps_of(recipe: Path, corpus: Path) -> list[int]:
+    """Rows of each step."""
+    settings = Recipe.read(recipe)
+    tokenizer = checkpoint.load(Path(settings.base)).tokenizer
+    settings = replace(settings, seed=seed_of(settings, checkpoint.load(Path(settings.base)).fingerprint))
+    steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
+    return [sum(part.ids.numel() for part in steps[step]) for step in range(settings.steps)]
+
+
+def test_a_run_starts_at_its_base_and_learns(
+    recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrate = 0.003\n", encoding="utf-8")
+    trained = run(recipe, corpus, tmp_path, "--steps", "30")
+    base = state(tiny_model)
+    moved = max(float((trained[key] - base[key]).abs().max()) for key in base)
+    assert 0 < moved < 0.5
+    losses = [line["loss"] for line in metrics(tmp_path)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    about = checkpoint.load(tmp_path / "trial" / "checkpoint").about
+    assert about["step"] == 30
+    assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_recipe_freezes_stays_as_it_is(
+    recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8") + '\nfrozen = ["embedding", "layers.0."]\nrounded = 1.0\n',
+        encoding="utf-8",
+    )
+    trained = run(recipe, corpus, tmp_path)
+    base = Network.of(checkpoint.load(tiny_model))
+    packed = {name: unpack(*pack(weight, bits(name), GROUP)) for name, weight in base.matrices()}
+    stayed = {name for name, weight in packed.items() if trained[name].equal(weight)}
+    assert stayed == {name for name in packed if name.startswith(("embedding", "layers.0."))}
+
+
+def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
+    run(recipe, corpus, tmp_path)
+    trained = checkpoint.load(tmp_path / "trial" / "checkpoint")
+    kept = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
+    assert trained.about["rounded"] == 0.5
+    for name, weight in Network.of(trained).matrices():
+        again = unpack(*pack(weight.float(), bits(name), GROUP))
+        assert again.equal(weight.float())
+        assert not kept[name].equal(weight.float())  # training goes on from what is not rounded
+
+
+def weights_after(
+    recipe: Path, shards: Path, runs: Path, *launcher: str, steps: int = 4
+) -> dict[str, torch.Tensor]:
+    """A run in processes of its own."""
+    command = [
+        *launcher,
+        "-m",
+        "model.training.train",
+        str(recipe),
+        "--shards",
+        str(shards),
+        "--runs",
+        str(runs),
+    ]
+    options = ["--device", "cpu", "--steps", str(steps)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command, *options], check=True, env=environment, timeout=110)
+    return state(runs / "trial" / "checkpoint")
+
+
+def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    """The first half by two, the rest by one; and the loss in parts and chunks, as a GPU would take it."""
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\ndecay = 0.0\n", encoding="utf-8")
+    shards = tmp_path / "shards"
+    write(Recipe.read(recipe), TOKENIZER_JSON.parent, shards, 30, corpus=corpus)
+    main([str(recipe), "--shards", str(shards), "--runs", str(tmp_path / "one"), "--device", "cpu"])
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "part = 1\nchunk = 64\n", encoding="utf-8")
+    half = weights_after(recipe, shards, tmp_path / "two", *launcher, steps=3)
+    main([str(recipe), "--shards", str(shards), "--runs", str(tmp_path / "two"), "--device", "cpu"])
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 3, 4, 5, 6]
+    for name in ("loss", "next_token", "masked", "norm", "rows"):
+        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4), name
+    whole = state(tmp_path / "one" / "trial" / "checkpoint")
+    mixed = state(tmp_path / "two" / "trial" / "checkpoint")
+    assert not half["layers.0.down.weight"].equal(mixed["layers.0.down.weight"])
+    for (
+        key,
+        weight,
+    ) in whole.items():  # as stored, in bf16; Adam makes much of the sign of a gradient near zero
+        torch.testing.assert_close(mixed[key], weight, atol=2e-3, rtol=2e-2, msg=key)
+
+
+@pytest.fixture
+def one_run(recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path) -> tuple[Run, tuple[Batch, ...]]:
+    """A run before its first step, and the batches of that."""
+    settings = replace(Recipe.read(recipe), part=1, chunk=64)
+    run = Run(settings, tmp_path / "run", Accelerator(cpu=True), 0.0, tiny_model)
+    tokenizer = run.base.tokenizer
+    return run, Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))[0]
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    run, parts = one_run
+    run.take(parts)
+    before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
+    state = {key: value.clone() for key, value in run.optimisers[0].state[run.network.norm.weight].items()}
+    sums = run.take((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
+    assert sums is not None and not bool(sums[-1].isfinite())
+    for key, weight in run.network.state_dict().items():
+        assert weight.equal(before[key]), key
+    for key, value in run.optimisers[0].state[run.network.norm.weight].items():
+        assert value.equal(state[key]), key
+    run.take(parts)
+    assert not run.network.norm.weight.equal(before["norm.weight"])
+
+
+def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Tensors without values pass through all of it: whatever looked at one, or had a shape by one, would fail."""
+    run, parts = one_run
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        unreal = tuple(part.map(fake.from_tensor) for part in parts)
+        run.network = Network(run.network.shape)
+        run.objective = Objective(run.network, run.dtype, 64)
+        run.optimisers = [torch.optim.AdamW(run.network.parameters(), fused=True)]
+        sums = run.take(unreal)
+        assert sums is not None and sums.shape == (6,)
+        with pytest.raises(DataDependentOutputException):
+            bool(unreal[0].ids.sum() > 0)
+
+
+def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(
+    recipe: Path,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nshards_mb = 0.05\n", encoding="utf-8")
+    run(recipe, corpus, tmp_path, "--steps", "2")
+    index = tmp_path / "mercury-lsp" / "shards" / "trial" / "index.json"
+    cut = index.stat().st_mtime_ns
+    out = capsys.readouterr().out
+    assert (
+        f"model.evaluation.suites.evaluate --suite single-line --model {tmp_path / 'trial' / 'checkpoint'}"
+        in out
+    )
+    assert f"model.compression.ship {tmp_path / 'trial' / 'checkpoint'}" in out
+    run(recipe, corpus, tmp_path, "--steps", "3")
+    assert index.stat().st_mtime_ns == cut
+    assert metrics(tmp_path)[-1]["rows"] == 3 * 2 * 192
+    line = metrics(tmp_path)[0]
+    assert 0 < line["utilisation"] < 1 and 0 <= line["waiting"] < 1
+
+
+def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nworkers = 1\n", encoding="utf-8")
+    command = [str(recipe), "--corpus", str(corpus), "--runs", str(tmp_path), "--device", "cpu"]
+    begun = [sys.executable, "-m", "model.training.train", *command, "--steps", "100000"]
+    with subprocess.Popen(begun, start_new_session=True, stdout=subprocess.PIPE, text=True) as process:
+        log = tmp_path / "trial" / "metrics.jsonl"
+        while not (log.is_file() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to the workers too
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    step = metrics(tmp_path)[-1]["step"]
+    assert 1 <= step < 100_000
+    assert f"{step} steps" in out
+    assert torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["step"] == step
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_run_from_other_weights_reads_other_contexts(
+    recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def steps(settings: Recipe, *rest: Any) -> Steps:
+        seeds.append(settings.seed)
+        return Steps(settings, *rest)
+
+    monkeypatch.setattr("model.training.train.Steps", steps)
+    for name in ("first", "first", "same"):  # the second is the first, resumed
+        run(recipe, corpus, tmp_path / name, "--steps", "2")
+    settings = recipe.read_text(encoding="utf-8").splitlines()
+    base = tmp_path / "first" / "trial" / "checkpoint"
+    recipe.write_text("\n".join([f'base = "{base}"', *settings[1:]]), encoding="utf-8")
+    run(recipe, corpus, tmp_path / "on", "--steps", "2")
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    recipe = Recipe("r", "base", steps=100, warmup=10, decay=0.5, rate=1.0)
+    rates = [rate_at(step / 100, step, recipe) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:51] == pytest.approx([1.0] * 42)
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.05)
+
+
+def test_a_recipe_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('base = "base"\nsteps = 1\nspeed = 9\n', encoding="utf-8")
+    with pytest.raises(TypeError, match="speed"):
+        Recipe.read(file)
+
+
+def test_every_recipe_can_be_read() -> None:
+    files = sorted((ROOT / "model" / "recipes").glob("*.toml"))
+    assert files
+    for file in files:
+        assert Recipe.read(file).name == file.stem

@@ -1,0 +1,140 @@
+"""Rules of ignoring: what git itself says of the same files, and what `.mercuryignore` adds."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from time import thread_time
+
+import pytest
+
+from mercury_lsp.context.gitignore import Ignored
+
+
+def ignored(path: str, fold: bool = False, **texts: str) -> bool:
+    """By the rules of `.gitignore` files, whose folders are the keywords: `top`, `a` and so on."""
+    names = {"top": ".gitignore", "mercury": ".mercuryignore"}
+    return Ignored.of({names.get(key, f"{key}/.gitignore"): text for key, text in texts.items()}, fold)(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "texts"),
+    [
+        ("a.log", {"top": "*.log"}),
+        ("a/b/c.log", {"top": "*.log"}),
+        ("build/a.py", {"top": "build/"}),
+        ("a/build/b/c.py", {"top": "build/"}),
+        ("build/keep.py", {"top": "build/\n!build/keep.py"}),
+        ("a/x.py", {"top": "/a/*\n!/a/keep.py"}),
+        ("a/x.py", {"a": "x.py"}),
+        ("a/b/x.py", {"a": "/b/"}),
+        ("src/a.txt", {"top": "*\n!*/\n!*.py"}),
+        ("a/b/x.txt", {"top": "*", "a": "!*/"}),
+        ("a/x.py", {"top": "a/", "a": "!x.py"}),
+        ("x.py", {"mercury": "x.py"}),
+        ("x.py", {"top": "x.py", "mercury": "!x.py"}),
+        ("x.py", {"top": "!x.py", "mercury": "x.py"}),
+        ("x.py", {"top": "\ufeffx.py\r\n"}),
+        ("#x.py", {"top": "\\#x.py"}),
+        ("a/", {"top": "a/"}),
+        ("doc/frotz/x", {"top": "doc/frotz"}),
+        ("a/b/c/foo/x", {"top": "a/**/foo"}),
+    ],
+)
+def test_ignored(path: str, texts: dict[str, str]) -> None:
+    assert ignored(path, **texts)
+
+
+@pytest.mark.parametrize(
+    ("path", "texts"),
+    [
+        ("a.py", {}),
+        ("a.py", {"top": "# a.py\n\n"}),
+        ("a.log.py", {"top": "*.log"}),
+        ("keep.log", {"top": "*.log\n!keep.log"}),
+        ("a/keep.py", {"top": "/a/*\n!/a/keep.py"}),
+        ("a/keep.py", {"top": "*.py", "a": "!keep.py"}),
+        ("a/keep.py", {"top": "a/**\n!a/keep.py"}),
+        ("b/x.py", {"a": "x.py"}),
+        ("build", {"top": "build/"}),
+        ("b/a/x.py", {"top": "/a/"}),
+        ("src/deep/a.py", {"top": "*\n!*/\n!*.py"}),
+        ("foo/x.py", {"top": "*.py", "foo": "!foo", "mercury": "y"} | {"top": "y"}),
+        ("X.PY", {"top": "x.py"}),
+    ],
+)
+def test_not_ignored(path: str, texts: dict[str, str]) -> None:
+    assert not ignored(path, **texts)
+
+
+def test_case_may_be_the_same() -> None:
+    assert ignored("Build/A.py", fold=True, top="build/") and ignored("a/x", fold=True, top="A/")
+
+
+def test_the_repositorys_own_list_goes_behind_the_files() -> None:
+    rules = Ignored.of({".git/info/exclude": "*.py", ".gitignore": "!a.py", "in/.git/info/exclude": "c"})
+    assert rules("b.py") and not rules("a.py") and rules("in/c") and not rules("c")
+
+
+WORDS = ("a", "b", "foo", "x.py", "y.txt")
+PIECES = (
+    *WORDS, "*", "*.py", "?", "[ab]", "**", "f*", "*o*", "***", "a**", "[!a-y]*", "[^/]", "\\a", "x\\",
+    "[[:alpha:]]",
+    "*.*", "[]a]", "[a", "f?o ", "b\\ ", "#", "[a-]", "[\\]a]", "*a*b*", "[[:alpha:]-z]*",
+)  # fmt: skip
+
+
+def pattern(random: random.Random) -> str:
+    steps = "/".join(random.choice(PIECES) for _ in range(random.randint(1, 3)))
+    ends = random.choice(["", "", "/"]), random.choice(["", "", "/"])
+    return random.choice(["", "", "!"]) + ends[0] + steps + ends[1]
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_says_the_same(tmp_path: Path) -> None:
+    """Of random rules in three folders, for all files of a tree."""
+    dice = random.Random(5)
+    folders = ["", "a/", "a/b/", "foo/", "a/foo/", "b/"]
+    files = [folder + name for folder in folders for name in ("x.py", "y.txt", "c")]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    # No rules of the user's own, nor of a repository around.
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "GIT_CONFIG_GLOBAL": "",
+    }
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True, env=environment)
+    for _ in range(150):
+        places = ((".gitignore", 3), ("a/.gitignore", 2), ("foo/.gitignore", 1), (".git/info/exclude", 1))
+        texts = {place: "\n".join(pattern(dice) for _ in range(count)) for place, count in places}
+        for place, text in texts.items():
+            (tmp_path / place).write_text(text)
+        command = [*git, "check-ignore", "--no-index", "--stdin"]
+        asked = subprocess.run(
+            command, input="\n".join(files), capture_output=True, text=True, env=environment
+        )
+        assert asked.returncode in (0, 1), asked.stderr
+        rules = Ignored.of(texts)
+        assert [file for file in files if rules(file)] == asked.stdout.splitlines(), texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*a*a*a*a*a*a*a*a*b", "**/" * 60 + "b", "*a/" * 30 + "b", "*?" * 40 + "b", "[a-z]*" * 40 + "[0-9]",
+    "**a" * 50 + "b",
+     "(a+)+$*" * 20, "*" * 5000 + "b", "a" * 100_000 + "*", "\n".join(["*a*a*a*b*c*"] * 400)],
+)  # fmt: skip
+def test_no_pattern_goes_back_and_back(text: str) -> None:
+    rules = Ignored.of({".gitignore": text})
+    began = thread_time()
+    for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
+        rules(path)
+    assert thread_time() - began < 2

@@ -1,0 +1,184 @@
+"""What looks like a secret, and what does not."""
+
+from __future__ import annotations
+
+from time import thread_time
+
+import pytest
+from support import ROOT
+from support import drawn_secrets as drawn
+from support import planted_secrets as planted
+from support.fuzz_cases import cases
+
+from mercury_lsp.context.secrets import find, is_secret, without
+
+KEYS = [planted.private_key(kind) for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")]
+
+
+@pytest.mark.parametrize("number", range(len(planted.tokens())))
+def test_tokens_of_known_forms(number: int) -> None:
+    for seed in range(5):
+        token = planted.tokens(seed)[number]
+        assert is_secret(token), token
+        assert is_secret(f'call("{token}")'), token
+        (start, end), *_ = find(f"x = {token}  # here")
+        assert end - start >= 16
+
+
+@pytest.mark.parametrize("line", [line for line, _ in planted.statements()])
+def test_what_a_name_calls_secret(line: str) -> None:
+    assert is_secret(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{"pass" + "word"} = "{word}"'
+        for word in ("Tr0ub4dor&3", "Summer2024!", "p@ssw0rd-of-2x", "h0rse+battery")
+    ],
+)
+def test_passwords_as_people_make_them(line: str) -> None:
+    assert is_secret(line)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_private_keys(key: str) -> None:
+    assert is_secret(key) and is_secret(key[:40]) and is_secret(key.split("\n")[3])
+    assert without(f"before\n{key}after\n") == without("before\n" + "\n" * key.count("\n") + "after\n") or (
+        without(f"before\n{key}after\n").split() == ["before", "after"]
+    )
+
+
+INNOCENT = [
+    'password = os.environ["PASSWORD"]',
+    "password = os.environ.get('DB_PASSWORD', '')",
+    'password = "changeme"',
+    'password = "<your password>"',
+    'PASSWORD="${DB_PASSWORD}"',
+    "PASSWORD=$1",
+    'api_key = "YOUR_API_KEY_12345"',
+    "api_key: xxxxxxxxxxxxxxxxxxxx",
+    "token = next_token()",
+    "token = self.tokens[self.position]",
+    'token = "identifier"',
+    'token_url = "https://login.example.com/oauth2/v2.0/token"',
+    'TOKEN_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"',
+    "const tokenizer = new Tokenizer(text);",
+    'self.assertEqual(token, "access_token")',
+    'headers["Authorization"] = f"Bearer {token}"',
+    "Authorization: Bearer <token>",
+    "def check_password(password: str, hashed: str) -> bool:",
+    'password: str = ""',
+    'raise ValueError("password is too short")',
+    '<input type="password" name="password" placeholder="Password">',
+    "postgres://user:password@localhost/db",
+    "postgres://${USER}:${PASSWORD}@${HOST}/db",
+    "git@github.com:owner/repository.git",
+    "http://localhost:8080/a@b",
+    "# since 8cc93c6f9f3ad4f7f0a9cde2a0f1f0d5be2a7c11",
+    'sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"',
+    'id = "550e8400-e29b-41d4-a716-446655440000"',
+    '"integrity": "sha512-abc"',
+    "secretary = people[0]",
+    "key = lambda pair: pair[0]",
+    'keys = sorted(found, key="size12345678")',
+    'primary_key = "customer_id"',
+    "import secrets",
+    "secrets.token_hex(32)",
+    "token_count += 1",
+    "max_tokens = 4096",
+    "public_key = load(path)",
+    'KEY_ENTER = "\\r"',
+    'cache_key = f"{user}:{page}"',
+    'credentials = "include"',
+    "const secret = process.env.CLIENT_SECRET ?? '';",
+    'value: "{{ .Values.password }}"',
+    'secretKeyRef: {name: "database", key: "password"}',
+    "AKIAIOSFODNN7" + "EXAMPLE",
+    "std::string_view token = lexer.next();",
+    "x = 0x5bd1e9955bd1e9955bd1e9955bd1e995",
+    "skiing_lessons_for_everybody_in_the_valley = 1",
+    "the_quick_brown_fox_jumps_over_the_lazy_dog_and_runs_away_into_the_forest = True",
+]
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_innocent(text: str) -> None:
+    assert not is_secret(text), list(find(text))
+
+
+def test_lines_keep_their_numbers() -> None:
+    secret, value = next(planted.statements())
+    text = f"one\r\n{secret}\nthree"
+    cleaned = without(text)
+    assert cleaned.split("\n")[0] == "one\r" and cleaned.split("\n")[2] == "three"
+    assert value not in cleaned and not cleaned.split("\n")[1].strip()
+    assert without("nothing\nhere") == "nothing\nhere"
+
+
+def test_letters_that_grow_in_lower_case_do_not_move_lines() -> None:
+    secret, value = next(planted.statements())
+    assert value not in without("\u0130" * 50 + f"\n{secret}\n")
+
+
+@pytest.mark.parametrize("form", drawn.FORMS)
+def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
+    count = cases(100)
+    missed = [line for line in drawn.lines(form, count, 1) if not is_secret(line)]
+    assert len(missed) <= max(1, count // 100), missed[:5]
+    missed = [line for line in drawn.lines(form, count, 2) if not is_secret(line, strict=True)]
+    assert len(missed) <= max(1, count // 100), missed[:5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SECRET_KEY = 'django-insecure-1k#8s!@w(z$q0^v7=x3m&n5b)c9d*f2g+h4j'",
+        "PASSWORD = 'kR7$wq(9Zp!xT2<vLm4e'",
+        "API_KEY=9f86d081884c7d659a2feaa0c55ad015 # prod",
+        "api_key = 9f86d081884c7d659a2feaa0c55ad015; // prod",
+        "db_pw: kR7$wq9Zp!xT2vLm4e",
+    ],
+)
+def test_signs_and_comments_hide_nothing(line: str) -> None:
+    assert is_secret(line) and without(line).strip() == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["${DB_PASSWORD}", "$DB_PASSWORD1", "$(pass show db/x1)", "<your-password-1>",
+    "{{ vault.pw1 }}", "{pw_1}", "%s", "%(pw1)s", "********", "xxxxxxxxxxxx"]
+)  # fmt: skip
+def test_whole_forms_are_placeholders(value: str) -> None:
+    for line in (f'password = "{value}"', f"PASSWORD={value}", f"password: {value} # from outside"):
+        assert not is_secret(line) and not is_secret(line, strict=True), line
+
+
+def test_hardly_any_line_of_code_is_taken_for_one() -> None:
+    root = ROOT
+    folders = (root / "mercury_lsp", root / "model", root / "editors")
+    files = [
+        f
+        for folder in folders
+        for f in folder.rglob("*")
+        if f.suffix in (".py", ".ts", ".go", ".rs", ".el", ".lua", ".c", ".md")
+    ]
+    texts = [file.read_text() for file in files if "node_modules" not in file.parts]
+    lines = sum(text.count("\n") for text in texts)
+    for strict in (False, True):
+        blank = sum(
+            one != other
+            for text in texts
+            for one, other in zip(text.split("\n"), without(text, strict).split("\n"), strict=True)
+        )
+        assert lines > 20_000 and blank <= lines / 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000,
+    "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
+)  # fmt: skip
+def test_no_line_takes_for_ever(text: str) -> None:
+    began = thread_time()
+    without(text, strict=True)
+    assert thread_time() - began < 2

@@ -1,0 +1,143 @@
+"""Which model is used: the order of what may name it, and a user's file with whatever is wrong in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp.config import Config
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.models.selection import Choice, Unreadable, chosen, config_file, select, selected
+from mercury_lsp.session.session import Session
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MERCURY_MODEL", raising=False)
+    return tmp_path
+
+
+def write(content: str | bytes) -> None:
+    config_file().parent.mkdir(exist_ok=True)
+    config_file().write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert chosen() == chosen(Config().model) == Choice("small", "default")
+    select("mini")
+    assert chosen() == Choice("mini", "mercury-lsp models select")
+    assert chosen("small") == Choice("small", "the setting model")
+    monkeypatch.setenv("MERCURY_MODEL", "/m")
+    assert chosen() == chosen("small") == Choice("/m", "MERCURY_MODEL")
+    monkeypatch.setenv("MERCURY_MODEL", "")
+    select(None)
+    assert chosen() == Choice("small", "default")
+
+
+@pytest.mark.integration
+def test_whoever_loads_a_model_follows_it(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    assert checkpoint.find("auto") == checkpoint.find() == checkpoint.SHIPPED / "small"
+    select(str(tiny_model))
+    assert checkpoint.find("auto") == tiny_model
+    assert checkpoint.find("small") == checkpoint.SHIPPED / "small"
+    monkeypatch.setenv("MERCURY_MODEL", "mini")
+    assert checkpoint.find("small") == checkpoint.SHIPPED / "mini"
+    assert checkpoint.locate("small") == checkpoint.SHIPPED / "small"
+
+
+def test_the_session_calls_it_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session()
+    assert session.model == "small" and session.config == Config()
+    select("/models/mine")
+    assert session.model == "mine"
+    session.configure({"model": "mini"})
+    assert session.model == "mini"
+    session.configure({"model": "auto"})  # as VS Code sends what is not set
+    assert session.model == "mine" and not session.problems
+
+
+WRONG = {
+    "empty": "",
+    "text": "small",
+    "list": '["small"]',
+    "number": '{"model": 3}',
+    "blank": '{"model": " "}',
+    "deep": "[" * 100_000,
+    "bytes": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+def test_a_broken_file_costs_one_sentence_and_the_default(
+    content: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(content)
+    found = chosen()
+    assert (found.model, found.by) == ("small", "default")
+    assert str(config_file()) in found.problem and found.problem.endswith(".")
+    assert "\n" not in found.problem and len(found.problem) < 300
+    assert checkpoint.find() == checkpoint.SHIPPED / "small"
+    assert [record.message for record in caplog.records] == [found.problem]
+    session = Session()
+    assert session.problems == (found.problem,) and session.config == Config()
+    session.configure({"max_tokens": "many"})
+    assert len(session.problems) == 2
+    session.configure({"model": "mini"})  # then its model does not count; its other options still do
+    assert set(session.problems) <= {found.problem}
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="all files can be read")
+def test_a_file_that_may_not_be_read_costs_one_sentence() -> None:
+    write("{}")
+    config_file().chmod(0)
+    assert "cannot be read" in chosen().problem
+
+
+def test_a_folder_in_its_place_costs_one_sentence() -> None:
+    config_file().mkdir(parents=True)
+    assert "cannot be read" in chosen().problem
+    with pytest.raises(Unreadable):
+        select("mini")
+
+
+def test_selecting_keeps_what_else_is_there() -> None:
+    write('{"other": [1, "é"], "model": "mini"}')
+    select("small")
+    assert json.loads(config_file().read_bytes()) == {"other": [1, "é"], "model": "small"}
+    select(None)
+    assert json.loads(config_file().read_bytes()) == {"other": [1, "é"]}
+    assert selected() is None
+    assert [path.name for path in config_file().parent.iterdir()] == ["config.json"]
+
+
+def test_selecting_does_not_write_over_a_broken_file() -> None:
+    write("mine, but broken")
+    with pytest.raises(Unreadable, match="is not JSON"):
+        select("small")
+    assert config_file().read_text() == "mine, but broken"
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "expected"),
+    [
+        ("linux", {"XDG_CONFIG_HOME": "/c"}, "/c/mercury-lsp/config.json"),
+        ("linux", {"HOME": "/h"}, "/h/.config/mercury-lsp/config.json"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Application Support/mercury-lsp/config.json"),
+        ("win32", {"APPDATA": "/a"}, "/a/mercury-lsp/config.json"),
+    ],
+)
+def test_where_the_file_is(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
+) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert config_file().as_posix() == expected

@@ -1,0 +1,50 @@
+"""The user's own folders, wherever the environment points; and output that nobody reads to its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mercury_lsp import paths
+from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.models.downloads import models_folder
+from mercury_lsp.models.selection import config_file
+from mercury_lsp.telemetry.store import state_file
+
+
+@pytest.mark.parametrize("value", ["cache", "./cache", "../x", "", " ", "~nobody-at-all/x"])
+def test_a_relative_variable_makes_no_folder_of_the_workspace(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    for name in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", value)
+    for file in (config_file(), models_folder(), cache_folder(), state_file()):
+        assert file.is_relative_to("/h"), file
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="HOME is of POSIX")
+def test_neither_does_a_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "home")
+    for kind in ("config", "data", "state", "cache"):
+        monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
+        assert paths.folder(kind).is_absolute()
+        assert not paths.folder(kind).is_relative_to(Path.cwd())
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe is closed otherwise there")
+@pytest.mark.parametrize("command", [["models", "--json"], ["models"], ["--help"], ["doctor", "--json"]])
+def test_output_that_nobody_reads_ends_without_a_traceback(command: list[str]) -> None:
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [sys.executable, "-m", "mercury_lsp", *command], stdout=into, stderr=subprocess.PIPE, timeout=120
+    )
+    os.close(into)
+    assert b"Traceback" not in done.stderr and b"BrokenPipe" not in done.stderr
+    assert done.returncode in (0, 1)

@@ -1,0 +1,274 @@
+"""The history's file: what is kept, for how long, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.recorded_events import event
+
+from mercury_lsp.telemetry import store as history
+from mercury_lsp.telemetry.store import DAY, Event, History, Unreadable, clear, read, state_file
+
+PATIENCE = 60
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(history, "GATHER", 0.01)
+    monkeypatch.setattr(history, "SETTLED", 0.0)
+    return tmp_path / "state" / "history.sqlite3"
+
+
+def written(file: Path, *events: Event, on: bool = True, days: int = 90) -> list[str]:
+    """Write events in a session of their own; returns the log's warnings."""
+    records: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record.getMessage())
+
+    keep = Keep(logging.WARNING)
+    logging.getLogger("mercury_lsp.telemetry.store").addHandler(keep)
+    store = History(file)
+    store.configure(on, days)
+    for one in events:
+        store.add([one])
+    store.close(PATIENCE)
+    logging.getLogger("mercury_lsp.telemetry.store").removeHandler(keep)
+    return records
+
+
+def until(fulfilled: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not fulfilled():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("days", [10**9, 10**400], ids=["many", "more"])
+def test_more_days_than_there_are_is_all(file: Path, days: int) -> None:
+    written(file, event())
+    assert read(days, file) == read(file=file) != []
+
+
+def test_what_is_written_is_read_again(file: Path) -> None:
+    events = [event(language=language, invoked=language == "go") for language in ("go", "rust")]
+    assert written(file, *events) == []
+    assert read(file=file) == events
+    assert read(1, file) == events
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_the_columns_are_all_that_there_is(file: Path) -> None:
+    """No column could hold code or a path: whoever adds one has to think about it here."""
+    written(file, event())
+    with sqlite3.connect(file) as database:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(events)")}
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert tables == {"events"}
+    assert columns == {
+        "day", "moment", "language", "editor", "model", "invoked", "outcome", "cause",
+        "latency_ms", "shown", "accepted", "tokens", "passes", "recalled",
+    }  # fmt: skip
+
+
+def test_rows_are_written_while_the_server_runs(file: Path) -> None:
+    store = History(file)
+    store.configure(True, 90)
+    store.add([event()])
+    until(lambda: file.exists() and len(read(file=file)) == 1)
+    store.add([event(), event()])
+    until(lambda: len(read(file=file)) == 3)
+    store.close(PATIENCE)
+
+
+def test_switched_off_nothing_is_written(file: Path) -> None:
+    written(file, event(), on=False)
+    assert not file.parent.exists()
+    store = History(file)
+    store.add([event()])  # nobody has said yet that it is on
+    store.close(PATIENCE)
+    assert not file.parent.exists()
+
+
+def test_a_server_that_has_nothing_to_write_makes_no_file(file: Path) -> None:
+    written(file)
+    assert not file.parent.exists()
+
+
+def test_what_is_old_is_deleted_when_a_server_starts(file: Path) -> None:
+    old, young = event(moment=time.time() - 5 * DAY), event(moment=time.time() - 2 * DAY)
+    written(file, old, young)
+    assert len(read(file=file)) == 2
+    assert read(4, file) == [young]
+    written(file, days=3)
+    assert read(file=file) == [young]
+
+
+def test_nothing_is_deleted_before_the_settings_are_settled(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = event(moment=time.time() - 5 * DAY)
+    written(file, old)
+    monkeypatch.setattr(history, "SETTLED", PATIENCE)
+    written(file, event(), days=1)
+    assert old in read(file=file)
+
+
+def test_several_servers_write_at_once(file: Path) -> None:
+    stores = [History(file) for _ in range(4)]
+    for store in stores:
+        store.configure(True, 90)
+
+    def write(store: History) -> None:
+        for number in range(50):
+            store.add([event(tokens=number)])
+            time.sleep(0.001)
+        store.close(PATIENCE)
+
+    threads = [threading.Thread(target=write, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.tokens for one in read(file=file)) == sorted([*range(50)] * 4)
+
+
+@pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 99, None])
+def test_a_damaged_file_is_moved_aside_with_one_warning(file: Path, content: bytes | None) -> None:
+    if content is None:  # a page in the middle is overwritten
+        written(file, *[event(language="x" * 50)] * 500)
+        whole = file.read_bytes()
+        content = whole[:4096] + b"\xff" * (len(whole) - 4096)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    (warning,) = written(file, event())
+    assert "damaged" in warning
+    assert len(read(file=file)) == 1
+    aside = file.with_name("history.sqlite3.damaged")
+    assert aside.read_bytes() == content
+    clear(file)
+    assert not aside.exists() and read(file=file) == []
+
+
+def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    (warning,) = written(file, event(), event())
+    assert "no SQLite" in warning
+    monkeypatch.undo()
+    assert written(file, event()) == []
+
+
+def test_a_folder_that_cannot_be_made_costs_one_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.parent.write_text("a file where the folder should be")
+    store = History(file)
+    store.configure(True, 90)
+    store.add([event()])
+    until(lambda: len(caplog.messages) == 1)
+    store.add([event()])
+    store.close(PATIENCE)
+    (warning,) = caplog.messages
+    assert "Suggestions go on" in warning
+
+
+def test_a_file_that_is_not_ours_to_write_costs_one_warning(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full disks and read-only ones: SQLite says both as `OperationalError`."""
+    for sentence in ("database or disk is full", "attempt to write a readonly database", "disk I/O error"):
+
+        def fail(*_: object, sentence: str = sentence, **__: object) -> None:
+            raise sqlite3.OperationalError(sentence)
+
+        monkeypatch.setattr(sqlite3, "connect", fail)
+        (warning,) = written(file, event(), event())
+        assert sentence in warning
+        with pytest.raises(Unreadable, match=sentence):
+            read(file=file)
+        monkeypatch.undo()
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.name != "posix", reason="only there a process can be forbidden to write")
+def test_a_real_full_disk_costs_one_warning(tmp_path: Path) -> None:
+    """In a process whose files may not grow: to SQLite that is a full disk."""
+    code = f"""
+import logging, resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from support.recorded_events import event
+from test_store import written
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+print(len(written(Path({str(tmp_path / "history.sqlite3")!r}), event(), event())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_a_locked_file_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(file, event())
+    monkeypatch.setattr(history, "LOCKED", 0.05)
+    with sqlite3.connect(file, check_same_thread=False) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        (warning,) = written(file, event())
+        assert "locked" in warning
+        database.rollback()
+    assert written(file, event()) == [] and len(read(file=file)) == 2
+
+
+def test_a_newer_versions_file_is_left_alone(file: Path) -> None:
+    written(file, event())
+    with sqlite3.connect(file) as database:
+        database.execute("PRAGMA user_version = 99")
+    (warning,) = written(file, event())
+    assert "newer version" in warning
+    with pytest.raises(Unreadable, match="newer version"):
+        read(file=file)
+    with sqlite3.connect(file) as database:
+        assert database.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+def test_cleared_it_is_empty_and_goes_on(file: Path) -> None:
+    assert clear(file) == 0
+    written(file, event(language="a_word_to_look_for"), event())
+    assert clear(file) == 2
+    assert all(b"a_word_to_look_for" not in part.read_bytes() for part in file.parent.iterdir())
+    assert written(file, event()) == [] and len(read(file=file)) == 1
+
+
+def test_clearing_what_is_damaged_deletes_it(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"no database at all" * 99)
+    assert clear(file) == 0
+    assert list(file.parent.iterdir()) == []
+
+
+def test_the_folder_is_that_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    assert state_file() == Path("/s/mercury-lsp/history.sqlite3").absolute()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.setenv("LOCALAPPDATA", "/local")
+    folders = {
+        "linux": "/home/u/.local/state",
+        "darwin": "/home/u/Library/Application Support",
+        "win32": "/local",
+    }
+    for platform, folder in folders.items():
+        monkeypatch.setattr(sys, "platform", platform)
+        assert state_file() == Path(folder, "mercury-lsp", "history.sqlite3")
