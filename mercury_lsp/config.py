@@ -74,7 +74,7 @@ class Config:
     )
     deadline_ms: int = _option(
         0,
-        "When what is settled by then is shown, in milliseconds from the request, ten times as late where the user "
+        "When what is committed by then is shown, in milliseconds from the request, ten times as late where the user "
         "asked; 0 is 250 on a CPU and 60 on a GPU.",
         0,
         60_000,
@@ -88,7 +88,8 @@ class Config:
     )
     max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
     verify: bool = _option(
-        True, "Whether the next pass verifies what diffusion drafted; without, drafts are settled by entropy."
+        True,
+        "Whether the next pass verifies what diffusion drafted; without, drafts are committed by entropy.",
     )
     draft_surety: float = _option(
         DRAFT_SURETY, "With `verify`: least joint probability of a drafted run of tokens.", 0, 1
@@ -113,7 +114,7 @@ class Config:
         1,
     )
     entropy_bound: float = _option(
-        ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may settle.", 0, 10
+        ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may commit.", 0, 10
     )
     prefix_tokens: int = _option(512, "Tokens of the text before the cursor that the model sees.", 16, 4096)
     following_tokens: int = _option(

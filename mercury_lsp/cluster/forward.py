@@ -1,6 +1,6 @@
 """The backend of the ingress: it hands tasks to replicas, and to another where one dies.
 
-Owns the retries. A task has no effects, so trying again is safe; of a text that is already settled, and may be sent,
+Owns the retries. A task has no effects, so trying again is safe; of a text that is already committed, and may be sent,
 nothing may change: the next replica goes on behind it. Knows no HTTP.
 """
 
@@ -51,7 +51,7 @@ class _Progress:
         return replace(self.task, prefix=self.task.prefix + self.committed, max_tokens=room)
 
     def failed(self, length: int) -> None:
-        """A try has ended early; of its text so many characters were settled."""
+        """A try has ended early; of its text so many characters were committed."""
         self.committed += self.last.text[:length]
         self.tokens += math.ceil(length / CHARACTERS)  # only its last update would have told them
         self.passes += self.last.forward_passes

@@ -52,7 +52,7 @@ word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
 """
 
 JUDGED = 4
-"""Beginnings of a text, before a rest of the line, for which it is looked anew what fits: some milliseconds each."""
+"""Beginnings of a text for which it is looked again what fits, and for which the syntax is asked: milliseconds each."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
 _QUOTE = re.compile(r"(?<!\w)['\"`]|(?<=\w)[\"`]")  # an apostrophe within a word is none
@@ -98,17 +98,19 @@ def worth_showing(
     calibration: Calibration = CALIBRATION,
     eol: str = "\n",
     rest: str = "",
+    sound: Callable[[str], bool] = lambda text: True,
 ) -> Completion | None:
     """The beginning of what fits of a text, as was found, that is worth most; None where none is.
 
     ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
     is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its
-    own and no comma before it.
+    own and no comma before it; ``sound`` tells whether the document's syntax is no worse with a beginning of the text
+    than without, which is asked for the `JUDGED` best.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))
     text = shown if same == len(shown) else infill.text
-    judged = 0
+    judged = tried = 0
     for cut in cuts(text, infill.scored, least, calibration):
         if cut.end >= min(len(shown.rstrip()), len(text)):
             return found
@@ -120,6 +122,11 @@ def worth_showing(
             if (fits := fitting(part)) is not None:
                 return fits
         if cut.end <= same and not (rest.strip() and "\n" in shown[: cut.end]):
+            tried += 1
+            if tried > JUDGED:
+                return None
+            if not sound(shown[: cut.end].replace("\n", eol)):
+                continue
             return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
     return None
 

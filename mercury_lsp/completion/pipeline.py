@@ -138,7 +138,9 @@ class Committed:
         document = self.snapshot.document
         line, column = document.position(self.offset)
         rest = document.line(line)[column:]
-        part = worth_showing(self.infill, found, self.fitting, least, eol=document.eol, rest=rest)
+        part = worth_showing(
+            self.infill, found, self.fitting, least, eol=document.eol, rest=rest, sound=self.sound
+        )
         if part is not None:
             return part
         sure = _likelihood(found.infill)
@@ -147,6 +149,12 @@ class Committed:
     def unasked(self) -> Completion:
         """The same for who has not asked."""
         return replace(self, snapshot=replace(self.snapshot, invoked=False)).judged()
+
+    def sound(self, text: str) -> bool:
+        """Whether the syntax has no more errors with a text at the cursor than without; so it is in huge documents."""
+        if len(self.snapshot.document.text) > postprocess.LARGEST:
+            return True
+        return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
 
     def fitting(self, infill: Infill) -> Completion | None:
         """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
@@ -233,7 +241,7 @@ def complete(
 ) -> Completion | None:
     """What to suggest at an offset of a document; None where nothing may be.
 
-    `on_progress` sees each draft, `tell` is told what is settled by then; `hint` may save passes, what is `kept`
+    `on_progress` sees each draft, `tell` is told what is committed by then; `hint` may save passes, what is `kept`
     readings; `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is
     shown of what the model wrote; `patience` is how many seconds each way of finding something else may take, if not
     as many as usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and

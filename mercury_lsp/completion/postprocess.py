@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import thread_time
 
+from mercury_lsp.completion.block_ends import without_surplus_end
 from mercury_lsp.completion.insertion import Fit, Site
 from mercury_lsp.completion.repetition import (
     repeats,
@@ -86,7 +87,7 @@ def shown(
     text = balanced(without_left(text, site), site.left, site.rest)
     if not site.is_prose:
         text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text), told)
-    text = without_listed(_within_scope(text, site), site)
+    text = without_listed(without_surplus_end(_within_scope(text, site), site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")
     text = _trimmed(without_following(text, site, site.rest), site.rest)

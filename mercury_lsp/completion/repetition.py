@@ -12,10 +12,11 @@ from mercury_lsp.syntax.indentation import width
 FOLLOWING = 12  # lines below that must not be repeated
 PERIOD = 4  # lines in the longest loop
 
-_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}")
+_STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}|(\S{3,20}?)\2{5,}")
 LISTED = 400  # lines of a list, each way
 TWINS = 16  # lines that say the same as one of a text, of which it is looked whether they stand in the same brackets
 LEAST_IN_CODE, LEAST_IN_TEXT = 10, 5  # characters left of the cursor that are no chance when they come again
+LEAST_WITH_WORD = 9  # such characters, where only one word is among them
 
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
 _BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
@@ -25,14 +26,20 @@ _LETTERS = re.compile(r"(?<!\w)[^\W\d_]{2}")
 _LAST_WORD = re.compile(r"(?<!\w)[^\W\d]\w{2,40}\Z")
 _FIRST_WORD = re.compile(r"\w{1,80}")
 _SECTION = re.compile(r"\s*\[[^\[\]]*\]\s*")  # of a file of settings
+_WORD = re.compile(r"\w{2}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
 def without_loops(text: str, left: str) -> str:
-    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five."""
-    stutter = _STUTTER.search(text)
-    if stutter:
-        text = text[: stutter.end(1)]
+    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five.
+
+    A piece without blanks, such as ``[0-9]``, must come six times, and have a word's character and another.
+    """
+    for stutter in _STUTTER.finditer(text):
+        piece = stutter[1] or stutter[2]
+        if re.search(r"\w", piece) and re.search(r"\W", piece):
+            text = text[: stutter.start() + len(piece)]
+            break
     lines = text.split("\n")
     whole = [left + lines[0], *lines[1:]]
     for i in range(len(lines)):
@@ -98,7 +105,10 @@ def without_left(text: str, site: Site) -> str:
     least = LEAST_IN_TEXT if site.is_prose else LEAST_IN_CODE
     first = bare.partition("\n")[0]
     for size in range(min(len(first), len(left), LISTED), least - 1, -1):
-        if left.endswith(first[:size]) and _TWO_WORDS.search(first[:size]):
+        same = first[:size]
+        if left.endswith(same) and (
+            _TWO_WORDS.search(same) or (size >= LEAST_WITH_WORD and _WORD.search(same))
+        ):
             return bare[size:]
     begun, again = _LAST_WORD.search(site.left), _FIRST_WORD.match(text)
     if begun is None or again is None or again.group() == begun.group():

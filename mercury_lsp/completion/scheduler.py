@@ -1,8 +1,9 @@
 """The desk: where completions are asked for, and answered in time, by whatever is quickest.
 
-Owns the order of means: memory, the job that is under way already, a new one; when the deadline comes, what is settled
-by then. And what the worker does unasked: the place of the last change, a document just opened, and what would follow
-if a suggestion were accepted. All of it runs on one event loop. Knows neither LSP nor what a completion takes.
+Owns the order of means: memory, the job that is under way already, a new one; when the deadline comes, what is
+committed by then. And what the worker does unasked: the place of the last change, a document just opened, and what
+would follow if a suggestion were accepted. All of it runs on one event loop. Knows neither LSP nor what a completion
+takes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
 LATE = 0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, counts
 FAREWELL = 1.0  # seconds that a running job may delay the end
 JUDGING_LEAST = 0.05  # seconds
-JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is settled
+JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is committed
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
 
 Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswered"]
@@ -252,7 +253,8 @@ class CompletionScheduler:
         return 0.0 if _ahead(config) or snapshot.invoked else self._debounce.wait(now)
 
     def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
-        """Seconds from a request until what is settled by then is shown, and until none of it is waited for any longer.
+        """Seconds from a request until what is committed by then is shown, and until none of it is waited for any
+        longer.
 
         These differ only where a hosted model is asked if there is nothing here that is worth showing.
         """
@@ -337,7 +339,7 @@ class CompletionScheduler:
 
 
 async def _worth_showing(committed: Committed | None) -> bool:
-    """Whether what is settled by now may be shown as it is."""
+    """Whether what is committed by now may be shown as it is."""
     if committed is None:
         return False
     found = await _judged(committed, DEADLINE_CPU)
@@ -345,14 +347,14 @@ async def _worth_showing(committed: Committed | None) -> bool:
 
 
 async def _judged(committed: Committed, deadline: float) -> Completion | None:
-    """What may be shown of what is settled; None where that takes longer than `JUDGING` of the deadline, in seconds.
+    """What may be shown of what is committed; None where that takes longer than `JUDGING` of the deadline, in seconds.
 
     The thread that tells cannot be stopped, but nobody waits for it.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(max(JUDGING_LEAST, JUDGING * deadline)):
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, committed.judged))
-    log.debug("Judging what was settled took too long.")
+    log.debug("Judging what was committed took too long.")
     return None
 
 

@@ -1,6 +1,6 @@
 """The worker: one thread that loads the engine and runs the newest job; and the results of its last jobs.
 
-Owns the jobs, what they have settled so far, their last results, and the engine's state. A job is keyed by what it
+Owns the jobs, what they have committed so far, their last results, and the engine's state. A job is keyed by what it
 completes: requests for the same key share it, a newer key supersedes an older one, whose requests resolve to None, and
 a job all of whose requests were cancelled is stopped between two passes. What is done ahead waits until nothing is
 requested, and stops as soon as something is. A job that fails costs its answer, and several in a row the engine, which
@@ -24,7 +24,7 @@ E = TypeVar("E")
 T = TypeVar("T")
 Work = Callable[[E, Callable[[], bool], Callable[[object], None]], T]
 """Given the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()` turns true, and tells what
-it has settled."""
+it has committed."""
 
 log = logging.getLogger(__name__)
 

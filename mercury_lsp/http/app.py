@@ -243,7 +243,7 @@ class _Service:
         drafts: bool,
         with_usage: bool,
     ) -> AsyncGenerator[str, None]:
-        """Events: what is new of the settled text, or with ``drafts`` all of the text each time."""
+        """Events: what is new of the committed text, or with ``drafts`` all of the text each time."""
         sent = 0
         try:
             while not update.finish:

@@ -1,6 +1,6 @@
 """The engine in this process as a backend: sessions by key on one network, a thread for each task that runs.
 
-Owns how a task becomes a prompt and an infilling, where stop texts end it, and which of its text is settled. Knows no
+Owns how a task becomes a prompt and an infilling, where stop texts end it, and which of its text is committed. Knows no
 HTTP.
 """
 

@@ -117,10 +117,10 @@ import numpy as np
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
-from mercury_lsp.engine.backends.attention import Rows
+from mercury_lsp.engine.backends.attention import TokenLayout
 executor = NativeExecutor.of(checkpoint.load(Path(sys.argv[1])), 2)
 def answer(ids, past):
-    hidden = executor.run(ids, Rows.clean(past, len(ids)), past)
+    hidden = executor.run(ids, TokenLayout.clean(past, len(ids)), past)
     return hidden.copy(), executor.scores(hidden).copy()
 first, then = answer([5, 3, 7], 0), answer([9], 3)
 (file,) = cache_folder().rglob("*.bin")

@@ -70,8 +70,9 @@ def test_links_lead_to_files_and_headings(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_named_modules_targets_and_recipes_exist(name: str) -> None:
     document = text_of(name)
-    for module in re.findall(r"python -m ((?:model|editors)\.\w+)", document):
-        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
+    for module in re.findall(r"python -m ((?:model|editors)(?:\.\w+)+)", document):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
     for path in re.findall(r"model/recipes/\S+?\.toml", document):
         assert (ROOT / path).exists(), path
     makefile = text_of("Makefile")

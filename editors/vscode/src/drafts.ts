@@ -12,7 +12,7 @@ import { type Draft, DRAFT } from "./protocol";
 const LONGEST = 200; // characters
 
 export class Drafts implements Disposable {
-  private readonly settled = window.createTextEditorDecorationType({
+  private readonly committed = window.createTextEditorDecorationType({
     after: { color: new ThemeColor("editorGhostText.foreground"), fontStyle: "italic" },
   });
   private readonly open = window.createTextEditorDecorationType({
@@ -47,17 +47,17 @@ export class Drafts implements Disposable {
   }
 
   clear(): void {
-    this.drawn?.setDecorations(this.settled, []);
+    this.drawn?.setDecorations(this.committed, []);
     this.drawn?.setDecorations(this.open, []);
     this.drawn = undefined;
   }
 
   dispose(): void {
     this.clear();
-    [...this.listeners, this.settled, this.open].forEach((owned) => owned.dispose());
+    [...this.listeners, this.committed, this.open].forEach((owned) => owned.dispose());
   }
 
-  private draw(uri: string, { textDocument, position, settled, draft, done }: Draft): void {
+  private draw(uri: string, { textDocument, position, committed, draft, done }: Draft): void {
     const editor = window.activeTextEditor;
     const place = new Position(position.line, position.character);
     const stale =
@@ -70,9 +70,9 @@ export class Drafts implements Disposable {
       this.clear();
       return;
     }
-    const [certain, rest] = firstLine(settled, draft);
-    // Two types, in the order in which they were made, so that what is settled stands first.
-    editor.setDecorations(this.settled, certain ? [after(place, certain)] : []);
+    const [certain, rest] = firstLine(committed, draft);
+    // Two types, in the order in which they were made, so that what is committed stands first.
+    editor.setDecorations(this.committed, certain ? [after(place, certain)] : []);
     editor.setDecorations(this.open, rest ? [after(place, rest)] : []);
     this.drawn = editor;
   }
@@ -84,11 +84,11 @@ const after = (place: Position, contentText: string) => ({
 });
 
 /** The two parts up to the first line's end, with a sign where there is more. */
-function firstLine(settled: string, draft: string): [string, string] {
+function firstLine(committed: string, draft: string): [string, string] {
   const cut = (text: string): string => {
     const [line = "", ...more] = text.split(/\r?\n/);
     const shown = line.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0"); // CSS would join blanks
     return more.length > 0 ? `${shown}\u00a0↵` : shown;
   };
-  return settled.includes("\n") ? [cut(settled), ""] : [cut(settled), cut(draft)];
+  return committed.includes("\n") ? [cut(committed), ""] : [cut(committed), cut(draft)];
 }

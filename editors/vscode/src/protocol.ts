@@ -24,7 +24,7 @@ export interface Status {
 export interface Draft {
   textDocument: VersionedTextDocumentIdentifier;
   position: Position;
-  settled: string; // will not change
+  committed: string; // will not change
   draft: string; // the rest, with a mask for each open token
   pass: number;
   done: boolean;

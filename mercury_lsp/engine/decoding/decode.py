@@ -23,7 +23,7 @@ from mercury_lsp.engine.decoding.sampling import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 
 OnTokens = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
-"""Told of each draft: the settled tokens, those behind them, None where undecided, and the settled ones' logp."""
+"""Told of each draft: the committed tokens, those behind them, None where undecided, and the committed ones' logp."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Denoising of one block: from all-masked to settled, a few tokens a pass.
+"""Denoising of one block: from all-masked to committed, a few tokens a pass.
 
 Owns the loop over passes and what ends it. The network comes in as a function, so that the loop can be driven by
 scripted predictions; which positions to commit is `commit`'s.
@@ -41,7 +41,7 @@ class StopCondition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A denoised block. ``tokens``: what is settled from its left end on, without the end; ``logp``: their and the
+    """A denoised block. ``tokens``: what is committed from its left end on, without the end; ``logp``: their and the
     end's log-probabilities when committed; ``ended``: an end was committed behind them; ``full``: no mask is left."""
 
     tokens: tuple[int, ...]
@@ -77,7 +77,7 @@ def denoise(
 
     stem: with what the block begins; until that is complete, it is decided from the left, a token a pass.
 
-    settle: what may be committed together. may_go_on: asked before each pass; False ends with what is settled, an
+    commit: what may be committed together. may_go_on: asked before each pass; False ends with what is committed, an
     exception from it (cancellation) passes through. seen: told of each draft.
     """
     tokens: list[int | None] = [None] * size

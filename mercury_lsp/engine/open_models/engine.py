@@ -182,7 +182,7 @@ class OpenModelEngine:
         )
         budget, told = account.budget, account.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
-            # None of a draft is settled: a middle of another size may turn out to be likelier.
+            # None of a draft is committed: a middle of another size may turn out to be likelier.
             middle = denoise_fixed(
                 between, size, stops, commit_rule(sampling), budget, stem, lambda canvas: told((), canvas, ())
             )

@@ -82,7 +82,7 @@ class _Over(Exception):
 class _Watch:
     """Sees each draft of a completion; raises `_Over` where it is to stop.
 
-    A draft may hold tokens that are yet to be verified. What two drafts in turn agree on is settled.
+    A draft may hold tokens that are yet to be verified. What two drafts in turn agree on is committed.
     """
 
     def __init__(self, over: Callable[[str], bool]) -> None:

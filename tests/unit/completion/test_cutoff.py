@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.completion.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated
+from mercury_lsp.completion.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated, worth_showing
 from mercury_lsp.completion.cutoff import cuts as cuts_by
-from mercury_lsp.engine.api import ScoredToken
+from mercury_lsp.completion.pipeline import Completion
+from mercury_lsp.engine.api import Infill, ScoredToken
 
 
 def cuts(text: str, scored: tuple[ScoredToken, ...], least: float) -> list[Cut]:
@@ -113,3 +114,21 @@ def test_a_calibration_changes_what_is_worth_showing() -> None:
     text = "foo|(bar"
     assert cuts_by("foo(bar", pieces(text, 0.2, 0.9), 0.3, (2.0, 1.0))
     assert not cuts_by("foo(bar", pieces(text, 0.5, 0.9), 0.3, (-2.0, 1.0))
+
+
+def test_a_beginning_that_breaks_the_syntax_is_not_shown() -> None:
+    text = " area(width) {"
+    ends = [5, 6, 11, 12, 14]
+    pieces = [
+        ScoredToken(end, math.log(chance))
+        for end, chance in zip(ends, [0.9, 0.9, 0.9, 0.9, 0.2], strict=True)
+    ]
+    infill = Infill(text, 5, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.6, True, scored=tuple(pieces))
+    found = Completion(text, text, 0, 0, infill)
+
+    def shown(*broken: str) -> str | None:
+        part = worth_showing(infill, found, lambda _: None, 0.5, sound=lambda text: text not in broken)
+        return part and part.shown
+
+    assert shown() == " area(width)"
+    assert shown(" area(width)") == text  # which fits: that was looked at before

@@ -115,3 +115,17 @@ def test_what_stands_left_of_the_cursor_is_not_suggested_again(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown
+
+
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text", "shown"),
+    [
+        ("php", "$a = ['[0-9][0¦\n];", "-9]" + "[0-9]" * 12 + "[", "-9][0"),
+        ("php", "$a = ¦;", "'[0-9][0-9][0-9][0-9]'", "'[0-9][0-9][0-9][0-9]'"),
+        ("python", "# Content + padding + ¦\n", "padding + padding", "padding"),
+        ("c", "int x = ¦;\n", "0000000000000000000000000000", "0000000000000000000000000000"),
+        ("markdown", "¦\n", "----------------------------", "----------------------------"),
+    ],
+)
+def test_a_piece_does_not_come_again_and_again(language_id: str, marked: str, text: str, shown: str) -> None:
+    assert text_of(language_id, marked, text) == shown

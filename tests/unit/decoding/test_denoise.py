@@ -79,7 +79,7 @@ def test_a_block_without_an_end_is_full() -> None:
 def test_the_limit_leaves_what_is_settled_from_the_left() -> None:
     truth = [5, 6, 7, 8, 9, 10]
     block, _ = run(truth, [True, False, True, False, False, True], most=1, bound=0.0)
-    assert len(block.tokens) < 6  # tokens behind the first gap are decided, but not settled
+    assert len(block.tokens) < 6  # tokens behind the first gap are decided, but not committed
     assert list(block.tokens) == truth[: len(block.tokens)]
     assert not block.full
 

@@ -1,0 +1,50 @@
+"""Cuts a text before an `end` that ends nothing: some grammars, Ruby's among them, take it for a name."""
+
+from __future__ import annotations
+
+import re
+
+from mercury_lsp.completion.insertion import Site
+from mercury_lsp.syntax.indentation import width
+
+LANGUAGES = frozenset(["ruby", "lua", "elixir", "julia", "crystal"])
+LOOK_BACK_LINES = 400
+
+_END = re.compile(r"\s*end\b")
+_OPENS = re.compile(
+    r"\s*(?:\w+[ \t]+){0,3}(?:def|class|module|if|unless|while|until|for|case|begin|function|struct|macro)\b"
+    r"|.*(?:\bdo(?:\s*\|[^|]*\|)?|\bthen|\bfunction\b.*|[=(]\s*(?:if|case|begin|unless)\b.*)\s*\Z"
+)
+_VALUE = re.compile(r"(?:case|if|unless|begin|while|function)\b")
+
+
+def without_surplus_end(text: str, site: Site) -> str:
+    """Cut before the first line that is an `end` as far indented as no line which is still open."""
+    document = site.syntax.document
+    lines = text.split("\n")
+    if document.language_id not in LANGUAGES or site.in_text or not any(map(_END.match, lines[1:])):
+        return text
+    above = [document.line(number) for number in range(max(0, site.line - LOOK_BACK_LINES), site.line)]
+    written = [*above, site.left + lines[0], *lines[1:]]
+    for number in range(1, len(lines)):
+        if _END.match(lines[number]) and not _is_open(written[: len(above) + number], width(lines[number])):
+            return "\n".join(lines[:number])
+    return text
+
+
+def _is_open(lines: list[str], indented: int) -> bool:
+    """Whether a block begins in a line of this indentation, and does not end. Beyond what is looked at it may."""
+    ended = 0
+    for line in reversed(lines):
+        if not line.strip() or width(line) > indented:
+            continue
+        if width(line) < indented:
+            # An `end` may stand below a `case` within the line.
+            return _VALUE.match(line.expandtabs(8)[indented:]) is not None
+        if _END.match(line):
+            ended += 1
+        elif _OPENS.match(line):
+            if not ended:
+                return True
+            ended -= 1
+    return len(lines) >= LOOK_BACK_LINES
