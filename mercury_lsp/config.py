@@ -11,14 +11,10 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from mercury_lsp.engine.tokenizer import DRAFT_LOOKUP, DRAFT_SURETY, DRAFT_TRUST, ENTROPY_BOUND
 from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
 from mercury_lsp.models.selection import AUTO
 
 SECTION = "mercury"
-SOURCES = ("signatures", "header", "definitions", "edits", "neighbours", "opened")
-"""Where `context.related` takes text from that is shown beside the window."""
-FROM_FILES = frozenset({"definitions", "neighbours"})  # those for which files are read that are not open
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
 LONGEST_TEXT = 4096  # characters of one text: a path, an address, an argument of a program
 LONGEST_LIST = 256
@@ -52,7 +48,7 @@ class Config:
     )
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
-    quantisation: str = _option(
+    quantization: str = _option(
         "auto",
         "How an open checkpoint's weights are held; auto takes the most exact that fits the device's memory.",
         choices=("auto", "none", "int8", "int4"),
@@ -86,56 +82,25 @@ class Config:
     drafts: bool = _option(
         False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
     )
-    max_passes: int = _option(64, "Most forward passes for one suggestion.", 1, 256)
-    verify: bool = _option(
-        True,
-        "Whether the next pass verifies what diffusion drafted; without, drafts are committed by entropy.",
+    context_tokens: int = _option(
+        704,
+        "Tokens around the cursor that the model sees: 8 of 11 before it, the rest from the lines after its own.",
+        16,
+        8192,
     )
-    draft_surety: float = _option(
-        DRAFT_SURETY, "With `verify`: least joint probability of a drafted run of tokens.", 0, 1
-    )
-    draft_lookup: int = _option(
-        DRAFT_LOOKUP,
-        "With `verify`: where the last so many tokens stood before, what followed is the draft; 0 never.",
-        0,
-        8,
-    )
-    draft_slack: float = _option(
-        0.0,
-        "With `verify`: nats that a drafted token may be less likely than the likeliest; "
-        "more is faster and less exact.",
-        0,
-        10,
-    )
-    draft_trust: float = _option(
-        DRAFT_TRUST,
-        "With `verify`: joint probability above which a draft that ends the text is not verified; 1 verifies all.",
-        0,
-        1,
-    )
-    entropy_bound: float = _option(
-        ENTROPY_BOUND, "Without `verify`: entropy, in nats, that one pass may commit.", 0, 10
-    )
-    prefix_tokens: int = _option(512, "Tokens of the text before the cursor that the model sees.", 16, 4096)
-    following_tokens: int = _option(
-        192, "Tokens of the lines after the cursor's that the model sees.", 0, 4096
-    )
-    related_tokens: int = _option(
-        96,
-        "Tokens of other files, and of the file's own hidden parts, that the model sees; 0 for none.",
-        0,
-        4096,
-    )
-    related_sources: tuple[str, ...] = _option(("opened",), "Where these are taken from.", choices=SOURCES)
-    index_mb: int = _option(
-        32, "Memory for what is known of the workspace's other files, in MB; 0 reads none.", 0, 1024
+    project_files: str = _option(
+        "all",
+        "What of the project's other files suggestions may use: all, which are indexed in the background in at most "
+        "32 MB; those that are open; or none.",
+        choices=("all", "open", "none"),
     )
     complete_ignored: bool = _option(
         True, "Whether documents that the project ignores are completed, by the local model alone."
     )
     disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
-    in_strings: bool = _option(True, "Whether anything is suggested unasked inside of strings.")
-    in_comments: bool = _option(True, "Whether anything is suggested unasked inside of comments.")
+    in_strings_and_comments: bool = _option(
+        True, "Whether anything is suggested automatically in strings and comments."
+    )
     candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
     debounce_ms: int = _option(
         -1,
@@ -144,17 +109,11 @@ class Config:
         -1,
         1000,
     )
-    refresh_passes: int = _option(
-        8,
-        "With open checkpoints whose context sees the canvas: passes after which the context is read anew; 1 is exact.",
-        1,
-        256,
-    )
     remote: str = _option(
         "off",
         "Whether a hosted model is asked: always, or where the local model's own suggestion is too unlikely. The text "
         "around the cursor is then sent to `remote_url`.",
-        choices=("off", "always", "hedge"),
+        choices=("off", "always", "fallback"),
         guarded=True,
     )
     remote_url: str = _option(
@@ -173,12 +132,6 @@ class Config:
         (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
     )
     remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
-    hedge_likelihood: float = _option(
-        0.11,
-        "With `remote` set to hedge: least probability of a local suggestion that is not asked for elsewhere.",
-        0,
-        1,
-    )
     history: bool = _option(
         True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
     )
@@ -186,6 +139,16 @@ class Config:
     log_level: str = _option(
         "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
     )
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens of the text before the cursor."""
+        return self.context_tokens * 8 // 11
+
+    @property
+    def following_tokens(self) -> int:
+        """Tokens of the lines after the cursor's."""
+        return self.context_tokens - self.prefix_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +181,7 @@ class Option:
                     return f"one of {', '.join(self.choices)}"
                 return f"a text of {1 if self.default else 0} to {LONGEST_TEXT} characters"
             case _:
-                return f"a list of some of {', '.join(self.choices)}" if self.choices else "a list of texts"
+                return "a list of texts"
 
     def read(self, value: object) -> object:
         """The value as `Config` holds it. Raises `ValueError` where it is not what is `expected`."""
@@ -237,8 +200,7 @@ class Option:
             ):
                 return value
             case tuple(), list() | tuple() if len(value) <= LONGEST_LIST and all(map(_is_usable, value)):
-                if not self.choices or set(value) <= set(self.choices):
-                    return tuple(value)
+                return tuple(value)
         must = f"The setting {self.name} must be {self.expected}"
         raise ValueError(f"{must}, not {quoted(value)}; {self.default!r} is used.")
 

@@ -1,6 +1,6 @@
 """Who of two was better at a place, by what the user wrote there.
 
-Owns that judgement, which needs nobody's eyes. Pure; knows neither models nor users.
+Owns that judgment, which needs nobody's eyes. Pure; knows neither models nor users.
 
 A text that is exactly what the user wrote beats one that is not. Else the one wins that has more of its start in
 common with it, by the share of the user's characters, if that is more than `MARGIN` apart; nearer is a tie. To show

@@ -87,12 +87,11 @@ async def typing_by_context(
 ) -> dict[str, float]:
     """The median cost of a typed key by tokens of context, `SHORT` and `FAR`, in one server.
 
-    The same keys at the same places of the largest bundled file: cut down to the short context, and with copies of
-    itself above it, which lack what is typed, up to the far one. The document sets the context, not the budget.
+    The same keys at the same places of the largest bundled file: cut down to the short context, and with the other
+    bundled files above it, in which no draft is found, up to the far one. The document sets the context, not the
+    budget.
     """
-    # Looking up drafts would find them in the copies, and save passes that no other file would save.
-    own = {"prefix_tokens": FAR, "following_tokens": FAR, "draft_lookup": 0}
-    settings = {**settings, **own}
+    settings = {**settings, "context_tokens": 2 * FAR}
     times: dict[int, list[float]] = {SHORT: [], FAR: []}
     largest = max(scenes(), key=lambda scene: len(scene.text)).path
     places = [scene for scene in scenes() if scene.path == largest][:_PLACES]
@@ -118,8 +117,9 @@ def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[
     before, after = scene.cut[: scene.start], scene.cut[scene.start :]
     lines = after.splitlines(keepends=True)
     below = _most(lambda size: "".join(lines[:size]), len(lines), _BELOW, count)
-    copies = 1 + tokens // count(scene.cut)
-    lines = (scene.cut * copies + before).splitlines(keepends=True)
+    others = "".join(dict.fromkeys(other.text for other in scenes() if other.path != scene.path))
+    copies = 1 + tokens // count(others)
+    lines = (others * copies + before).splitlines(keepends=True)
     room = tokens - count(below)
     above = _most(lambda size: "".join(lines[len(lines) - size :]), len(lines), room, count)
     return above + below, len(above)

@@ -65,14 +65,14 @@ def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
         shown,
         "\n".join(after.split("\n")[: below + 1]),
         top + 1,
-        colour=lambda code: coloured(code, edit.language),
+        color=lambda code: colored(code, edit.language),
     )
     found.no_wrap, found.overflow = True, "ellipsis"  # a long line is not to be taken for two
     return found
 
 
-def coloured(code: str, language: str) -> Text:
-    """Code in the colours of its language; without, where it would not be the same text any more."""
+def colored(code: str, language: str) -> Text:
+    """Code in the colors of its language; without, where it would not be the same text any more."""
     found = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
     return found if found.plain == code else Text(code)
 

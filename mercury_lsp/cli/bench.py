@@ -49,10 +49,9 @@ def run(arguments: Namespace) -> int:
     """Measure, and print the figures."""
     given: dict[str, object] = {"model": arguments.model, "device": arguments.device}
     given |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
-    given |= {"debounce_ms": 0, "in_strings": True, "in_comments": True}  # and at every place
+    given |= {"debounce_ms": 0, "in_strings_and_comments": True}  # and at every place
     if arguments.context is not None:
-        following = arguments.context * Config().following_tokens // _window(Config())
-        given |= {"prefix_tokens": arguments.context - following, "following_tokens": following}
+        given |= {"context_tokens": arguments.context}
     settings = {name: value for name, value in given.items() if value is not None}
     config, problems = parse(settings)
     if problems:
@@ -97,10 +96,6 @@ def own_engine(engine: Engine) -> LocalEngine | None:
     return engine if isinstance(engine, LocalEngine) else None
 
 
-def _window(config: Config) -> int:
-    return config.prefix_tokens + config.following_tokens
-
-
 def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
     own = own_engine(engine)
     modes = against.MODES if own is not None else ("diffusion",)  # an open model only denoises
@@ -114,7 +109,7 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "model": engine.name,
         "device": engine.device,
         "threads": engine.threads,
-        "context_tokens": _window(config),
+        "context_tokens": config.context_tokens,
         "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
         "with_speculation": None,
         "pass_ms": _pass_ms(own) if own is not None else None,
@@ -182,7 +177,7 @@ def _steps(config: Config, engine: LocalEngine, progress: Progress) -> dict[str,
 def _passes(engine: LocalEngine) -> dict[str, float]:
     """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
     scene, times = scenes()[0], {}
-    config = Config(prefix_tokens=FAR, following_tokens=FAR)
+    config = Config(context_tokens=2 * FAR)
     for size in (SHORT, FAR):
         text, cursor = context_of(scene, size, engine.count)
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)

@@ -17,16 +17,16 @@ def lines(
     after: str,
     first: int,
     styled: bool = True,
-    colour: Callable[[str], Text] = Text,
+    color: Callable[[str], Text] = Text,
 ) -> Text:
     """Numbered lines of code, the first of them being number `first`, with dim text between `before` and `after`.
 
-    Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `colour`: gives code its
-    colours, and is shown what stands there without what is suggested.
+    Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `color`: gives code its
+    colors, and is shown what stands there without what is suggested.
     """
     marks = ("", "") if styled else ("⟦", "⟧")
     before, after = before.expandtabs(_TAB), after.expandtabs(_TAB)
-    there = colour(before + after)
+    there = color(before + after)
     code = Text(no_wrap=True, overflow="ellipsis").append_text(there[: len(before)])
     code.append(_CURSOR, style="bold")
     code.append(f"{marks[0]}{ghost.expandtabs(_TAB)}{marks[1]}" if ghost else "", style="bright_black italic")

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_argument(
         "model", metavar="NAME_OR_REPO[@REVISION]", help="see list, or OWNER/NAME at the hub"
     )
-    download.add_argument("--yes", action="store_true", help="accept the model's licence without being asked")
+    download.add_argument("--yes", action="store_true", help="accept the model's license without being asked")
     select = actions.add_parser("select", help="use a model wherever no setting names another")
     select.add_argument("model", metavar="NAME_OR_DIR", help="a model's name or its folder")
     remove = actions.add_parser("remove", help="delete a model that was downloaded")

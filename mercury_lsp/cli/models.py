@@ -37,7 +37,7 @@ SHIPPED = {
     "small": "The model that comes with mercury-lsp.",
     "mini": "The same at half the cost, less exact.",
 }
-_LICENCE = "apache-2.0"  # of those
+_LICENSE = "apache-2.0"  # of those
 _STOPPED = 130  # the exit status of what the user has interrupted
 
 
@@ -51,7 +51,7 @@ class Row:
     parameters: str | None
     state: Literal["shipped", "downloaded", "unfinished", "folder", "known"]
     bytes: int | None
-    licence: str | None
+    license: str | None
     revision: str | None
     folder: str | None
     good_for: str | None
@@ -84,10 +84,10 @@ def rows(used: str) -> list[Row]:
     found, folder = [], _located(used)
     for name, good_for in SHIPPED.items():
         if (place := _located(name)) is not None:
-            found.append(_row(name, "shipped", place, folder, _LICENCE, good_for=good_for))
+            found.append(_row(name, "shipped", place, folder, _LICENSE, good_for=good_for))
     for download in downloads.downloaded():
         note = download.note
-        found.append(_row(note.repo, "downloaded", download.folder, folder, note.licence, note.revision))
+        found.append(_row(note.repo, "downloaded", download.folder, folder, note.license, note.revision))
     listed = {row.repo for row in found}
     for repo in downloads.begun():
         found.append(_row(repo, "unfinished", downloads.partial(repo), folder, None))
@@ -95,7 +95,7 @@ def rows(used: str) -> list[Row]:
         found.append(_row(str(folder), "folder", folder, folder, None))
     for entry in MODELS:
         if entry.repo not in listed and entry.repo not in downloads.begun():
-            found.append(_row(entry.repo, "known", None, folder, entry.licence))
+            found.append(_row(entry.repo, "known", None, folder, entry.license))
     return found
 
 
@@ -104,7 +104,7 @@ def _row(
     state: Literal["shipped", "downloaded", "unfinished", "folder", "known"],
     place: Path | None,
     used: Path | None,
-    licence: str | None,
+    license: str | None,
     revision: str | None = None,
     good_for: str | None = None,
 ) -> Row:
@@ -119,7 +119,7 @@ def _row(
         parameters=entry.parameters if entry else None,
         state=state,
         bytes=size,
-        licence=licence or (entry.licence if entry else None),
+        license=license or (entry.license if entry else None),
         revision=revision,
         folder=str(place) if place else None,
         good_for=entry.good_for if entry else good_for,
@@ -143,7 +143,7 @@ def _list(as_json: bool) -> None:
         return
     output = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
-    for title in ("", "name", "size", "licence", "where"):
+    for title in ("", "name", "size", "license", "where"):
         table.add_column(title, no_wrap=True)
     table.add_column("good for")
     for row in found:
@@ -151,7 +151,7 @@ def _list(as_json: bool) -> None:
         where = "the hub" if row.state == "known" else row.state
         mark = "*" if row.selected else ""
         table.add_row(
-            mark, *map(downloads.printable, (row.name, size, row.licence or "-", where, row.good_for or "-"))
+            mark, *map(downloads.printable, (row.name, size, row.license or "-", where, row.good_for or "-"))
         )
     output.print(table)
     output.print(f"* is used: {used.model}, by {used.by}, unless a setting names another.", markup=False)
@@ -197,16 +197,16 @@ def _progress(say: Console) -> Progress:
 
 
 def _agree(found: Offer, agreed: bool, say: Console) -> None:
-    """Show the licence, and ask the user to accept it. Raises `Failure` where that does not happen."""
-    licence = f"the licence {found.licence}" if found.licence else "a licence that its card does not name"
-    say.print(f"{found.repo}, {_size(found.size)}, has {licence}: see {found.page}", markup=False)
+    """Show the license, and ask the user to accept it. Raises `Failure` where that does not happen."""
+    license = f"the license {found.license}" if found.license else "a license that its card does not name"
+    say.print(f"{found.repo}, {_size(found.size)}, has {license}: see {found.page}", markup=False)
     if agreed:
         return
     if not sys.stdin.isatty():
-        raise BadUsage("To accept the licence without being asked, give --yes.")
+        raise BadUsage("To accept the license without being asked, give --yes.")
     say.print("Do you accept it? [y/N] ", end="", markup=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failure("Nothing was downloaded: the licence was not accepted.")
+        raise Failure("Nothing was downloaded: the license was not accepted.")
 
 
 def _select(wanted: str) -> None:

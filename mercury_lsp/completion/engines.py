@@ -24,7 +24,7 @@ def wanted(config: Config) -> tuple[object, ...]:
         remote += (*own, config.drafts)  # hosted Mercury is asked for drafts where they are drawn
     if config.remote == "always":
         return remote
-    return *remote, config.model, config.device, config.threads, config.quantisation
+    return *remote, config.model, config.device, config.threads, config.quantization
 
 
 def load(config: Config, progress: Callable[[float], None] | None = None) -> Engine:
@@ -52,4 +52,4 @@ def load(config: Config, progress: Callable[[float], None] | None = None) -> Eng
 def _local(config: Config, progress: Callable[[float], None] | None) -> Engine:
     from mercury_lsp.engine import load as models  # imports numpy, and maybe torch
 
-    return models.load(config.model, config.device, config.threads, config.quantisation, progress)
+    return models.load(config.model, config.device, config.threads, config.quantization, progress)

@@ -19,6 +19,8 @@ from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
 
+LEAST_LIKELIHOOD = 0.11  # of a local text that is not asked for elsewhere
+
 
 class FallbackEngine(RemoteBacked):
     """A local infiller, and a hosted model that it may ask; or, where the settings of that make no sense, why not."""
@@ -63,7 +65,7 @@ class FallbackEngine(RemoteBacked):
     ) -> Infill:
         """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
         here = self.local.infill(prompt, sampling, cancelled, on_progress, hint, memory)
-        if isinstance(self._remote, str) or sampling.here or _surest(here) >= sampling.hedge_likelihood:
+        if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
             return here
         if on_progress is not None:
             on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))

@@ -46,7 +46,7 @@ class Snapshot:
     the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
     its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
     user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
-    `indentation`: as the project says.
+    `indentation`: as the project says. `related`: what is shown beside the window.
     """
 
     document: Document
@@ -59,6 +59,7 @@ class Snapshot:
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
     indentation: Indentation = UNTOLD
+    related: ranking.Related = ranking.USUAL
 
     @property
     def candidates(self) -> int:
@@ -252,7 +253,7 @@ def complete(
     syntax = Syntax.of(snapshot.document)
     refused = None
     if not snapshot.invoked:
-        refused = triggers.refused(syntax, offset, config.in_strings, config.in_comments)
+        refused = triggers.refused(syntax, offset, config.in_strings_and_comments)
     if (
         refused is not None
     ):  # and nobody need wait for what the next place will need of the model, if it is little
@@ -261,17 +262,8 @@ def complete(
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
         mode=config.mode,
-        verify=config.verify,
         max_tokens=config.max_tokens,
-        max_passes=config.max_passes,
-        draft_surety=config.draft_surety,
-        draft_lookup=config.draft_lookup,
-        draft_slack=config.draft_slack,
-        draft_trust=config.draft_trust,
-        entropy_bound=config.entropy_bound,
-        refresh=config.refresh_passes,
         single_line=single_line,
-        hedge_likelihood=config.hedge_likelihood,
         here=snapshot.ignored,
     )
 
@@ -375,10 +367,11 @@ def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None 
         config.following_tokens,
         stem_start=engine.stem_start,
     )
-    if not config.related_tokens or config.remote == "always":  # nothing of other files is sent anywhere
+    if config.project_files == "none" or config.remote == "always":  # nothing of other files is sent anywhere
         return shown
     beside = ranking.choose if kept is None else kept.related.related
+    related = snapshot.related
     snippets = beside(
-        document, offset, shown, snapshot.library, engine.count, config.related_tokens, config.related_sources
+        document, offset, shown, snapshot.library, engine.count, related.tokens, related.sources
     )
     return replace(shown, related=snippets)

@@ -261,7 +261,9 @@ class CompletionScheduler:
         config, engine = snapshot.config, self._worker.engine if self._worker else None
         here = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
         there = config.remote_timeout_ms / 1000 + LATE
-        usual = {"off": (here, here), "always": (there, there), "hedge": (here, here + there)}[config.remote]
+        usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}[
+            config.remote
+        ]
         first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual
         times = ASKED if snapshot.invoked else 1
         return first * times, last * times

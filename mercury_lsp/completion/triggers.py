@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w")
 _FINISHED = re.compile(r"(pass|break|continue)$")  # statements of Python behind which nothing can come
 
 
-def refused(syntax: Syntax, offset: int, in_strings: bool = True, in_comments: bool = True) -> str | None:
+def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
     """Why nothing is suggested unasked at an offset, as a clause for the user; None where no rule says so."""
     document = syntax.document
     line, column = document.position(offset)
@@ -31,10 +31,8 @@ def refused(syntax: Syntax, offset: int, in_strings: bool = True, in_comments: b
     if rest.strip() and not left.strip() and (rest[0].isspace() or _WORD.match(rest)):
         return "the cursor is in the indentation of a line that is there already"
     inside = syntax.text_around(offset)
-    if inside == "comment" and not in_comments:
-        return "the cursor is in a comment, where in_comments switches suggestions off"
-    if inside == "string" and not in_strings:
-        return "the cursor is in a string, where in_strings switches suggestions off"
+    if inside is not None and not in_strings_and_comments:
+        return f"the cursor is in a {inside}, where in_strings_and_comments switches suggestions off"
     if inside is None and not rest.strip() and _ended(syntax, offset, left):
         return "the statement before the cursor is complete"
     return None

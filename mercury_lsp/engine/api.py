@@ -29,12 +29,11 @@ UNDECIDED = "░"
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas, 0
-    for as many as pay; the settings ``draft_...``: see `Drafting`, None for what pays on the device;
-    ``entropy_bound``, or a ``threshold`` of probability where it is not 0: of the decoder without verifying;
-    ``refresh``: passes after which a context that sees the canvas is read anew; ``hedge_likelihood``: least probability
-    of a local middle that is not asked for elsewhere, where there is an elsewhere; ``here``: nothing of the prompt may
-    be sent there, whatever the settings are by now; ``temperature``: above 0 tokens are drawn, by ``seed``, where they
-    are verified or autoregressive, and else taken as the likeliest."""
+    for as many as pay; the settings ``draft_...`` and ``canvas_threshold``: see `Drafting`, None for what pays on the
+    device; ``entropy_bound``, or a ``threshold`` of probability if it is not 0: of the decoder without verifying;
+    ``refresh``: passes after which a context that sees the canvas is read again; ``here``: nothing of the prompt may be
+    sent to a hosted model, whatever the settings are by now; ``temperature``: above 0 tokens are drawn, by ``seed``,
+    where they are verified or autoregressive, and else taken as the likeliest."""
 
     mode: str = "diffusion"
     verify: bool = True
@@ -50,7 +49,6 @@ class Sampling:
     threshold: float = 0.0
     refresh: int = 8
     single_line: bool = False
-    hedge_likelihood: float = 0.11
     here: bool = False
     temperature: float = 0.0
     seed: int = 0

@@ -35,11 +35,11 @@ def load(
     model: str,
     device: str = "auto",
     threads: int = 0,
-    quantisation: str = "auto",
+    quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> LocalEngine | OpenModelEngine:
     """Load a model by its name or folder: see `executor_for` and `open_executor_for`. Raises `CheckpointError`."""
     loaded = opened(model)
     if isinstance(loaded, OpenCheckpoint):
-        return engine_on(loaded, open_executor_for(loaded, device, threads, quantisation, progress))
+        return engine_on(loaded, open_executor_for(loaded, device, threads, quantization, progress))
     return engine_on(loaded, executor_for(loaded, device, threads, progress))

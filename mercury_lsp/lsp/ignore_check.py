@@ -15,11 +15,11 @@ from typing import Any
 
 from mercury_lsp.completion.pipeline import Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
-from mercury_lsp.config import FROM_FILES
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.client import Progress
 from mercury_lsp.session.session import Session
 
+INDEX_BYTES = 32 << 20
 PATIENCE = 2.0  # seconds that a request waits to know whether its document is ignored
 
 Guard = Callable[[str], AbstractContextManager[None]]
@@ -47,11 +47,9 @@ class IgnoreCheck:
         session, config = self._session, self._session.config
         # A model on this machine has a memory of all files; what is sent elsewhere has nothing of them.
         local = config.remote != "always"
-        used = config.enabled and (local or config.related_tokens > 0)
-        limit = config.index_mb * 2**20 if used else 0
-        whole = local or not FROM_FILES.isdisjoint(config.related_sources)
+        limit = INDEX_BYTES if config.enabled and local and config.project_files == "all" else 0
         folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
-        if session.workspace.configure(folders, limit, whole):
+        if session.workspace.configure(folders, limit, local):
             self.look()
 
     def read(self) -> None:

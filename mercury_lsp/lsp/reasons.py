@@ -43,7 +43,7 @@ def sent(mode: str, remote_status: RemoteStatus) -> str:
     if not remote_status.host:
         return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
-    told = f"Where the local suggestion is unlikely, {text}" if mode == "hedge" else f"T{text[1:]}"
+    told = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
     if remote_status.breaker == "open":
         told += f" For now nothing is: {remote_status.host} is left alone for a while."
     if remote_status.trouble:

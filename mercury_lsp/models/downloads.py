@@ -21,13 +21,13 @@ _PARTIAL = ".partial"
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Where a model came from. `revision`: the commit at `host`; `licence`: as its card names it, or None; `files`: by
+    """Where a model came from. `revision`: the commit at `host`; `license`: as its card names it, or None; `files`: by
     name, the hash that each was checked against."""
 
     repo: str
     revision: str
     host: str
-    licence: str | None
+    license: str | None
     files: Mapping[str, str]
 
 

@@ -176,7 +176,7 @@ def _finish(partial: Path, found: Offer) -> Path:
             held[file.hash] = path
     hashes = {file.name: file.hash for file in found.files}
     downloads.write_note(
-        partial, downloads.Note(found.repo, found.revision, found.host, found.licence, hashes)
+        partial, downloads.Note(found.repo, found.revision, found.host, found.license, hashes)
     )
     folder = downloads.folder_of(found.repo)
     former = folder.with_name(f".{folder.name}.former")

@@ -1,6 +1,6 @@
 """The hub: what it offers under a model's name, and what to tell of its refusals.
 
-Owns which files of a repository are asked for, never any that could run. The library's settings are honoured:
+Owns which files of a repository are asked for, never any that could run. The library's settings are honored:
 HF_ENDPOINT, HF_TOKEN, HF_HOME for the token that it keeps, HF_HUB_OFFLINE. Every way to fail ends in a `HubError`.
 Imported by the command that downloads, and by `fetch`, and by nothing else: nothing else contacts the hub.
 """
@@ -34,7 +34,7 @@ WANTED = (
     "LICENSE*",
     "README.md",
 )
-LONGEST_LICENCE = 200  # characters of a licence's name
+LONGEST_LICENSE = 200  # characters of a license's name
 TIMEOUT = 30.0  # seconds without an answer, or without anything more of it
 AGENT = "mercury-lsp"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -61,14 +61,14 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the hub has under a name. `revision`: the commit; `licence`: as the model's card names it, or None; `page`:
+    """What the hub has under a name. `revision`: the commit; `license`: as the model's card names it, or None; `page`:
     where it can be read."""
 
     repo: str
     revision: str
     host: str
     page: str
-    licence: str | None
+    license: str | None
     files: tuple[File, ...]
 
     @property
@@ -108,7 +108,7 @@ def offer(repo: str, revision: str | None = None) -> Offer:
             raise ValueError("no name, or no commit")
         files = tuple(_file(sibling) for sibling in info.siblings or () if wanted(sibling.rfilename))
         found = Offer(
-            downloads.printable(info.id), info.sha or "", host(), page, _licence(info.card_data), files
+            downloads.printable(info.id), info.sha or "", host(), page, _license(info.card_data), files
         )
     names = [file.name for file in files]
     if not any(name.endswith(".safetensors") for name in names) or "config.json" not in names:
@@ -134,13 +134,13 @@ def _file(sibling: RepoSibling) -> File:
     return File(sibling.rfilename, sibling.size, known)
 
 
-def _licence(card: object) -> str | None:
-    """What a model's card says of its licence."""
+def _license(card: object) -> str | None:
+    """What a model's card says of its license."""
     get = getattr(card, "get", lambda key: None)
     named = get("license_name") if get("license") in (None, "other") else get("license")
     parts = [get("license"), named] if named != get("license") else [named]
     text = ", ".join(str(part) for part in parts if part)
-    return downloads.printable(" ".join(text.split()))[:LONGEST_LICENCE] or None
+    return downloads.printable(" ".join(text.split()))[:LONGEST_LICENSE] or None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The open diffusion models that are known, by short names.
 
 Owns that table, and nothing of how a model is downloaded or run. A fact that could not be established is left out: the
-hub tells a model's size and licence before anything is downloaded.
+hub tells a model's size and license before anything is downloaded.
 
 Sources: the models' own cards and file lists at https://huggingface.co, by their repositories' names below.
 """
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Known:
     """One model. `repo`: its name at the hub; `family`: what its layers, tokens and decoding are like; `parameters`: as
-    its makers count them; `licence`: by the identifier of its card; `gigabytes`: what its weights take, 1e9 bytes."""
+    its makers count them; `license`: by the identifier of its card; `gigabytes`: what its weights take, 1e9 bytes."""
 
     name: str
     repo: str
     family: str
     parameters: str
     good_for: str
-    licence: str | None = None
+    license: str | None = None
     gigabytes: float | None = None
 
 
@@ -39,7 +39,7 @@ MODELS = (
         "fast-dllm-v2",
         "1.5B",
         "General text and code, in blocks of 32 tokens.",
-        licence="apache-2.0",
+        license="apache-2.0",
     ),
     Known(
         "fast-dllm-v2-7b",
@@ -47,7 +47,7 @@ MODELS = (
         "fast-dllm-v2",
         "7B",
         "General text and code, in blocks of 32 tokens.",
-        licence="apache-2.0",
+        license="apache-2.0",
     ),
     Known(
         "coda-1.7b",
@@ -62,7 +62,7 @@ MODELS = (
         "sdar",
         "1.7B",
         "General text, in small blocks.",
-        licence="apache-2.0",
+        license="apache-2.0",
         gigabytes=4.06,
     ),
     Known(
@@ -71,7 +71,7 @@ MODELS = (
         "sdar",
         "4B",
         "General text, in small blocks.",
-        licence="apache-2.0",
+        license="apache-2.0",
     ),
     Known(
         "sdar-8b",
@@ -87,7 +87,7 @@ MODELS = (
         "dreamon",
         "7B",
         "Infilling code; finds the length of what is missing.",
-        licence="apache-2.0",
+        license="apache-2.0",
     ),
     Known(
         "dream-coder-7b",
@@ -95,7 +95,7 @@ MODELS = (
         "dream-coder",
         "7B",
         "Writing code as told, and infilling it.",
-        licence="apache-2.0",
+        license="apache-2.0",
         gigabytes=15.2,
     ),
     Known(
@@ -104,7 +104,7 @@ MODELS = (
         "diffucoder",
         "7B",
         "Writing code as told; trained further by reinforcement.",
-        licence="apple-amlr",
+        license="apple-amlr",
         gigabytes=15.2,
     ),
     Known(
@@ -113,7 +113,7 @@ MODELS = (
         "diffucoder",
         "7B",
         "Writing code as told.",
-        licence="apple-amlr",
+        license="apple-amlr",
         gigabytes=15.2,
     ),
     Known(
@@ -122,7 +122,7 @@ MODELS = (
         "diffucoder",
         "7B",
         "Continuing and infilling code.",
-        licence="apple-amlr",
+        license="apple-amlr",
         gigabytes=15.2,
     ),
     Known(
@@ -139,7 +139,7 @@ MODELS = (
         "llada",
         "8B",
         "General text, as told.",
-        licence="mit",
+        license="mit",
         gigabytes=16.0,
     ),
     Known(
@@ -148,7 +148,7 @@ MODELS = (
         "stable-diffcoder",
         "8B",
         "Writing and editing code as told, in blocks.",
-        licence="mit",
+        license="mit",
     ),
 )
 

@@ -175,7 +175,7 @@ class Session:
             return None
         config = replace(self.config, anticipate=False) if self.snoozed else self.config
         library, ignored = self.workspace.used(uri), uri not in self._usable
-        memory = self.workspace.memory if config.index_mb else None
+        memory = self.workspace.memory if config.project_files == "all" else None
         return Snapshot(
             document,
             config,

@@ -15,7 +15,7 @@ _SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outl
 
 
 def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Quantise (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
+    """Quantize (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
 
     Without ``scale`` (as returned) each group takes its nearest one. C is a multiple of ``group`` and 8.
     """
@@ -23,7 +23,7 @@ def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> 
     values = matrix.float().view(rows, columns // group, group)
     top = 2 ** (bits - 1) - 1
     scale = nearest_scale(values, top) if scale is None else scale.float().unsqueeze(-1)
-    levels = (quantise(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
+    levels = (quantize(values, scale, top) + top + 1).to(torch.uint8).view(rows, columns // 8, 8)
     planes = [(((levels >> bit) & 1) * _PLACES).sum(-1, dtype=torch.uint8) for bit in range(bits)]
     return torch.stack(planes), scale.squeeze(-1).half()
 
@@ -38,13 +38,13 @@ def nearest_scale(values: Tensor, top: int) -> Tensor:
     scale = peak
     for shrink in (*_SHRINKS, top / (top + 1)):
         tried = (peak * shrink / top).half().float().clamp(min=1e-7)
-        error = (quantise(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
+        error = (quantize(values, tried, top) * tried - values).square().sum(-1, keepdim=True)
         scale = torch.where(error < best, tried, scale)
         best = torch.minimum(best, error)
     return scale
 
 
-def quantise(values: Tensor, scale: Tensor, top: int) -> Tensor:
+def quantize(values: Tensor, scale: Tensor, top: int) -> Tensor:
     """Nearest integer levels in [-top - 1, top]."""
     levels: Tensor = torch.clamp((values / scale).round(), -top - 1, top)
     return levels

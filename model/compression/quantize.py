@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mercury_lsp.engine.backends.network import Network
-from model.compression.quantization_grid import nearest_scale, quantise
+from model.compression.quantization_grid import nearest_scale, quantize
 
 DAMPING = 0.01  # of the mean second moment, so that inputs hardly ever seen do not make the inverse explode
 
@@ -56,7 +56,7 @@ def rounded(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tens
         errors = torch.empty(w.shape[0], group)
         for j in range(first, last):
             column = w[:, j : j + 1]
-            kept = quantise(column, scale, top) * scale
+            kept = quantize(column, scale, top) * scale
             error = (column - kept) / inverse[j, j]
             w[:, j : j + 1] = kept
             w[:, j + 1 : last] -= error * inverse[j, j + 1 : last]

@@ -1,9 +1,9 @@
 """Trains weights for the few bits that they are shipped in.
 
 Owns how many bits each kind of matrix gets, and the swap: while a step's loss and gradient are computed, the matrices
-hold what rounding would leave of them, and the optimiser then moves the weights themselves (quantisation-aware
+hold what rounding would leave of them, and the optimizer then moves the weights themselves (quantization-aware
 training with a straight-through gradient, Bengio et al. 2013; Jacob et al. 2018). The grid is `grid`'s. Knows
-neither data nor optimiser.
+neither data nor optimizer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mercury_lsp.engine.backends.network import Network
-from model.compression.quantization_grid import nearest_scale, quantise
+from model.compression.quantization_grid import nearest_scale, quantize
 
 REFRESH = 16  # steps for which a scale stays: looking for it costs several times what rounding does
 
@@ -47,7 +47,7 @@ class Rounding:
         for (weight, top), kept, scale in zip(self._weights, self._kept, self._scales, strict=True):
             kept.copy_(weight)
             values = self._grouped(weight)
-            values.copy_(quantise(values, scale, top).mul_(scale))
+            values.copy_(quantize(values, scale, top).mul_(scale))
         try:
             with torch.enable_grad():
                 yield

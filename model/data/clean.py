@@ -82,7 +82,7 @@ def flaw(path: str, content: bytes) -> str | None:
     return None
 
 
-def normalised(content: bytes) -> str:
+def normalized(content: bytes) -> str:
     """The text of a file that passed :func:`flaw`: no byte-order mark, lines ended by ``\\n``."""
     return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from model import SUITES
-from model.data.clean import Evaluation, Originals, flaw, normalised, tokens
+from model.data.clean import Evaluation, Originals, flaw, normalized, tokens
 from model.data.fetch import KINDS, FetchError, fetch, members
 
 PERMISSIVE = frozenset([
@@ -189,7 +189,7 @@ class Build:
                 continue
             reason = flaw(path, content)
             if reason is None:
-                text = normalised(content)
+                text = normalized(content)
                 hashes = tokens(text)
                 # The test comes first, so that a dropped file does not stand in the way of a clean near copy.
                 shared = self._evaluation.shares(hashes)

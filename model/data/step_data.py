@@ -78,13 +78,12 @@ class Cuts:
 
     def _beside(self, package: str, path: str, random: Random) -> Beside:
         """Chooses from the package's other files as a server would, with sources and a budget drawn by chance."""
-        from mercury_lsp.config import SOURCES
         from mercury_lsp.context.retrieval import ranking
         from mercury_lsp.syntax.document import Document
 
         library = self.shelf.library(package, path, random)
         tokens = random.randint(*self.recipe.related_tokens)
-        sources = random.sample(SOURCES, random.randint(1, len(SOURCES)))
+        sources = random.sample(ranking.SOURCES, random.randint(1, len(ranking.SOURCES)))
 
         def choose(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)

@@ -3,7 +3,7 @@
 Owns the other names, the other order of the rows that rotary positions turn, and the tokenizer in GGUF's terms, so
 that both engines run the same model. Knows nothing of how either of them computes.
 
-llama.cpp turns neighbouring values of a head together, where we turn its halves: the rows of queries and keys are
+llama.cpp turns neighboring values of a head together, where we turn its halves: the rows of queries and keys are
 put in that order. Its end of text is our ``<eot>``; our other special tokens are control tokens, which a caller has
 to forbid. As `llama-quantize` does, q4_0 keeps the embedding, which is the output matrix too, in q8_0; ``--pure``
 does not.
@@ -42,8 +42,8 @@ PRE_TOKENIZER = "smollm"
 Matrix = NDArray[np.float32]
 
 
-def neighbours(rows: Matrix, heads: int) -> Matrix:
-    """The rows (H D, W) of each head, first and second half by turns: what we turn together becomes neighbours."""
+def neighbors(rows: Matrix, heads: int) -> Matrix:
+    """The rows (H D, W) of each head, first and second half by turns: what we turn together becomes neighbors."""
     return rows.reshape(heads, 2, -1, rows.shape[-1]).swapaxes(1, 2).reshape(rows.shape)
 
 
@@ -59,8 +59,8 @@ def tensors(source: checkpoint.Checkpoint) -> Iterator[tuple[str, Matrix]]:
         q, k, v = np.split(ours[own + "attention.qkv.weight"], ends)
         gate, up = np.split(ours[own + "gate_up.weight"], 2)
         yield block + "attn_norm.weight", ours[own + "attention_norm.weight"]
-        yield block + "attn_q.weight", neighbours(q, shape.heads)
-        yield block + "attn_k.weight", neighbours(k, shape.kv_heads)
+        yield block + "attn_q.weight", neighbors(q, shape.heads)
+        yield block + "attn_k.weight", neighbors(k, shape.kv_heads)
         yield block + "attn_v.weight", v
         yield block + "attn_output.weight", ours[own + "attention.out.weight"]
         yield block + "ffn_norm.weight", ours[own + "feed_norm.weight"]

@@ -7,7 +7,7 @@
 
 The run trains in a git worktree of its own at a pinned commit, so that no edit disturbs it, and takes only time that no
 other process wants (idle scheduling). Everything lies in the user's cache folder: ``campaign/tree`` is the worktree,
-``campaign/log`` what the run says, ``runs/RECIPE`` its checkpoint, optimiser state, metrics and learning curve. The
+``campaign/log`` what the run says, ``runs/RECIPE`` its checkpoint, optimizer state, metrics and learning curve. The
 process holds a lock as long as it lives, so that there is one at a time, whatever ended the last one.
 """
 

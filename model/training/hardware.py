@@ -1,6 +1,6 @@
 """Measures what a training step costs: model FLOPs, a measured ceiling, and the memory that it keeps.
 
-Knows the network's shape, and nothing of data or optimisers.
+Knows the network's shape, and nothing of data or optimizers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Computes the training objective: next-token loss on clean rows, masked diffusion on canvases that attend to them.
 
 Owns the loss of a batch, as a function and as a module that an engine for several devices can wrap. Knows no files
-and no optimiser; the rows and their targets are `layout`'s, the way to attend is `attention`'s.
+and no optimizer; the rows and their targets are `layout`'s, the way to attend is `attention`'s.
 
 A share of what a row is to predict can be a *teacher's* distribution instead of the author's token (Hinton et al.
 2015). The teacher's row is a causal one that knows all tokens before the predicted one, so a canvas learns what

@@ -1,4 +1,4 @@
-"""Makes the optimisers of a run, and takes their steps."""
+"""Makes the optimizers of a run, and takes their steps."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mercury_lsp.engine.backends.network import Network
 from model.training.recipe import Recipe
 
 
-def optimisers(network: Network, recipe: Recipe) -> list[Optimizer]:
+def optimizers(network: Network, recipe: Recipe) -> list[Optimizer]:
     """AdamW for all weights that learn; or, for the matrices of the layers, Muon (Jordan et al. 2024).
 
     Muon moves a matrix by its orthogonalised momentum, scaled to the size of AdamW's steps (Liu et al. 2025), so that
     one rate fits both.
     """
-    if recipe.optimiser not in ("adamw", "muon"):
-        sys.exit(f"The recipe's optimiser must be 'adamw' or 'muon', not {recipe.optimiser!r}.")
+    if recipe.optimizer not in ("adamw", "muon"):
+        sys.exit(f"The recipe's optimizer must be 'adamw' or 'muon', not {recipe.optimizer!r}.")
     trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    muon = recipe.optimiser == "muon"
+    muon = recipe.optimizer == "muon"
     turned = [weight for name, weight in trained.items() if muon and weight.ndim == 2 and "layers." in name]
     rest = [weight for weight in trained.values() if not any(weight is other for other in turned)]
     groups = [
@@ -43,12 +43,12 @@ def optimisers(network: Network, recipe: Recipe) -> list[Optimizer]:
 
 
 def advance(made: Sequence[Optimizer], norm: Tensor) -> None:
-    """Take a step of each optimiser and forget the gradients; nothing moves if their norm is not finite."""
-    for optimiser in made:
-        if isinstance(optimiser, AdamW):
+    """Take a step of each optimizer and forget the gradients; nothing moves if their norm is not finite."""
+    for optimizer in made:
+        if isinstance(optimizer, AdamW):
             # As GradScaler does it: the fused kernel leaves everything as it was, and nobody waits for the norm.
-            optimiser.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-            optimiser.step()
+            optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+            optimizer.step()
         elif bool(norm.isfinite()):
-            optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

@@ -51,7 +51,7 @@ class Recipe:
     shards_mb: int = (
         0  # of token shards that a run cuts first and then streams; 0 cuts contexts as they are needed
     )
-    optimiser: str = "adamw"  # or "muon", for the matrices of the layers
+    optimizer: str = "adamw"  # or "muon", for the matrices of the layers
     frozen: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are
     rate: float = 3e-4
     warmup: int = 40  # steps

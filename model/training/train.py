@@ -3,7 +3,7 @@
     python -m model.training.train model/recipes/small-h100.toml --minutes 60
     torchrun --nproc-per-node 8 -m model.training.train model/recipes/small-h100.toml
 
-Owns the run: optimiser, schedule, checkpoints, metrics. Knows neither the objective's inside nor the network's, nor
+Owns the run: optimizer, schedule, checkpoints, metrics. Knows neither the objective's inside nor the network's, nor
 where data come from. A run lives in the user's cache folder, under its recipe's name; its data are a function of
 (seed, base, step): a resumed run sees what an unbroken one would have seen, on however many processes, which are
 Accelerate's to connect, and one that starts from another's weights does not read again what these have seen. One step
@@ -42,7 +42,7 @@ from model.training.heldout_middles import batches, costs, report
 from model.training.lanes import Lanes
 from model.training.layout import Batch
 from model.training.objective import Objective
-from model.training.optimizers import advance, optimisers
+from model.training.optimizers import advance, optimizers
 from model.training.plot import plot
 from model.training.recipe import Recipe
 from model.training.save import GROUP, save
@@ -74,7 +74,7 @@ def rate_at(progress: float, step: int, recipe: Recipe) -> float:
 
 
 class Run:
-    """One run: a network under training, its optimiser, and how far it has come."""
+    """One run: a network under training, its optimizer, and how far it has come."""
 
     def __init__(
         self, recipe: Recipe, folder: Path, accelerator: Accelerator, minutes: float, base: Path
@@ -101,7 +101,7 @@ class Run:
         self.plain = [objective(self.network)] if self.lanes is None else self.lanes.objectives
         self.objective = accelerator.prepare_model(self.plain[0])
         self.rounding = Rounding(self.network, bits, GROUP)
-        self.optimisers = optimisers(self.network, recipe)
+        self.optimizers = optimizers(self.network, recipe)
         self.stop = threading.Event()
         self.step = 0
         self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
@@ -119,8 +119,8 @@ class Run:
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(found)
+        for optimizer, found in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(found)
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
         if self.accelerator.is_main_process:
@@ -136,8 +136,8 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
-        found = [optimiser.state_dict() for optimiser in self.optimisers]
-        state = {"network": self.network.state_dict(), "optimisers": found, **counts}
+        found = [optimizer.state_dict() for optimizer in self.optimizers]
+        state = {"network": self.network.state_dict(), "optimizers": found, **counts}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.compression.ship` goes by
@@ -175,7 +175,7 @@ class Run:
         return self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
 
     def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
-        """One step of the optimiser; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
+        """One step of the optimizer; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
 
         The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
         None if a run on lanes was stopped between two passes: then nothing was changed.
@@ -200,7 +200,7 @@ class Run:
                     loss.total.backward()
                 sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        advance(self.optimisers, norm)
+        advance(self.optimizers, norm)
         return torch.cat((sums, norm.detach()[None] / ranks))
 
     def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
@@ -214,8 +214,8 @@ class Run:
         for parts in data:
             waited += (time.monotonic() - asked) * work.done()
             rate = rate_at(self.progress, self.step, recipe)
-            for optimiser in self.optimisers:
-                for group in optimiser.param_groups:
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
                     group["lr"] = rate
             taken = self.take(parts)
             if taken is None:

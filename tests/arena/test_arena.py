@@ -25,7 +25,7 @@ from mercury_lsp.arena import ballots
 from mercury_lsp.arena.contestants import Answer
 from mercury_lsp.arena.edits import read
 from mercury_lsp.cli import arena_screen
-from mercury_lsp.cli.arena_screen import coloured
+from mercury_lsp.cli.arena_screen import colored
 from mercury_lsp.cli.main import main
 
 SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}
@@ -172,10 +172,10 @@ def test_a_long_line_is_shown_as_one() -> None:
     assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told  # it is above both
 
 
-def test_colours_leave_the_code_as_long_as_it_is() -> None:
+def test_colors_leave_the_code_as_long_as_it_is() -> None:
     for code in ("", "\n\nx = (1\n\n", "def f(a):\n    return '", "\t\n"):
-        assert coloured(code, "python").plain == code
-    assert coloured("x = 1", "no such language").plain == "x = 1"
+        assert colored(code, "python").plain == code
+    assert colored("x = 1", "no such language").plain == "x = 1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
@@ -203,7 +203,7 @@ class TestAtATerminal:
 
         @property
         def seen(self) -> str:
-            """All that was written until now, without colours."""
+            """All that was written until now, without colors."""
             return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self._raw).decode(errors="replace")
 
         def until(self, text: str) -> str:

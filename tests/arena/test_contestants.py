@@ -73,7 +73,7 @@ def test_a_hosted_model_is_that_of_the_settings_or_named() -> None:
 
 
 def test_a_local_contestant_asks_nobody_else_whatever_the_settings() -> None:
-    (one,) = named(["small"], replace(HOSTED, remote="hedge"))
+    (one,) = named(["small"], replace(HOSTED, remote="fallback"))
     assert one.config.remote == "off" and not one.remote
 
 

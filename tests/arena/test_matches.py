@@ -18,7 +18,7 @@ from mercury_lsp.arena.standings import standings
 from mercury_lsp.config import Config
 from mercury_lsp.engine.worker import Unanswered
 
-SHORT = Config(threads=1, max_tokens=8, draft_trust=1.0)  # random networks find no end
+SHORT = Config(threads=1, max_tokens=8)
 WORDS = ("value", "other", "count")
 
 

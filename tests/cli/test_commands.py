@@ -356,7 +356,7 @@ async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pyt
 def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     status, sentence = refused(capsys, "bench", "--context", "3")
     assert status == 2
-    assert "prefix_tokens" in sentence
+    assert "context_tokens" in sentence
 
 
 def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:

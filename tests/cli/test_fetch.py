@@ -113,7 +113,7 @@ def test_a_model_is_downloaded_whole_and_nothing_that_could_run(user: User) -> N
         assert f"Asking {hub.url[7:]} for {NAME}." in done.stderr
         assert "apache-2.0" in done.stderr
         note = json.loads((user.folder / NOTE).read_text())
-        assert (note["repo"], note["revision"], note["licence"]) == (NAME, "a" * 40, "apache-2.0")
+        assert (note["repo"], note["revision"], note["license"]) == (NAME, "a" * 40, "apache-2.0")
         asked = len(hub.seen)
         again = user.download(hub)
         assert again.returncode == 0 and "already" in again.stdout
@@ -279,7 +279,7 @@ def test_an_address_that_is_no_hubs_costs_a_sentence(user: User) -> None:
         assert "not what a hub does" in sentence(user.download(hub))
 
 
-def test_the_licence_is_shown_and_asked_for(user: User) -> None:
+def test_the_license_is_shown_and_asked_for(user: User) -> None:
     card = {"license": "other", "license_name": "tiny-terms"}
     with serving(acme__tiny=repo(card=card)) as hub:
         assert "--yes" in sentence(user.run(hub, "models", "download", NAME), 2)
@@ -299,14 +299,14 @@ def test_the_licence_is_shown_and_asked_for(user: User) -> None:
             os.close(terminal)
             os.close(controller)
             assert process.returncode == status, err
-            assert "the licence other, tiny-terms" in err and f"{hub.url}/{NAME}" in err
+            assert "the license other, tiny-terms" in err and f"{hub.url}/{NAME}" in err
         assert user.is_whole()
 
 
-def test_without_a_card_the_licence_is_not_guessed(user: User) -> None:
+def test_without_a_card_the_license_is_not_guessed(user: User) -> None:
     with serving(acme__tiny=repo(card=None)) as hub:
         done = user.download(hub)
-        assert done.returncode == 0 and "a licence that its card does not name" in done.stderr
+        assert done.returncode == 0 and "a license that its card does not name" in done.stderr
 
 
 def test_progress_is_shown_on_a_terminal_only(user: User) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_fetch import FETCHED, FILES
 
-from mercury_lsp.models.hub import _licence, wanted
+from mercury_lsp.models.hub import _license, wanted
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -19,7 +19,7 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "licence"),
+    ("card", "license"),
     [
         ({"license": "mit"}, "mit"),
         ({"license": "other", "license_name": "own  terms"}, "other, own terms"),
@@ -29,5 +29,5 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         (None, None),
     ],
 )
-def test_the_licence_is_what_the_card_says(card: object, licence: str | None) -> None:
-    assert _licence(card) == licence
+def test_the_license_is_what_the_card_says(card: object, license: str | None) -> None:
+    assert _license(card) == license

@@ -81,7 +81,7 @@ def test_a_downloaded_model_is_listed_selected_and_removed(
         assert user.download(hub).returncode == 0
     (row,) = [row for row in listed(capsys)["models"] if row["name"] == NAME]
     assert row["state"] == "downloaded" and not row["selected"]
-    assert (row["licence"], row["revision"]) == ("apache-2.0", "a" * 40)
+    assert (row["license"], row["revision"]) == ("apache-2.0", "a" * 40)
     assert row["folder"] == str(user.folder)
     assert row["bytes"] == sum(file.stat().st_size for file in user.folder.iterdir())
     assert main(["models", "select", NAME]) == 0

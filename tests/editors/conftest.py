@@ -58,7 +58,7 @@ def emacs() -> Program:
 
 
 @pytest.fixture(scope="session")
-def artefacts() -> Path:
+def artifacts() -> Path:
     """The folder where screens are kept."""
     folder = ROOT / "build/editors"
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ def artefacts() -> Path:
 
 
 @pytest.fixture
-def terminal(artefacts: Path) -> Iterator[Terminal]:
-    made = Terminal(installed(installs.tmux), artefacts)
+def terminal(artifacts: Path) -> Iterator[Terminal]:
+    made = Terminal(installed(installs.tmux), artifacts)
     yield made
     made.close()
 

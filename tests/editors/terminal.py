@@ -24,14 +24,14 @@ PAUSE = 0.03  # seconds between two keys
 
 
 class Terminal:
-    """One editor in a terminal of `columns` by `rows`. Screens are kept in the folder `artefacts`."""
+    """One editor in a terminal of `columns` by `rows`. Screens are kept in the folder `artifacts`."""
 
-    def __init__(self, tmux: Program, artefacts: Path, columns: int = 100, rows: int = 28) -> None:
+    def __init__(self, tmux: Program, artifacts: Path, columns: int = 100, rows: int = 28) -> None:
         self._tmux = [*tmux.command, "-u", "-L", f"mercury-{os.getpid()}-{time.time_ns()}", "-f", "/dev/null"]
         self._env = {**os.environ, **tmux.env, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
         self._env.pop("TMUX", None)
         self._size = (columns, rows)
-        self.artefacts = artefacts
+        self.artifacts = artifacts
 
     def start(
         self, program: Program, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
@@ -74,10 +74,10 @@ class Terminal:
 
     def save(self, name: str) -> None:
         """Keep the screen as NAME.txt, and as a picture, NAME.svg."""
-        self.artefacts.mkdir(parents=True, exist_ok=True)
-        (self.artefacts / f"{name}.txt").write_text(self.screen, encoding="utf-8")
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        (self.artifacts / f"{name}.txt").write_text(self.screen, encoding="utf-8")
         svg = drawn(self._run("capture-pane", "-p", "-e"), self._size[0], name)
-        (self.artefacts / f"{name}.svg").write_text(svg, encoding="utf-8")
+        (self.artifacts / f"{name}.svg").write_text(svg, encoding="utf-8")
 
     def close(self) -> None:
         """End the terminal, and what runs in it."""
@@ -93,7 +93,7 @@ class Terminal:
 
 
 def drawn(screen: str, columns: int, title: str) -> str:
-    """A screen with its colours as SVG, without the web font that rich would ask for."""
+    """A screen with its colors as SVG, without the web font that rich would ask for."""
     console = Console(
         record=True, width=columns, file=io.StringIO(), color_system="truecolor", legacy_windows=False
     )

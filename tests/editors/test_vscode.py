@@ -56,7 +56,7 @@ def command(server: list[str]) -> list[str]:
 
 @pytest.fixture
 def window(
-    browser: Browser, code_server: CodeServer, command: list[str], project: Path, artefacts: Path
+    browser: Browser, code_server: CodeServer, command: list[str], project: Path, artifacts: Path
 ) -> Iterator[Open]:
     """Opens windows of the project, with settings of the server and of VS Code."""
     opened: list[Window] = []
@@ -68,7 +68,7 @@ def window(
     ) -> Window:
         ours: dict[str, object] = {"server.command": command, **SETTINGS, **(settings or {})}
         code_server.configure({f"mercury.{name}": value for name, value in ours.items()} | (others or {}))
-        opened.append(Window(browser, code_server.address(project), artefacts, size))
+        opened.append(Window(browser, code_server.address(project), artifacts, size))
         return opened[-1]
 
     yield open_

@@ -166,11 +166,11 @@ class Window:
     """One window of VS Code: a page, and the folder that is open in it."""
 
     def __init__(
-        self, browser: Browser, address: str, artefacts: Path, size: tuple[int, int] = (900, 560)
+        self, browser: Browser, address: str, artifacts: Path, size: tuple[int, int] = (900, 560)
     ) -> None:
         self.page: Page = browser.new_page(viewport={"width": size[0], "height": size[1]})
         self.page.set_default_timeout(1000 * PATIENCE)
-        self._artefacts = artefacts
+        self._artifacts = artifacts
         self.page.goto(address, wait_until="commit")
         self.page.wait_for_selector(".monaco-workbench .part.statusbar")
 
@@ -180,7 +180,7 @@ class Window:
 
     def picture(self, name: str) -> None:
         """Keep what is on the screen."""
-        self.page.screenshot(path=self._artefacts / f"vscode-{name}.png")
+        self.page.screenshot(path=self._artifacts / f"vscode-{name}.png")
 
     def press(self, *keys: str) -> None:
         for key in keys:

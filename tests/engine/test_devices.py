@@ -88,7 +88,7 @@ def test_a_device_that_is_not_there_is_told(
         devices.executor_for(checkpoint.load(unpacked_model), device)
 
 
-def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
+def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     loaded = huggingface.load(tmp_path)
     told: list[float] = []
@@ -104,7 +104,7 @@ def test_an_open_model_is_torchs_and_may_be_quantised(tmp_path: Path) -> None:
 def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_open(tmp_path, "dream")
     loaded = huggingface.load(tmp_path)
-    with pytest.raises(CheckpointError, match="set quantisation to int8"):
+    with pytest.raises(CheckpointError, match="set quantization to int8"):
         devices.open_executor_for(loaded, "cpu", 1, "int4")
     if not torch.cuda.is_available():
         with pytest.raises(CheckpointError, match="Torch cannot use cuda here"):

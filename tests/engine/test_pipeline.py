@@ -22,6 +22,7 @@ from mercury_lsp.completion.pipeline import (
 )
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
+from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -60,13 +61,11 @@ def test_the_settings_reach_the_engine(engine: LocalEngine, mode: str) -> None:
     assert found is not None and found.infill.tokens <= 5 and drafts
     long = f"{'x = 1  # one of many lines' * 3}\r\n" * 60 + TEXT
     tokens = []
-    for options in ({}, {"prefix_tokens": 64}, {"prefix_tokens": 64, "following_tokens": 0}):
+    for options in ({}, {"context_tokens": 88}, {"context_tokens": 22}):
         there = complete(snapshot(text=long, **options), long.index("return ") + 7, engine)  # type: ignore[arg-type]
         assert there is not None
         tokens.append(there.infill.prompt_tokens)
     assert tokens[0] > tokens[1] > tokens[2]
-    found = complete(snapshot(max_passes=1, entropy_bound=0.0), OFFSET, engine)
-    assert found is not None and found.infill.forward_passes == 1
 
 
 def test_one_line_is_asked_for_where_several_never_are_wanted(engine: LocalEngine) -> None:
@@ -282,10 +281,10 @@ def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(
     assert declined(there) is None
     invoked = complete(replace(there, invoked=True), offset, engine)
     assert invoked is not None and invoked.infill.forward_passes > 0
-    comment = snapshot(text="x = 1  # a\n", in_comments=False)
+    comment = snapshot(text="x = 1  # a\n", in_strings_and_comments=False)
     found = complete(comment, 10, asked)  # type: ignore[arg-type]
-    assert found is not None and "in_comments" in (found.reason or "")
-    text = snapshot(text="x = 'a'\n", in_strings=True)
+    assert found is not None and "in_strings_and_comments" in (found.reason or "")
+    text = snapshot(text="x = 'a'\n", in_strings_and_comments=True)
     found = complete(text, 6, engine)
     assert found is not None and found.infill.forward_passes > 0
 
@@ -367,14 +366,14 @@ def beside(text: str, **options: object) -> Snapshot:
 
 def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine) -> None:
     offset = CALLS.index("    \n") + 4
-    assert question(beside(CALLS, related_tokens=0), offset, engine).related == ()
-    found = question(beside(CALLS, related_tokens=96), offset, engine)
+    assert question(beside(CALLS, project_files="none"), offset, engine).related == ()
+    found = question(beside(CALLS), offset, engine)
     assert [snippet.path for snippet in found.related] == ["store.py"]
-    assert replace(found, related=()) == question(beside(CALLS, related_tokens=0), offset, engine)
-    none = question(beside(CALLS, related_tokens=96, related_sources=("edits",)), offset, engine)
+    assert replace(found, related=()) == question(beside(CALLS, project_files="none"), offset, engine)
+    none = question(replace(beside(CALLS), related=Related(96, ("edits",))), offset, engine)
     assert none.related == ()
-    read_ = complete(beside(CALLS, related_tokens=96), offset, engine)
-    alone = complete(beside(CALLS, related_tokens=0), offset, engine)
+    read_ = complete(beside(CALLS), offset, engine)
+    alone = complete(beside(CALLS, project_files="none"), offset, engine)
     assert read_ is not None and alone is not None
     assert read_.infill.prompt_tokens > alone.infill.prompt_tokens
 
@@ -384,16 +383,15 @@ def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: 
     engine, kept = LocalEngine.load(str(unpacked_model), "cpu"), Kept()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
-    asked = {"related_tokens": 96, "max_tokens": 4}
     typed = "stock = paint(canvas)\n    other = Store()\n    "
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(beside(now + rest, **asked), len(now), engine, kept=kept)
+        found = complete(beside(now + rest, max_tokens=4), len(now), engine, kept=kept)
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20
-    assert question(beside(now + rest, **asked), len(now), engine, kept).related
+    assert question(beside(now + rest, max_tokens=4), len(now), engine, kept).related
 
 
 def test_equal_texts_with_other_libraries_are_the_same_place() -> None:

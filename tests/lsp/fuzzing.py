@@ -35,7 +35,7 @@ PAUSE = 1.5  # seconds without a message, after which the server has given back 
 GROWTH, SLACK = 64, 20 << 20  # bytes a message, bytes
 LONG = 30_000  # messages of a session, from which on that tells something
 OPTIONS = {
-    "max_tokens": 4, "max_passes": 3, "threads": 1, "prefix_tokens": 64, "following_tokens": 32,
+    "max_tokens": 4, "threads": 1, "context_tokens": 96,
     "show_likelihood": 0, "deadline_ms": 60_000,
 }  # fmt: skip
 _HEADER = re.compile(rb"Content-Length: (\d+)\r\n")

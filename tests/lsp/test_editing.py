@@ -59,8 +59,7 @@ async def test_200_random_edits_with_a_completion_after_each(encoding: str, mode
     options = {
         "max_tokens": 4,
         "threads": 1,
-        "prefix_tokens": 32,
-        "following_tokens": 16,
+        "context_tokens": 48,
         "deadline_ms": 60_000,
     }
     started = await client.initialize_async(

@@ -58,17 +58,14 @@ def test_alone_it_answers_without_a_local_model(launch: Launch, tmp_path: Path) 
         assert client.messages() == []  # a refusal is no error of ours
 
 
-@pytest.mark.parametrize(("least", "expected"), [(0.0, WORD), (1.0, "more of them")])
-def test_as_a_hedge_it_is_asked_where_the_local_model_is_not_sure(
-    least: float, expected: str, launch: Launch
-) -> None:
+def test_as_a_fallback_it_is_not_asked_where_the_local_model_is_sure(launch: Launch) -> None:
     with hosting(whole("more of them")) as hosted:
-        own(remote="hedge", remote_url=hosted.url, max_tokens=8)
+        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch().client
-        client.start(options={"hedge_likelihood": least})
+        client.start()
         uri = client.open(TEXT)
-        assert [item["insertText"] for item in client.complete(uri, 1, 15)] == [expected]
-        assert len(hosted.seen) == (expected != WORD)
+        assert [item["insertText"] for item in client.complete(uri, 1, 15)] == [WORD]
+        assert not hosted.seen
 
 
 def test_what_the_project_ignores_is_completed_here_and_not_sent(
@@ -79,9 +76,9 @@ def test_what_the_project_ignores_is_completed_here_and_not_sent(
     root.mkdir()
     (root / ".gitignore").write_text("*.txt\n!shared.txt\n", encoding="utf-8")
     with hosting(whole("more of them")) as hosted:
-        own(remote="hedge", remote_url=hosted.url, max_tokens=8, remote_timeout_ms=30_000)
+        own(remote="fallback", remote_url=hosted.url, max_tokens=8, remote_timeout_ms=30_000)
         client = launch(tiny_model).client
-        client.start(options={"hedge_likelihood": 1, "show_likelihood": 0}, root=root.as_uri())
+        client.start(options={"show_likelihood": 0}, root=root.as_uri())
         for name, sent in (("scratch.txt", 0), ("shared.txt", 1)):
             uri = client.open(TEXT, (root / name).as_uri())
             items = [item["insertText"] for item in client.complete(uri, 1, 15)]
@@ -102,10 +99,10 @@ def test_what_is_ignored_has_nothing_where_all_is_sent(launch: Launch, tmp_path:
         assert "is not sent to a hosted model" in explained["result"] and not hosted.seen
 
 
-def test_a_hedge_that_fails_costs_nothing(launch: Launch) -> None:
+def test_a_fallback_that_fails_costs_nothing(launch: Launch) -> None:
     with hosting(refuse(500)) as hosted:
-        own(remote="hedge", remote_url=hosted.url, max_tokens=8)
+        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch().client
-        client.start(options={"hedge_likelihood": 1})
+        client.start()
         assert [item["insertText"] for item in client.complete(client.open(TEXT), 1, 15)] == [WORD]
         assert hosted.seen

@@ -230,7 +230,7 @@ def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], fam
 
 def test_our_own_folder_is_our_own_engine(tiny_model: Path) -> None:
     assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenModelEngine)
-    assert engines.wanted(Config(quantisation="int8")) != engines.wanted(Config())
+    assert engines.wanted(Config(quantization="int8")) != engines.wanted(Config())
 
 
 def test_what_is_not_used_does_not_load_a_model_anew() -> None:
@@ -239,8 +239,8 @@ def test_what_is_not_used_does_not_load_a_model_anew() -> None:
         changed = {name: "x"}
         assert engines.wanted(replace(off, **changed)) == engines.wanted(off)
         assert engines.wanted(replace(always, **changed)) != engines.wanted(always)
-        hedged = replace(always, remote="hedge")
+        hedged = replace(always, remote="fallback")
         assert engines.wanted(replace(hedged, **changed)) != engines.wanted(hedged)
     assert engines.wanted(replace(always, model="mini")) == engines.wanted(always)
     assert engines.wanted(replace(off, model="mini")) != engines.wanted(off)
-    assert len({engines.wanted(Config(remote=remote)) for remote in ("off", "always", "hedge")}) == 3
+    assert len({engines.wanted(Config(remote=remote)) for remote in ("off", "always", "fallback")}) == 3

@@ -1,4 +1,4 @@
-"""Open networks against transformers' own classes, and what quantisation leaves of them."""
+"""Open networks against transformers' own classes, and what quantization leaves of them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
 
 
 def size_of(weight: torch.Tensor) -> int:
-    """Bytes of a weight, all parts of a quantised one included."""
+    """Bytes of a weight, all parts of a quantized one included."""
     if hasattr(weight, "__tensor_flatten__"):
         return sum(size_of(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
     return weight.numel() * weight.element_size()
@@ -105,7 +105,7 @@ def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
 
 def test_int4_is_refused_where_there_is_no_kernel_for_it(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
-    with pytest.raises(CheckpointError, match="set quantisation to int8"):
+    with pytest.raises(CheckpointError, match="set quantization to int8"):
         network_of(huggingface.load(tmp_path), "cpu", torch.bfloat16, "int4")
 
 

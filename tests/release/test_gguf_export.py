@@ -13,7 +13,7 @@ from support.tiny_models import TINY
 from mercury_lsp.engine.backends.network import rotate
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
-from model.release.gguf_export import export, main, neighbours
+from model.release.gguf_export import export, main, neighbors
 
 gguf = pytest.importorskip("gguf")
 
@@ -66,7 +66,7 @@ def test_rows_in_their_order_turn_as_ours_do() -> None:
     weight, x = torch.randn(heads * width, 16), torch.randn(16)
     angle = torch.rand(width // 2)
     ours = rotate((weight @ x).view(1, heads, 1, width), (angle.cos(), angle.sin())).view(heads, width)
-    order = torch.from_numpy(neighbours(weight.numpy(), heads))
+    order = torch.from_numpy(neighbors(weight.numpy(), heads))
     pairs = (order @ x).view(heads, width // 2, 2)
     turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.polar(torch.ones(width // 2), angle))
     assert torch.allclose(turned.transpose(1, 2).reshape(heads, width), ours, atol=1e-5)

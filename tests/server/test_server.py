@@ -322,7 +322,7 @@ async def test_only_the_answer_to_the_newest_question_for_settings_counts(
     first = await asked(0)
     editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
     second = await asked(1)
-    editor.send(id=second, result=[{"max_passes": 0}])
+    editor.send(id=second, result=[{"candidates": 0}])
     await editor.until(lambda message: message.get("method") == "window/showMessage")
     editor.send(id=first, result=[{"max_tokens": 0}])
     editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
@@ -336,5 +336,5 @@ async def test_only_the_answer_to_the_newest_question_for_settings_counts(
         for message in editor.sent
         if message.get("method") == "window/showMessage"
     ]
-    assert len(told) == 1 and "max_passes" in told[0]
+    assert len(told) == 1 and "candidates" in told[0]
     assert "unexpected" not in caplog.text

@@ -363,16 +363,16 @@ def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
             torch.nn.init.normal_(weight, std=0.05)
     learner = Checkpoint("learner", tmp_path, network.shape, tokenizer, "", {})
     assert right(learner, network, "diffusion")[0] == 0
-    optimiser = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
     for step in range(3 * CYCLE):  # the first cycle is mostly enough
         if step % CYCLE == 0:
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=CYCLE, pct_start=0.1)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=CYCLE, pct_start=0.1)
         loss = loss_of(network, lesson(tokenizer, step), torch.float32)
         loss.total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         modes = ("diffusion", "autoregressive")
         if step % 50 == 49 and all(right(learner, network, mode)[0] == len(QUESTIONS) for mode in modes):
             break

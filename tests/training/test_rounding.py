@@ -62,7 +62,7 @@ def test_training_for_the_grid_leaves_less_to_lose() -> None:
     lost = []
     for aware in (False, True):
         network = tiny_network().requires_grad_(True)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
         rounding = Rounding(network, lambda name: 2, GROUP)
         for _ in range(60):
             if aware:
@@ -70,8 +70,8 @@ def test_training_for_the_grid_leaves_less_to_lose() -> None:
                     loss(network).backward()
             else:
                 loss(network).backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         for name, values in packed(network, 2).items():
             network.get_parameter(name).data.copy_(values)
         lost.append(float(loss(network).detach()))

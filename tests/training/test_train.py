@@ -88,7 +88,7 @@ curve_rows = 300
 """
 
 
-@pytest.mark.parametrize("more", ["", 'lanes = 2\noptimiser = "muon"\nrounded = 0.3\n'])
+@pytest.mark.parametrize("more", ["", 'lanes = 2\noptimizer = "muon"\nrounded = 0.3\n'])
 def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
@@ -228,12 +228,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple
     run, parts = one_run
     run.take(parts)
     before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
-    state = {key: value.clone() for key, value in run.optimisers[0].state[run.network.norm.weight].items()}
+    state = {key: value.clone() for key, value in run.optimizers[0].state[run.network.norm.weight].items()}
     sums = run.take((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
     assert sums is not None and not bool(sums[-1].isfinite())
     for key, weight in run.network.state_dict().items():
         assert weight.equal(before[key]), key
-    for key, value in run.optimisers[0].state[run.network.norm.weight].items():
+    for key, value in run.optimizers[0].state[run.network.norm.weight].items():
         assert value.equal(state[key]), key
     run.take(parts)
     assert not run.network.norm.weight.equal(before["norm.weight"])
@@ -246,7 +246,7 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
         unreal = tuple(part.map(fake.from_tensor) for part in parts)
         run.network = Network(run.network.shape)
         run.objective = Objective(run.network, run.dtype, 64)
-        run.optimisers = [torch.optim.AdamW(run.network.parameters(), fused=True)]
+        run.optimizers = [torch.optim.AdamW(run.network.parameters(), fused=True)]
         sums = run.take(unreal)
         assert sums is not None and sums.shape == (6,)
         with pytest.raises(DataDependentOutputException):

@@ -1,7 +1,7 @@
 /**
  * The page of statistics: from the server's figures to HTML. Pure.
  *
- * Owns how figures are drawn, in the colours of the user's theme. All text that is not ours is escaped; the policy lets
+ * Owns how figures are drawn, in the colors of the user's theme. All text that is not ours is escaped; the policy lets
  * the page load and run nothing at all, but its own style.
  */
 

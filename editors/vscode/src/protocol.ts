@@ -16,7 +16,7 @@ export interface Status {
   fraction?: number; // of loading, from 0 to 1
   until?: string; // of snoozing, ISO 8601
   message?: string; // of a failure
-  remote?: { host: string; mode: "always" | "hedge"; breaker: string; told: string }; // where text is sent elsewhere
+  remote?: { host: string; mode: "always" | "fallback"; breaker: string; told: string }; // where text is sent elsewhere
   median_ms: number | null;
   last: { ms: number; shown: boolean; recalled: boolean; reason: string | null } | null;
 }

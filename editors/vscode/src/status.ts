@@ -14,7 +14,7 @@ interface Words {
   icon: string;
   short: string;
   long: string;
-  colour?: "warning" | "error";
+  color?: "warning" | "error";
 }
 
 export class StatusBar implements Disposable {
@@ -55,11 +55,11 @@ export class StatusBar implements Disposable {
 
   draw(): void {
     const language = window.activeTextEditor?.document.languageId;
-    const { icon, short, long, colour } = words(this.service.life, this.last, language);
+    const { icon, short, long, color } = words(this.service.life, this.last, language);
     this.item.text = `$(${icon}) Mercury${short && ` ${short}`}`;
     this.item.tooltip = tooltip(long, this.last);
     this.item.accessibilityInformation = { label: `Mercury: ${long}`, role: "button" };
-    this.item.backgroundColor = colour && new ThemeColor(`statusBarItem.${colour}Background`);
+    this.item.backgroundColor = color && new ThemeColor(`statusBarItem.${color}Background`);
   }
 
   dispose(): void {
@@ -80,15 +80,15 @@ export class StatusBar implements Disposable {
 export function words(life: Life, status: Status | undefined, language: string | undefined): Words {
   if (life === "missing") {
     const long = "The server is not installed. Click to install it, or to name its command.";
-    return { icon: "warning", short: "not installed", long, colour: "warning" };
+    return { icon: "warning", short: "not installed", long, color: "warning" };
   }
   if (life === "starting") return { icon: "loading~spin", short: "starting", long: "The server is starting." };
   if (life === "stopped") {
     const long = "The server is not running. Click to start it anew, or to see its output.";
-    return { icon: "error", short: "stopped", long, colour: "error" };
+    return { icon: "error", short: "stopped", long, color: "error" };
   }
   if (status?.state === "failed") {
-    return { icon: "error", short: "failed", long: status.message ?? "The model cannot be loaded.", colour: "error" };
+    return { icon: "error", short: "failed", long: status.message ?? "The model cannot be loaded.", color: "error" };
   }
   if (status?.state === "off") return { icon: "circle-slash", short: "off", long: "Suggestions are switched off." };
   if (status?.state === "snoozed") {

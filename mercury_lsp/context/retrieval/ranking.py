@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mercury_lsp.config import SOURCES
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.context.retrieval.sources import EACH, RANKED, Around, Candidate, distinct
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
@@ -22,12 +21,28 @@ RANK = 60  # the constant of reciprocal rank fusion, as its authors chose it
 REPEATED = 0.5  # share of a candidate's lines that are known already, from which on it is dropped
 LEAST = 12  # tokens that are worth a snippet
 FEWEST = 3  # lines that may be left of a longer candidate
+SOURCES = ("signatures", "header", "definitions", "edits", "neighbors", "opened")
+"""Where text is taken from that is shown beside the window, see `sources`."""
 FAR = 10  # lines from where a choice was made, within which it is kept
 FARTHEST = 30  # as long as the window begins where it did: once it has moved, most must be read anew anyway
 HEAD = 200  # characters by which the beginning of a window is told
 KEPT = 16  # documents whose choices are kept
 
 Count = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """How much text is shown beside the window, in tokens, and from which of the `SOURCES`.
+
+    The defaults are what the weights gain by, see docs/retrieval.md; training draws others.
+    """
+
+    tokens: int = 96
+    sources: tuple[str, ...] = ("opened",)
+
+
+USUAL = Related()
 
 
 def choose(

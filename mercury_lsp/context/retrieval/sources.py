@@ -3,12 +3,12 @@
 Owns the evidence, which is the lines around the cursor's, never the cursor's own line, and what each source makes of
 it. What of all candidates is shown is decided in `ranking`. Knows neither tokens nor prompts but for the window.
 
-The sources, in the order of `config.SOURCES`:
+The sources, in the order of `ranking.SOURCES`:
 `signatures`  the heads of the definitions around the cursor that lie above the window
 `header`      the imports above the window that the code near the cursor uses
 `definitions` what is defined in other files and named near the cursor or imported
 `edits`       the lines around recent edits
-`neighbours`  the files that belong to this one by their names, such as a test
+`neighbors`   the files that belong to this one by their names, such as a test
 `opened`      the most similar pieces of open documents, by Jaccard's index of their words
 """
 
@@ -209,7 +209,7 @@ def _edits(around: Around, library: Library) -> list[Candidate]:
     return [Candidate(path, -1, plain(text).strip("\n")) for path, text in library.edits[:EACH]]
 
 
-def _neighbours(around: Around, library: Library) -> list[Candidate]:
+def _neighbors(around: Around, library: Library) -> list[Candidate]:
     """The most similar piece of each file that belongs to this one by its name."""
     folder, own = around.path.rpartition("/")[0], _base(around.path)
     found: list[tuple[int, str]] = []
@@ -278,6 +278,6 @@ RANKED: dict[str, Callable[[Around, Library], list[Candidate]]] = {
     "header": _header,
     "definitions": _definitions,
     "edits": _edits,
-    "neighbours": _neighbours,
+    "neighbors": _neighbors,
     "opened": _opened,
 }

@@ -29,7 +29,7 @@ class Executor(Protocol):
         """One pass of rows (T,) behind the first ``past`` rows that are kept, which are clean.
 
         Their keys and values are written behind those, from row ``past`` on, and last until a run overwrites them.
-        Returns the hidden rows (T, width), normalised, on the device; a slice or a list of ints takes some of them.
+        Returns the hidden rows (T, width), normalized, on the device; a slice or a list of ints takes some of them.
         They may last only until the next run.
         """
         ...

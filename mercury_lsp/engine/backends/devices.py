@@ -58,13 +58,13 @@ def slots_for(
     memory: int,
     rows: int,
     together: bool | None = None,
-    quantisation: str = "auto",
+    quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> SlotPool:
     """Executors for many sessions on one network: see `batching`.
 
     memory: bytes for the keys and values of all sessions; rows: how many one of them may have. together: whether
-    passes are batched; None where it pays, on a GPU, for on a processor the kernel is faster one by one. quantisation:
+    passes are batched; None where it pays, on a GPU, for on a processor the kernel is faster one by one. quantization:
     of an open model. Raises `CheckpointError` where the device cannot run the model.
     """
     threads = threads or usual_threads()
@@ -85,7 +85,7 @@ def slots_for(
     if not has_device(device):
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
     if isinstance(loaded, OpenCheckpoint):
-        network, forbidden = _open_network(loaded, device, quantisation, progress), loaded.forbidden
+        network, forbidden = _open_network(loaded, device, quantization, progress), loaded.forbidden
     else:
         network, forbidden = Network.of(loaded, dtype_for(device), progress), loaded.tokenizer.hidden
     return ContinuousBatcher(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
@@ -95,12 +95,12 @@ def open_executor_for(
     loaded: OpenCheckpoint,
     device: str = "auto",
     threads: int = 0,
-    quantisation: str = "auto",
+    quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> Executor:
     """The executor of an open model on a device; see `executor_for`.
 
-    quantisation: auto, none, int8 or int4; auto takes the most exact that fits the device's memory.
+    quantization: auto, none, int8 or int4; auto takes the most exact that fits the device's memory.
     """
     device = pick(device)
     if not has_torch():
@@ -109,18 +109,18 @@ def open_executor_for(
 
     if not has_device(device):
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
-    network = _open_network(loaded, device, quantisation, progress)
+    network = _open_network(loaded, device, quantization, progress)
     return TorchExecutor(network, loaded.forbidden, device, threads or usual_threads())
 
 
 def _open_network(
-    loaded: OpenCheckpoint, device: str, quantisation: str, progress: Callable[[float], None] | None
+    loaded: OpenCheckpoint, device: str, quantization: str, progress: Callable[[float], None] | None
 ) -> Network:
     from mercury_lsp.engine.backends.quantized_load import chosen, network_of
     from mercury_lsp.engine.backends.torch_executor import dtype_for
 
     dtype = dtype_for(device)
-    return network_of(loaded, device, dtype, chosen(quantisation, loaded.shape, dtype, device), progress)
+    return network_of(loaded, device, dtype, chosen(quantization, loaded.shape, dtype, device), progress)
 
 
 def _native(loaded: Checkpoint) -> bool:

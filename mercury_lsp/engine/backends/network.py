@@ -171,7 +171,7 @@ class Network(nn.Module):
 
         ids, position: (N, T). mask: bool (N, T, S), who sees whom by `attention_mask`; None where every row sees
         every key. past: earlier keys and values, which come before the new ones. attend: another way to compute
-        attention than `folded`, which is then given the mask as it is. Returns (N, T, width), normalised."""
+        attention than `folded`, which is then given the mask as it is. Returns (N, T, width), normalized."""
         x = self.embedding(ids)  # (N, T, W)
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
         if attend is None:
@@ -193,7 +193,7 @@ class Network(nn.Module):
         return self.embedding.weight if self.shape.tied else self.output.weight
 
     def matrices(self) -> Iterator[tuple[str, Tensor]]:
-        """The weights that are matrices, by name: what quantisation may touch."""
+        """The weights that are matrices, by name: what quantization may touch."""
         return ((name, weight) for name, weight in self.named_parameters() if weight.ndim == 2)
 
 

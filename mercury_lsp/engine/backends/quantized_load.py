@@ -1,6 +1,6 @@
-"""The network of an open checkpoint, on its device, whole or quantised layer by layer while it is read.
+"""The network of an open checkpoint, on its device, whole or quantized layer by layer while it is read.
 
-Owns the reading of open weights into torch, one tensor at a time, and what quantisation they take. The quantised
+Owns the reading of open weights into torch, one tensor at a time, and what quantization they take. The quantized
 matrices are those of PyTorch's own library, torchao, which multiplies with them.
 """
 
@@ -29,12 +29,12 @@ def network_of(
     loaded: OpenCheckpoint,
     device: str,
     dtype: torch.dtype,
-    quantisation: str = "none",
+    quantization: str = "none",
     progress: Callable[[float], None] | None = None,
 ) -> Network:
-    """Read a checkpoint's network onto a device: never more of it at full size than one layer, where it is quantised.
+    """Read a checkpoint's network onto a device: never more of it at full size than one layer, where it is quantized.
 
-    quantisation: none, int8 or int4, see `chosen`. progress: called with the fraction done. Raises `CheckpointError`.
+    quantization: none, int8 or int4, see `chosen`. progress: called with the fraction done. Raises `CheckpointError`.
     """
     with torch.device("meta"):
         network = Network(loaded.shape)
@@ -51,7 +51,7 @@ def network_of(
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
             _put(network, name, whole.to(device, dtype, copy=True))
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
-                _quantise(network, _layer(name), quantisation, loaded.name, device)
+                _quantize(network, _layer(name), quantization, loaded.name, device)
             if progress is not None:
                 progress(done / len(parts))
     network.build_tables()
@@ -70,23 +70,23 @@ def _layer(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
 
 
-def chosen(quantisation: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
+def chosen(quantization: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
     """What a setting means on a device: auto takes the most exact that leaves enough memory free."""
-    if quantisation != "auto":
-        return quantisation
+    if quantization != "auto":
+        return quantization
     free, size = free_memory(device) - ROOM, dtype.itemsize
     kinds = KINDS if device.startswith("cuda") else ("none", "int8")
     return next((kind for kind in kinds if weights_bytes(shape, size, kind) <= free), list(kinds)[-1])
 
 
-def weights_bytes(shape: Shape, size: int, quantisation: str) -> float:
-    """About what the weights of a network take, where a number that is not quantised takes so many bytes."""
+def weights_bytes(shape: Shape, size: int, quantization: str) -> float:
+    """About what the weights of a network take, where a number that is not quantized takes so many bytes."""
     matrices = 0
     for name, dims in shape.weights().items():
         if len(dims) == 2 and name != "embedding.weight":
             matrices += dims[0] * dims[1]
     whole = shape.parameters - matrices
-    each = float(size) if quantisation == "none" else 2 * KINDS[quantisation]
+    each = float(size) if quantization == "none" else 2 * KINDS[quantization]
     return size * whole + each * matrices
 
 
@@ -102,15 +102,15 @@ def free_memory(device: str) -> float:
         return float("inf")
 
 
-def _quantise(network: Network, layer: str, quantisation: str, name: str, device: str) -> None:
-    """Quantise the linear layers of one layer in place; the embedding, which is looked up, and vectors stay."""
+def _quantize(network: Network, layer: str, quantization: str, name: str, device: str) -> None:
+    """Quantize the linear layers of one layer in place; the embedding, which is looked up, and vectors stay."""
     module = network.get_submodule(layer)
-    if quantisation == "none" or isinstance(module, nn.Embedding):
+    if quantization == "none" or isinstance(module, nn.Embedding):
         return
-    if quantisation == "int4" and not device.startswith("cuda"):
+    if quantization == "int4" and not device.startswith("cuda"):
         raise CheckpointError(
             f"The model {name} cannot be held in int4 on {device}, where torchao has no kernel for it: set "
-            "quantisation to int8."
+            "quantization to int8."
         )
     try:
         from torchao.quantization import (  # type: ignore[import-untyped]
@@ -120,11 +120,11 @@ def _quantise(network: Network, layer: str, quantisation: str, name: str, device
         )
     except ImportError as error:
         raise CheckpointError(
-            f'The model {name} can be quantised only with torchao: pip install "mercury-lsp[torch]"'
+            f'The model {name} can be quantized only with torchao: pip install "mercury-lsp[torch]"'
         ) from error
     config = (
         Int8WeightOnlyConfig()
-        if quantisation == "int8"
+        if quantization == "int8"
         else Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d")
     )
     if isinstance(module, nn.Linear):  # the output matrix: torchao changes what is inside of a module
@@ -134,5 +134,5 @@ def _quantise(network: Network, layer: str, quantisation: str, name: str, device
     except (RuntimeError, ImportError, NotImplementedError, AssertionError) as error:
         words = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
-            f"The model {name} cannot be held in {quantisation} on {device}: {words}."
+            f"The model {name} cannot be held in {quantization} on {device}: {words}."
         ) from error

@@ -21,7 +21,7 @@ def greedy(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[flo
 
 
 def drawn(temperature: float, seed: int) -> Pick:
-    """Drawn with probabilities p^(1 / temperature), normalised.
+    """Drawn with probabilities p^(1 / temperature), normalized.
 
     The largest of scores to which Gumbel noise is added is such a draw (Gumbel 1954; Maddison et al. 2014). The noise
     depends on the seed and on the token's index alone: so a token that is drafted and later verified has the same, and

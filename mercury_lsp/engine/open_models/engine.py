@@ -6,7 +6,7 @@ an engine at a time.
 
 Where a canvas cannot change its size, several sizes are decoded and the middle with the highest mean log-probability of
 its tokens is taken. A sum would be length's, not the text's: each token more can only lower it. The mean is what
-length-normalised beam search ranks by (Wu et al. 2016); it needs no constant that would have to be tuned per model.
+length-normalized beam search ranks by (Wu et al. 2016); it needs no constant that would have to be tuned per model.
 """
 
 from __future__ import annotations

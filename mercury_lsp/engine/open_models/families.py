@@ -1,4 +1,4 @@
-"""The families of open diffusion models that can be run here, in one table, and how a folder is recognised as one.
+"""The families of open diffusion models that can be run here, in one table, and how a folder is recognized as one.
 
 Owns what a family's ``config.json`` and weight names mean, who sees whom in it, and its special tokens. Everything here
 is a value: knows no weights, no torch, and runs no code from a checkpoint. Each entry names where its facts are from.
@@ -305,7 +305,7 @@ def _refuse(config: Config) -> None:
     if activation not in ("silu", "swish"):
         raise Unsupported(f"its activation is {_word(activation)}, not silu")
     if config.get("quantization_config"):
-        raise Unsupported("its weights are quantised in a format of another program")
+        raise Unsupported("its weights are quantized in a format of another program")
 
 
 _USUAL = {

@@ -25,8 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp.completion.pipeline import Snapshot, question
-from mercury_lsp.config import SOURCES, Config
+from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
+from mercury_lsp.context.retrieval.ranking import SOURCES, Related
 from mercury_lsp.engine.api import Sampling, never
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -78,29 +79,29 @@ def read(file: Path) -> list[Trial]:
         raise DetailsError(f"{file} was not written by model.evaluation.heldout.ablation: {error}") from error
 
 
-def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[str, Config]:
+def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[str, Related]:
     """The settings that are compared, by name; the first is without anything beside the window."""
-    made = {NOTHING: Config(related_tokens=0)}
+    made = {NOTHING: Related(0)}
     for budget in budgets:
         for source in sources:
-            made[f"{source} {budget}"] = Config(related_tokens=budget, related_sources=(source,))
+            made[f"{source} {budget}"] = Related(budget, (source,))
         if len(sources) > 1:
-            made[f"{ALL} {budget}"] = Config(related_tokens=budget, related_sources=tuple(sources))
+            made[f"{ALL} {budget}"] = Related(budget, tuple(sources))
     return made
 
 
 def trials(
-    engine: LocalEngine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Config]
+    engine: LocalEngine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Related]
 ) -> Iterator[Trial]:
     """All variants at the holes of one place. What shows the model the same is not asked twice."""
     told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
-    for name, config in compared.items():
+    for name, related in compared.items():
         for cursor in place:
-            snapshot = Snapshot(cursor.document(), config, invoked=True, library=library)
+            snapshot = Snapshot(cursor.document(), Config(), invoked=True, library=library, related=related)
             prompt = question(snapshot, cursor.start, engine)
             key = cursor, prompt.related
             if key not in told:
-                record = measure(engine, cursor, seed, config, library)
+                record = measure(engine, cursor, seed, Config(), library, related=related)
                 told[key] = *cost_of(engine, prompt, cursor.hole), record
             nats, tokens, record = told[key]
             if record is not None:
@@ -199,7 +200,7 @@ def _nats(found: dict[str, Any]) -> str:
     return f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def _run(given: argparse.Namespace, compared: dict[str, Config], console: Console) -> Iterator[Trial | Any]:
+def _run(given: argparse.Namespace, compared: dict[str, Related], console: Console) -> Iterator[Trial | Any]:
     """The trials place by place, until the time is over; then the costs of each variant."""
     languages = given.languages.split(",")
     sources = list(iter_documents("heldout", languages, given.corpus))
@@ -217,8 +218,8 @@ def _run(given: argparse.Namespace, compared: dict[str, Config], console: Consol
         library = shelf.library(source.package, source.path)
         yield from trials(engine, place, library, given.seed, compared)
         if number <= TIMED:
-            for name, config in compared.items():
-                snapshot = Snapshot(place[0].document(), config, library=library)
+            for name, related in compared.items():
+                snapshot = Snapshot(place[0].document(), Config(), library=library, related=related)
                 costs[name].append(cost(engine, question(snapshot, place[0].start, engine)))
         console.print(f"{number} of {len(places)} places, {time.monotonic() - began:.0f} s", highlight=False)
     yield costs

@@ -24,6 +24,7 @@ from mercury_lsp.completion import triggers
 from mercury_lsp.completion.pipeline import Snapshot, one_line
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import EMPTY, Library
+from mercury_lsp.context.retrieval.ranking import USUAL, Related
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.tree import Syntax
@@ -43,6 +44,7 @@ def measure(
     config: Config,
     library: Library = EMPTY,
     unasked: bool = False,
+    related: Related = USUAL,
 ) -> Record | None:
     """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines.
 
@@ -50,7 +52,7 @@ def measure(
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
-    snapshot = Snapshot(document, uncut, invoked=not unasked, library=library)
+    snapshot = Snapshot(document, uncut, invoked=not unasked, library=library, related=related)
     found, committed = written(snapshot, cursor.start, engine)
     if found is None:
         return None
@@ -76,7 +78,7 @@ def measure(
         confidence=infill.confidence,
         ms=round(infill.ms, 1),
         **asdict(verdict),
-        refused=triggers.refused(syntax, cursor.start, config.in_strings, config.in_comments),
+        refused=triggers.refused(syntax, cursor.start, config.in_strings_and_comments),
         offer=None if committed is None else Offer.of(committed),
         behind=document.text[cursor.start :].partition("\n")[0],
         fresh=cursor.fresh,
@@ -105,7 +107,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
             if given.minutes and time.monotonic() - began > 60 * given.minutes:
                 break
             source = place[0].source
-            library = shelf.library(source.package, source.path) if config.related_tokens else EMPTY
+            library = shelf.library(source.package, source.path) if config.project_files != "none" else EMPTY
             records = (
                 measure(engine, cursor, given.seed, config, library, given.unasked) for cursor in place
             )

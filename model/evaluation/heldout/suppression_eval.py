@@ -29,7 +29,7 @@ from rich.table import Table
 
 from mercury_lsp.completion.cutoff import cuts
 from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, likelihood
-from mercury_lsp.config import SOURCES, Config, parse
+from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -37,7 +37,6 @@ from mercury_lsp.syntax.document import Document
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.data.package_index import Shelf
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.heldout.ablation import MEASURED
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
 from model.evaluation.heldout.soundness import repeats, worsened
@@ -51,9 +50,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     SHIPPED: {},
     UNRULED: {},
     "without suppression of the unlikely": {"show_likelihood": 0.0},
-    "without related text": {"related_tokens": 0},
-    **{f"related text from {source} alone": {"related_sources": (source,)} for source in MEASURED},
-    "related text from all sources": {"related_sources": SOURCES},
+    "without related text": {"project_files": "none"},
 }
 """What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
 with `UNRULED` the request is one by hand, of which as much is shown as if it were not."""

@@ -153,18 +153,18 @@ async def type_line(screen: Screen, line: Line, closing: bool = True) -> list[Ke
     while len(stand.left) < len(line.text):
         answer = await screen.ask()
         found = answer.suggestion
-        judgement = judge(line, stand, found, closing)
+        judgment = judge(line, stand, found, closing)
         shown = None if found is None else found.text + stand.closers[found.replaced :]
         held = shown in expected
         before = stand
-        did, pressed, stand = _act(screen, line, stand, found, judgement, closing)
+        did, pressed, stand = _act(screen, line, stand, found, judgment, closing)
         keys.append(
             Key(
                 at=len(before.left),
                 shown=None if found is None else found.text,
                 replaced=0 if found is None else found.replaced,
                 ms=round(answer.ms, 2),
-                verdict=judgement.verdict,
+                verdict=judgment.verdict,
                 fresh=found is not None and not held,
                 held=held if agreed else None,
                 word=_completes(line, before, found),
@@ -182,19 +182,19 @@ def _act(
     line: Line,
     stand: Stand,
     found: Suggestion | None,
-    judgement: Judgement,
+    judgment: Judgement,
     closing: bool,
 ) -> tuple[Deed, int, Stand]:
     """Accept or type: what was done, with how many keys, and the stand after it."""
-    if found is not None and judgement.verdict == "right" and len(found.text) > 1:
+    if found is not None and judgment.verdict == "right" and len(found.text) > 1:
         screen.edit(found.replaced, found.text, len(found.text))
         return "whole", 1, Stand(stand.left + found.text, stand.closers[found.replaced :])
-    if judgement.worth:
-        for word in judgement.words:
+    if judgment.worth:
+        for word in judgment.words:
             after = by_hand(stand, word, closing=False)
             screen.edit(len(stand.closers) - len(after.closers), word, len(word))
             stand = after
-        return "words", len(judgement.words), stand
+        return "words", len(judgment.words), stand
     after, replaced, text = press(stand, line.text[len(stand.left)], closing)
     screen.edit(replaced, text, 1)
     return "typed", 1, after

@@ -10,6 +10,7 @@ from support.tiny_corpus import write_corpus
 
 from mercury_lsp.completion.pipeline import Snapshot, question
 from mercury_lsp.config import Config
+from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import never
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import encode
@@ -73,7 +74,7 @@ def test_what_cannot_be_compared_is_said(corpus: Path, capsys: pytest.CaptureFix
 def test_variants_differ_in_their_sources_alone() -> None:
     made = variants([64], ["header", "opened"])
     assert list(made) == [NOTHING, "header 64", "opened 64", f"{ALL} 64"]
-    assert made["header 64"] == Config(related_tokens=64, related_sources=("header",))
+    assert made["header 64"] == Related(64, ("header",))
 
 
 def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model: Path) -> None:

@@ -128,10 +128,10 @@ def test_a_packages_other_files_are_beside_where_the_settings_ask_for_them(
     arguments = ("--corpus", corpus, "--model", tiny_model, "--device", "cpu", "--languages", "python")
     arguments += ("--per-language", 2, "--kinds", "next", "--threads", 1)
     said = []
-    for tokens in (0, 64):
-        details = tmp_path / f"{tokens}.jsonl"
-        settings = ("--setting", f"related_tokens={tokens}", "--setting", 'related_sources=["opened"]')
-        run(capsys, *arguments, *settings, "--setting", "prefix_tokens=16", "--details", details)
+    for files in ("none", "open"):
+        details = tmp_path / f"{files}.jsonl"
+        settings = ("--setting", f"project_files={files}")
+        run(capsys, *arguments, *settings, "--setting", "context_tokens=22", "--details", details)
         said.append([(record.hole_id, record.confidence) for record in read(details)])
     assert [hole for hole, _ in said[0]] == [hole for hole, _ in said[1]]
     assert said[0] != said[1]

@@ -51,7 +51,7 @@ LINE = Line("total = add(first, second)")
 
 
 @pytest.mark.parametrize(
-    ("left", "closers", "text", "replaced", "judgement"),
+    ("left", "closers", "text", "replaced", "judgment"),
     [
         ("", "", "total = add(first, second)", 0, Judgement("right")),
         ("total =", "", " add(first", 0, Judgement("right")),  # cut short is right as far as it goes
@@ -73,13 +73,13 @@ LINE = Line("total = add(first, second)")
     ],
 )
 def test_a_suggestion_is_judged_against_the_line(
-    left: str, closers: str, text: str, replaced: int, judgement: Judgement | None
+    left: str, closers: str, text: str, replaced: int, judgment: Judgement | None
 ) -> None:
     found = judge(LINE, Stand(left, closers), Suggestion(text, replaced))
-    if judgement is None:
+    if judgment is None:
         assert found.verdict == "begins"
     else:
-        assert found == judgement
+        assert found == judgment
 
 
 def test_further_lines_are_right_only_where_the_author_goes_on_so() -> None:

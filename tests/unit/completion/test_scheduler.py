@@ -17,6 +17,7 @@ from mercury_lsp.completion.pipeline import Committed, Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
+from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine import load
 from mercury_lsp.engine.tokenizer import Hint
 from mercury_lsp.syntax.document import Document
@@ -266,10 +267,10 @@ async def test_the_deadline_is_the_devices_and_longer_for_who_asks(
     assert scheduler._deadlines(place(deadline_ms=400)[0]) == (0.4, 0.4)
 
 
-@pytest.mark.parametrize(("remote", "first"), [("always", 1.1), ("hedge", 0.25)])
+@pytest.mark.parametrize(("remote", "first"), [("always", 1.1), ("fallback", 0.25)])
 def test_a_hosted_model_has_its_own_time(remote: str, first: float) -> None:
     snapshot, _ = place(deadline_ms=0, remote=remote, remote_timeout_ms=1000)
-    last = first + (1.1 if remote == "hedge" else 0.0)
+    last = first + (1.1 if remote == "fallback" else 0.0)
     assert CompletionScheduler()._deadlines(snapshot) == pytest.approx((first, last))
     snapshot, _ = place(deadline_ms=400, remote=remote)
     assert CompletionScheduler()._deadlines(snapshot) == (0.4, 0.4)  # what the user says
@@ -305,8 +306,8 @@ async def test_what_is_shown_beside_stays_while_the_user_types(
     for number, typed in enumerate(("a", "al", "alp", "other_word\n", "other_word\nx")):
         other = f"{number} {words} {words}\nand more lines\nof it {number}"
         library = Library({"b.txt": read("b.txt", other)}, opened=("b.txt",))
-        snapshot, offset = place(before + typed, related_tokens=400, related_sources=("opened",))
-        await scheduler.completion(replace(snapshot, library=library), offset)
+        snapshot, offset = place(before + typed)
+        await scheduler.completion(replace(snapshot, library=library, related=Related(400)), offset)
         await idle(scheduler)
     assert len(engine.related) > 4
     assert {len(related) for related in engine.related} == {1} and len(set(engine.related)) == 1
@@ -415,14 +416,14 @@ async def test_a_suggestion_that_is_typed_through_stays_where_none_would_begin(
 ) -> None:
     def code(text: str) -> tuple[Snapshot, int]:
         document = Document("file:///w/a.js", "a.js", "javascript", 1, text)
-        return Snapshot(document, Config(deadline_ms=60_000, in_strings=False)), len(text)
+        return Snapshot(document, Config(deadline_ms=60_000, in_strings_and_comments=False)), len(text)
 
     engine.written = ["f('", "many words", "')"]
     assert shown(await scheduler.completion(*code("x = "))) == "f('many words')"
     await idle(scheduler)
     assert shown(await scheduler.completion(*code("x = f('many"))) == " words')"
     other = await scheduler.completion(*code("x = f('few"))
-    assert other is not None and "in_strings" in (other.reason or "")
+    assert other is not None and "in_strings_and_comments" in (other.reason or "")
 
 
 async def test_a_request_waits_as_the_settings_and_the_pace_say(scheduler: CompletionScheduler) -> None:

@@ -78,18 +78,24 @@ def test_before_a_rest_that_is_no_word_it_is_welcome(rest: str) -> None:
 
 def test_strings_and_comments_are_as_the_options_say() -> None:
     for marked in ("x = 'a¦'\n", 'x = "a¦\n', '"""\na ¦\n"""\n', "x = f'{a}¦'\n", "x = 'a;¦'\n"):
-        assert "in_strings" in (refused("python", marked, in_strings=False) or "")
-        assert refused("python", marked, in_strings=True) is None
+        assert "in_strings_and_comments" in (refused("python", marked, in_strings_and_comments=False) or "")
+        assert refused("python", marked, in_strings_and_comments=True) is None
     for marked in ("x = 1  # a¦\n", "# a;¦\n", "# pass¦\n"):
-        assert "in_comments" in (refused("python", marked, in_comments=False) or "")
-        assert refused("python", marked, in_comments=True) is None
-    assert "in_comments" in (refused("c", "/* a\n * ¦\n */\n", in_comments=False) or "")
-    assert "in_strings" in (refused("javascript", "x = `a ${b} ¦`\n", in_strings=False) or "")
-    assert refused("javascript", "x = `a ${¦}`\n", in_strings=False) is None
-    assert refused("c", "/* a */ ¦\n", in_comments=False) is None
+        assert "in_strings_and_comments" in (refused("python", marked, in_strings_and_comments=False) or "")
+        assert refused("python", marked, in_strings_and_comments=True) is None
+    assert "in_strings_and_comments" in (
+        refused("c", "/* a\n * ¦\n */\n", in_strings_and_comments=False) or ""
+    )
+    assert "in_strings_and_comments" in (
+        refused("javascript", "x = `a ${b} ¦`\n", in_strings_and_comments=False) or ""
+    )
+    assert refused("javascript", "x = `a ${¦}`\n", in_strings_and_comments=False) is None
+    assert refused("c", "/* a */ ¦\n", in_strings_and_comments=False) is None
 
 
 def test_a_file_of_a_language_without_grammar_is_judged_by_its_line() -> None:
-    assert "in_comments" in (refused("yaml", "a: 1 # why¦\n", in_comments=False) or "")
-    assert "in_strings" in (refused("yaml", 'a: "b¦\n', in_strings=False) or "")
+    assert "in_strings_and_comments" in (
+        refused("yaml", "a: 1 # why¦\n", in_strings_and_comments=False) or ""
+    )
+    assert "in_strings_and_comments" in (refused("yaml", 'a: "b¦\n', in_strings_and_comments=False) or "")
     assert refused("yaml", "a: ¦\n") is None

@@ -32,7 +32,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> planted.Planted:
 @pytest.fixture(scope="module")
 def session(there: planted.Planted) -> Iterator[Session]:
     """A session in which everything is open, and has been edited, that there is in the workspace and around."""
-    session = Session({"related_tokens": 256})
+    session = Session({})
     session.roots = (str(there.root),)
     session.workspace.watched = True
     session.workspace.configure(session.roots, 2**25)

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from mercury_lsp.config import SOURCES
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval import ranking, sources
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
-from mercury_lsp.context.retrieval.ranking import FAR, FARTHEST, Memory, choose
+from mercury_lsp.context.retrieval.ranking import FAR, FARTHEST, SOURCES, Memory, choose
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode
 from mercury_lsp.syntax.document import Document
 
@@ -39,9 +38,9 @@ def load_inventory(path: str) -> Inventory:
 OTHER = '''"""Unrelated."""
 
 
-def paint(canvas, colour):
+def paint(canvas, color):
     """Fill a canvas."""
-    canvas.fill(colour)
+    canvas.fill(color)
 '''
 LIBRARY = Library(
     {path: read(path, text) for path, text in (("shop/inventory.py", INVENTORY), ("ui.py", OTHER))}
@@ -116,11 +115,11 @@ def test_pieces_of_open_documents_are_the_most_similar_ones(tokenizer: Tokenizer
         ("shop/main.py", "shop/__init__.py"),
     ],
 )
-def test_neighbours_are_told_by_their_names(path: str, other: str, tokenizer: Tokenizer) -> None:
+def test_neighbors_are_told_by_their_names(path: str, other: str, tokenizer: Tokenizer) -> None:
     lines = "alpha_count = beta_count + gamma_count\nprint(alpha_count, beta_count, gamma_count)\n"
     library = Library({name: read(name, lines) for name in (other, "elsewhere/other.py", "b/thing.go")})
     text = f"beta_count = gamma_count\nalpha_count = beta_count\n# {path}\n\n"
-    found = chosen(text, len(text), library, tokenizer, ("neighbours",), path=path)
+    found = chosen(text, len(text), library, tokenizer, ("neighbors",), path=path)
     assert [snippet.path for snippet in found] == [other]
 
 

@@ -22,7 +22,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scripted(truth: Sequence[int], sure: Sequence[bool], calls: list[list[int | None]]) -> Predict:
-    """Predicts ``truth``; an unsure position becomes sure once its left neighbour is decided."""
+    """Predicts ``truth``; an unsure position becomes sure once its left neighbor is decided."""
 
     def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
         calls.append(list(block))

@@ -12,7 +12,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 
 TEXTS = [
     "    return value\n",
-    "def serialisation(self, x):\n        pass\n",
+    "def serialization(self, x):\n        pass\n",
     "x = {'é': \"日本\", '😀': [1, 2]}\n\n\n    foo(bar)",
     "\t\tif (a && b) {\r\n\t\t\treturn;",
 ]

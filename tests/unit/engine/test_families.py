@@ -1,4 +1,4 @@
-"""The table of families: that each is recognised, and what it needs of a configuration."""
+"""The table of families: that each is recognized, and what it needs of a configuration."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def test_each_entry_is_well_formed_and_found(entry: Known) -> None:
     assert entry.name.startswith(entry.family)
     assert entry.parameters.lower() in entry.name
     assert entry.good_for.endswith(".")
-    assert entry.licence is None or entry.licence == entry.licence.lower()
+    assert entry.license is None or entry.license == entry.license.lower()
     assert known(entry.name) is known(entry.repo) is known(entry.repo.upper()) is entry
 
 

@@ -76,12 +76,12 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
 def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
     session = Session({"model": "mine"})
     assert session.config == Config(model="mine")
-    session.configure({"max_tokens": 8, "max_passes": 8, "model": "other"}, first=True)
-    assert session.config == Config(model="mine", max_tokens=8, max_passes=8)
-    session.configure({"mercury": {"max_tokens": 16, "max_passes": None}})
-    assert session.config == Config(model="mine", max_tokens=16, max_passes=8)
+    session.configure({"max_tokens": 8, "history_days": 8, "model": "other"}, first=True)
+    assert session.config == Config(model="mine", max_tokens=8, history_days=8)
+    session.configure({"mercury": {"max_tokens": 16, "history_days": None}})
+    assert session.config == Config(model="mine", max_tokens=16, history_days=8)
     session.configure(None)
-    assert session.config == Config(model="mine", max_tokens=8, max_passes=8)
+    assert session.config == Config(model="mine", max_tokens=8, history_days=8)
     assert session.problems == ()
 
 

@@ -30,16 +30,11 @@ def test_good_settings_are_taken() -> None:
     assert config == Config(max_tokens=16, enabled=False, disabled_languages=("markdown",), device="cpu")
 
 
-def test_a_list_may_be_any_part_of_its_choices() -> None:
-    for sources in ([], ["opened"], ["opened", "header"]):
-        assert parse({"related_sources": sources}) == (Config(related_sources=tuple(sources)), ())
-
-
 def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
-    config, problems = parse({"max_tokens": None, "threads": 2.0, "entropy_bound": 1})
+    config, problems = parse({"max_tokens": None, "threads": 2.0, "show_likelihood": 1})
     assert problems == ()
-    assert config == Config(threads=2, entropy_bound=1.0)
-    assert isinstance(config.threads, int) and isinstance(config.entropy_bound, float)
+    assert config == Config(threads=2, show_likelihood=1.0)
+    assert isinstance(config.threads, int) and isinstance(config.show_likelihood, float)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +56,19 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
         ("max_tokens", float("nan")),
         ("max_tokens", float("inf")),
         ("max_tokens", 10**400),
-        ("entropy_bound", -0.1),
-        ("entropy_bound", [1]),
+        ("show_likelihood", -0.1),
+        ("show_likelihood", [1]),
         ("multiline", "sometimes"),
         ("disabled_languages", "python"),
         ("disabled_languages", [1]),
-        ("related_sources", ["opened", "everything"]),
-        ("related_sources", "opened"),
+        ("project_files", "some"),
+        ("project_files", ["open"]),
         ("log_level", {}),
     ],
 )
 def test_a_bad_value_costs_one_sentence_and_leaves_the_others(name: str, value: object) -> None:
-    config, problems = parse({name: value, "max_passes": 7})
-    assert config == Config(max_passes=7)
+    config, problems = parse({name: value, "candidates": 4})
+    assert config == Config(candidates=4)
     assert len(problems) == 1
     assert name in problems[0] and problems[0].count("\n") == 0
 

@@ -209,7 +209,7 @@ def test_a_real_full_disk_costs_one_warning(tmp_path: Path) -> None:
     code = f"""
 import logging, resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/unit/telemetry"]
 from support.recorded_events import event
 from test_store import written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

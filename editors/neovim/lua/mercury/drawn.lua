@@ -161,8 +161,8 @@ function M.watch(automatic)
     callback = moved,
   })
   vim.api.nvim_create_autocmd({ "InsertLeave", "BufLeave", "WinLeave" }, { group = group, callback = M.clear })
-  vim.api.nvim_create_autocmd("ColorScheme", { group = group, callback = ghost.colours })
-  ghost.colours()
+  vim.api.nvim_create_autocmd("ColorScheme", { group = group, callback = ghost.colors })
+  ghost.colors()
   menu.watch(draw)
 end
 

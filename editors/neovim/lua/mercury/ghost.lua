@@ -4,8 +4,8 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("mercury")
 
---- Colours: those of Neovim's own ghost text where it has them. A colour scheme may set ours.
-function M.colours()
+--- Colors: those of Neovim's own ghost text where it has them. A color scheme may set ours.
+function M.colors()
   local own = vim.fn.hlexists("ComplHint") == 1
   vim.api.nvim_set_hl(0, "MercuryGhost", { link = own and "ComplHint" or "NonText", default = true })
   vim.api.nvim_set_hl(0, "MercuryGhostMore", { link = own and "ComplHintMore" or "MoreMsg", default = true })

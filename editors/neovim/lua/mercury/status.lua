@@ -9,7 +9,7 @@ local M = {}
 ---@field device? string
 ---@field fraction? number of loading
 ---@field until? string ISO 8601, of a snooze
----@field remote? { host: string, mode: "always"|"hedge", breaker: string, told: string } where text is sent elsewhere
+---@field remote? { host: string, mode: "always"|"fallback", breaker: string, told: string } where text is sent elsewhere
 ---@field message? string of a failure
 ---@field median_ms? number of the last answers
 ---@field last? { ms: number, shown: boolean, recalled: boolean, reason?: string }
