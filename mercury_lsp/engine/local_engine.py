@@ -21,7 +21,7 @@ from mercury_lsp.engine.backends.passes import CHUNK, Passes
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.alternatives import REACH, branches
 from mercury_lsp.engine.decoding.decode import Ends, Limit, Middle, Watch, refine, spell
-from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import Account, settling
@@ -47,8 +47,8 @@ class Engine:
         self._passes = Passes(executor)
         eot = frozenset([self.tokenizer.specials.eot])
         self._any_end = Ends(eot, frozenset())
-        self._line_end = Ends(eot, self.tokenizer.newlines())
-        self._token_bytes = TokenBytes(self.tokenizer)
+        self._token_bytes = token_bytes(self.tokenizer)
+        self._line_end = Ends(eot, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
         with checkpoint.or_sentence(loaded.folder):
