@@ -65,7 +65,7 @@ _MARKS = (
     ("string_map.c", "static char *copy_string(const char *text)\n{\n    size_t length = ⟦strlen(text);⟧"),
     ("ini_parser.rs", "        self.values.insert(⟦key.to_string(), value.to_string()⟧);"),
     ("expiring_cache.py", "            for key in expired:\n                ⟦del self._entries[key]⟧"),
-    ("sales_report.py", '    lines += render_table(⟦"By month", summarize(sales, "month"))⟧'),
+    ("sales_report.py", '    lines += render_table(⟦"By month", summarise(sales, "month"))⟧'),
     ("retry_client.ts", "    for (let attempt = 0; ⟦attempt < this.options.attempts; attempt++⟧) {"),
     ("worker_pool.go", "\tif err != nil {\n\t\t⟦return nil, err⟧\n\t}\n\tgo func"),
     (

@@ -131,7 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, default, about in (
         ("max-sessions", 256, "documents whose caches are kept"),
-        ("max-running", 32, "requests computed at once"),
         ("max-waiting", 128, "requests that may wait for their turn; more get 429"),
         ("max-tokens", 256, "the longest answer"),
         ("memory-mb", 2048, "for the caches of all sessions"),
@@ -140,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", metavar="N", type=_positive, default=default, help=f"{about} (default: %(default)s)"
         )
     serve.add_argument(
+        "--max-running",
+        metavar="N",
+        type=_positive,
+        help="requests computed at once; by default 32 where they share passes, 4 where they take turns",
+    )
+    serve.add_argument(
         "--per-minute", metavar="N", type=_count, default=0, help="requests of one token; 0 for any number"
     )
     serve.add_argument(
@@ -147,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         type=_positive,
         default=30,
-        help="seconds for an answer (default: %(default)s)",
+        help="seconds for an answer, half of them at most for its turn (default: %(default)s)",
     )
     serve.add_argument(
         "--batch",

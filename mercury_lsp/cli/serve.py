@@ -62,6 +62,7 @@ def run(arguments: Namespace) -> int:
         sessions=arguments.max_sessions,
         running=arguments.max_running,
         waiting=arguments.max_waiting,
+        wait_s=arguments.timeout / 2,
         max_tokens=arguments.max_tokens,
     )
     model = arguments.model or Config().model

@@ -48,7 +48,7 @@ def app(arguments: Mapping[str, str]) -> Application:
     scale = Scale(
         replicas=whole.get("replicas", 1),
         most=whole.get("max_replicas", 0),
-        ongoing=options.running,
+        ongoing=options.running or usual.ongoing,
         queued=options.waiting,
         target=parts.get("target", usual.target),
         cpus=parts.get("cpus", usual.cpus),

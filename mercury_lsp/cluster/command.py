@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.engine.system import cores
 from mercury_lsp.errors import Failure
-from mercury_lsp.http.local import LocalOptions
+from mercury_lsp.http.local import RUNNING, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 MOST_THREADS = 4  # of one replica, as of one process
@@ -51,7 +51,7 @@ def serve(wanted: Wanted) -> None:
             scale = Scale(
                 replicas=wanted.replicas,
                 most=wanted.most,
-                ongoing=options.running,
+                ongoing=options.running or RUNNING,
                 queued=options.waiting,
                 cpus=cpus,
                 gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),

@@ -18,7 +18,7 @@ from mercury_lsp.cluster.forward import TRIES, Forward
 from mercury_lsp.cluster.replica import Replica
 from mercury_lsp.cluster.router import AffinityRouter
 from mercury_lsp.http.backend import Backend
-from mercury_lsp.http.local import LocalOptions
+from mercury_lsp.http.local import RUNNING
 from mercury_lsp.http.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Scale:
 
     replicas: int = 1
     most: int = 0
-    ongoing: int = LocalOptions().running
+    ongoing: int = RUNNING
     queued: int = 64
     target: float = 2.0
     cpus: float = 1.0

@@ -114,7 +114,7 @@ class Forward:
                 if isinstance(cause, Busy):
                     if time.monotonic() > patience:
                         self._lost.inc(bool(failures))  # whoever was never let in is not lost, only refused
-                        raise Busy from None
+                        raise Busy(cause.wait) from None
                     await asyncio.sleep(PAUSE)
                     continue
                 if not isinstance(cause, Unavailable):

@@ -48,7 +48,7 @@ NAMES = (
     "wp-config-*.php", "secrets.*.y*ml", "*-secrets.y*ml", "*-secret.y*ml", "*.secrets.y*ml",
     "*.secrets.json", "application-secret*.properties", "application-secret*.y*ml", "passwords",
     "passwd.txt", "secrets.h", "arduino_secrets.h", "password", "password.txt",
-    "credentials.xml",
+    "credentials.xml", "shadow", "shadow-", "gshadow", "gshadow-",
     # accounts of clouds
     "*credentials.json", "*credentials.csv", "accesskeys.csv", "rootkey.csv", "*_accesskeys.csv",
     "client_secret*.json", "client-secret*.json", "service-account*.json", "service_account*.json",
@@ -109,7 +109,7 @@ _SSH = re.compile(r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:[_\-. @+].*|_sk|\d*)?")
 # What editors and people put around the name of a file that they keep another version of.
 _BACKUP = re.compile(
     r"(?P<before>[.#]*#|\.#|~\$|copy of |kopie von )?(?P<name>.+?)"
-    r"(?P<behind>~\d*~?|#|[._-](?:bak|backup|bkp|old|orig|original|save|saved|sav|copy|tmp|temp|swp|swo|swn|rej|dist|disabled|\d{1,8}"
+    r"(?P<behind>~\d*~?|#|[._-](?:bak|backup|bkp|old|orig|original|save|saved|sav|copy|tmp|temp|swp|swo|swn|rej|dist|disabled|txt|\d{1,8}"
     r"|\d{4}-\d\d-\d\d)| ?\(\d+\)| copy| - copy)?"
 )
 _NAME = re.compile("|".join(map(translate, NAMES)))

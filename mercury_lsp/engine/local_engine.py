@@ -28,7 +28,7 @@ from mercury_lsp.engine.decoding.decode import (
     decode_autoregressive,
     decode_block_diffusion,
 )
-from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
@@ -54,8 +54,8 @@ class LocalEngine:
         self._passes = CachedModel(executor)
         eot = frozenset([self.tokenizer.specials.eot])
         self._any_end = StopCondition(eot, frozenset())
-        self._line_end = StopCondition(eot, self.tokenizer.newlines())
-        self._token_bytes = TokenBytes(self.tokenizer)
+        self._token_bytes = token_bytes(self.tokenizer)
+        self._line_end = StopCondition(eot, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
         with checkpoint.or_sentence(loaded.folder):

@@ -31,7 +31,7 @@ from mercury_lsp.http.counts import Counts
 from mercury_lsp.http.guard import Guard
 from mercury_lsp.http.settings import ServiceSettings
 
-RETRY = 1.0  # seconds after which one who was refused for a full queue may try again
+RETRY = 1.0  # seconds, at least, after which one who was refused for a full queue may try again
 JSON = "application/json"
 ERROR: dict[str, Any] = {
     "type": "object",
@@ -292,10 +292,9 @@ class _Service:
                     raise Refused(504, "The answer took too long.", code="timeout", kind="server_error")
                 visit.last = coming.result()
                 yield visit.last
-        except Busy:
-            raise Refused(
-                429, "Too many requests are waiting.", kind="rate_limit_error", wait=RETRY
-            ) from None
+        except Busy as error:
+            wait = max(RETRY, error.wait)
+            raise Refused(429, "Too many requests are waiting.", kind="rate_limit_error", wait=wait) from None
         except Unavailable as error:
             raise Refused(503, str(error), kind="server_error", wait=RETRY) from None
         finally:

@@ -56,7 +56,11 @@ class Update:
 
 
 class Busy(Exception):
-    """So many tasks are waiting that this one is refused; who asked may try again later."""
+    """So many tasks are waiting that this one is refused; ``wait`` seconds from now it may be let in."""
+
+    def __init__(self, wait: float = 0.0) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 class Unavailable(Exception):

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_BYTES = 1 << 16
+MOST_CHUNKS = 2048  # of one body; each costs the event loop a tenth of a millisecond, however short it is
 SPARE_FILES = 64  # descriptors that are kept for all but connections
 TELL_SECONDS = 1.0  # between two lines of the log about refused connections
 
@@ -113,11 +115,32 @@ class Connections:
         connection.abort()
 
 
+class _FewChunks(h11.Connection):
+    """A connection whose requests may not have more than `MOST_CHUNKS` chunks that h11 returns one by one."""
+
+    _chunks = 0
+
+    def next_event(self) -> Any:
+        """See `h11.Connection`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            if self._chunks > MOST_CHUNKS:
+                raise h11.RemoteProtocolError("too many chunks")
+        return event
+
+
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol for HTTP/1.1, counted among the connections of `limited`."""
 
     open: Connections
     answered = 0  # requests of this connection
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _FewChunks(h11.SERVER, HEADER_BYTES)
 
     @property
     def address(self) -> str:
@@ -183,7 +206,6 @@ def http_options(protocol: type[LimitedProtocol]) -> dict[str, Any]:
     return {
         "http": protocol,
         "ws": "none",
-        "h11_max_incomplete_event_size": HEADER_BYTES,
         "timeout_keep_alive": 5,
         "log_config": None,
         "access_log": False,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.backends.devices import slots_for
-from mercury_lsp.engine.batching import Slot, SlotPool
+from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.load import engine_on
@@ -32,7 +32,8 @@ from mercury_lsp.http.stops import committed, cut
 SPARE_ROWS = (
     256  # of a slot: the path's tokens, and a pass's drafts and canvases behind the last one that is kept
 )
-FOREVER = 1 << 30  # seconds
+RUNNING = 32  # tasks at once that share passes
+IN_TURN = 4  # tasks at once that take turns, of which one computes while another prepares
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,17 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
     """How the engine runs. ``memory_mb``: for all sessions' keys and values; ``together``: whether passes are batched,
-    None where it pays; ``running``, ``waiting``: tasks at once; ``..._tokens``: as the options of those names."""
+    None where it pays; ``running``, ``waiting``: tasks at once, None for what suits the device; ``wait_s``: seconds
+    after which one that still waits is refused; ``..._tokens``: as the options of those names."""
 
     device: str = "auto"
     threads: int = 0
     together: bool | None = None
     memory_mb: int = 2048
     sessions: int = 256
-    running: int = 32
+    running: int | None = None
     waiting: int = 128
+    wait_s: float = 15.0
     prefix_tokens: int = 512
     following_tokens: int = 192
     max_tokens: int = 256
@@ -97,7 +100,7 @@ class LocalBackend:
         self._loaded, self._options = loaded, options
         self._slots: SlotPool | None = None
         self._sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(options.running, thread_name_prefix="mercury-task")
+        self._pool = ThreadPoolExecutor(options.running or RUNNING, thread_name_prefix="mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -195,8 +198,9 @@ class LocalBackend:
     def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
         fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
         options = self._options
+        running = options.running or (IN_TURN if isinstance(slots, RoundRobin) else RUNNING)
         return Sessions(
-            _Session, _Session.end, min(options.sessions, fitting), options.running, options.waiting
+            _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
         )
 
     def _done(

@@ -8,7 +8,8 @@ both count code points; knows nothing of UTF-8 and UTF-16 positions, nor of edit
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from copy import copy
 from dataclasses import dataclass, field
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -45,7 +46,7 @@ class Document:
     _starts: list[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_starts", [0, *(match.end() for match in _ENDING.finditer(self.text))])
+        object.__setattr__(self, "_starts", [0, *_ends(self.text, 0)])
 
     @property
     def line_count(self) -> int:
@@ -91,5 +92,22 @@ class Document:
 
     def replace(self, start: int, end: int, text: str, version: int) -> Document:
         """The document with the characters from `start` to `end` replaced, at its new version."""
-        changed = self.text[:start] + text + self.text[end:]
-        return Document(self.uri, self.path, self.language_id, version, changed)
+        changed, longer = self.text[:start] + text + self.text[end:], len(text) - (end - start)
+        # Only the lines that the change touches are looked at again: the one before it, for \r and \n may meet.
+        first = max(0, bisect_left(self._starts, start) - 1)
+        after = bisect_right(self._starts, end)
+        begin = self._starts[first]
+        until = self._starts[after] + longer if after < len(self._starts) else len(changed)
+        later = self._starts[after + 1 :]
+        starts = self._starts[: first + 1]
+        starts += _ends(changed[begin:until], begin)
+        starts += later if not longer else [place + longer for place in later]
+        made = copy(self)
+        for name, value in (("version", version), ("text", changed), ("_starts", starts)):
+            object.__setattr__(made, name, value)
+        return made
+
+
+def _ends(text: str, offset: int) -> list[int]:
+    """Where the line endings of a text end, which begins at an offset."""
+    return [offset + match.end() for match in _ENDING.finditer(text)]

@@ -24,6 +24,7 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         ({"license": "mit"}, "mit"),
         ({"license": "other", "license_name": "own  terms"}, "other, own terms"),
         ({"license": "other"}, "other"),
+        ({"license": "other", "license_name": "x\x1b[2J\u202e"}, "other, x\\x1b[2J\\u202e"),
         ({"license": ["mit", "apache-2.0"]}, "['mit', 'apache-2.0']"),
         ({}, None),
         (None, None),

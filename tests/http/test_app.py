@@ -120,6 +120,15 @@ def test_too_often_is_429_with_the_time_to_come_again() -> None:
     assert 1 <= int(second.headers["retry-after"]) <= 10
 
 
+@pytest.mark.parametrize(("wait", "told"), [(0.0, "1"), (0.4, "1"), (7.2, "8")])
+def test_a_full_queue_is_429_with_the_seconds_that_it_takes(wait: float, told: str) -> None:
+    backend = Scripted()
+    backend.error = Busy(wait)
+    with served(backend) as client:
+        answer = client.post("/v1/completions", json=ASKED)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, told)
+
+
 def test_a_body_that_is_too_large_is_refused_by_its_length_and_by_its_bytes() -> None:
     with served(Scripted(), ServiceSettings(body_bytes=1000)) as client:
         for content in (b"x" * 1001, iter([b"x" * 600] * 2)):

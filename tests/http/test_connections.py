@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx2
 import pytest
@@ -57,6 +57,25 @@ def test_endless_heads_end_at_64_kib(endless: bytes, filler: bytes) -> None:
         assert sent < 100 * HEADER_BYTES  # what the sockets hold, and no more, was taken
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
         assert client.get("/health").status_code == 200
+
+
+def test_a_body_of_countless_chunks_holds_nobody_up() -> None:
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    with served(Scripted()) as client:
+        with connected(client) as connection:
+            began = time.monotonic()
+            with suppress(ConnectionError):
+                connection.sendall(chunked + b"1\r\n \r\n" * 300_000)
+            rest(connection)
+            assert client.get("/health").status_code == 200
+            assert time.monotonic() - began < 5  # 30 s, where all are taken
+        with connected(client) as connection:
+            pieces = (b'{"prompt": ', b'"x"', b"}", *[b" "] * 1000)
+            sent = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+            connection.sendall(
+                chunked.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + sent + b"0\r\n\r\n"
+            )
+            assert b"200 OK" in rest(connection)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
 from mercury_lsp.engine.load import opened
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import LocalBackend, LocalOptions
+from mercury_lsp.http.local import IN_TURN, LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -256,6 +257,47 @@ def test_on_a_processor_the_kernel_takes_sessions_in_turn(packed_model: Path) ->
         assert (
             counted(client, "mercury_pass_sessions_count") == counted(client, "mercury_pass_sessions_sum") > 4
         )
+
+
+def gated(backend: LocalBackend) -> threading.Event:
+    """What its passes wait for."""
+    seats, go_on = backend.slots, threading.Event()
+    assert isinstance(slots, RoundRobin)
+    turn = seats.turn
+
+    def wait(cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
+        assert go_on.wait(PATIENCE)
+        return turn(cancelled)
+
+    seats.turn = wait  # type: ignore[method-assign]
+    return go_on
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
+@pytest.mark.parametrize(("running", "most"), [(None, IN_TURN), (1, 1), (6, 6)])
+def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, packed_model: Path) -> None:
+    backend = loaded(packed_model, LocalOptions(threads=1, running=running))
+    go_on = gated(backend)
+    with served(backend) as client, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(ask, client, str(number)) for number in range(8)]
+        until(client, "mercury_tasks_waiting", 8 - most)
+        assert counted(client, "mercury_tasks_running") == most
+        go_on.set()
+        assert all(answer.result()["choices"] for answer in answers)
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
+def test_who_gets_no_turn_in_time_is_429_and_not_504(packed_model: Path) -> None:
+    backend = loaded(packed_model, LocalOptions(threads=1, running=1, wait_s=0.2))
+    go_on = gated(backend)
+    with served(backend) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, client, "first")
+        until(client, "mercury_tasks_running", 1)
+        late = client.post("/v1/completions", json={"prompt": SOURCE, "user": "late"})
+        go_on.set()
+        assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
+        assert first.result()["choices"]
+        assert ask(client, "late")["choices"]
 
 
 async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_model: Path) -> None:

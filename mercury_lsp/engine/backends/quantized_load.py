@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, or_sentence
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
 GROUP = 64  # values of a row that share a scale in int4
 ROOM = 1.5 * 2**30  # bytes that a device must have left beside the weights: keys, values and logits
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 KINDS = {"none": 1.0, "int8": 0.5, "int4": 0.28}  # what of 16 bits a number takes; scales included
 
 
@@ -39,23 +45,24 @@ def network_of(
     with torch.device("meta"):
         network = Network(loaded.shape)
     parts = list(loaded.parts())
-    with ExitStack() as files, or_sentence(loaded.folder):
-        opened: dict[Any, Any] = {}
+    with or_sentence(loaded.folder):
         for done, (name, names) in enumerate(parts, 1):
-            tensors = []
-            for part in names:
-                file = loaded.files[part]
-                if file not in opened:
-                    opened[file] = files.enter_context(safe_open(file, framework="pt"))
-                tensors.append(opened[file].get_tensor(part))
+            tensors = [_tensor(loaded.files[part], part) for part in names]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-            _put(network, name, whole.to(device, dtype, copy=True))
+            _put(network, name, whole.to(device, dtype))
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
                 _quantize(network, _layer(name), quantization, loaded.name, device)
             if progress is not None:
                 progress(done / len(parts))
     network.build_tables()
     return network.requires_grad_(False).eval()
+
+
+def _tensor(stored: StoredWeight, name: str) -> Tensor:
+    """A weight as it is stored, in memory of its own. Raises ``OSError`` or ``ValueError``."""
+    if stored.dtype not in DTYPES:
+        raise ValueError(f"its weight {name} is of the type {stored.dtype}, which none of its numbers can be")
+    return torch.frombuffer(stored.read(), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
 
 
 def _put(network: Network, name: str, weight: Tensor) -> None:

@@ -6,18 +6,17 @@ told when it is loaded.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, CheckpointError
 from mercury_lsp.engine.checkpoints.json_values import read_object
+from mercury_lsp.engine.checkpoints.weight_file import read_weights
 from mercury_lsp.engine.tokenizer import Tokenizer
 
 INDEX = "model.safetensors.index.json"
 _VOCABULARY = ("vocab.json", "merges.txt")  # from which a tokenizer can be made
-_LONGEST = 100_000_000  # bytes of a shard's header, as the format's own readers have it
 
 
 def check(folder: Path) -> None:
@@ -61,16 +60,9 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _whole(shard: Path) -> bool:
-    """Whether a file of weights is as long as its header says. The form: the header's length in 8 bytes, the header, a
-    JSON object that has for each weight where it begins and ends, and the weights (safetensors' README)."""
+    """Whether a file of weights is as long as its header says."""
     try:
-        size = shard.stat().st_size
-        with shard.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= min(size - 8, _LONGEST):
-                return False
-            header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return bool(8 + length + max(ends, default=0) == size)
-    except (OSError, AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError):
+        read_weights(shard)
+    except (OSError, ValueError):
         return False
+    return True

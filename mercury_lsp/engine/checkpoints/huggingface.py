@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
 from mercury_lsp.engine.checkpoints.json_values import part, read_object, token_id
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight, read_weights
 from mercury_lsp.engine.open_models.families import (
     Family,
     Fim,
@@ -51,7 +50,7 @@ class OpenCheckpoint:
     mask: int
     fim: Fim | None
     ends: frozenset[int]
-    files: Mapping[str, Path]
+    files: Mapping[str, StoredWeight]
 
     @property
     def end(self) -> int:
@@ -108,7 +107,7 @@ def load(folder: Path) -> OpenCheckpoint:
         return found
 
 
-def files_of(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path) -> dict[str, StoredWeight]:
     """Where each weight of a folder is, by its name: by the index where there is one. Raises ``ValueError``."""
     shards = [folder / SINGLE] if (folder / SINGLE).is_file() else sorted(folder.glob("*.safetensors"))
     if (folder / INDEX).is_file():
@@ -123,13 +122,9 @@ def files_of(folder: Path) -> dict[str, Path]:
         if pickles:
             raise ValueError(f"its weights are a pickle, {pickles[0]}, which is never read; use safetensors")
         raise ValueError("it has no *.safetensors")
-    files: dict[str, Path] = {}
+    files: dict[str, StoredWeight] = {}
     for shard in shards:
-        try:
-            with safe_open(shard, framework="np") as opened:
-                files |= dict.fromkeys(opened.keys(), shard)
-        except SafetensorError as error:
-            raise ValueError(f"its file {shard.name} is damaged or incomplete ({error})") from error
+        files |= read_weights(shard)
     return files
 
 
@@ -151,7 +146,7 @@ def compare(found: OpenCheckpoint) -> None:
     for name, parts in found.parts():
         if missing := [part for part in parts if part not in found.files]:
             raise ValueError(f"its weight {missing[0]} is missing")
-        dims = [_dims(found.files[part], part) for part in parts]
+        dims = [found.files[part].shape for part in parts]
         whole = (sum(size[0] for size in dims), *dims[0][1:])
         if whole != wanted[name]:
             raise ValueError(f"its weights {', '.join(parts)} are {whole}, where {wanted[name]} is expected")
@@ -159,8 +154,3 @@ def compare(found: OpenCheckpoint) -> None:
     left = [name for name in found.files if name not in used and not name.endswith(_DERIVED)]
     if left:
         raise ValueError(f"its weight {left[0]} has no place in a {found.family.name} model")
-
-
-def _dims(file: Path, name: str) -> tuple[int, ...]:
-    with safe_open(file, framework="np") as opened:
-        return tuple(opened.get_slice(name).get_shape())

@@ -20,7 +20,7 @@ from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.passes import CachedModel
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.decoding.decode import DecodeBudget, StopCondition
-from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.mixture import Memory
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.open_models.bidirectional import (
@@ -48,8 +48,8 @@ class OpenModelEngine:
         self.device = executor.device
         self.threads = executor.threads
         self._loaded, self._executor = loaded, executor
-        self._newlines = loaded.tokenizer.newlines()
-        self._token_bytes = TokenBytes(loaded.tokenizer)
+        self._token_bytes = token_bytes(loaded.tokenizer)
+        self._newlines = self._token_bytes.newlines
         self._blocks: Blocks | None = None
         if loaded.family.block_causal:
             family = loaded.family

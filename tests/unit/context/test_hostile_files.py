@@ -28,7 +28,8 @@ from mercury_lsp.session.file_access import Files
      "#.env#", ".#.npmrc",
      ".netrc.swp", ".pgpass.orig", "key.p12.1", "credentials.json~", "Copy of .env", ".env (1)",
      "terraform.tfstate.backup.old",
-     ".npmrc.2024-01-02", "wallet.dat.save", "id_ed25519_github.bak"],
+     ".npmrc.2024-01-02", "wallet.dat.save", "id_ed25519_github.bak",
+     "key.pem.txt", ".env.txt", "shadow", "gshadow-"],
 )  # fmt: skip
 def test_private_names_and_their_backups(name: str) -> None:
     assert is_private(f"/w/{name}") and is_private(name.upper())
@@ -39,7 +40,7 @@ def test_private_names_and_their_backups(name: str) -> None:
     ["a.py~", "main.py.bak", "config", "git/config", "id_rsa_parser.py", "identity.txt", "auth.py",
     "token.py", "tokenizer.json",
      "admin.py", "notes.txt.old", "package.json", "pip.py", "kube_config.go", "x.conf", "#a.c#",
-     "id_card.png"],
+     "id_card.png", "shadow.css", "readme.txt", "main.py.txt"],
 )  # fmt: skip
 def test_other_names_and_their_backups_are_not(name: str) -> None:
     assert not is_private(f"/w/{name}")

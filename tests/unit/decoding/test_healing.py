@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
+from mercury_lsp.engine.decoding.healing import Stem, TokenBytes, token_bytes
 from mercury_lsp.engine.tokenizer import Tokenizer
 
 TEXTS = [
@@ -21,6 +21,11 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def tokens(tokenizer: Tokenizer) -> TokenBytes:
     return TokenBytes(tokenizer)
+
+
+def test_engines_on_one_vocabulary_share_its_bytes(tokenizer: Tokenizer) -> None:
+    shared = token_bytes(tokenizer)
+    assert token_bytes(tokenizer) is shared and shared.newlines == tokenizer.newlines()
 
 
 def test_the_bytes_of_tokens_make_up_the_text(tokenizer: Tokenizer, tokens: TokenBytes) -> None:

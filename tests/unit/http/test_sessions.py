@@ -1,4 +1,4 @@
-"""Sessions: one task of a key at a time, so many of all, in the order of their coming."""
+"""Sessions: one task of a key at a time, so many of all, in the order of their coming, and none waits for long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mercury_lsp.http.backend import Busy
-from mercury_lsp.http.sessions import Sessions
+from mercury_lsp.http.sessions import PACE_FROM, Sessions
 
 
 def made(most: int = 2, running: int = 2, waiting: int = 2) -> tuple[Sessions[object], list[object]]:
@@ -132,3 +132,125 @@ async def test_who_is_refused_while_it_is_cancelled_takes_no_turn() -> None:
     assert await ann[0] is not None
     assert sessions.used == 1 and not bob.done()
     bob.cancel()
+
+
+class Clock:
+    """The event loop's time, which passes only where a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+
+    async def passes(self, seconds: float) -> None:
+        for step in (0.0, seconds):  # what was begun before goes on first
+            self.now += step
+            for _ in range(4):
+                await asyncio.sleep(0)
+
+
+async def at_a_pace(clock: Clock, seconds: float, running: int, waiting: int = 100) -> Sessions[object]:
+    """Sessions whose last tasks took so many seconds each, and which let nobody wait above ten."""
+    sessions = Sessions(object, lambda _: None, 1000, running, waiting, wait_s=10)
+    for _ in range(PACE_FROM):
+        session = await sessions.take("first")
+        await clock.passes(seconds)
+        sessions.give("first", session)
+    return sessions
+
+
+async def test_who_has_no_turn_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    sessions = Sessions(object, lambda _: None, 9, 1, 9, wait_s=10)
+    first = await sessions.take("a")
+    early = asyncio.create_task(sessions.take("b"))
+    await clock.passes(6)
+    late = asyncio.create_task(sessions.take("c"))
+    await clock.passes(3.9)
+    assert not early.done()
+    await clock.passes(0.2)
+    with pytest.raises(Busy):
+        await early
+    assert not late.done() and sessions.waiting == 1
+    sessions.give("a", first)
+    assert await late is not None
+
+
+async def test_a_turn_that_comes_with_the_end_of_the_wait_is_given_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    sessions = Sessions(object, lambda _: None, 9, 1, 9, wait_s=10)
+    first = await sessions.take("a")
+    early = asyncio.create_task(sessions.take("b"))
+    await clock.passes(6)
+    late = asyncio.create_task(sessions.take("c"))
+    await clock.passes(0)
+    asyncio.get_running_loop().call_at(clock.now + 4, sessions.give, "a", first)
+    await clock.passes(4.1)
+    with pytest.raises(Busy):
+        await early
+    assert await late is not None
+    assert (sessions.used, sessions.waiting) == (1, 0)
+
+
+async def test_who_would_wait_too_long_is_refused_at_once_with_the_time_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    sessions = await at_a_pace(clock, seconds=2, running=1)
+    await sessions.take("a")
+    waiting = [asyncio.create_task(sessions.take(f"b{number}")) for number in range(5)]  # 2 to 10 s
+    await clock.passes(0)
+    with pytest.raises(Busy) as told:
+        await sessions.take("c")
+    assert told.value.wait == 10
+    assert not any(task.done() for task in waiting)
+    for task in waiting:
+        task.cancel()
+
+
+async def test_more_may_wait_where_more_run_and_where_tasks_are_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    for seconds, running, most in ((2, 4, 20), (0.5, 1, 20), (0.01, 1, 100), (50, 4, 4)):
+        sessions = await at_a_pace(clock, seconds, running)
+        tasks = [asyncio.create_task(sessions.take(str(number))) for number in range(150)]
+        await clock.passes(0)
+        assert (sessions.used, sessions.waiting) == (running, most)
+        assert sum(task.done() for task in tasks) == 150 - most
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_those_who_turn_out_to_wait_too_long_are_refused_before_their_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    sessions = Sessions(object, lambda _: None, 1000, PACE_FROM, 100, wait_s=10)
+    running = [await sessions.take(str(number)) for number in range(PACE_FROM)]
+    waiting = [asyncio.create_task(sessions.take(f"b{number}")) for number in range(100)]
+    await clock.passes(4)  # nobody knew how long a task takes
+    for number, session in enumerate(running):
+        sessions.give(str(number), session)
+    await clock.passes(0)
+    refused = [number for number, task in enumerate(waiting) if task.done() and task.exception()]
+    assert refused == list(range(28, 100))  # 8 have their turn, and 20 more in ten seconds: not the newest 72
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_one_who_waits_too_long_makes_way_for_who_asks_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    sessions = await at_a_pace(clock, seconds=2.5, running=1)
+    await sessions.take("a", "ann")
+    ann = [asyncio.create_task(sessions.take(f"a{number}", "ann")) for number in range(4)]
+    await clock.passes(0)
+    bob = asyncio.create_task(sessions.take("b", "bob"))
+    await clock.passes(0)
+    assert [task.done() for task in (*ann, bob)] == [False, False, False, True, False]
+    for task in (*ann, bob):
+        task.cancel()
+    await asyncio.gather(*ann, bob, return_exceptions=True)

@@ -27,6 +27,21 @@ def test_a_relative_variable_makes_no_folder_of_the_workspace(
         assert file.is_relative_to("/h"), file
 
 
+def test_a_command_leaves_nothing_in_the_folder_where_it_runs(tmp_path: Path) -> None:
+    relative = {f"XDG_{kind}_HOME": f"./{kind.lower()}" for kind in ("CONFIG", "DATA", "STATE", "CACHE")}
+    (tmp_path / "a.py").write_text("def area(width, height):\n    return ")
+    for command in (["doctor", "--json"], ["models", "list"], ["complete", "a.py:2:12", "--model", "mini"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "mercury_lsp", *command],
+            cwd=tmp_path,
+            env={**os.environ, **relative},
+            capture_output=True,
+            timeout=120,
+        )
+        assert b"Traceback" not in done.stderr and done.returncode in (0, 1), done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["a.py"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="HOME is of POSIX")
 def test_neither_does_a_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "home")

@@ -92,3 +92,24 @@ def test_versions_of_the_same_text_are_equal() -> None:
     one, other = (Document("file:///w/a.py", "a.py", "python", version, "one\n") for version in (1, 2))
     assert one == other and hash(one) == hash(other)
     assert one != one.replace(0, 3, "two", 1)
+
+
+ENDINGS = st.text(st.sampled_from("\r\n\r\nab"), max_size=12)
+
+
+@settings(derandomize=True, max_examples=1000, deadline=None)
+@given(ENDINGS, st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14), ENDINGS), max_size=4))
+def test_a_changed_document_has_the_lines_of_its_text(text: str, edits: list[tuple[int, int, str]]) -> None:
+    found = document(text)
+    for version, (one, other, new) in enumerate(edits):
+        start, end = (min(place, len(found.text)) for place in sorted((one, other)))
+        wanted = found.text[:start] + new + found.text[end:]
+        found = found.replace(start, end, new, version)
+        assert found == document(wanted) and found.version == version
+        assert [found.span(i) for i in range(found.line_count)] == [
+            document(wanted).span(i) for i in range(document(wanted).line_count)
+        ]
+
+
+def test_another_text_by_dataclasses_has_its_own_lines() -> None:
+    assert dataclasses.replace(document("a\nb"), text="x").line_count == 1
