@@ -25,7 +25,7 @@ from mercury_lsp.arena import ballots
 from mercury_lsp.arena.contestants import Answer
 from mercury_lsp.arena.edits import read
 from mercury_lsp.cli import arena_screen
-from mercury_lsp.cli.arena_screen import coloured
+from mercury_lsp.cli.ghost import colored
 from mercury_lsp.cli.main import main
 
 SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}
@@ -174,8 +174,8 @@ def test_a_long_line_is_shown_as_one() -> None:
 
 def test_colours_leave_the_code_as_long_as_it_is() -> None:
     for code in ("", "\n\nx = (1\n\n", "def f(a):\n    return '", "\t\n"):
-        assert coloured(code, "python").plain == code
-    assert coloured("x = 1", "no such language").plain == "x = 1"
+        assert colored(code, "python").plain == code
+    assert colored("x = 1", "no such language").plain == "x = 1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
