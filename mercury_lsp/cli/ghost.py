@@ -34,7 +34,8 @@ def lines(
     code.append(_CURSOR, style="bold")
     if ghost or rest:
         code.append(f"{marks[0]}{ghost.expandtabs(TAB)}", style="bright_black italic")
-        code.append(f"{rest.expandtabs(TAB)}{marks[1]}", style="bright_black italic dim")
+        code.append(rest.expandtabs(TAB), style="bright_black italic dim")
+        code.append(marks[1], style="bright_black italic")
     code.highlight_regex(UNDECIDED, style="bright_blue")
     code.append_text(there[len(before) :])
     rows = code.split("\n", allow_blank=True)
