@@ -8,7 +8,7 @@ DEVELOPMENT := .venv/.development
 PIP := $(BIN)/pip install -q --disable-pip-version-check --progress-bar off --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo check test editors picture lint typecheck bench settings release train workshop clean
+.PHONY: help install dev demo check unit test editors picture lint typecheck bench settings release train workshop clean
 .PHONY: train-background train-pause train-stop train-status
 
 help:  ## show this list
@@ -21,8 +21,10 @@ dev: $(DEVELOPMENT)  ## add what tests and training need
 demo: $(SERVING)  ## watch the server complete while somebody types; ARGS=--fast without pauses
 	$(BIN)/mercury-lsp demo $(ARGS)
 
-check: lint typecheck  ## what a commit must pass: style, imports, types, and the fast tests
-	@test ! -d tests/unit || OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit
+check: lint typecheck unit  ## what a commit must pass: style, imports, types, and the fast tests
+
+unit: $(DEVELOPMENT)  ## run the fast tests, which need neither PyTorch nor a process
+	@test ! -d tests/unit || OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit $(ARGS)
 
 test: $(DEVELOPMENT)  ## run all tests but those in real editors, two at a time; ARGS="-k name" picks some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/editors $(ARGS)
@@ -80,7 +82,7 @@ $(SERVING): pyproject.toml constraints.txt $(wildcard mercury_lsp/engine/kernel/
 		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing into .venv: about 120 MB are downloaded, and the kernel is compiled ...'
+	@echo 'Installing into .venv: about 130 MB are downloaded, and the kernel is compiled ...'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
 		> .venv/dependencies.txt
