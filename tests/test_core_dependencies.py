@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -78,3 +79,18 @@ def test_the_doctor_needs_no_more(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "mercury_lsp", "doctor", "--json")
     assert done.returncode == 0, done.stderr
     assert not [problem for problem in json.loads(done.stdout)["problems"] if problem["fatal"]]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_first_command_installs_no_more(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "mercury_lsp/engine/kernel/build.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+
+    def commands(target: str) -> str:
+        line = ["make", "--dry-run", target]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "--no-deps -e ." in commands("demo")
+    assert all("[dev]" not in commands(target) for target in ("demo", "install", "bench"))
+    assert all("mercury-lsp[dev]" in commands(target) for target in ("test", "lint", "check"))

@@ -109,6 +109,13 @@ def test_the_figures_of_readme_are_those_of_the_benchmarks() -> None:
     assert all(figure in measured and command in measured for figure, command in rows), rows
 
 
+def test_commits_are_checked_by_the_parts_of_make_check() -> None:
+    parts = re.search(r"^check: ([a-z ]+?) *##", text_of("Makefile"), re.MULTILINE)
+    assert parts is not None
+    hooks = re.findall(r"entry: make ([a-z]+)$", text_of(".pre-commit-config.yaml"), re.MULTILINE)
+    assert hooks == parts[1].split()
+
+
 def test_the_options_of_readme_are_there_with_their_defaults() -> None:
     table = section(text_of("README.md"), "Options")
     found = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \| ", table, re.MULTILINE))

@@ -208,17 +208,8 @@ class Editor:
             case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
                 if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
                     self._loaded.set()
-            case {"method": "mercury/draft", "params": {"done": False, **draft}} if self._on_draft:
-                version, position = draft["textDocument"]["version"], draft["position"]
-                self._on_draft(
-                    Draft(
-                        version,
-                        (position["line"], position["character"]),
-                        draft["settled"],
-                        draft["draft"],
-                        draft["pass"],
-                    )
-                )
+            case {"method": "mercury/draft", "params": {"done": False}} if self._on_draft:
+                self._on_draft(_draft(message["params"]))
             case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
                 kind == _ERROR
             ):
@@ -272,3 +263,9 @@ class Buffer:
 def _position(document: Document, offset: int) -> dict[str, int]:
     line, character = document.position(offset)
     return {"line": line, "character": character}
+
+
+def _draft(params: dict[str, Any]) -> Draft:
+    position = params["position"]["line"], params["position"]["character"]
+    version = params["textDocument"]["version"]
+    return Draft(version, position, params["settled"], params["draft"], params["pass"])
