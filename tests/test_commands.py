@@ -242,9 +242,11 @@ def test_demo_shows_suggestions_and_types_over_wrong_ones(model: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert done.stdout.count(f"▏⟦{WORD}") == 6
-    endings = re.findall(r"^(.+): \d+ keys, \d+ saved  answered in \d+ ms$", done.stdout, re.MULTILINE)
-    assert endings == ["typed over"] * 5 + ["Tab"]
-    assert f"self.⟦{WORD}⟧s.is_empty()  18 keys for 22" in done.stdout
+    endings = re.findall(
+        r"^(.+): keys pressed \d+, saved \d+  answered in \d+ ms$", done.stdout, re.MULTILINE
+    )
+    assert endings == ["Tab"] + ["typed over"] * 5
+    assert f"self.⟦{WORD}⟧s.is_empty()  18 of 22 keys" in done.stdout
     assert re.search(
         r"^130 keys instead of 134: 3% saved. 130 requests: p50 \d+ ms", done.stdout, re.MULTILINE
     )

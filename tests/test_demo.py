@@ -60,7 +60,7 @@ def test_hands_are_a_persons_and_the_same_each_time() -> None:
 
 def view(suggested: str, rest: str = "", tab: bool = False) -> View:
     document = Document("file:///sum.py", "", "python", 1, SCENE.cut)
-    return View(document, SCENE.start, SCENE.start, suggested, rest, "3 keys, 4 saved", tab, ())
+    return View(document, SCENE.start, SCENE.start, suggested, rest, "keys pressed 3, saved 4", tab, ())
 
 
 def drawn(width: int, no_color: bool, *views: View) -> str:
@@ -84,13 +84,13 @@ def test_a_draft_is_dim_before_it_is_ghost_text_and_tab_is_seen() -> None:
     screen = drawn(80, False, view("add(", "first░"), view("add(first, second)", tab=True))
     assert re.search(r"\x1b\[3;90madd\(\x1b\[0m\x1b\[2;3;90mfirst\x1b\[0m\x1b\[2;3;94m░", screen)
     assert "total = ▏add(first, second)" in plain(screen) and " Tab " in plain(screen)
-    assert "⟦" not in screen and "sum.py             add(first, second)  5 keys for 18" in plain(screen)
+    assert "⟦" not in screen and "sum.py             add(first, second)  5 of 18 keys" in plain(screen)
 
 
 def test_without_colors_brackets_mark_what_is_suggested() -> None:
     screen = drawn(80, True, view("add(first, second)"))
     assert "total = ▏⟦add(first, second)⟧" in plain(screen)
-    assert "add(⟦first, second)⟧  5 keys for 18" in plain(screen)
+    assert "add(⟦first, second)⟧  5 of 18 keys" in plain(screen)
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen)
 
 
@@ -113,7 +113,7 @@ def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_result_is_the_whole_text_with_what_was_accepted_marked() -> None:
     scene = scenes()[0]
     marked = result(scene, [(scene.start + 5, scene.start + 9)], False).plain
-    assert "self.⟦hits⟧ + self.misses  20 keys for 23" in marked
+    assert "self.⟦hits⟧ + self.misses  20 of 23 keys" in marked
 
 
 def test_the_ways_on_are_files_of_this_checkout(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_interrupted_it_leaves_a_whole_terminal_and_no_server(model: Path) -> No
     os.close(terminal)
     seen = b""
     end = time.monotonic() + 60
-    while b"keys, " not in seen and time.monotonic() < end:
+    while b"keys pressed" not in seen and time.monotonic() < end:
         seen += os.read(controller, 1 << 16)
     os.killpg(demo.pid, signal.SIGINT)
     while demo.poll() is None or select.select([controller], [], [], 0.1)[0]:

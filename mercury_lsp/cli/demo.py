@@ -25,8 +25,9 @@ from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 from mercury_lsp.cli.demo_screen import Lines, Screen, View
 from mercury_lsp.errors import Failure
 
-_SCENES = 6  # the first of each file, whatever comes of them
-_SECONDS = 20.0  # after which no further scene begins
+# The first scene of each file, whatever becomes of it; the last file comes first.
+_SCENES = tuple(reversed(scenes()[:6]))
+_SECONDS = 17.0  # after which no further scene begins
 _WORTH_TAB = 2  # least characters for which a person presses Tab
 # A suggestion stays on the screen until the answer to the next key, if that comes within a frame or two.
 _FLICKER_SECONDS = 0.03
@@ -103,7 +104,7 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
         began = time.perf_counter()
         count = Count()
         with stage:
-            for scene in scenes()[:_SCENES]:
+            for scene in _SCENES:
                 if time.perf_counter() - began > _SECONDS:
                     break
                 await Typist(editor, scene, stage, hands, count, drafts).type()
@@ -200,7 +201,7 @@ class Typist:
         forward_pass: int = 0,
     ) -> None:
         count = self._count
-        status = f"{count.pressed} keys, {count.saved} saved"
+        status = f"keys pressed {count.pressed}, saved {count.saved}"
         if forward_pass:
             status += f"  draft after pass {forward_pass}"
         elif ms:

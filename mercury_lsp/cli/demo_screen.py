@@ -45,6 +45,8 @@ class Screen(AbstractContextManager["Screen"]):
         self._live = Live(console=output, auto_refresh=False, transient=True)
         self._title = Text()
         self._language = ""
+        # An empty row below the results of earlier scenes.
+        self._gap: list[Text] = []
         self.suggested = 0
 
     def __enter__(self) -> Screen:
@@ -71,7 +73,9 @@ class Screen(AbstractContextManager["Screen"]):
         shift = _shift(view, self._output.width)
         if shift:
             rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
-        frame = Text("\n", no_wrap=True, overflow="ellipsis").join([self._title, *rows, Text(), status])
+        frame = Text("\n", no_wrap=True, overflow="ellipsis").join(
+            [Text(), self._title, *rows, Text(), status]
+        )
         self._live.update(frame, refresh=True)
 
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
@@ -146,7 +150,7 @@ def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> T
             found.append(written if styled else f"⟦{written}⟧", style="not bold underline green")
         at = end
     keys = scene.end - scene.start - sum(end - start - 1 for start, end in accepted)
-    return found.append(f"  {keys} keys for {scene.end - scene.start}", style="not bold bright_black")
+    return found.append(f"  {keys} of {scene.end - scene.start} keys", style="not bold bright_black")
 
 
 def _shift(view: View, width: int) -> int:
