@@ -74,7 +74,7 @@ class Screen(AbstractContextManager["Screen"]):
         if shift:
             rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
         frame = Text("\n", no_wrap=True, overflow="ellipsis").join(
-            [Text(), self._title, *rows, Text(), status]
+            [*self._gap, self._title, *rows, Text(), status]
         )
         self._live.update(frame, refresh=True)
 
@@ -83,6 +83,7 @@ class Screen(AbstractContextManager["Screen"]):
         self._output.print(
             result(scene, accepted, not self._output.no_color), no_wrap=True, overflow="ellipsis"
         )
+        self._gap = [Text()]
 
 
 class Lines(AbstractContextManager["Lines"]):
