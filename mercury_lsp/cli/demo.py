@@ -236,10 +236,13 @@ def ways_on(checkout: Path) -> Iterator[Text]:
         ),
         (
             "Neovim",
-            f"mkdir -p {plugins} && ln -s {editors}/neovim {plugins}/mercury && "
+            f"mkdir -p {plugins} ~/.config/nvim && ln -s {editors}/neovim {plugins}/mercury && "
             """echo 'require("mercury").setup()' >> ~/.config/nvim/init.lua""",
         ),
-        ("Helix", f"cat {editors}/helix/languages.toml >> ~/.config/helix/languages.toml"),
+        (
+            "Helix",
+            f"mkdir -p ~/.config/helix && cat {editors}/helix/languages.toml >> ~/.config/helix/languages.toml",
+        ),
         ("Emacs", f"""emacs -l {editors}/emacs/mercury.el --eval "(progn {modes})" FILE.py"""),
     ):
         yield Text.assemble((f"  {name:8}", "bold"), command)
