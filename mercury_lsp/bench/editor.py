@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -39,11 +39,28 @@ class Ghost:
     ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a suggestion is after a forward pass: text that no longer changes, and the rest, where ░ is a token to come.
+
+    `position`: the line and character after which it would be put into `version` of the document.
+    """
+
+    version: int
+    position: tuple[int, int]
+    committed: str
+    rest: str
+    forward_pass: int
+
+
 class Editor:
     """A running server and the connection to it. Everything raises `Failure` once the server is gone."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, on_draft: Callable[[Draft], object] | None = None
+    ) -> None:
         self.pid = process.pid
+        self._on_draft = on_draft
         self._process = process
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -60,10 +77,12 @@ class Editor:
         settings: Mapping[str, object],
         command: Sequence[str] = SERVER,
         checkout: Path | None = None,
+        on_draft: Callable[[Draft], object] | None = None,
     ) -> AsyncIterator[Editor]:
         """A server for a workspace folder, initialized; it is shut down at the end.
 
-        `checkout`: a folder of another version of this project, whose modules the command is to import.
+        `checkout`: a folder of another version of this project, whose modules the command is to import. `on_draft` is
+        called with each draft; without it the server sends none.
         """
         pipe = asyncio.subprocess.PIPE
         environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
@@ -73,7 +92,7 @@ class Editor:
             )
         except OSError as error:
             raise Failure(f"The server cannot be started: {error}.") from error
-        editor = cls(process)
+        editor = cls(process, on_draft)
         try:
             await editor._initialize(folder, settings)
             yield editor
@@ -117,6 +136,7 @@ class Editor:
             "general": {"positionEncodings": ["utf-32"]},  # characters, as in `Document`
             "textDocument": {"inlineCompletion": {}},
             "window": {"workDoneProgress": True},
+            "experimental": {"mercury": {"drafts": self._on_draft is not None}},
         }
         params = {
             "processId": os.getpid(),
@@ -124,7 +144,12 @@ class Editor:
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
             # Nobody chose what is suggested here, and nothing of it goes to a hosted model.
-            "initializationOptions": {"history": False, "remote": "off", **settings},
+            "initializationOptions": {
+                "history": False,
+                "remote": "off",
+                "drafts": self._on_draft is not None,
+                **settings,
+            },
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":
@@ -183,6 +208,8 @@ class Editor:
             case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
                 if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
                     self._loaded.set()
+            case {"method": "mercury/draft", "params": {"done": False}} if self._on_draft:
+                self._on_draft(_draft(message["params"]))
             case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
                 kind == _ERROR
             ):
@@ -236,3 +263,9 @@ class Buffer:
 def _position(document: Document, offset: int) -> dict[str, int]:
     line, character = document.position(offset)
     return {"line": line, "character": character}
+
+
+def _draft(params: dict[str, Any]) -> Draft:
+    position = params["position"]["line"], params["position"]["character"]
+    version = params["textDocument"]["version"]
+    return Draft(version, position, params["committed"], params["draft"], params["pass"])

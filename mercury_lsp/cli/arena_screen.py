@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +25,6 @@ KEYS = {"1": "1", "2": "2", "=": "tie", "0": "neither", "s": "skip", "q": None}
 """What a key chooses; None ends."""
 ABOVE, BELOW = 8, 4  # lines of the file around the place
 _NEAR = 1  # line above an answer
-_LEXERS = {"javascriptreact": "jsx", "typescriptreact": "tsx", "shellscript": "bash", "cuda-cpp": "cuda"}
 
 
 def place(edit: Edit, one: Answer, two: Answer, number: int) -> RenderableType:
@@ -65,16 +63,10 @@ def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
         shown,
         "\n".join(after.split("\n")[: below + 1]),
         top + 1,
-        color=lambda code: colored(code, edit.language),
+        color=lambda code: ghost.colored(code, edit.language),
     )
     found.no_wrap, found.overflow = True, "ellipsis"  # a long line is not to be taken for two
     return found
-
-
-def colored(code: str, language: str) -> Text:
-    """Code in the colors of its language; without, where it would not be the same text any more."""
-    found = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
-    return found if found.plain == code else Text(code)
 
 
 def figures(found: Mapping[str, Any]) -> RenderableType:

@@ -1,108 +1,248 @@
-"""`mercury-lsp demo`: start the real server as an editor would, type into real files, and watch the ghost text.
+"""`mercury-lsp demo`: types into real files as a person would, and shows what the real server suggests.
 
-Owns the order of the show. In each scene a piece of a line is deleted and typed again, key by key, with a request
-after each key, until the ghost text is what the author wrote.
+The server is started over stdio, as an editor starts it. In each scene a piece of a line is deleted and typed again: a
+key, a request, the drafts of the answer, and Tab as soon as the suggestion is what the author of the file wrote. All
+text that is suggested comes from the server; wrong suggestions are shown, too, and typed over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from argparse import Namespace
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
-from rich.console import Console, OverflowMethod, RenderableType
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
-from mercury_lsp.bench.editor import Buffer, Editor, Ghost
+from mercury_lsp.bench.editor import Buffer, Draft, Editor, Ghost
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
-from mercury_lsp.cli import ghost
+from mercury_lsp.cli.demo_screen import Lines, Screen, View
 from mercury_lsp.errors import Failure
-from mercury_lsp.syntax.document import Document
 
-_SCENES = 8  # to play at least
-_COMPLETIONS = 5  # to show at least, as long as there are scenes
-_KEYS = 6  # to type in a scene at most
-_CONTEXT = 3  # lines to show above the cursor's
+# The first scene of each file, whatever becomes of it; the last file comes first.
+_SCENES = tuple(reversed(scenes()[:6]))
+_SECONDS = 17.0  # after which no further scene begins
+_WORTH_TAB = 2  # least characters for which a person presses Tab
+# A suggestion stays on the screen until the answer to the next key, if that comes within a frame or two.
+_FLICKER_SECONDS = 0.03
+# So that a slow machine shows the same suggestions later; an editor waits for the default.
+_DEADLINE_MS = 5_000
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def run(_: Namespace) -> int:
-    """Play the scenes, and say how long the answers took."""
-    asyncio.run(_play(Console(highlight=False, soft_wrap=not sys.stdout.isatty())))
+def run(arguments: Namespace) -> int:
+    """Play the scenes, count the keys, and say how to go on."""
+    output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    drawn = output.is_terminal and not output.is_dumb_terminal
+    hands = Hands(1.0 if drawn and not arguments.fast else 0.0)
+    asyncio.run(_play(output, Screen(output) if drawn else Lines(output), hands))
     return 0
 
 
-async def _play(output: Console) -> None:
+class Hands:
+    """A typist: how long a person takes for a key, a look and a decision. `pace` 0 does not wait at all."""
+
+    def __init__(self, pace: float, seed: int = 1) -> None:
+        self._pace = pace
+        self._random = random.Random(seed)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person could follow."""
+        return self._pace > 0
+
+    def key_seconds(self, key: str) -> float:
+        """The time before the next key: about a twelfth of a second, and more at signs."""
+        seconds = self._random.lognormvariate(-2.6, 0.35)
+        return seconds * (1 if key.isalnum() else 1.5) * self._pace
+
+    async def pause(self, seconds: float) -> None:
+        """Let the audience see something."""
+        if self._pace:
+            await asyncio.sleep(seconds * self._pace)
+
+
+@dataclass(slots=True)
+class Count:
+    """What has been typed and accepted so far, in keys and characters."""
+
+    keys: int = 0
+    tabs: int = 0
+    accepted: int = 0
+    ms: list[float] = field(default_factory=list)
+
+    @property
+    def pressed(self) -> int:
+        """Keys that were pressed, Tab included."""
+        return self.keys + self.tabs
+
+    @property
+    def saved(self) -> int:
+        """Keys that need not be pressed."""
+        return self.accepted - self.tabs
+
+    @property
+    def share(self) -> float:
+        """The share of keys saved."""
+        return self.saved / max(1, self.keys + self.accepted)
+
+
+async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     began = time.perf_counter()
-    async with Editor.start(FOLDER, {}) as editor:
-        output.print("mercury-lsp is started, over stdio, as an editor starts it; the model is loading ...")
+    drafts: list[Callable[[Draft], object]] = [lambda _: None]
+    on_draft = (lambda draft: drafts[0](draft)) if hands.waits else None
+    async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
+        output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
         await editor.loaded()
-        output.print(f"ready after {time.perf_counter() - began:.1f} s")
-        answers: list[Ghost] = []
-        shown = 0
-        for number, scene in enumerate(scenes()):
-            if number >= _SCENES and shown >= _COMPLETIONS:
-                break
-            shown += await _scene(editor, scene, output, answers)
-    if not shown:
+        output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
+        began = time.perf_counter()
+        count = Count()
+        with stage:
+            for scene in _SCENES:
+                if time.perf_counter() - began > _SECONDS:
+                    break
+                await Typist(editor, scene, stage, hands, count, drafts).type()
+    if not stage.suggested:
         raise Failure("The server runs, but has suggested nothing; run mercury-lsp doctor.")
     output.print(
-        f"\n{shown} completions shown, {len(answers)} keystrokes answered: "
-        f"p50 {median(answer.ms for answer in answers):.0f} ms from request to reply"
+        f"\n{count.pressed} keys instead of {count.keys + count.accepted}: {count.share:.0%} saved. "
+        f"{len(count.ms)} requests: p50 {median(count.ms):.0f} ms from request to reply.\n"
     )
+    for line in ways_on(_CHECKOUT):
+        output.print(line, soft_wrap=True)
 
 
-async def _scene(editor: Editor, scene: Scene, output: Console, answers: list[Ghost]) -> bool:
-    """Play one scene, and keep its last ghost text on the screen; whether there was any."""
-    buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
-    best: tuple[Document, Ghost, str] | None = None
-    with ExitStack() as screen:
-        live = None
-        if output.is_terminal:
-            live = screen.enter_context(Live(console=output, auto_refresh=False, transient=True))
-        for cursor in range(scene.start, min(scene.end, scene.start + _KEYS)):
-            if cursor > scene.start:
-                buffer.replace(cursor - 1, cursor - 1, scene.text[cursor - 1])
-            if live:
-                live.update(
-                    _frame(scene, buffer.document, Ghost("", cursor, cursor, 0), "", True), refresh=True
-                )
-            answer = await buffer.complete(cursor)
-            answers.append(answer)
-            as_written = _accepted(buffer.document, answer) == scene.text
-            if answer.text:
-                best = buffer.document, answer, "as its author wrote it" if as_written else ""
-            if live:
-                live.update(_frame(scene, buffer.document, answer, "", True), refresh=True)
-            if as_written:
-                break
-    buffer.close()
-    if best is not None:
-        overflow: OverflowMethod | None = "ellipsis" if output.is_terminal else None
-        output.print(
-            _frame(scene, *best, output.is_terminal), overflow=overflow, no_wrap=output.is_terminal or None
-        )
-    return best is not None
+class Typist:
+    """Types one scene from its start to its end."""
+
+    def __init__(
+        self,
+        editor: Editor,
+        scene: Scene,
+        stage: Screen | Lines,
+        hands: Hands,
+        count: Count,
+        drafts: list[Callable[[Draft], object]],
+    ) -> None:
+        self._scene, self._stage, self._hands, self._count, self._drafts = scene, stage, hands, count, drafts
+        self._buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
+        self._at = scene.start
+        self._by_model: list[tuple[int, int]] = []
+
+    async def type(self) -> None:
+        """Ask, and accept or type, until the text is whole again."""
+        self._stage.begin(self._scene)
+        while self._at < self._scene.end:
+            answer = await self._ask()
+            self._count.ms.append(answer.ms)
+            self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end)
+            if (gain := worth(self._scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
+                await self._accept(answer, gain)
+            else:
+                await self._press()
+        self._show()
+        await self._hands.pause(0.3)
+        self._stage.end(self._scene, self._by_model)
+        self._buffer.close()
+
+    async def _ask(self) -> Ghost:
+        """The answer, after its drafts were shown, each long enough to be seen."""
+        seen: asyncio.Queue[Draft | None] = asyncio.Queue()
+        self._drafts[0] = seen.put_nowait
+        request = asyncio.ensure_future(self._buffer.complete(self._at))
+        request.add_done_callback(lambda _: seen.put_nowait(None))
+        try:
+            await asyncio.wait({request}, timeout=_FLICKER_SECONDS)
+            if not request.done():
+                self._show()
+            while (draft := await seen.get()) is not None:
+                document = self._buffer.document
+                if (draft.version, draft.position) == (document.version, document.position(self._at)):
+                    self._show(draft.committed, draft.rest, forward_pass=draft.forward_pass)
+                    await self._hands.pause(0.1)
+            return await request
+        finally:
+            request.cancel()
+
+    async def _accept(self, answer: Ghost, gain: int) -> None:
+        """Look at a suggestion, and press Tab."""
+        await self._hands.pause(0.45)
+        self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end, tab=True)
+        await self._hands.pause(0.35)
+        self._buffer.replace(answer.start, answer.end, answer.text)
+        self._by_model.append((self._at, self._at + gain))
+        self._at += gain
+        self._count.tabs += 1
+        self._count.accepted += gain
+
+    async def _press(self) -> None:
+        """Type the next character."""
+        key = self._scene.text[self._at]
+        await self._hands.pause(self._hands.key_seconds(key))
+        self._buffer.replace(self._at, self._at, key)
+        self._at += 1
+        self._count.keys += 1
+
+    def _show(
+        self,
+        ghost: str = "",
+        rest: str = "",
+        *,
+        ms: float = 0,
+        start: int | None = None,
+        end: int | None = None,
+        tab: bool = False,
+        forward_pass: int = 0,
+    ) -> None:
+        count = self._count
+        status = f"keys pressed {count.pressed}, saved {count.saved}"
+        if forward_pass:
+            status += f"  draft after pass {forward_pass}"
+        elif ms:
+            status += f"  answered in {ms:.0f} ms"
+        place = (self._at if start is None else start, self._at if end is None else end)
+        self._stage.show(View(self._buffer.document, *place, ghost, rest, status, tab, tuple(self._by_model)))
 
 
-def _accepted(document: Document, answer: Ghost) -> str:
-    """The text after Tab."""
-    return document.text[: answer.start] + answer.text + document.text[answer.end :]
+def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
+    """How many of the author's characters Tab would add at the cursor; 0 if the text is not the author's."""
+    after = text[: answer.start] + answer.text
+    if answer.text and after + text[answer.end :] == scene.text:
+        return scene.end - cursor
+    fits = answer.end == cursor and len(after) <= scene.end and scene.text.startswith(after)
+    return max(0, len(after) - cursor) if fits else 0
 
 
-def _frame(scene: Scene, document: Document, answer: Ghost, remark: str, styled: bool) -> RenderableType:
-    """What an editor shows, below the file's name and the latency."""
-    line, _ = document.position(answer.start)
-    first = max(0, line - _CONTEXT)
-    last = min(line + 1, document.line_count - 1)
-    before = document.text[document.span(first)[0] : answer.start]
-    after = document.text[answer.end : document.span(last)[1]]
-    title = Text.assemble("\n", (scene.path.name, "bold"))
-    if answer.ms:
-        title.append(f"  {answer.ms:.0f} ms", style="green")
-    if remark:
-        title.append(f"  {remark}", style="bright_black")
-    return Text("\n").join([title, ghost.lines(before, answer.text, after, first + 1, styled)])
+def ways_on(checkout: Path) -> Iterator[Text]:
+    """What to run next for one's own editor; in a checkout with its path."""
+    editors = checkout / "editors"
+    if not editors.is_dir():
+        yield Text("Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each.")
+        return
+    yield Text("Go on in your own editor, as docs/editors.md says, after the first line:")
+    plugins = "~/.local/share/nvim/site/pack/mercury/start"
+    modes = "(mercury-setup-eglot '(python-base-mode)) (add-hook 'python-base-mode-hook #'eglot-ensure)"
+    for name, command in (
+        ("all", f"export PATH={Path(sys.executable).parent}:$PATH"),
+        (
+            "VS Code",
+            f"cd {editors}/vscode && npm ci && npm run package && code --install-extension mercury-lsp.vsix",
+        ),
+        (
+            "Neovim",
+            f"mkdir -p {plugins} ~/.config/nvim && ln -s {editors}/neovim {plugins}/mercury && "
+            """echo 'require("mercury").setup()' >> ~/.config/nvim/init.lua""",
+        ),
+        (
+            "Helix",
+            f"mkdir -p ~/.config/helix && cat {editors}/helix/languages.toml >> ~/.config/helix/languages.toml",
+        ),
+        ("Emacs", f"""emacs -l {editors}/emacs/mercury.el --eval "(progn {modes})" FILE.py"""),
+    ):
+        yield Text.assemble((f"  {name:8}", "bold"), command)

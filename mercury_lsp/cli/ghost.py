@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rich.syntax import Syntax
 from rich.text import Text
 
 UNDECIDED = "░"  # what a draft has for each token that is not decided yet
 _CURSOR = "▏"
-_TAB = 4
+TAB = 4
+_LEXERS = {"javascriptreact": "jsx", "typescriptreact": "tsx", "shellscript": "bash", "cuda-cpp": "cuda"}
 
 
 def lines(
@@ -18,25 +20,35 @@ def lines(
     first: int,
     styled: bool = True,
     color: Callable[[str], Text] = Text,
+    rest: str = "",
 ) -> Text:
     """Numbered lines of code, the first of them being number `first`, with dim text between `before` and `after`.
 
-    Where nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `color`: gives code its
-    colors, and is shown what stands there without what is suggested.
+    If nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `color` gives code its colors;
+    its argument is the code without what is suggested. `rest`: the part of a draft that may still change.
     """
     marks = ("", "") if styled else ("⟦", "⟧")
-    before, after = before.expandtabs(_TAB), after.expandtabs(_TAB)
+    before, after = before.expandtabs(TAB), after.expandtabs(TAB)
     there = color(before + after)
     code = Text(no_wrap=True, overflow="ellipsis").append_text(there[: len(before)])
     code.append(_CURSOR, style="bold")
-    code.append(f"{marks[0]}{ghost.expandtabs(_TAB)}{marks[1]}" if ghost else "", style="bright_black italic")
+    if ghost or rest:
+        code.append(f"{marks[0]}{ghost.expandtabs(TAB)}", style="bright_black italic")
+        code.append(rest.expandtabs(TAB), style="bright_black italic dim")
+        code.append(marks[1], style="bright_black italic")
     code.highlight_regex(UNDECIDED, style="bright_blue")
     code.append_text(there[len(before) :])
     rows = code.split("\n", allow_blank=True)
-    cursor = before.count("\n")
+    cursor, added = before.count("\n"), (ghost + rest).count("\n")
     for number, row in enumerate(rows):
         # A line that is only suggested has no number yet.
-        suggested = cursor < number <= cursor + ghost.count("\n")
-        label = "" if suggested else str(first + (number if number <= cursor else number - ghost.count("\n")))
+        suggested = cursor < number <= cursor + added
+        label = "" if suggested else str(first + (number if number <= cursor else number - added))
         rows[number] = Text.assemble((f"{label:>5} │ ", "bright_black"), row)
     return Text("\n").join(rows)
+
+
+def colored(code: str, language: str) -> Text:
+    """Code in the colors of its language; without colors if they changed the text."""
+    found = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
+    return found if found.plain == code else Text(code)

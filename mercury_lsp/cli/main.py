@@ -69,7 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     complete.add_argument("--remote-api", metavar="API", help="what it speaks, fim or openai")
     complete.add_argument("--remote-model", metavar="NAME", help="the model's name there")
 
-    commands.add_parser("demo", help="start the server as an editor would, and watch it complete")
+    demo = commands.add_parser("demo", help="watch the real server complete while somebody types")
+    demo.add_argument("--fast", action="store_true", help="without pauses, as where there is no terminal")
 
     doctor = commands.add_parser("doctor", help="tell what would run where, and what is wrong")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")

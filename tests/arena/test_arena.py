@@ -25,7 +25,7 @@ from mercury_lsp.arena import ballots
 from mercury_lsp.arena.contestants import Answer
 from mercury_lsp.arena.edits import read
 from mercury_lsp.cli import arena_screen
-from mercury_lsp.cli.arena_screen import colored
+from mercury_lsp.cli.ghost import colored
 from mercury_lsp.cli.main import main
 
 SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}

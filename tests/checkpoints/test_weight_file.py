@@ -117,7 +117,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.devices import open_executor_for
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.huggingface import load
-from mercury_lsp.engine.open_models.engine import OpenEngine
+from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
 file = folder / "model.safetensors"
@@ -130,7 +130,7 @@ try:
     read = load(folder)
     if moment == "before":
         os.truncate(file, 100)
-    engine = OpenEngine(read, open_executor_for(read, "cpu", 1, "none", cut))
+    engine = OpenModelEngine(read, open_executor_for(read, "cpu", 1, "none", cut))
 except CheckpointError as error:
     print(error)
     sys.exit(3)

@@ -237,12 +237,20 @@ def test_doctor_for_people(model: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_demo_shows_completions_with_latencies(model: Path) -> None:
+def test_demo_shows_suggestions_and_types_over_wrong_ones(model: Path) -> None:
     done = command("demo", model=model)
     assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"^\w+\.\w+  \d+ ms", done.stdout, re.MULTILINE)) >= 5
-    assert done.stdout.count(f"▏⟦{WORD}") >= 5
-    assert re.search(r"\d+ completions shown, \d+ keystrokes answered: p50 \d+ ms", done.stdout)
+    assert "\x1b" not in done.stdout
+    assert done.stdout.count(f"▏⟦{WORD}") == 6
+    endings = re.findall(
+        r"^(.+): keys pressed \d+, saved \d+  answered in \d+ ms$", done.stdout, re.MULTILINE
+    )
+    assert endings == ["Tab"] + ["typed over"] * 5
+    assert f"self.⟦{WORD}⟧s.is_empty()  18 of 22 keys" in done.stdout
+    assert re.search(
+        r"^130 keys instead of 134: 3% saved. 130 requests: p50 \d+ ms", done.stdout, re.MULTILINE
+    )
+    assert "Neovim" in done.stdout.splitlines()[-3]
 
 
 def test_demo_without_a_model_ends_with_a_sentence() -> None:

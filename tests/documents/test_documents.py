@@ -104,9 +104,16 @@ def test_the_figures_of_readme_are_those_of_the_benchmarks() -> None:
     benchmarks = text_of("docs/benchmarks.md")
     begin, end = benchmarks.index("<!-- figures: begin"), benchmarks.index("<!-- figures: end -->")
     measured = benchmarks[begin:end]
-    rows = re.findall(r"^\| [^|\n]* \| (\d[^|\n]*) \|$", text_of("README.md"), re.MULTILINE)
+    rows = re.findall(r"^\| [^|\n]* \| (\d[^|\n]*) \| `([^`\n]+)` \|$", text_of("README.md"), re.MULTILINE)
     assert len(rows) == 3
-    assert all(row in measured for row in rows), rows
+    assert all(figure in measured and command in measured for figure, command in rows), rows
+
+
+def test_commits_are_checked_by_the_parts_of_make_check() -> None:
+    parts = re.search(r"^check: ([a-z ]+?) *##", text_of("Makefile"), re.MULTILINE)
+    assert parts is not None
+    hooks = re.findall(r"entry: make ([a-z]+)$", text_of(".pre-commit-config.yaml"), re.MULTILINE)
+    assert hooks == parts[1].split()
 
 
 def test_the_options_of_readme_are_there_with_their_defaults() -> None:

@@ -261,15 +261,15 @@ def test_on_a_processor_the_kernel_takes_sessions_in_turn(packed_model: Path) ->
 
 def gated(backend: LocalBackend) -> threading.Event:
     """What its passes wait for."""
-    seats, go_on = backend.slots, threading.Event()
+    slots, go_on = backend.slots, threading.Event()
     assert isinstance(slots, RoundRobin)
-    turn = seats.turn
+    turn = slots.turn
 
     def wait(cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
         assert go_on.wait(PATIENCE)
         return turn(cancelled)
 
-    seats.turn = wait  # type: ignore[method-assign]
+    slots.turn = wait  # type: ignore[method-assign]
     return go_on
 
 

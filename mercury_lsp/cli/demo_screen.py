@@ -1,0 +1,162 @@
+"""Draws the demonstration: in place on a terminal, or scene by scene as plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mercury_lsp.bench.scenes import Scene
+from mercury_lsp.cli import ghost
+from mercury_lsp.syntax.document import Document
+
+_ABOVE, _BELOW = 3, 1  # lines to show above and below the cursor's
+_GUTTER = 8  # columns of the line numbers
+_ROOM = 24  # columns to show after the cursor at least, for what is suggested
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an editor shows: a document with a suggestion between two offsets, of which `rest` is only drafted yet.
+
+    `tab`: the key is being pressed. `accepted`: ranges of the document that the model wrote.
+    """
+
+    document: Document
+    start: int
+    end: int
+    suggested: str
+    rest: str
+    status: str
+    tab: bool
+    accepted: tuple[tuple[int, int], ...]
+
+
+class Screen(AbstractContextManager["Screen"]):
+    """A terminal, on which each view takes the place of the one before."""
+
+    def __init__(self, output: Console) -> None:
+        self._output = output
+        self._live = Live(console=output, auto_refresh=False, transient=True)
+        self._title = Text()
+        self._language = ""
+        # An empty row below the results of earlier scenes.
+        self._gap: list[Text] = []
+        self.suggested = 0
+
+    def __enter__(self) -> Screen:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def begin(self, scene: Scene) -> None:
+        """Another file."""
+        self._title = Text(f" {scene.path.name} ", style="reverse")
+        self._language = scene.language_id
+
+    def show(self, view: View) -> None:
+        """Draw a view."""
+        self.suggested += bool(view.suggested)
+        key = Text(" Tab ", style="reverse bold green") if view.tab else Text("     ")
+        status = Text.assemble(key, "  ", (view.status, "bright_black"), overflow="ellipsis", no_wrap=True)
+        # Without colors, a suggestion needs brackets to differ from code.
+        rows = code(view, self._language, not self._output.no_color)
+        shift = _shift(view, self._output.width)
+        if shift:
+            rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
+        frame = Text("\n", no_wrap=True, overflow="ellipsis").join(
+            [*self._gap, self._title, *rows, Text(), status]
+        )
+        self._live.update(frame, refresh=True)
+
+    def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
+        """Leave a line of a scene on the screen, above the next."""
+        self._output.print(
+            result(scene, accepted, not self._output.no_color), no_wrap=True, overflow="ellipsis"
+        )
+        self._gap = [Text()]
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """Output that is no terminal: for each scene the last suggestion that was accepted, or else the last one."""
+
+    def __init__(self, output: Console) -> None:
+        self._output = output
+        self._view: View | None = None
+        self.suggested = 0
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def begin(self, scene: Scene) -> None:
+        """Another file."""
+        self._view = None
+
+    def show(self, view: View) -> None:
+        """Keep what is worth to be printed."""
+        self.suggested += bool(view.suggested)
+        if view.suggested and (view.tab or self._view is None or not self._view.tab):
+            self._view = view
+
+    def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
+        """Print a scene."""
+        self._output.print(result(scene, accepted, False))
+        if self._view is not None:
+            self._output.print(Text("\n").join(code(self._view, scene.language_id, False)))
+            self._output.print(f"{'Tab' if self._view.tab else 'typed over'}: {self._view.status}\n")
+
+
+def code(view: View, language: str, styled: bool) -> list[Text]:
+    """The cursor's line and its neighbors, one `Text` a row."""
+    document = view.document
+    line, _ = document.position(view.start)
+    first = max(0, line - _ABOVE)
+    last = min(line + _BELOW, document.line_count - 1)
+    begin = document.span(first)[0]
+    before = document.text[begin : view.start]
+    after = document.text[view.end : document.span(last)[1]]
+
+    def colored(shown: str) -> Text:
+        found = ghost.colored(shown, language) if styled else Text(shown)
+        for start, end in view.accepted:
+            if begin <= start and end <= view.start:
+                columns = (len(document.text[begin:at].expandtabs(ghost.TAB)) for at in (start, end))
+                found.stylize("underline green", *columns)
+        return found
+
+    return list(
+        ghost.lines(before, view.suggested, after, first + 1, styled, colored, view.rest).split(
+            "\n", allow_blank=True
+        )
+    )
+
+
+def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> Text:
+    """What was typed and accepted in a scene: `return ⟦self.hits⟧`, or in green what is in brackets here."""
+    found = Text(f"{scene.path.name:18} ", style="bold")
+    at = scene.start
+    for start, end in [*accepted, (scene.end, scene.end)]:
+        found.append(scene.text[at:start], style="not bold")
+        if end > start:
+            written = scene.text[start:end]
+            found.append(written if styled else f"⟦{written}⟧", style="not bold underline green")
+        at = end
+    keys = scene.end - scene.start - sum(end - start - 1 for start, end in accepted)
+    return found.append(f"  {keys} of {scene.end - scene.start} keys", style="not bold bright_black")
+
+
+def _shift(view: View, width: int) -> int:
+    """How many columns of the code to leave out at the left of a narrow terminal, so that the cursor can be seen."""
+    line, _ = view.document.position(view.start)
+    column = len(view.document.text[view.document.span(line)[0] : view.start].expandtabs(ghost.TAB))
+    first = (view.suggested + view.rest).partition("\n")[0]
+    return max(0, min(column, column + min(_ROOM, len(first)) + 2 - (width - _GUTTER)))

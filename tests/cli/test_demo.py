@@ -1,0 +1,155 @@
+"""The demonstration: a typist who presses Tab for the author's text alone, and a screen of any width."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import ROOT
+
+from mercury_lsp.bench.editor import Ghost
+from mercury_lsp.bench.scenes import Scene, scenes
+from mercury_lsp.cli.demo import Hands, ways_on, worth
+from mercury_lsp.cli.demo_screen import Lines, Screen, View, result
+from mercury_lsp.syntax.document import Document
+
+TEXT = "total = add(first, second)\nshow(total)\n"
+SCENE = Scene(Path("/sum.py"), TEXT, TEXT.index("add"), TEXT.index("\n"))
+# The author has typed `add(` and the editor has added `)`.
+PAIRED = TEXT[: SCENE.start] + "add()" + TEXT[SCENE.end :]
+CURSOR = SCENE.start + 4
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "gain"),
+    [
+        ("add(first, second)", SCENE.start, SCENE.start, 18),
+        ("add(first", SCENE.start, SCENE.start, 9),
+        ("add(last, second)", SCENE.start, SCENE.start, 0),
+        ("add(first, second)\nshow(total)", SCENE.start, SCENE.start, 0),
+        ("", SCENE.start, SCENE.start, 0),
+    ],
+)
+def test_only_the_authors_text_is_worth_a_key(text: str, start: int, end: int, gain: int) -> None:
+    assert worth(SCENE, SCENE.cut, Ghost(text, start, end, 1.0), SCENE.start) == gain
+
+
+def test_a_bracket_that_the_editor_added_is_replaced() -> None:
+    assert worth(SCENE, PAIRED, Ghost("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
+    assert worth(SCENE, PAIRED, Ghost("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
+
+
+def test_hands_are_a_persons_and_the_same_each_time() -> None:
+    hands, again = Hands(1.0), Hands(1.0)
+    seconds = [hands.key_seconds(key) for key in "return self.hits" * 20]
+    assert seconds == [again.key_seconds(key) for key in "return self.hits" * 20]
+    assert 0.06 < sorted(seconds)[len(seconds) // 2] < 0.12
+    assert len(set(seconds)) > 300
+    assert not any(Hands(0.0).key_seconds(key) for key in "return")
+
+
+def view(suggested: str, rest: str = "", tab: bool = False) -> View:
+    document = Document("file:///sum.py", "", "python", 1, SCENE.cut)
+    return View(document, SCENE.start, SCENE.start, suggested, rest, "keys pressed 3, saved 4", tab, ())
+
+
+def drawn(width: int, no_color: bool, *views: View) -> str:
+    output = io.StringIO()
+    console = Console(
+        file=output, force_terminal=True, width=width, height=20, no_color=no_color, color_system="truecolor"
+    )
+    with Screen(console) as screen:
+        screen.begin(SCENE)
+        for shown in views:
+            screen.show(shown)
+        screen.end(SCENE, [(SCENE.start + 4, SCENE.end)])
+    return output.getvalue()
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_a_draft_is_dim_before_it_is_ghost_text_and_tab_is_seen() -> None:
+    screen = drawn(80, False, view("add(", "first░"), view("add(first, second)", tab=True))
+    assert re.search(r"\x1b\[3;90madd\(\x1b\[0m\x1b\[2;3;90mfirst\x1b\[0m\x1b\[2;3;94m░", screen)
+    assert "total = ▏add(first, second)" in plain(screen) and " Tab " in plain(screen)
+    assert "⟦" not in screen and "sum.py             add(first, second)  5 of 18 keys" in plain(screen)
+
+
+def test_without_colors_brackets_mark_what_is_suggested() -> None:
+    screen = drawn(80, True, view("add(first, second)"))
+    assert "total = ▏⟦add(first, second)⟧" in plain(screen)
+    assert "add(⟦first, second)⟧  5 of 18 keys" in plain(screen)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen)
+
+
+@pytest.mark.parametrize("width", [20, 30])
+def test_the_cursor_is_seen_in_a_narrow_terminal(width: int) -> None:
+    rows = plain(drawn(width, False, view("add(first, second)"))).splitlines()
+    assert any("▏add(" in row for row in rows)
+    assert all(len(row) <= width for row in rows)
+
+
+def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(Console(highlight=False, soft_wrap=True))
+    lines.begin(SCENE)
+    for shown in (view("add(1)"), view("add(first, second)", tab=True), view("wrong")):
+        lines.show(shown)
+    lines.end(SCENE, [])
+    assert "    1 │ total = ▏⟦add(first, second)⟧" in capsys.readouterr().out.splitlines()
+
+
+def test_a_result_is_the_whole_text_with_what_was_accepted_marked() -> None:
+    scene = scenes()[0]
+    marked = result(scene, [(scene.start + 5, scene.start + 9)], False).plain
+    assert "self.⟦hits⟧ + self.misses  20 of 23 keys" in marked
+
+
+def test_the_ways_on_are_files_of_this_checkout(tmp_path: Path) -> None:
+    lines = "\n".join(line.plain for line in ways_on(ROOT))
+    assert all(name in lines for name in ("VS Code", "Neovim", "Helix", "Emacs"))
+    found = re.findall(rf"{re.escape(str(ROOT))}/\S+", lines)
+    assert len(found) == 4 and all(Path(path).exists() for path in found)
+    assert "docs/editors.md" in "\n".join(line.plain for line in ways_on(tmp_path))
+
+
+def test_interrupted_it_leaves_a_whole_terminal_and_no_server(model: Path) -> None:
+    """Ctrl-C reaches the server as well, as all of a terminal's processes."""
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "MERCURY_MODEL": str(model), "TERM": "xterm-256color"}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "mercury_lsp", "demo"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    seen = b""
+    end = time.monotonic() + 60
+    while b"keys pressed" not in seen and time.monotonic() < end:
+        seen += os.read(controller, 1 << 16)
+    os.killpg(demo.pid, signal.SIGINT)
+    while demo.poll() is None or select.select([controller], [], [], 0.1)[0]:
+        try:
+            seen += os.read(controller, 1 << 16)
+        except OSError:
+            break
+    os.close(controller)
+    assert demo.wait(timeout=30) == 130
+    assert b"Traceback" not in seen
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
