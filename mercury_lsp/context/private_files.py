@@ -15,7 +15,8 @@ NAMES = (
     # environments
     ".env", ".env.*", ".env-*", ".env_*", "*.env", "*.env.local", "*.env.*.local", ".envrc", ".flaskenv",
     ".dev.vars",
-    ".dev.vars.*",
+    ".dev.vars.*", "env.local", "env.development", "env.dev", "env.staging", "env.production", "env.prod",
+    "appsettings.production.json", "appsettings.staging.json",
     # keys and their stores
     "*.pem", "*.key", "*.ppk", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.pk8", "*.pvk", "*.jks", "*.jceks",
     "*.bks", "*.keystore", "*.keytab", "*.kdb", "*.kdbx", "*.psafe3", "*.agilekeychain", "*.opvault",

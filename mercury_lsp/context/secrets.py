@@ -86,12 +86,13 @@ def _assigned(name: str) -> re.Pattern[str]:
         r"(?:[A-Za-z@$]{0,2}(?P<quote>[\"'`])(?P<value>(?:\\[^\s]|(?!(?P=quote))[^\s\\]){8,400})(?P=quote))"
     )
     bare = r"(?P<bare>[^\s\"'`=:,>(][^\s]{7,400})"
+    tag = r"(?:!{1,2}\w{1,20}[ \t]{1,9})?"  # YAML's
     ends = r"(?=[ \t]{0,40}(?:$|[\r\n]|[ \t](?:\#|//|;|--|/\*|<!--|\\[\r\n])))"
     spaced = r"(?<=[ \t\-])|^"
     return re.compile(
         rf"{told}{between}{quoted}"
         rf"|{told}>(?P<element>[^<\s]{{8,400}})<"
-        rf"|{told}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{bare}{ends}"
+        rf"|{told}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{tag}{bare}{ends}"
         rf"|{told}[ \t]{{0,9}}=[ \t]{{0,9}}(?P<inner>[^\s\"'`;&]{{8,400}})(?=[\"'`;&])"
         rf"|(?:{spaced})[\w.-]{{0,24}}?{told}[ \t]{{1,9}}(?P<word>[^\s\"'`=:]\S{{11,400}})",
         re.IGNORECASE | re.MULTILINE,

@@ -135,6 +135,7 @@ def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
     [
         "SECRET_KEY = 'django-insecure-1k#8s!@w(z$q0^v7=x3m&n5b)c9d*f2g+h4j'",
         "PASSWORD = 'kR7$wq(9Zp!xT2<vLm4e'",
+        "PASSWORD: !!str kR7$wq(9Zp!xT2<vLm4e",
         "API_KEY=9f86d081884c7d659a2feaa0c55ad015 # prod",
         "api_key = 9f86d081884c7d659a2feaa0c55ad015; // prod",
         "db_pw: kR7$wq9Zp!xT2vLm4e",
