@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, complete
+from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.pipeline import Job, complete
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.syntax.document import Document
@@ -92,7 +94,7 @@ class Player:
         began = time.perf_counter()
         try:
             asked = Snapshot(edit.document, config, invoked=True)
-            found = complete(asked, offset, self.infiller, judge=judge)
+            found = complete(asked, offset, self.infiller, Job(judge=judge))
         except Unanswered as error:  # by a hosted model; what goes wrong here is our fault, and to be seen
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3

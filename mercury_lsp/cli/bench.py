@@ -26,7 +26,8 @@ from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.bench.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.cli.loading import engine_of
-from mercury_lsp.completion.pipeline import Snapshot, complete, question
+from mercury_lsp.completion.pipeline import complete, question
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.errors import BadUsage

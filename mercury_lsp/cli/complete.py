@@ -20,7 +20,8 @@ from rich.text import Text
 
 from mercury_lsp.cli import ghost
 from mercury_lsp.cli.loading import infiller_of
-from mercury_lsp.completion.pipeline import Completion, Snapshot, complete, declined
+from mercury_lsp.completion.pipeline import Job, complete, declined
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.session.session import Session
@@ -56,7 +57,7 @@ def run(arguments: Namespace) -> int:
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():
         try:
-            completion = complete(snapshot, offset, engine, on_progress=watching)
+            completion = complete(snapshot, offset, engine, Job(on_progress=watching))
         except Unanswered as error:
             raise Failure(f"There is no answer: {error}.") from error
     if completion is None:  # never: what was declined has been said above

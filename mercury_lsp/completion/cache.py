@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
+from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.tokenizer import Hint
 
 Place = tuple[Snapshot, int]

@@ -30,7 +30,7 @@ from mercury_lsp.completion.insertion import PAIRS
 from mercury_lsp.engine.api import Infill, ScoredToken
 
 if TYPE_CHECKING:
-    from mercury_lsp.completion.pipeline import Completion
+    from mercury_lsp.completion.types import Completion
 
 TYPICAL_KEYS = 5.0
 """Keys that a right first word of 6 characters saves, for the break-even that `show_likelihood` names."""

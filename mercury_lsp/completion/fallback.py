@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion.pipeline import likelihood
+from mercury_lsp.completion.committed import likelihood
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Unanswered

@@ -20,7 +20,8 @@ from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
-    from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
+    from mercury_lsp.completion.committed import Committed
+    from mercury_lsp.completion.types import Completion, Snapshot
     from mercury_lsp.syntax.document import Document
 
 MOST = 6  # middles of a place, and beginnings of the first, that are looked at

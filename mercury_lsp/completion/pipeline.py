@@ -9,62 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mercury_lsp.completion import manual, postprocess, triggers
-from mercury_lsp.completion.cutoff import worth_showing
+from mercury_lsp.completion import manual, triggers
+from mercury_lsp.completion.committed import Committed, likelihood_of, one_line
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.retrieval import ranking
-from mercury_lsp.context.retrieval.index import EMPTY, Library
-from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never
 from mercury_lsp.engine.worker import Cancelled
-from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
-from mercury_lsp.syntax.tree import LINE_END, Syntax
+from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
-    from mercury_lsp.context.memory.project import DocumentMemory, ProjectMemory
+    from mercury_lsp.context.memory.project import DocumentMemory
     from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.tokenizer import Hint, Prompt
 
 PATIENCE = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
 MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that a completion may depend on. `roots` are the workspace folders' paths.
-
-    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
-    beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
-    the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
-    its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
-    user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
-    `indentation`: as the project says. `related`: what is shown beside the window.
-    """
-
-    document: Document
-    config: Config
-    roots: tuple[str, ...] = ()
-    invoked: bool = False
-    library: Library = field(default=EMPTY, compare=False)
-    ignored: bool = False
-    private: bool = False
-    several: bool = False
-    memory: ProjectMemory | None = field(default=None, compare=False)
-    indentation: Indentation = UNTOLD
-    related: ranking.Related = ranking.USUAL
-
-    @property
-    def candidates(self) -> int:
-        """How many suggestions there may be."""
-        return self.config.candidates if self.invoked or self.several else 1
 
 
 class Kept:
@@ -86,95 +53,6 @@ class Kept:
 
             self._reader = Reader(engine.vocabulary)
         return self._reader.beside(snapshot.memory, snapshot.document, offset, stem)
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A suggestion for the characters from `start`, the cursor, to `end`, which is in the same line.
-
-    `text` is what the model wrote, `shown` what is worth showing of it, or None; then `reason` says why, as a clause
-    for the user. `infill` is what was judged: the whole text, or its first lines, where these alone are likely enough.
-    `others` are further suggestions for who asked, the likeliest first; they have none themselves.
-    """
-
-    text: str
-    shown: str | None
-    start: int
-    end: int
-    infill: Infill
-    reason: str | None = None
-    others: tuple[Completion, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What the model has written at an offset by some time, and what is needed to judge it."""
-
-    snapshot: Snapshot
-    offset: int
-    syntax: Syntax
-    single_line: bool
-    infill: Infill
-
-    @property
-    def text(self) -> str:
-        """What the model wrote."""
-        return self.infill.text
-
-    def judged(self) -> Completion:
-        """What of it is worth showing, as if no more came.
-
-        Who did not ask sees as much as has the highest expected gain, see `cutoff`; the whole text with a
-        `show_likelihood` of 0.
-        """
-        found = self.fitting(self.infill)
-        least = self.snapshot.config.show_likelihood
-        if found is None:
-            secret = is_secret(self.text)
-            return self._nothing(
-                "it looks like a secret" if secret else "nothing of what the model wrote fits there"
-            )
-        if self.snapshot.invoked or not least:
-            return found
-        document = self.snapshot.document
-        line, column = document.position(self.offset)
-        rest = document.line(line)[column:]
-        part = worth_showing(
-            self.infill, found, self.fitting, least, eol=document.eol, rest=rest, sound=self.sound
-        )
-        if part is not None:
-            return part
-        sure = _likelihood(found.infill)
-        return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
-
-    def unasked(self) -> Completion:
-        """The same for who has not asked."""
-        return replace(self, snapshot=replace(self.snapshot, invoked=False)).judged()
-
-    def sound(self, text: str) -> bool:
-        """Whether the syntax has no more errors with a text at the cursor than without; so it is in huge documents."""
-        if len(self.snapshot.document.text) > postprocess.LARGEST:
-            return True
-        return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
-
-    def fitting(self, infill: Infill) -> Completion | None:
-        """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
-        shown = postprocess.shown(
-            infill.text,
-            self.snapshot.document,
-            self.offset,
-            self.syntax,
-            self.single_line,
-            infill.finished,
-            self.snapshot.indentation,
-        )
-        if shown is None:
-            return None
-        judged = infill.first(len(LINE_END.split(shown.text)))
-        return Completion(self.infill.text, shown.text, self.offset, shown.end, judged)
-
-    def _nothing(self, reason: str) -> Completion:
-        return Completion(self.infill.text, None, self.offset, self.offset, self.infill, reason)
 
 
 def declined(snapshot: Snapshot) -> str | None:
@@ -207,46 +85,35 @@ def nothing(offset: int, reason: str) -> Completion:
     return Completion("", None, offset, offset, infill, reason)
 
 
-def likelihood(confidence: float, tokens: int) -> float:
-    """The probability that the model gives to all of a suggestion's tokens and its end, together.
-
-    `confidence` and `tokens` are `Infill`'s. Of an exact model this is the chance that the user would have written
-    just that. A mean over the tokens tells less: a long text is right only where each token is. For the first lines of
-    a longer text, what begins the next line counts as their end: it is the chance that the user would have written
-    these lines and then gone on to another, whatever that is.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How one completion is computed. ``cancelled``: asked often. ``on_progress``: sees each draft. ``commit``:
+    receives
+    what the model has committed so far. ``hint``: may save passes, as ``kept`` may save readings. ``others``: how many
+    further suggestions are wanted, of which there may be fewer. ``judge``: chooses what is shown of a text.
+    ``patience``: seconds that each way of finding something else may take, if not the usual ones; infinite for
+    evaluations, in which no clock may decide.
     """
-    return confidence**tokens
+
+    cancelled: Callable[[], bool] = never
+    on_progress: Callable[[Progress], None] | None = None
+    commit: Callable[[Committed], None] = lambda committed: None
+    hint: Hint | None = None
+    others: int = 0
+    kept: Kept | None = None
+    judge: Callable[[Committed], Completion] = Committed.judged
+    patience: float | None = None
 
 
-def _likelihood(infill: Infill) -> float:
-    return likelihood(infill.confidence, infill.tokens)
+PLAIN = Job()
 
 
-def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
-    """Whether a suggestion at an offset has to end with its line."""
-    return config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
+def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) -> Completion | None:
+    """What to suggest at an offset of a document; None if nothing may be suggested.
 
-
-def complete(
-    snapshot: Snapshot,
-    offset: int,
-    engine: Engine,
-    cancelled: Callable[[], bool] = lambda: False,
-    on_progress: Callable[[Progress], None] | None = None,
-    hint: Hint | None = None,
-    tell: Callable[[Committed], None] = lambda committed: None,
-    others: int = 0,
-    kept: Kept | None = None,
-    judge: Callable[[Committed], Completion] = Committed.judged,
-    patience: float | None = None,
-) -> Completion | None:
-    """What to suggest at an offset of a document; None where nothing may be.
-
-    `on_progress` sees each draft, `tell` is told what is committed by then; `hint` may save passes, what is `kept`
-    readings; `others` is how many other suggestions are wanted, of which there may be fewer; `judge` tells what is
-    shown of what the model wrote; `patience` is how many seconds each way of finding something else may take, if not
-    as many as usual, infinite where no clock may decide. Raises `Cancelled` soon after `cancelled()` is true, and
-    `Unanswered` where a hosted model alone was to answer, and has not."""
+    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `Unanswered` if a hosted model alone was to answer,
+    and has not.
+    """
     if declined(snapshot):
         return None
     config = snapshot.config
@@ -254,48 +121,46 @@ def complete(
     refused = None
     if not snapshot.invoked:
         refused = triggers.refused(syntax, offset, config.in_strings_and_comments)
-    if (
-        refused is not None
-    ):  # and nobody need wait for what the next place will need of the model, if it is little
-        engine.prefill(question(snapshot, offset, engine, kept), cancelled, MUCH)
+    if refused is not None:
+        # No one waits for what the next place will need of the model, if it is little.
+        engine.prefill(question(snapshot, offset, engine, job.kept), job.cancelled, MUCH)
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
-        mode=config.mode,
-        max_tokens=config.max_tokens,
-        single_line=single_line,
-        here=snapshot.ignored,
+        config.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
     )
 
     def seen(draft: Progress) -> None:
-        tell(Committed(snapshot, offset, syntax, single_line, draft.committed))
-        if on_progress is not None:
-            on_progress(draft)
+        job.commit(Committed(snapshot, offset, syntax, single_line, draft.committed))
+        if job.on_progress is not None:
+            job.on_progress(draft)
 
-    asked = question(snapshot, offset, engine, kept)
-    memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
-    infill = engine.infill(asked, sampling, cancelled, seen, hint, memory)
+    asked = question(snapshot, offset, engine, job.kept)
+    memory = None if job.kept is None else job.kept.memory(snapshot, offset, len(asked.stem), engine)
+    infill = engine.infill(asked, sampling, job.cancelled, seen, job.hint, memory)
     first = Committed(snapshot, offset, syntax, single_line, infill)
-    found = judge(first)
+    found = job.judge(first)
     if found.shown is None and snapshot.invoked:
         return manual.found(
             first,
             lambda late: engine.alternatives(asked, sampling, infill, late, memory),
-            partial(_middles, engine, replace(sampling, single_line=True, here=True), cancelled, kept),
-            cancelled,
-            manual.PATIENCE if patience is None else patience,
+            partial(
+                _middles, engine, replace(sampling, single_line=True, here=True), job.cancelled, job.kept
+            ),
+            job.cancelled,
+            manual.PATIENCE if job.patience is None else job.patience,
         )
-    if not others or found.shown is None:
+    if not job.others or found.shown is None:
         return found
-    tell(first)
-    until = time.monotonic() + (PATIENCE if patience is None else patience)
+    job.commit(first)
+    until = time.monotonic() + (PATIENCE if job.patience is None else job.patience)
 
     def late() -> bool:
-        return cancelled() or time.monotonic() > until
+        return job.cancelled() or time.monotonic() > until
 
     alternatives = engine.alternatives(asked, sampling, first.infill, late, memory)
-    found = replace(found, others=_others(found, first, alternatives, others))
-    if cancelled():
+    found = replace(found, others=_others(found, first, alternatives, job.others))
+    if job.cancelled():
         raise Cancelled
     return found
 
@@ -332,7 +197,7 @@ def _others(
                 distinct.setdefault(_bare(other), other)
             if len(distinct) > most:
                 break
-    return tuple(sorted(list(distinct.values())[1:], key=lambda other: -_likelihood(other.infill)))
+    return tuple(sorted(list(distinct.values())[1:], key=lambda other: -likelihood_of(other.infill)))
 
 
 def _bare(completion: Completion) -> str:

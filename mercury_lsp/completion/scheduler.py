@@ -15,20 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mercury_lsp.completion import cache, engines
+from mercury_lsp.completion.committed import Committed
 from mercury_lsp.completion.debounce import Debounce
-from mercury_lsp.completion.pipeline import (
-    Committed,
-    Completion,
-    Kept,
-    Snapshot,
-    complete,
-    declined,
-    nothing,
-    prepare,
-)
+from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, nothing, prepare
+from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import give_back_memory, stand_back
 from mercury_lsp.engine.worker import State, Unanswered, Worker
@@ -45,9 +38,6 @@ FAREWELL = 1.0  # seconds that a running job may delay the end
 JUDGING_LEAST = 0.05  # seconds
 JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is committed
 ASKED = 10  # deadlines that a user waits who asked for a suggestion
-
-Note = Literal["memory", "loading", "failed", "superseded", "deadline", "unanswered"]
-"""What there is to tell of an answer: that it came from memory, or why there is none."""
 
 log = logging.getLogger(__name__)
 
@@ -185,10 +175,9 @@ class CompletionScheduler:
         self,
         snapshot: Snapshot,
         offset: int,
-        note: Callable[[Note], None] = lambda said: None,
         arrival: int | None = None,
-    ) -> Completion | None:
-        """What to suggest; None where there is nothing in time, or a newer request came meanwhile; `note` is told.
+    ) -> Reply:
+        """What to suggest, or why there is nothing in time.
 
         `arrival` is the request's number, if it came before now, see `arrived`.
         """
@@ -197,11 +186,9 @@ class CompletionScheduler:
         if arrival > self._newest[0]:
             self._newest = (arrival, place)
         elif self._newest[1] != place:
-            note("superseded")
-            return None
+            return Reply(cause=Cause.SUPERSEDED)
         if (found := self._cached(snapshot, offset)) is not None:
-            note("memory")
-            return found
+            return _reply(found, from_cache=True)
         now = asyncio.get_running_loop().time
         await asyncio.sleep(self._wait(snapshot, now()))
         first, last = self._deadlines(snapshot)
@@ -212,14 +199,12 @@ class CompletionScheduler:
                 await self._loaded.wait()
         worker = self._worker
         if self._newest[1] != place:
-            note("superseded")
-            return None
+            return Reply(cause=Cause.SUPERSEDED)
         if worker is None or worker.engine is None:
-            note("failed" if worker is not None and worker.state.kind == "failed" else "loading")
-            return None
+            failed = worker is not None and worker.state.kind == "failed"
+            return Reply(cause=Cause.FAILED if failed else Cause.LOADING)
         if (found := self._cached(snapshot, offset)) is not None:
-            note("memory")
-            return found
+            return _reply(found, from_cache=True)
         begun = now()
         future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
         try:
@@ -229,21 +214,20 @@ class CompletionScheduler:
             if future.done():
                 self._follow(snapshot, completion := future.result())
                 if completion is None:
-                    note("superseded")
-                elif completion.infill.forward_passes and not completion.others:
+                    return Reply(cause=Cause.SUPERSEDED)
+                if completion.infill.forward_passes and not completion.others:
                     self._debounce = self._debounce.answered(now() - begun)
-                return completion
+                return _reply(completion)
             if snapshot.config.remote == "off":
                 worker.keep(place)  # for when the same is asked again
             done: Committed | None = worker.progress(place)
         except Unanswered as error:
-            note("unanswered")
-            return nothing(offset, str(error))
+            return Reply(nothing(offset, str(error)), Cause.UNANSWERED)
         finally:
             future.cancel()
         log.debug("The deadline came before the end.")
-        note("deadline")
-        return None if done is None else await _judged(done, first)
+        late = None if done is None else await _judged(done, first)
+        return Reply(late, Cause.NONE if late is not None and late.shown is not None else Cause.DEADLINE)
 
     def _wait(self, snapshot: Snapshot, now: float) -> float:
         """Seconds that a request waits for further typing before the model is asked."""
@@ -321,23 +305,20 @@ class CompletionScheduler:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
             others = snapshot.candidates - 1
+            on_progress = None if draft is None else partial(draft, (snapshot, offset))
             try:
                 return complete(
-                    snapshot,
-                    offset,
-                    engine,
-                    cancelled,
-                    on_progress=None if draft is None else partial(draft, (snapshot, offset)),
-                    hint=hint,
-                    tell=tell,
-                    others=others,
-                    kept=self._kept,
+                    snapshot, offset, engine, Job(cancelled, on_progress, tell, hint, others, self._kept)
                 )
             finally:
                 if draft is not None:
                     draft((snapshot, offset), None)
 
         return work
+
+
+def _reply(completion: Completion, from_cache: bool = False) -> Reply:
+    return Reply(completion, Cause.NONE if completion.shown is not None else Cause.WITHHELD, from_cache)
 
 
 async def _worth_showing(committed: Committed | None) -> bool:

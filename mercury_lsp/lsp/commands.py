@@ -19,6 +19,7 @@ from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
 from mercury_lsp.completion.pipeline import declined
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.reasons import clock, explained
@@ -92,10 +93,15 @@ async def explain(ls: Served, *arguments: object) -> str:
     if quiet(ls, request):
         return explained(ls.session, request)
     last = ls.journal.last
-    if last is not None and last.document == document and last.cursor == cursor and last.cause != "snoozed":
+    if (
+        last is not None
+        and last.document == document
+        and last.cursor == cursor
+        and last.cause is not Cause.SNOOZED
+    ):
         return explained(ls.session, last)
     whole, start = ls.session.joined(snapshot)
-    request.judge(moved(await ls.scheduler.completion(whole, cursor + start, request.note), start))
+    request.answer(moved(await ls.scheduler.completion(whole, cursor + start), start))
     return explained(ls.session, request)
 
 
@@ -203,9 +209,9 @@ REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work, 
 def quiet(ls: Served, request: Request) -> bool:
     """Whether nothing is to be suggested, whatever the model would write; the request then says why."""
     if reason := declined(request.snapshot):
-        request.nothing("declined", reason)
+        request.nothing(Cause.DECLINED, reason)
     elif ls.session.snoozed and not request.snapshot.invoked:
-        request.nothing("snoozed")
+        request.nothing(Cause.SNOOZED)
     else:
         return False
     return True

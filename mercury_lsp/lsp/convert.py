@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from lsprotocol import types
 
-from mercury_lsp.completion.pipeline import Completion
+from mercury_lsp.completion.types import Completion
 from mercury_lsp.syntax.document import Document, well_formed
 
 _URI = re.compile(r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<host>[^/?#]*))?(?P<path>[^?#]*)")

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from mercury_lsp.completion.pipeline import Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.client import Progress
 from mercury_lsp.session.session import Session

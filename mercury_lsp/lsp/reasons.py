@@ -1,6 +1,6 @@
-"""Why nothing is suggested, and what is sent elsewhere, as sentences for the user.
+"""Explains in a sentence why nothing is suggested, and what is sent to a hosted model.
 
-Owns the sentences. They tell of rules, times and the model, never of what stands in a document.
+The sentences tell of rules, times and the model, never of the text of a document.
 """
 
 from __future__ import annotations
@@ -11,19 +11,6 @@ from mercury_lsp.remote.remote_status import RemoteStatus
 from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 
-_SENTENCES = {
-    "declined": "Nothing is suggested in this document: {reason}.",
-    "snoozed": "Suggestions are snoozed until {until}; one that you ask for by hand is answered.",
-    "cancelled": "The editor withdrew its request before it was answered.",
-    "superseded": "A newer request came before this one was answered.",
-    "loading": "The model is still loading.",
-    "failed": "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
-    "deadline": "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
-    "unanswered": "The hosted model gave no answer: {reason}.",
-    "withheld": "Nothing is shown there: {reason}.",
-    "error": "Something unexpected went wrong; the log tells what.",
-}
-
 
 def explained(session: Session, request: Request) -> str:
     """What became of a request, for its user."""
@@ -32,10 +19,7 @@ def explained(session: Session, request: Request) -> str:
         told = f" It comes mostly from {source}." if source else ""
         return f"Something is suggested there: a text of {request.length} characters.{told}"
     until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
-    reason = request.reason
-    if request.cause == "deadline" and reason:
-        reason = f", and of what it had by then, {reason}"
-    return _SENTENCES[request.cause].format(reason=reason, until=until)
+    return request.cause.message(request.reason, until)
 
 
 def sent(mode: str, remote_status: RemoteStatus) -> str:

@@ -21,8 +21,8 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.lsp.server import LanguageServer
 
 from mercury_lsp import __version__
-from mercury_lsp.completion.pipeline import Completion
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import State
 from mercury_lsp.lsp import client_quirks, commands, convert, documents
@@ -259,7 +259,7 @@ class Server(LanguageServer):
         try:
             yield
         except Exception:
-            request.nothing("error")
+            request.nothing(Cause.ERROR)
             raise
         finally:
             request.model = self.scheduler.model
@@ -273,13 +273,13 @@ class Server(LanguageServer):
         if commands.quiet(self, request):
             return None
         snapshot, start = self.session.joined(request.snapshot)
-        made = await self.scheduler.completion(snapshot, request.offset + start, request.note, arrival)
-        made = request.judge(moved(made, start))
+        reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
+        made = request.answer(moved(reply, start))
         if made is None:
             return None
         found = convert.placed(made, request.snapshot.document, request.document, chosen, self.encoding)
         if found is None:
-            request.nothing("withheld", "the editor would hide what replaces more than its own item")
+            request.nothing(Cause.WITHHELD, "the editor would hide what replaces more than its own item")
         return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp.reasons import clock, explained, sent
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.remote_status import RemoteStatus
@@ -72,7 +73,7 @@ class Status:
 
     def answered(self, request: Request) -> None:
         """A request is about to be answered. One that the client did not wait for is nothing to tell."""
-        if request.cause in ("cancelled", "superseded"):
+        if request.cause in (Cause.CANCELLED, Cause.SUPERSEDED):
             return
         shown = not request.cause
         if shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from mercury_lsp.completion.pipeline import Completion
+from mercury_lsp.completion.types import Reply
 from mercury_lsp.syntax.document import Document
 
 BETWEEN = "\n\n"  # two cells
@@ -70,9 +70,11 @@ def _texts(cells: Iterable[str], cell: Document, find: Callable[[str], Document 
     return texts
 
 
-def moved(completion: Completion | None, by: int) -> Completion | None:
-    """A completion of a joined document as one of a cell that begins `by` characters later."""
+def moved(reply: Reply, by: int) -> Reply:
+    """A reply for a joined document as one for a cell that begins `by` characters later."""
+    completion = reply.completion
     if completion is None or by == 0:
-        return completion
+        return reply
     others = tuple(replace(one, start=one.start - by, end=one.end - by) for one in completion.others)
-    return replace(completion, start=completion.start - by, end=completion.end - by, others=others)
+    shifted = replace(completion, start=completion.start - by, end=completion.end - by, others=others)
+    return replace(reply, completion=shifted)

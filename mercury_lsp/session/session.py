@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from mercury_lsp.completion.pipeline import Snapshot
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.models.selection import Unreadable, chosen, own_settings
 from mercury_lsp.remote.address import host

@@ -11,28 +11,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Literal
 
-from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.completion.scheduler import Note
+from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, spanned
 from mercury_lsp.telemetry.store import LONGEST, Event, History
 
-Cause = Literal["", "declined", "snoozed", "cancelled", "withheld", "error", Note]
-"""Why nothing is shown: `withheld` means that what was written was not worth it, `unanswered` that a hosted model wrote
-nothing; `Completion.reason` says why."""
-
 
 @dataclass(slots=True)
 class Request:
-    """One request, while it is answered and after. `cause` is "" where something was sent."""
+    """One request, while it is answered and after. `cause` is `Cause.NONE` if something was sent."""
 
     snapshot: Snapshot
     offset: int
     document: Document  # that of the client; the snapshot's may have an item of a menu put in
     cursor: int
-    cause: Cause = "cancelled"
+    cause: Cause = Cause.CANCELLED
     reason: str = ""  # as a clause, where the cause alone does not say enough
     recalled: bool = False
     completions: tuple[Completion, ...] = ()
@@ -42,25 +36,13 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
     ms: float = 0.0
 
-    def note(self, said: Note) -> None:
-        """What the desk says of its way to the answer."""
-        if said == "memory":
-            self.recalled = True
-        else:
-            self.cause = said
-
-    def judge(self, completion: Completion | None) -> Completion | None:
-        """Take what the desk found; it is handed back where it is to be shown."""
-        if completion is None:
-            self.cause = "superseded" if self.cause == "cancelled" else self.cause
+    def answer(self, reply: Reply) -> Completion | None:
+        """Take the reply; its completion is returned if it is to be shown."""
+        self.cause, self.recalled = reply.cause, reply.from_cache
+        if reply.completion is None:
             return None
-        self.completions = (completion,)
-        if completion.shown is None:
-            told = self.cause if self.cause in ("deadline", "unanswered") else "withheld"
-            self.nothing(told, completion.reason or "")
-            return None
-        self.cause = ""
-        return completion
+        self.completions, self.reason = (reply.completion,), reply.completion.reason or ""
+        return reply.completion if reply.completion.shown is not None else None
 
     @property
     def length(self) -> int:
@@ -95,7 +77,7 @@ class Journal:
         """A request has its answer. `document` is what the client has now, None where it closed it."""
         self.last = request
         request.ms = (time.perf_counter() - request.began) * 1e3
-        if request.cause == "declined":
+        if request.cause is Cause.DECLINED:
             return  # of files that nobody may look into there is no record either
         if not request.ids:
             self._write(request, "nothing")

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.pipeline import Kept, Snapshot
+from mercury_lsp.completion.pipeline import Kept
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError

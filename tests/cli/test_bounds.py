@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support.fuzz_cases import cases
 
-from mercury_lsp.completion.pipeline import Snapshot, complete, nothing
+from mercury_lsp.completion.pipeline import complete, nothing
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.lsp.convert import plain
 from mercury_lsp.syntax.document import Document

@@ -10,16 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.completion.pipeline import (
-    Committed,
-    Kept,
-    Snapshot,
-    complete,
-    declined,
-    likelihood,
-    prepare,
-    question,
-)
+from mercury_lsp.completion.committed import Committed, likelihood
+from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, prepare, question
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
@@ -57,7 +50,7 @@ def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: LocalEn
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
 def test_the_settings_reach_the_engine(engine: LocalEngine, mode: str) -> None:
     drafts: list[Progress] = []
-    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, on_progress=drafts.append)
+    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, Job(on_progress=drafts.append))
     assert found is not None and found.infill.tokens <= 5 and drafts
     long = f"{'x = 1  # one of many lines' * 3}\r\n" * 60 + TEXT
     tokens = []
@@ -153,7 +146,7 @@ def test_what_is_settled_is_judged_as_a_whole_text_is(engine: LocalEngine) -> No
     told: list[Committed] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
-    found = complete(words, 15, engine, tell=told.append)
+    found = complete(words, 15, engine, Job(commit=told.append))
     assert found is not None
     parts = [committed.judged() for committed in told]
     assert len(parts) > 1
@@ -298,7 +291,7 @@ def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) 
     alone = complete(words(), 15, engine)
     assert alone is not None and alone.others == ()
     for most in (1, 2, 4):
-        found = complete(words(), 15, engine, others=most, patience=math.inf)
+        found = complete(words(), 15, engine, Job(others=most, patience=math.inf))
         assert found is not None and found.shown == alone.shown
         assert len(found.others) == most
         texts = ["".join((one.shown or "").split()) for one in (found, *found.others)]
@@ -310,7 +303,7 @@ def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) 
 
 def test_others_that_are_not_there_in_time_are_left_out(engine: LocalEngine) -> None:
     told: list[Committed] = []
-    found = complete(words(), 15, engine, tell=told.append, others=4, patience=0.0)
+    found = complete(words(), 15, engine, Job(commit=told.append, others=4, patience=0.0))
     assert found is not None and found.shown and found.others == ()
     assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
 
@@ -323,7 +316,7 @@ def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: LocalEngine
         cancelled = committed.infill.finished or committed.infill.tokens >= 8
 
     with pytest.raises(Cancelled):
-        complete(words(), 15, engine, lambda: cancelled, tell=tell, others=4)
+        complete(words(), 15, engine, Job(lambda: cancelled, commit=tell, others=4))
 
 
 def test_likelihood_is_that_of_the_whole_text() -> None:
@@ -333,7 +326,7 @@ def test_likelihood_is_that_of_the_whole_text() -> None:
 
 def test_a_cancelled_completion_stops(engine: LocalEngine) -> None:
     with pytest.raises(Cancelled):
-        complete(snapshot(), OFFSET, engine, cancelled=lambda: True)
+        complete(snapshot(), OFFSET, engine, Job(lambda: True))
 
 
 @pytest.mark.parametrize(
@@ -387,7 +380,7 @@ def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: 
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(beside(now + rest, max_tokens=4), len(now), engine, kept=kept)
+        found = complete(beside(now + rest, max_tokens=4), len(now), engine, Job(kept=kept))
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20

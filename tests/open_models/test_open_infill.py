@@ -13,7 +13,8 @@ import torch
 from support.tiny_open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.pipeline import Snapshot, complete
+from mercury_lsp.completion.pipeline import complete
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Progress, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout

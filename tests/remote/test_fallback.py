@@ -158,12 +158,12 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
 async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
     with hosting(refuse(401), refuse(401), refuse(401), whole("there")) as hosted:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
-        scheduler, said = await loaded(snapshot.config), list[str]()
+        scheduler = await loaded(snapshot.config)
         for _ in range(3):
-            found = await scheduler.completion(snapshot, offset, said.append)
-            assert found is not None and "refuses the key (401)" in (found.reason or "")
+            reply = await scheduler.completion(snapshot, offset)
+            assert reply.completion is not None and "refuses the key (401)" in (reply.completion.reason or "")
+            assert reply.cause == "unanswered"
         assert shown(await scheduler.completion(snapshot, offset)) == "there"
-        assert said == ["unanswered"] * 3
         scheduler.close()
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from support.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
 
-from mercury_lsp.completion.pipeline import Snapshot, complete
+from mercury_lsp.completion.pipeline import complete
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Progress, Sampling
 from mercury_lsp.engine.tokenizer import Prompt, Snippet

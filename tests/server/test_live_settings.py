@@ -11,8 +11,9 @@ import pytest
 from test_server import ITEM, URI, Editor, editor  # noqa: F401  # the fixture is used by its name
 
 from mercury_lsp.completion import scheduler
-from mercury_lsp.completion.pipeline import Completion, Snapshot, complete
+from mercury_lsp.completion.pipeline import complete
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Reply, Snapshot
 from mercury_lsp.config import OPTIONS, Config, Option
 from mercury_lsp.engine import load as models
 from mercury_lsp.engine.api import Sampling
@@ -46,11 +47,9 @@ async def test_the_next_request_knows_it(
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
 
-    async def completion(
-        _: CompletionScheduler, snapshot: Snapshot, offset: int, *_more: object
-    ) -> Completion | None:
+    async def completion(_: CompletionScheduler, snapshot: Snapshot, offset: int, *_more: object) -> Reply:
         seen.append(snapshot)
-        return None
+        return Reply()
 
     monkeypatch.setattr(CompletionScheduler, "load", lambda *_: False)
     monkeypatch.setattr(CompletionScheduler, "completion", completion)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mercury_lsp.completion import scheduler
-from mercury_lsp.completion.pipeline import Completion, Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.serving import serve

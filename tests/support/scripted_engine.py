@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.types import Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Progress, Sampling, ScoredToken
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Snippet
@@ -106,5 +106,6 @@ def place(
     return Snapshot(Document(uri, "a.txt", "plaintext", 1, text + rest), config), len(text)
 
 
-def shown(completion: Completion | None) -> str | None:
+def shown(reply: Reply | Completion | None) -> str | None:
+    completion = reply.completion if isinstance(reply, Reply) else reply
     return completion and completion.shown

@@ -19,6 +19,7 @@ from mercury_lsp import __version__
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, scenes
 from mercury_lsp.cli.doctor.report import Report, asked
+from mercury_lsp.completion.types import Cause
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.errors import Failure
 from mercury_lsp.telemetry import store
@@ -27,14 +28,6 @@ PROGRAM = "mercury-lsp"
 TRIAL = 120.0  # seconds that starting, loading and a first suggestion may take
 ROOM = 300  # megabytes that the prepared weights of a model may take
 DAYS = 7  # of the history that count as lately
-_MENDS = {
-    "declined": "run mercury.explain in the editor: the file, its language or a setting rules suggestions out",
-    "snoozed": "run mercury.resume in the editor",
-    "deadline": "raise the option deadline_ms, or threads",
-    "unanswered": "run mercury-lsp doctor --settings with the editor's settings, which asks the hosted model",
-    "withheld": "lower the option show_likelihood, or ask for a suggestion by hand",
-    "error": "look into the server's log, which the editor keeps",
-}
 
 
 def environment(report: Report) -> dict[str, str | None]:
@@ -135,6 +128,12 @@ def _writable(folder: Path) -> bool:
         return False
 
 
+def _fix(cause: str | None) -> str:
+    """What helps against a cause of the history, which an other version may have written."""
+    fixes: dict[str | None, str] = {known.value: known.fix for known in Cause}
+    return fixes.get(cause) or "run mercury.explain in the editor"
+
+
 def lately(report: Report) -> dict[str, Any] | None:
     """Counts of the last `DAYS` days of the history; None where it cannot be read."""
     try:
@@ -148,6 +147,6 @@ def lately(report: Report) -> dict[str, Any] | None:
     if events and not shown:
         report.wrong(
             f"in the last {DAYS} days {len(events)} requests came and nothing was shown, chiefly because: {chief}",
-            _MENDS.get(chief or "", "run mercury.explain in the editor"),
+            _fix(chief),
         )
     return {"days": DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mercury_lsp.completion.pipeline import Kept, Snapshot
+from mercury_lsp.completion.pipeline import Kept
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.local_engine import LocalEngine

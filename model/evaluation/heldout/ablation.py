@@ -24,7 +24,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.completion.pipeline import Snapshot, question
+from mercury_lsp.completion.pipeline import question
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.context.retrieval.ranking import SOURCES, Related

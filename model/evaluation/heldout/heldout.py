@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mercury_lsp.completion import triggers
-from mercury_lsp.completion.pipeline import Snapshot, one_line
+from mercury_lsp.completion.committed import one_line
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.retrieval.ranking import USUAL, Related

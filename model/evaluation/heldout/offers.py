@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mercury_lsp.completion.committed import Committed, likelihood
 from mercury_lsp.completion.cutoff import CALIBRATION, Calibration, worth_showing
-from mercury_lsp.completion.pipeline import Committed, Completion, Kept, Snapshot, complete, likelihood
+from mercury_lsp.completion.pipeline import Job, Kept, complete
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
 
 
@@ -100,5 +102,5 @@ def written(
         told.append(committed)
         return committed.judged()
 
-    found = complete(snapshot, offset, engine, kept=kept, judge=judge, patience=math.inf)
+    found = complete(snapshot, offset, engine, Job(kept=kept, judge=judge, patience=math.inf))
     return found, told[0] if told else None

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.completion.pipeline import likelihood
+from mercury_lsp.completion.committed import likelihood
 from model.evaluation.heldout.offers import Offer
 from model.evaluation.heldout.verdict import judge, right_so_far, spared_so_far
 

@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mercury_lsp.completion.committed import Committed, likelihood
 from mercury_lsp.completion.cutoff import cuts
-from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot, likelihood
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError

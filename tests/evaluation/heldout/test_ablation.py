@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support.tiny_corpus import write_corpus
 
-from mercury_lsp.completion.pipeline import Snapshot, question
+from mercury_lsp.completion.pipeline import question
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import never

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.completion.pipeline import likelihood
+from mercury_lsp.completion.committed import likelihood
 from model.evaluation.heldout.offers import Fit, Offer
 from model.evaluation.heldout.records import DetailsError, Record, read
 

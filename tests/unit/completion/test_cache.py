@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp.completion.cache import Place, draft_hint, lookup
-from mercury_lsp.completion.pipeline import Committed, Completion, Snapshot
+from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.engine.tokenizer import Hint

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mercury_lsp.completion.manual import MOST, beginnings
-from mercury_lsp.completion.pipeline import Completion, Snapshot, complete, nothing
+from mercury_lsp.completion.pipeline import Job, complete, nothing
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
@@ -142,7 +143,7 @@ def test_no_beginning_of_a_secret_is_shown() -> None:
 def test_who_is_not_wanted_any_more_stops() -> None:
     snapshot, offset = at("total = ¦\n")
     with pytest.raises(Cancelled):
-        complete(snapshot, offset, Scripted(lambda _: "))"), lambda: True)  # type: ignore[arg-type]
+        complete(snapshot, offset, Scripted(lambda _: "))"), Job(lambda: True))  # type: ignore[arg-type]
 
 
 def test_beginnings_end_with_words_and_most_comes_first() -> None:

@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 from support.scripted_engine import BEFORE, WAIT, WHOLE, WRITTEN, Scripted, place, shown
 
+from mercury_lsp.completion.committed import Committed
 from mercury_lsp.completion.debounce import Debounce
-from mercury_lsp.completion.pipeline import Committed, Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Cause, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
@@ -56,7 +57,7 @@ async def test_a_suggestion_is_followed_by_what_comes_behind_it(
     assert engine.prompts == [BEFORE, BEFORE + WHOLE]
     scheduler.changed(*place(BEFORE + WHOLE))  # the user accepts
     assert not scheduler.work["busy"]
-    assert await scheduler.completion(*place(BEFORE + WHOLE)) is not None
+    assert (await scheduler.completion(*place(BEFORE + WHOLE))).completion is not None
     await idle(scheduler)
     assert scheduler.work["begun"] == len(engine.prompts) == 3  # the third follows the second
 
@@ -69,7 +70,7 @@ async def test_what_is_typed_of_a_suggestion_is_answered_without_a_job(
     for typed in range(len(WHOLE)):
         there = place(BEFORE + WHOLE[:typed])
         scheduler.changed(*there)
-        found = await scheduler.completion(*there)
+        found = (await scheduler.completion(*there)).completion
         assert shown(found) == WHOLE[typed:]
         assert found is not None and found.start == found.end == len(BEFORE) + typed
     await idle(scheduler)
@@ -169,7 +170,7 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(
     older = asyncio.create_task(scheduler.completion(*place()))
     await engine.pass_(1)
     newer = asyncio.create_task(scheduler.completion(*place(BEFORE + "x")))
-    assert await older is None
+    assert await older == Reply(cause=Cause.SUPERSEDED)
     engine.let(100)
     assert shown(await newer) == WHOLE
     assert engine.prompts[:2] == [BEFORE, BEFORE + "x"]
@@ -178,12 +179,10 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(
 async def test_a_request_that_came_before_stays_older_whatever_it_waited_for(
     scheduler: CompletionScheduler,
 ) -> None:
-    said: list[str] = []
     before = scheduler.arrived()
     newer = asyncio.create_task(scheduler.completion(*place(BEFORE + "x")))
     await asyncio.sleep(0)
-    assert await scheduler.completion(*place(), said.append, before) is None
-    assert said == ["superseded"]
+    assert await scheduler.completion(*place(), before) == Reply(cause=Cause.SUPERSEDED)
     assert (
         shown(await scheduler.completion(*place(BEFORE + "x"), arrival=before)) == WHOLE
     )  # the same is asked
@@ -200,7 +199,7 @@ async def test_an_answer_from_memory_supersedes_older_requests(
     while not scheduler.work["busy"]:
         await asyncio.sleep(0)
     assert shown(await scheduler.completion(*place())) == WHOLE
-    assert await older is None
+    assert await older == Reply(cause=Cause.SUPERSEDED)
 
 
 async def test_a_cancelled_request_stops_its_job(scheduler: CompletionScheduler, engine: Scripted) -> None:
@@ -222,7 +221,7 @@ async def test_at_the_deadline_what_is_settled_is_shown_and_the_rest_is_remember
     engine.held = True
     scheduler.changed(*place(deadline_ms=1))
     await engine.pass_(2)
-    found = await scheduler.completion(*place(deadline_ms=1))
+    found = (await scheduler.completion(*place(deadline_ms=1))).completion
     assert shown(found) == "many more"
     assert found is not None and not found.infill.finished
     await engine.pass_(1)
@@ -236,7 +235,7 @@ async def test_nothing_is_shown_where_nothing_is_settled_and_the_work_goes_on(
     scheduler: CompletionScheduler, engine: Scripted, anticipate: bool
 ) -> None:
     engine.held = True
-    assert await scheduler.completion(*place(deadline_ms=1, anticipate=anticipate)) is None
+    assert (await scheduler.completion(*place(deadline_ms=1, anticipate=anticipate))).completion is None
     assert scheduler.work["busy"]
     await engine.pass_(3)
     await idle(scheduler)
@@ -247,7 +246,7 @@ async def test_a_newer_change_stops_what_came_too_late(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    assert await scheduler.completion(*place(deadline_ms=1)) is None
+    assert (await scheduler.completion(*place(deadline_ms=1))).completion is None
     await engine.pass_(1)
     scheduler.changed(*place(BEFORE + "x", deadline_ms=1))
     engine.let(1)
@@ -323,7 +322,7 @@ async def test_an_opened_document_is_read_from_its_top(
 
 
 async def test_unlikely_text_is_not_followed(scheduler: CompletionScheduler, engine: Scripted) -> None:
-    found = await scheduler.completion(*place(show_likelihood=1))
+    found = (await scheduler.completion(*place(show_likelihood=1))).completion
     assert found is not None and found.shown is None
     assert not scheduler.work["busy"]
     await scheduler.completion(*place(show_likelihood=1))
@@ -333,18 +332,15 @@ async def test_unlikely_text_is_not_followed(scheduler: CompletionScheduler, eng
 async def test_it_tells_what_came_from_memory_and_why_there_is_nothing(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    said: list[str] = []
-    await scheduler.completion(*place(), said.append)
-    assert said == []
-    await scheduler.completion(*place(), said.append)
-    assert said == ["memory"]
+    first = await scheduler.completion(*place())
+    again = await scheduler.completion(*place())
+    assert (first.cause, first.from_cache) == (again.cause, not again.from_cache) == (Cause.NONE, False)
     await idle(scheduler)
     engine.hold()
-    older = asyncio.create_task(scheduler.completion(*place("other "), said.append))
+    older = asyncio.create_task(scheduler.completion(*place("other ")))
     await engine.pass_(1)
-    assert await scheduler.completion(*place("another ", deadline_ms=1), said.append) is None
-    assert await older is None
-    assert sorted(said[1:]) == ["deadline", "superseded"]
+    assert await scheduler.completion(*place("another ", deadline_ms=1)) == Reply(cause=Cause.DEADLINE)
+    assert await older == Reply(cause=Cause.SUPERSEDED)
 
 
 async def test_it_tells_that_there_is_no_model(
@@ -353,15 +349,13 @@ async def test_it_tells_that_there_is_no_model(
     def fail(*_: object) -> None:
         raise MemoryError("too large")
 
-    said: list[str] = []
     failed = asyncio.Event()
     monkeypatch.setattr(load, "load", fail)
     scheduler = CompletionScheduler()
-    assert await scheduler.completion(*place(deadline_ms=1), said.append) is None
+    assert await scheduler.completion(*place(deadline_ms=1)) == Reply(cause=Cause.LOADING)
     assert scheduler.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)
     await asyncio.wait_for(failed.wait(), WAIT)
-    assert await scheduler.completion(*place(), said.append) is None
-    assert said == ["loading", "failed"] and scheduler.model == ""
+    assert await scheduler.completion(*place()) == Reply(cause=Cause.FAILED) and scheduler.model == ""
     scheduler.close()
 
 
@@ -371,14 +365,14 @@ def asking(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
 
 
 async def test_who_asks_has_several_and_others_one(scheduler: CompletionScheduler, engine: Scripted) -> None:
-    found = await scheduler.completion(*asking(place()))
+    found = (await scheduler.completion(*asking(place()))).completion
     assert found is not None and shown(found) == WHOLE
     assert [other.shown for other in found.others] == ["some", "many things"]
     await idle(scheduler)
-    typed = await scheduler.completion(*asking(place(BEFORE + "many")))
+    typed = (await scheduler.completion(*asking(place(BEFORE + "many")))).completion
     assert shown(typed) == " more words"
     assert typed is not None and [other.shown for other in typed.others] == [" things"]
-    unasked = await scheduler.completion(*place())
+    unasked = (await scheduler.completion(*place())).completion
     assert shown(unasked) == WHOLE and unasked is not None and unasked.others == ()
     assert engine.branched == [BEFORE]
 
@@ -389,9 +383,9 @@ async def test_what_was_shown_unasked_is_not_all_that_there_is(
     assert shown(await scheduler.completion(*place())) == WHOLE
     await idle(scheduler)
     assert engine.branched == []
-    found = await scheduler.completion(*asking(place()))
+    found = (await scheduler.completion(*asking(place()))).completion
     assert shown(found) == WHOLE and found is not None and len(found.others) == 2
-    alone = await scheduler.completion(*asking(place(candidates=1)))
+    alone = (await scheduler.completion(*asking(place(candidates=1)))).completion
     assert shown(alone) == WHOLE and alone is not None and alone.others == ()
     assert engine.branched == [BEFORE]
 
@@ -402,7 +396,7 @@ async def test_in_the_middle_of_a_word_only_who_asks_is_answered(
     there = place("some wo", "rds")
     scheduler.changed(*there)
     await idle(scheduler)
-    found = await scheduler.completion(*there)
+    found = (await scheduler.completion(*there)).completion
     assert (
         found is not None and found.shown is None and found.reason == "the cursor is in the middle of a word"
     )
@@ -422,7 +416,7 @@ async def test_a_suggestion_that_is_typed_through_stays_where_none_would_begin(
     assert shown(await scheduler.completion(*code("x = "))) == "f('many words')"
     await idle(scheduler)
     assert shown(await scheduler.completion(*code("x = f('many"))) == " words')"
-    other = await scheduler.completion(*code("x = f('few"))
+    other = (await scheduler.completion(*code("x = f('few"))).completion
     assert other is not None and "in_strings_and_comments" in (other.reason or "")
 
 
@@ -459,10 +453,10 @@ async def test_further_candidates_are_worked_out_when_the_user_pauses(
     await idle(scheduler)
     passes = engine.passes
     stepping = replace(snapshot, several=True)
-    found = await scheduler.completion(stepping, offset)
+    found = (await scheduler.completion(stepping, offset)).completion
     assert found is not None and found.shown == WHOLE and engine.passes == passes
     assert [other.shown for other in found.others]
-    plain = await scheduler.completion(snapshot, offset)
+    plain = (await scheduler.completion(snapshot, offset)).completion
     assert plain is not None and plain.shown == WHOLE and not plain.others
 
 
@@ -480,6 +474,6 @@ async def test_what_takes_too_long_to_judge_is_not_waited_for(
     scheduler.changed(*place(deadline_ms=1))
     await engine.pass_(2)
     began = time.monotonic()
-    assert await scheduler.completion(*place(deadline_ms=1)) is None
+    assert (await scheduler.completion(*place(deadline_ms=1))).completion is None
     assert judging.is_set() and time.monotonic() - began < 10  # 51 ms, on a machine that does nothing else
     over.set()

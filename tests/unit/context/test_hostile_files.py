@@ -28,7 +28,8 @@ from mercury_lsp.session.file_access import Files
      "#.env#", ".#.npmrc",
      ".netrc.swp", ".pgpass.orig", "key.p12.1", "credentials.json~", "Copy of .env", ".env (1)",
      "terraform.tfstate.backup.old",
-     ".npmrc.2024-01-02", "wallet.dat.save", "id_ed25519_github.bak", "env.local", "ENV.production", "appsettings.Production.json",
+     ".npmrc.2024-01-02", "wallet.dat.save", "id_ed25519_github.bak",
+     "env.local", "ENV.production", "appsettings.Production.json",
      "key.pem.txt", ".env.txt", "shadow", "gshadow-"],
 )  # fmt: skip
 def test_private_names_and_their_backups(name: str) -> None:

@@ -7,14 +7,14 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from mercury_lsp.completion.pipeline import Completion, Snapshot
-from mercury_lsp.completion.scheduler import CompletionScheduler, Note
+from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp import commands as actions
@@ -55,13 +55,12 @@ class Told(Journal):
 class Deaf(CompletionScheduler):
     """Says one thing, and answers nothing."""
 
-    said: Note = "deadline"
+    said = Cause.DEADLINE
     asked = 0
 
-    async def completion(self, snapshot: Snapshot, offset: int, note: Any = None) -> Completion | None:
+    async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
         self.asked += 1
-        note(self.said)
-        return None
+        return Reply(cause=self.said)
 
 
 class Known(IgnoreCheck):
@@ -171,24 +170,25 @@ async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
 
 
 async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
-    for cause in ("declined", "snoozed", "cancelled", "withheld", "error", *get_args(Note)):
-        if cause != "memory":
-            asked = request()
-            asked.nothing(cause, "it is so")
-            sentence = explained(ls.session, asked)
-            assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
-            assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
+    for cause in Cause:
+        asked = request()
+        asked.nothing(cause, "it is so")
+        sentence = explained(ls.session, asked)
+        assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
+        assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
 
 
 async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
     asked = request()
-    asked.judge(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
+    asked.answer(
+        Reply(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
+    )
     assert explained(ls.session, asked) == "Something is suggested there: a text of 3 characters."
 
 
 async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:
     last = request()
-    last.nothing("withheld", "it is so")
+    last.nothing(Cause.WITHHELD, "it is so")
     ls.journal.last = last
     assert await actions.explain(ls) == "Nothing is shown there: it is so."
     place = {"line": 0, "character": 4}
@@ -196,7 +196,7 @@ async def test_the_last_request_explains_its_own_place_and_others_are_worked_out
     assert ls.scheduler.asked == 0
     told = await actions.explain(ls, URI, {"line": 0, "character": 1})
     assert "deadline" in told and ls.scheduler.asked == 1
-    ls.scheduler.said = "loading"
+    ls.scheduler.said = Cause.LOADING
     told = await actions.explain(ls, {"textDocument": {"uri": URI}, "position": types.Position(0, 2)})
     assert told == "The model is still loading."
     assert await actions.explain(ls, {"uri": URI, "position": place}) == "Nothing is shown there: it is so."

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol.types import Position, Range, SelectedCompletionInfo
 
-from mercury_lsp.completion.pipeline import Completion
+from mercury_lsp.completion.types import Completion
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp import convert
 from mercury_lsp.syntax.document import Document

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.completion.pipeline import Snapshot
 from mercury_lsp.completion.scheduler import CompletionScheduler
+from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.lsp.client import Progress
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.session.file_access import FileAccess

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.session.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.completion.pipeline import Completion, Snapshot
+from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.syntax.document import Document
@@ -52,7 +52,7 @@ def completion(shown: str | None = "total", reason: str | None = None) -> Comple
 def offered(journal: Journal, asked: Request, now: Document | None) -> Request:
     """A request that is answered with a suggestion; the client's document is then `now`."""
     journal.asked(asked)
-    found = asked.judge(completion())
+    found = asked.answer(Reply(completion()))
     assert found is not None
     journal.offers(asked, [found])
     journal.answered(asked, now)
@@ -89,18 +89,18 @@ def test_an_answer_that_comes_too_late_was_not_shown(journal: Journal, kept: Kep
 
 
 @pytest.mark.parametrize("said", ["loading", "failed", "superseded", "deadline"])
-def test_what_the_desk_says_is_the_cause(journal: Journal, kept: Kept, said: Any) -> None:
+def test_the_replys_cause_is_recorded(journal: Journal, kept: Kept, said: str) -> None:
     asked = request()
-    asked.note(said)
-    assert asked.judge(None) is None
+    assert asked.answer(Reply(cause=Cause(said))) is None
     journal.answered(asked, document())
     assert [(event.outcome, event.cause) for event in kept] == [("nothing", said)]
 
 
 def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: Journal, kept: Kept) -> None:
     asked = request()
-    asked.note("memory")
-    assert asked.judge(completion(None, "it is too unlikely")) is None
+    assert (
+        asked.answer(Reply(completion(None, "it is too unlikely"), Cause.WITHHELD, from_cache=True)) is None
+    )
     journal.answered(asked, document())
     assert asked.reason == "it is too unlikely"
     assert [(event.outcome, event.cause, event.recalled) for event in kept] == [("nothing", "withheld", True)]
@@ -113,6 +113,6 @@ def test_a_request_that_is_withdrawn_is_recorded_as_such(journal: Journal, kept:
 
 def test_of_what_nobody_may_look_into_there_is_no_record(journal: Journal, kept: Kept) -> None:
     asked = request()
-    asked.nothing("declined", "files of this name hold secrets")
+    asked.nothing(Cause.DECLINED, "files of this name hold secrets")
     journal.answered(asked, document())
     assert kept == [] and journal.last is asked
