@@ -244,16 +244,6 @@ def by_hand(text: str) -> bool:
     return "\0" not in text and longest <= LONG_LINE and len(text) <= LONG_MEAN * len(lines) + 1_000
 
 
-def steps(one: list[str], other: list[str]) -> int:
-    """From one folder to another, up and down, by the parts of their paths."""
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    return len(one) + len(other) - 2 * common
-
-
 def is_project(folder: str) -> bool:
     """Whether a folder is less than the user's whole home, or the disk: nobody means to have those read."""
     home, root = Path.home(), folder.rstrip("/")

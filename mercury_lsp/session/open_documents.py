@@ -102,6 +102,11 @@ class OpenDocuments:
         return [there.file for there in reversed(list(self._open.values())) if there.inside]
 
     @property
+    def folders(self) -> list[str]:
+        """The folders of these files, the last used first."""
+        return [file.rpartition("/")[0] for file in self.files]
+
+    @property
     def edits(self) -> tuple[tuple[str, str], ...]:
         """Path and text of the recent edits, the newest first, without what looks like a secret."""
         return tuple((path, _cleaned(text)) for path, _, text in self._edits)

@@ -17,8 +17,8 @@ from mercury_lsp.config import SECTION, Config, parse
 from mercury_lsp.models.selection import Unreadable, chosen, own_settings
 from mercury_lsp.remote.address import host
 from mercury_lsp.session.file_access import FileAccess
-from mercury_lsp.session.indexer import Workspace
 from mercury_lsp.session.notebooks import Notebooks
+from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document, well_formed
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from mercury_lsp.context.background import Background
 from mercury_lsp.context.memory.project import EMPTY, ProjectMemory
 from mercury_lsp.context.memory.segment import Ids, Segment, dtype_for
 from mercury_lsp.context.retrieval.index import Entry
-from mercury_lsp.engine.system import stand_back
 from mercury_lsp.engine.tokenizer import Vocabulary
 
-NICE = 15
-"""How far the thread stands back behind other programs, where threads can."""
-ENGINE_WAIT_SECONDS = 5.0
-"""How long indexing waits for the engine at most, from one batch to the next."""
-POLL_SECONDS = 0.02
-SHOWN_AFTER_SECONDS = 1.0
-"""Indexing that takes longer is shown to the user."""
 BATCH = 128_000
 """Characters that are encoded at once, between two looks at the engine."""
 SEGMENT = 1_000_000
@@ -30,8 +21,10 @@ SEGMENTS = 3
 """Most segments, each of which is searched for each token. Each but the last is larger than those after it."""
 
 
-class Indexer:
+class Indexer(Background):
     """The memory of one workspace. Its thread starts with the first vocabulary."""
+
+    name = "mercury-indexer"
 
     def __init__(
         self,
@@ -39,16 +32,11 @@ class Indexer:
         show: Callable[[float | None], None] = lambda fraction: None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
     ) -> None:
-        """busy: whether the engine works. show: is told, from the thread, which part of a longer indexing is done, and
-        None at its end. guard: around all that the thread does."""
-        self.busy, self.show, self.guard = busy, show, guard
+        super().__init__(busy, show, guard)
         self._entries: Mapping[str, Entry] = {}  # what is to be in the memory
         self._vocabulary: Vocabulary | None = None
         self._indexed: dict[str, Entry] = {}  # what is in its segments, alive
         self._memory = EMPTY
-        self._resting = self._stop = False
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
 
     def encode_with(self, vocabulary: Vocabulary | None) -> None:
         """Index for a model's vocabulary from now on; for none, nothing is kept."""
@@ -57,10 +45,8 @@ class Indexer:
                 return
             self._vocabulary = vocabulary
             self._memory, self._indexed = ProjectMemory(vocabulary=vocabulary), {}
-            if self._thread is None and vocabulary is not None:
-                # A daemon: nothing must keep the process from ending.
-                self._thread = threading.Thread(target=self._run, name="mercury-indexer", daemon=True)
-                self._thread.start()
+            if vocabulary is not None:
+                self.start()
             self._changed.notify_all()
 
     def take(self, entries: Mapping[str, Entry]) -> None:
@@ -85,14 +71,6 @@ class Indexer:
         with self._changed:
             return self._vocabulary is None or (self._resting and not self._has_work())
 
-    def close(self, timeout: float = 1.0) -> None:
-        """End, after at most one batch."""
-        with self._changed:
-            self._stop = True
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(timeout)
-
     def _forget(self) -> None:
         gone = [path for path, entry in self._indexed.items() if self._entries.get(path) is not entry]
         if gone:
@@ -100,44 +78,31 @@ class Indexer:
                 del self._indexed[path]
             self._memory = self._memory.without(gone)
 
-    def _run(self) -> None:
-        with self.guard("standing back"):
-            stand_back(NICE)
-        while not self._stop:
-            with self._changed:
-                self._resting = True
-                self._changed.wait_for(self._has_work)
-                self._resting = False
-            done = False
-            with self.guard("indexing the workspace"):
-                self._index()
-                done = True
-            if not done:
-                # Nothing is tried again and again: the next model's vocabulary is the next try.
-                self.encode_with(None)
+    def _work(self, due: bool) -> None:
+        done = False
+        with self.guard("indexing the workspace"):
+            self._index()
+            done = True
+        if not done:
+            # Nothing is tried again and again: the next model's vocabulary is the next try.
+            self.encode_with(None)
 
     def _has_work(self) -> bool:
-        return self._stop or (self._vocabulary is not None and next(self._missing(), None) is not None)
+        return self._vocabulary is not None and next(self._missing(), None) is not None
 
     def _missing(self) -> Iterator[Entry]:
         return (entry for path, entry in self._entries.items() if self._indexed.get(path) is not entry)
 
     def _index(self) -> None:
         """Index what is missing, segment by segment."""
-        begun, shown = time.monotonic(), False
-        try:
+        with self._progress() as tell:
             while not self._stop:
                 with self._changed:
                     vocabulary, entries = self._vocabulary, list(self._missing())
                 if vocabulary is None or not entries:
                     break
                 self._add(vocabulary, self._encoded(vocabulary, entries))
-                if time.monotonic() - begun > SHOWN_AFTER_SECONDS:
-                    shown = True
-                    self.show(len(self._indexed) / max(1, len(self._entries)))
-        finally:
-            if shown:
-                self.show(None)
+                tell(len(self._indexed) / max(1, len(self._entries)))
 
     def _encoded(self, vocabulary: Vocabulary, entries: list[Entry]) -> list[tuple[Entry, Ids]]:
         """The first entries, as many as fill a segment, and their ids."""
@@ -145,7 +110,7 @@ class Indexer:
         encoded: list[tuple[Entry, Ids]] = []
         characters = 0
         for batch in _batches(entries):
-            self._wait()
+            self._wait_for_engine()
             if self._stop or vocabulary is not self._vocabulary or characters > SEGMENT:
                 break
             texts = [text for _, text in batch]
@@ -178,12 +143,6 @@ class Indexer:
             self._indexed |= {
                 entry.path: entry for entry, _ in encoded if self._entries.get(entry.path) is entry
             }
-
-    def _wait(self) -> None:
-        """Let the engine finish."""
-        until = time.monotonic() + ENGINE_WAIT_SECONDS
-        while self.busy() and not self._stop and time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
 
 
 Part = tuple[Segment, frozenset[str]]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_file_access import put
 
+from mercury_lsp.context import background
 from mercury_lsp.context.memory import indexer as module
 from mercury_lsp.context.memory.indexer import Indexer
 from mercury_lsp.context.memory.project import ProjectMemory
@@ -21,7 +22,7 @@ from mercury_lsp.context.memory.tokens import Reader
 from mercury_lsp.context.retrieval.index import Entry, read
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.session.indexer import Workspace
+from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document
 
 MEGABYTE = 2**20
@@ -189,7 +190,7 @@ def test_indexing_waits_for_the_engine_but_not_for_ever(
     indexer.take(entries(a="alpha = 1\n"))
     until(lambda: len(asked) > 3)
     assert indexer.memory.segments == ()
-    monkeypatch.setattr(module, "ENGINE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     indexer.busy = lambda: False
     until(lambda: indexer.idle)
     indexer.busy = lambda: True
@@ -199,7 +200,7 @@ def test_indexing_waits_for_the_engine_but_not_for_ever(
 
 
 def test_a_longer_indexing_is_told_of_with_an_end(indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SHOWN_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(background, "SHOWN_AFTER_SECONDS", -1.0)
     told: list[float | None] = []
     indexer.show = told.append
     indexer.take(entries(a="alpha = 1\n"))
@@ -235,7 +236,7 @@ def test_an_error_ends_the_indexing_for_this_model_and_nothing_else(
 def test_the_thread_stands_back(indexer: Indexer) -> None:
     thread = indexer._thread
     assert thread is not None and thread.daemon and thread.native_id is not None
-    until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= module.NICE)
+    until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= background.NICE)
 
 
 @pytest.fixture

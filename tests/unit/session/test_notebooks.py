@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mercury_lsp.completion.types import Completion, Snapshot
+from mercury_lsp.completion.types import Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.session.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved
@@ -67,7 +67,7 @@ def test_a_document_that_is_no_cell_stays_the_same() -> None:
 def test_completions_move_with_their_others() -> None:
     infill = Infill("y", 1, 1, 1, 0.0, 0.0, 0.0, 0, 0, 1.0, True)
     one = Completion("y", "y", 10, 12, infill)
-    back = moved(Completion("y", "y", 10, 10, infill, others=(one,)), 7)
+    back = moved(Reply(Completion("y", "y", 10, 10, infill, others=(one,))), 7).completion
     assert back is not None
     assert (back.start, back.end, back.others[0].start, back.others[0].end) == (3, 3, 3, 5)
-    assert moved(None, 3) is None
+    assert moved(Reply(), 3) == Reply()

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from test_file_access import put
 
-from mercury_lsp.session import indexer as module
+from mercury_lsp.context import background
+from mercury_lsp.session import workspace as module
 from mercury_lsp.session.file_access import Files
-from mercury_lsp.session.indexer import Workspace
+from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document
 
 MEGABYTE = 2**20
@@ -140,7 +141,7 @@ def test_rules_that_change_take_files_away_at_once(tmp_path: Path, workspace: Wo
 def test_without_an_editor_that_tells_the_disk_is_looked_at(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RESCAN", 0.02)
+    monkeypatch.setattr(module, "RESCAN_SECONDS", 0.02)
     told: list[bool] = []
     workspace.watched = False
     workspace.rules = lambda: told.append(True)
@@ -222,17 +223,22 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     assert set(library.entries) == {"a.py"} and library.opened == () and library.edits == ()
 
 
+def used(workspace: Workspace) -> int:
+    """Bytes of all entries."""
+    return sum(entry.size for entry, _ in workspace._kept.values())
+
+
 def test_the_nearest_files_have_the_room(tmp_path: Path, workspace: Workspace) -> None:
     root = tmp_path / "w"
     for folder in ("a", "a/one", "b", "b/one", "c"):
         for number in range(4):
             put(root / folder / f"{number}.py", "".join(SOURCE.format(name=f"f{i}") for i in range(20)))
     begin(workspace, root, limit=30_000)
-    assert 0 < workspace._used() <= 30_000 and len(workspace.library.entries) < 20
+    assert 0 < used(workspace) <= 30_000 and len(workspace.library.entries) < 20
     opened(workspace, root / "b/one/0.py")
     until(lambda: {"b/one/1.py", "b/one/2.py", "b/one/3.py"} <= set(workspace.library.entries))
     committed(workspace)
-    assert workspace._used() <= 30_000
+    assert used(workspace) <= 30_000
 
 
 def test_reading_waits_for_the_engine_but_not_for_ever(
@@ -254,7 +260,7 @@ def test_reading_waits_for_the_engine_but_not_for_ever(
     busy = False
     until(lambda: set(workspace.library.entries) == {"a.py"})
     busy = True
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     put(tmp_path / "w/b.py")
     workspace.touch([str(tmp_path / "w/b.py")])
     until(lambda: set(workspace.library.entries) == {"a.py", "b.py"})
@@ -263,7 +269,7 @@ def test_reading_waits_for_the_engine_but_not_for_ever(
 def test_a_longer_reading_is_told_of_with_an_end(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TELLING", -1.0)
+    monkeypatch.setattr(background, "SHOWN_AFTER_SECONDS", -1.0)
     told: list[float | None] = []
     workspace.show = told.append
     for number in range(5):
@@ -305,4 +311,4 @@ def test_the_thread_stands_back(tmp_path: Path, workspace: Workspace) -> None:
     begin(workspace, tmp_path)
     thread = workspace._thread
     assert thread is not None and thread.daemon and thread.native_id is not None
-    until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= module.NICE)
+    until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= background.NICE)

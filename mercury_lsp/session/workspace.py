@@ -1,13 +1,11 @@
-"""The workspace: what is known of its files, kept up to date in a thread that lets everything else go first.
+"""Reads the workspace's files in the background, and hands them out as a `Library`.
 
-A mutable owner: of the entries of files, and, in `OpenDocuments`, of what open documents tell others.
-What it hands out is a `Library`, a value. Folders near the open documents are read first; nothing is read while the
-engine works, and nothing is parsed on the thread that answers. Knows neither LSP nor what is shown of a library.
+Folders near the open documents are read first; nothing is read while the engine works, and nothing is parsed on the
+thread that answers. What open documents tell others is in `OpenDocuments`.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +13,11 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mercury_lsp.context.background import Background
 from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
 from mercury_lsp.context.secrets import without
-from mercury_lsp.engine.system import stand_back
-from mercury_lsp.session.file_access import FileAccess, Files, Stamp, is_project, steps
+from mercury_lsp.session.distance import MAX_FILES, distance, making_room
+from mercury_lsp.session.file_access import FileAccess, Files, Stamp, is_project
 from mercury_lsp.session.open_documents import Open, OpenDocuments
 from mercury_lsp.syntax.document import Document
 
@@ -27,23 +26,21 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
     from mercury_lsp.engine.tokenizer import Vocabulary
 
-NICE = 15  # how far the thread stands back behind other programs, where threads can
-PATIENCE = 5.0  # seconds that reading waits for the engine at most, from one file to the next
-POLL = 0.02  # seconds between two looks at the engine
-TELLING = 1.0  # seconds of reading after which the user is told of it
-PUBLISHED = 1.0  # seconds between two libraries while files are read
-RESCAN = 30.0  # seconds between two looks at the disk where the editor does not tell of changes
-MOST = 5_000  # files
+PUBLISH_SECONDS = 1.0
+"""Between two libraries while files are read."""
+RESCAN_SECONDS = 30.0
+"""Between two looks at the disk, if the editor does not tell of changes."""
 RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editorconfig"
 
 
-class Workspace:
+class Workspace(Background):
     """One client's workspace.
 
-    busy: whether the engine works. show: is told, from the thread, which part of a longer reading is done, and None at
-    its end. rules: is called from there when rules of ignoring have changed, after which documents must be admitted
-    again. guard: around all that the thread does.
+    rules: is called from the thread when rules of ignoring have changed, after which documents must be admitted again.
+    The others: see `Background`.
     """
+
+    name = "mercury-workspace"
 
     def __init__(
         self,
@@ -52,16 +49,16 @@ class Workspace:
         rules: Callable[[], None] = lambda: None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
     ) -> None:
-        self.busy, self.show, self.rules, self.guard = busy, show, rules, guard
+        super().__init__(busy, show, guard)
+        self.rules = rules
         self.library = EMPTY  # as of now
         self.watched = False  # whether the editor tells of changes on the disk
         self._files = Files()
         self._limit = 0
         self._whole = True  # whether files are read that are not open
         self._opened = OpenDocuments()
-        self._kept: dict[
-            str, tuple[Entry, Stamp | None]
-        ] = {}  # by file; without a stamp, of an open document
+        # By file; without a stamp, of an open document.
+        self._kept: dict[str, tuple[Entry, Stamp | None]] = {}
         self._touched: set[str] = set()
         self._heap: list[tuple[int, str]] = []  # folders to read, by their distance from the open documents
         self._queued: set[str] = set()
@@ -69,12 +66,7 @@ class Workspace:
         self._full = False  # whether there is no room for what is further away
         self._fresh = False  # whether a walk is to begin
         self._recheck = False  # whether the rules have changed
-        self._resting = self._stop = False
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
         self._indexer: Indexer | None = None
-
-    # What the thread that answers calls.
 
     def configure(self, roots: Iterable[str], limit: int, whole: bool = True) -> bool:
         """Take the folders, as absolute paths, and how many bytes entries may take; with 0 there are none.
@@ -92,20 +84,9 @@ class Workspace:
             self._changed.notify_all()
         return True
 
-    def start(self) -> None:
-        """Begin to read. Once is enough."""
-        if self._thread is None and not self._stop:
-            # A daemon: a disk that hangs must not keep the process from ending.
-            self._thread = threading.Thread(target=self._run, name="mercury-workspace", daemon=True)
-            self._thread.start()
-
     def close(self, timeout: float = 1.0) -> None:
         """End, after at most one file."""
-        with self._changed:
-            self._stop = True
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        super().close(timeout)
         if self._indexer is not None:
             self._indexer.close(timeout)
 
@@ -192,23 +173,17 @@ class Workspace:
             self._changed.notify_all()
         return rules or styles
 
-    # What the other thread does.
+    def _work(self, due: bool) -> None:
+        with self.guard("reading the workspace"):
+            if not due:
+                self._look_again()
+            self._read_all()
 
-    def _run(self) -> None:
-        with self.guard("standing back"):
-            stand_back(NICE)
-        while not self._stop:
-            with self._changed:
-                self._resting = True
-                due = self._changed.wait_for(self._has_work, None if self.watched else RESCAN)
-                self._resting = False
-            with self.guard("reading the workspace"):
-                if not due:
-                    self._look_again()
-                self._read_all()
+    def _interval_seconds(self) -> float | None:
+        return None if self.watched else RESCAN_SECONDS
 
     def _has_work(self) -> bool:
-        return self._stop or self._fresh or self._recheck or bool(self._touched) or self._stale() is not None
+        return self._fresh or self._recheck or bool(self._touched) or self._stale() is not None
 
     def _stale(self) -> Open | None:
         return self._opened.next_stale() if self._limit else None
@@ -223,22 +198,16 @@ class Workspace:
 
     def _read_all(self) -> None:
         """All there is to do now; whatever is more urgent comes in between."""
-        begun, shown = time.monotonic(), False
-        published = begun
-        try:
-            while not self._stop and (self._urgent() or self._step()):
-                now = time.monotonic()
-                if now - published > PUBLISHED:
-                    published = now
-                    self._publish_all()
-                if now - begun > TELLING:
-                    shown = True
-                    done = len(self._queued) - len(self._heap)
-                    self.show(done / max(1, len(self._queued)))
-        finally:
-            self._publish_all()
-            if shown:
-                self.show(None)
+        published = time.monotonic()
+        with self._progress() as tell:
+            try:
+                while not self._stop and (self._urgent() or self._step()):
+                    if time.monotonic() - published > PUBLISH_SECONDS:
+                        published = time.monotonic()
+                        self._publish_all()
+                    tell((len(self._queued) - len(self._heap)) / max(1, len(self._queued)))
+            finally:
+                self._publish_all()
 
     def _urgent(self) -> bool:
         """Do one thing that is more urgent than reading on. Whether there was any."""
@@ -272,13 +241,13 @@ class Workspace:
             self._begin()
         if not self._heap:
             return False
-        distance, folder = heappop(self._heap)
+        steps_away, folder = heappop(self._heap)
         files, folders = self._files.inside_of(folder)
         for file in files:
             if self._stop or self._fresh or self._recheck:
                 break
             self._seen.add(file)
-            if not self._read(file, distance):
+            if not self._read(file, steps_away):
                 self._heap.clear()
                 self._full = True
                 break
@@ -297,7 +266,7 @@ class Workspace:
         if not self._limit or not self._whole:
             self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
             return
-        for folder in (*self._files.roots, *self._places()):
+        for folder in (*self._files.roots, *self._opened.folders):
             if self._files.reaches(folder):
                 while folder not in self._files.roots:
                     self._queue(folder)
@@ -310,7 +279,7 @@ class Workspace:
             self._queued.add(folder)
             heappush(self._heap, (self._distance(folder), folder))
 
-    def _read(self, file: str, distance: int | None = None) -> bool:
+    def _read(self, file: str, steps_away: int | None = None) -> bool:
         """Take a file's entry, or forget it. False where there is no more room for such a distance."""
         if self._opened.holds(file):
             return True  # its text is the editor's
@@ -321,8 +290,8 @@ class Workspace:
             return True
         if known is not None and known[1] == found[0]:
             return True
-        self._wait()
-        return self._keep(file, self._files.name(file), found[1], "", found[0], distance)
+        self._wait_for_engine()
+        return self._keep(file, self._files.name(file), found[1], "", found[0], steps_away)
 
     def _may_be_read(self, file: str) -> bool:
         folder = file.rpartition("/")[0] or "/"
@@ -335,24 +304,21 @@ class Workspace:
         text: str,
         language_id: str,
         stamp: Stamp | None,
-        distance: int | None = None,
+        steps_away: int | None = None,
     ) -> bool:
         """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
         entry = read(path, without(text), language_id)
         self._drop([file])
-        excess = self._used() + entry.size - self._limit
-        if excess > 0 or len(self._kept) >= MOST:
-            here = self._distance(file.rpartition("/")[0]) if distance is None else distance
-            far = [(self._distance(other.rpartition("/")[0]), other) for other in self._kept]
-            gone: list[str] = []
-            for away, other in sorted(far, reverse=True):
-                if away <= here or (excess <= 0 and len(self._kept) - len(gone) < MOST):
-                    break
-                gone.append(other)
-                excess -= self._kept[other][0].size
-            if excess > 0 or len(self._kept) - len(gone) >= MOST:
+        if (
+            sum(kept.size for kept, _ in self._kept.values()) + entry.size > self._limit
+            or len(self._kept) >= MAX_FILES
+        ):
+            sizes = {other: kept.size for other, (kept, _) in self._kept.items()}
+            away = self._distance(file.rpartition("/")[0]) if steps_away is None else steps_away
+            further = making_room(sizes, entry.size, self._limit, away, self._opened.folders)
+            if further is None:
                 return False
-            self._drop(gone)
+            self._drop(further)
         with self._changed:
             self._kept[file] = entry, stamp
         return True
@@ -362,25 +328,8 @@ class Workspace:
             for file in files:
                 self._kept.pop(file, None)
 
-    def _used(self) -> int:
-        return sum(entry.size for entry, _ in self._kept.values())
-
-    def _places(self) -> list[str]:
-        """The folders of the open documents that lie in the workspace, the last used first."""
-        return [file.rpartition("/")[0] for file in self._opened.files]
-
     def _distance(self, folder: str) -> int:
-        """Steps, up and down, from the nearest folder of an open document; from the root where there is none."""
-        parts = folder.split("/")
-        return min((steps(parts, place.split("/")) for place in self._places()), default=len(parts))
-
-    def _wait(self) -> None:
-        """Let the engine finish."""
-        until = time.monotonic() + PATIENCE
-        while self.busy() and not self._stop and time.monotonic() < until:
-            time.sleep(POLL)
-
-    # What is handed out.
+        return distance(folder, self._opened.folders)
 
     def _publish_all(self) -> None:
         with self._changed:
