@@ -22,8 +22,7 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
-from mercury_lsp.lsp.reasons import clock, explained
-from mercury_lsp.lsp.status import STATUS, Status
+from mercury_lsp.lsp.status import STATUS, Status, clock, explained
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import LARGEST, Session
 from mercury_lsp.telemetry import store

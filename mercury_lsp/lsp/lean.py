@@ -1,7 +1,7 @@
-"""The classes of lsprotocol, made in less time: most of the server's start is spent on them.
+"""Imports lsprotocol in less time: without the methods that compare and print its five hundred classes.
 
-There are over five hundred, each with methods that attrs writes and compiles when the module is imported. Nobody
-prints or compares them here, and the methods for that are most of the work. Knows nothing of what the classes mean.
+attrs writes and compiles these methods when the module is imported, and nothing here calls them. The import of the
+server takes 1.05 s of processor time instead of 1.16 (median of seven pairs on a busy Xeon; 1.11 times).
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ from typing import BinaryIO, NoReturn
 from mercury_lsp.engine.system import wait_for_end
 from mercury_lsp.lsp.listening import Reception, tcp_socket, unix_socket
 from mercury_lsp.lsp.protocol import Writer
-from mercury_lsp.lsp.server import boundary
-from mercury_lsp.lsp.serving import serve, serve_messages
+from mercury_lsp.lsp.server import boundary, serve, serve_messages
 from mercury_lsp.tokens import Tokens
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 from lsprotocol import types
@@ -25,26 +24,19 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import State
-from mercury_lsp.lsp import client_quirks, commands, convert, documents
+from mercury_lsp.lsp import client_quirks, commands, convert, documents, handlers
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
-from mercury_lsp.lsp.previews import DRAFT, Drafts
-from mercury_lsp.lsp.protocol import Protocol
-from mercury_lsp.lsp.status import STATUS, Status
+from mercury_lsp.lsp.protocol import Protocol, Writer, frames
+from mercury_lsp.lsp.status import Status
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.languages import LANGUAGES
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.store import History
 
-PATIENCE = 2.0  # seconds that the model waits for the client's settings
 FAREWELL = 2.0  # seconds that the history may delay the end
-TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
-SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.outline for suffix in language.suffixes)
-RULES = ("**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude", "**/.editorconfig")
-WATCHED = (f"**/*.{{{SUFFIXES}}}", *RULES)
 
 NOTEBOOKS = types.NotebookDocumentSyncOptions(
     [types.NotebookDocumentFilterWithNotebook("*", [types.NotebookCellLanguage("*")])]
@@ -92,7 +84,7 @@ class Server(LanguageServer):
         self.ignore_check = IgnoreCheck(
             self.session, self.scheduler, self.spawn, lambda: Progress(self), boundary
         )
-        for method, handler, options in FEATURES:
+        for method, handler, options in handlers.FEATURES:
             self.feature(method, options)(handler)
         for method, handler in (documents.NOTIFICATIONS | commands.NOTIFICATIONS | commands.REQUESTS).items():
             self.feature(method)(handler)
@@ -283,87 +275,45 @@ class Server(LanguageServer):
         return found
 
 
-def initialize(ls: Server, params: types.InitializeParams) -> None:
-    """Note what the client is. Its capabilities decide in which form suggestions are offered."""
-    if ls.watch is not None and params.process_id is not None:
-        ls.watch(params.process_id)
-    ls.journal.editor = params.client_info.name if params.client_info else ""
-    ls.configure(params.initialization_options, first=True)
-    ls.client = client_quirks.client(params)
-    ls.scheduler.further = ls.client.further
-    if not ls.client.ghost:
-        options = types.CompletionOptions(trigger_characters=TRIGGERS)
-        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
+async def serve(
+    reader: asyncio.StreamReader,
+    writer: Writer,
+    overrides: Mapping[str, object] | None = None,
+    watch: Callable[[int], object] | None = None,
+    ending: Callable[[int], None] = lambda status: None,
+) -> int:
+    """Serve one client until it exits or is gone; the exit status that the protocol asks for.
+
+    `watch` is given the id of the client's process. `ending` is told the status once it is known, before all that still
+    runs is ended.
+    """
+    return await serve_messages(frames(reader), writer, overrides, watch, ending)
 
 
-def initialized(ls: Server, _: types.InitializedParams) -> None:
-    """Begin to work: from here on the server may send requests of its own."""
-    takes = commands.experimental(ls.client_capabilities)
-    if "status" in takes:
-        ls.status.send = partial(ls.protocol.notify, STATUS)
-        ls.status.changed()
-    if "drafts" in takes:
-        send = partial(ls.protocol.notify, DRAFT)
-        ls.scheduler.draft = Drafts(ls.session.document, send, ls.encoding).take
-    logging.getLogger("mercury_lsp").addHandler(ls.client_log)
-    if ls.supports("workspace.did_change_configuration.dynamic_registration"):
-        ls.register(
-            types.WORKSPACE_DID_CHANGE_CONFIGURATION, types.DidChangeConfigurationRegistrationOptions(SECTION)
-        )
-    if ls.supports("workspace.did_change_watched_files.dynamic_registration"):
-        watchers = [types.FileSystemWatcher(glob) for glob in WATCHED]
-        ls.register(
-            types.WORKSPACE_DID_CHANGE_WATCHED_FILES, types.DidChangeWatchedFilesRegistrationOptions(watchers)
-        )
-        ls.session.workspace.watched = True
-    ls.ignore_check.read()
-    if ls.supports("workspace.configuration"):
-        ls.ask_settings()
-        asyncio.get_running_loop().call_later(PATIENCE, ls.load)  # in case that it never answers
-    else:
-        ls.load()
-
-
-def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
-    """Take new settings: from the message where the client cannot be asked."""
-    if ls.supports("workspace.configuration"):
-        ls.ask_settings()
-    else:
-        ls.configure(params.settings)
-        ls.load()
-
-
-def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Take the folders as they are now."""
-    ls.place()
-
-
-def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
-    """Read again what has changed on the disk."""
-    paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
-    if ls.session.workspace.touch(paths):
-        ls.ignore_check.look()
-
-
-async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
-    """Ghost text."""
-    context = params.context
-    invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    nothing = types.InlineCompletionList([])
-    return await ls.suggest(params, context.selected_completion_info, convert.inline, nothing, invoked)
-
-
-async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
-    """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
-    render = partial(convert.plain, as_is=ls.client.as_is)
-    return await ls.suggest(params, None, render, types.CompletionList(True, []))
-
-
-FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
-    (types.INITIALIZE, initialize, None),
-    (types.INITIALIZED, initialized, None),
-    (types.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
-    (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
-    (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),
-    (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
-)
+async def serve_messages(
+    messages: AsyncIterator[bytes],
+    writer: Writer,
+    overrides: Mapping[str, object] | None = None,
+    watch: Callable[[int], object] | None = None,
+    ending: Callable[[int], None] = lambda status: None,
+) -> int:
+    """As `serve`, given the bodies of the messages."""
+    server = Server(overrides)
+    server.watch = watch
+    server.protocol.set_writer(writer)
+    status = 1
+    try:
+        async for body in messages:
+            with boundary("reading a message"):
+                server.protocol.receive(body)
+            if server.protocol.exit_code is not None:
+                status = server.protocol.exit_code
+                return status
+            # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
+            # a change that comes right after a request cannot get ahead of the request's snapshot.
+            await asyncio.sleep(0)
+        return status
+    finally:
+        ending(status)
+        await server.close()
+        writer.close()

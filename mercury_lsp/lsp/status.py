@@ -10,11 +10,11 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
-from mercury_lsp.lsp.reasons import clock, explained, sent
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.remote_status import RemoteStatus
 from mercury_lsp.session.session import Session
@@ -110,3 +110,31 @@ class Status:
         if value["state"] == "snoozed":
             left = max(0.0, self._session.snoozed_until - time.time())
             self._awake = asyncio.get_running_loop().call_later(left + 0.01, self.changed)
+
+
+def explained(session: Session, request: Request) -> str:
+    """What became of a request, for its user."""
+    if not request.cause:
+        source = request.completions[0].infill.source if request.completions else ""
+        told = f" It comes mostly from {source}." if source else ""
+        return f"Something is suggested there: a text of {request.length} characters.{told}"
+    until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
+    return request.cause.message(request.reason, until)
+
+
+def sent(mode: str, remote_status: RemoteStatus) -> str:
+    """What is sent to whom, by the option `remote`, and whether that is so now."""
+    if not remote_status.host:
+        return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
+    text = f"the text around the cursor is sent to {remote_status.host}."
+    told = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
+    if remote_status.breaker == "open":
+        told += f" For now nothing is: {remote_status.host} is left alone for a while."
+    if remote_status.trouble:
+        told += f" The last request was in vain: {remote_status.trouble}"
+    return told
+
+
+def clock(moment: float) -> datetime:
+    """The time where the user is, from seconds since 1970."""
+    return datetime.fromtimestamp(moment).astimezone()

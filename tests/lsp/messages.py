@@ -17,7 +17,7 @@ from lsprotocol import types
 
 from mercury_lsp.config import OPTIONS
 from mercury_lsp.lsp import commands as actions
-from mercury_lsp.lsp import server
+from mercury_lsp.lsp import handlers
 
 from .mirror import PIECES, Mirror
 from .values import Values
@@ -27,7 +27,7 @@ LATER = 12  # messages that one may be held back for
 BUILTIN = ("$/cancelRequest", "$/setTrace", "window/workDoneProgress/cancel", "workspace/executeCommand")
 METHODS = tuple(
     m
-    for m in (*(m for m, *_ in server.FEATURES), *actions.NOTIFICATIONS, *actions.REQUESTS)
+    for m in (*(m for m, *_ in handlers.FEATURES), *actions.NOTIFICATIONS, *actions.REQUESTS)
     if m not in ("initialize", "initialized", "shutdown", "exit")
 )
 UNKNOWN = (

@@ -15,7 +15,7 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.api import Infill
-from mercury_lsp.lsp.serving import serve
+from mercury_lsp.lsp.server import serve
 from mercury_lsp.session.session import Session
 
 Message = dict[str, Any]

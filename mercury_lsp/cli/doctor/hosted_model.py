@@ -18,7 +18,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.errors import BadUsage
-from mercury_lsp.lsp.reasons import sent
+from mercury_lsp.lsp.status import sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 

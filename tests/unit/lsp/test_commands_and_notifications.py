@@ -19,8 +19,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp import commands as actions
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
-from mercury_lsp.lsp.reasons import explained
-from mercury_lsp.lsp.status import Status
+from mercury_lsp.lsp.status import Status, explained
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document

@@ -1,0 +1,116 @@
+"""Handles the messages of an editor that are about its start, its settings, its folders, and suggestions.
+
+Notifications about documents are in `documents`, commands and requests of our own in `commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+
+from mercury_lsp.config import SECTION
+from mercury_lsp.lsp import client_quirks, commands, convert
+from mercury_lsp.lsp.previews import DRAFT, Drafts
+from mercury_lsp.lsp.status import STATUS
+from mercury_lsp.syntax.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from mercury_lsp.lsp.server import Server
+
+SETTINGS_WAIT_SECONDS = 2.0
+"""How long the model waits for the client's settings."""
+TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
+SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.outline for suffix in language.suffixes)
+RULES = ("**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude", "**/.editorconfig")
+WATCHED = (f"**/*.{{{SUFFIXES}}}", *RULES)
+
+
+def initialize(ls: Server, params: types.InitializeParams) -> None:
+    """Note what the client is. Its capabilities decide in which form suggestions are offered."""
+    if ls.watch is not None and params.process_id is not None:
+        ls.watch(params.process_id)
+    ls.journal.editor = params.client_info.name if params.client_info else ""
+    ls.configure(params.initialization_options, first=True)
+    ls.client = client_quirks.client(params)
+    ls.scheduler.further = ls.client.further
+    if not ls.client.ghost:
+        options = types.CompletionOptions(trigger_characters=TRIGGERS)
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
+
+
+def initialized(ls: Server, _: types.InitializedParams) -> None:
+    """Begin to work: from here on the server may send requests of its own."""
+    takes = commands.experimental(ls.client_capabilities)
+    if "status" in takes:
+        ls.status.send = partial(ls.protocol.notify, STATUS)
+        ls.status.changed()
+    if "drafts" in takes:
+        send = partial(ls.protocol.notify, DRAFT)
+        ls.scheduler.draft = Drafts(ls.session.document, send, ls.encoding).take
+    logging.getLogger("mercury_lsp").addHandler(ls.client_log)
+    if ls.supports("workspace.did_change_configuration.dynamic_registration"):
+        ls.register(
+            types.WORKSPACE_DID_CHANGE_CONFIGURATION, types.DidChangeConfigurationRegistrationOptions(SECTION)
+        )
+    if ls.supports("workspace.did_change_watched_files.dynamic_registration"):
+        watchers = [types.FileSystemWatcher(glob) for glob in WATCHED]
+        ls.register(
+            types.WORKSPACE_DID_CHANGE_WATCHED_FILES, types.DidChangeWatchedFilesRegistrationOptions(watchers)
+        )
+        ls.session.workspace.watched = True
+    ls.ignore_check.read()
+    if ls.supports("workspace.configuration"):
+        ls.ask_settings()
+        asyncio.get_running_loop().call_later(SETTINGS_WAIT_SECONDS, ls.load)  # in case that it never answers
+    else:
+        ls.load()
+
+
+def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
+    """Take new settings: from the message where the client cannot be asked."""
+    if ls.supports("workspace.configuration"):
+        ls.ask_settings()
+    else:
+        ls.configure(params.settings)
+        ls.load()
+
+
+def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Take the folders as they are now."""
+    ls.place()
+
+
+def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
+    """Read again what has changed on the disk."""
+    paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
+    if ls.session.workspace.touch(paths):
+        ls.ignore_check.look()
+
+
+async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
+    """Ghost text."""
+    context = params.context
+    invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    nothing = types.InlineCompletionList([])
+    return await ls.suggest(params, context.selected_completion_info, convert.inline, nothing, invoked)
+
+
+async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
+    """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
+    render = partial(convert.plain, as_is=ls.client.as_is)
+    return await ls.suggest(params, None, render, types.CompletionList(True, []))
+
+
+FEATURES: tuple[tuple[str, Callable[..., Any], object], ...] = (
+    (types.INITIALIZE, initialize, None),
+    (types.INITIALIZED, initialized, None),
+    (types.WORKSPACE_DID_CHANGE_CONFIGURATION, did_change_configuration, None),
+    (types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS, did_change_workspace_folders, None),
+    (types.WORKSPACE_DID_CHANGE_WATCHED_FILES, did_change_watched_files, None),
+    (types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion, types.InlineCompletionOptions()),
+)
