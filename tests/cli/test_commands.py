@@ -227,7 +227,7 @@ def test_doctor_finds_a_damaged_model_and_tells_the_mend(model: Path, tmp_path: 
     assert done.returncode == 1
     (problem,) = (problem for problem in json.loads(done.stdout)["problems"] if problem["fatal"])
     assert "fingerprint" in problem["problem"]
-    assert "reinstall" in problem["mend"]
+    assert "reinstall" in problem["fix"]
 
 
 def test_doctor_for_people(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from support.recorded_events import event
 
 from mercury_lsp import __version__
-from mercury_lsp.cli.doctor import environment
+from mercury_lsp.cli.doctor import command, environment
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.store import Event, History
@@ -53,7 +54,7 @@ def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest
     report = Report()
     assert environment.program(report) == {}
     (problem,) = report.problems
-    assert "not on the PATH" in problem.problem and str(Path(sys.executable).parent) in problem.mend
+    assert "not on the PATH" in problem.problem and str(Path(sys.executable).parent) in problem.fix
     assert report.usable
 
 
@@ -107,7 +108,7 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
     found = environment.lately(report)
     assert found == {"days": 7, "requests": 4, "shown": 0, "chief_cause_of_none": "withheld"}
     (problem,) = report.problems
-    assert "4 requests came and nothing was shown" in problem.problem and "show_likelihood" in problem.mend
+    assert "4 requests came and nothing was shown" in problem.problem and "show_likelihood" in problem.fix
     kept(monkeypatch, tmp_path, event())
     report = Report()
     found = environment.lately(report)
@@ -121,7 +122,7 @@ def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: p
     file.write_bytes(b"no database" * 100)
     report = Report()
     assert environment.lately(report) is None
-    assert report.problems[0].mend == "mercury-lsp stats --clear deletes it" and report.usable
+    assert report.problems[0].fix == "mercury-lsp stats --clear deletes it" and report.usable
 
 
 def test_a_server_is_not_tried_where_it_cannot_work() -> None:
@@ -129,3 +130,15 @@ def test_a_server_is_not_tried_where_it_cannot_work() -> None:
     report.wrong("there is no model", "install one", fatal=True)
     assert environment.server(report) is None
     assert len(report.problems) == 1
+
+
+def test_it_ends_with_at_most_three_things_to_do_the_fatal_ones_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report()
+    for number in range(5):
+        report.wrong(f"part {number} is off", f"do thing {number}", fatal=number == 4)
+    command._show(report)
+    said = capsys.readouterr().out
+    assert re.findall(r"^(\d)\. Do thing (\d)\.$", said, re.MULTILINE) == [("1", "4"), ("2", "0"), ("3", "1")]
+    assert "part 0 is off" in said and "part 2 is off" not in said and "2 more" in said

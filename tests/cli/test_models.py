@@ -169,7 +169,7 @@ def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixt
     assert "/gone is not there" in capsys.readouterr().err
     report = Report()
     assert command._model(report) is None
-    assert "models select" in report.problems[0].mend
+    assert "models select" in report.problems[0].fix
 
 
 def test_the_selected_model_completes_and_a_flag_names_another(

@@ -1,4 +1,4 @@
-"""`mercury-lsp doctor`: what would run where on this machine, and what is wrong, each problem with its mend.
+"""`mercury-lsp doctor`: what would run where on this machine, and what is wrong, and at most three things to do.
 
 Owns the checks of what is installed, the order of all checks, and how they are shown. Each works whatever the others
 found: a broken set-up is what it is for.
@@ -28,6 +28,8 @@ from mercury_lsp.models.selection import chosen
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
+TO_DO = 3
+"""Things to do that are shown, those first without which nothing can be suggested."""
 _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 
@@ -198,9 +200,14 @@ def _show(report: Report) -> None:
             known = value if not isinstance(value, dict) else ", ".join(f"{k}: {v}" for k, v in value.items())
             table.add_row("" if number else name, part, "-" if known is None else str(known))
     output.print(table)
-    for problem in report.problems:
-        output.print(f"\n[red]{'wrong' if problem.fatal else 'note'}[/red]: ", end="")
-        output.print(f"{problem.problem}\n  mend: {problem.mend}", markup=False)
     output.print(
         f"\nmercury-lsp {'is ready on this machine' if report.usable else 'cannot suggest anything yet'}."
     )
+    problems = sorted(report.problems, key=lambda problem: not problem.fatal)
+    for number, problem in enumerate(problems[:TO_DO], 1):
+        output.print(f"\n{number}. {problem.fix[0].upper()}{problem.fix[1:]}.", markup=False)
+        output.print(f"   Because {problem.problem}.", markup=False, style="dim")
+    if len(problems) > TO_DO:
+        output.print(
+            f"\nThen run mercury-lsp doctor again: {len(problems) - TO_DO} more were found (--json)."
+        )

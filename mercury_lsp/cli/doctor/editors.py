@@ -122,7 +122,7 @@ def _helix_settings(report: Report) -> None:
     try:
         settings = tomllib.loads(_read(path).decode())
     except ValueError as error:
-        report.wrong(f"{path} is no TOML: {error}", "mend it there; Helix uses none of it until then")
+        report.wrong(f"{path} is no TOML: {error}", "fix it there; Helix uses none of it until then")
         return
     match settings:
         case {"language-server": {"mercury": dict(mine)}}:
@@ -132,7 +132,7 @@ def _helix_settings(report: Report) -> None:
                     f"no language in {path} names mercury", "add it to a language's language-servers"
                 )
             for sentence in parse(mine.get("config", {}))[1]:
-                report.wrong(f"{path}: {sentence.rstrip('.')}", "mend it there")
+                report.wrong(f"{path}: {sentence.rstrip('.')}", "fix it there")
 
 
 def _servers(language: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from mercury_lsp.lsp.status import sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 
-_MEND = "mend the options that begin with remote_, or set remote to off"
+_FIX = "fix the options that begin with remote_, or set remote to off"
 
 
 def settings(file: Path | None) -> Config:
@@ -65,7 +65,7 @@ def hosted(report: Report) -> dict[str, Any]:
         address = Address.of(config.remote_url)
         engine = RemoteEngine.of(config)
     except RemoteError as error:
-        report.wrong(str(error).rstrip("."), _MEND, fatal)
+        report.wrong(str(error).rstrip("."), _FIX, fatal)
         return found
     found["sent"] = sent(config.remote, engine.remote_status)
     found["key"] = _key(report, config)
@@ -79,7 +79,7 @@ def hosted(report: Report) -> dict[str, Any]:
         if not infill.text.strip():
             report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
     except Unanswered as error:
-        report.wrong(str(error), _MEND, fatal)
+        report.wrong(str(error), _FIX, fatal)
     finally:
         engine.close()
     return found
@@ -91,5 +91,5 @@ def _key(report: Report, config: Config) -> str:
     try:
         return f"found in {key.source}" if key.read() else f"none in {key.source}"
     except RemoteError as error:
-        report.wrong(str(error).rstrip("."), "mend remote_key_command or remote_key_env")
+        report.wrong(str(error).rstrip("."), "fix remote_key_command or remote_key_env")
         return f"none in {key.source}"

@@ -17,10 +17,10 @@ from mercury_lsp.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong and how to mend it. With a fatal one nothing can be suggested."""
+    """What is wrong and how to fix it. With a fatal one nothing can be suggested."""
 
     problem: str
-    mend: str
+    fix: str
     fatal: bool
 
 
@@ -32,9 +32,9 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def wrong(self, problem: str, mend: str, fatal: bool = False) -> None:
+    def wrong(self, problem: str, fix: str, fatal: bool = False) -> None:
         """Note a problem."""
-        self.problems.append(Problem(problem, mend, fatal))
+        self.problems.append(Problem(problem, fix, fatal))
 
     @property
     def usable(self) -> bool:
