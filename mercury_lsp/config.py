@@ -1,7 +1,6 @@
-"""Every option once: its type, default, range and meaning.
+"""Defines each option once: its type, default, range and meaning; and parses settings into a `Config`.
 
-Owns how settings, from wherever they come, become a `Config`. A setting that is wrong costs one sentence for the user
-and its default, never the server. Knows neither editors nor where the settings came from.
+A wrong setting costs one sentence for the user and gets its default; it never stops the server.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Config:
     )
     show_likelihood: float = _option(
         0.5,
-        "How likely a suggestion's first word must be, by the model's own word, to be shown unasked. This holds for a "
+        "How likely a suggestion's first word must be, by the model's own word, to be shown automatically. This holds for a "
         "word of 6 characters; more text may be less likely, and what is doubtful after it is cut off. 0 shows all.",
         0,
         1,
@@ -101,7 +100,7 @@ class Config:
     in_strings_and_comments: bool = _option(
         True, "Whether anything is suggested automatically in strings and comments."
     )
-    candidates: int = _option(3, "Most suggestions for a user who asks; unasked there is one.", 1, 5)
+    candidates: int = _option(3, "Most suggestions for a manual request; an automatic one has one.", 1, 5)
     debounce_ms: int = _option(
         -1,
         "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "

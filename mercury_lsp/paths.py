@@ -1,7 +1,7 @@
-"""Name the folders that are the user's: configuration, data, state and cache, by each system's convention.
+"""Names the user's folders for configuration, data, state and cache, by each system's convention.
 
-A variable of the environment counts only where it holds an absolute path, as the XDG Base Directory Specification
-says: a relative one would name a folder of whatever workspace the server was started in.
+A variable of the environment counts only if it holds an absolute path, as the XDG Base Directory Specification says: a
+relative one would name a folder of whatever workspace the server was started in.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Decide which settings of a client count at once, and which only when the user has allowed them.
+"""Decides which settings of a client count at once, and which only after the user has allowed them.
 
 An editor passes on what a repository's own files say (`.dir-locals.el`, `.vscode/settings.json`, an `exrc`), so a
-client's word is not the user's. Settings that run a program, name a host or a variable of the environment, or load a
-model out of the workspace come from the user's own file or the command line; a client's count once the user has
+client's settings are not the user's word. Settings that run a program, name a host or a variable of the environment, or
+load a model out of the workspace come from the user's own file or the command line; a client's count once the user has
 allowed exactly these values. The answers are kept in the user's state folder, in `allowed.json`.
 """
 

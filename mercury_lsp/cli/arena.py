@@ -1,9 +1,8 @@
-"""`mercury-lsp arena`: compare models or modes blindly, on what the user wrote.
+"""Compares models or modes blindly on the user's own edits: `mercury-lsp arena`.
 
-Owns what the command line asks for: whose edits, who takes part, who judges. The picture is `arena_screen`'s, and all
-else that of the modules of `mercury_lsp.arena`. The idea is Copilot Arena's (Chi et al., 2025), which shows a user two
-completions at a time and rates models by what is accepted; here nothing leaves the machine but what a hosted model is
-asked, if the user names one, and places need not come from an editor.
+The idea is Copilot Arena's (Chi et al., 2025), which shows a user two completions at a time and rates models by what is
+accepted. Here nothing leaves the machine except what a hosted model is asked, if the user names one, and places need
+not come from an editor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What `arena` shows of a place, and of two answers there, and of the figures in the end.
+"""Draws the arena on a terminal: a place, two answers, and the figures at the end.
 
-Owns the picture on a terminal; nothing in it tells who wrote what, nor how long that took, before the choice is made.
-Knows neither how answers come about nor what is done with a choice.
+Nothing on the screen tells which model wrote an answer, or how long it took, before the choice is made.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""`mercury-lsp bench`: latencies at the protocol's boundary, and the speed of both decoders, on this machine.
+"""Measures latencies at the protocol's boundary, and the speed of both decoders: `mercury-lsp bench`.
 
-Owns what is measured and how it is named and printed. Keystrokes are `keystrokes`' (the real server), the comparison
-with another server `against`'s, the picture `picture`'s. The decoders run in this process, in turn on the same
-requests; their times leave out the reading of the prompt.
+The decoders run in this process, in turn on the same requests; their times leave out the prefill.
 """
 
 from __future__ import annotations

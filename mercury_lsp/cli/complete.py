@@ -1,6 +1,6 @@
-"""`mercury-lsp complete`: what the server would suggest at one place of a file, and what that took.
+"""Prints what the server would suggest at one place of a file, and what that took: `mercury-lsp complete`.
 
-Runs the server's own pipeline, in this process. Owns how a place is named and how the answer is printed.
+It runs the server's own pipeline in this process.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
 
 
 class _Watch:
-    """Shows each draft: in place on a terminal, line by line elsewhere."""
+    """Shows each draft: in place on a terminal, line by line otherwise."""
 
     def __init__(self, output: Console, document: Document, offset: int) -> None:
         self._output = output

@@ -1,4 +1,4 @@
-"""Code with ghost text in it, for a terminal. Knows nothing of where the text comes from."""
+"""Draws code with ghost text in it for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single keys from a terminal, without Return. Owns how a terminal is told so, on each system."""
+"""Reads single keys from a terminal, without Return, on each system."""
 
 from __future__ import annotations
 

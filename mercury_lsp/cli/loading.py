@@ -1,4 +1,4 @@
-"""Loads what several commands need, with one clear sentence where it cannot be had."""
+"""Loads what several commands need, and ends with one clear sentence if that fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def engine_of(config: Config) -> LocalEngine | OpenModelEngine:
 
 
 def infiller_of(config: Config) -> Engine:
-    """Whatever a configuration asks for, here or elsewhere. Raises `Failure` where that cannot be had."""
+    """The engine of a configuration, local or remote. Raises `Failure` if it cannot be loaded."""
     from mercury_lsp.completion import engines
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError  # imports numpy
     from mercury_lsp.remote.address import RemoteError

@@ -1,6 +1,6 @@
-"""The command line: which arguments there are, and which function each command calls.
+"""Defines the command line: the arguments, and the function that each command calls.
 
-Imports a command's module only when that command runs, so that `--help` is instant. Knows nothing of what they do.
+The module of a command is imported only when that command runs, so that `--help` is instant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""`mercury-lsp models`: list, download, select and remove models.
+"""Lists, downloads, selects and removes models: `mercury-lsp models`.
 
-Owns what is printed and asked. Where models lie is `downloads`', which is used `choice`'s, and what the hub has
-`hub`'s and `fetch`'s, which are imported only to download: nothing else here contacts anyone.
+Only downloads contact another machine, and only they import the modules that do.
 """
 
 from __future__ import annotations

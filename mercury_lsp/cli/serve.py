@@ -1,7 +1,4 @@
-"""`mercury-lsp serve`: one model for a team, over HTTP.
-
-Owns how the arguments become settings, and what is refused before anything starts.
-"""
+"""Starts one model for a team, over HTTP: `mercury-lsp serve`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`mercury-lsp stats`: how many suggestions were accepted, how fast they came, and what they spared.
-
-Owns how the figures of `telemetry.stats` are printed; the picture is `stats_picture`'s.
-"""
+"""Prints how many suggestions were accepted, how fast they came, and what they saved: `mercury-lsp stats`."""
 
 from __future__ import annotations
 

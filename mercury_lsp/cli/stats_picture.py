@@ -1,7 +1,4 @@
-"""The figures of `stats` as a picture: what became of suggestions and what they spared, by day and by language.
-
-Owns how they are drawn. Knows their names, and nothing of how they were counted.
-"""
+"""Draws the outcomes of suggestions and what they saved, by day and by language."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What earlier completions tell about a new place: the answer itself, or a hint for the decoder.
+"""Looks up what earlier completions tell about a new place: the answer itself, or a hint for the decoder.
 
-Pure, and quick enough for the event loop: texts are compared, never parsed. Owns what typing through a suggestion
-means. Knows neither who remembers completions nor who asks.
+Texts are compared and never parsed, so that a look-up is quick enough for the event loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Chooses how much of a text is shown unasked: as much as has the highest expected gain.
+r"""Chooses how much of a text is shown automatically: as much as has the highest expected gain.
 
 A user who is shown ``k`` words, of which the first ``j`` are right, accepts all at one key if all are right, and else
 word by word at a key each, and has looked in vain where the first one is wrong. Let ``P_j`` be the probability that the

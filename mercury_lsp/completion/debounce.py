@@ -1,11 +1,8 @@
-"""How fast the user types and the model answers, and how long a request had better wait because of that.
+"""Computes how long a request waits for further typing, from the speed of the user and of the model.
 
-Owns the averages and the one rule: wait only if the answer would come too late to be seen before the next key anyway,
-and then no longer than until the user has probably paused. Pure: the clock is whoever asks. Knows neither requests nor
-the model.
-
-Only a request whose work begins with it has anything to wait for. Where work begins at the change itself (the option
-`anticipate`), waiting spares nothing, as the work is under way already, and delays an answer that is there sooner.
+A request waits only if its answer would come too late to be seen before the next key, and then no longer than until
+the user has probably paused. The caller passes the time. If work begins at the change itself (the option
+`anticipate`), waiting saves nothing, because the work is under way already, and delays an answer that is there sooner.
 """
 
 from __future__ import annotations

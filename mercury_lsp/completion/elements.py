@@ -1,6 +1,6 @@
-"""Find the elements of a bracketed list, and the tables of TOML, that a text would repeat as a whole.
+"""Finds the elements of a bracketed list, and the tables of TOML, that a text would repeat as a whole.
 
-What counts is the whole of an element: two objects of a list mostly have the same keys, and many have the same values.
+Only a whole element counts: two objects of a list mostly have the same keys, and many have the same values.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which infiller a configuration asks for.
+"""Loads the engine that a configuration asks for: local, hosted, or local with a hosted fallback.
 
-Owns that choice. Imports what computes only when it is called, in the worker's thread.
+What computes is imported only when it is called, in the worker's thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def wanted(config: Config) -> tuple[object, ...]:
-    """All of a configuration that `load` depends on: what is not used must not load a model anew when it changes."""
+    """All of a configuration that `load` depends on: an option that is not used must not load a model again when it changes."""
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
         own = tuple(

@@ -1,7 +1,7 @@
-"""Two infillers as one: the local model answers, and only where it is not sure of its own text is a hosted one asked.
+"""Asks a hosted model only if the local model is not sure of its own text.
 
-Owns when that is, and which of the two texts counts. Whatever becomes of the request, it never costs the local text:
-that is told as a draft before anything is sent, so that it is there when the deadline comes.
+The local text is reported as progress before anything is sent, so that it is there when the deadline comes, whatever
+happens to the request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
 
-LEAST_LIKELIHOOD = 0.11  # of a local text that is not asked for elsewhere
+LEAST_LIKELIHOOD = 0.11  # of a local text for which no hosted model is asked
 
 
 class FallbackEngine(RemoteBacked):

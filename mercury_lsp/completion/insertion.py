@@ -1,7 +1,6 @@
-"""A place in a document where text may be inserted, and what an insertion does to the syntax there.
+"""Compares the syntax of a document before and after an insertion: errors, brackets, meaningful indentation.
 
-Owns the comparison of a document before and after: errors, brackets, and indentation where it has a meaning. An
-insertion must make nothing worse. Knows nothing of the model, nor of what is done with text that does not fit.
+An insertion must make nothing worse.
 """
 
 from __future__ import annotations

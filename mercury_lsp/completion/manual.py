@@ -1,7 +1,7 @@
-"""Find something else for a user who asked, where nothing of what the model wrote first is shown.
+"""Finds another suggestion for a manual request if nothing of the first text is shown.
 
-Owns the order of what is tried, and how long: other middles, the beginning of the first one, and a line of its own
-below the cursor's or above it. What of them fits is judged as the first one was.
+It tries, each within a time: other middles, the beginning of the first one, and a line of its own below the cursor's or
+above it. They are judged as the first one was.
 """
 
 from __future__ import annotations

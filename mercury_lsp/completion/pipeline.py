@@ -1,7 +1,6 @@
-"""One completion, from a snapshot to what is shown; read it from top to bottom.
+"""Makes one completion, from a snapshot to what is shown; read it from top to bottom.
 
-Owns the order of the steps and nothing of what they do. Knows neither torch nor editors, and runs in the worker's
-thread, where parsing and tokenising a large file hold nobody up.
+It runs in the worker's thread, where parsing and tokenizing a large file delay no message.
 """
 
 from __future__ import annotations

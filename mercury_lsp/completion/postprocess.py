@@ -1,8 +1,7 @@
-"""From what the model wrote to what is shown, or to nothing.
+"""Turns the model's text into what is shown, or into nothing.
 
-Owns what a suggestion must not be: blank, a repetition of what stands around it or of itself, a bracket or an
-indentation out of place, an error, a secret. Text that does not fit is cut back until it does. Pure; knows neither the
-model nor editors.
+A suggestion must not be blank, repeat itself or the text around it, put a bracket or an indentation out of place, make
+a syntax error, or hold a secret. Text that does not fit is cut back until it does.
 """
 
 from __future__ import annotations

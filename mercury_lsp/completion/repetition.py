@@ -1,4 +1,4 @@
-"""Cut what a text repeats: of itself, of the lines around it, and of the line that it is put into."""
+"""Cuts what a text repeats: of itself, of the lines around it, and of the line that it is put into."""
 
 from __future__ import annotations
 

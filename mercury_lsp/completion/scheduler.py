@@ -1,9 +1,7 @@
-"""The desk: where completions are asked for, and answered in time, by whatever is quickest.
+"""Schedules requests: cache, running job, new job, within a deadline.
 
-Owns the order of means: memory, the job that is under way already, a new one; when the deadline comes, what is
-committed by then. And what the worker does unasked: the place of the last change, a document just opened, and what
-would follow if a suggestion were accepted. All of it runs on one event loop. Knows neither LSP nor what a completion
-takes.
+At the deadline it shows what is committed by then. The worker also prefetches: the place of the last change, a document
+just opened, and what would follow if the user accepted a suggestion. All of it runs on one event loop.
 """
 
 from __future__ import annotations
@@ -342,5 +340,5 @@ async def _judged(committed: Committed, deadline: float) -> Completion | None:
 
 
 def _ahead(config: Config) -> bool:
-    """Whether work is done that nobody has asked for: never elsewhere, where it costs and tells what is typed."""
+    """Whether the worker prefetches: never with a hosted model, which costs and learns what is typed."""
     return config.anticipate and config.remote == "off"

@@ -1,10 +1,9 @@
-"""Where a suggestion that nobody asked for would be in the way, told by the syntax alone.
+"""Decides by the syntax alone where an automatic suggestion would be in the way.
 
-Owns the rules. They are looked at before the model runs, so that where nothing is shown no power is spent either; a
-user who asks for a suggestion has one everywhere. Of what the model would have shown in held-out code, one in seven was
-right in the middle of words and none before words, against one in two elsewhere; behind `;` there was nothing at all.
-In strings it was one in three, in comments nearly one in two, so options decide there. Pure; knows neither the model
-nor what it would suggest.
+The rules are applied before the model runs, so that they also save power; a manual request is answered everywhere. Of
+what the model would have shown in held-out code, one in seven was right in the middle of words and none before words,
+against one in two elsewhere; after `;` there was nothing at all. In strings it was one in three, in comments nearly
+one in two, so an option decides there.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _FINISHED = re.compile(r"(pass|break|continue)$")  # statements of Python behind
 
 
 def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
-    """Why nothing is suggested unasked at an offset, as a clause for the user; None where no rule says so."""
+    """Why nothing is suggested automatically at an offset, as a clause for the user; None if no rule says so."""
     document = syntax.document
     line, column = document.position(offset)
     left, rest = document.line(line)[:column], document.line(line)[column:]

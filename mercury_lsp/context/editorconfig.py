@@ -1,8 +1,8 @@
-"""Read from `.editorconfig` files how a file's blocks are indented, in bounded time whatever they say.
+"""Reads from `.editorconfig` files how a file's blocks are indented, in bounded time.
 
-The rules are those of editorconfig.org, but for properties other than indentation, which are left out. Well-known
-libraries turn its patterns into regular expressions that go back: a section named by 14 stars keeps them busy for
-seconds. Here braces are written out and each alternative is a `Wildmatch`, which never goes back.
+The rules are those of editorconfig.org, without the properties other than indentation. Common libraries turn the
+patterns into regular expressions that backtrack: a section named by 14 stars keeps them busy for seconds. Here braces
+are expanded and each alternative is a `Wildmatch`, which never backtracks.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Which files a project says are to be left alone: `.gitignore`, `.git/info/exclude` and `.mercuryignore`.
+"""Applies a project's ignore rules: `.gitignore`, `.git/info/exclude` and `.mercuryignore`.
 
-Owns what these rules mean, in git's sense: a folder's own rules before those of the folders above it, the last one that
-fits before the others, and nothing inside of an ignored folder is taken back. `.mercuryignore` has the same syntax and
-is a family of its own: it leaves out more, and gives nothing back that git ignores. Pure: texts come in, it never reads
-a file.
+The rules have git's meaning: a folder's own rules come before those of the folders above it, the last one that fits
+wins, and nothing inside an ignored folder is taken back. `.mercuryignore` has the same syntax and is a family of its
+own: it leaves out more, and gives nothing back that git ignores. Texts come in; no file is read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which files are never shown to the model: those that by their names hold passwords, tokens and private keys.
+"""Lists the files that the model never sees, by names that hold passwords, tokens and private keys.
 
-Owns the list of names. Looks at names alone, never into files, and would rather refuse one too many; but code is code,
-whatever it is called: Python has a module `secrets.py`, and a program that handles keys has files named after them. So
-names that are only telling, such as `secrets` and `credentials`, are refused without a suffix or with one of data, and
-with one of code (`CODE`) they are not: a literal key in there is what `secrets` is for.
+Only the name is looked at, and one file too many is better than one too few. But code is code, whatever its name:
+Python has a module `secrets.py`, and a program that handles keys has files named after them. So names that are only
+telling, such as `secrets` and `credentials`, are private without a suffix or with one of data, and not with one of
+code (`CODE`): literal keys in code are for `secrets`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The text that the model is shown around a cursor, cut to a budget of tokens.
+"""Cuts the text around a cursor to a budget of tokens.
 
-Owns where the windows begin and end. They must stand still while the user types, because only the tokens before the
-first change are found in the engine's cache. So the file is divided into strides of characters, counted from its top
-(the lines below: from the end of the cursor's line), and a window ends only where the first line of a stride starts.
-Knows neither the tokens themselves (it is handed a counter) nor the order in which `tokenizer.encode` lays them out.
+The windows must stand still while the user types, because only the tokens before the first change are found in the KV
+cache. So the file is divided into strides of characters, counted from its top (the lines below: from the end of the
+cursor's line), and a window ends only where the first line of a stride starts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Text that looks like a password, a key or a token: it is never suggested, and never taken from another file.
+"""Finds text that looks like a password, a key or a token, which is never suggested or taken from another file.
 
-Owns what such text looks like. Two things tell: the forms that issuers give their tokens so that they are found, and
-a text as if drawn at random (or a password as people make them) where a name says that it is secret. Plain hashes are
-not taken for secrets: commits, checksums and test vectors are everywhere in code, and nobody's door opens to them; the
-same hash assigned to `api_key` is. Nor are placeholders, and what is read from the environment. Pure.
+Two things tell: the forms that issuers give their tokens so that they are found, and a text that seems random (or a
+password as people make them) under a name that says it is secret. Plain hashes are not secrets: commits, checksums and
+test vectors are everywhere in code, and open no door; the same hash assigned to `api_key` is one. Placeholders and
+values read from the environment are not secrets either.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Match one pattern of `.gitignore` against paths, without ever going back in either.
+"""Matches one pattern of `.gitignore` against paths, without backtracking in either.
 
-All places in the pattern that the path may have come to are kept as the bits of one number, and each character of the
-path moves them on: the time is the length of the path, whatever stars there are (Baeza-Yates and Gonnet 1992). What
-the signs mean is git's `wildmatch.c` and `dir.c`.
+All places in the pattern that the path may have come to are the bits of one number, and each character of the path
+moves them on: the time is the length of the path, whatever stars there are (Baeza-Yates and Gonnet 1992). The signs
+have the meaning of git's `wildmatch.c` and `dir.c`.
 """
 
 from __future__ import annotations

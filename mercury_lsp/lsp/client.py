@@ -1,7 +1,4 @@
-"""What a user sees of the server beside suggestions: messages, the progress of loading, and problems in the log.
-
-Owns how these are sent, not when. Knows nothing of documents and suggestions.
-"""
+"""Shows the user messages, the progress of loading, and problems in the log."""
 
 from __future__ import annotations
 

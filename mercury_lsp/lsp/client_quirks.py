@@ -1,7 +1,7 @@
-"""What the server does for each client that differs, in one table, by the name that it gives itself.
+"""Lists in one table the clients that differ, by the names that they give themselves.
 
-Owns the differences, each found in the client's own source, which its row names. Who is not in the table, or lacks what
-a row is for, gets the cautious default. Knows nothing of how what is told here is done.
+Each difference was found in the client's own source, which its row names. A client that is not in the table, or lacks
+what a row is for, gets the cautious default.
 """
 
 from __future__ import annotations

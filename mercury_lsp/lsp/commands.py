@@ -1,8 +1,4 @@
-"""What is ours in the protocol: commands, requests for debugging, and the notifications of Copilot's clients, which
-tell what became of items.
-
-Owns their names and the shape of their arguments. Knows nothing of how requests for suggestions are answered.
-"""
+"""Handles our own parts of the protocol: commands, debug requests, and the notifications of Copilot's clients."""
 
 from __future__ import annotations
 
@@ -105,7 +101,7 @@ async def explain(ls: Served, *arguments: object) -> str:
 
 
 def snooze(ls: Served, *arguments: object) -> str:
-    """Suggest nothing unasked for some minutes; the time until then, in the form of ISO 8601."""
+    """Suggest nothing automatically for some minutes; the time until then, in the form of ISO 8601."""
     match arguments:
         case ():
             minutes: float = USUAL

@@ -1,6 +1,6 @@
-"""Ask the user, once, whether settings that came by the editor may run a program or name a host.
+"""Asks the user, once, whether settings that came from the editor may run a program or name a host.
 
-Until the answer is there, and where there is none, these settings do not count. A message then tells how to allow them.
+Until the user answers these settings do not count. A message then tells how to allow them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Between the protocol's values and ours: positions, URIs, and the two forms of an answer.
+"""Converts between the protocol's values and ours: positions, URIs, and the two forms of an answer.
 
-Pure functions. Positions count the units of the negotiated encoding; `Document` counts characters. Paths are POSIX in
-form on every platform; what names a file to the model is not what opens it.
+Positions count the units of the negotiated encoding; `Document` counts characters. Paths are POSIX in form on every
+platform; the name of a file for the model is not the path that opens it.
 """
 
 from __future__ import annotations

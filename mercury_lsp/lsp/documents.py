@@ -1,7 +1,4 @@
-"""The client's documents: opened, changed and closed.
-
-Owns what a change tells of the cursor, and who has to know of it. Knows nothing of requests.
-"""
+"""Handles the notifications about documents: opened, changed, closed, and what a change tells of the cursor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which open documents may be completed and used, and the reading of the workspace, as one client sees it.
+"""Checks which open documents may be completed and used, and shows the progress of reading the workspace.
 
-Owns the looking at ignore rules for open documents, in threads, and the display of the reading's progress. Until it is
-known that a document is not ignored, nothing of it is sent or used elsewhere. Knows neither the rules nor the messages.
+Rules of ignoring are read in threads. Until a document is known not to be ignored, nothing of it is sent to a hosted
+model or used for another document.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class IgnoreCheck:
     def place(self, uris: Sequence[str]) -> None:
         """Take the workspace's folders and its memory, and look again at the documents if these are others."""
         session, config = self._session, self._session.config
-        # A model on this machine has a memory of all files; what is sent elsewhere has nothing of them.
+        # A model on this machine has a memory of all files; what is sent to a hosted model has nothing of them.
         local = config.remote != "always"
         limit = INDEX_BYTES if config.enabled and local and config.project_files == "all" else 0
         folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]

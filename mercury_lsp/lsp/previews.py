@@ -1,8 +1,7 @@
-"""Drafts on their way to the editor, while they sharpen.
+"""Sends drafts to the editor while they sharpen.
 
-Owns which of them are sent: those of a document as the client has it, at most one in a turn of the event loop, the
-newest; and that each place of which one was sent has an end. They come from the worker's thread, which never waits for
-them. Knows nothing of how they come about.
+It sends drafts of a document as the client has it, at most one in a turn of the event loop, the newest; and each place
+that got one gets an end. Drafts come from the worker's thread, which never waits.
 """
 
 from __future__ import annotations

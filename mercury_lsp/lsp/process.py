@@ -1,7 +1,4 @@
-"""The server as a process: its stdin and stdout, or its socket, its log, and its end.
-
-Owns what is the operating system's about serving. Knows nothing of messages.
-"""
+"""Runs the server as a process: stdin and stdout, or a socket, its log, and its end."""
 
 from __future__ import annotations
 

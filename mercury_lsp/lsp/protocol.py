@@ -1,7 +1,7 @@
-"""From bytes to messages and back: framing, JSON-RPC, and what is answered to a client that gets either wrong.
+"""Turns bytes into messages and back: framing, JSON-RPC, and answers to a client that gets either wrong.
 
 pygls leaves some broken messages unanswered and loses its place in the stream after others. Here each request has
-exactly one answer, and whatever comes, reading goes on with the next message. Knows nothing of completions.
+exactly one answer, and whatever comes, reading goes on with the next message.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The language server: what is answered to each message of an editor, and the single error boundary.
+"""Answers the messages of an editor, behind a single error boundary.
 
-A handler reads the session, asks the desk and hands the answer to `convert`; nothing else is decided here. All of it
-runs on one event loop. Knows nothing of models, prompts or syntax.
+A handler reads the session, asks the scheduler and passes the reply to `convert`; nothing else is decided here. All of
+it runs on one event loop.
 """
 
 from __future__ import annotations

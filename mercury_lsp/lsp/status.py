@@ -1,6 +1,7 @@
-"""The state of the server as an editor's status line shows it.
+"""Describes the state of the server for an editor's status line, and explains replies in sentences.
 
-Owns what is told of it, and when: at each change, and behind each answer. Knows neither messages nor who shows it.
+The state is sent at each change and after each answer. The sentences tell of rules, times and the model, never of the
+text of a document.
 """
 
 from __future__ import annotations

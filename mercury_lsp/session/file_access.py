@@ -1,9 +1,8 @@
-"""What the file system tells of a workspace: which files may be looked at, and what is in them.
+"""Tells which files of a workspace may be read, and reads them.
 
-Owns where rules of ignoring are looked for, what is skipped, and how a file is read: never through a link, nothing
-private, ignored, binary, large or written by machines. It fails closed: a rules file that cannot be read ignores all
-in its folder. Reads only; any thread may ask. Paths are absolute and have `/` on every platform. Knows neither what is
-done with the texts nor editors.
+A file is never read through a link, and not if it is private, ignored, binary, large or generated. It fails closed: a
+rules file that cannot be read ignores all in its folder. Any thread may ask. Paths are absolute and have `/` on every
+platform.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Stamp = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """What may be done with a document: be used elsewhere where it is `inside` and not `ignored`.
+    """What may be done with a document: be used for other documents if it is `inside` and not `ignored`.
 
     `ignored`: by rules, or because it is `private`: its name, or that of what it links to, is one of secrets.
     `indentation`: as the project's `.editorconfig` files say.

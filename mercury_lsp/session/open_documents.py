@@ -1,7 +1,7 @@
-"""The open documents as others may use them: which were used last, where they were edited, what is out of date.
+"""Keeps the open documents as other documents may use them: order of use, recent edits, what is out of date.
 
-Owns their order and the recent edits. A document is `inside` once it is known to lie in the workspace and not to be
-ignored; before that, nothing of it is told. Not for several threads at once; knows neither files nor LSP.
+A document is `inside` once it is known to lie in the workspace and not to be ignored; before that, nothing of it is
+used. Not for several threads at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What one client has told us: its configuration, its workspace folders and its open documents.
+"""Keeps what one client told the server: its configuration, its workspace folders and its open documents.
 
-One of the three mutable owners of the program. Everything it hands out is a frozen value, so whoever holds a snapshot
-holds the text that a request was about, whatever is typed meanwhile. Knows neither LSP types nor position encodings.
+A session hands out frozen values only, so a snapshot is the text that a request was about, whatever is typed later.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ class Session:
 
     @property
     def snoozed(self) -> bool:
-        """Whether nothing is to be suggested unasked for now."""
+        """Whether nothing is to be suggested automatically for now."""
         return time.time() < self.snoozed_until
 
     def snapshot(self, uri: str) -> Snapshot | None:

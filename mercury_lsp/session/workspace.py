@@ -121,7 +121,7 @@ class Workspace(Background):
         return self._files.access(file)
 
     def open(self, document: Document, file: str) -> None:
-        """Take a document; "" for `file` where it is none. Until it is admitted, it is not used elsewhere."""
+        """Take a document; "" for `file` if it is no file. Until it is admitted, no other document uses it."""
         with self._changed:
             self._opened.take(document, file)
 

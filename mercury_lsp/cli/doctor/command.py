@@ -1,7 +1,6 @@
-"""`mercury-lsp doctor`: what would run where on this machine, and what is wrong, and at most three things to do.
+"""Checks the installation and ends with at most three things to do: `mercury-lsp doctor`.
 
-Owns the checks of what is installed, the order of all checks, and how they are shown. Each works whatever the others
-found: a broken set-up is what it is for.
+Each check works whatever the others found, because a broken set-up is what the command is for.
 """
 
 from __future__ import annotations

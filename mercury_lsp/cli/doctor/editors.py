@@ -1,7 +1,7 @@
-"""The editors on this machine: which there are, whether they are new enough, and set up. `doctor`'s check of them.
+"""Finds the editors on this machine, and checks their versions and their set-up for `doctor`.
 
-Owns where each editor keeps what names mercury-lsp. Reads only, and starts no editor but to ask for its version and,
-of VS Code and its kin, for its extensions. An editor that is not there is no problem.
+It only reads. It starts an editor only to ask for its version, and VS Code and its kin for their extensions. A missing
+editor is no problem.
 """
 
 from __future__ import annotations

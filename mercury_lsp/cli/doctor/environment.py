@@ -1,7 +1,4 @@
-"""What an editor meets when it starts the server here: `doctor`'s checks of the program, the server and its folders.
-
-Owns these checks. Knows no editor: those are `editors`'.
-"""
+"""Checks what an editor meets when it starts the server here: the program, the server and its folders."""
 
 from __future__ import annotations
 
@@ -74,7 +71,7 @@ def server(report: Report) -> dict[str, Any] | None:
         said = str(error).rstrip(".") or f"no suggestion came within {TRIAL:.0f} s"
         report.wrong(
             f"the server does not work over stdio: {said}",
-            "start it by hand, mercury-lsp --stdio, and read what it says",
+            "start mercury-lsp --stdio in a terminal, and read what it says",
             fatal=True,
         )
         return None

@@ -1,7 +1,7 @@
-"""`doctor`'s check of a hosted model: what would be sent where, whether there is a key, and whether it answers.
+"""Checks a hosted model for `doctor`: where text would be sent, whether there is a key, and whether it answers.
 
-Owns this check, and how settings come from a file. Sends one short request with nothing of the user's in it, and only
-where the settings ask for a hosted model; never tells the key.
+It sends one short request without any text of the user, and only if the settings ask for a hosted model. It never
+shows the key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `doctor`'s checks find, and how they ask other programs. Knows no check."""
+"""Collects what the checks of `doctor` find, and runs other programs for them."""
 
 from __future__ import annotations
 

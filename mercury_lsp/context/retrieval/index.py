@@ -1,8 +1,7 @@
-"""What is known of the files of a workspace: their definitions, their words and their text, as values.
+"""Turns files into entries, values with their definitions, words and text, and finds definitions by name.
 
-Owns how a file becomes an `Entry`, and how definitions are found by name. An entry keeps a file's text packed, for of
-thousands of files only a few are ever looked at; their pieces are cut when they are asked for. Knows neither which
-files there are nor what of them is shown to the model; what must not be shown, such as secrets, is taken out before.
+An entry keeps its text packed, because of thousands of files only a few are ever looked at; its pieces are cut when
+they are needed. Secrets are removed before.
 """
 
 from __future__ import annotations

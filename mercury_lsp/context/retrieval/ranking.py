@@ -1,10 +1,8 @@
-"""Which pieces of other files, and of the file's own hidden parts, the model is shown beside the cursor's window.
+"""Chooses the pieces of other files, and of the file's own hidden parts, that the model sees beside the window.
 
-Owns the choice. The rankings of the sources are fused by reciprocal ranks (Cormack, Clarke and Buettcher 2009), what
-repeats the window or a better candidate is dropped, and the best ones are taken up to a budget of tokens. `Memory`
-keeps a choice while the cursor goes on from there: related text comes first in the prompt, so each change of it costs
-a whole reading. Knows neither what speaks for a candidate, which is `sources`' matter, nor the layout of tokens (it is
-handed a counter), nor how a library comes about.
+The rankings of the sources are fused by reciprocal ranks (Cormack, Clarke and Buettcher 2009), what repeats the window
+or a better candidate is dropped, and the best ones are taken up to a budget of tokens. `Memory` keeps a choice while
+the cursor goes on from there: related text comes first in the prompt, so each change of it costs a whole prefill.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ FEWEST = 3  # lines that may be left of a longer candidate
 SOURCES = ("signatures", "header", "definitions", "edits", "neighbors", "opened")
 """Where text is taken from that is shown beside the window, see `sources`."""
 FAR = 10  # lines from where a choice was made, within which it is kept
-FARTHEST = 30  # as long as the window begins where it did: once it has moved, most must be read anew anyway
+FARTHEST = 30  # as long as the window begins where it did: once it has moved, most must be read again anyway
 HEAD = 200  # characters by which the beginning of a window is told
 KEPT = 16  # documents whose choices are kept
 

@@ -1,7 +1,6 @@
-"""The sources of what is shown beside the window: each ranks its candidates by evidence of its own.
+"""Ranks candidates for the text beside the window, each source by evidence of its own.
 
-Owns the evidence, which is the lines around the cursor's, never the cursor's own line, and what each source makes of
-it. What of all candidates is shown is decided in `ranking`. Knows neither tokens nor prompts but for the window.
+The evidence is the lines around the cursor's, never the cursor's own line. `ranking` chooses among all candidates.
 
 The sources, in the order of `ranking.SOURCES`:
 `signatures`  the heads of the definitions around the cursor that lie above the window
