@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def wanted(config: Config) -> tuple[object, ...]:
-    """All of a configuration that `load` depends on: an option that is not used must not load a model again when it changes."""
+    """All of a configuration that `load` depends on: an option that is not used must not load a model again when it
+    changes."""
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
         own = tuple(
