@@ -61,34 +61,84 @@ class Config:
         choices=("auto", "never", "always"),
     )
     show_likelihood: float = _option(
-        0.5, "How likely a suggestion's first word must be, by the model's own word, to be shown automatically. This
-        holds for a " "word of 6 characters; more text may be less likely, and what is doubtful after it is cut off. 0
-        shows all.", 0, 1, ) deadline_ms: int = _option( 0, "When what is committed by then is shown, in milliseconds
-        from the request, ten times as late where the user " "asked; 0 is 250 on a CPU and 60 on a GPU.", 0, 60_000, )
-        anticipate: bool = _option( True, "Whether work starts at each change, before the editor asks, goes on behind
-        what is shown, and is remembered.", ) drafts: bool = _option( False, "Whether an editor that can draw drafts
-        is sent them while they sharpen, pass by pass." ) context_tokens: int = _option( 704, "Tokens around the
-        cursor that the model sees: 8 of 11 before it, the rest from the lines after its own.", 16, 8192, )
-        project_files: str = _option( "all", "What of the project's other files suggestions may use: all, which are
-        indexed in the background in at most " "32 MB; those that are open; or none.", choices=("all", "open",
-        "none"), ) complete_ignored: bool = _option( True, "Whether documents that the project ignores are completed,
-        by the local model alone." ) disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing
-        is suggested.") in_strings_and_comments: bool = _option( True, "Whether anything is suggested automatically in
-        strings and comments." ) candidates: int = _option(3, "Most suggestions for a manual request; an automatic one
-        has one.", 1, 5) debounce_ms: int = _option( -1, "Wait for further typing, in milliseconds; -1 adapts: where
-        keys come faster than answers, and `anticipate` is " "off, until the next key is overdue, and else not at
-        all.", -1, 1000, ) remote: str = _option( "off", "Whether a hosted model is asked: always, or where the local
-        model's own suggestion is too unlikely. The text " "around the cursor is then sent to `remote_url`.",
-        choices=("off", "always", "fallback"), guarded=True, ) remote_url: str = _option( "", "A hosted model's
-        address, such as https://api.example.com/v1.", guarded=True ) remote_api: str = _option( "fim", "What it
-        speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.", choices=("fim", "openai"), )
-        remote_model: str = _option("", "The model's name there.") remote_key_env: str = _option( "MERCURY_API_KEY",
-        "The environment variable that holds its key.", guarded=True ) remote_key_command: tuple[str, ...] = _option(
-        (), "A program and its arguments that print the key instead; run without a shell.", guarded=True )
-        remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000) history:
-        bool = _option( True, "Whether a local record is kept of what became of suggestions: counts and times, never
-        code." ) history_days: int = _option(90, "Days after which what is recorded is deleted.", 1, 3650) log_level:
-        str = _option( "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug") )
+        0.5,
+        "How likely a suggestion's first word must be, by the model's own word, to be shown automatically. This holds "
+        "for a word of 6 characters; more text may be less likely, and what is doubtful after it is cut off. 0 shows "
+        "all.",
+        0,
+        1,
+    )
+    deadline_ms: int = _option(
+        0,
+        "When what is committed by then is shown, in milliseconds from the request, ten times as late where the user "
+        "asked; 0 is 250 on a CPU and 60 on a GPU.",
+        0,
+        60_000,
+    )
+    anticipate: bool = _option(
+        True,
+        "Whether work starts at each change, before the editor asks, goes on behind what is shown, and is remembered.",
+    )
+    drafts: bool = _option(
+        False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
+    )
+    context_tokens: int = _option(
+        704,
+        "Tokens around the cursor that the model sees: 8 of 11 before it, the rest from the lines after its own.",
+        16,
+        8192,
+    )
+    project_files: str = _option(
+        "all",
+        "What of the project's other files suggestions may use: all, which are indexed in the background in at most "
+        "32 MB; those that are open; or none.",
+        choices=("all", "open", "none"),
+    )
+    complete_ignored: bool = _option(
+        True, "Whether documents that the project ignores are completed, by the local model alone."
+    )
+    disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
+    in_strings_and_comments: bool = _option(
+        True, "Whether anything is suggested automatically in strings and comments."
+    )
+    candidates: int = _option(3, "Most suggestions for a manual request; an automatic one has one.", 1, 5)
+    debounce_ms: int = _option(
+        -1,
+        "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
+        "off, until the next key is overdue, and else not at all.",
+        -1,
+        1000,
+    )
+    remote: str = _option(
+        "off",
+        "Whether a hosted model is asked: always, or where the local model's own suggestion is too unlikely. The text "
+        "around the cursor is then sent to `remote_url`.",
+        choices=("off", "always", "fallback"),
+        guarded=True,
+    )
+    remote_url: str = _option(
+        "", "A hosted model's address, such as https://api.example.com/v1.", guarded=True
+    )
+    remote_api: str = _option(
+        "fim",
+        "What it speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.",
+        choices=("fim", "openai"),
+    )
+    remote_model: str = _option("", "The model's name there.")
+    remote_key_env: str = _option(
+        "MERCURY_API_KEY", "The environment variable that holds its key.", guarded=True
+    )
+    remote_key_command: tuple[str, ...] = _option(
+        (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
+    )
+    remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
+    history: bool = _option(
+        True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
+    )
+    history_days: int = _option(90, "Days after which what is recorded is deleted.", 1, 3650)
+    log_level: str = _option(
+        "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
+    )
 
     @property
     def prefix_tokens(self) -> int:
