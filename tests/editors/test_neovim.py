@@ -31,6 +31,16 @@ vim.notify = function(text) table.insert(Said, text) end  -- a long one shown wo
 {before}
 require("mercury").setup(vim.tbl_deep_extend("force", {{
   cmd = vim.json.decode([=[{server}]=]), settings = vim.json.decode([=[{settings}]=]) }}, {{ {options} }}))
+-- The marks of ghost text, by whomever.
+function Marks()
+  local found = {{}}
+  for name, id in pairs(vim.api.nvim_get_namespaces()) do
+    if name == "mercury" or name == "nvim.lsp.inline_completion" then
+      vim.list_extend(found, vim.api.nvim_buf_get_extmarks(0, id, 0, -1, {{}}))
+    end
+  end
+  return found
+end
 -- What is drawn at the cursor, by whomever; its lines joined.
 function Ghost()
   for name, id in pairs(vim.api.nvim_get_namespaces()) do
@@ -139,7 +149,7 @@ class Neovim:
         """Type, and wait for what is suggested there: ghost text that was asked for after the last key."""
         self.type_line(text)
         self.ghost()
-        time.sleep(0.5)  # Neovim draws what it had before until the next answer comes
+        time.sleep(0.5)  # Neovim itself draws what it had before until the next answer comes
         return self.ghost()
 
     def phrase(self) -> tuple[str, str]:
@@ -178,6 +188,29 @@ def test_what_is_suggested_is_seen_and_accepted(neovim: Neovim) -> None:
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
     assert "\n".join(neovim.lines[LINE - 1 :]).startswith(indented(TYPED + ghost))
     neovim.ghost(lambda text: text == "")
+
+
+def test_neovims_own_ghost_text_is_accepted_too(neovim: Neovim) -> None:
+    if neovim.version == "0.11":
+        pytest.skip("it has none")
+    neovim.start(options='engine = "native"')
+    neovim.ready()
+    ghost = neovim.suggested()
+    neovim.terminal.press("Tab")
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
+
+
+def test_no_expired_ghost_text_stays(neovim: Neovim) -> None:
+    """Whatever is typed, and however fast, ghost text stands in the cursor's line alone."""
+    neovim.start()
+    neovim.ready()
+    neovim.suggested()
+    neovim.terminal.type("qqq")
+    neovim.terminal.press("Enter")
+    neovim.terminal.type("other = 1")
+    neovim.wait("getline('.')", lambda line: str(line).endswith("other = 1"))
+    rows = "luaeval('vim.tbl_map(function(mark) return mark[2] + 1 end, Marks())')"
+    assert set(neovim.ask(rows) or []) <= {neovim.ask("line('.')")}
 
 
 def test_a_word_at_a_time(neovim: Neovim) -> None:
@@ -259,7 +292,6 @@ def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
     neovim.terminal.press("C-]")
     neovim.ghost(lambda text: text == "")
     assert neovim.line == indented(TYPED)
-    neovim.terminal.press("M-\\")
     neovim.ghost(lambda text: text == ghost)
     neovim.terminal.press("Escape")
     neovim.ghost(lambda text: text == "")
@@ -395,7 +427,6 @@ def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
     neovim.ready()
     neovim.terminal.press("Escape", "o")
     neovim.terminal.type("API_TOKEN_COPY=")
-    neovim.terminal.press("M-\\")
     neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
     assert neovim.ask("luaeval('Ghost()')") == ""
     neovim.terminal.press("Escape")

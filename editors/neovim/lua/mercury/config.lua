@@ -17,7 +17,7 @@ local M = {}
 ---@field settings? table<string, any> the server's options, by the names in its docs/configuration.md
 ---@field filetypes? string[] where it runs; every file type if nil
 ---@field root_markers? string[] files and folders by which a project's root is known
----@field engine? "auto"|"native"|"drawn" who asks and draws: Neovim, where it can, or this plugin
+---@field engine? "drawn"|"native" who asks and draws: this plugin, or Neovim 0.12
 ---@field debounce_ms? integer how long this plugin waits for further typing before it asks; Neovim waits 200
 ---@field menu? "beside"|"hide" whether ghost text is shown while a completion menu is open
 ---@field keys? mercury.Keys|false
@@ -26,7 +26,7 @@ local M = {}
 M.defaults = {
   settings = {},
   root_markers = { ".git" },
-  engine = "auto",
+  engine = "drawn",
   debounce_ms = 30,
   menu = "beside",
   keys = {
@@ -47,7 +47,7 @@ local types = {
   settings = "table",
   filetypes = "table",
   root_markers = "table",
-  engine = { "auto", "native", "drawn" },
+  engine = { "drawn", "native" },
   debounce_ms = "number",
   menu = { "beside", "hide" },
   keys = "table",

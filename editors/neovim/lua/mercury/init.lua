@@ -18,7 +18,7 @@ function M.setup(given)
   if #problems > 0 then
     server.say(table.concat(problems, " "), vim.log.levels.WARN)
   end
-  actions.native = options.engine ~= "drawn" and native.exists()
+  actions.native = options.engine == "native" and native.exists()
   if options.engine == "native" and not actions.native then
     server.say("this Neovim has no ghost text of its own; the plugin draws it.", vim.log.levels.WARN)
   end
