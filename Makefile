@@ -8,7 +8,7 @@ DEVELOPMENT := .venv/.development
 PIP := $(BIN)/pip install -q --disable-pip-version-check --progress-bar off --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo check unit test editors picture lint typecheck bench settings release train workshop clean
+.PHONY: help install dev demo check unit test test-slow editors picture lint typecheck bench settings release train workshop clean
 .PHONY: train-background train-pause train-stop train-status
 
 help:  ## show this list
@@ -24,12 +24,16 @@ demo: $(SERVING)  ## watch the server complete while somebody types; ARGS=--fast
 check: lint typecheck unit  ## what a commit must pass: style, imports, types, and the fast tests
 
 unit: $(DEVELOPMENT)  ## run the fast tests, which need neither PyTorch nor a process
-	@test ! -d tests/unit || OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not integration" tests/unit $(ARGS)
 
-test: $(DEVELOPMENT)  ## run all tests but those in real editors, two at a time; ARGS="-k name" picks some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/editors $(ARGS)
+test: $(DEVELOPMENT)  ## run the tests that need nothing but pip, two at a time; ARGS="-k name" picks some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/editors $(ARGS)
 
-editors: $(DEVELOPMENT)  ## test in real editors, which are installed into the user's cache folder (1.5 GB)
+test-slow: $(DEVELOPMENT)  ## run the others: training, releases, clusters, toolchains, long fuzz, and real editors
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/editors $(ARGS)
+	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors
+
+editors: $(DEVELOPMENT)  ## of the slow tests, those in real editors, which are installed into the cache folder (1.5 GB)
 	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors $(ARGS)
 
 picture: $(DEVELOPMENT)  ## record the README's moving picture: a real Neovim while somebody types

@@ -15,9 +15,10 @@ from mercury_lsp.models.selection import AUTO
 
 SECTION = "mercury"
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
-LONGEST_TEXT = 4096  # characters of one text: a path, an address, an argument of a program
-LONGEST_LIST = 256
-REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
+# Of one text: a path, an address, an argument of a program.
+MAX_TEXT_CHARACTERS = 4096
+MAX_LIST_VALUES = 256
+MAX_REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ class Option:
             case str():
                 if self.choices:
                     return f"one of {', '.join(self.choices)}"
-                return f"a text of {1 if self.default else 0} to {LONGEST_TEXT} characters"
+                return f"a text of {1 if self.default else 0} to {MAX_TEXT_CHARACTERS} characters"
             case _:
                 return "a list of texts"
 
@@ -199,7 +200,7 @@ class Option:
                 value.strip() and not self.choices and _is_usable(value)
             ):
                 return value
-            case tuple(), list() | tuple() if len(value) <= LONGEST_LIST and all(map(_is_usable, value)):
+            case tuple(), list() | tuple() if len(value) <= MAX_LIST_VALUES and all(map(_is_usable, value)):
                 return tuple(value)
         must = f"The setting {self.name} must be {self.expected}"
         raise ValueError(f"{must}, not {quoted(value)}; {self.default!r} is used.")
@@ -220,9 +221,9 @@ def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
     values: dict[str, object] = {}
     known = EDITORS_OWN.union(Config.__dataclass_fields__)
     unknown = [name for name in settings if name not in known]
-    problems = [_unknown(name) for name in unknown[:REPORTED_UNKNOWN]]
-    if len(unknown) > REPORTED_UNKNOWN:
-        problems.append(f"There are {len(unknown) - REPORTED_UNKNOWN} more settings that do not exist.")
+    problems = [_unknown(name) for name in unknown[:MAX_REPORTED_UNKNOWN]]
+    if len(unknown) > MAX_REPORTED_UNKNOWN:
+        problems.append(f"There are {len(unknown) - MAX_REPORTED_UNKNOWN} more settings that do not exist.")
     for option in OPTIONS:
         if settings.get(option.name) is not None:
             try:
@@ -239,6 +240,6 @@ def _unknown(name: object) -> str:
 
 def _is_usable(value: object) -> bool:
     """Whether a value is a text that the system and JSON can carry: no zero byte, no half of a surrogate pair."""
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or "\0" in value:
+    if not isinstance(value, str) or len(value) > MAX_TEXT_CHARACTERS or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ENVIRONMENT = "MERCURY_TOKENS"
-LARGEST_FILE_BYTES = 1 << 20
-LONGEST_NAME = 64
+MAX_FILE_BYTES = 1 << 20
+MAX_NAME_CHARACTERS = 64
 _VISIBLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
 
@@ -23,9 +23,9 @@ def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) 
     """
     if file is not None:
         with file.open("rb") as opened:
-            content = opened.read(LARGEST_FILE_BYTES + 1)
-        if len(content) > LARGEST_FILE_BYTES:
-            raise ValueError(f"there are more than {LARGEST_FILE_BYTES} bytes")
+            content = opened.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"there are more than {MAX_FILE_BYTES} bytes")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -54,9 +54,9 @@ def parse_tokens(text: str) -> dict[str, str]:
         name = "".join("".join(words).split())
         if not _VISIBLE.issuperset(token):
             raise ValueError(f"the token in line {number} has characters that are not visible ASCII")
-        if not name.isprintable() or len(name) > LONGEST_NAME:
+        if not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
             raise ValueError(
-                f"the name in line {number} is not printable or has over {LONGEST_NAME} characters"
+                f"the name in line {number} is not printable or has over {MAX_NAME_CHARACTERS} characters"
             )
         if token in tokens:
             raise ValueError(f"the token in line {number} is there twice")

@@ -21,8 +21,9 @@ from mercury_lsp.config import OPTIONS, Option
 from mercury_lsp.models import downloads
 from mercury_lsp.models.registry import known
 
-LONGEST_CLAIM = 2_000  # characters: what cannot be shown to the user whole is not asked for
-KEPT_ANSWERS = 500
+# A longer claim cannot be shown whole, so the user is not asked.
+MAX_CLAIM_CHARACTERS = 2_000
+MAX_ANSWERS = 500
 GUARDED = {option.name: option for option in OPTIONS if option.guarded}
 
 
@@ -35,7 +36,7 @@ class Claim:
     @property
     def askable(self) -> bool:
         """Whether it is short enough to be shown whole."""
-        return len(self.text) <= LONGEST_CLAIM
+        return len(self.text) <= MAX_CLAIM_CHARACTERS
 
     def told(self) -> str:
         """The settings as a user reads them. Whatever is in them is escaped, so that nothing can be hidden."""
@@ -109,7 +110,7 @@ class Answers:
         answers[claim.text] = allowed
         kept = [
             {"settings": json.loads(text), "allowed": answer}
-            for text, answer in list(answers.items())[-KEPT_ANSWERS:]
+            for text, answer in list(answers.items())[-MAX_ANSWERS:]
         ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         # Made with mode 0600: nobody else may read it, or have written it.

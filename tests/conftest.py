@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# What takes minutes in all: `make test` leaves these out, and `make test-slow` runs them.
+SLOW = frozenset(["cluster", "release", "training"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        folder, _, _ = item.path.relative_to(here).as_posix().rpartition("/")
+        if SLOW & {folder, f"{folder}/{item.path.name}"}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> None:
     """Ctrl-C ends what the tests start, even where they run in a shell's background, which has it ignored."""

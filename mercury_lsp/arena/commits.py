@@ -23,7 +23,7 @@ from typing import IO, cast
 
 from mercury_lsp.arena.edits import Edit, added, draw, removed
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.session.file_access import LARGEST, Files, by_hand
+from mercury_lsp.session.file_access import MAX_FILE_BYTES, Files, by_hand
 from mercury_lsp.syntax.languages import for_document
 
 ANYONE = "all"  # as an author
@@ -142,7 +142,7 @@ class Blobs:
         if len(head) != 3 or not head[2].isdigit():
             return None
         content = self._answer.read(int(head[2]) + 1)[:-1]
-        return content if len(content) <= LARGEST else None
+        return content if len(content) <= MAX_FILE_BYTES else None
 
 
 def written(

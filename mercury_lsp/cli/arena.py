@@ -33,7 +33,8 @@ from mercury_lsp.errors import BadUsage, Failure
 
 RECORD = "record"
 PLACES = 100
-PATIENCE = 5  # places in a row at which a hosted model gives no answer
+# Places in a row at which a hosted model gives no answer.
+MAX_UNANSWERED_PLACES = 5
 
 Found = dict[str, Any]
 
@@ -177,8 +178,8 @@ class _Matches:
     def _missed(self, error: NoAnswer) -> None:
         self.unanswered += 1
         self._in_a_row += 1
-        if self._in_a_row == PATIENCE:
-            raise Failure(f"At {PATIENCE} places in a row, {error}.") from error
+        if self._in_a_row == MAX_UNANSWERED_PLACES:
+            raise Failure(f"At {MAX_UNANSWERED_PLACES} places in a row, {error}.") from error
 
 
 def _apart(names: Sequence[str]) -> tuple[list[str], Path]:

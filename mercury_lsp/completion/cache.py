@@ -17,8 +17,10 @@ Place = tuple[Snapshot, int]
 
 # What editors add by themselves, and what they close by it.
 CLOSED_BY = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'", "`": "`", ">": "<"}
-ADDED = 4  # such characters, at most
-TYPED = 200  # characters behind an earlier place, within which the same text is still being written
+MAX_ADDED_CHARACTERS = 4
+MAX_TYPED_CHARACTERS = (
+    200  # characters behind an earlier place, within which the same text is still being written
+)
 
 
 def lookup(
@@ -58,7 +60,7 @@ def draft_hint(
     hints = [
         Hint(expected.text, text[place:offset].replace("\r\n", "\n"))
         for (earlier, place), expected in remembered
-        if 0 <= offset - place <= TYPED and earlier.document.uri == snapshot.document.uri
+        if 0 <= offset - place <= MAX_TYPED_CHARACTERS and earlier.document.uri == snapshot.document.uri
         if text[:place] == earlier.document.text[:place]
     ]
     return max(hints, key=lambda hint: len(hint.left), default=None)
@@ -81,7 +83,11 @@ def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -
     shown = completion.shown or ""
     typed = offset - place
     added = len(new) - len(old) - typed
-    if not 0 <= typed < len(shown) or not 0 <= added <= ADDED or not new.startswith(shown[:typed], place):
+    if (
+        not 0 <= typed < len(shown)
+        or not 0 <= added <= MAX_ADDED_CHARACTERS
+        or not new.startswith(shown[:typed], place)
+    ):
         return None
     if new[:place] != old[:place] or new[offset + added :] != old[place:]:
         return None

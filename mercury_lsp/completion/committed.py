@@ -60,7 +60,7 @@ class Committed:
 
     def sound(self, text: str) -> bool:
         """Whether the syntax has no more errors with a text at the cursor than without; so it is in huge documents."""
-        if len(self.snapshot.document.text) > postprocess.LARGEST:
+        if len(self.snapshot.document.text) > postprocess.MAX_PARSED_CHARACTERS:
             return True
         return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
 

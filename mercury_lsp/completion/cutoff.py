@@ -51,7 +51,7 @@ these lines all together: at 0.2 they are spared 53.9% of the keys with 30% of w
 word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
 """
 
-JUDGED = 4
+MAX_JUDGED = 4
 """Beginnings of a text for which it is looked again what fits, and for which the syntax is asked: milliseconds each."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
@@ -105,7 +105,7 @@ def worth_showing(
     ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
     is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its
     own and no comma before it; ``sound`` tells whether the document's syntax is no worse with a beginning of the text
-    than without, which is asked for the `JUDGED` best.
+    than without, which is asked for the `MAX_JUDGED` best.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))
@@ -117,13 +117,13 @@ def worth_showing(
         if found.end > found.start or not text[: cut.end].strip():
             continue
         part = infill.until(cut.end)
-        if text[cut.end] == "\n" or (rest.strip() and judged < JUDGED):
+        if text[cut.end] == "\n" or (rest.strip() and judged < MAX_JUDGED):
             judged += 1
             if (fits := fitting(part)) is not None:
                 return fits
         if cut.end <= same and not (rest.strip() and "\n" in shown[: cut.end]):
             tried += 1
-            if tried > JUDGED:
+            if tried > MAX_JUDGED:
                 return None
             if not sound(shown[: cut.end].replace("\n", eol)):
                 continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-LONGEST = 0.15  # seconds; who would have to wait longer does not wait at all
+# A request that would wait longer does not wait at all.
+MAX_WAIT_SECONDS = 0.15
 PAUSE = 1.0  # seconds without a change, after which the next one begins a new burst of typing
 WEIGHT = 0.2  # of what is new in an average, which so forgets a half in three keys
 
@@ -51,7 +52,7 @@ class Debounce:
             return 0.0
         due = self.last + overdue - now
         # A shorter wait than until then would end before that key, and spare nothing.
-        return due if 0 < due <= LONGEST else 0.0
+        return due if 0 < due <= MAX_WAIT_SECONDS else 0.0
 
 
 def _nearer(average: float, value: float) -> float:

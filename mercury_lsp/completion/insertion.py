@@ -19,7 +19,7 @@ from mercury_lsp.syntax.tree import NEARBY, Syntax
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
 
-NEAR_END = 400  # characters in which an end is looked for
+END_SEARCH_CHARACTERS = 400
 
 _ENDS_LIST = re.compile(r"\s*[)\]}]")
 _ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b", re.IGNORECASE)  # of SQL
@@ -129,7 +129,7 @@ class Site:
         if self.in_text or not bare.endswith(","):
             return text
         lexis = self.syntax.lexis
-        follows = self.syntax.document.text[end : end + NEAR_END]
+        follows = self.syntax.document.text[end : end + END_SEARCH_CHARACTERS]
         closes = _ENDS_LIST.match(follows) or (
             lexis and lexis.line_comments == ("--",) and _ENDS_COLUMNS.match(follows)
         )

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from mercury_lsp.completion.types import Completion, Snapshot
     from mercury_lsp.syntax.document import Document
 
-MOST = 6  # middles of a place, and beginnings of the first, that are looked at
-PATIENCE = 0.6  # seconds for each way: all three are over before `scheduler.ASKED` deadlines are
+# Middles of a place, and beginnings of the first, that are looked at.
+MAX_TRIES = 6
+# For each way: all three end before `scheduler.MANUAL_DEADLINES` deadlines.
+WAY_SECONDS = 0.6
 
 Late = Callable[[], bool]
 """Tells that it is too late to go on."""
@@ -50,7 +52,7 @@ def found(
     """
 
     def here(late: Late) -> Iterator[Completion]:
-        for infill in chain([first.infill], islice(alternatives(late), MOST)):
+        for infill in chain([first.infill], islice(alternatives(late), MAX_TRIES)):
             yield _with(first, infill).judged()
 
     def shorter(late: Late) -> Iterator[Completion]:
@@ -69,7 +71,7 @@ def found(
                 syntax=Syntax.of(place.document),
                 single_line=True,
             )
-            for infill in islice(middles(snapshot, place.start, late), MOST):
+            for infill in islice(middles(snapshot, place.start, late), MAX_TRIES):
                 made = _with(moved, infill).judged()
                 if made.shown is not None and made.end == place.start:
                     shown = place.before + made.shown + place.behind
@@ -106,12 +108,12 @@ def _limit(cancelled: Late, patience: float) -> Late:
 
 
 def beginnings(infill: Infill) -> Iterator[Infill]:
-    """The first line of a middle, and then its first words, most of them first; at most `MOST`."""
+    """The first line of a middle, and then its first words, most of them first; at most `MAX_TRIES`."""
     line, newline, _ = infill.text.partition("\n")
     ends = [match.end() for match in _WORD.finditer(line)]
     if not newline and ends:
         ends.pop()
-    for end in islice(reversed(ends), MOST):
+    for end in islice(reversed(ends), MAX_TRIES):
         yield infill.until(end)
 
 

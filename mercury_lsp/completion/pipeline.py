@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.tokenizer import Hint, Prompt
 
-PATIENCE = 0.25  # seconds that who asked waits at most for further suggestions when the first is there
-MUCH = 64  # tokens to be read, above which a place where nothing is shown is read for the places near it
+ALTERNATIVES_SECONDS = (
+    0.25  # seconds that who asked waits at most for further suggestions when the first is there
+)
+PREFETCH_MIN_TOKENS = (
+    64  # tokens to be read, above which a place where nothing is shown is read for the places near it
+)
 
 
 class Kept:
@@ -122,7 +126,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
         refused = triggers.refused(syntax, offset, config.in_strings_and_comments)
     if refused is not None:
         # No one waits for what the next place will need of the model, if it is little.
-        engine.prefill(question(snapshot, offset, engine, job.kept), job.cancelled, MUCH)
+        engine.prefill(question(snapshot, offset, engine, job.kept), job.cancelled, PREFETCH_MIN_TOKENS)
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
@@ -147,12 +151,12 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
                 _middles, engine, replace(sampling, single_line=True, here=True), job.cancelled, job.kept
             ),
             job.cancelled,
-            manual.PATIENCE if job.patience is None else job.patience,
+            manual.WAY_SECONDS if job.patience is None else job.patience,
         )
     if not job.others or found.shown is None:
         return found
     job.commit(first)
-    until = time.monotonic() + (PATIENCE if job.patience is None else job.patience)
+    until = time.monotonic() + (ALTERNATIVES_SECONDS if job.patience is None else job.patience)
 
     def late() -> bool:
         return job.cancelled() or time.monotonic() > until

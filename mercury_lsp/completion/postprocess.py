@@ -27,15 +27,18 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation, reindented, restyled, width
 from mercury_lsp.syntax.tree import Syntax
 
-LARGEST = (
-    200_000  # characters that are parsed again for each cut; of larger documents only `VICINITY` is looked at
-)
-VICINITY = 400  # lines, each way
-TRIALS = 16  # cuts that are tried, at about 4 ms each in a document of 100,000 characters
-SECONDS = 0.2  # of the thread's own time, after which no more are tried
-CANDIDATES = 200  # that are looked at, most of which are no trial
-AROUND = 2_000  # characters of the cursor's line, each way, that may have a part of a secret
-LONGEST = 8_000  # characters of a text: what is longer is cut, whoever wrote it
+# Parsed again for each cut; of larger documents only `VICINITY_LINES` each way are looked at.
+MAX_PARSED_CHARACTERS = 200_000
+VICINITY_LINES = 400
+# Cuts that are tried, at about 4 ms each in a document of 100,000 characters, and the thread's own time for them.
+MAX_TRIALS = 16
+TRIALS_SECONDS = 0.2
+# Cuts that are looked at, most of which are no trial.
+MAX_CANDIDATES = 200
+# Of the cursor's line, each way, that may have a part of a secret.
+SECRET_CHARACTERS = 2_000
+# Of a text: the rest is cut off, whoever wrote it.
+MAX_CHARACTERS = 8_000
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
 _TWO_WORDS = re.compile(r"\w\W+\w")
@@ -74,7 +77,7 @@ def shown(
     `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
     `told`: how the project says that blocks are indented.
     """
-    text = text[:LONGEST].replace("\r\n", "\n").replace("\r", "\n")
+    text = text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
     text = _UNREADABLE.split(text, 1)[0]
     if single_line:
         text = text.partition("\n")[0]
@@ -97,16 +100,19 @@ def shown(
 
 
 def _site(document: Document, offset: int, syntax: Syntax) -> Site:
-    if len(document.text) <= LARGEST:
+    if len(document.text) <= MAX_PARSED_CHARACTERS:
         return Site(syntax, offset)
     line, _ = document.position(offset)
-    first = max(0, line - VICINITY)
+    first = max(0, line - VICINITY_LINES)
     while first < line and document.line(first)[:1].strip() == "":  # to where a definition may begin
         first += 1
     start = document.span(first)[0]
-    end = document.span(min(line + VICINITY, document.line_count - 1))[1]
-    if end - start > LARGEST:  # lines that nobody wrote
-        start, end = max(start, offset - LARGEST // 8), min(end, offset + LARGEST // 8)
+    end = document.span(min(line + VICINITY_LINES, document.line_count - 1))[1]
+    if end - start > MAX_PARSED_CHARACTERS:  # lines that nobody wrote
+        start, end = (
+            max(start, offset - MAX_PARSED_CHARACTERS // 8),
+            min(end, offset + MAX_PARSED_CHARACTERS // 8),
+        )
     near = Document(
         document.uri, document.path, document.language_id, document.version, document.text[start:end]
     )
@@ -162,13 +168,13 @@ def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
     """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
     waiting = None
     seen: set[Shown] = set()
-    looks, until = 0, thread_time() + SECONDS
+    looks, until = 0, thread_time() + TRIALS_SECONDS
     for part in _parts(text, site.rest):
         queue = deque(_variants(part, site))
         while queue:
             written = queue.popleft()
             looks += 1
-            if looks > CANDIDATES or thread_time() > until:
+            if looks > MAX_CANDIDATES or thread_time() > until:
                 return waiting
             candidate = _settled(written, site, single_line)
             if not candidate.text.strip() or candidate in seen:
@@ -180,7 +186,7 @@ def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
             left = site.rest[candidate.end - site.offset :]
             if without_following(candidate.text, site, left) != candidate.text:
                 continue  # a part may repeat what the whole does not
-            if len(seen) == TRIALS:
+            if len(seen) == MAX_TRIALS:
                 return waiting
             seen.add(candidate)
             trial = site.try_out(candidate.text, candidate.end)
@@ -253,7 +259,7 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
     rest = site.rest.rstrip()
     found = 0
     for size in range(min(len(text), len(rest)), 0, -1):
-        if found == TRIALS:
+        if found == MAX_TRIALS:
             break
         if (
             text.endswith(rest[:size])
@@ -284,7 +290,7 @@ def _splits_word(text: str, at: int) -> bool:
 
 def _is_secret(found: Shown, site: Site) -> bool:
     """Whether a text has a part of what looks like a secret in its lines: some of it may stand there already."""
-    left, rest = site.left[-AROUND:], site.rest[found.end - site.offset :][:AROUND]
+    left, rest = site.left[-SECRET_CHARACTERS:], site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(found.text)
     whole = left + found.text + rest
     return any(first < end and last > start for first, last in secrets.find(whole))

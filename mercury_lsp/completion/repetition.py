@@ -9,15 +9,18 @@ from mercury_lsp.completion.elements import without_equal_elements
 from mercury_lsp.completion.insertion import PAIRS, Site
 from mercury_lsp.syntax.indentation import width
 
-FOLLOWING = 12  # lines below that must not be repeated
-PERIOD = 4  # lines in the longest loop
+# Lines below the cursor that must not be repeated.
+FOLLOWING_LINES = 12
+MAX_LOOP_LINES = 4
+# Lines of a list, each way, and of these the equal ones whose brackets are compared.
+LIST_LINES = 400
+MAX_TWINS = 16
+# Characters left of the cursor that come again by no chance; the last if only one word is among them.
+MIN_REPEATED_IN_CODE = 10
+MIN_REPEATED_IN_TEXT = 5
+MIN_REPEATED_WITH_WORD = 9
 
 _STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}|(\S{3,20}?)\2{5,}")
-LISTED = 400  # lines of a list, each way
-TWINS = 16  # lines that say the same as one of a text, of which it is looked whether they stand in the same brackets
-LEAST_IN_CODE, LEAST_IN_TEXT = 10, 5  # characters left of the cursor that are no chance when they come again
-LEAST_WITH_WORD = 9  # such characters, where only one word is among them
-
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
 _BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
 _ELEMENT = re.compile(r".*(\w\W+\w|[\"'`]\w).*,")  # with a word, on a line of its own
@@ -43,7 +46,7 @@ def without_loops(text: str, left: str) -> str:
     lines = text.split("\n")
     whole = [left + lines[0], *lines[1:]]
     for i in range(len(lines)):
-        for period in range(1, PERIOD + 1):
+        for period in range(1, MAX_LOOP_LINES + 1):
             first, second, third = (whole[i + n * period : i + (n + 1) * period] for n in range(3))
             if first == second == third and any(line.strip() for line in first):
                 return "\n".join(lines[: i + period])
@@ -67,8 +70,10 @@ def without_following(text: str, site: Site, rest: str) -> str:
     Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
     """
     document = site.syntax.document
-    last = min(site.line + 1 + 2 * FOLLOWING, document.line_count)
-    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][:FOLLOWING]
+    last = min(site.line + 1 + 2 * FOLLOWING_LINES, document.line_count)
+    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][
+        :FOLLOWING_LINES
+    ]
     lines = text.split("\n")
     whole = [site.left + lines[0], *lines[1:]]
     whole[-1] += rest
@@ -102,12 +107,12 @@ def without_left(text: str, site: Site) -> str:
     # Of a line without a letter, like one of hyphens, the same again is no repetition.
     if len(whole) > 1 and bare.startswith(whole) and re.search(r"[^\W\d_]", whole):
         return bare[len(whole) :]
-    least = LEAST_IN_TEXT if site.is_prose else LEAST_IN_CODE
+    least = MIN_REPEATED_IN_TEXT if site.is_prose else MIN_REPEATED_IN_CODE
     first = bare.partition("\n")[0]
-    for size in range(min(len(first), len(left), LISTED), least - 1, -1):
+    for size in range(min(len(first), len(left), LIST_LINES), least - 1, -1):
         same = first[:size]
         if left.endswith(same) and (
-            _TWO_WORDS.search(same) or (size >= LEAST_WITH_WORD and _WORD.search(same))
+            _TWO_WORDS.search(same) or (size >= MIN_REPEATED_WITH_WORD and _WORD.search(same))
         ):
             return bare[size:]
     begun, again = _LAST_WORD.search(site.left), _FIRST_WORD.match(text)
@@ -168,7 +173,7 @@ def _items(lines: Iterable[str], column: int) -> Iterator[tuple[int, list[str]]]
 def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
     """The lines above or below the cursor's that are in the list whose marks are in a column, going away from it."""
     document = site.syntax.document
-    last = max(-1, min(document.line_count, site.line + step * (LISTED + 1)))
+    last = max(-1, min(document.line_count, site.line + step * (LIST_LINES + 1)))
     blank = False
     for number in range(site.line + step, last, step):
         line = document.line(number)
@@ -187,7 +192,7 @@ def _line_again(whole: list[str], first: int, site: Site) -> int | None:
     seen = dict[str, list[int]]()
     for step in (-1, 1):
         document = site.syntax.document
-        last = max(-1, min(document.line_count, site.line + step * (LISTED + 1)))
+        last = max(-1, min(document.line_count, site.line + step * (LIST_LINES + 1)))
         for number in range(site.line + step, last, step):
             line = document.line(number)
             if not kind(line) or width(line) != width(whole[first]) or _SECTION.fullmatch(line):
@@ -198,7 +203,7 @@ def _line_again(whole: list[str], first: int, site: Site) -> int | None:
         said = _said(line)
         if not kind(line) and not (kind(line + ",") and (said in seen or said in own)):
             break
-        twins = seen.get(said, [])[: TWINS - looks]
+        twins = seen.get(said, [])[: MAX_TWINS - looks]
         looks += len(twins)
         if said in own or any(_in_one_list(site, number) for number in twins):
             return i

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
     from mercury_lsp.engine.tokenizer import Vocabulary
 
-PATIENCE = 2.0  # seconds that a request waits for the model at most
-DEADLINE_CPU, DEADLINE_GPU = 0.25, 0.06  # seconds, where the settings name none
-LATE = 0.1  # seconds behind its own limit in which a hosted model's answer, or why there is none, counts
-FAREWELL = 1.0  # seconds that a running job may delay the end
-JUDGING_LEAST = 0.05  # seconds
-JUDGING = 0.5  # of a deadline: how long it may take after it to judge what is committed
-ASKED = 10  # deadlines that a user waits who asked for a suggestion
+MODEL_WAIT_SECONDS = 2.0
+# If the settings name no deadline.
+CPU_DEADLINE_SECONDS, GPU_DEADLINE_SECONDS = 0.25, 0.06
+# After its own time-out, a hosted model's answer, or the reason for there being none, still counts.
+REMOTE_GRACE_SECONDS = 0.1
+CLOSE_SECONDS = 1.0
+# How long it may take after the deadline to judge what is committed: this part of the deadline, or the least time.
+JUDGE_SHARE, MIN_JUDGE_SECONDS = 0.5, 0.05
+# How many deadlines a manual request waits.
+MANUAL_DEADLINES = 10
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ class CompletionScheduler:
             if timer is not None:
                 timer.cancel()
         if self._worker is not None:
-            self._worker.stop(FAREWELL)
+            self._worker.stop(CLOSE_SECONDS)
 
     @property
     def model(self) -> str:
@@ -193,7 +196,7 @@ class CompletionScheduler:
         until, end = now() + first, now() + last  # from here on: the wait above is the user's own
         with suppress(TimeoutError):
             # `wait_for` may swallow a cancellation.
-            async with asyncio.timeout_at(min(until, now() + PATIENCE)):
+            async with asyncio.timeout_at(min(until, now() + MODEL_WAIT_SECONDS)):
                 await self._loaded.wait()
         worker = self._worker
         if self._newest[1] != place:
@@ -241,13 +244,13 @@ class CompletionScheduler:
         These differ only where a hosted model is asked if there is nothing here that is worth showing.
         """
         config, engine = snapshot.config, self._worker.engine if self._worker else None
-        here = DEADLINE_CPU if engine is None or engine.device == "cpu" else DEADLINE_GPU
-        there = config.remote_timeout_ms / 1000 + LATE
+        here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
+        there = config.remote_timeout_ms / 1000 + REMOTE_GRACE_SECONDS
         usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}[
             config.remote
         ]
         first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual
-        times = ASKED if snapshot.invoked else 1
+        times = MANUAL_DEADLINES if snapshot.invoked else 1
         return first * times, last * times
 
     def _cached(self, snapshot: Snapshot, offset: int) -> Completion | None:
@@ -323,17 +326,17 @@ async def _worth_showing(committed: Committed | None) -> bool:
     """Whether what is committed by now may be shown as it is."""
     if committed is None:
         return False
-    found = await _judged(committed, DEADLINE_CPU)
+    found = await _judged(committed, CPU_DEADLINE_SECONDS)
     return found is not None and found.shown is not None
 
 
 async def _judged(committed: Committed, deadline: float) -> Completion | None:
-    """What may be shown of what is committed; None where that takes longer than `JUDGING` of the deadline, in seconds.
+    """What may be shown of the committed text; None if judging takes longer than `JUDGE_SHARE` of the deadline (s).
 
     The thread that tells cannot be stopped, but nobody waits for it.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(max(JUDGING_LEAST, JUDGING * deadline)):
+        async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline)):
             return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, committed.judged))
     log.debug("Judging what was committed took too long.")
     return None

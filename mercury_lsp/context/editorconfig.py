@@ -16,11 +16,14 @@ from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatc
 from mercury_lsp.syntax.indentation import WIDEST_STEP, Indentation
 
 NAME = ".editorconfig"
-LONGEST_SECTION = 1_024  # characters of a section's name, as in the standard
-LONGEST_SET = 64  # characters of a set in brackets; a longer one is characters like others
+# Of a section's name, as in the standard.
+MAX_SECTION_CHARACTERS = 1_024
+# Of a set in brackets; a longer one is characters like others.
+MAX_SET_CHARACTERS = 64
 ALTERNATIVES = 128  # of a section, when its braces are written out; with more it names no file
 PATTERNS = 32_768  # characters of a file's sections, written out step by step; later sections are left out
-LONGEST_PATH = 1_024  # characters; a longer path is no file's that a pattern names
+# A longer path is no file's that a pattern names.
+MAX_PATH_CHARACTERS = 1_024
 
 _SECTION = re.compile(r"\[(.*)\]")
 _NUMBERS = re.compile(r"([+-]?\d{1,9})\.\.([+-]?\d{1,9})")
@@ -64,7 +67,7 @@ class EditorConfig:
     def properties(self, path: str) -> dict[str, str]:
         """What it says of a file, by its path from the folder that it lies in; later sections go before others."""
         found: dict[str, str] = {}
-        for section in self.sections if len(path) <= LONGEST_PATH else ():
+        for section in self.sections if len(path) <= MAX_PATH_CHARACTERS else ():
             if any(pattern(path) for pattern in section.patterns):
                 found |= section.properties
         return found
@@ -88,7 +91,7 @@ def _width(value: str) -> int | None:
 def _sections(found: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Section]:
     left = PATTERNS
     for name, properties in found:
-        if not properties or not 0 < len(name) <= LONGEST_SECTION:
+        if not properties or not 0 < len(name) <= MAX_SECTION_CHARACTERS:
             continue
         globs, used = _written_out(name, left)
         left -= used
@@ -181,7 +184,7 @@ def _tokens(glob: str) -> Iterator[Token]:
             yield STAR
         elif (
             character == "["
-            and (found := read_set(glob[i : i + LONGEST_SET], 0))
+            and (found := read_set(glob[i : i + MAX_SET_CHARACTERS], 0))
             and "/" not in glob[i : i + found[1]]
         ):
             yield found[0]

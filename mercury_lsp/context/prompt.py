@@ -14,7 +14,8 @@ from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import plain
 
 STRIDES = (1, 8, 64)  # parts of the budget, as characters: the first is about a third of the budget's tokens
-REST_TOKENS = 64  # the rest of the cursor's line is short, except in minified files
+# The rest of the cursor's line is short, except in minified files.
+REST_TOKENS = 64
 CHARACTERS_PER_TOKEN = 12  # no window of code has more on average, so what is longer need not be counted
 
 Count = Callable[[str], int]

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-LONGEST = 4_096  # characters of a pattern; git's own paths end there
+# Of a pattern; git's own paths end there.
+MAX_PATTERN_CHARACTERS = 4_096
 FEW = 1  # stars with which an expression goes back at most once through a path
 
 ANY, STAR, DEEP, MANY = "any", "star", "deep", "many"
@@ -173,7 +174,7 @@ def _trimmed(line: str) -> str:
 
 def _tokens(pattern: str, name: bool) -> tuple[Token, ...] | None:
     """The parts of a pattern; None where it can match nothing."""
-    if len(pattern) > LONGEST:
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
         return (MANY,)  # rather too much
     tokens: list[Token] = []
     i = 0

@@ -20,7 +20,7 @@ from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.status import STATUS, Status, clock, explained
 from mercury_lsp.session.notebooks import moved
-from mercury_lsp.session.session import LARGEST, Session
+from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.stats import counted
@@ -28,7 +28,7 @@ from mercury_lsp.telemetry.stats import counted
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
 SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
-USUAL, LONGEST = 10, 7 * 24 * 60  # minutes of a snooze
+SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60  # minutes of a snooze
 
 L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
 
@@ -78,9 +78,7 @@ async def explain(ls: Served, *arguments: object) -> str:
     uri, position = _place(arguments)
     document, snapshot = ls.session.document(uri), ls.session.snapshot(uri)
     if document is None or snapshot is None:
-        return (
-            f"The server does not have this document: it is not open, or has more than {LARGEST} characters."
-        )
+        return f"The server does not have this document: it is closed, or above {MAX_DOCUMENT_CHARACTERS} characters."
     if ls.ignore_check.pending(uri):
         snapshot = await ls.ignore_check.committed(snapshot)
     cursor = convert.offset(document, position, ls.encoding)
@@ -104,11 +102,11 @@ def snooze(ls: Served, *arguments: object) -> str:
     """Suggest nothing automatically for some minutes; the time until then, in the form of ISO 8601."""
     match arguments:
         case ():
-            minutes: float = USUAL
-        case (int() | float() as given,) if not isinstance(given, bool) and 0 < given <= LONGEST:
+            minutes: float = SNOOZE_MINUTES
+        case (int() | float() as given,) if not isinstance(given, bool) and 0 < given <= MAX_SNOOZE_MINUTES:
             minutes = given
         case _:
-            raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {LONGEST} at most.")
+            raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {MAX_SNOOZE_MINUTES} at most.")
     ls.session.snoozed_until = time.time() + 60 * minutes
     ls.status.changed()
     return clock(ls.session.snoozed_until).isoformat(timespec="seconds")

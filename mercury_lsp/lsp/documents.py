@@ -12,7 +12,8 @@ from mercury_lsp.lsp.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
 from mercury_lsp.telemetry.acceptance import Edit, difference
 
-DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
+# After a larger deletion the user reads before typing on.
+MAX_DELETED_CHARACTERS = 1000
 
 
 def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
@@ -50,7 +51,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
             if follows:
                 edits.append(Edit(start, document.text[start:end], change.text))
             ls.session.replace(uri, version, start, end, change.text)
-            typed = (start, change.text) if change.text or end - start < DELETED else None
+            typed = (start, change.text) if change.text or end - start < MAX_DELETED_CHARACTERS else None
     ls.journal.changed(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.cursor(snapshot.document, *typed)

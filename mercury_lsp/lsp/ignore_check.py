@@ -20,7 +20,8 @@ from mercury_lsp.lsp.client import Progress
 from mercury_lsp.session.session import Session
 
 INDEX_BYTES = 32 << 20
-PATIENCE = 2.0  # seconds that a request waits to know whether its document is ignored
+# For a request, until it is known whether its document is ignored.
+ACCESS_WAIT_SECONDS = 2.0
 
 Guard = Callable[[str], AbstractContextManager[None]]
 """The boundary of unexpected errors, told what is being done."""
@@ -83,7 +84,7 @@ class IgnoreCheck:
         """The snapshot with what rules say of its document, once that is known; if it takes too long, it is ignored."""
         uri = snapshot.document.uri
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ACCESS_WAIT_SECONDS):
                 while (task := self._pending.get(uri)) is not None:
                     await asyncio.wait([task])
         known = self._session.snapshot(uri)

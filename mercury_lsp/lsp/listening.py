@@ -19,11 +19,12 @@ from typing import Any
 from mercury_lsp.lsp.protocol import Broken, Writer, framed, refusal, strict_frame, strict_frames
 from mercury_lsp.tokens import Tokens
 
-MOST_CLIENTS = 16  # each has a model of its own
-MOST_STRANGERS = 32  # connections that have not introduced themselves
+MAX_CLIENTS = 16  # each has a model of its own
+MAX_STRANGERS = 32  # connections that have not introduced themselves
 INTRODUCTION_SECONDS = 10.0
 INTRODUCTION_BYTES = 1 << 20
-UNREAD_BYTES = 1 << 26  # answers that a client has not read
+# Answers that a client has not read.
+UNREAD_BYTES = 1 << 26
 
 Serve = Callable[[AsyncIterator[bytes], Writer], Awaitable[object]]
 
@@ -50,7 +51,7 @@ class Reception:
                 log.warning("Refused a connection of another user.")
                 return
             self._strangers[writer] = None
-            while len(self._strangers) > MOST_STRANGERS:
+            while len(self._strangers) > MAX_STRANGERS:
                 self._turn_away(next(iter(self._strangers)), "too many have connected and said nothing")
             first = await self._introduction(reader, writer)
             if first is None:
@@ -83,8 +84,8 @@ class Reception:
             name = "" if not self._tokens else self._tokens.name(_take_token(message))
             if name is None:
                 sentence = "initializationOptions.token must be the token that the server was started with."
-            elif self._clients >= MOST_CLIENTS:
-                sentence = f"There are {MOST_CLIENTS} clients already."
+            elif self._clients >= MAX_CLIENTS:
+                sentence = f"There are {MAX_CLIENTS} clients already."
             else:
                 log.info("Let in a client%s.", f" called {name}" if name else "")
                 return json.dumps(message).encode()

@@ -27,7 +27,8 @@ from pygls.exceptions import (
 )
 from pygls.protocol import LanguageServerProtocol
 
-LARGEST = 1 << 26  # bytes: a message's length above it is a broken header
+# A message's length above it is a broken header.
+MAX_MESSAGE_BYTES = 1 << 26
 NO_VERSION = -(1 << 31)  # of a document whose client does not number its changes
 _HEADER = 100  # bytes that a header may have at the end of a line
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
@@ -58,7 +59,7 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
             if header := _LENGTH.search(line):
                 length = int(header[1])
             elif length is not None and not line.strip():
-                if length <= LARGEST:
+                if length <= MAX_MESSAGE_BYTES:
                     yield await reader.readexactly(length)
                 length = None
         except (asyncio.IncompleteReadError, OSError):
@@ -80,7 +81,9 @@ class Broken(Exception):
     """A stream whose next bytes cannot be a message; the message says why, in words that quote nothing."""
 
 
-async def strict_frames(reader: asyncio.StreamReader, largest: int = LARGEST) -> AsyncIterator[bytes]:
+async def strict_frames(
+    reader: asyncio.StreamReader, largest: int = MAX_MESSAGE_BYTES
+) -> AsyncIterator[bytes]:
     """The bodies of the messages of a socket, which anyone on this machine, and any web page, can write to.
 
     Unlike `frames`, which finds its place again after garbage, this takes a header only where one must stand, and

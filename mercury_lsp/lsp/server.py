@@ -36,7 +36,8 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.store import History
 
-FAREWELL = 2.0  # seconds that the history may delay the end
+# The history may delay the end so long.
+CLOSE_SECONDS = 2.0
 
 NOTEBOOKS = types.NotebookDocumentSyncOptions(
     [types.NotebookDocumentFilterWithNotebook("*", [types.NotebookCellLanguage("*")])]
@@ -123,7 +124,7 @@ class Server(LanguageServer):
         self.session.workspace.close()
         self.scheduler.close()
         self.journal.close()
-        await asyncio.to_thread(self.history.close, FAREWELL)
+        await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 
     def report_server_error(self, error: Exception, source: object) -> None:
         """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""

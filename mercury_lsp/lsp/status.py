@@ -22,8 +22,8 @@ from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 
 STATUS = "mercury/status"
-RECENT = 100  # answers, of whose times the median is told
-STEP = 0.05  # of loading, below which it is no change
+MEDIAN_ANSWERS = 100  # answers, of whose times the median is told
+FRACTION_STEP = 0.05  # of loading, below which it is no change
 
 Value = dict[str, Any]
 
@@ -34,7 +34,7 @@ class Status:
     def __init__(self, session: Session, scheduler: CompletionScheduler) -> None:
         self.send: Callable[[Value], object] | None = None
         self._session, self._scheduler = session, scheduler
-        self._times: deque[float] = deque(maxlen=RECENT)  # milliseconds
+        self._times: deque[float] = deque(maxlen=MEDIAN_ANSWERS)  # milliseconds
         self._last: Value | None = None
         self._told: Value | None = None
         self._due: asyncio.TimerHandle | None = None
@@ -69,7 +69,7 @@ class Status:
                 "until": clock(self._session.snoozed_until).isoformat(timespec="seconds"),
             }
         elif state.kind != "ready":
-            found["fraction"] = round(int(state.fraction / STEP) * STEP, 2)
+            found["fraction"] = round(int(state.fraction / FRACTION_STEP) * FRACTION_STEP, 2)
         return found
 
     def answered(self, request: Request) -> None:

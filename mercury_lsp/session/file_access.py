@@ -21,13 +21,17 @@ from mercury_lsp.context.private_files import is_private
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 from mercury_lsp.syntax.languages import for_document
 
-LARGEST = 200_000  # bytes; what is longer was seldom written by hand
-LARGEST_RULES = 1_000_000
-LARGEST_STYLE, STYLES = (
+# Longer files are seldom written by people.
+MAX_FILE_BYTES = 200_000
+MAX_RULES_BYTES = 1_000_000
+MAX_STYLE_BYTES, MAX_STYLES = (
     65_536,
     16,
 )  # bytes of an `.editorconfig`, and how many of them are looked at for a file
-LONG_LINE, LONG_MEAN = 5_000, 200  # characters, above which a file is taken to be minified
+MAX_LINE_CHARACTERS, MAX_MEAN_CHARACTERS = (
+    5_000,
+    200,
+)  # characters, above which a file is taken to be minified
 SKIPPED = frozenset(
     ["node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"]
 )
@@ -98,7 +102,7 @@ class Files:
             style = self._style(above)
             if style != EditorConfig():
                 found.append(style.properties(path[len(above.rstrip("/")) + 1 :]))
-            if style.root or len(found) == STYLES:
+            if style.root or len(found) == MAX_STYLES:
                 break
         return indentation(found)
 
@@ -152,11 +156,11 @@ class Files:
             with open(os.open(path, flags), "rb") as file:
                 status = os.fstat(file.fileno())
                 stamp = status.st_mtime_ns, status.st_size
-                if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+                if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
                     return None
                 if stamp == unless:
                     return stamp, ""
-                text = file.read(LARGEST + 1).decode("utf-8-sig")
+                text = file.read(MAX_FILE_BYTES + 1).decode("utf-8-sig")
         except (OSError, ValueError):  # it is gone, it may not be read, or it is not UTF-8
             return None
         return (stamp, text) if by_hand(text) else None
@@ -186,8 +190,8 @@ class Files:
             path, text = f"{folder.rstrip('/')}/{NAME}", ""
             stamps[path] = stamp = _stamp(path)
             with suppress(OSError, ValueError):
-                if stamp is not None and not os.path.islink(path) and 0 <= stamp[1] <= LARGEST_STYLE:
-                    text = _regular(path, LARGEST_STYLE)
+                if stamp is not None and not os.path.islink(path) and 0 <= stamp[1] <= MAX_STYLE_BYTES:
+                    text = _regular(path, MAX_STYLE_BYTES)
             found = styles[folder] = EditorConfig.of(text)
         return found
 
@@ -217,7 +221,10 @@ def _regular(path: str, most: int) -> str:
 
 def _rules_text(path: str, stamp: Stamp) -> str:
     try:
-        if stamp[1] <= LARGEST_RULES and len(text := _regular(path, LARGEST_RULES + 1)) <= LARGEST_RULES:
+        if (
+            stamp[1] <= MAX_RULES_BYTES
+            and len(text := _regular(path, MAX_RULES_BYTES + 1)) <= MAX_RULES_BYTES
+        ):
             return text
         if os.path.isdir(path):  # for git, too, this is none
             return ""
@@ -240,7 +247,11 @@ def by_hand(text: str) -> bool:
     """Whether a text is one that people write and read, and no data."""
     lines = text.split("\n")
     longest = max(map(len, lines))
-    return "\0" not in text and longest <= LONG_LINE and len(text) <= LONG_MEAN * len(lines) + 1_000
+    return (
+        "\0" not in text
+        and longest <= MAX_LINE_CHARACTERS
+        and len(text) <= MAX_MEAN_CHARACTERS * len(lines) + 1_000
+    )
 
 
 def is_project(folder: str) -> bool:

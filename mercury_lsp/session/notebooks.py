@@ -9,7 +9,8 @@ from mercury_lsp.completion.types import Reply
 from mercury_lsp.syntax.document import Document
 
 BETWEEN = "\n\n"  # two cells
-MOST_CHARACTERS = 100_000  # of the other cells, each way
+# Of the other cells, each way.
+MAX_OTHER_CELLS_CHARACTERS = 100_000
 
 
 class Notebooks:
@@ -43,7 +44,7 @@ class Notebooks:
     def joined(self, cell: Document, find: Callable[[str], Document | None]) -> tuple[Document, int]:
         """The document of all cells in the language of one, and where in it that one begins; others stay alone.
 
-        Of the other cells the nearest are taken, up to `MOST_CHARACTERS` each way.
+        Of the other cells the nearest are taken, up to `MAX_OTHER_CELLS_CHARACTERS` each way.
         """
         order = self._cells.get(self._notebooks.get(cell.uri, ""), [cell.uri])
         if len(order) < 2:
@@ -58,7 +59,7 @@ class Notebooks:
 
 def _texts(cells: Iterable[str], cell: Document, find: Callable[[str], Document | None]) -> list[str]:
     texts: list[str] = []
-    room = MOST_CHARACTERS
+    room = MAX_OTHER_CELLS_CHARACTERS
     for uri in cells:
         document = find(uri)
         if document is None or document.language_id != cell.language_id or not document.text.strip():

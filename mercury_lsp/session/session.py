@@ -22,7 +22,7 @@ from mercury_lsp.syntax.document import Document, well_formed
 from mercury_lsp.syntax.indentation import UNTOLD, Indentation
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
-LARGEST = (
+MAX_DOCUMENT_CHARACTERS = (
     2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
 )
 
@@ -208,15 +208,17 @@ class Session:
         return config, tuple(dict.fromkeys(filter(None, found)))
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
-        kept = "" if len(text) > LARGEST else well_formed(text)
+        kept = "" if len(text) > MAX_DOCUMENT_CHARACTERS else well_formed(text)
         self._keep(Document(uri, path, language_id, version, kept), len(text))
 
     def _keep(self, document: Document, size: int) -> None:
         uri = document.uri
         self._documents[uri] = document
-        if size <= LARGEST:
+        if size <= MAX_DOCUMENT_CHARACTERS:
             self._withheld.discard(uri)
         elif uri not in self._withheld:
-            log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, LARGEST)
+            log.warning(
+                "Nothing is suggested in %s: it has more than %d characters.", uri, MAX_DOCUMENT_CHARACTERS
+            )
             self._withheld.add(uri)
             self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from mercury_lsp.completion.cache import ADDED, CLOSED_BY
+from mercury_lsp.completion.cache import CLOSED_BY, MAX_ADDED_CHARACTERS
 
 F = TypeVar("F")
 Kind = Literal["accepted", "partly", "typed", "replaced", "rejected", "unseen"]
@@ -285,7 +285,9 @@ class _Life(Generic[F]):
         for typed in range(_common(region, goal), -1, -1):
             left = region[typed:]
             added = left.removesuffix(tail)  # what the editor closed
-            closes = len(added) <= ADDED and all(CLOSED_BY.get(one, "\0") in goal[:typed] for one in added)
+            closes = len(added) <= MAX_ADDED_CHARACTERS and all(
+                CLOSED_BY.get(one, "\0") in goal[:typed] for one in added
+            )
             if tail.endswith(left) or (
                 closes and left.endswith(tail)
             ):  # or else closed brackets were typed over

@@ -76,7 +76,7 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
     found = environment.folders(report)
     assert not report.problems and not list(tmp_path.iterdir())  # it only looks
     assert all(facts["writable"] and facts["free_mb"] > 0 for facts in found.values())
-    monkeypatch.setattr(environment, "ROOM", 1 << 40)
+    monkeypatch.setattr(environment, "MIN_FREE_MB", 1 << 40)
     monkeypatch.setattr(environment, "_writable", lambda folder: True)
     environment.folders(report)
     assert "MB of room" in problems(report)[0]

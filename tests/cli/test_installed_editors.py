@@ -171,5 +171,5 @@ def test_only_the_beginning_of_a_long_file_is_looked_into(
 ) -> None:
     machine.install("nvim", "echo NVIM v0.12.0")
     machine.configure("nvim/init.lua", "mercury" + " " * 100)
-    monkeypatch.setattr(installed_editors, "LARGEST", 3)
+    monkeypatch.setattr(installed_editors, "MAX_SETTINGS_BYTES", 3)
     assert machine.examine()[0]["nvim"]["set_up"] is False  # type: ignore[index]

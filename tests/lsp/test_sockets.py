@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.lsp.listening import MOST_CLIENTS, MOST_STRANGERS
+from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_STRANGERS
 
 from .conftest import COMMAND, INLINE, PATIENCE, Client, frame
 
@@ -168,7 +168,7 @@ def test_garbage_of_a_client_that_was_let_in_ends_its_connection(tcp: Listening)
 
 
 def test_strangers_do_not_keep_clients_out(tcp: Listening) -> None:
-    strangers = [tcp.connect() for _ in range(2 * MOST_STRANGERS)]
+    strangers = [tcp.connect() for _ in range(2 * MAX_STRANGERS)]
     assert is_open(tcp)
     assert strangers[0].recv(1) == b""  # the first to come had to go
     for stranger in strangers:
@@ -178,7 +178,7 @@ def test_strangers_do_not_keep_clients_out(tcp: Listening) -> None:
 
 def test_there_is_a_limit_on_clients(model: Path, tmp_path: Path) -> None:
     with listening(model, "--socket", str(tmp_path / "socket")) as server:
-        clients = [server.connect() for _ in range(MOST_CLIENTS)]
+        clients = [server.connect() for _ in range(MAX_CLIENTS)]
         for client in clients:
             client.sendall(frame(INITIALIZE))
             assert client.recv(8) == b"Content-"

@@ -146,7 +146,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
-    monkeypatch.setattr("mercury_lsp.completion.scheduler.DEADLINE_CPU", 0.0)
+    monkeypatch.setattr("mercury_lsp.completion.scheduler.CPU_DEADLINE_SECONDS", 0.0)
     with hosting(whole("there")) as hosted:
         options = {"remote": "fallback", "remote_url": hosted.url, "remote_timeout_ms": 30_000}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)

@@ -79,7 +79,7 @@ class Editor:
 @pytest.fixture
 async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
-    monkeypatch.setattr(scheduler, "PATIENCE", 120)
+    monkeypatch.setattr(scheduler, "MODEL_WAIT_SECONDS", 120)
     editor = Editor()
     serving = asyncio.create_task(serve(editor.reader, editor))
     yield editor
@@ -192,7 +192,7 @@ async def test_a_completion_knows_whether_the_user_asked(
 async def test_who_asks_is_sent_several_suggestions(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
 ) -> None:
-    monkeypatch.setattr("mercury_lsp.completion.pipeline.PATIENCE", 60.0)
+    monkeypatch.setattr("mercury_lsp.completion.pipeline.ALTERNATIVES_SECONDS", 60.0)
     await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0, candidates=4)
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     answer = await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})

@@ -23,8 +23,9 @@ from mercury_lsp.config import parse
 
 EXTENSION = "mercury-lsp.mercury-lsp"  # publisher and name of editors/vscode/package.json
 NAMED = re.compile(rb"\bmercury\b")
-MOST = 500  # files of an editor's settings that are looked into
-LARGEST = 1_000_000  # bytes of one
+# Of an editor's settings, looked into at most.
+MAX_SETTINGS_FILES = 500
+MAX_SETTINGS_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _settings(name: str) -> Iterable[Path]:
         return [home / ".emacs", home / ".emacs.el", *(folder / "init.el" for folder in folders)]
     local = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     folder = (local if windows else configuration) / "nvim"
-    return [path for path in islice(folder.rglob("*"), MOST) if path.suffix in (".lua", ".vim")]
+    return [path for path in islice(folder.rglob("*"), MAX_SETTINGS_FILES) if path.suffix in (".lua", ".vim")]
 
 
 def _helix_file() -> Path:
@@ -111,7 +112,7 @@ def _read(path: Path) -> bytes:
         if not path.is_file():
             return b""
         with path.open("rb") as file:
-            return file.read(LARGEST)
+            return file.read(MAX_SETTINGS_BYTES)
     except OSError:
         return b""
 

@@ -22,9 +22,12 @@ from mercury_lsp.errors import Failure
 from mercury_lsp.telemetry import store
 
 PROGRAM = "mercury-lsp"
-TRIAL = 120.0  # seconds that starting, loading and a first suggestion may take
-ROOM = 300  # megabytes that the prepared weights of a model may take
-DAYS = 7  # of the history that count as lately
+# For starting, loading and a first suggestion.
+TRIAL_SECONDS = 120.0
+# The prepared weights of a model may take as much.
+MIN_FREE_MB = 300
+# Of the history, for the count of recent requests.
+RECENT_DAYS = 7
 
 
 def environment(report: Report) -> dict[str, str | None]:
@@ -66,9 +69,9 @@ def server(report: Report) -> dict[str, Any] | None:
     if not report.usable:  # what is wrong has been told
         return None
     try:
-        return asyncio.run(asyncio.wait_for(_tried(), TRIAL))
+        return asyncio.run(asyncio.wait_for(_tried(), TRIAL_SECONDS))
     except (Failure, TimeoutError) as error:
-        said = str(error).rstrip(".") or f"no suggestion came within {TRIAL:.0f} s"
+        said = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
         report.wrong(
             f"the server does not work over stdio: {said}",
             "start mercury-lsp --stdio in a terminal, and read what it says",
@@ -112,8 +115,10 @@ def folders(report: Report) -> dict[str, Any]:
             report.wrong(
                 f"{folder} cannot be written, so that {loss}", f"make {there} your own, and writable"
             )
-        elif name == "cache" and free < ROOM:
-            report.wrong(f"there are {free} MB of room for {folder}, so that {loss}", f"free {ROOM} MB")
+        elif name == "cache" and free < MIN_FREE_MB:
+            report.wrong(
+                f"there are {free} MB of room for {folder}, so that {loss}", f"free {MIN_FREE_MB} MB"
+            )
     return found
 
 
@@ -132,9 +137,9 @@ def _fix(cause: str | None) -> str:
 
 
 def lately(report: Report) -> dict[str, Any] | None:
-    """Counts of the last `DAYS` days of the history; None where it cannot be read."""
+    """Counts of the last `RECENT_DAYS` days of the history; None where it cannot be read."""
     try:
-        events = store.read(DAYS)
+        events = store.read(RECENT_DAYS)
     except store.Unreadable as error:
         report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
         return None
@@ -143,7 +148,7 @@ def lately(report: Report) -> dict[str, Any] | None:
     chief = next((cause for cause, _ in causes.most_common(1)), None)
     if events and not shown:
         report.wrong(
-            f"in the last {DAYS} days {len(events)} requests came and nothing was shown, chiefly because: {chief}",
+            f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {chief}",
             _fix(chief),
         )
-    return {"days": DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}
+    return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}

@@ -13,11 +13,11 @@ from mercury_lsp.context.memory.segment import Ids, Segment, dtype_for
 from mercury_lsp.context.retrieval.index import Entry
 from mercury_lsp.engine.tokenizer import Vocabulary
 
-BATCH = 128_000
+BATCH_CHARACTERS = 128_000
 """Characters that are encoded at once, between two looks at the engine."""
-SEGMENT = 1_000_000
+SEGMENT_CHARACTERS = 1_000_000
 """Characters of a segment while much is indexed: as soon as one is done it is used."""
-SEGMENTS = 3
+MAX_SEGMENTS = 3
 """Most segments, each of which is searched for each token. Each but the last is larger than those after it."""
 
 
@@ -111,7 +111,7 @@ class Indexer(Background):
         characters = 0
         for batch in _batches(entries):
             self._wait_for_engine()
-            if self._stop or vocabulary is not self._vocabulary or characters > SEGMENT:
+            if self._stop or vocabulary is not self._vocabulary or characters > SEGMENT_CHARACTERS:
                 break
             texts = [text for _, text in batch]
             for (entry, _), ids in zip(batch, vocabulary.encode_all(texts), strict=True):
@@ -155,7 +155,7 @@ def _to_merge(memory: ProjectMemory, tokens: int) -> tuple[list[Part], list[Part
     while kept:
         segment, dead = kept[-1]
         wasted = 2 * segment.count(dead) > segment.tokens
-        if len(kept) < SEGMENTS and not wasted and segment.tokens >= tokens:
+        if len(kept) < MAX_SEGMENTS and not wasted and segment.tokens >= tokens:
             break
         merged.insert(0, kept.pop())
         tokens += segment.tokens
@@ -173,7 +173,7 @@ def _batches(entries: list[Entry]) -> Iterator[list[tuple[Entry, str]]]:
     for entry in entries:
         batch.append((entry, entry.text))
         characters += len(batch[-1][1])
-        if characters > BATCH:
+        if characters > BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

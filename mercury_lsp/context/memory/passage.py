@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mercury_lsp.context.memory.segment import Ids, Key
 from mercury_lsp.engine.decoding.mixture import DEPTH
 
-NEAR = (1 << 16, 1 << 14)
+NEAR_TOKENS = (1 << 16, 1 << 14)
 """Most tokens before and after the cursor that are scanned."""
 FEW = 8
 """Places that are compared one by one."""
@@ -27,7 +27,7 @@ class Passage:
         dtype = before.dtype
         self.width = dtype.itemsize
         separator = np.array([np.iinfo(dtype).max], dtype)
-        near = before[-NEAR[0] :], separator, after[: NEAR[1]], separator
+        near = before[-NEAR_TOKENS[0] :], separator, after[: NEAR_TOKENS[1]], separator
         text = np.concatenate([np.repeat(separator, DEPTH), *near])[::-1]
         self._text: Ids = np.ascontiguousarray(text)
         self._bytes = self._text.astype(dtype.newbyteorder(">")).tobytes()

@@ -15,11 +15,11 @@ from mercury_lsp.context.memory.segment import Ids, Key, Segment
 from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match, Step
 from mercury_lsp.engine.tokenizer import Vocabulary
 
-MOST_PLACES = 256
+MAX_PLACES = 256
 """Places whose next tokens are counted."""
-MOST_FORETOLD = 64
+MAX_PREDICTED_TOKENS = 64
 """Places that a continuation is drawn from."""
-SHORTER = 8
+MAX_SHORTER_MATCHES = 8
 """Shorter matches that are looked at, at most, for one that stood at enough more places."""
 RESUMED = 16
 """Tokens after the cursor with which a continuation is compared."""
@@ -91,23 +91,22 @@ class DocumentMemory:
         own = self.passage.matching(key, last)
         search = _Search(self.segments, key)
         if own and own[-1][0] >= search.length:
-            return _ahead(self._nearest(own[-1][1], MOST_FORETOLD), own[-1][0], most, True)
-        return _ahead(search.places(MOST_FORETOLD), search.length, most, False)
+            return _ahead(self._nearest(own[-1][1], MAX_PREDICTED_TOKENS), own[-1][0], most, True)
+        return _ahead(search.places(MAX_PREDICTED_TOKENS), search.length, most, False)
 
     def _follow(self, context: tuple[int, ...]) -> Match:
         key = Key.of(context, self.passage.width)
         own = self.passage.matching(key, context)
         document = [
-            _level(length, len(places), self._nearest(places, MOST_PLACES))
-            for length, places in _telling(own)
+            _level(length, len(places), self._nearest(places, MAX_PLACES)) for length, places in _telling(own)
         ]
         search = _Search(self.segments, key)
         project: list[tuple[Level, tuple[Segment | Passage, int]]] = []
-        for _ in range(SHORTER):
+        for _ in range(MAX_SHORTER_MATCHES):
             if not search.length or len(project) == 2:
                 break
             if not project or search.total >= _enough(project[0][0].total):
-                project.append(_level(search.length, search.total, search.places(MOST_PLACES)))
+                project.append(_level(search.length, search.total, search.places(MAX_PLACES)))
             search.shorten()
         firsts = [levels[0] for levels in (document, project) if levels]
         if not firsts:

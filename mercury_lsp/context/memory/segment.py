@@ -21,7 +21,7 @@ from mercury_lsp.engine.decoding.mixture import DEPTH
 Ids = NDArray[np.unsignedinteger]
 """Token ids (n,), uint16 or uint32 throughout one index."""
 
-NEAR = 16
+NEAR_POSITIONS = 16
 """Places that are near enough to be looked at first."""
 FEW = 8
 """Tokens that are quicker taken one by one."""
@@ -157,14 +157,14 @@ class Segment:
 
     def _first(self, data: bytes, before: int) -> int:
         """The first place whose context is not less. Mostly near, so the search goes there in growing strides."""
-        step, high = NEAR, before
+        step, high = NEAR_POSITIONS, before
         while (low := high - step) > 0 and self._context(self._places[low]) >= data:
             high, step = low, step * step
         return bisect_left(self._places, data, max(0, low), high, key=self._context)
 
     def _last(self, data: bytes, after: int) -> int:
         """The first place whose context is greater."""
-        step, low = NEAR, after
+        step, low = NEAR_POSITIONS, after
         while (high := low + step) < self.places and self._context(self._places[high]) <= data:
             low, step = high, step * step
         return bisect_right(self._places, data, low, min(high, self.places), key=self._context)

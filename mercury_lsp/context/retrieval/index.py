@@ -20,7 +20,8 @@ from mercury_lsp.syntax.document import Document, plain
 from mercury_lsp.syntax.languages import Language
 from mercury_lsp.syntax.tree import Syntax
 
-LONGEST = 200_000  # characters of a file that are kept: what is longer was seldom written by hand
+# Kept of a file: longer ones are seldom written by people.
+MAX_FILE_CHARACTERS = 200_000
 INDEXED = 2.5  # bytes of the project memory for a character: 6 to 8 for a token
 DEFINITIONS = 500  # of a file
 HEAD = 6  # lines of a definition's signature, at most
@@ -99,7 +100,7 @@ class Entry:
 
 def read(path: str, text: str, language_id: str = "") -> Entry:
     """Parse a file. Never raises on odd text; the costs are those of a parse, some milliseconds for 1,000 lines."""
-    text = plain(text[:LONGEST])
+    text = plain(text[:MAX_FILE_CHARACTERS])
     syntax = Syntax.of(Document("", path, language_id, 0, text))
     definitions = _definitions(syntax)
     packed = zlib.compress(text.encode("utf-8"), 1)

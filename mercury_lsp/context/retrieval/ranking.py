@@ -17,14 +17,19 @@ from mercury_lsp.syntax.document import Document
 
 RANK = 60  # the constant of reciprocal rank fusion, as its authors chose it
 REPEATED = 0.5  # share of a candidate's lines that are known already, from which on it is dropped
-LEAST = 12  # tokens that are worth a snippet
+# A snippet is worth no less.
+MIN_BUDGET_TOKENS = 12
 FEWEST = 3  # lines that may be left of a longer candidate
 SOURCES = ("signatures", "header", "definitions", "edits", "neighbors", "opened")
 """Where text is taken from that is shown beside the window, see `sources`."""
-FAR = 10  # lines from where a choice was made, within which it is kept
-FARTHEST = 30  # as long as the window begins where it did: once it has moved, most must be read again anyway
+# A choice is kept within so many lines of the place where it was made.
+KEEP_LINES = 10
+KEEP_STILL_LINES = (
+    30  # as long as the window begins where it did: once it has moved, most must be read again anyway
+)
 HEAD = 200  # characters by which the beginning of a window is told
-KEPT = 16  # documents whose choices are kept
+# Documents whose choices are kept.
+KEPT_DOCUMENTS = 16
 
 Count = Callable[[str], int]
 
@@ -57,7 +62,7 @@ def choose(
     It takes ``budget_tokens`` at most, with the names of the files and their separators. Pure: equal arguments give an
     equal choice, which does not depend on the cursor's own line.
     """
-    if budget_tokens < LEAST or not sources:
+    if budget_tokens < MIN_BUDGET_TOKENS or not sources:
         return ()
     around = Around(document, offset, shown)
     rankings = [RANKED[source](around, library) for source in SOURCES if source in sources]
@@ -77,7 +82,7 @@ def choose(
             taken.append(candidate)
             known |= distinct(snippet.text)
             left -= tokens
-            if left < LEAST:
+            if left < MIN_BUDGET_TOKENS:
                 break
     return tuple(reversed(chosen))
 
@@ -99,7 +104,7 @@ class Choice:
         """Whether it may be kept: nothing above the cursor's line changed, and the cursor is near."""
         old = self.document
         same = (old.path, old.language_id, self.settings) == (document.path, document.language_id, settings)
-        far = FARTHEST if window.startswith(self.head) else FAR
+        far = KEEP_STILL_LINES if window.startswith(self.head) else KEEP_LINES
         if not same or abs(line - self.line) >= far:
             return False
         edge = min(document.span(line)[0], old.span(self.last)[0])
@@ -134,7 +139,7 @@ class Memory:
         snippets = choose(document, offset, shown, library, count, budget_tokens, sources)
         head = shown.prefix[: shown.prefix.rfind("\n") + 1][:HEAD]
         self._choices[document.uri] = Choice(document, settings, head, line, line, snippets)
-        while len(self._choices) > KEPT:
+        while len(self._choices) > KEPT_DOCUMENTS:
             del self._choices[next(iter(self._choices))]
         return snippets
 

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mercury_lsp.completion.scheduler import DEADLINE_CPU
+from mercury_lsp.completion.scheduler import CPU_DEADLINE_SECONDS
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.typing.records import BegunWord, TypedLine
 
 MEMORY_MS = 2.0
-DEADLINE_MS = 1e3 * DEADLINE_CPU
+DEADLINE_MS = 1e3 * CPU_DEADLINE_SECONDS
 
 R = TypeVar("R", TypedLine, BegunWord)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mercury_lsp.completion.debounce import LONGEST, Debounce
+from mercury_lsp.completion.debounce import MAX_WAIT_SECONDS, Debounce
 
 
 def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce, float]:
@@ -43,7 +43,7 @@ def test_while_keys_come_faster_than_answers_the_next_key_is_waited_for() -> Non
 def test_no_wait_is_longer_than_the_bound_nor_than_what_it_may_spare() -> None:
     debounce, now = typed([0.3] * 5, latency=0.9)
     assert debounce.wait(now) == 0  # the next key is too far away
-    assert 0 < debounce.wait(now + 0.2) <= LONGEST
+    assert 0 < debounce.wait(now + 0.2) <= MAX_WAIT_SECONDS
     debounce, now = typed([0.05, 0.06, 0.05, 0.06], latency=0.075)
     assert 0 < debounce.wait(now) <= 0.075
     debounce, now = typed([0.05, 0.12, 0.05, 0.12], latency=0.075)
@@ -106,8 +106,8 @@ def test_waiting_never_adds_more_than_it_spares(latency: float, gap: float) -> N
     added = waited.delay / waited.answers - at_once.delay / at_once.answers
     assert waited.answers >= at_once.answers * 0.9
     assert added * waited.answers <= at_once.work - waited.work + 1e-6
-    assert added <= LONGEST
+    assert added <= MAX_WAIT_SECONDS
     if latency < gap / 2:
         assert added == 0 and waited == at_once  # it is seen before the next key
-    if latency > 1.5 * gap and gap * 1.4 < LONGEST:
+    if latency > 1.5 * gap and gap * 1.4 < MAX_WAIT_SECONDS:
         assert waited.vain < at_once.vain / 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.completion.manual import MOST, beginnings
+from mercury_lsp.completion.manual import MAX_TRIES, beginnings
 from mercury_lsp.completion.pipeline import Job, complete, nothing
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
@@ -71,7 +71,9 @@ def test_the_first_other_middle_that_shows_something_counts() -> None:
 def test_of_no_more_than_a_few_it_is_looked_what_fits() -> None:
     engine = Scripted(lambda _: "))", *[")"] * 20)
     assert made(engine, *at("total = ¦\n"))[0] is None
-    assert engine.looked == 2 * MOST - 1  # of the cursor's place and, behind the first, of the line below
+    assert (
+        engine.looked == 2 * MAX_TRIES - 1
+    )  # of the cursor's place and, behind the first, of the line below
 
 
 def test_who_did_not_ask_waits_for_nothing_else() -> None:
@@ -157,4 +159,4 @@ def test_beginnings_end_with_words_and_most_comes_first() -> None:
     ]
     assert [part.text for part in beginnings(infill("a b"))] == ["a"]
     assert not list(beginnings(infill("")))
-    assert len(list(beginnings(infill("a " * 50)))) == MOST
+    assert len(list(beginnings(infill("a " * 50)))) == MAX_TRIES

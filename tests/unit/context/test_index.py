@@ -12,7 +12,7 @@ from mercury_lsp.context.retrieval.index import (
     COMMON,
     DEFINITIONS,
     EMPTY,
-    LONGEST,
+    MAX_FILE_CHARACTERS,
     Library,
     read,
     words,
@@ -133,9 +133,9 @@ def test_odd_texts_are_read() -> None:
 
 
 def test_what_is_kept_of_a_file_is_bounded() -> None:
-    many = read("a.py", "".join(f"def f{i:06}(): pass\n" for i in range(LONGEST // 20)))
+    many = read("a.py", "".join(f"def f{i:06}(): pass\n" for i in range(MAX_FILE_CHARACTERS // 20)))
     assert len(many.definitions) == DEFINITIONS
-    assert len(read("a.py", "x" * (LONGEST + 5)).text) == LONGEST
+    assert len(read("a.py", "x" * (MAX_FILE_CHARACTERS + 5)).text) == MAX_FILE_CHARACTERS
     wide = read("a.py", f"def wide({', '.join(f'name_{i}' for i in range(500))}): pass\n")
     assert len(wide.definitions[0].text) == CHARACTERS
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.context.memory.project import SHORTER, DocumentMemory, ProjectMemory
+from mercury_lsp.context.memory.project import MAX_SHORTER_MATCHES, DocumentMemory, ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match
 
@@ -83,7 +83,7 @@ def test_matches_are_those_of_a_search_by_brute_force(
     known = memory_of(*parts, vocabulary=vocabulary).without(gone)
     match = beside(known, before, after, here).follow(context)
     alive = [own for part in parts for path, own in part.items() if path not in gone | {here}]
-    assert told(match.project) == searched(alive, context, SHORTER)
+    assert told(match.project) == searched(alive, context, MAX_SHORTER_MATCHES)
     assert told(match.document) == searched([before, after], context, DEPTH)
 
 

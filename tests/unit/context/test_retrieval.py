@@ -9,7 +9,7 @@ import pytest
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval import ranking, sources
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
-from mercury_lsp.context.retrieval.ranking import FAR, FARTHEST, SOURCES, Memory, choose
+from mercury_lsp.context.retrieval.ranking import KEEP_LINES, KEEP_STILL_LINES, SOURCES, Memory, choose
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode
 from mercury_lsp.syntax.document import Document
 
@@ -223,7 +223,7 @@ class Typist:
         return encode(replace(shown, related=found), self.tokenizer)
 
 
-NEW = "canvas = paint(store, 1)\n    product = store.lowest_stock()\n    " * (FAR // 2)
+NEW = "canvas = paint(store, 1)\n    product = store.lowest_stock()\n    " * (KEEP_LINES // 2)
 
 
 def test_while_lines_are_typed_the_tokens_before_them_stay_the_same(tokenizer: Tokenizer) -> None:
@@ -239,7 +239,7 @@ def test_while_lines_are_typed_the_tokens_before_them_stay_the_same(tokenizer: T
         text = before + NEW[:end]
         assert typist.ids(text + rest, len(text))[:stable] == first[:stable]
         typed = NEW[:end].count("\n")
-    assert typed == FAR - 1
+    assert typed == KEEP_LINES - 1
 
 
 def test_without_the_memory_it_would_not_be_so(tokenizer: Tokenizer) -> None:
@@ -261,8 +261,8 @@ def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
         return document(text).span(line)[0]
 
     first = document(text).position(len(USES) - 1)[0]
-    assert beside(typist.ids(text, at(first + FARTHEST - 1))) == beside(near) != ()
-    assert beside(typist.ids(text, at(first + FARTHEST))) != beside(near)  # far below
+    assert beside(typist.ids(text, at(first + KEEP_STILL_LINES - 1))) == beside(near) != ()
+    assert beside(typist.ids(text, at(first + KEEP_STILL_LINES))) != beside(near)  # far below
     typist.ids(text, len(USES) - 1)
     typist.library = EMPTY  # it was deleted, or is ignored now
     assert beside(typist.ids(text, len(USES) - 1)) == ()
@@ -280,9 +280,9 @@ def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer)
         return memory.related(document(text), offset, shown, library, tokenizer.count, BUDGET, ("opened",))
 
     near = at(first, 512)
-    assert at(first + FAR - 1, 32) == near != ()
-    assert at(first + FAR + 12, 512) == near
-    assert at(first + FAR + 12, 32) != near
+    assert at(first + KEEP_LINES - 1, 32) == near != ()
+    assert at(first + KEEP_LINES + 12, 512) == near
+    assert at(first + KEEP_LINES + 12, 32) != near
 
 
 def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokenizer) -> None:
@@ -295,6 +295,6 @@ def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokeni
 def test_only_so_many_choices_are_kept(tokenizer: Tokenizer) -> None:
     memory = Memory()
     shown = prompt.build("", "", "", tokenizer.count)
-    for i in range(3 * ranking.KEPT):
+    for i in range(3 * ranking.KEPT_DOCUMENTS):
         memory.related(document("", f"{i}.py"), 0, shown, EMPTY, tokenizer.count, BUDGET, SOURCES)
-    assert len(memory._choices) == ranking.KEPT
+    assert len(memory._choices) == ranking.KEPT_DOCUMENTS

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mercury_lsp.cli.main import main
-from mercury_lsp.tokens import LARGEST_FILE_BYTES, Tokens, parse_tokens, read_tokens
+from mercury_lsp.tokens import MAX_FILE_BYTES, Tokens, parse_tokens, read_tokens
 
 EMPTY = (b"", b"\n\n", b"# only a comment\n", b"  \t \r\n#x", b"\xef\xbb\xbf", b"\xef\xbb\xbf# BOM\r\n")
 WRONG = (
     b"\xff\xfes\x00e\x00", b"\x00" * 100, "pässwort ann\n".encode(), b"one\x1b[2J ann\n", b"one ann\none bob\n",
-    b"one \x1b]0;title\x07\n", b"one " + b"n" * 1000, b"x" * (LARGEST_FILE_BYTES + 1),
+    b"one \x1b]0;title\x07\n", b"one " + b"n" * 1000, b"x" * (MAX_FILE_BYTES + 1),
 )  # fmt: skip
 
 

@@ -208,7 +208,7 @@ async def test_a_snooze_ends_by_itself_or_by_the_command(ls: Served, monkeypatch
     assert ls.session.snoozed and snapshot is not None and not snapshot.config.anticipate
     assert "snoozed until" in await actions.explain(ls, URI, {"line": 0, "character": 4})
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 60 * actions.USUAL + 1)
+    monkeypatch.setattr(time, "time", lambda: now + 60 * actions.SNOOZE_MINUTES + 1)
     snapshot = ls.session.snapshot(URI)
     assert not ls.session.snoozed and snapshot is not None and snapshot.config.anticipate
     actions.snooze(ls, 0.5)

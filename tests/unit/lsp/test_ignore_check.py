@@ -112,7 +112,7 @@ async def test_rules_that_change_count_for_open_documents(there: There) -> None:
 async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     there: There, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", 0.05)
+    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.ACCESS_WAIT_SECONDS", 0.05)
     go_on = threading.Event()
 
     def hang(file: str) -> FileAccess:
@@ -123,7 +123,7 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     uri = there.open("a.py")
     assert await there.committed(uri)
     go_on.set()
-    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.PATIENCE", WAIT)
+    monkeypatch.setattr("mercury_lsp.lsp.ignore_check.ACCESS_WAIT_SECONDS", WAIT)
     assert not await there.committed(uri)
 
 

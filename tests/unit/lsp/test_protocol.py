@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.lsp.protocol import LARGEST, Broken, frames, strict_frames
+from mercury_lsp.lsp.protocol import MAX_MESSAGE_BYTES, Broken, frames, strict_frames
 
 
 def framed(body: bytes) -> bytes:
@@ -47,7 +47,7 @@ def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -
         b"Content-Length: nine\r\n\r\n{some body}",
         b"Content-Length: -9\r\n\r\n{some body}",
         b"Content-Length: 9\r\n",
-        b"Content-Length: %d\r\n\r\n{}" % (LARGEST + 1),
+        b"Content-Length: %d\r\n\r\n{}" % (MAX_MESSAGE_BYTES + 1),
         b"\r\n\r\n",
         b"\x00\xff\xfe\r\n",
         b"x" * 200_000 + b"\r\n",

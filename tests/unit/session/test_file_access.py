@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.session.file_access import LARGEST, LARGEST_STYLE, STYLES, FileAccess, Files
+from mercury_lsp.session.file_access import MAX_FILE_BYTES, MAX_STYLE_BYTES, MAX_STYLES, FileAccess, Files
 from mercury_lsp.syntax.indentation import Indentation
 
 USABLE, OUTSIDE, IGNORED = FileAccess(False, True), FileAccess(False, False), FileAccess(True, True)
@@ -72,7 +72,7 @@ def test_a_walk_sees_source_and_nothing_else(tmp_path: Path) -> None:
     [
         b"x = '\0'",
         b"\xff\xfe\x00",
-        b"x = 1\n" * LARGEST,
+        b"x = 1\n" * MAX_FILE_BYTES,
         b"var a=1;" * 1000,
         b"x\n" * 99 + b"y" * 6000,
         b"caf\xe9",
@@ -199,7 +199,7 @@ def test_what_is_no_small_regular_file_says_nothing_of_indentation(tmp_path: Pat
     (tmp_path / "w/link/.editorconfig").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "w/pipe/.editorconfig")
     (tmp_path / "w/folder/.editorconfig").mkdir()
-    put(tmp_path / "w/large/.editorconfig", text + "#" * LARGEST_STYLE)
+    put(tmp_path / "w/large/.editorconfig", text + "#" * MAX_STYLE_BYTES)
     (tmp_path / "w/latin/.editorconfig").write_bytes(b"# caf\xe9\n" + text.encode())
     files = Files([str(tmp_path / "w")])
     assert {
@@ -210,7 +210,7 @@ def test_what_is_no_small_regular_file_says_nothing_of_indentation(tmp_path: Pat
 
 def test_a_deep_folder_has_but_a_few_files_read(tmp_path: Path) -> None:
     folder = tmp_path
-    for _ in range(STYLES + 4):
+    for _ in range(MAX_STYLES + 4):
         put(folder / ".editorconfig", "[*]\nindent_style = tab\n")
         folder /= "d"
     put(tmp_path / ".editorconfig", "[*]\nindent_size = 2\n")

@@ -110,7 +110,7 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
         until(lambda: indexer.idle)
         assert encoded == ([] if text is None else [text]), "another file than the changed one was read"
         assert texts(indexer.memory, tokenizer) == {name: entry.text for name, entry in given.items()}, step
-        assert len(indexer.memory.segments) <= module.SEGMENTS
+        assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
     whole = Indexer()
     whole.take(given)
     whole.encode_with(tokenizer)
@@ -153,13 +153,13 @@ def test_a_change_while_a_segment_is_made_is_not_lost(
 def test_files_by_the_thousand_make_few_segments_and_few_bytes(
     indexer: Indexer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SEGMENT", 5_000)
-    monkeypatch.setattr(module, "BATCH", 1_000)
+    monkeypatch.setattr(module, "SEGMENT_CHARACTERS", 5_000)
+    monkeypatch.setattr(module, "BATCH_CHARACTERS", 1_000)
     given = entries(**{f"f{i}": f"value_{i} = compute({i})\n" * 5 for i in range(500)})
     indexer.take(given)
     until(lambda: indexer.idle)
     assert len(texts(indexer.memory, tokenizer)) == 500
-    assert len(indexer.memory.segments) <= module.SEGMENTS
+    assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
     assert indexer.memory.size <= 12 * sum(segment.tokens for segment in indexer.memory.segments) + 120 * 500
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mercury_lsp.completion.types import Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
-from mercury_lsp.session.notebooks import BETWEEN, MOST_CHARACTERS, Notebooks, moved
+from mercury_lsp.session.notebooks import BETWEEN, MAX_OTHER_CELLS_CHARACTERS, Notebooks, moved
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
 
@@ -53,7 +53,7 @@ def test_cells_of_other_languages_and_empty_or_unknown_ones_are_left_out() -> No
 
 
 def test_far_cells_of_a_large_notebook_are_left_out() -> None:
-    part = "x" * (MOST_CHARACTERS // 2)
+    part = "x" * (MAX_OTHER_CELLS_CHARACTERS // 2)
     text, start = joined(session("far", part, part, "here", part, "far", part), "3")
     assert start == 2 * len(part + BETWEEN) and text == BETWEEN.join((part, part, "here", part, "far"))
 

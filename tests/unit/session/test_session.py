@@ -60,7 +60,7 @@ def test_halves_of_surrogate_pairs_become_replacement_characters() -> None:
 def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST", 10)
+    monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
     session = opened("x" * 9)
     with caplog.at_level(logging.WARNING):
         session.replace(URI, 2, 0, 0, "yy")

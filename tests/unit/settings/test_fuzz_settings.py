@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from support.fuzz_cases import fuzzed
 
 from mercury_lsp.cli.main import main
-from mercury_lsp.config import LONGEST_TEXT, OPTIONS, REPORTED_UNKNOWN, Config, parse
+from mercury_lsp.config import MAX_REPORTED_UNKNOWN, MAX_TEXT_CHARACTERS, OPTIONS, Config, parse
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, locate
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.session.session import Session
-from mercury_lsp.tokens import LARGEST_FILE_BYTES, parse_tokens, read_tokens
+from mercury_lsp.tokens import MAX_FILE_BYTES, parse_tokens, read_tokens
 
 LONGEST_SENTENCE = 700  # characters: the longest list of choices and a quoted value
 MOST_SECONDS = 0.5  # of processor time for one object of settings
@@ -52,7 +52,7 @@ def test_any_settings_are_a_configuration_and_a_sentence_for_each_fault(settings
     if isinstance(settings, dict):
         wrong = [name for name, value in settings.items() if parse({name: value})[1]]
         unknown = [name for name in wrong if name not in NAMES]
-        more = max(0, len(unknown) - REPORTED_UNKNOWN)
+        more = max(0, len(unknown) - MAX_REPORTED_UNKNOWN)
         assert len(problems) == len(wrong) - more + bool(more)
     for problem in problems:
         assert problem.endswith((".", "?")) and problem.isprintable() and len(problem) < LONGEST_SENTENCE
@@ -90,15 +90,15 @@ def test_deep_and_large_settings_are_quoted_in_short() -> None:
     began = process_time()
     for settings in (deep, {"max_tokens": deep}, {"model": "x" * 10**7}, ["x" * 10**7] * 100, large):
         problems = parse(settings)[1]
-        assert 1 <= len(problems) <= REPORTED_UNKNOWN + 1
+        assert 1 <= len(problems) <= MAX_REPORTED_UNKNOWN + 1
         assert max(map(len, problems)) < LONGEST_SENTENCE
     assert process_time() - began < MOST_SECONDS
 
 
 def test_a_fault_of_size_is_told_as_one() -> None:
-    for value in ("x" * (LONGEST_TEXT + 1), "a\0b", "\ud800"):
+    for value in ("x" * (MAX_TEXT_CHARACTERS + 1), "a\0b", "\ud800"):
         assert parse({"remote_url": value})[1][0].startswith(
-            f"The setting remote_url must be a text of 0 to {LONGEST_TEXT} characters, not '"
+            f"The setting remote_url must be a text of 0 to {MAX_TEXT_CHARACTERS} characters, not '"
         )
     assert "thousands of digits" in parse({"threads": 10**5000})[1][0]
 
@@ -110,7 +110,7 @@ CONTENTS = st.one_of(
     st.sampled_from(["utf-16", "utf-32", "latin-1", "utf-8-sig"]).map(
         lambda code: "sécret ann\n".encode(code)
     ),
-    st.integers(0, 3).map(lambda more: b"x y\n" * (LARGEST_FILE_BYTES // 4) + b"z" * more),
+    st.integers(0, 3).map(lambda more: b"x y\n" * (MAX_FILE_BYTES // 4) + b"z" * more),
 )
 
 

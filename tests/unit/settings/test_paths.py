@@ -27,6 +27,7 @@ def test_a_relative_variable_makes_no_folder_of_the_workspace(
         assert file.is_relative_to("/h"), file
 
 
+@pytest.mark.integration
 def test_a_command_leaves_nothing_in_the_folder_where_it_runs(tmp_path: Path) -> None:
     relative = {f"XDG_{kind}_HOME": f"./{kind.lower()}" for kind in ("CONFIG", "DATA", "STATE", "CACHE")}
     (tmp_path / "a.py").write_text("def area(width, height):\n    return ")
