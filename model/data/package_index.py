@@ -15,7 +15,7 @@ from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 OPENED = 5  # documents open beside the one that is edited
 
 
-class Shelf:
+class PackageIndex:
     """The packages' files (package, path and text), parsed when a library of theirs is first asked for.
 
     limit: files of a package at most, drawn by chance from its name alone; 0 for all.

@@ -43,14 +43,14 @@ class Cuts:
         self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None, split: str = "train"
     ) -> None:
         from model.data.corpus import iter_documents
-        from model.data.package_index import Shelf
+        from model.data.package_index import PackageIndex
 
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
         for source in iter_documents(split, list(recipe.languages), corpus):
             self.files[source.language].append((source.package, source.path, source.text))
-        self.shelf = Shelf((file for files in self.files.values() for file in files), SHELVED)
+        self.package_index = PackageIndex((file for files in self.files.values() for file in files), SHELVED)
         self.files = {language: files for language, files in self.files.items() if files}
         if not self.files:
             sys.exit(
@@ -81,7 +81,7 @@ class Cuts:
         from mercury_lsp.context.retrieval import ranking
         from mercury_lsp.syntax.document import Document
 
-        library = self.shelf.library(package, path, random)
+        library = self.package_index.library(package, path, random)
         tokens = random.randint(*self.recipe.related_tokens)
         sources = random.sample(ranking.SOURCES, random.randint(1, len(ranking.SOURCES)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from model.data.package_index import OPENED, Shelf
+from model.data.package_index import OPENED, PackageIndex
 
 FILES = [
     ("p", path, f"def {path[-4]}{i}(): ...\n")
@@ -14,27 +14,29 @@ OTHERS = [("q", "a/x.py", "def other(): ...\n")]
 
 
 def test_a_library_has_a_packages_files_and_no_others() -> None:
-    shelf = Shelf([*FILES, *OTHERS])
-    library = shelf.library("p", "a/y.py")
+    package_index = PackageIndex([*FILES, *OTHERS])
+    library = package_index.library("p", "a/y.py")
     assert set(library.entries) == {path for _, path, _ in FILES}
     assert library.defined(["x0", "other"]) == {"x0": ("a/x.py",)}
-    assert shelf.library("none", "a/y.py").entries == {}
+    assert package_index.library("none", "a/y.py").entries == {}
 
 
 def test_those_of_the_same_folder_are_open_first() -> None:
-    shelf = Shelf(FILES)
-    assert shelf.library("p", "a/y.py").opened == ("a/x.py", "a/z.py", "b/u.py", "b/v.py", "b/w.py")
-    drawn = [shelf.library("p", "a/y.py", Random(i)).opened for i in range(40)]
+    package_index = PackageIndex(FILES)
+    assert package_index.library("p", "a/y.py").opened == ("a/x.py", "a/z.py", "b/u.py", "b/v.py", "b/w.py")
+    drawn = [package_index.library("p", "a/y.py", Random(i)).opened for i in range(40)]
     assert {len(opened) for opened in drawn} == set(range(OPENED + 1))
     assert all(set(opened[:2]) == {"a/x.py", "a/z.py"} for opened in drawn if len(opened) > 1)
-    assert shelf.library("p", "a/y.py", Random(3)).opened == drawn[3]
+    assert package_index.library("p", "a/y.py", Random(3)).opened == drawn[3]
 
 
 def test_a_limit_takes_the_same_files_each_time() -> None:
-    one, other = (set(Shelf(files, 4).library("p", "a/x.py").entries) for files in (FILES, FILES[::-1]))
+    one, other = (
+        set(PackageIndex(files, 4).library("p", "a/x.py").entries) for files in (FILES, FILES[::-1])
+    )
     assert one == other and len(one) == 4
 
 
 def test_a_packages_files_are_parsed_once() -> None:
-    shelf = Shelf(FILES)
-    assert shelf.library("p", "a/x.py").entries is shelf.library("p", "b/v.py").entries
+    package_index = PackageIndex(FILES)
+    assert package_index.library("p", "a/x.py").entries is package_index.library("p", "b/v.py").entries

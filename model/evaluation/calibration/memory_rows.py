@@ -29,7 +29,7 @@ from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
 from model.data.corpus import Source
-from model.data.package_index import Shelf
+from model.data.package_index import PackageIndex
 from model.evaluation.heldout.cursors import Cursor
 
 KEPT = 256
@@ -98,19 +98,19 @@ def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source
     return {name: own for name, own in packages.items() if len(own) >= least}
 
 
-def record(engine: LocalEngine, cursors: Iterable[Cursor], shelf: Shelf, folder: Path) -> None:
+def record(engine: LocalEngine, cursors: Iterable[Cursor], package_index: PackageIndex, folder: Path) -> None:
     """Write the rows of holes into a folder; those that are there already are not made again."""
     config = Config()
     folder.mkdir(parents=True, exist_ok=True)
     for number, cursor in enumerate(cursors):
         if not (folder / NAME.format(number)).exists():
-            asked = question(engine, cursor, shelf, config)
+            asked = question(engine, cursor, package_index, config)
             tokens = engine.tokenizer.encode(asked.stem + cursor.hole)
             if 0 < len(tokens) <= LONGEST:
                 _recorded(engine, cursor, asked, tokens).write(folder, number)
 
 
-def question(engine: LocalEngine, cursor: Cursor, shelf: Shelf, config: Config) -> Prompt:
+def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, config: Config) -> Prompt:
     """The prompt that the server would ask with: healed, with related text of the files taken to be open."""
     document = cursor.document()
     before, after = document.text[: cursor.start], document.text[cursor.start :]
@@ -123,7 +123,7 @@ def question(engine: LocalEngine, cursor: Cursor, shelf: Shelf, config: Config) 
         config.following_tokens,
         stem_start=engine.tokenizer.stem_start,
     )
-    library = shelf.library(cursor.source.package, cursor.source.path)
+    library = package_index.library(cursor.source.package, cursor.source.path)
     related = choose(document, cursor.start, shown, library, engine.count, USUAL.tokens, USUAL.sources)
     return replace(shown, related=related)
 

@@ -26,7 +26,7 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
 from mercury_lsp.engine.local_engine import LocalEngine
 from model.data.corpus import CorpusError, iter_documents
-from model.data.package_index import Shelf
+from model.data.package_index import PackageIndex
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.calibration.memory_rows import TokenLayout, look_up, projects, read, record
@@ -202,9 +202,11 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayo
             for place in draw(sources, LANGUAGES, given.per_language, given.seed, KINDS)
             for cursor in place
         ]
-        shelf = Shelf(((source.package, source.path, source.text) for source in sources), SHELVED)
+        package_index = PackageIndex(
+            ((source.package, source.path, source.text) for source in sources), SHELVED
+        )
         engine = LocalEngine.load(given.model, "cpu", given.threads)
-        record(engine, track(cursors, f"recording {split}", console=console), shelf, folder)
+        record(engine, track(cursors, f"recording {split}", console=console), package_index, folder)
         done.touch()
     recorded = read(folder)
     if not recorded:

@@ -1,10 +1,10 @@
 """Measures what each source of related text adds to suggestions, and what it costs.
 
-Owns the comparison: at the same held-out places nothing beside the window, each source alone, and all, each by
-`heldout.measure`, for one or several budgets. Differences are paired, with bootstrap intervals over files. Two costs
-are told apart: reading the related tokens once, when they change, and computing beside them at each key. Recent edits
-are not measured: a corpus has none (see `shelf`). Beside the text that is suggested, what the text that stood there
-costs the model is measured, in nats a token: all holes tell by it, not only those that a source makes right or wrong.
+At the same held-out places it compares no related text, each source alone, and all, each by `heldout.measure`, for one
+or several budgets. Differences are paired, with bootstrap intervals over files. There are two costs: reading the
+related tokens once, when they change, and computing with them at each key. Recent edits are not measured, because a
+corpus has none (see `package_index`). The loss of the text that stood there, in nats a token, is measured as well: it
+counts at all holes, not only at those that a source makes right or wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
 from model.data.corpus import CorpusError, iter_documents
-from model.data.package_index import Shelf
+from model.data.package_index import PackageIndex
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.heldout.cursors import KINDS, LANGUAGES, Cursor, draw
 from model.evaluation.heldout.figures import gains
@@ -208,7 +208,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
     places = draw(sources, languages, given.per_language, given.seed, given.kinds.split(","))
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
-    shelf = Shelf((source.package, source.path, source.text) for source in sources)
+    package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
     engine = LocalEngine.load(given.model, given.device, given.threads)
     began = time.monotonic()
     costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -216,7 +216,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
         if given.minutes and time.monotonic() - began > 60 * given.minutes:
             break
         source = place[0].source
-        library = shelf.library(source.package, source.path)
+        library = package_index.library(source.package, source.path)
         yield from trials(engine, place, library, given.seed, compared)
         if number <= TIMED:
             for name, related in compared.items():

@@ -3,7 +3,7 @@
 Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
 `pipeline.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
 post-processing, with the options' defaults but for what ``--setting`` says, and with a library of the package's files
-beside (see `shelf`), should the options ask for related text. Deadlines are the server's alone, so that
+beside (see `package_index`), should the options ask for related text. Deadlines are the server's alone, so that
 what is measured does not depend on what else the machine does.
 """
 
@@ -30,7 +30,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.tree import Syntax
 from model.data.corpus import CorpusError, iter_documents
-from model.data.package_index import Shelf
+from model.data.package_index import PackageIndex
 from model.evaluation.heldout.cursors import KINDS, LANGUAGES, TRIGGERS, Cursor, draw
 from model.evaluation.heldout.figures import gains, gains_table, markdown, refused_table, report, table
 from model.evaluation.heldout.offers import Offer, written
@@ -90,7 +90,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
     """Records as they are made, place by place, until the time is over."""
     languages = given.languages.split(",")
     sources = list(iter_documents("heldout", languages, given.corpus))
-    shelf = Shelf((source.package, source.path, source.text) for source in sources)
+    package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
     places = draw(
         sources,
         languages,
@@ -108,7 +108,11 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
             if given.minutes and time.monotonic() - began > 60 * given.minutes:
                 break
             source = place[0].source
-            library = shelf.library(source.package, source.path) if config.project_files != "none" else EMPTY
+            library = (
+                package_index.library(source.package, source.path)
+                if config.project_files != "none"
+                else EMPTY
+            )
             records = (
                 measure(engine, cursor, given.seed, config, library, given.unasked) for cursor in place
             )

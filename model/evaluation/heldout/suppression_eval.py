@@ -1,12 +1,11 @@
 """Measures whether suggestions behave, at places of held-out packages, and what each rule of suppression is worth.
 
-Owns the run and the variants. At each place one request is made that nobody asked for by hand, as an editor makes
-them at every key, and once for each variant: as shipped, and with one rule switched off. Of what is shown it tells
-how often it is the author's in its first line or as far as it goes (precision), how often the document has an error of
-syntax more than before, and how often what follows is repeated, both by `soundness`. The places are `cursors`', of the
-kinds that are asked for in turn: by default half of them within a line and half at the start of one. Beside each are
-the other files of its package, see `shelf`. Deadlines are the server's alone, so what is measured does not depend on
-what else the machine does; only the milliseconds do.
+At each place it makes one automatic request, as editors do at every key, and one more for each variant, with one rule
+switched off. Of what is shown it counts how often the first line, or all of it, is the author's (precision), how often
+the document then has more errors of syntax, and how often the following text is repeated, both by `soundness`. The
+places are those of `cursors`, of the wanted kinds in turn: by default half of them within a line and half at the start
+of one. The other files of the package are there, see `package_index`. Deadlines are the server's alone, so only the
+milliseconds depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.document import Document
 from model.data.corpus import CorpusError, Source, iter_documents
-from model.data.package_index import Shelf
+from model.data.package_index import PackageIndex
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
@@ -223,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     languages, kinds = given.languages.split(","), given.kinds.split(",")
     try:
         sources = list(iter_documents("heldout", languages, given.corpus))
-        shelf = Shelf((source.package, source.path, source.text) for source in sources)
+        package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
         cursors = places(sources, languages, given.per_language, given.seed, kinds)
         engine = LocalEngine.load(given.model)
     except (CheckpointError, CorpusError, OSError) as error:
@@ -232,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = []
     with open(given.details or os.devnull, "w", encoding="utf-8", buffering=1) as details:
         for cursor in track(cursors, "asking", console=console):
-            library = shelf.library(cursor.source.package, cursor.source.path)
+            library = package_index.library(cursor.source.package, cursor.source.path)
             for outcome in outcomes(engine, cursor, library, chosen):
                 made.append(outcome)
                 details.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
