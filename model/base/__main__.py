@@ -39,7 +39,7 @@ RENAMED = {
 
 
 def gguf_file() -> Path:
-    """The package's weights. Raises `SystemExit` with the mend where the package is absent."""
+    """The package's weights. Raises `SystemExit` with the fix where the package is absent."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     places = list(spec.submodule_search_locations or ()) if spec else []
     files = [file for place in places for file in Path(place).glob("*.gguf")]

@@ -59,7 +59,7 @@ _SHELL = re.compile(rb"#! ?/(?:usr/)?bin/(?:env )?(?:ba|da|k)?sh\b")
 
 
 class CorpusError(Exception):
-    """The corpus cannot be built or read; one clear sentence with the mend."""
+    """The corpus cannot be built or read; one clear sentence with the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +270,8 @@ def build(
                 gone.append(str(error))
             progress.advance(fetching)
         if gone and not keep_going:
-            mend = "\nbuild without them with --keep-going"
-            raise CorpusError("these packages could not be fetched:\n  " + "\n  ".join(gone) + mend)
+            fix = "\nbuild without them with --keep-going"
+            raise CorpusError("these packages could not be fetched:\n  " + "\n  ".join(gone) + fix)
         for complaint in gone:
             console.print(f"left out: {complaint}", markup=False, highlight=False)
         cleaning = progress.add_task("clean", total=len(archives))

@@ -21,7 +21,7 @@ LARGEST = 1_000_000  # bytes: a member above this is no source file that anybody
 
 
 class FetchError(Exception):
-    """A package could not be had. The message says what failed and how to mend it, in one line."""
+    """A package could not be had. The message says what failed and how to fix it, in one line."""
 
 
 def fetch(kind: str, name: str, version: str, downloads: Path) -> tuple[Path, ...]:

@@ -98,7 +98,7 @@ class DocumentMemory:
         key = Key.of(context, self.passage.width)
         own = self.passage.matching(key, context)
         document = [
-            _level(length, len(places), self._nearest(places, MAX_PLACES)) for length, places in _telling(own)
+            _level(length, len(places), self._nearest(places, MAX_PLACES)) for length, places in _informative(own)
         ]
         search = _Search(self.segments, key)
         project: list[tuple[Level, tuple[Segment | Passage, int]]] = []
@@ -170,7 +170,7 @@ def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segmen
     raise AssertionError("the likeliest token is one of those that were counted")
 
 
-def _telling(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
+def _informative(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
     """Of matches whose lengths grow the longest, and the longest one that stood at enough more places."""
     if not own:
         return []

@@ -35,7 +35,7 @@ _HEADER = "bits/stdc++.h"
 
 
 class ToolchainError(Exception):
-    """A language cannot be run here; the message tells what is missing and how to mend it."""
+    """A language cannot be run here; the message tells what is missing and how to fix it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Recipe:
 
     file: str
     steps: tuple[Step, ...]
-    mend: str
+    fix: str
     packages: tuple[str, ...] = ()
 
 
@@ -151,7 +151,7 @@ def find(language: str, folder: Path) -> Tools:
     lacking = [f"{name} is not on the PATH" for name, place in found.items() if place is None]
     lacking += [f"{name} is not in {modules}" for name in recipe.packages if not (modules / name).is_dir()]
     if lacking:
-        raise ToolchainError(f"{language}: {', '.join(lacking)}; {recipe.mend.format(folder=folder)}")
+        raise ToolchainError(f"{language}: {', '.join(lacking)}; {recipe.fix.format(folder=folder)}")
     compiler = found.get("g++")
     headers = str(_precompiled(compiler)) if compiler else ""
     steps = []
@@ -179,7 +179,7 @@ def _precompiled(compiler: str) -> Path:
         if ran.returncode:
             reason = (ran.stderr.strip() or "no reason told").splitlines()[0]
             raise ToolchainError(
-                f"cpp: {compiler} cannot compile <{_HEADER}> ({reason}); {RECIPES['cpp'].mend}"
+                f"cpp: {compiler} cannot compile <{_HEADER}> ({reason}); {RECIPES['cpp'].fix}"
             )
         target.replace(made)  # at once, as another run may be at the same
     return folder
