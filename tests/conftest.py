@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 # What takes minutes in all: `make test` leaves these out, and `make test-slow` runs them.
-SLOW = frozenset(["cluster", "release", "training"])
+SLOW = frozenset(
+    ["cluster", "data", "evaluation/heldout", "evaluation/suites", "release", "training",
+     "checkpoints/test_fuzz_checkpoints.py", "checkpoints/test_weight_file.py", "cli/test_bounds.py",
+     "cli/test_commands.py", "cli/test_core_dependencies.py", "cli/test_fetch.py", "http/test_connections.py",
+     "http/test_local.py", "http/test_openapi.py", "arena/test_arena.py", "lsp/test_ends.py", "lsp/test_faults.py",
+     "lsp/test_findings.py", "lsp/test_fuzz.py", "lsp/test_large_documents.py", "lsp/test_served.py",
+     "open_models/test_open_infill.py"]
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -375,7 +375,7 @@ def test_the_header_of_a_package_is_of_its_own_language() -> None:
 
 
 def test_an_unbuilt_corpus_and_an_unknown_split_are_clear(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"python -m model\.corpus"):
+    with pytest.raises(CorpusError, match=r"python -m model\.data\.corpus"):
         next(iter_documents("train", folder=tmp_path))
     with pytest.raises(CorpusError, match="validation"):
         next(iter_documents("validation", folder=tmp_path))

@@ -104,7 +104,7 @@ def test_processes_share_a_steps_contexts(recipe: Recipe, tokenizer: Tokenizer, 
 
 
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"model\.shards"):
+    with pytest.raises(SystemExit, match=r"model\.data\.shards"):
         Index.read(tmp_path)
 
 

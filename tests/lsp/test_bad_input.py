@@ -166,14 +166,14 @@ def test_a_binary_file_has_no_suggestion(client: Client) -> None:
 
 def test_wrong_settings_cost_one_message_and_leave_the_defaults(launch: Callable[..., Process]) -> None:
     client = launch().client
-    client.start(options={"max_tokens": "many", "device": "toaster", "candidates": 4})
+    client.start(options={"max_tokens": "many", "device": "toaster", "history_days": 4})
     assert client.is_served()
     client.notify("workspace/didChangeConfiguration", {"settings": {"mercury": {"max_tokens": "many"}}})
     assert client.is_served()
     client.notify("workspace/didChangeConfiguration", {"settings": 5})
     assert client.is_served()
     first, *later = client.messages()
-    assert "max_tokens" in first and "device" in first and "candidates" not in first
+    assert "max_tokens" in first and "device" in first and "history_days" not in first
     assert len(later) == 1 and "must be an object" in later[0]
 
 

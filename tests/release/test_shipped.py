@@ -34,5 +34,5 @@ def test_mini_takes_at_most_half_of_what_small_computes_in_a_pass() -> None:
 @pytest.mark.parametrize("name", ["small", "mini"])
 def test_a_shipped_model_has_its_card(name: str) -> None:
     card = (checkpoint.SHIPPED / name / "README.md").read_text(encoding="utf-8")
-    assert "Licence: Apache-2.0" in card
+    assert "License: Apache-2.0" in card
     assert "## Limits" in card

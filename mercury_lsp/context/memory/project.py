@@ -98,7 +98,8 @@ class DocumentMemory:
         key = Key.of(context, self.passage.width)
         own = self.passage.matching(key, context)
         document = [
-            _level(length, len(places), self._nearest(places, MAX_PLACES)) for length, places in _informative(own)
+            _level(length, len(places), self._nearest(places, MAX_PLACES))
+            for length, places in _informative(own)
         ]
         search = _Search(self.segments, key)
         project: list[tuple[Level, tuple[Segment | Passage, int]]] = []

@@ -65,7 +65,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_other_files_are_told_apart(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.jsonl"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(DetailsError, match=r"was not written by model\.heldout"):
+    with pytest.raises(DetailsError, match=r"was not written by model\.evaluation\.heldout"):
         read(file)
     with pytest.raises(DetailsError, match="cannot be read"):
         read(tmp_path / "none.jsonl")
