@@ -106,4 +106,4 @@ def test_a_fallback_that_fails_costs_nothing(launch: Launch, tiny_model: Path) -
         client = launch(tiny_model).client
         client.start(options={"show_likelihood": 0, "multiline": "never"})
         client.complete(client.open(TEXT), 1, 15)
-        assert hosted.seen and client.is_served()
+        assert hosted.seen and client.ask("mercury/status", None)["result"]["state"] == "ready"
