@@ -17,7 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
@@ -76,7 +76,7 @@ def compare(
     """Ask all sides, the order changing from one time to the next; a time is the median of the repeats'."""
     orders = 0
     for question in questions:
-        ids = encode(question.prompt, engine.tokenizer)
+        ids = encode_prompt(question.prompt, engine.tokenizer)
         began = time.perf_counter()
         engine.prefill(question.prompt)
         here = (time.perf_counter() - began) * 1e3

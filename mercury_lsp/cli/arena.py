@@ -184,11 +184,11 @@ class _Matches:
 
 def _apart(names: Sequence[str]) -> tuple[list[str], Path]:
     """The contestants, and the folder whose edits they are compared on: the last name, if it is none of a model."""
-    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find  # imports numpy
+    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find_model  # imports numpy
 
     if names and Path(names[-1]).is_dir():
         try:
-            find(names[-1])
+            find_model(names[-1])
         except CheckpointError:
             return [*names[:-1]], Path(names[-1])
     return [*names], Path()

@@ -129,7 +129,7 @@ def _row(
 
 def _located(model: str) -> Path | None:
     try:
-        return checkpoint.locate(model)
+        return checkpoint.locate_model(model)
     except checkpoint.CheckpointError:
         return None
 
@@ -211,8 +211,8 @@ def _agree(found: Offer, agreed: bool, say: Console) -> None:
 
 def _select(wanted: str) -> None:
     try:
-        folder = checkpoint.locate(wanted)
-        contents.check(folder)
+        folder = checkpoint.locate_model(wanted)
+        contents.check_model_folder(folder)
     except checkpoint.CheckpointError as error:
         raise Failure(str(error)) from error
     own = wanted in SHIPPED and folder != Path(wanted)

@@ -25,10 +25,10 @@ def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
     """
 
     def make() -> Backend:
-        from mercury_lsp.engine.load import opened
+        from mercury_lsp.engine.load import load_checkpoint
         from mercury_lsp.http.local import LocalBackend
 
-        backend = LocalBackend(opened(model), options)
+        backend = LocalBackend(load_checkpoint(model), options)
         while not backend.ready:
             if backend.failure:
                 raise RuntimeError(backend.failure)

@@ -3,7 +3,7 @@
 Owns where the windows begin and end. They must stand still while the user types, because only the tokens before the
 first change are found in the engine's cache. So the file is divided into strides of characters, counted from its top
 (the lines below: from the end of the cursor's line), and a window ends only where the first line of a stride starts.
-Knows neither the tokens themselves (it is handed a counter) nor the order in which `tokenizer.encode` lays them out.
+Knows neither the tokens themselves (it is handed a counter) nor the order in which `encode_prompt` lays them out.
 """
 
 from __future__ import annotations

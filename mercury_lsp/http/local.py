@@ -22,7 +22,7 @@ from mercury_lsp.engine.backends.devices import slots_for
 from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
-from mercury_lsp.engine.load import engine_on
+from mercury_lsp.engine.load import make_engine
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
@@ -74,7 +74,7 @@ class _Session:
         """Both of them."""
         if self.slot is None or self.engine is None:
             self.slot = slots.acquire()
-            self.engine = engine_on(loaded, self.slot)
+            self.engine = make_engine(loaded, self.slot)
         return self.engine, self.slot
 
     def end(self) -> None:

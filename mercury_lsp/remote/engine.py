@@ -23,7 +23,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never
+from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
@@ -89,7 +89,7 @@ class RemoteEngine(RemoteBacked):
         """The end of the text: no hosted interface lets a client restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
         """Nothing is read ahead, and so nothing is sent that nobody has asked for."""
         return 0
 
@@ -97,7 +97,7 @@ class RemoteEngine(RemoteBacked):
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
@@ -139,7 +139,7 @@ class RemoteEngine(RemoteBacked):
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """None: see above."""

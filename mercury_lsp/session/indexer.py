@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
 from mercury_lsp.context.secrets import without
-from mercury_lsp.engine.system import stand_back
+from mercury_lsp.engine.system import lower_priority
 from mercury_lsp.session.file_access import FileAccess, Files, Stamp, is_project, steps
 from mercury_lsp.session.open_documents import Open, OpenDocuments
 from mercury_lsp.syntax.document import Document
@@ -196,7 +196,7 @@ class Workspace:
 
     def _run(self) -> None:
         with self.guard("standing back"):
-            stand_back(NICE)
+            lower_priority(NICE)
         while not self._stop:
             with self._changed:
                 self._resting = True

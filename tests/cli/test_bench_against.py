@@ -24,7 +24,7 @@ from mercury_lsp.bench.against import (
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 
@@ -57,7 +57,7 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
     orders = [tuple(asked[i : i + 3]) for i in range(0, len(asked), 3)]
     assert len(orders) == len(set(orders)) == 6
     assert all(set(order) == set(SIDES) for order in orders)
-    assert [body["prompt"] for body in seen] == [list(encode(PROMPT, engine.tokenizer))] * 8
+    assert [body["prompt"] for body in seen] == [list(encode_prompt(PROMPT, engine.tokenizer))] * 8
     assert ["stop" in body for body in seen] == [False, True, True, True, False, False, False, False]
     forbidden = [token for token, _ in seen[0]["logit_bias"]]
     assert forbidden == list(engine.tokenizer.hidden)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.backends.cpu import instruction_sets
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 from mercury_lsp.session.indexer import NICE
 
 from .conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame

@@ -89,7 +89,7 @@ def _grammars(report: Report) -> dict[str, str | None]:
 
 def _devices(report: Report) -> dict[str, Any]:
     from mercury_lsp.engine.backends import devices
-    from mercury_lsp.engine.backends.cpu import instruction_sets
+    from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 
     kernel = next(iter(instruction_sets()), None)
     if kernel is None:
@@ -102,7 +102,7 @@ def _devices(report: Report) -> dict[str, Any]:
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
             report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
-        return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+        return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
     if nvidia or devices.may_have_gpu():  # importing torch takes seconds
         import torch
 
@@ -116,7 +116,7 @@ def _devices(report: Report) -> dict[str, Any]:
             )
         if torch.backends.mps.is_available():
             found["mps"] = "Apple GPU"
-    return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+    return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
 
 
 def _memory(report: Report) -> dict[str, int] | None:
@@ -143,8 +143,8 @@ def _model(report: Report) -> dict[str, Any] | None:
         report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
     began = time.perf_counter()
     try:
-        folder = checkpoint.locate(choice.model)
-        engine = load.load(choice.model)
+        folder = checkpoint.locate_model(choice.model)
+        engine = load.load_engine(choice.model)
     except checkpoint.CheckpointError as error:
         report.wrong(
             str(error), _REINSTALL + ", or choose another: mercury-lsp models select NAME", fatal=True

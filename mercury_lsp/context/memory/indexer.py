@@ -12,7 +12,7 @@ import numpy as np
 from mercury_lsp.context.memory.project import EMPTY, ProjectMemory
 from mercury_lsp.context.memory.segment import Ids, Segment, dtype_for
 from mercury_lsp.context.retrieval.index import Entry
-from mercury_lsp.engine.system import stand_back
+from mercury_lsp.engine.system import lower_priority
 from mercury_lsp.engine.tokenizer import Vocabulary
 
 NICE = 15
@@ -102,7 +102,7 @@ class Indexer:
 
     def _run(self) -> None:
         with self.guard("standing back"):
-            stand_back(NICE)
+            lower_priority(NICE)
         while not self._stop:
             with self._changed:
                 self._resting = True

@@ -102,7 +102,7 @@ def test_sizes_of_no_network_are_one_sentence(
     config["shape"][name] = value
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(checkpoint.CheckpointError) as told:
-        checkpoint.load(folder)
+        checkpoint.read_checkpoint(folder)
     assert str(told.value).count("\n") == 0 and "cannot be used" in str(told.value)
 
 

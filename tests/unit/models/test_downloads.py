@@ -51,7 +51,7 @@ def test_a_model_is_found_by_its_names(name: str) -> None:
     found = find(name)
     assert found is not None and (found.name, found.folder) == ("diffucoder-7b-base", folder)
     assert found.note == Note(CODER, "c" * 40, "hub", None, {"config.json": "d" * 40})
-    assert checkpoint.locate(name) == checkpoint.find(name) == folder
+    assert checkpoint.locate_model(name) == checkpoint.find_model(name) == folder
 
 
 def test_a_model_that_is_not_in_the_table_is_called_as_at_the_hub() -> None:
@@ -68,12 +68,12 @@ def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
         assert downloaded() == []
     assert begun() == ["acme/tiny"]
     with pytest.raises(checkpoint.CheckpointError, match="There is no model 'acme/tiny'"):
-        checkpoint.locate("acme/tiny")
+        checkpoint.locate_model("acme/tiny")
 
 
 def test_a_known_model_that_is_not_there_is_told_with_its_mend() -> None:
     with pytest.raises(checkpoint.CheckpointError, match=r"mercury-lsp models download sdar-4b$"):
-        checkpoint.find("sdar-4b")
+        checkpoint.find_model("sdar-4b")
 
 
 @pytest.mark.parametrize(

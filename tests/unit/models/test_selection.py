@@ -43,13 +43,13 @@ def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
 
 @pytest.mark.integration
 def test_whoever_loads_a_model_follows_it(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    assert checkpoint.find("auto") == checkpoint.find() == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model("auto") == checkpoint.find_model() == checkpoint.SHIPPED / "small"
     select(str(tiny_model))
-    assert checkpoint.find("auto") == tiny_model
-    assert checkpoint.find("small") == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model("auto") == tiny_model
+    assert checkpoint.find_model("small") == checkpoint.SHIPPED / "small"
     monkeypatch.setenv("MERCURY_MODEL", "mini")
-    assert checkpoint.find("small") == checkpoint.SHIPPED / "mini"
-    assert checkpoint.locate("small") == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model("small") == checkpoint.SHIPPED / "mini"
+    assert checkpoint.locate_model("small") == checkpoint.SHIPPED / "small"
 
 
 def test_the_session_calls_it_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_broken_file_costs_one_sentence_and_the_default(
     assert (found.model, found.by) == ("small", "default")
     assert str(config_file()) in found.problem and found.problem.endswith(".")
     assert "\n" not in found.problem and len(found.problem) < 300
-    assert checkpoint.find() == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model() == checkpoint.SHIPPED / "small"
     assert [record.message for record in caplog.records] == [found.problem]
     session = Session()
     assert session.problems == (found.problem,) and session.config == Config()
