@@ -29,7 +29,7 @@ from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, read_open
 from mercury_lsp.engine.load import load_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import IN_TURN, LocalBackend, LocalOptions
+from mercury_lsp.http.local import MAX_ALTERNATING_TASKS, LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -274,7 +274,7 @@ def gated(backend: LocalBackend) -> threading.Event:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-@pytest.mark.parametrize(("running", "most"), [(None, IN_TURN), (1, 1), (6, 6)])
+@pytest.mark.parametrize(("running", "most"), [(None, MAX_ALTERNATING_TASKS), (1, 1), (6, 6)])
 def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, packed_model: Path) -> None:
     backend = loaded(packed_model, LocalOptions(threads=1, running=running))
     go_on = gated(backend)
