@@ -97,7 +97,7 @@ def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings:
     if most < fewest:
         raise BadUsage("--max-replicas cannot be less than --replicas.")
     command.serve(
-        command.Wanted(
+        command.ClusterRequest(
             model=model,
             options=options,
             settings=settings,

@@ -25,7 +25,7 @@ from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.tree import LINE_END, Syntax
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Snapshot:
     private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
-    indentation: Indentation = UNTOLD
+    indentation: Indentation = NO_INDENTATION
     related: ranking.Related = ranking.USUAL
 
     @property

@@ -13,7 +13,7 @@ from lsprotocol import types
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
-from mercury_lsp.telemetry.acceptance import Edit, difference
+from mercury_lsp.telemetry.text_edits import Edit, difference
 
 DELETED = 1000  # characters: after so many are gone at once, the user reads before typing on
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
 from mercury_lsp.context.gitignore import EXCLUDE, FAMILIES, Ignored, Rules
 from mercury_lsp.context.private_files import is_private
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.languages import for_document
 
 LARGEST = 200_000  # bytes; what is longer was seldom written by hand
@@ -50,7 +50,7 @@ class FileAccess:
     ignored: bool
     inside: bool
     private: bool = False
-    indentation: Indentation = UNTOLD
+    indentation: Indentation = NO_INDENTATION
 
 
 class Files:

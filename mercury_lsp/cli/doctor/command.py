@@ -24,7 +24,7 @@ from mercury_lsp import __version__
 from mercury_lsp.cli.doctor import editors, environment, hosted_model
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.config import Config
-from mercury_lsp.models.selection import chosen
+from mercury_lsp.models.selection import choose_model
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
@@ -138,7 +138,7 @@ def _model(report: Report) -> dict[str, Any] | None:
 
     if report.config.remote == "always":  # nothing is loaded then
         return None
-    choice = chosen(report.config.model)
+    choice = choose_model(report.config.model)
     if choice.problem:
         report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
     began = time.perf_counter()

@@ -138,8 +138,8 @@ def _writable(folder: Path) -> bool:
 def lately(report: Report) -> dict[str, Any] | None:
     """Counts of the last `DAYS` days of the history; None where it cannot be read."""
     try:
-        events = store.read(DAYS)
-    except store.Unreadable as error:
+        events = store.read_events(DAYS)
+    except store.HistoryError as error:
         report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
         return None
     shown = sum(event.outcome not in ("nothing", "continued") for event in events)

@@ -25,7 +25,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.models import downloads
 from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
-from mercury_lsp.models.selection import AUTO, chosen
+from mercury_lsp.models.selection import AUTO_MODEL, choose_model
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -69,9 +69,9 @@ class Checkpoint:
             return weights
 
 
-def find_model(model: str = AUTO) -> Path:
-    """The folder of the model for a setting, see `selection.chosen`. Raises `CheckpointError`."""
-    choice = chosen(model)
+def find_model(model: str = AUTO_MODEL) -> Path:
+    """The folder of the model for a setting, see `selection.choose_model`. Raises `CheckpointError`."""
+    choice = choose_model(model)
     if choice.problem:
         log.warning("%s", choice.problem)
     return locate_model(choice.model)
@@ -92,7 +92,7 @@ def locate_model(model: str) -> Path:
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
         if _has_config(folder):
             return folder
-    if (download := downloads.find(model)) is not None:
+    if (download := downloads.find_download(model)) is not None:
         return download.folder
     # Late, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
