@@ -15,7 +15,6 @@ from pathlib import PurePosixPath
 from tree_sitter import Language as Grammar
 
 _log = logging.getLogger(__name__)
-
 _BRACE = r"\{$|^(case\b.*|default\s*):$"
 """A line without comments and outer blanks, after which a body must follow."""
 
@@ -50,8 +49,7 @@ class Language:
     offside: bool = False
     prose: bool = False
     outline: tuple[str, ...] = ()
-    """Patterns of a tree query for the names of definitions that other files use. Files of a language without patterns
-    are not read for other files."""
+    """Patterns of a tree query for the names of definitions; without patterns, other files are not read."""
     imports: str = ""
     """A regular expression of import statements, with `^` at the start of lines."""
 

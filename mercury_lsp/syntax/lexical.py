@@ -16,6 +16,10 @@ Kind = Literal["string", "comment"]
 
 ROUND, CURLY, ALL = "()", "[]{}", "()[]{}"
 
+# After these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
+_BEFORE_LIFETIMES = frozenset("&<")
+_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
+
 
 class Span(NamedTuple):
     """A comment or a string from `start` to `end`; `open`: a character typed at its end belongs to it."""
@@ -199,3 +203,32 @@ def _line_comment(lexis: Lexis) -> str:
         r"(?<!:)" if "//" in lexis.line_comments else r"(?<![\\\w$&])" if "#" in lexis.line_comments else ""
     )
     return rf"{before}(?:{marks}){after}[^\r\n]*"
+
+
+def unclosed(left: str, line_comment: str) -> Kind | None:
+    """Whether a line ends in an open string or comment, by its characters."""
+    # word: the start of the word before the current character.
+    quote, word = "", 0
+    i = 0
+    while i < len(left):
+        character = left[i]
+        if quote:
+            if character == "\\":
+                i += 1
+            elif character == quote:
+                quote = ""
+            word = i + 1
+        elif line_comment and left.startswith(line_comment, i):
+            return "comment"
+        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
+            quote = character
+        if not (character.isalnum() or character == "_"):
+            word = i + 1
+        i += 1
+    return "string" if quote else None
+
+
+def _is_apostrophe(left: str, word: int, at: int) -> bool:
+    if word == at:
+        return left[at - 1 : at] in _BEFORE_LIFETIMES
+    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None

@@ -37,9 +37,6 @@ _CHARACTER = re.compile(r"[^\r\n]")
 # For languages without a tree, and without a known syntax.
 _COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")
-# After these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
-_BEFORE_LIFETIMES = frozenset("&<")
-_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
@@ -134,7 +131,7 @@ class Syntax:
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return None
-        return _unclosed(
+        return lexical.unclosed(
             self.document.line(line)[:column], self.language.line_comment if self.language else "#"
         )
 
@@ -324,32 +321,3 @@ def _inside(node: Node) -> tuple[int, int]:
 
 def _blank(match: re.Match[str]) -> str:
     return " " * len(match.group())
-
-
-def _unclosed(left: str, line_comment: str) -> Literal["string", "comment"] | None:
-    """Whether a line ends in an open string or comment, by its characters."""
-    # word: the start of the word before the current character.
-    quote, word = "", 0
-    i = 0
-    while i < len(left):
-        character = left[i]
-        if quote:
-            if character == "\\":
-                i += 1
-            elif character == quote:
-                quote = ""
-            word = i + 1
-        elif line_comment and left.startswith(line_comment, i):
-            return "comment"
-        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
-            quote = character
-        if not (character.isalnum() or character == "_"):
-            word = i + 1
-        i += 1
-    return "string" if quote else None
-
-
-def _is_apostrophe(left: str, word: int, at: int) -> bool:
-    if word == at:
-        return left[at - 1 : at] in _BEFORE_LIFETIMES
-    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None
