@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
-from mercury_lsp.models.selection import AUTO
+from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
 EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
@@ -41,7 +41,7 @@ class Config:
 
     enabled: bool = _option(True, "Whether anything is suggested.")
     model: str = _option(
-        AUTO,
+        AUTO_MODEL,
         "A model's name, such as small or mini, which are shipped, or its folder; auto takes the one chosen with "
         "`mercury-lsp models select`, or else small.",
         guarded=True,

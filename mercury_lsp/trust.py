@@ -76,7 +76,7 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
     """
     if model.startswith(("\\\\", "//")):
         return True
-    if known(model) or downloads.find(model):
+    if known(model) or downloads.find_download(model):
         return False
     expanded = os.path.expanduser(model)
     if not os.path.isabs(expanded):

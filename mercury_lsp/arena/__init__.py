@@ -1,1 +1,1 @@
-"""The arena: models and modes compared blindly on edits that the user made. Knows no terminal and no editor."""
+"""Compares models and modes blindly on edits that the user made."""

@@ -1,8 +1,7 @@
-"""Ballots: what was chosen of two answers at a place, and the file that keeps the user's own.
+"""Records choices between two answers in a file that only the user may read.
 
-Owns the form of a record and its file, beside the history, where only the user may read it. A line is written at once,
-by one write, and whole: nothing of what was chosen before is lost, however a session ends. It has names of contestants
-and of a language, counts and times, and a hash in place of the place; never code, a path or a file's name.
+Each line is written at once by one write, so that earlier choices survive any end of a session. A record has names of
+contestants and of a language, counts, times and a hash of the place; never code, a path or a file name.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from pathlib import Path
 from mercury_lsp.telemetry import store
 
 CHOICES = ("1", "2", "tie", "neither", "skip", "same")
-"""The first shown, the second, as good as each other, neither any good, no opinion; and alike, so nothing to choose."""
+"""The first one is better, the second is better, both are equally good, both are bad, no opinion; both look alike."""
 SCORES = {"1": 1.0, "2": 0.0, "tie": 0.5, "neither": 0.5, "same": 0.5}
-"""What the first one wins. With no opinion there is no result."""
+"""The score of the first one; without an opinion there is none."""
 JUDGES = ("user", "truth")
 
 
-class Unreadable(Exception):
-    """The file cannot be read or written; the message is a sentence."""
+class BallotsError(Exception):
+    """The file of ballots cannot be read or written; the message is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two contestants at a place, by its id: see `contestants`. `exact` and `share`: see `verdicts.Worth`."""
+    """One of two contestants at a place. `id`: see `contestants`; `exact`, `share`: see `verdicts.Worth`."""
 
     id: str
     ms: float
@@ -42,7 +41,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One choice. `moment`: seconds since 1970; `place`: an edit's key; `one` was shown first."""
+    """One choice. `moment`: seconds since 1970; `place`: an edit's key; `one`: the contestant shown first."""
 
     moment: float
     judge: str
@@ -55,18 +54,18 @@ class Ballot:
 
     @property
     def pair(self) -> frozenset[str]:
-        """Who met."""
+        """The ids of both contestants."""
         return frozenset((self.one.id, self.two.id))
 
 
-def file() -> Path:
-    """Where the user's ballots are kept; it may not exist."""
+def ballots_file() -> Path:
+    """The file of the user's ballots; it may not exist."""
     return store.state_file().with_name("arena.jsonl")
 
 
-def keep(ballot: Ballot) -> None:
-    """Write a ballot to the file. Raises `Unreadable`."""
-    path = file()
+def append_ballot(ballot: Ballot) -> None:
+    """Append a ballot to the file. Raises `BallotsError`."""
+    path = ballots_file()
     line = json.dumps(asdict(ballot)).encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,38 +75,38 @@ def keep(ballot: Ballot) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise Unreadable(f"Your choice cannot be kept in {path}: {error.strerror}.") from error
+        raise BallotsError(f"Your choice cannot be kept in {path}: {error.strerror}.") from error
 
 
-def kept() -> tuple[list[Ballot], int]:
-    """All ballots of the file, and how many of its lines are damaged. Raises `Unreadable`."""
+def read_ballots() -> tuple[list[Ballot], int]:
+    """All ballots of the file, and the number of its damaged lines. Raises `BallotsError`."""
     try:
-        lines = file().read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = ballots_file().read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return [], 0
     except OSError as error:
-        raise Unreadable(f"The choices in {file()} cannot be read: {error.strerror}.") from error
-    ballots = [ballot for line in lines if (ballot := _read(line)) is not None]
+        raise BallotsError(f"The choices in {ballots_file()} cannot be read: {error.strerror}.") from error
+    ballots = [ballot for line in lines if (ballot := _parse_ballot(line)) is not None]
     return ballots, len(lines) - len(ballots)
 
 
-def clear() -> int:
-    """Delete the file; returns how many ballots were in it. Raises `Unreadable`."""
-    count = len(kept()[0])
+def delete_ballots() -> int:
+    """Delete the file; returns the number of its ballots. Raises `BallotsError`."""
+    count = len(read_ballots()[0])
     try:
-        file().unlink(missing_ok=True)
+        ballots_file().unlink(missing_ok=True)
     except OSError as error:
-        raise Unreadable(f"The choices in {file()} cannot be deleted: {error.strerror}.") from error
+        raise BallotsError(f"The choices in {ballots_file()} cannot be deleted: {error.strerror}.") from error
     return count
 
 
-def seen(ballots: Sequence[Ballot], pair: frozenset[str]) -> set[str]:
+def places_met(ballots: Sequence[Ballot], pair: frozenset[str]) -> set[str]:
     """The places at which a pair has met."""
     return {ballot.place for ballot in ballots if ballot.pair == pair}
 
 
-def _read(line: str) -> Ballot | None:
-    """None where it is not what we wrote."""
+def _parse_ballot(line: str) -> Ballot | None:
+    """The ballot of a line; None if the line is damaged."""
     try:
         values = json.loads(line)
         one, two = (Side(**values.pop(name)) for name in ("one", "two"))

@@ -1,10 +1,9 @@
-"""A user's own edits, from the history of a git repository.
+"""Reads a user's own edits from the history of a git repository.
 
-Owns how git is asked, and which files and commits are left out. It only reads: no hook, filter, pager, signature or
-external diff of the repository's settings is run, and nothing is fetched. What `file_access` would not show a model
-of other files is left out here, too: what is private, ignored, hidden, of tools, large or written by machines; and so
-are files that have something secret in them, merges, and commits of more files than a person writes at one go. Lines
-that were only moved or indented anew within a commit were not written then, nor was a file that was renamed.
+Git only reads: it runs no hook, filter, pager, signature check or external diff of the repository's settings, and
+fetches nothing. Files that `file_access` hides from the model are left out: private, ignored, hidden, of tools, large
+or generated ones. Also left out are files with secrets, merges, and commits of more files than a person writes at once.
+Lines that a commit only moved or indented, and renamed files, do not count as written.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from pathlib import Path
 from random import Random
 from typing import IO, cast
 
-from mercury_lsp.arena.edits import Edit, added, draw, removed
+from mercury_lsp.arena.edits import Edit, added_runs, removed_lines, sample_edits
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.session.file_access import MAX_FILE_BYTES, Files, by_hand
 from mercury_lsp.syntax.languages import for_document
 
-ANYONE = "all"  # as an author
-MOST_COMMITS = 5_000  # that are looked at
-MOST_FILES = 40  # of a commit
-PER_FILE, PER_COMMIT = 3, 12  # edits: so that they are spread over what the user did
+ANY_AUTHOR = "all"
+MAX_COMMITS = 5_000
+MAX_FILES_PER_COMMIT = 40
+MAX_EDITS_PER_FILE, MAX_EDITS_PER_COMMIT = 3, 12
 _SAFE = (
     "-c", "core.fsmonitor=false", "-c", "protocol.allow=never",
     "-c", "log.showSignature=false", "--no-pager",
@@ -40,12 +39,14 @@ _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
-_FILES = ("100644", "100755")  # modes; links and submodules have others
+# Links and submodules have other modes.
+_FILE_MODES = ("100644", "100755")
 _GENERATED = re.compile(
     r"^\W*.*(?:@generated|do not edit|(?:auto|automatically )-?generated|code generated)",
     re.IGNORECASE | re.MULTILINE,
 )
-_HEAD = 600  # characters in which a file says that it is generated
+# A generated file says so at its start.
+_HEAD_CHARACTERS = 600
 
 
 class NoHistory(Exception):
@@ -54,7 +55,7 @@ class NoHistory(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file of a commit: its path after it, and the blobs before and after. `before` is "" for a new file."""
+    """A file of a commit: its path and the blobs before and after; `before` is "" for a new file."""
 
     path: str
     before: str
@@ -63,23 +64,23 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit that is no merge."""
+    """A commit that is no merge. `root`: it has no parent in this repository."""
 
     id: str
-    root: bool  # it has no parent, or none that is here
+    root: bool
     changes: tuple[Change, ...]
 
 
 @dataclass(slots=True)
 class LeftOut:
-    """What was not taken, by the reason: files of commits, and whole commits."""
+    """The number of files and commits that were left out, by reason."""
 
     files: Counter[str] = field(default_factory=Counter)
     commits: Counter[str] = field(default_factory=Counter)
 
 
 class Repository:
-    """The repository around a folder; only what is below the folder counts. Raises `NoHistory`."""
+    """The repository of a folder; only files below the folder count. Raises `NoHistory`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -91,15 +92,15 @@ class Repository:
 
     @property
     def user(self) -> str:
-        """The address of who commits here; "" where git does not know it."""
+        """The user's address in git's settings; "" if there is none."""
         return self._ask("config", "user.email")
 
     def commits(self, author: str) -> Generator[Commit]:
-        """What somebody has committed, the newest first; `author` is an address, or `ANYONE`."""
-        by = () if author == ANYONE else ("--fixed-strings", f"--author=<{author}>")
+        """The commits of an author, newest first; `author`: an address, or `ANY_AUTHOR`."""
+        by = () if author == ANY_AUTHOR else ("--fixed-strings", f"--author=<{author}>")
         line = self._line(
             "log", "-z", "--raw", "--no-abbrev", "--no-merges", "-M", "--no-ext-diff", "--no-textconv",
-            "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MOST_COMMITS}", *by, "--", ".",
+            "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MAX_COMMITS}", *by, "--", ".",
         )  # fmt: skip
         with _running(line) as (_, answer):
             found = _commits(_fields(answer.read1))
@@ -107,7 +108,7 @@ class Repository:
 
     @contextmanager
     def blobs(self) -> Iterator[Blobs]:
-        """What gives files as they were, while it is open."""
+        """A context that reads old versions of files."""
         with _running(self._line("cat-file", "--batch")) as pipes:
             yield Blobs(*pipes)
 
@@ -129,13 +130,13 @@ class Repository:
 
 
 class Blobs:
-    """Files as they were, by their blobs, from the two pipes of `git cat-file --batch`."""
+    """Reads blobs by the two pipes of `git cat-file --batch`."""
 
     def __init__(self, asking: IO[bytes], answer: BufferedReader) -> None:
         self._asking, self._answer = asking, answer
 
     def read(self, blob: str) -> bytes | None:
-        """None where it is not here, or too large."""
+        """The content of a blob; None if it is missing or too large."""
         self._asking.write(f"{blob}\n".encode())
         self._asking.flush()
         head = self._answer.readline().split()
@@ -145,7 +146,7 @@ class Blobs:
         return content if len(content) <= MAX_FILE_BYTES else None
 
 
-def written(
+def edits_of_author(
     repository: Repository,
     author: str,
     limit: int,
@@ -153,15 +154,15 @@ def written(
     left_out: LeftOut,
     tell: Callable[[int], None] = lambda found: None,
 ) -> list[Edit]:
-    """At most so many edits of an author, the most recent first; a longer draw begins with the shorter one.
+    """At most ``limit`` edits of an author, most recent first; a larger sample begins with the smaller one.
 
-    tell: called with how many there are so far, after each commit.
+    tell: called after each commit with the number of edits so far.
     """
     files = Files((repository.top,))
     edits: dict[str, Edit] = {}
     with repository.blobs() as blobs, closing(repository.commits(author)) as commits:
         for commit in commits:
-            if len(commit.changes) > MOST_FILES:
+            if len(commit.changes) > MAX_FILES_PER_COMMIT:
                 left_out.commits["many files"] += 1
                 continue
             for edit in _of(commit, files, blobs, seed, left_out):
@@ -181,29 +182,31 @@ def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: LeftOut
                     left_out.files[reason] += 1
                 case before, after:
                     texts.append((change.path, before, after))
-    moved = frozenset(line for _, before, after in texts for line in removed(before, after))
+    moved = frozenset(line for _, before, after in texts for line in removed_lines(before, after))
     random, found = Random(f"{seed}/{commit.id}"), list[Edit]()
     for path, before, after in texts:
         language = for_document("", path)
         assert language is not None
-        edits = draw(path, language.ids[0], after, added(before, after, moved), f"{seed}/{commit.id}")
-        found += edits if len(edits) <= PER_FILE else random.sample(edits, PER_FILE)
-    return found if len(found) <= PER_COMMIT else random.sample(found, PER_COMMIT)
+        edits = sample_edits(
+            path, language.ids[0], after, added_runs(before, after, moved), f"{seed}/{commit.id}"
+        )
+        found += edits if len(edits) <= MAX_EDITS_PER_FILE else random.sample(edits, MAX_EDITS_PER_FILE)
+    return found if len(found) <= MAX_EDITS_PER_COMMIT else random.sample(found, MAX_EDITS_PER_COMMIT)
 
 
 def _versions(change: Change, files: Files, blobs: Blobs) -> tuple[str, str] | str:
-    """The texts of a file before and after, or why they are not to be looked at."""
+    """The texts of a file before and after, or the reason why the file is left out."""
     if reason := _unfit(change.path, files):
         return reason
     after = _text(blobs.read(change.after))
     before = _text(blobs.read(change.before)) if change.before else ""
-    if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEAD]):
+    if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEAD_CHARACTERS]):
         return "large, generated, or no text"
     return "secrets" if is_secret(after) else (before, after)
 
 
 def _unfit(path: str, files: Files) -> str | None:
-    """Why a file is not to be looked at; None where it is."""
+    """The reason why a file is left out; None if it is not."""
     absolute = f"{files.roots[0].rstrip('/')}/{path}"
     folder = absolute.rpartition("/")[0]
     if files.access(absolute).ignored or not files.wants(absolute):
@@ -212,7 +215,7 @@ def _unfit(path: str, files: Files) -> str | None:
 
 
 def _text(content: bytes | None) -> str | None:
-    """None where it is no text in UTF-8."""
+    """The text in UTF-8; None if it is none."""
     if content is None:
         return None
     with suppress(UnicodeDecodeError):
@@ -221,7 +224,7 @@ def _text(content: bytes | None) -> str | None:
 
 
 def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
-    """What a program writes, cut at each NUL, while it writes."""
+    """The output of a program, split at each NUL, while it runs."""
     rest = b""
     while chunk := read(1 << 16):
         *whole, rest = (rest + chunk).split(b"\0")
@@ -229,7 +232,7 @@ def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
 
 
 def _commits(fields: Iterator[str]) -> Iterator[Commit]:
-    """The commits of `git log -z --raw`: a head, then of each file its modes, blobs and status, and its path or two."""
+    """The commits of `git log -z --raw`: a head, then for each file modes, blobs, status, and one or two paths."""
     head, changes = "", list[Change]()
     for text in fields:
         text = text.lstrip("\n")
@@ -242,7 +245,7 @@ def _commits(fields: Iterator[str]) -> Iterator[Commit]:
             path = next(fields)
             if status[0] in "RC":
                 path = next(fields)
-            if mode in _FILES:
+            if mode in _FILE_MODES:
                 changes.append(Change(path, "" if set(before) == {"0"} else before, after))
     if head:
         yield _commit(head, changes)
@@ -255,7 +258,7 @@ def _commit(head: str, changes: list[Change]) -> Commit:
 
 @contextmanager
 def _running(line: list[str]) -> Iterator[tuple[IO[bytes], BufferedReader]]:
-    """A program's two pipes, to it and from it; it is ended with the block, however that ends."""
+    """Run a program during the block; gives its input and output pipes."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_environment()

@@ -1,11 +1,9 @@
-"""Contestants: models and modes that are compared, and what each writes at a place.
+"""Loads contestants, models and modes to compare, and lets each complete a place.
 
-Owns how a contestant is named and what it is asked: a completion by the server's own pipeline, as if the user had
-asked for it by hand, so that what is compared is what each model writes and not when it would rather be silent. All
-stand behind one interface, whether they run here or elsewhere. Knows neither who judges nor a terminal.
-
-A name is that of a shipped model, or a checkpoint's folder, maybe with a mode: ``small``, ``small:autoregressive``.
-``remote`` is the hosted model of the settings, ``remote:NAME`` another one at the same address.
+A contestant runs the server's own pipeline as for a manual request, so that the comparison is about the text and not
+about when to show it. A name is a shipped model or a checkpoint's folder, maybe with a mode: ``small``,
+``small:autoregressive``. ``remote`` is the hosted model of the settings, ``remote:NAME`` another one at the same
+address.
 """
 
 from __future__ import annotations
@@ -32,28 +30,28 @@ MODES = next(option.choices for option in OPTIONS if option.name == "mode")
 
 
 class NoAnswer(Exception):
-    """A hosted model could not be asked, or did not answer; the message is a clause."""
+    """A hosted model did not answer; the message is a clause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A name to show, and the settings that make it."""
+    """A name to show, and its settings."""
 
     name: str
     config: Config
 
     @property
     def remote(self) -> bool:
-        """Whether the text around a place is sent to another machine."""
+        """Whether the text around a place leaves this machine."""
         return self.config.remote == "always"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a contestant wrote at a place. `shown`: of it, what fits there, up to `end`; "" where that is nothing.
+class ContestantAnswer:
+    """A contestant's answer at a place.
 
-    `ms`: from the question to this. `likely`: whether the server would have shown some of it to a user who had
-    not asked.
+    `shown`: the text that would be shown up to `end`, or "". `ms`: the time of the answer. `likely`: whether the server
+    would have shown it without a manual request.
     """
 
     shown: str
@@ -66,7 +64,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A contestant whose model is loaded. `weights` tells them from other ones of the same name; it may be ""."""
+    """A contestant with a loaded model. `weights`: the fingerprint of the weights, or ""."""
 
     contestant: Contestant
     infiller: Engine
@@ -74,15 +72,15 @@ class Player:
 
     @property
     def name(self) -> str:
-        """To show."""
+        """The name to show."""
         return self.contestant.name
 
     @property
     def id(self) -> str:
-        """To record."""
+        """The name to record."""
         return f"{self.name}@{self.weights[:8]}" if self.weights else self.name
 
-    def answer(self, edit: Edit) -> Answer:
+    def answer(self, edit: Edit) -> ContestantAnswer:
         """Complete at a place. Raises `NoAnswer`."""
         config, offset = self.contestant.config, len(edit.prefix)
         written: list[Committed] = []
@@ -95,30 +93,34 @@ class Player:
         try:
             asked = Snapshot(edit.document, config, invoked=True)
             found = complete(asked, offset, self.infiller, Job(judge=judge))
-        except Unanswered as error:  # by a hosted model; what goes wrong here is our fault, and to be seen
+        except Unanswered as error:
+            # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
-        if found is None:  # never: such files are no edits
-            return Answer("", offset, ms, 0, 0, False)
+        # Files that are declined have no edits, so that this does not happen.
+        if found is None:
+            return ContestantAnswer("", offset, ms, 0, 0, False)
         infill = found.infill
         likely = any(committed.unasked().shown is not None for committed in written)
-        return Answer(found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely)
+        return ContestantAnswer(
+            found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely
+        )
 
 
-def named(specs: list[str], settings: Config) -> list[Contestant]:
-    """The contestants of the command line. Raises `ValueError` with a sentence.
+def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:
+    """Parse the contestants of the command line. Raises `ValueError` with a sentence.
 
-    The same one twice is two contestants, of which the second has a number in its name.
+    A second contestant of the same name gets a number in its name.
     """
     found: list[Contestant] = []
     for spec in specs:
-        contestant = _named(spec, settings)
+        contestant = _parse_contestant(spec, settings)
         same = sum(other.name.partition(" ")[0] == contestant.name for other in found)
         found.append(replace(contestant, name=f"{contestant.name} ({same + 1})") if same else contestant)
     return found
 
 
-def _named(spec: str, settings: Config) -> Contestant:
+def _parse_contestant(spec: str, settings: Config) -> Contestant:
     local = replace(settings, enabled=True, disabled_languages=(), remote="off")
     model, _, mode = spec.rpartition(":")
     if spec.partition(":")[0] == REMOTE and not Path(spec).exists():
@@ -140,12 +142,13 @@ def _named(spec: str, settings: Config) -> Contestant:
     return Contestant(name, replace(local, model=model, mode=mode))
 
 
-def player(contestant: Contestant) -> Player:
+def load_player(contestant: Contestant) -> Player:
     """Load a contestant's model. Raises `CheckpointError`, and `ValueError` with a sentence."""
     infiller = engines.load(contestant.config)
     if contestant.remote and infiller.device != REMOTE:
         raise ValueError(f"{contestant.name} cannot take part: this version asks no hosted models.")
-    if not contestant.remote:  # the first request of a process takes longer than any other
+    # A warm-up, because the first request of a process takes longer than any other.
+    if not contestant.remote:
         config = contestant.config
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
         complete(Snapshot(document, config, invoked=True), len(document.text), infiller)

@@ -1,12 +1,9 @@
-r"""Edits: places where a user wrote something, with what stood around it and what it was.
+r"""Samples edits, places where a user wrote something, from added lines, and records them as JSON.
 
-Owns how a place is drawn in a piece of text that was added to a file, and the form in which edits are recorded. Knows
-neither git nor models.
-
-Of each added run of lines there is one edit, of one of these kinds: ``line``, from the start of an added line, behind
-its indentation, to its end; ``within``, from behind a mark where editors ask (`TRIGGERS`) to the line's end; ``block``,
-all of a short run, as when somebody writes several lines at one go. The file is as it was after the commit, but for
-what is missing. Lines without code, such as comments, are no places. The draw depends on the seed and the place alone.
+Each added run of lines gives one edit of one of these kinds. ``line``: an added line without its indentation.
+``within``: from a trigger of editors (`TRIGGERS`) to the end of the line. ``block``: all of a short run. The file is as
+it was after the commit, without the missing text. Lines without code, such as comments, are no places. The sample
+depends on the seed and the place alone.
 
 Recorded edits are lines of JSON: ``{"path", "language", "prefix", "suffix", "middle", "kind"}``. ``path`` is relative
 to the repository; ``language`` is LSP's identifier; the three texts, put together as prefix, middle, suffix, are the
@@ -28,17 +25,18 @@ from mercury_lsp.syntax.tree import Syntax
 
 KINDS = ("line", "within", "block")
 TRIGGERS = re.compile(r"[(\[{.,]\s?|(?<!=)=\s|\breturn\s|:\s")
-LONGEST_LINE, LONGEST_BLOCK, MOST_LINES = 240, 600, 8  # characters, characters, and lines of a block
-PIECE = 40  # lines of a longer run that have an edit of their own
+MAX_LINE_CHARACTERS, MAX_BLOCK_CHARACTERS, MAX_BLOCK_LINES = 240, 600, 8
+# Longer runs are split into runs of so many lines.
+RUN_LINES = 40
 
 
 class NotAnEdit(ValueError):
-    """A record is none of an edit; the message is a clause."""
+    """A record is not an edit; the message is a clause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A place, and what the user wrote there. See the module."""
+    """A place and the text that the user wrote there; see the module."""
 
     path: str
     language: str
@@ -49,7 +47,7 @@ class Edit:
 
     @property
     def key(self) -> str:
-        """What a record says instead of the place: a hash of it all."""
+        """A hash of all fields, which a ballot has instead of the place."""
         texts = (self.path, self.language, self.prefix, self.suffix, self.middle)
         return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
 
@@ -60,16 +58,16 @@ class Edit:
 
     @property
     def document(self) -> Document:
-        """The file as an editor would have it open, with the cursor behind the prefix."""
+        """The document of an editor with the cursor after the prefix."""
         return Document(f"file:///{self.path}", self.path, self.language, 1, self.prefix + self.suffix)
 
     def to_json(self) -> str:
-        """As one line."""
+        """The edit as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Edit:
-        """Raises `NotAnEdit`."""
+        """Parse a line of JSON. Raises `NotAnEdit`."""
         try:
             values = json.loads(line)
         except ValueError as error:
@@ -88,8 +86,8 @@ class Edit:
         return edit
 
 
-def read(lines: Iterable[str]) -> Iterator[Edit]:
-    """Recorded edits; blank lines are left out. Raises `NotAnEdit`, which names the line."""
+def read_edits(lines: Iterable[str]) -> Iterator[Edit]:
+    """Parse recorded edits, skipping blank lines. Raises `NotAnEdit` with the line's number."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
@@ -98,10 +96,10 @@ def read(lines: Iterable[str]) -> Iterator[Edit]:
                 raise NotAnEdit(f"line {number}: {error}") from error
 
 
-def added(before: str, after: str, moved: frozenset[str] = frozenset()) -> list[range]:
-    """Runs of lines of `after`, by numbers from 0, that were not in `before`; blanks make no difference.
+def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> list[range]:
+    """Runs of lines of `after`, numbered from 0, that were not in `before`, apart from blanks.
 
-    `moved`: lines, stripped, that were deleted elsewhere at the same time; these were not written.
+    moved: lines without blanks that were deleted elsewhere in the commit, and so were not written.
     """
     old, new = ([*map(_squeezed, re.split(r"\r\n|\r|\n", text))] for text in (before, after))
     runs = []
@@ -110,19 +108,19 @@ def added(before: str, after: str, moved: frozenset[str] = frozenset()) -> list[
             first = start
             for number in range(start, end + 1):
                 if number == end or (new[number] and new[number] in moved):
-                    runs += [range(at, min(at + PIECE, number)) for at in range(first, number, PIECE)]
+                    runs += [range(at, min(at + RUN_LINES, number)) for at in range(first, number, RUN_LINES)]
                     first = number + 1
     return [run for run in runs if any(new[number] for number in run)]
 
 
-def removed(before: str, after: str) -> frozenset[str]:
-    """Lines of `before` that are not in `after`, in the form in which `added` compares them."""
+def removed_lines(before: str, after: str) -> frozenset[str]:
+    """The lines of `before` that are not in `after`, without blanks."""
     old, new = ({*map(_squeezed, re.split(r"\r\n|\r|\n", text))} for text in (before, after))
     return frozenset(line for line in old - new if re.search(r"\w", line))
 
 
-def draw(path: str, language: str, text: str, runs: Sequence[range], seed: str) -> list[Edit]:
-    """One edit of each run of a file's lines that has a line of code."""
+def sample_edits(path: str, language: str, text: str, runs: Sequence[range], seed: str) -> list[Edit]:
+    """One edit of each run of lines that has a line of code."""
     document = Document(f"file:///{path}", path, language, 1, text)
     code = Syntax.of(document).lines(0, document.line_count)
     edits = []
@@ -138,7 +136,7 @@ def draw(path: str, language: str, text: str, runs: Sequence[range], seed: str) 
 def _hole(
     document: Document, code: Sequence[str], fit: Sequence[int], random: Random
 ) -> tuple[str, int, int]:
-    """Kind, start and end of what is to be missing."""
+    """Kind, start and end of the missing text."""
     kinds = list(KINDS)
     random.shuffle(kinds)
     number = random.choice(fit)
@@ -151,16 +149,16 @@ def _hole(
             stops = [at + match.end() for match in TRIGGERS.finditer(code[number])]
             if stops := [stop for stop in stops if start < stop < end - 1]:
                 return kind, random.choice(stops), end
-        elif 1 < fit[-1] - fit[0] + 1 <= MOST_LINES:
+        elif 1 < fit[-1] - fit[0] + 1 <= MAX_BLOCK_LINES:
             first, last = _indented(document, fit[0]), document.span(fit[-1])[1]
-            if last - first <= LONGEST_BLOCK:
+            if last - first <= MAX_BLOCK_CHARACTERS:
                 return kind, first, last
     return "line", start, end
 
 
 def _is_place(line: str, code: str) -> bool:
-    """Whether a line has code in it, of a length that a person writes."""
-    return re.search(r"\w", code) is not None and 2 < len(line.strip()) <= LONGEST_LINE
+    """Whether a line has code and a length that a person writes."""
+    return re.search(r"\w", code) is not None and 2 < len(line.strip()) <= MAX_LINE_CHARACTERS
 
 
 def _indented(document: Document, number: int) -> int:

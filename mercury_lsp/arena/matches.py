@@ -1,8 +1,4 @@
-"""Matches: two players at a place, from their answers to a ballot.
-
-Owns the order in which players are asked and shown, and who meets whom. What a user sees and presses is behind a
-function that is handed in; knows no terminal.
-"""
+"""Lets pairs of players answer at a place, and makes ballots of the judgments."""
 
 from __future__ import annotations
 
@@ -13,30 +9,30 @@ from random import Random
 
 from mercury_lsp.arena import ballots, verdicts
 from mercury_lsp.arena.ballots import Ballot, Side
-from mercury_lsp.arena.contestants import Answer, NoAnswer, Player
+from mercury_lsp.arena.contestants import ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
 
-Ask = Callable[[Edit, Answer, Answer], str | None]
-"""Shows two answers and returns a choice, see `ballots.CHOICES`; None where the user wants no more."""
+Ask = Callable[[Edit, ContestantAnswer, ContestantAnswer], str | None]
+"""Shows two answers and returns a choice of `ballots.CHOICES`; None if the user stops."""
 
 
-def by_truth(players: Sequence[Player], edit: Edit, seed: int) -> list[Ballot]:
-    """Every pair at a place, judged by what the user wrote. Raises `NoAnswer`.
+def judge_by_truth(players: Sequence[Player], edit: Edit, seed: int) -> list[Ballot]:
+    """Judge every pair at a place by the user's text. Raises `NoAnswer`.
 
-    The players are asked in an order drawn for the place.
+    The players answer in a random order for the place.
     """
     answers = _answers(_shuffled(players, edit, seed), edit)
     found = []
     for one, two in combinations(players, 2):
         first, second = answers[one.id], answers[two.id]
-        score = verdicts.score(verdicts.worth(edit, first), verdicts.worth(edit, second))
+        score = verdicts.score(verdicts.answer_worth(edit, first), verdicts.answer_worth(edit, second))
         choice = {1.0: "1", 0.0: "2", 0.5: "tie"}[score]
-        choice = "same" if verdicts.same(first, second) else choice
+        choice = "same" if verdicts.look_alike(first, second) else choice
         found.append(_ballot("truth", edit, (one, first), (two, second), choice))
     return found
 
 
-def by_user(
+def judge_by_user(
     players: Sequence[Player],
     edits: Sequence[Edit],
     seen: Mapping[frozenset[str], Collection[str]],
@@ -44,10 +40,10 @@ def by_user(
     ask: Ask,
     missed: Callable[[NoAnswer], None],
 ) -> Iterator[Ballot]:
-    """One pair at each place, which has not met there, judged by the user, until there are no more or he has enough.
+    """Let the user judge one pair at each place, until the places end or the user stops.
 
-    Which pair it is, is drawn for the place. Both have answered before either is shown, and which is shown first is
-    drawn, too. `missed`: is told where one had no answer, and so there was no match.
+    The pair, which has not met at the place before, and the order of showing are random for the place. Both players
+    answer before either answer is shown. missed: called if a player has no answer.
     """
     for edit in edits:
         pairs = [pair for pair in combinations(players, 2) if edit.key not in seen.get(_ids(pair), ())]
@@ -61,15 +57,15 @@ def by_user(
             continue
         one, two = _shuffled(pair, edit, seed + 1)
         first, second = answers[one.id], answers[two.id]
-        choice = "same" if verdicts.same(first, second) else ask(edit, first, second)
+        choice = "same" if verdicts.look_alike(first, second) else ask(edit, first, second)
         if choice is None:
             return
         yield _ballot("user", edit, (one, first), (two, second), choice)
 
 
 def seen_by(players: Sequence[Player], kept: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
-    """The places at which each pair of players has met."""
-    return {_ids(pair): ballots.seen(kept, _ids(pair)) for pair in combinations(players, 2)}
+    """The keys of the places at which each pair of players has met."""
+    return {_ids(pair): ballots.places_met(kept, _ids(pair)) for pair in combinations(players, 2)}
 
 
 def _ids(pair: Sequence[Player]) -> frozenset[str]:
@@ -82,19 +78,23 @@ def _shuffled(players: Sequence[Player], edit: Edit, seed: int) -> list[Player]:
     return order
 
 
-def _answers(players: Sequence[Player], edit: Edit) -> dict[str, Answer]:
+def _answers(players: Sequence[Player], edit: Edit) -> dict[str, ContestantAnswer]:
     return {player.id: player.answer(edit) for player in players}
 
 
 def _ballot(
-    judge: str, edit: Edit, one: tuple[Player, Answer], two: tuple[Player, Answer], choice: str
+    judge: str,
+    edit: Edit,
+    one: tuple[Player, ContestantAnswer],
+    two: tuple[Player, ContestantAnswer],
+    choice: str,
 ) -> Ballot:
     first, second = (_side(edit, *side) for side in (one, two))
     return Ballot(time.time(), judge, edit.key, edit.language, edit.kind, first, second, choice)
 
 
-def _side(edit: Edit, player: Player, answer: Answer) -> Side:
-    worth = verdicts.worth(edit, answer)
+def _side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
+    worth = verdicts.answer_worth(edit, answer)
     return Side(
         id=player.id,
         ms=round(answer.ms, 1),

@@ -1,13 +1,10 @@
-"""From outcomes of pairs to ratings: Bradley and Terry's model, and how sure its figures are.
-
-Owns the arithmetic only; knows neither models nor where outcomes come from. Contestants are numbers from 0.
+"""Computes ratings and intervals from comparisons of pairs, by Bradley and Terry's model.
 
 The model (Bradley and Terry, Biometrika 1952): i beats j with probability p_i / (p_i + p_j). It is fitted by maximum
-likelihood with the iteration of Newman (JMLR 24, 2023), which has the same fixed point as Zermelo's and gets there in
-fewer steps. A tie counts as half a win of each. Davidson's model (JASA 1970) has a parameter of its own for how often
-there are ties; we want to know who is better and not that, and half wins keep two contestants that mostly say the same
-close to each other, which is what a user would notice of them. Each pair starts with one tie that never was (`PRIOR`),
-so that who won every time has a finite rating, and who never met have one at all.
+likelihood with the iteration of Newman (JMLR 24, 2023), which has the fixed point of Zermelo's and needs fewer steps. A
+tie counts as half a win of each. Davidson's model (JASA 1970) has a parameter for the frequency of ties, which does not
+matter here, and half wins keep two contestants with mostly the same answers close to each other. Each pair starts with
+`PRIOR_TIES`, so that ratings are finite even for a contestant that won always or met no other.
 """
 
 from __future__ import annotations
@@ -17,27 +14,30 @@ from dataclasses import dataclass
 from math import log10, sqrt
 from random import Random
 
-PRIOR = 1.0  # ties that each pair starts with
-ANCHOR, SCALE = 1000.0, 400.0  # the first contestant's rating; points of ten to one, as Elo's are
+PRIOR_TIES = 1.0
+# The first contestant's rating, and Elo's points for odds of ten to one.
+ANCHOR, SCALE = 1000.0, 400.0
 RESAMPLES = 1000
-Z = 1.959964  # of 95%, two-sided
-_CLOSE, _MOST = 1e-9, 10_000  # relative change at which the iteration ends; its steps at most
+# Of 95%, two-sided.
+Z = 1.959964
+# The relative change at which the iteration ends, and its most steps.
+_TOLERANCE, _MAX_STEPS = 1e-9, 10_000
 
 Wins = Sequence[Sequence[float]]
-"""How often each contestant (row) beat each other one (column), halves for ties. (n, n)"""
+"""Wins (n, n) of each contestant (row) over each other one (column), with halves for ties."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One comparison: `score` is what the contestant `one` won of it: 1, 0 or, in a tie, 0.5; `two` won the rest."""
+class Comparison:
+    """One comparison. `score`: of the contestant `one`: 1, 0, or 0.5 in a tie; `two` gets the rest."""
 
     one: int
     two: int
     score: float
 
 
-def wins(outcomes: Sequence[Outcome], n: int) -> list[list[float]]:
-    """The outcomes of `n` contestants as a table, see `Wins`."""
+def win_table(outcomes: Sequence[Comparison], n: int) -> list[list[float]]:
+    """The comparisons of `n` contestants as a table, see `Wins`."""
     table = [[0.0] * n for _ in range(n)]
     for outcome in outcomes:
         table[outcome.one][outcome.two] += outcome.score
@@ -45,12 +45,12 @@ def wins(outcomes: Sequence[Outcome], n: int) -> list[list[float]]:
     return table
 
 
-def strengths(table: Wins, prior: float = PRIOR) -> list[float]:
-    """The most likely strengths p, with a geometric mean of 1, given `prior` ties of each pair besides. (n,)"""
+def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
+    """The most likely strengths p (n,), with a geometric mean of 1, given `prior` more ties of each pair."""
     n = len(table)
     won = [[table[i][j] + prior / 2 if i != j else 0.0 for j in range(n)] for i in range(n)]
     p = [1.0] * n
-    for _ in range(_MOST):
+    for _ in range(_MAX_STEPS):
         before = list(p)
         for i in range(n):
             others = [j for j in range(n) if j != i]
@@ -61,31 +61,31 @@ def strengths(table: Wins, prior: float = PRIOR) -> list[float]:
         for strength in p:
             product *= strength ** (1 / n)
         p = [strength / product for strength in p]
-        if all(abs(now - then) <= _CLOSE * then for now, then in zip(p, before, strict=True)):
+        if all(abs(now - then) <= _TOLERANCE * then for now, then in zip(p, before, strict=True)):
             break
     return p
 
 
-def ratings(table: Wins, prior: float = PRIOR) -> list[float]:
-    """Strengths as ratings: the first contestant has `ANCHOR`, and `SCALE` points more win ten times out of eleven."""
+def ratings(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
+    """Strengths as ratings: the first contestant has `ANCHOR`; `SCALE` points more win ten times out of eleven."""
     p = strengths(table, prior)
     return [ANCHOR + SCALE * log10(strength / p[0]) for strength in p]
 
 
 def intervals(
-    places: Sequence[Sequence[Outcome]], n: int, seed: int, resamples: int = RESAMPLES
+    places: Sequence[Sequence[Comparison]], n: int, seed: int, resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
-    """The 2.5th and 97.5th percentiles of the ratings over places drawn with replacement. (n,)
+    """The 2.5th and 97.5th percentiles (n,) of the ratings over places drawn with replacement (Efron, 1979).
 
-    Outcomes at one place, such as those of all pairs, are drawn together: they are not independent (Efron, 1979). The
-    first contestant's rating is `ANCHOR` always, so the others' intervals are those of the distance to it.
+    Comparisons at one place are drawn together, because they are not independent. The first contestant's rating is
+    always `ANCHOR`, so the other intervals are those of the distance to it.
     """
     random = Random(seed)
-    drawn = []
+    resampled = []
     for _ in range(resamples):
         sample = random.choices(places, k=len(places))
-        drawn.append(ratings(wins([outcome for place in sample for outcome in place], n)))
-    return [percentiles([rating[i] for rating in drawn]) for i in range(n)]
+        resampled.append(ratings(win_table([outcome for place in sample for outcome in place], n)))
+    return [percentiles([rating[i] for rating in resampled]) for i in range(n)]
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def wilson(won: float, n: float) -> tuple[float, float]:
-    """The 95% interval of a share, after Wilson (JASA 1927); of nothing it is all from 0 to 1."""
+    """The 95% interval of a share (Wilson, JASA 1927); from 0 to 1 if n is 0."""
     if not n:
         return 0.0, 1.0
     share = won / n

@@ -1,7 +1,6 @@
-"""Standings: the figures of ballots, by contestant and by pair.
+"""Computes the figures of ballots, by contestant and by pair.
 
-Owns what is counted and how it is named; `ratings` has the arithmetic. Pure. Places where two answers look alike count
-as ties, since that is what a user would see of the difference, and are told apart beside. Skipped ones have no result.
+Places at which both answers look alike count as ties, and are also counted apart. Skipped places have no result.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ from typing import Any
 
 from mercury_lsp.arena import ratings
 from mercury_lsp.arena.ballots import SCORES, Ballot, Side
-from mercury_lsp.arena.ratings import Outcome, wilson
+from mercury_lsp.arena.ratings import Comparison, wilson
 from mercury_lsp.telemetry.stats import percentiles
 
 
 def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """The figures of contestants, in the order of their ids, the first of which is the anchor of the ratings."""
+    """The figures of contestants in the order of their ids; the first one is the anchor of the ratings."""
     at = {id_: number for number, id_ in enumerate(ids)}
     ours = [ballot for ballot in ballots if ballot.pair <= at.keys()]
-    places: dict[str, list[Outcome]] = {}
+    places: dict[str, list[Comparison]] = {}
     for ballot in ours:
         if ballot.choice in SCORES:
-            outcome = Outcome(at[ballot.one.id], at[ballot.two.id], SCORES[ballot.choice])
+            outcome = Comparison(at[ballot.one.id], at[ballot.two.id], SCORES[ballot.choice])
             places.setdefault(ballot.place, []).append(outcome)
     every = [outcome for place in places.values() for outcome in place]
-    rated = ratings.ratings(ratings.wins(every, len(ids)))
+    rated = ratings.ratings(ratings.win_table(every, len(ids)))
     spans = ratings.intervals(list(places.values()), len(ids), seed) if places else []
     sides = {
         id_: {ballot.place: side for ballot in ours for side in (ballot.one, ballot.two) if side.id == id_}
@@ -60,23 +59,23 @@ def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> d
 
 
 def met(ballots: Iterable[Ballot]) -> list[str]:
-    """The contestants of ballots, by their first appearance."""
+    """The contestants of ballots, in the order of their first appearance."""
     return list(dict.fromkeys(side.id for ballot in ballots for side in (ballot.one, ballot.two)))
 
 
 def _names(ids: Sequence[str]) -> dict[str, str]:
-    """What to call contestants: without the mark of their weights, unless two would have the same name."""
+    """The contestants' names without their weights' mark, unless two would have the same name."""
     short = {id_: id_.rpartition("@")[0] or id_ for id_ in ids}
     called = list(short.values())
     return {id_: name if called.count(name) == 1 else id_ for id_, name in short.items()}
 
 
-def _score(outcome: Outcome, number: int) -> float:
+def _score(outcome: Comparison, number: int) -> float:
     return outcome.score if outcome.one == number else 1 - outcome.score
 
 
 def _won(scores: Sequence[float]) -> dict[str, Any]:
-    """Wins, losses and ties; `win_rate` has half a win for a tie, with its 95% interval."""
+    """Wins, losses and ties; `win_rate` counts a tie as half a win, with its 95% interval."""
     n = len(scores)
     return {
         "wins": scores.count(1.0),
@@ -88,14 +87,14 @@ def _won(scores: Sequence[float]) -> dict[str, Any]:
 
 
 def _pair(ballots: Sequence[Ballot], one: str, two: str) -> dict[str, Any]:
-    """The results of a pair, as the first one's."""
+    """The results of a pair, seen from the first one."""
     own = [ballot for ballot in ballots if ballot.pair == {one, two} and ballot.choice in SCORES]
     scores = [SCORES[b.choice] if b.one.id == one else 1 - SCORES[b.choice] for b in own]
     return {**_won(scores), "same": sum(ballot.choice == "same" for ballot in own)}
 
 
 def _answers(sides: Iterable[Side]) -> dict[str, Any]:
-    """What one contestant wrote at all its places, whoever it met there."""
+    """The figures of one contestant's answers at all its places."""
     sides = list(sides)
     n, passes = len(sides), sum(side.passes for side in sides)
 
@@ -115,7 +114,7 @@ def _answers(sides: Iterable[Side]) -> dict[str, Any]:
 
 
 def _first(ballots: Iterable[Ballot]) -> dict[str, Any] | None:
-    """How often the user chose what was shown first, of when one was chosen; None where no user was asked."""
+    """The share of choices for the answer shown first; None without a user's choices."""
     chosen = [b.choice for b in ballots if b.judge == "user" and b.choice in ("1", "2")]
     if not chosen:
         return None

@@ -1,11 +1,9 @@
-"""Who of two was better at a place, by what the user wrote there.
+"""Judges which of two answers is better at a place, by the user's own text.
 
-Owns that judgment, which needs nobody's eyes. Pure; knows neither models nor users.
-
-A text that is exactly what the user wrote beats one that is not. Else the one wins that has more of its start in
-common with it, by the share of the user's characters, if that is more than `MARGIN` apart; nearer is a tie. To show
-nothing has nothing in common, and so ties with what is wrong from its first character. Where a line or its rest is
-missing, only a text's first line counts; blanks at the end never do.
+An answer equal to the user's text beats one that is not. Otherwise the answer wins that shares more of its start with
+the user's text, by at least `TIE_SHARE` of the user's characters; else it is a tie. An empty answer shares nothing, so
+it ties with one that is wrong from its first character. If the missing text is one line, only the first line of an
+answer counts; blanks at the end never count.
 """
 
 from __future__ import annotations
@@ -13,22 +11,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from mercury_lsp.arena.contestants import Answer
+from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.syntax.document import plain
 
-MARGIN = 0.1  # of the user's characters
+TIE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What an answer has of the user's text: all of it, or the `share` of its characters up to the first difference."""
+    """The agreement of an answer with the user's text: `exact`, or the `share` of characters before a difference."""
 
     exact: bool
     share: float
 
 
-def worth(edit: Edit, answer: Answer) -> Worth:
+def answer_worth(edit: Edit, answer: ContestantAnswer) -> Worth:
     """Compare an answer with the user's text."""
     replaced = edit.suffix[: answer.end - len(edit.prefix)]
     truth, found = _bare(edit.middle + replaced), _bare(answer.shown)
@@ -39,16 +37,16 @@ def worth(edit: Edit, answer: Answer) -> Worth:
 
 
 def score(one: Worth, two: Worth) -> float:
-    """What the first of two wins: 1, 0, or 0.5 in a tie."""
+    """The score of the first one: 1, 0, or 0.5 in a tie."""
     if one.exact != two.exact:
         return float(one.exact)
-    if abs(one.share - two.share) <= MARGIN:
+    if abs(one.share - two.share) <= TIE_SHARE:
         return 0.5
     return float(one.share > two.share)
 
 
-def same(one: Answer, two: Answer) -> bool:
-    """Whether two answers look alike, so that there is nothing to choose."""
+def look_alike(one: ContestantAnswer, two: ContestantAnswer) -> bool:
+    """Whether two answers look alike."""
     return _bare(one.shown) == _bare(two.shown) and (one.end == two.end or not one.shown)
 
 

@@ -1,9 +1,8 @@
-"""Our decoders against another server, on the same prompts, in turn, request by request.
+"""Compares our decoders with another server, on the same prompts, request by request in turn.
 
-Owns the order and the clocks of a comparison, and its figures. Each request is timed until its own end of text, with
-its prompt in the cache of either side: what is compared is decoding; how long the reading took is told beside. The
-server's times contain its HTTP, about 1.5 ms a request with llama.cpp's. Prompts are handed in, so that the bundled
-files (`bench`) and the workshop's suites are compared by the same code.
+Each request is timed until its own stop token, with the prompt in the cache of each side, so that decoding is compared;
+the time to read the prompt is reported apart. The server's times include its HTTP, about 1.5 ms a request with
+llama.cpp. Prompts are parameters, so that `bench` and the workshop's suites share this code.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
@@ -26,24 +25,25 @@ if TYPE_CHECKING:
 MODES = ("diffusion", "autoregressive")
 SERVER = "server"
 SIDES = (*MODES, SERVER)
-LONG = 24
-"""Least tokens of what counts as a long completion, on every side."""
-MORE = f"tokens_{LONG}_and_more"
-_REST = 0.02  # seconds before each request, in which the other side's threads stop spinning
+LONG_TOKENS = 24
+"""A completion counts as long from so many tokens on, on every side."""
+LONG_GROUP = f"tokens_{LONG_TOKENS}_and_more"
+# Before each request, so that the other side's threads stop spinning.
+_REST_SECONDS = 0.02
 _ORDERS = tuple(permutations(SIDES))
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of all sides."""
+    """A prompt for all sides."""
 
     prompt: Prompt
     single_line: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A side's: tokens are the visible ones and the end, where there is one."""
+class SideAnswer:
+    """The answer of one side. ``tokens``: the visible ones and the stop token, if there is one."""
 
     text: str
     tokens: int
@@ -52,16 +52,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question with the answers by side, and the milliseconds that our engine and the server took to read it."""
+    """A question with the answers by side, and the milliseconds of our engine and the server to read it."""
 
     question: Question
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, SideAnswer]
     read_here: float
     read_there: float
 
 
 def server_for(engine: LocalEngine, url: str) -> CompletionServer:
-    """A server that is to run the engine's model. Raises `BadUsage` where the address is none."""
+    """The client of a server with the engine's model. Raises `BadUsage` for an invalid address."""
     tokenizer = engine.tokenizer
     return CompletionServer(url, tokenizer.specials.eot, tokenizer.newlines(), tokenizer.hidden)
 
@@ -73,18 +73,18 @@ def compare(
     sampling: Sampling,
     repeats: int = 1,
 ) -> Iterator[Turn]:
-    """Ask all sides, the order changing from one time to the next; a time is the median of the repeats'."""
+    """Ask all sides in changing order; a time is the median of the repeats."""
     orders = 0
     for question in questions:
-        ids = encode(question.prompt, engine.tokenizer)
+        ids = encode_prompt(question.prompt, engine.tokenizer)
         began = time.perf_counter()
         engine.prefill(question.prompt)
         here = (time.perf_counter() - began) * 1e3
         there = server.read(ids)
-        asked: dict[str, list[Answer]] = {side: [] for side in SIDES}
+        asked: dict[str, list[SideAnswer]] = {side: [] for side in SIDES}
         for _ in range(repeats):
             for side in _ORDERS[orders % len(_ORDERS)]:
-                time.sleep(_REST)
+                time.sleep(_REST_SECONDS)
                 if side == SERVER:
                     answer = _theirs(engine, server, ids, question, sampling)
                 else:
@@ -97,35 +97,36 @@ def compare(
         yield Turn(question, answers, here, there)
 
 
-def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> Answer:
+def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAnswer:
     began = time.perf_counter()
     infill = engine.infill(question.prompt, replace(sampling, single_line=question.single_line))
-    return Answer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
+    return SideAnswer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
 
 
 def _theirs(
     engine: LocalEngine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
-) -> Answer:
+) -> SideAnswer:
     reply = server.complete(ids, sampling.max_tokens, question.single_line)
-    return Answer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
+    return SideAnswer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
 
 
-def long_ones(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
-    """Those of the questions to which our own answer is long."""
+def long_questions(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
+    """The questions with a long answer of our engine."""
     return [
         question
         for question in questions
-        if engine.infill(question.prompt, replace(sampling, single_line=question.single_line)).tokens >= LONG
+        if engine.infill(question.prompt, replace(sampling, single_line=question.single_line)).tokens
+        >= LONG_TOKENS
     ]
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, object]:
-    """The comparison in numbers; a group in which nothing was asked is None."""
+    """The figures of a comparison; None for a group without questions."""
     single = [turn for turn in turns if turn.question.single_line]
     return {
         "all": _group(turns),
         "single_line": _group(single),
-        MORE: _group([turn for turn in turns if is_long(turn)]),
+        LONG_GROUP: _group([turn for turn in turns if is_long(turn)]),
         "same_text": {
             mode: round(sum(_agree(turn, mode) for turn in turns) / len(turns), 3) for mode in MODES
         },
@@ -138,11 +139,11 @@ def figures(turns: Sequence[Turn]) -> dict[str, object]:
 
 def is_long(turn: Turn) -> bool:
     """Whether every side's answer is long."""
-    return all(answer.tokens >= LONG for answer in turn.answers.values())
+    return all(answer.tokens >= LONG_TOKENS for answer in turn.answers.values())
 
 
 def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
-    """Times and sizes of some requests. `faster`: by how much, total time over total time, of texts that may differ."""
+    """Times and sizes of requests. `faster`: the ratio of total times, of texts that may differ."""
     if not turns:
         return None
     total = {side: _ms(turns, side) for side in SIDES}
@@ -172,6 +173,6 @@ def _agree(turn: Turn, mode: str) -> bool:
 
 
 def spread(times: Sequence[float]) -> dict[str, float]:
-    """The median, and the least time that 95% of the times do not exceed."""
+    """The median and the 95th percentile, by the nearest rank."""
     p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
     return {"p50": round(median(times), 1), "p95": round(p95, 1)}

@@ -1,8 +1,8 @@
-"""What working ahead and remembering gain, measured at the protocol's boundary; for `bench` to report beside latencies.
+"""Measures the gain of working ahead and of remembered results, at the protocol's boundary.
 
-Owns the ways of typing that are measured: through a suggestion, behind an accepted one, and with a request that comes
-an editor's debounce after its change. All over the bundled files, in one server.
-`python -m mercury_lsp.bench.anticipation` prints the figures.
+Three ways of typing are measured in one server over the bundled files: through a suggestion, after an accepted one, and
+with a request that comes an editor's debounce after its change. `python -m mercury_lsp.bench.anticipation` prints the
+figures.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from mercury_lsp.bench.against import spread
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 
-DEBOUNCE = 0.075  # seconds between a key and the request for it, in VS Code and others
-READING = 1.0  # seconds between a suggestion and its acceptance
-_KEYS = 4  # typed in each scene
+# Between a key and its request, in VS Code and others.
+DEBOUNCE_SECONDS = 0.075
+# Between a suggestion and its acceptance.
+READING_SECONDS = 1.0
+_KEYS_PER_SCENE = 4
 
 Times = dict[str, list[float]]
 Figures = dict[str, dict[str, float] | None]
 
 
 async def measure(settings: Mapping[str, object], places: Sequence[Scene] | None = None) -> Figures:
-    """Milliseconds from request to reply, p50 and p95 of each way of typing; None where nothing was suggested.
+    """Milliseconds from request to reply, p50 and p95 of each way of typing; None without a suggestion.
 
-    places: all scenes, unless others are given.
-    `typed_through`: each character of a suggestion; `accepted`: what comes behind one; `debounced_75_ms`: keys whose
-    requests come that much later than their changes, and the same `.._without` any work ahead.
+    places: default all scenes. `typed_through`: each character of a suggestion. `accepted`: the request after an
+    accepted suggestion. `debounced_75_ms`: keys whose requests come so much later than their changes, and
+    `.._without` any work ahead.
     """
     times: Times = defaultdict(list)
     async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
@@ -38,7 +40,8 @@ async def measure(settings: Mapping[str, object], places: Sequence[Scene] | None
             buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
             await _accept(buffer, scene, times["accepted"])
             await _type_through(buffer, scene, times["typed_through"])
-            for anticipate in (number % 2 == 0, number % 2 == 1):  # either is first as often
+            # In alternating order.
+            for anticipate in (number % 2 == 0, number % 2 == 1):
                 _restore(buffer, scene)
                 _configure(editor, anticipate)
                 name = "debounced_75_ms" if anticipate else "debounced_75_ms_without"
@@ -49,10 +52,10 @@ async def measure(settings: Mapping[str, object], places: Sequence[Scene] | None
 
 
 async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
-    """Accept what is suggested, a while after it came, and take it back."""
+    """Accept a suggestion a while after it came, and undo it."""
     ghost = await buffer.complete(scene.start)
     if ghost.text:
-        await asyncio.sleep(READING)
+        await asyncio.sleep(READING_SECONDS)
         replaced, end = buffer.document.text[ghost.start : ghost.end], ghost.start + len(ghost.text)
         buffer.replace(ghost.start, ghost.end, ghost.text)
         times.append((await buffer.complete(end)).ms)
@@ -60,7 +63,7 @@ async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
 
 
 async def _type_through(buffer: Buffer, scene: Scene, times: list[float]) -> None:
-    """Type what is suggested, all but its last character."""
+    """Type all but the last character of a suggestion."""
     ghost = await buffer.complete(scene.start)
     for typed, key in enumerate(ghost.text[:-1]):
         cursor = scene.start + typed
@@ -69,17 +72,17 @@ async def _type_through(buffer: Buffer, scene: Scene, times: list[float]) -> Non
 
 
 async def _type_slowly(buffer: Buffer, scene: Scene, times: list[float]) -> None:
-    """Type what the author wrote, each request a debounce after its key."""
+    """Type the original text, each request a debounce after its key."""
     await buffer.complete(scene.start)
-    for typed, key in enumerate(scene.original[:_KEYS]):
+    for typed, key in enumerate(scene.original[:_KEYS_PER_SCENE]):
         cursor = scene.start + typed
         buffer.replace(cursor, cursor, key)
-        await asyncio.sleep(DEBOUNCE)
+        await asyncio.sleep(DEBOUNCE_SECONDS)
         times.append((await buffer.complete(cursor + 1)).ms)
 
 
 def _restore(buffer: Buffer, scene: Scene) -> None:
-    """Delete again what was typed in the scene."""
+    """Delete the typed text of the scene."""
     more = len(buffer.document.text) - len(scene.cut)
     buffer.replace(scene.start, scene.start + more, "")
 
@@ -90,7 +93,7 @@ def _configure(editor: Editor, anticipate: bool) -> None:
 
 
 def _summary(times: Sequence[float]) -> dict[str, float] | None:
-    """p50, p95 and how many there are."""
+    """p50, p95 and the number of times."""
     return spread(times) | {"n": len(times)} if times else None
 
 

@@ -1,8 +1,7 @@
-"""A server with llama.cpp's completion API, as a client sees it.
+"""Asks a server with llama.cpp's completion API, and times the answers.
 
-Owns the requests, the clock around them, and where a text ends: by the same rule as the engine's own, at the end
-token or, where one line is wanted, at the first token but the very first that ends a line. Every way in which the
-server can fail to answer ends in a `Failure` of one sentence. Knows no prompts, only their token ids.
+A text ends by the engine's own rule: at the stop token or, for one line, at the first newline token after the first
+token. Every failure of the server is a `Failure` of one sentence.
 """
 
 from __future__ import annotations
@@ -17,14 +16,16 @@ from urllib.parse import urlsplit
 
 from mercury_lsp.errors import BadUsage, Failure
 
-PATIENCE = 120.0  # seconds that an answer may take
+ANSWER_SECONDS = 120.0
 PATH = "/completion"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What the server wrote, without the end; `finished`: it came to an end, not to a limit; `ms`: from the request
-    to the last byte of the answer."""
+class ServerReply:
+    """The server's tokens without the stop token.
+
+    `finished`: ended by a stop token, not by a limit. `ms`: from the request to the last byte of the answer.
+    """
 
     tokens: tuple[int, ...]
     finished: bool
@@ -32,8 +33,11 @@ class Reply:
 
 
 class CompletionServer:
-    """A server at `url`. `end` is its end of text, `newlines` the ids of tokens that end a line, and `forbidden`
-    those that it must not write."""
+    """A server at `url`.
+
+    `end`: the id of the stop token. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
+    write.
+    """
 
     def __init__(
         self, url: str, end: int, newlines: Collection[int] = (), forbidden: Sequence[int] = ()
@@ -52,7 +56,7 @@ class CompletionServer:
         self._bias = [[token, False] for token in forbidden]
 
     def model(self) -> str:
-        """What the server calls its model; empty where it does not tell."""
+        """The server's name of its model; empty if it does not tell."""
         try:
             found, _ = self._exchange("GET", "/props", None)
         except Failure:
@@ -61,24 +65,24 @@ class CompletionServer:
         return name.replace("\\", "/").rpartition("/")[2]
 
     def read(self, ids: Sequence[int]) -> float:
-        """Let it read a prompt into its cache; returns the milliseconds that this took."""
+        """Let the server read a prompt into its cache; returns the milliseconds."""
         _, ms = self._ask(ids, 1, False)
         return ms
 
-    def complete(self, ids: Sequence[int], most: int, one_line: bool) -> Reply:
-        """Its likeliest continuation, of at most so many tokens."""
+    def complete(self, ids: Sequence[int], most: int, one_line: bool) -> ServerReply:
+        """The likeliest continuation of at most ``most`` tokens."""
         tokens, ms = self._ask(ids, most, one_line)
         if one_line and len(tokens) == 1 < most and tokens[0] in self._newlines:
-            # It stops at any line's end, and the first token's is none: it has to go on behind that.
+            # The server stops at any newline, but the first token's does not count: it must go on.
             more, ms_more = self._ask([*ids, *tokens], most - 1, True)
             tokens, ms = tokens + more, ms + ms_more
         for index, token in enumerate(tokens):
             if token == self.end or (one_line and index and token in self._newlines):
-                return Reply(tuple(tokens[:index]), True, ms)
-        return Reply(tuple(tokens), False, ms)
+                return ServerReply(tuple(tokens[:index]), True, ms)
+        return ServerReply(tuple(tokens), False, ms)
 
     def _ask(self, ids: Sequence[int], most: int, one_line: bool) -> tuple[list[int], float]:
-        """What it writes, with the token that ended it, and the milliseconds."""
+        """The tokens with the one that ended the text, and the milliseconds."""
         question: dict[str, object] = {
             "prompt": list(ids),
             "n_predict": most,
@@ -99,10 +103,10 @@ class CompletionServer:
 
     def _connection(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=PATIENCE)
+        return kind(self._host, self._port, timeout=ANSWER_SECONDS)
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
-        """The JSON of an answer, and the milliseconds from the request to its end, on a connection that is there."""
+        """The JSON of an answer, and the milliseconds from the request to its end, without connecting."""
         connection = self._connection()
         try:
             connection.connect()
@@ -112,7 +116,9 @@ class CompletionServer:
             content = answer.read()
             ms = (time.perf_counter() - began) * 1e3
         except TimeoutError:
-            raise Failure(f"The server at {self.url} has not answered within {PATIENCE:.0f} s.") from None
+            raise Failure(
+                f"The server at {self.url} has not answered within {ANSWER_SECONDS:.0f} s."
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Failure(f"The server at {self.url} cannot be asked: {reason}.") from error
@@ -130,7 +136,7 @@ class CompletionServer:
 
 
 def _reason(found: Any) -> str:
-    """The words of an error, on one line."""
+    """The message of an error on one line."""
     error = found.get("error") if isinstance(found, dict) else None
     words = error.get("message") if isinstance(error, dict) else error
     return " ".join(str(words or "").split()).rstrip(".")

@@ -1,7 +1,6 @@
-"""An editor without a screen: it starts the real server and speaks LSP with it, over stdio, as editors do.
+"""Runs the real server as an editor without a screen does, over stdio.
 
-Owns a client's side of the protocol, as far as ghost text needs it, and a document as an editor's buffer. Written
-without the libraries that the server uses, so that what is measured and shown here does not hang on what they share.
+The client is written without the server's libraries, so that the measurements do not depend on them.
 """
 
 from __future__ import annotations
@@ -22,16 +21,18 @@ from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
 SERVER = (sys.executable, "-m", "mercury_lsp", "--stdio")
-LOADING = 300.0  # seconds that a model may take to load
-LOADING_TITLE = "Loading the model"  # how the title of that progress begins
-ANSWER = 60.0  # seconds that an answer may take
-FAREWELL = 10.0  # seconds that the server may take to exit
-_ERROR = 1  # the type of a message that is shown to the user
+MODEL_LOAD_SECONDS = 300.0
+# The start of the title of the loading progress.
+LOADING_TITLE = "Loading the model"
+ANSWER_SECONDS = 60.0
+EXIT_SECONDS = 10.0
+# LSP's MessageType.Error.
+_ERROR = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """An answer: text to put between two offsets of the document, and how long the answer took. No text: nothing."""
+    """An answer: text to put between two offsets of the document, maybe empty, and the milliseconds."""
 
     text: str
     start: int
@@ -41,9 +42,9 @@ class Ghost:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a suggestion is after a forward pass: text that no longer changes, and the rest, where ░ is a token to come.
+    """A suggestion after a forward pass: the committed text, and the rest with ░ for each mask.
 
-    `position`: the line and character after which it would be put into `version` of the document.
+    `position`: line and character at which it would be inserted into `version` of the document.
     """
 
     version: int
@@ -54,7 +55,7 @@ class Draft:
 
 
 class Editor:
-    """A running server and the connection to it. Everything raises `Failure` once the server is gone."""
+    """A running server and the connection to it. All methods raise `Failure` after the server has ended."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, on_draft: Callable[[Draft], object] | None = None
@@ -65,7 +66,8 @@ class Editor:
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._loaded = asyncio.Event()
-        self._displays: dict[object, str] = {}  # titles of what is under way, by the progress' tokens
+        # Titles of running progress displays by token.
+        self._displays: dict[object, str] = {}
         self._complaint = ""
         self._reading = asyncio.create_task(self._read())
 
@@ -79,10 +81,10 @@ class Editor:
         checkout: Path | None = None,
         on_draft: Callable[[Draft], object] | None = None,
     ) -> AsyncIterator[Editor]:
-        """A server for a workspace folder, initialized; it is shut down at the end.
+        """Run an initialized server for a workspace folder during the block.
 
-        `checkout`: a folder of another version of this project, whose modules the command is to import. `on_draft` is
-        called with each draft; without it the server sends none.
+        `checkout`: a folder of another version of this project, whose modules the command imports. `on_draft`: called
+        with each draft; without it the server sends none.
         """
         pipe = asyncio.subprocess.PIPE
         environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
@@ -100,33 +102,33 @@ class Editor:
             await editor._end()
 
     async def request(self, method: str, params: object) -> Any:
-        """The server's answer. Raises `Failure` for an error, or where none comes."""
+        """The server's answer. Raises `Failure` for an error or a timeout."""
         number = next(self._ids)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send({"id": number, "method": method, "params": params})
         try:
-            return await asyncio.wait_for(answer, ANSWER)
+            return await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError:
-            raise Failure(f"The server has not answered {method} within {ANSWER:.0f} s.") from None
+            raise Failure(f"The server has not answered {method} within {ANSWER_SECONDS:.0f} s.") from None
         finally:
             del self._waiting[number]
 
     @property
     def under_way(self) -> frozenset[str]:
-        """The titles of the server's progress displays that have not ended."""
+        """The titles of running progress displays."""
         return frozenset(self._displays.values())
 
     def notify(self, method: str, params: object) -> None:
-        """Tell the server something."""
+        """Send a notification."""
         self._send({"method": method, "params": params})
 
     async def loaded(self) -> None:
-        """Wait until the model is loaded. Raises `Failure` with the server's reason where it cannot be."""
+        """Wait until the model is loaded. Raises `Failure` with the server's reason if loading fails."""
         try:
-            await asyncio.wait_for(self._loaded.wait(), LOADING)
+            await asyncio.wait_for(self._loaded.wait(), MODEL_LOAD_SECONDS)
         except TimeoutError:
-            raise Failure(f"The model has not been loaded within {LOADING:.0f} s.") from None
-        # The reason of a failure may follow the end of the progress; any answer comes behind both.
+            raise Failure(f"The model has not been loaded within {MODEL_LOAD_SECONDS:.0f} s.") from None
+        # The reason of a failure may follow the end of the progress; any answer comes after both.
         await Buffer(self, "untitled:loaded", "plaintext", "").complete(0)
         if self._complaint:
             raise Failure(self._complaint)
@@ -143,7 +145,7 @@ class Editor:
             "capabilities": capabilities,
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
-            # Nobody chose what is suggested here, and nothing of it goes to a hosted model.
+            # The bundled files are no work of the user: no history, and no hosted model.
             "initializationOptions": {
                 "history": False,
                 "remote": "off",
@@ -158,10 +160,10 @@ class Editor:
 
     async def _end(self) -> None:
         with suppress(Failure, TimeoutError):
-            await asyncio.wait_for(self.request("shutdown", None), FAREWELL)
+            await asyncio.wait_for(self.request("shutdown", None), EXIT_SECONDS)
             self.notify("exit", None)
         try:
-            await asyncio.wait_for(self._process.wait(), FAREWELL)
+            await asyncio.wait_for(self._process.wait(), EXIT_SECONDS)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
@@ -175,7 +177,7 @@ class Editor:
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     async def _read(self) -> None:
-        """Handle what the server sends, until it ends."""
+        """Handle the server's messages until its end."""
         assert self._process.stdout is not None
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -192,7 +194,8 @@ class Editor:
 
     def _receive(self, message: dict[str, Any]) -> None:
         match message:
-            case {"id": number, "method": _}:  # to make a progress display, and the like: granted
+            case {"id": number, "method": _}:
+                # Requests such as the creation of a progress display are granted.
                 self._send({"id": number, "result": None})
             case {"id": number, "error": error}:
                 if (answer := self._waiting.get(number)) and not answer.done():
@@ -218,7 +221,7 @@ class Editor:
 
 
 class Buffer:
-    """A document that is open in an editor."""
+    """An open document."""
 
     def __init__(self, editor: Editor, uri: str, language_id: str, text: str) -> None:
         self.document = Document(uri, "", language_id, 1, text)
@@ -231,7 +234,7 @@ class Buffer:
         return {"uri": self.document.uri}
 
     def replace(self, start: int, end: int, text: str) -> None:
-        """Put a text between two offsets."""
+        """Replace the text between two offsets."""
         old = self.document
         self.document = old.replace(start, end, text, old.version + 1)
         change = {"range": {"start": _position(old, start), "end": _position(old, end)}, "text": text}
@@ -239,7 +242,7 @@ class Buffer:
         self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
 
     async def complete(self, offset: int, invoked: bool = False) -> Ghost:
-        """Ask for ghost text at an offset, as editors do at each key or as users do, and time the answer from here."""
+        """Ask for ghost text at an offset, as at a key or manually, and time the answer."""
         params = {
             "textDocument": self._name,
             "position": _position(self.document, offset),

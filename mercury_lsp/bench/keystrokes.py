@@ -1,7 +1,7 @@
-"""What a keystroke costs, from request to reply, in the real server with the bundled files open in it.
+"""Measures the latency of a keystroke, from request to reply, in the real server with the bundled files.
 
-Owns what is typed where, and the clocks. Each request is sent right behind its change, as editors without a delay of
-their own do; a latency runs to the reply, whether or not something is suggested. Knows no engine.
+Each request is sent right after its change, as by editors without a debounce. A latency ends with the reply, with or
+without a suggestion.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from rich.progress import Progress
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 
-_KEYS = 3  # typed in each scene
-_VISITS = 2  # of each file, which is opened cold each time
-SHORT, FAR = 512, 4096  # tokens of context between which the cost of a key is compared
-_MIDDLE = 160  # tokens of the larger context that are left for the layout and what is written
-_BELOW = 192  # tokens of it below the cursor's line
-_PLACES, _LONG_KEYS = 4, 6  # scenes of the largest file, and keys typed in each
+_KEYS_PER_SCENE = 3
+# Each visit opens the file cold.
+_VISITS_PER_FILE = 2
+# The two lengths of context between which the cost of a key is compared.
+SHORT_TOKENS, FAR_TOKENS = 512, 4096
+# Of the far context: tokens for the layout and the middle, and tokens below the cursor's line.
+_MIDDLE_TOKENS = 160
+_BELOW_TOKENS = 192
+# Scenes of the largest file, and keys typed in each.
+_LONG_SCENES, _LONG_KEYS = 4, 6
 
 
 @dataclass(slots=True)
 class Measured:
-    """What the server took: times in milliseconds, memory in MB or None where it cannot be read."""
+    """The server's times in milliseconds, and its memory in MB or None if it cannot be read."""
 
     initialize: float = 0.0
     ready: float = 0.0
@@ -41,8 +45,8 @@ class Measured:
 async def keystrokes(settings: dict[str, object], progress: Progress) -> Measured:
     """Start the server, and type in its bundled files.
 
-    `cold`: the first request in a file; `moved`: the first one at another place of it; `typing`: a character later;
-    `pair`: an opening bracket later, to which the editor has added the closing one.
+    `cold`: the first request in a file. `moved`: the first one at another place of the file. `typing`: after one more
+    character. `pair`: after an opening bracket, to which the editor has added the closing one.
     """
     measured, began = Measured(), time.perf_counter()
     async with Editor.start(FOLDER, settings) as editor:
@@ -62,18 +66,18 @@ async def keystrokes(settings: dict[str, object], progress: Progress) -> Measure
 
 
 def _visits() -> list[Sequence[Scene]]:
-    """Groups of scenes of one file, such that no two visits of a file follow each other."""
+    """Groups of scenes of one file, so that no two visits of a file follow each other."""
     files: dict[Path, list[Scene]] = defaultdict(list)
     for scene in scenes():
         files[scene.path].append(scene)
-    return [own[visit::_VISITS] for visit in range(_VISITS) for own in files.values()]
+    return [own[visit::_VISITS_PER_FILE] for visit in range(_VISITS_PER_FILE) for own in files.values()]
 
 
 async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[float]]) -> None:
-    """Ask at the scene's beginning, which is one `kind` of keystroke, and after each key typed there."""
+    """Ask at the scene's start, which is one `kind` of keystroke, and after each key."""
     times[kind].append((await buffer.complete(scene.start)).ms)
     cursor = scene.start
-    for key in scene.original[:_KEYS]:
+    for key in scene.original[:_KEYS_PER_SCENE]:
         buffer.replace(cursor, cursor, key)
         cursor += 1
         times["typing"].append((await buffer.complete(cursor)).ms)
@@ -85,16 +89,16 @@ async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[f
 async def typing_by_context(
     settings: dict[str, object], count: Callable[[str], int], progress: Progress
 ) -> dict[str, float]:
-    """The median cost of a typed key by tokens of context, `SHORT` and `FAR`, in one server.
+    """The median milliseconds of a key by tokens of context, `SHORT_TOKENS` and `FAR_TOKENS`, in one server.
 
-    The same keys at the same places of the largest bundled file: cut down to the short context, and with the other
-    bundled files above it, in which no draft is found, up to the far one. The document sets the context, not the
-    budget.
+    The same keys are typed at the same places of the largest bundled file: cut to the short context, and with the other
+    bundled files above it, in which no draft is found, for the far one. The document limits the context, not the
+    option.
     """
-    settings = {**settings, "context_tokens": 2 * FAR}
-    times: dict[int, list[float]] = {SHORT: [], FAR: []}
+    settings = {**settings, "context_tokens": 2 * FAR_TOKENS}
+    times: dict[int, list[float]] = {SHORT_TOKENS: [], FAR_TOKENS: []}
     largest = max(scenes(), key=lambda scene: len(scene.text)).path
-    places = [scene for scene in scenes() if scene.path == largest][:_PLACES]
+    places = [scene for scene in scenes() if scene.path == largest][:_LONG_SCENES]
     async with Editor.start(FOLDER, settings) as editor:
         await editor.loaded()
         for scene in progress.track(places, description="long contexts"):
@@ -111,12 +115,14 @@ async def typing_by_context(
 
 
 def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[str, int]:
-    """A document of whole lines around a scene's cursor, and the cursor in it. It has at most so many tokens; of
-    `FAR`, as far as the model can see, some are left for the layout and what is written."""
-    tokens = min(tokens, FAR - _MIDDLE)
+    """A document of at most ``tokens`` tokens, of whole lines around a scene's cursor, and the cursor in it.
+
+    `FAR_TOKENS` is the longest context of the model, so some tokens are reserved for the layout and the middle.
+    """
+    tokens = min(tokens, FAR_TOKENS - _MIDDLE_TOKENS)
     before, after = scene.cut[: scene.start], scene.cut[scene.start :]
     lines = after.splitlines(keepends=True)
-    below = _most(lambda size: "".join(lines[:size]), len(lines), _BELOW, count)
+    below = _most(lambda size: "".join(lines[:size]), len(lines), _BELOW_TOKENS, count)
     others = "".join(dict.fromkeys(other.text for other in scenes() if other.path != scene.path))
     copies = 1 + tokens // count(others)
     lines = (others * copies + before).splitlines(keepends=True)
@@ -126,12 +132,12 @@ def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[
 
 
 def _most(text: Callable[[int], str], sizes: int, tokens: int, count: Callable[[str], int]) -> str:
-    """The largest of the texts of growing sizes that has at most so many tokens."""
+    """The largest of the texts of growing sizes with at most ``tokens`` tokens."""
     return text(bisect_right(range(1, sizes + 1), tokens, key=lambda size: count(text(size))))
 
 
 def _resident(pid: int) -> float | None:
-    """Resident memory of a process in MB, by Linux or by ps; None where neither tells."""
+    """Resident memory of a process in MB, by /proc or by ps; None if neither works."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         kilobytes = status.partition("VmRSS:")[2].split()[0]

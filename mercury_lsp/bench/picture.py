@@ -1,7 +1,4 @@
-"""The figures of `bench` as a picture, by matplotlib, which only the workshop's extra installs.
-
-Owns how they are drawn. Knows their names, and nothing of how they were measured.
-"""
+"""Draws the figures of `bench` by matplotlib, which the workshop's extra installs."""
 
 from __future__ import annotations
 
@@ -9,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mercury_lsp.bench.against import LONG, MORE, SIDES
+from mercury_lsp.bench.against import LONG_GROUP, LONG_TOKENS, SIDES
 from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDE = 0.8  # of the room of a group, the bars of which stand side by side
+# The width of a group of bars, as a share of its room.
+_GROUP_WIDTH = 0.8
 
 Bars = Mapping[str, Sequence[float]]
 
 
-def check(file: Path) -> None:
-    """Raises `Failure` where there can be no picture, before the minutes are spent that it takes to measure."""
+def check_picture(file: Path) -> None:
+    """Raises `Failure` if no picture can be written, before minutes of measuring."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -30,8 +28,8 @@ def check(file: Path) -> None:
         raise Failure(f"The picture cannot be written: there is no folder {file.resolve().parent}.")
 
 
-def draw(figures: Mapping[str, Any], file: Path) -> None:
-    """Write the picture. Raises `Failure`."""
+def draw_figures(figures: Mapping[str, Any], file: Path) -> None:
+    """Draw the figures and write the picture. Raises `Failure`."""
     from matplotlib.figure import Figure
 
     strokes = figures["keystroke_ms"]
@@ -41,7 +39,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
     if rows := figures["step_ms"]:
         panels.append(("a denoising step, by rows", "ms", list(rows), {"": list(rows.values())}))
     if found := figures["against"]:
-        groups = {"single lines": found["single_line"], f"{LONG} tokens and more": found[MORE]}
+        groups = {"single lines": found["single_line"], f"{LONG_TOKENS} tokens and more": found[LONG_GROUP]}
         groups = {f"{name}\nn = {group['n']}": group for name, group in groups.items() if group}
         times = {side: [group["ms"][side]["p50"] for group in groups.values()] for side in SIDES}
         panels.append(
@@ -61,7 +59,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         )
     figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
     for axes, (title, unit, names, bars) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        wide = _WIDE / len(bars)
+        wide = _GROUP_WIDTH / len(bars)
         for number, (label, values) in enumerate(bars.items()):
             places = [place + (number - (len(bars) - 1) / 2) * wide for place in range(len(names))]
             axes.bar_label(axes.bar(places, values, wide, label=label), fmt=_number, fontsize=7)
@@ -73,14 +71,15 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         f"{figures['model']} on {figures['device']}, {figures['threads']} threads, "
         f"{figures['context_tokens']} tokens of context"
     )
-    write(figure, file)
+    write_figure(figure, file)
 
 
-def write(figure: Figure, file: Path) -> None:
-    """Write a figure of matplotlib's to a file. Raises `Failure`."""
+def write_figure(figure: Figure, file: Path) -> None:
+    """Write a matplotlib figure to a file. Raises `Failure`."""
     try:
         figure.savefig(file, dpi=110)
-    except (OSError, ValueError) as error:  # ValueError: of the name's ending
+    except (OSError, ValueError) as error:
+        # ValueError: an unknown suffix.
         raise Failure(f"The picture cannot be written to {file}: {' '.join(str(error).split())}.") from error
 
 

@@ -1,6 +1,6 @@
-"""Places in the bundled files where something is typed again, for the demonstration and the measurements.
+"""Lists places in the bundled files where text is typed again, for the demonstration and the measurements.
 
-The files in `samples/` are real code, written for this project, and no part of the training data.
+The files in `samples/` are real code, written for this project, and not part of the training data.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ LANGUAGE_IDS = {".py": "python", ".ts": "typescript", ".go": "go", ".c": "c", ".
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A piece of a bundled file: the text from `start` to `end` is deleted, and typed again from the cursor at `start`.
-
-    `text` is the whole file's.
-    """
+    """A place in a bundled file with the given `text`: from `start` to `end` it is deleted and typed again."""
 
     path: Path
     text: str
@@ -38,16 +35,16 @@ class Scene:
 
     @property
     def original(self) -> str:
-        """What the author wrote there."""
+        """The deleted text."""
         return self.text[self.start : self.end]
 
     @property
     def cut(self) -> str:
-        """The file without it."""
+        """The file without the deleted text."""
         return self.text[: self.start] + self.text[self.end :]
 
 
-# A file, and text in it of which the part in ⟦ ⟧ is what is deleted. Files alternate: each scene starts cold.
+# A file and text in it, of which the part in ⟦ ⟧ is deleted. Files alternate, so that each scene starts cold.
 _MARKS = (
     ("expiring_cache.py", "    def requests(self) -> int:\n        return ⟦self.hits + self.misses⟧"),
     ("sales_report.py", "        self.quantity += ⟦sale.quantity⟧"),
@@ -103,7 +100,7 @@ def _scene(name: str, marked: str) -> Scene:
 
 
 def long_lines(count: Callable[[str], int], least: int) -> list[Scene]:
-    """Scenes in which a line's text is deleted: all lines of the bundled files that take so many tokens or more."""
+    """Scenes without one line's text: all lines of the bundled files with at least ``least`` tokens."""
     found = []
     for path in sorted({scene.path for scene in scenes()}):
         text, at = path.read_text(encoding="utf-8"), 0

@@ -1,20 +1,16 @@
-"""What this project promises of its speed, and how the figures of a run stand to it.
-
-Owns the promises' numbers. Knows the figures by their names in `bench`'s JSON, and nothing of how they were measured.
-"""
+"""Defines the speed targets of this project, and judges the figures of a run by them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mercury_lsp.bench.against import LONG, MORE, SERVER
+from mercury_lsp.bench.against import LONG_GROUP, LONG_TOKENS, SERVER
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure that this project promises; `read` finds it among the figures, or raises `KeyError` or `TypeError`
-    where it was not measured."""
+    """A promised figure. `read` finds it in the figures, or raises `KeyError` or `TypeError` if it was not measured."""
 
     what: str
     read: Callable[[Mapping[str, object]], float]
@@ -22,7 +18,7 @@ class Target:
     at_least: bool = True
 
     def judge(self, found: Mapping[str, object]) -> dict[str, object] | None:
-        """How the figures stand to it; None where it was not measured."""
+        """The verdict on the figures; None if the figure was not measured."""
         try:
             value = self.read(found)
         except (KeyError, TypeError):
@@ -42,7 +38,7 @@ def _slower_a_token(found: Mapping[str, object]) -> float:
 
 
 def _at_most(what: str, small: float, mini: float | None, *path: str) -> tuple[Target, ...]:
-    """The promises for both models of what the figures hold under a path of names."""
+    """The targets of both models for the figure under a path of names."""
 
     def read(model: str) -> Callable[[Mapping[str, object]], float]:
         def own(found: Mapping[str, object]) -> float:
@@ -79,11 +75,13 @@ TARGETS = (
         "diffusion faster than the server, single lines", _faster("single_line", "diffusion_than_server"), 1.2
     ),
     Target(
-        f"diffusion faster than the server, {LONG} tokens and more", _faster(MORE, "diffusion_than_server"), 2
+        f"diffusion faster than the server, {LONG_TOKENS} tokens and more",
+        _faster(LONG_GROUP, "diffusion_than_server"),
+        2,
     ),
     Target(
-        f"diffusion faster than autoregressive, {LONG} tokens and more",
-        _faster(MORE, "diffusion_than_autoregressive"),
+        f"diffusion faster than autoregressive, {LONG_TOKENS} tokens and more",
+        _faster(LONG_GROUP, "diffusion_than_autoregressive"),
         3,
     ),
     Target("autoregressive, time a token over the server's", _slower_a_token, 1.3, at_least=False),
@@ -97,5 +95,5 @@ TARGETS = (
 
 
 def judged(found: Mapping[str, object]) -> list[dict[str, object]]:
-    """How the figures of a run stand to the `TARGETS` that it measured."""
+    """The verdicts of the `TARGETS` that a run measured."""
     return [verdict for target in TARGETS if (verdict := target.judge(found)) is not None]

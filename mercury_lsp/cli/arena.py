@@ -21,9 +21,9 @@ from rich.progress import track
 
 from mercury_lsp.arena import ballots, commits, contestants, edits, matches, standings
 from mercury_lsp.arena.ballots import JUDGES, Ballot
-from mercury_lsp.arena.contestants import Answer, Contestant, NoAnswer, Player
+from mercury_lsp.arena.contestants import Contestant, ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import MARGIN
+from mercury_lsp.arena.verdicts import TIE_SHARE
 from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.keys import END, keys
 from mercury_lsp.config import SECTION, Config, parse
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> int:
         raise BadUsage("The limit must be 1 at least.")
     try:
         if arguments.clear:
-            count = ballots.clear()
+            count = ballots.delete_ballots()
             print(json.dumps({"deleted": count}) if arguments.json else f"{count} choices were deleted.")
         elif arguments.report:
             _print(_reported(arguments.seed), arguments.json)
@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> int:
             _record(arguments)
         else:
             _print(_compared(arguments), arguments.json)
-    except (ballots.Unreadable, commits.NoHistory) as error:
+    except (ballots.BallotsError, commits.NoHistory) as error:
         raise Failure(str(error)) from error
     return 0
 
@@ -71,10 +71,10 @@ def _compared(arguments: Namespace) -> Found:
     if judge == "user" and not terminal:
         raise BadUsage("To choose yourself needs a terminal; without one, say --judge truth.")
     try:
-        named = contestants.named(specs, _settings(arguments.settings))
+        named = contestants.parse_contestants(specs, _settings(arguments.settings))
     except ValueError as error:
         raise BadUsage(str(error)) from error
-    kept = ballots.kept()[0] if judge == "user" else []
+    kept = ballots.read_ballots()[0] if judge == "user" else []
     places, left_out = _places(arguments, folder, len({ballot.place for ballot in kept}))
     for contestant in named:
         if contestant.remote:
@@ -90,7 +90,7 @@ def _compared(arguments: Namespace) -> Found:
     return {
         "judge": judge,
         "seed": arguments.seed,
-        "margin": MARGIN if judge == "truth" else None,
+        "margin": TIE_SHARE if judge == "truth" else None,
         **standings.standings(made, [player.id for player in players], arguments.seed),
         "left_out": left_out,
         "unanswered": match.unanswered,
@@ -98,7 +98,7 @@ def _compared(arguments: Namespace) -> Found:
 
 
 def _reported(seed: int) -> Found:
-    kept, damaged = ballots.kept()
+    kept, damaged = ballots.read_ballots()
     if not kept:
         raise Failure(
             "Nothing was chosen yet: mercury-lsp arena small mini, on a terminal, is where that is done."
@@ -143,7 +143,7 @@ class _Matches:
             places, "comparing", console=console, transient=True, disable=not console.is_terminal
         ):
             try:
-                self.made += matches.by_truth(self._players, edit, self._seed)
+                self.made += matches.judge_by_truth(self._players, edit, self._seed)
                 self._in_a_row = 0
             except NoAnswer as error:
                 self._missed(error)
@@ -154,7 +154,7 @@ class _Matches:
         waiting = console.status("Both are writing ...")
         number = 0
 
-        def ask(edit: Edit, one: Answer, two: Answer) -> str | None:
+        def ask(edit: Edit, one: ContestantAnswer, two: ContestantAnswer) -> str | None:
             nonlocal number
             number += 1
             waiting.stop()
@@ -168,8 +168,8 @@ class _Matches:
 
         seen = matches.seen_by(self._players, kept)
         with keys() as key, waiting:
-            for ballot in matches.by_user(self._players, places, seen, self._seed, ask, self._missed):
-                ballots.keep(ballot)
+            for ballot in matches.judge_by_user(self._players, places, seen, self._seed, ask, self._missed):
+                ballots.append_ballot(ballot)
                 self.made.append(ballot)
                 self._in_a_row = 0
                 if len(self.made) == self._limit:
@@ -184,11 +184,11 @@ class _Matches:
 
 def _apart(names: Sequence[str]) -> tuple[list[str], Path]:
     """The contestants, and the folder whose edits they are compared on: the last name, if it is none of a model."""
-    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find  # imports numpy
+    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find_model  # imports numpy
 
     if names and Path(names[-1]).is_dir():
         try:
-            find(names[-1])
+            find_model(names[-1])
         except CheckpointError:
             return [*names[:-1]], Path(names[-1])
     return [*names], Path()
@@ -208,7 +208,7 @@ def _places(arguments: Namespace, folder: Path, seen: int) -> tuple[list[Edit], 
         out = commits.LeftOut()
         with Console(stderr=True).status("Reading commits ...") as status:
             limit = (arguments.limit or PLACES) + seen
-            found = commits.written(
+            found = commits.edits_of_author(
                 repository,
                 author,
                 limit,
@@ -228,7 +228,7 @@ def _places(arguments: Namespace, folder: Path, seen: int) -> tuple[list[Edit], 
 def _recorded(file: Path) -> tuple[list[Edit], dict[str, int]]:
     try:
         with open(file, encoding="utf-8") as lines:
-            found = list(edits.read(lines))
+            found = list(edits.read_edits(lines))
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     except edits.NotAnEdit as error:
@@ -260,7 +260,7 @@ def _player(contestant: Contestant) -> Player:
 
     try:
         with Console(stderr=True).status(f"Loading {contestant.name} ..."):
-            return contestants.player(contestant)
+            return contestants.load_player(contestant)
     except (CheckpointError, RemoteError, ValueError) as error:
         raise Failure(str(error)) from error
 

@@ -13,9 +13,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mercury_lsp.arena.contestants import Answer
+from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import MARGIN
+from mercury_lsp.arena.verdicts import TIE_SHARE
 from mercury_lsp.cli import ghost
 from mercury_lsp.cli.stats import bar
 from mercury_lsp.syntax.document import plain
@@ -26,7 +26,7 @@ ABOVE, BELOW = 8, 4  # lines of the file around the place
 _NEAR = 1  # line above an answer
 
 
-def place(edit: Edit, one: Answer, two: Answer, number: int) -> RenderableType:
+def place(edit: Edit, one: ContestantAnswer, two: ContestantAnswer, number: int) -> RenderableType:
     """The place with the cursor in it, and below it both answers as ghost text."""
     choices = Text.assemble(
         *(
@@ -112,8 +112,8 @@ def figures(found: Mapping[str, Any]) -> RenderableType:
     )
     if offline:
         lines.append(
-            f"Judged by what was written there: exactly that wins, else the longer start; less than {MARGIN:.0%} of it "
-            "apart is a tie."
+            "Judged by what was written there: exactly that wins, else the longer start; less than "
+            f"{TIE_SHARE:.0%} of it apart is a tie."
         )
     elif first := found["shown_first"]:
         low, high = first["interval"]

@@ -21,7 +21,14 @@ from rich.table import Table
 
 from mercury_lsp.bench import against, anticipation, picture, targets
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.bench.keystrokes import FAR, SHORT, Measured, context_of, keystrokes, typing_by_context
+from mercury_lsp.bench.keystrokes import (
+    FAR_TOKENS,
+    SHORT_TOKENS,
+    Measured,
+    context_of,
+    keystrokes,
+    typing_by_context,
+)
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.cli.loading import engine_of
 from mercury_lsp.completion.pipeline import complete, question
@@ -56,7 +63,7 @@ def run(arguments: Namespace) -> int:
     if problems:
         raise BadUsage(problems[0])
     if arguments.png is not None:
-        picture.check(arguments.png)
+        picture.check_picture(arguments.png)
     engine, server = engine_of(config), None
     own = own_engine(engine)
     if own is None and (arguments.long or arguments.against is not None):
@@ -75,12 +82,12 @@ def run(arguments: Namespace) -> int:
             typing = asyncio.run(typing_by_context(settings, own.count, progress))
             figures["typing_ms_by_context"] = typing
             figures["pass_ms_by_context"] = _passes(own)
-            figures["typing_4096_over_512"] = round(typing[str(FAR)] / typing[str(SHORT)], 2)
+            figures["typing_4096_over_512"] = round(typing[str(FAR_TOKENS)] / typing[str(SHORT_TOKENS)], 2)
         if own is not None and server is not None:
             figures["against"] = _against(config, own, server, progress)
     figures["targets"] = targets.judged(figures)
     if arguments.png is not None:
-        picture.draw(figures, arguments.png)
+        picture.draw_figures(figures, arguments.png)
     if arguments.json:
         print(json.dumps(figures))
     else:
@@ -176,8 +183,8 @@ def _steps(config: Config, engine: LocalEngine, progress: Progress) -> dict[str,
 def _passes(engine: LocalEngine) -> dict[str, float]:
     """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
     scene, times = scenes()[0], {}
-    config = Config(context_tokens=2 * FAR)
-    for size in (SHORT, FAR):
+    config = Config(context_tokens=2 * FAR_TOKENS)
+    for size in (SHORT_TOKENS, FAR_TOKENS):
         text, cursor = context_of(scene, size, engine.count)
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)
         found = [complete(Snapshot(document, config), cursor, engine) for _ in range(3)]
@@ -200,7 +207,7 @@ def _against(
         [against.Question(_prompt(config, engine, scene), False) for scene in lines], description="long lines"
     )
     questions = [against.Question(_prompt(config, engine, scene), True) for scene in scenes()]
-    questions += against.long_ones(engine, asked, sampling)
+    questions += against.long_questions(engine, asked, sampling)
     turns = against.compare(
         engine, server, progress.track(questions, description="against"), sampling, _REPEATS
     )

@@ -33,7 +33,7 @@ def engine_of(config: Config) -> LocalEngine | OpenModelEngine:
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
     try:
-        return load.load(config.model, config.device, config.threads, config.quantization)
+        return load.load_engine(config.model, config.device, config.threads, config.quantization)
     except CheckpointError as error:
         raise Failure(str(error)) from error
 

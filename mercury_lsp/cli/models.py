@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> int:
                 _remove(arguments.model)
             case _:
                 _list(arguments.json)
-    except selection.Unreadable as error:
+    except selection.UserConfigError as error:
         raise Failure(str(error)) from error
     except OSError as error:
         raise Failure(
@@ -89,7 +89,7 @@ def rows(used: str) -> list[Row]:
         found.append(_row(note.repo, "downloaded", download.folder, folder, note.license, note.revision))
     listed = {row.repo for row in found}
     for repo in downloads.begun():
-        found.append(_row(repo, "unfinished", downloads.partial(repo), folder, None))
+        found.append(_row(repo, "unfinished", downloads.partial_folder(repo), folder, None))
     if folder is not None and not any(row.selected for row in found):
         found.append(_row(str(folder), "folder", folder, folder, None))
     for entry in MODELS:
@@ -128,13 +128,13 @@ def _row(
 
 def _located(model: str) -> Path | None:
     try:
-        return checkpoint.locate(model)
+        return checkpoint.locate_model(model)
     except checkpoint.CheckpointError:
         return None
 
 
 def _list(as_json: bool) -> None:
-    used = selection.chosen()
+    used = selection.choose_model()
     found = rows(used.model)
     if as_json:
         chosen = {"model": used.model, "by": used.by, "problem": used.problem or None}
@@ -174,7 +174,7 @@ def _download(wanted: str, agreed: bool) -> None:
     say.print(f"Asking {hub.host()} for {repo}.", markup=False)
     try:
         found = hub.offer(repo, revision or None)
-        old = downloads.find(found.repo)
+        old = downloads.find_download(found.repo)
         if old is not None and old.note.revision == found.revision:
             print(f"{old.name} is there already, in {old.folder}.")
             return
@@ -210,23 +210,23 @@ def _agree(found: Offer, agreed: bool, say: Console) -> None:
 
 def _select(wanted: str) -> None:
     try:
-        folder = checkpoint.locate(wanted)
-        contents.check(folder)
+        folder = checkpoint.locate_model(wanted)
+        contents.check_model_folder(folder)
     except checkpoint.CheckpointError as error:
         raise Failure(str(error)) from error
     own = wanted in SHIPPED and folder != Path(wanted)
-    download = downloads.find(wanted)
+    download = downloads.find_download(wanted)
     name = (
         wanted if own else download.name if download and download.folder == folder else str(folder.resolve())
     )
-    selection.select(name)
+    selection.select_model(name)
     print(f"{name} is used from the next start of the server, unless a setting names another.")
-    if (used := selection.chosen()).model != name:
+    if (used := selection.choose_model()).model != name:
         print(f"mercury-lsp: {used.by} names {used.model}, which comes first.", file=sys.stderr)
 
 
 def _remove(wanted: str) -> None:
-    entry, download = known(wanted), downloads.find(wanted)
+    entry, download = known(wanted), downloads.find_download(wanted)
     repo = download.note.repo if download else entry.repo if entry else wanted
     begun = repo in downloads.begun()
     if wanted in SHIPPED:
@@ -234,15 +234,15 @@ def _remove(wanted: str) -> None:
     if download is None and not begun:
         raise BadUsage(f"{wanted} is no model that was downloaded; see mercury-lsp models.")
     freed = 0
-    for folder in (download.folder if download else None, downloads.partial(repo) if begun else None):
+    for folder in (download.folder if download else None, downloads.partial_folder(repo) if begun else None):
         if folder is not None:
             freed += sum(file.stat().st_size for file in folder.iterdir())
             shutil.rmtree(folder)
     name = entry.name if entry else repo
     print(f"{name} was removed: {_size(freed)}.")
-    if selection.selected() in (name, repo):
-        selection.select(None)
-        print(f"It was selected: now {selection.DEFAULT} is.")
+    if selection.selected_model() in (name, repo):
+        selection.select_model(None)
+        print(f"It was selected: now {selection.DEFAULT_MODEL} is.")
 
 
 def _size(count: int) -> str:

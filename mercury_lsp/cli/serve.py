@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> int:
     """Serve until the process is told to stop; 0 where that was asked for."""
     try:
         from mercury_lsp.engine.checkpoints import checkpoint  # imports numpy
-        from mercury_lsp.engine.load import opened
+        from mercury_lsp.engine.load import load_checkpoint
         from mercury_lsp.http import process
         from mercury_lsp.http.app import application
         from mercury_lsp.http.connections import ConnectionLimits
@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> int:
             f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror or error}."
         ) from error
     try:
-        loaded = opened(model)
+        loaded = load_checkpoint(model)
         backend = LocalBackend(loaded, options)
         limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
         process.serve(application(backend, settings), backend, listening, limits)
@@ -94,7 +94,7 @@ def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings:
     if most < fewest:
         raise BadUsage("--max-replicas cannot be less than --replicas.")
     command.serve(
-        command.Wanted(
+        command.ClusterRequest(
             model=model,
             options=options,
             settings=settings,

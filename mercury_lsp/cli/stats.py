@@ -14,7 +14,7 @@ from mercury_lsp.bench import picture
 from mercury_lsp.cli import stats_picture
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.telemetry import store
-from mercury_lsp.telemetry.stats import PERCENTILES, counted
+from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
 _BAR = 6  # characters
 _BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -25,16 +25,16 @@ def run(arguments: Namespace) -> int:
     if arguments.days is not None and arguments.days < 1:
         raise BadUsage("The days must be 1 at least.")
     if arguments.png is not None:
-        picture.check(arguments.png)
+        picture.check_picture(arguments.png)
     try:
         if arguments.clear:
-            deleted = store.clear()
+            deleted = store.delete_events()
             print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
             return 0
-        events = store.read(arguments.days)
-    except store.Unreadable as error:
+        events = store.read_events(arguments.days)
+    except store.HistoryError as error:
         raise Failure(str(error)) from error
-    figures = counted(events)
+    figures = count_events(events)
     if arguments.png is not None and events:
         stats_picture.draw(figures, arguments.png)
     if arguments.json:

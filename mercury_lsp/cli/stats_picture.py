@@ -54,7 +54,7 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         f"{whole['requests']:,} requests, {whole['shown']:,} suggestions shown, {rate}; "
         f"{whole['characters_saved']:,} characters saved"
     )
-    picture.write(figure, file)
+    picture.write_figure(figure, file)
 
 
 def _outcomes(axes: Axes, title: str, groups: Mapping[str, Mapping[str, Any]]) -> None:

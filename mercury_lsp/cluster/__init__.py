@@ -1,7 +1,7 @@
-"""Several replicas of the model behind one HTTP service, on one machine or many, by Ray Serve.
+"""Serves several replicas of the model behind one HTTP service, on one machine or many, by Ray Serve.
 
-The command uses it, and nothing else imports it. On a cluster Ray builds the application itself: ``serve run
-mercury_lsp.cluster:app model=small replicas=2``, or a configuration file with ``import_path: mercury_lsp.cluster:app``.
+On a cluster Ray builds the application itself: ``serve run mercury_lsp.cluster:app model=small replicas=2``, or a
+configuration file with ``import_path: mercury_lsp.cluster:app``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PARTS = ("cpus", "gpus", "target")
 def app(arguments: Mapping[str, str]) -> Application:
     """The application that `deploy.build` makes, for Ray's own tools.
 
-    arguments: model, device, threads, memory_mb, max_running, max_waiting as of the command; replicas, max_replicas;
-    target, ingresses, cpus, gpus as of `deploy.Scale`; another version replaces all replicas in turn. The tokens of who
-    may ask are those of the variable MERCURY_TOKENS where this runs. Raises ``ValueError``.
+    arguments: model, device, threads, memory_mb, max_running, max_waiting as in the command; replicas, max_replicas;
+    target, ingresses, cpus, gpus as in `deploy.Scale`; a new version replaces all replicas in turn. The clients' tokens
+    come from the variable MERCURY_TOKENS of this process. Raises ``ValueError``.
     """
     from mercury_lsp.cluster.deploy import Scale, build
     from mercury_lsp.cluster.replica import in_process

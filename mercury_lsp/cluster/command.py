@@ -1,7 +1,4 @@
-"""`mercury-lsp serve --replicas N`: how many processors and GPUs replicas get, and how it begins and ends.
-
-Owns the run from the arguments to the signal that ends it. Knows no routes.
-"""
+"""Runs `mercury-lsp serve --replicas N`: divides processors and GPUs between replicas, and serves until a signal."""
 
 from __future__ import annotations
 
@@ -13,15 +10,16 @@ from dataclasses import dataclass, replace
 from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.engine.system import cores
 from mercury_lsp.errors import Failure
-from mercury_lsp.http.local import RUNNING, LocalOptions
+from mercury_lsp.http.local import MAX_BATCHED_TASKS, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
-MOST_THREADS = 4  # of one replica, as of one process
+# Of one replica, as of one process.
+MAX_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the arguments ask for. ``address``: of a Ray cluster, empty for this machine alone."""
+class ClusterRequest:
+    """The arguments of the command. ``address``: of a Ray cluster, empty for this machine alone."""
 
     model: str
     options: LocalOptions
@@ -33,15 +31,15 @@ class Wanted:
     port: int
 
 
-def serve(wanted: Wanted) -> None:
-    """Serve until a signal ends it. On a cluster the application stays, for ``serve shutdown`` to end.
+def serve(wanted: ClusterRequest) -> None:
+    """Serve until a signal. On a cluster the application stays, until ``serve shutdown``.
 
     Raises `Failure`.
     """
     options = wanted.options
     if not options.threads and not wanted.address:
         share = cores() // wanted.most
-        options = replace(options, threads=max(1, min(MOST_THREADS, share)))
+        options = replace(options, threads=max(1, min(MAX_THREADS, share)))
     cpus = max(1, options.threads)
     try:
         with ray_here(wanted.address, cpus * wanted.most, wanted.host, wanted.port):
@@ -51,7 +49,7 @@ def serve(wanted: Wanted) -> None:
             scale = Scale(
                 replicas=wanted.replicas,
                 most=wanted.most,
-                ongoing=options.running or RUNNING,
+                ongoing=options.running or MAX_BATCHED_TASKS,
                 queued=options.waiting,
                 cpus=cpus,
                 gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
@@ -72,7 +70,7 @@ def _gpus() -> float:
 
 def _wait() -> None:
     """Return at the first signal to end."""
-    told = threading.Event()
+    ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    told.wait()
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()

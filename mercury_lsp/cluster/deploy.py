@@ -1,8 +1,4 @@
-"""The application on Ray Serve: an ingress that speaks HTTP, and replicas of the model behind it.
-
-Owns how many there are, what each may take, and when Ray scales, drains and replaces them. Knows neither routes nor
-engines.
-"""
+"""Deploys the application on Ray Serve: an ingress for HTTP, and replicas of the model behind it."""
 
 from __future__ import annotations
 
@@ -14,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
-from mercury_lsp.cluster.forward import TRIES, Forward
+from mercury_lsp.cluster.forward import MAX_TRIES, Forward
 from mercury_lsp.cluster.replica import Replica
 from mercury_lsp.cluster.router import AffinityRouter
 from mercury_lsp.http.backend import Backend
-from mercury_lsp.http.local import RUNNING
+from mercury_lsp.http.local import MAX_BATCHED_TASKS
 from mercury_lsp.http.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -29,26 +25,24 @@ if TYPE_CHECKING:
 NAME = "mercury"
 REPLICA = "model"
 INGRESS = "http"
-ROUTER = (
-    f"{AffinityRouter.__module__}.{AffinityRouter.__name__}"  # by its name, replicas and controller import it
-)
+# The replicas and the controller import the router by its name.
+ROUTER = f"{AffinityRouter.__module__}.{AffinityRouter.__name__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How many replicas there are and what each may take.
+    """The number of replicas and the resources of each.
 
-    ``replicas``: how many, or the fewest where ``most`` is above it; then Ray adds and removes some so that each has
-    ``target`` requests at once, on average. ``ongoing``: requests that one takes at once, more overflow to others;
-    ``queued``: requests that may wait at each ingress for room, or for Ray to place them; more are refused.
-    ``cpus``, ``gpus``: that Ray sets aside for each replica, parts of one too; ``ingresses``: processes that speak
-    HTTP. ``drain_s``: how long a replica that has to go may finish what it does; ``health_s``: between two looks at a
-    replica's health.
+    ``replicas``: their number, or the fewest if ``most`` is above it; then Ray scales so that each has ``target``
+    requests at once on average. ``ongoing``: requests of one replica at once; more go to other replicas. ``queued``:
+    requests that may wait at each ingress; more are refused. ``cpus``, ``gpus``: reserved for each replica, maybe
+    fractions. ``ingresses``: HTTP processes. ``drain_s``: seconds in which a stopped replica may finish its requests.
+    ``health_s``: seconds between two health checks.
     """
 
     replicas: int = 1
     most: int = 0
-    ongoing: int = RUNNING
+    ongoing: int = MAX_BATCHED_TASKS
     queued: int = 64
     target: float = 2.0
     cpus: float = 1.0
@@ -56,7 +50,7 @@ class Scale:
     ingresses: int = 1
     drain_s: float = 20.0
     health_s: float = 5.0
-    tries: int = TRIES
+    tries: int = MAX_TRIES
     upscale_delay_s: float = 10.0
     downscale_delay_s: float = 300.0
 
@@ -73,9 +67,9 @@ def build(
     scale: Scale,
     settings: ServiceSettings | None = None,
 ) -> Application:
-    """The application, to be run by ``serve.run``.
+    """The application for ``serve.run``.
 
-    make: makes a replica's backend, in the replica's process; model: its name, until a replica tells.
+    make: makes a replica's backend in the replica's process. model: the model's name until a replica answers.
     """
     own = settings or ServiceSettings()
     replicas = _deployment(Replica).options(name=REPLICA, **_replica_options(scale))
@@ -83,7 +77,7 @@ def build(
     return ingress.options(
         name=INGRESS,
         num_replicas=scale.ingresses,
-        # It only waits: whoever is too many is refused behind it, with a status and a word.
+        # The ingress only waits: the application refuses excess requests with a status and a message.
         max_ongoing_requests=scale.queued + scale.ongoing * max(scale.replicas, scale.most) + 16,
         ray_actor_options={"num_cpus": 0},
     ).bind(replicas.bind(make))
@@ -96,17 +90,17 @@ def deploy(
     settings: ServiceSettings | None = None,
     name: str = NAME,
 ) -> DeploymentHandle[Any]:
-    """Run the application on the Ray that this process has joined; returns the replicas' handle, when all is done.
+    """Run the application on the Ray of this process; returns the replicas' handle when all are ready.
 
-    One that runs already is replaced, a few replicas at a time, while the others answer: a rolling restart, with the
-    same code and settings or with new ones. Raises ``RuntimeError`` where Ray gives up.
+    A running application is replaced by a rolling restart, a few replicas at a time. Raises ``RuntimeError`` if Ray
+    gives up.
     """
     serve.run(build(make, model, scale, settings), name=name)
     return serve.get_deployment_handle(REPLICA, app_name=name)
 
 
 def _deployment(class_: type[Any]) -> Deployment:
-    return cast("Deployment", serve.deployment(class_))  # its type leaves open whether it is a decorator
+    return cast("Deployment", serve.deployment(class_))
 
 
 def _replica_options(scale: Scale) -> dict[str, Any]:
@@ -134,7 +128,7 @@ def _replica_options(scale: Scale) -> dict[str, Any]:
 
 
 def _ingress(model: str, settings: ServiceSettings, tries: int) -> Callable[[], FastAPI]:
-    """A function that makes the HTTP application in the ingress' process, where Ray calls it."""
+    """A function that makes the HTTP application; Ray calls it in the ingress' process."""
 
     def made() -> FastAPI:
         from mercury_lsp.http.app import application

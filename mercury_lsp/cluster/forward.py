@@ -1,7 +1,7 @@
-"""The backend of the ingress: it hands tasks to replicas, and to another where one dies.
+"""Forwards tasks from the ingress to replicas, and retries at another replica if one dies.
 
-Owns the retries. A task has no effects, so trying again is safe; of a text that is already committed, and may be sent,
-nothing may change: the next replica goes on behind it. Knows no HTTP.
+A task has no effects, so a retry is safe. Committed text may have been sent already and must not change, so the next
+replica continues after it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from mercury_lsp.http.backend import Busy, Task, Unavailable, Update
 
-TRIES = 3
-ASK = 1.0  # seconds between two questions for the model's name
-PAUSE = 0.05  # seconds before a task is tried again
-ROOM = 10.0  # seconds that a task which has lost its replica waits for another's room
-CHARACTERS = 4  # of a token, about
+MAX_TRIES = 3
+# Between two requests for the model's name.
+NAME_INTERVAL_SECONDS = 1.0
+RETRY_PAUSE_SECONDS = 0.05
+# A task that has lost its replica waits so long for another one.
+MAX_ROOM_WAIT_SECONDS = 10.0
+# An estimate.
+CHARACTERS_PER_TOKEN = 4
 
-# The replica, its process or its machine is gone.
+# The replica, its process or its machine has died.
 _FAILURES = (RayActorError, TaskCancelledError, DeploymentUnavailableError, ReplicaUnavailableError)
 
 log = logging.getLogger(__name__)
@@ -35,30 +38,35 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Progress:
-    """What a task has come to over its tries. ``committed`` is the text that may have been sent."""
+    """The progress of a task over its tries.
+
+    ``committed``: text that may have been sent. ``tokens``, ``passes``: of the failed tries. ``last``: the last update
+    of the current try.
+    """
 
     task: Task
     committed: str = ""
-    tokens: int = 0  # of the tries that failed
+    tokens: int = 0
     passes: int = 0
-    last: Update = field(default_factory=lambda: Update(""))  # of the present try
+    last: Update = field(default_factory=lambda: Update(""))
 
     def rest(self) -> Task:
-        """What is left of the task."""
+        """The rest of the task."""
         if not self.committed:
             return self.task
         room = max(1, self.task.max_tokens - self.tokens)
         return replace(self.task, prefix=self.task.prefix + self.committed, max_tokens=room)
 
     def failed(self, length: int) -> None:
-        """A try has ended early; of its text so many characters were committed."""
+        """Note a failed try with ``length`` committed characters."""
         self.committed += self.last.text[:length]
-        self.tokens += math.ceil(length / CHARACTERS)  # only its last update would have told them
+        # Only the last update has the number of tokens.
+        self.tokens += math.ceil(length / CHARACTERS_PER_TOKEN)
         self.passes += self.last.forward_passes
         self.last = Update("")
 
-    def told(self, update: Update) -> Update:
-        """An update of the present try as one of the whole task."""
+    def merged(self, update: Update) -> Update:
+        """An update of the current try as one of the whole task."""
         self.last = update
         return replace(
             update,
@@ -70,9 +78,9 @@ class _Progress:
 
 
 class Forward:
-    """A `Backend` of replicas. ``handle``: Ray Serve's to their deployment; ``model``: its name until they tell."""
+    """A `Backend` of replicas. ``handle``: of their deployment; ``model``: its name until a replica answers."""
 
-    def __init__(self, handle: Any, model: str, tries: int = TRIES) -> None:
+    def __init__(self, handle: Any, model: str, tries: int = MAX_TRIES) -> None:
         self.model, self.ready = model, False
         self._handle, self._streaming, self._tries = handle, handle.options(stream=True), tries
         self._registry = own = CollectorRegistry()
@@ -84,38 +92,41 @@ class Forward:
         self._asking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask the replicas what they serve, which a rolling restart may change; until they answer this is not
-        ready."""
+        """Begin to ask the replicas for the model's name, which a rolling restart may change; then it is ready."""
         self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
         while True:
-            with suppress(*_FAILURES, BackPressureError, RayTaskError):  # it is asked again in a moment
+            with suppress(*_FAILURES, BackPressureError, RayTaskError):
                 self.model = await self._handle.describe.remote()
                 self.ready = True
-            await asyncio.sleep(ASK if self.ready else 0.2)
+            await asyncio.sleep(NAME_INTERVAL_SECONDS if self.ready else 0.2)
 
     async def run(self, task: Task) -> AsyncIterator[Update]:
-        """As `Backend.run`: after ``tries`` replicas have failed, `Unavailable`; where there is no room, `Busy`, but a
-        task that was let in and lost its replica waits for it first, up to `ROOM` seconds."""
-        progress, avoided, why, failures, patience = _Progress(task), list[str](), "", 0, 0.0
+        """See `Backend.run`. Raises `Unavailable` after ``tries`` failures, and `Busy` if there is no room.
+
+        A task that has lost its replica waits for room first, up to `MAX_ROOM_WAIT_SECONDS`.
+        """
+        progress, avoided, why, failures, wait_until = _Progress(task), list[str](), "", 0, 0.0
         while failures < self._tries:
             updates = self._streaming.run.remote(progress.rest(), tuple(avoided))
             try:
                 async for update in updates:
-                    told = progress.told(update)
-                    if told.finish:
-                        self._tasks.labels(told.replica).inc()
-                    yield told
-                    if told.finish:
+                    merged = progress.merged(update)
+                    if merged.finish:
+                        self._tasks.labels(merged.replica).inc()
+                    yield merged
+                    if merged.finish:
                         return
-            except (BackPressureError, RayTaskError) as error:  # the latter is what a replica raised
+            except (BackPressureError, RayTaskError) as error:
+                # A RayTaskError has the exception of the replica as its cause.
                 cause = error.cause if isinstance(error, RayTaskError) else Busy()
                 if isinstance(cause, Busy):
-                    if time.monotonic() > patience:
-                        self._lost.inc(bool(failures))  # whoever was never let in is not lost, only refused
+                    if time.monotonic() > wait_until:
+                        # A task that no replica accepted is refused, not lost.
+                        self._lost.inc(bool(failures))
                         raise Busy(cause.wait) from None
-                    await asyncio.sleep(PAUSE)
+                    await asyncio.sleep(RETRY_PAUSE_SECONDS)
                     continue
                 if not isinstance(cause, Unavailable):
                     raise
@@ -123,7 +134,7 @@ class Forward:
             except _FAILURES:
                 why = f"The model's replicas failed {failures + 1} times."
             except (GeneratorExit, asyncio.CancelledError):
-                updates.cancel()  # of one that has ended by itself, it would raise that again
+                updates.cancel()
                 raise
             if progress.last.replica:
                 avoided.append(progress.last.replica)
@@ -132,16 +143,17 @@ class Forward:
             if failures < self._tries:
                 self._retries.inc()
                 log.warning("A replica failed; trying another.")
-                patience = time.monotonic() + ROOM
-                await asyncio.sleep(PAUSE)  # in which the router may hear of a replica's end
+                wait_until = time.monotonic() + MAX_ROOM_WAIT_SECONDS
+                # Meanwhile the router may notice the end of the replica.
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
         self._lost.inc()
         raise Unavailable(why)
 
     def metrics(self) -> str:
-        """Its own counters. Ray exports those of the replicas."""
+        """The counters of the ingress; Ray exports those of the replicas."""
         return generate_latest(self._registry).decode()
 
     async def close(self) -> None:
-        """The replicas are Ray's to end."""
+        """Stop asking for the name; Ray ends the replicas."""
         if self._asking is not None:
             self._asking.cancel()

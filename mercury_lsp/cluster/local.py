@@ -1,7 +1,6 @@
-"""Ray itself: started on this machine for one service, or joined where a cluster runs.
+"""Starts Ray on this machine for one service, or joins a cluster.
 
-Owns its settings, and sees to what is promised of privacy: Ray sends no statistics of use, shows no dashboard, and a
-Ray that is started here listens on loopback only. Knows nothing of what runs on it.
+Ray sends no usage statistics and shows no dashboard, and a Ray that is started here listens on loopback only.
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-STORE = 80_000_000  # bytes of Ray's object store, of which nothing here makes use
+# Nothing here uses Ray's object store, so it is small.
+OBJECT_STORE_BYTES = 80_000_000
 
-# Ray reads all of these when it is imported, or when it starts its processes.
+# Ray reads these variables at import, or when it starts its processes.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-# Seconds after which a proxy that is not ready is killed, and Serve does not come up: 5 where nothing is set, which a
-# busy machine needs for its imports alone.
+# A proxy that is not ready after so many seconds is killed, and Serve does not start. The default of 5 is too short for
+# the imports on a busy machine.
 _PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
-# By this name Ray decides on every platform whether a node is part of a cluster; else its address is loopback.
-# Who can reach Ray's ports all the same, being on this machine, must know the token to be heard.
+# The first variable keeps the node's address on loopback, on every platform. Other users of this machine can reach
+# Ray's ports, but need the token.
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
@@ -30,14 +30,15 @@ _ALONE = {
 
 @contextmanager
 def ray_here(address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: int = 8000) -> Iterator[None]:
-    """Ray with Serve's HTTP proxy at ``host`` and ``port``, until the end of the block. Once in a process.
+    """Run Ray with Serve's HTTP proxy at ``host`` and ``port`` during the block. Once in a process.
 
-    ``address``: of a cluster to join, which goes on behind the block; without one, Ray starts here, and ends with it.
-    ``cpus``: how many it may believe to have; 0 counts them. Raises ``ConnectionError`` where there is no cluster, and
-    ``RuntimeError`` for what Ray raises, in the block too.
+    ``address``: of a cluster to join, which stays after the block; empty to start Ray here and end it with the block.
+    ``cpus``: the number that Ray assumes; 0 for all. Raises ``ConnectionError`` if there is no cluster, and
+    ``RuntimeError`` for errors of Ray, in the block too.
     """
     os.environ.update(_QUIET | _PATIENT)
-    if not address and "ray" not in sys.modules:  # else it is too late, and Ray goes by what it has read
+    # After the import of Ray the variables have no effect.
+    if not address and "ray" not in sys.modules:
         os.environ.update(_ALONE)
     import ray
     from ray import serve
@@ -49,7 +50,7 @@ def ray_here(address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: in
         ray.init(
             num_cpus=cpus or None,
             include_dashboard=False,
-            object_store_memory=STORE,
+            object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
         )
     try:

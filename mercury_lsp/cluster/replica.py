@@ -1,7 +1,4 @@
-"""One replica: a backend in a process of its own, on whichever machine Ray has put it.
-
-Owns what Ray Serve calls: making it, asking it, its health, its end. Knows no HTTP and no other replica.
-"""
+"""Runs one replica: a backend in a process of its own, on the machine that Ray chooses."""
 
 from __future__ import annotations
 
@@ -18,17 +15,17 @@ from mercury_lsp.http.local import LocalOptions
 
 
 def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
-    """A function that makes a backend of the engine, and returns when it is loaded.
+    """A function that makes a backend of the engine, and returns after loading.
 
-    It raises ``CheckpointError`` where there is no such model on the replica's machine, ``RuntimeError`` where it
+    The function raises ``CheckpointError`` if the replica's machine lacks the model, ``RuntimeError`` if the model
     cannot run there.
     """
 
     def make() -> Backend:
-        from mercury_lsp.engine.load import opened
+        from mercury_lsp.engine.load import load_checkpoint
         from mercury_lsp.http.local import LocalBackend
 
-        backend = LocalBackend(opened(model), options)
+        backend = LocalBackend(load_checkpoint(model), options)
         while not backend.ready:
             if backend.failure:
                 raise RuntimeError(backend.failure)
@@ -39,14 +36,14 @@ def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
 
 
 class Replica:
-    """Answers tasks by the backend that ``make`` makes, here and now: Ray sends nothing before that is done."""
+    """Answers tasks by the backend of ``make``; Ray sends no task before it is made."""
 
     def __init__(self, make: Callable[[], Backend]) -> None:
         self._backend = make()
         self._name = serve.get_replica_context().replica_id.unique_id
 
     async def run(self, task: Task, avoided: Sequence[str] = ()) -> AsyncIterator[Update]:
-        """As `Backend.run`. ``avoided``: replicas that the task should not go to, which the router reads."""
+        """See `Backend.run`. ``avoided``: replicas that the router should avoid for the task."""
         updates = self._backend.run(task)
         async with aclosing(cast("AsyncGenerator[Update, None]", updates)):
             async for update in updates:
@@ -57,11 +54,11 @@ class Replica:
         return self._backend.model
 
     async def check_health(self) -> None:
-        """Ray calls it now and then, and replaces a replica for which it raises several times."""
+        """Raise if the model cannot answer; after several failures Ray replaces the replica."""
         if not self._backend.ready:
             raise RuntimeError("The model cannot answer.")
 
     async def __del__(self) -> None:
-        # Ray awaits it when the replica has answered what it had begun, or the time for that is over.
+        # Ray awaits it after the replica's last answer, or after the drain time.
         if hasattr(self, "_backend"):
             await self._backend.close()

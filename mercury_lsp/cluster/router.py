@@ -1,8 +1,8 @@
-"""How Ray Serve chooses a replica for a task: the one that keeps its document's text, or else one that has room.
+"""Chooses a replica for a task: the one with the document's KV cache, or else one with room.
 
-Owns that order, by Ray's interface for routers of one's own (docs.ray.io, "Use Custom Algorithm for Request Routing",
+`AffinityRouter` implements Ray's interface for custom routers (docs.ray.io, "Use Custom Algorithm for Request Routing",
 marked alpha there). Ray keeps the queue lengths, takes the shortest queue of a rank's replicas, and goes to the next
-rank where all of one are full. Knows no engine.
+rank if all replicas of a rank are full.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from mercury_lsp.http.backend import Task
 
 
 class AffinityRouter(RequestRouter):
-    """Ranks: the task's own replica; all others; at last those that have failed it before."""
+    """Ranks the replicas: the task's own one, then all others, then those that have failed the task before."""
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """The ranks for one attempt. Ray asks again, after a while, where no replica of any rank had room."""
+        """The ranks for one attempt. Ray asks again after a while if no replica has room."""
         if pending_request is None:
             return [candidate_replicas]
-        pending_request.routing_context.should_backoff = True  # so that asking again waits
-        key, avoided = _asked(pending_request)
+        # Wait before the next attempt.
+        pending_request.routing_context.should_backoff = True
+        key, avoided = _key_and_avoided(pending_request)
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         names = ranked(key, replicas) if key else list(replicas)
         good = [replicas[name] for name in names if name not in avoided]
@@ -32,8 +33,8 @@ class AffinityRouter(RequestRouter):
         return [rank for rank in (good[:own], good[own:], bad) if rank]
 
 
-def _asked(request: PendingRequest) -> tuple[str, frozenset[str]]:
-    """The key of the task that a request carries, and the replicas to avoid; neither for another method's request."""
+def _key_and_avoided(request: PendingRequest) -> tuple[str, frozenset[str]]:
+    """The key of a request's task and the replicas to avoid; both empty for requests of other methods."""
     if request.args and isinstance(request.args[0], Task):
         avoided = request.args[1] if len(request.args) > 1 else ()
         return request.args[0].key, frozenset(avoided)

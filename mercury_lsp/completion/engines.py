@@ -53,4 +53,4 @@ def load(config: Config, progress: Callable[[float], None] | None = None) -> Eng
 def _local(config: Config, progress: Callable[[float], None] | None) -> Engine:
     from mercury_lsp.engine import load as models  # imports numpy, and maybe torch
 
-    return models.load(config.model, config.device, config.threads, config.quantization, progress)
+    return models.load_engine(config.model, config.device, config.threads, config.quantization, progress)

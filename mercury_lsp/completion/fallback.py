@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mercury_lsp.completion.committed import likelihood
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.engine import RemoteEngine
@@ -50,7 +50,7 @@ class FallbackEngine(RemoteBacked):
         """Where the stem of a text begins, for the local model; the hosted one is sent it as a part of the prefix."""
         return self.local.stem_start(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
         """Read a prompt ahead, here. Raises `Cancelled`."""
         return self.local.prefill(prompt, cancelled, least)
 
@@ -58,7 +58,7 @@ class FallbackEngine(RemoteBacked):
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
@@ -80,7 +80,7 @@ class FallbackEngine(RemoteBacked):
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """The local model's other middles than ``first``. Raises `Cancelled`."""

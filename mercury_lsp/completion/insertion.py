@@ -14,7 +14,7 @@ from enum import IntEnum
 from tree_sitter import Node
 
 from mercury_lsp.syntax.indentation import Blocks
-from mercury_lsp.syntax.tree import NEARBY, Syntax
+from mercury_lsp.syntax.tree import NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
@@ -82,12 +82,14 @@ class Site:
 
     def before(self) -> str:
         """The lines above, as many as are nearby."""
-        start, _ = self.syntax.document.span(max(0, self.line - NEARBY))
+        start, _ = self.syntax.document.span(max(0, self.line - NEARBY_LINES))
         return self.syntax.document.text[start : self._start]
 
     def above(self) -> str:
         """The nearest line above that says something; empty where none does nearby."""
-        lines = (self.syntax.document.line(i) for i in range(self.line - 1, max(-1, self.line - NEARBY), -1))
+        lines = (
+            self.syntax.document.line(i) for i in range(self.line - 1, max(-1, self.line - NEARBY_LINES), -1)
+        )
         return next((line for line in lines if line.strip()), "")
 
     def try_out(self, text: str, end: int) -> Trial:
@@ -277,7 +279,7 @@ class Site:
         """Whether a line of the insertion, or the line that follows it, stands where no block is."""
         if any(at < self._start for at, _ in self._open):
             return False  # inside of brackets a line may begin anywhere
-        above = self.syntax.lines(self.line - NEARBY, self.line)
+        above = self.syntax.lines(self.line - NEARBY_LINES, self.line)
         new = after.lines(self.line, after.document.position(last)[0] + 1)
         blocks = Blocks(above, self.syntax.opens)
         if self.left.strip():  # where its line begins is the user's choice
@@ -286,7 +288,7 @@ class Site:
             if not blocks.fits(line):
                 return True
             blocks.step(line)
-        lines = self.syntax.lines(self.line + 1, self.line + NEARBY)
+        lines = self.syntax.lines(self.line + 1, self.line + NEARBY_LINES)
         below = next((line for line in lines if line.strip()), "")
         blocks_before = Blocks(above, self.syntax.opens)
         blocks_before.step(self.left)

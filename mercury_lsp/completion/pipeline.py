@@ -20,7 +20,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.retrieval import ranking
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.tree import Syntax
 
@@ -98,7 +98,7 @@ class Job:
     evaluations, in which no clock may decide.
     """
 
-    cancelled: Callable[[], bool] = never
+    cancelled: Callable[[], bool] = never_cancelled
     on_progress: Callable[[Progress], None] | None = None
     commit: Callable[[Committed], None] = lambda committed: None
     hint: Hint | None = None

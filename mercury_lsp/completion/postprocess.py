@@ -24,7 +24,7 @@ from mercury_lsp.completion.repetition import (
 from mercury_lsp.context import secrets
 from mercury_lsp.syntax.delimiters import balanced, leaves_open
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation, reindented, restyled, width
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindented, restyled, width
 from mercury_lsp.syntax.tree import Syntax
 
 # Parsed again for each cut; of larger documents only `VICINITY_LINES` each way are looked at.
@@ -70,7 +70,7 @@ def shown(
     syntax: Syntax,
     single_line: bool,
     finished: bool = True,
-    told: Indentation = UNTOLD,
+    told: Indentation = NO_INDENTATION,
 ) -> Shown | None:
     """What to show of the model's `text` at an offset; None where nothing is worth it.
 

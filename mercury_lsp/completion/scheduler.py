@@ -21,8 +21,8 @@ from mercury_lsp.completion.debounce import Debounce
 from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, nothing, prepare
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.engine.system import give_back_memory, stand_back
-from mercury_lsp.engine.worker import State, Unanswered, Worker
+from mercury_lsp.engine.system import lower_priority, release_memory
+from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
 from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class CompletionScheduler:
         self._further: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
-    def load(self, config: Config, show: Callable[[State], None]) -> bool:
+    def load(self, config: Config, show: Callable[[EngineState], None]) -> bool:
         """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
         wanted = engines.wanted(config)
         if not config.enabled or wanted == self._wanted:
@@ -76,12 +76,12 @@ class CompletionScheduler:
 
         def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
-            stand_back(config.nice)
+            lower_priority(config.nice)
             engine = engines.load(config, report)
-            give_back_memory()
+            release_memory()
             return engine
 
-        def told(state: State) -> None:
+        def told(state: EngineState) -> None:
             if worker is self._worker:
                 if state.kind in ("ready", "failed"):
                     self._loaded.set()
@@ -89,11 +89,11 @@ class CompletionScheduler:
                     self._loaded.clear()
                 show(state)
 
-        def on_state(state: State) -> None:
+        def on_state(state: EngineState) -> None:
             with suppress(RuntimeError):  # the loop is closed: the client is gone
                 loop.call_soon_threadsafe(told, state)
 
-        worker = self._worker = Worker(load, on_state, give_back_memory)
+        worker = self._worker = Worker(load, on_state, release_memory)
         worker.start()
         return True
 
@@ -130,9 +130,9 @@ class CompletionScheduler:
         return engine.remote_status if isinstance(engine, RemoteBacked) else None
 
     @property
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """What the worker's engine is doing."""
-        return State("idle") if self._worker is None else self._worker.state
+        return EngineState("idle") if self._worker is None else self._worker.state
 
     @property
     def work(self) -> dict[str, object]:

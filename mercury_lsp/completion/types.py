@@ -11,7 +11,7 @@ from mercury_lsp.context.retrieval import ranking
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
@@ -38,7 +38,7 @@ class Snapshot:
     private: bool = False
     several: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
-    indentation: Indentation = UNTOLD
+    indentation: Indentation = NO_INDENTATION
     related: ranking.Related = ranking.USUAL
 
     @property

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from mercury_lsp.engine.system import stand_back
+from mercury_lsp.engine.system import lower_priority
 
 NICE = 15
 """The thread's niceness, on systems where threads have one."""
@@ -68,7 +68,7 @@ class Background(ABC):
 
     def _run(self) -> None:
         with self.guard("standing back"):
-            stand_back(NICE)
+            lower_priority(NICE)
         while not self._stop:
             with self._changed:
                 self._resting = True

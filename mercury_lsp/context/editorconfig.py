@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatch, read_set
-from mercury_lsp.syntax.indentation import WIDEST_STEP, Indentation
+from mercury_lsp.syntax.indentation import MAX_STEP_COLUMNS, Indentation
 
 NAME = ".editorconfig"
 # Of a section's name, as in the standard.
@@ -85,7 +85,7 @@ def indentation(properties: Iterable[dict[str, str]]) -> Indentation:
 
 
 def _width(value: str) -> int | None:
-    return int(value) if re.fullmatch("[1-9]", value) and int(value) <= WIDEST_STEP else None
+    return int(value) if re.fullmatch("[1-9]", value) and int(value) <= MAX_STEP_COLUMNS else None
 
 
 def _sections(found: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Section]:

@@ -1,6 +1,7 @@
 """Defines the protocol of an engine, and the values that go in and come out.
 
-Our own checkpoints (`local_engine`), open models (`open_models.engine`) and hosted models (`remote.engine`) have it.
+The engine of our own checkpoints (`local_engine`), of open models (`open_models.engine`) and of hosted models
+(`remote.engine`) have this protocol.
 """
 
 from __future__ import annotations
@@ -10,15 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from mercury_lsp.engine.tokenizer import (
-    DRAFT_LOOKUP,
-    DRAFT_SURETY,
-    DRAFT_TRUST,
-    ENTROPY_BOUND,
-    Hint,
-    Prompt,
-    Vocabulary,
-)
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
@@ -28,24 +21,28 @@ UNDECIDED = "░"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to infill. ``mode``: diffusion or autoregressive; ``verify``: see `decode`; ``block``: tokens of a canvas, 0
-    for as many as pay; the settings ``draft_...`` and ``canvas_threshold``: see `Drafting`, None for what pays on the
-    device; ``entropy_bound``, or a ``threshold`` of probability if it is not 0: of the decoder without verifying;
-    ``refresh``: passes after which a context that sees the canvas is read again; ``here``: nothing of the prompt may be
-    sent to a hosted model, whatever the settings are by now; ``temperature``: above 0 tokens are drawn, by ``seed``,
-    where they are verified or autoregressive, and else taken as the likeliest."""
+    """How to infill.
+
+    ``mode``: diffusion or autoregressive. ``verify``: whether diffusion drafts are verified, see `speculative`.
+    ``block``: tokens of a canvas; 0 for the device's default. ``max_tokens``, ``max_passes``: limits of one middle.
+    ``draft_...`` and ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound`` in nats, or
+    a ``threshold`` of probability if that is not 0: what a pass commits without verifying. ``refresh``: the number of
+    passes after which a context that sees the canvas is read again. ``here``: the prompt must not be sent to a hosted
+    model. ``temperature``: 0 takes the likeliest token; above 0 a verified or autoregressive token is drawn, by
+    ``seed``.
+    """
 
     mode: str = "diffusion"
     verify: bool = True
     block: int = 0
     max_tokens: int = 64
     max_passes: int = 64
-    draft_surety: float = DRAFT_SURETY
-    draft_lookup: int = DRAFT_LOOKUP
+    draft_surety: float = 0.1
+    draft_lookup: int = 2
     draft_slack: float = 0.0
-    draft_trust: float = DRAFT_TRUST
+    draft_trust: float = 1.0
     canvas_threshold: float | None = None
-    entropy_bound: float = ENTROPY_BOUND
+    entropy_bound: float = 0.3
     threshold: float = 0.0
     refresh: int = 8
     single_line: bool = False
@@ -56,8 +53,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where a line of a middle ends: ``end``, characters of the text before its new line; ``tokens`` up to that, with
-    the one that has the new line, and the sum of their log-probabilities."""
+    """The end of a line of a middle.
+
+    ``end``: characters of the text before the newline; ``tokens``: tokens up to and including the one with the newline;
+    ``logp``: the sum of their log-probabilities in nats.
+    """
 
     end: int
     tokens: int
@@ -66,8 +66,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """A token of a middle: ``end``, characters of the text up to its own end; ``logp``, the natural logarithm of its
-    probability given all before it."""
+    """A token of a middle.
+
+    ``end``: characters of the text up to the token's end; ``logp``: natural logarithm of its probability given all
+    tokens before it.
+    """
 
     end: int
     logp: float
@@ -75,13 +78,13 @@ class ScoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Infill:
-    """A middle. Tokens are the visible ones and the end, where there is one; forward passes exclude the prefill's.
+    """A middle, with its cost in tokens, passes and milliseconds.
 
-    ``confidence``: geometric mean probability of the tokens when committed; by convention 1.0 where the model is
-    elsewhere and tells none, so that what it writes is shown whatever `show_likelihood` is, and nothing is said of how
-    likely it is. ``finished``: ended by ``<eot>`` or a line's end, not by a limit; ``lines``: all but the last;
-    ``scored``: the tokens of the text, none where the model tells no probabilities; ``source``: the path of the file of
-    the project that speaks for it, or empty.
+    ``tokens`` counts the visible tokens and the stop token, if there is one; ``forward_passes`` excludes the prefill.
+    ``confidence``: geometric mean probability of the tokens when committed; 1.0 by convention if a hosted model returns
+    no probabilities, so that `show_likelihood` never hides its text. ``finished``: ended by a stop token or by the end
+    of a line, not by a limit. ``lines``: all lines but the last. ``scored``: the tokens of the text; empty if the model
+    returns no probabilities. ``source``: the path of the project's file that made the middle likelier, or empty.
     """
 
     text: str
@@ -100,9 +103,9 @@ class Infill:
     source: str = ""
 
     def until(self, end: int) -> Infill:
-        """Its first ``end`` characters, as if it had ended there, with the tokens that begin before that.
+        """The first ``end`` characters, as if the middle had ended there, with the tokens that begin before ``end``.
 
-        What it cost stays what the whole has cost.
+        The cost stays that of the whole middle.
         """
         if end >= len(self.text):
             return self
@@ -120,9 +123,9 @@ class Infill:
         )
 
     def first(self, count: int) -> Infill:
-        """Its first ``count`` lines, as if it had ended with them: the token that ends the last one counts as the end.
+        """The first ``count`` lines, as if the middle had ended with them; all of it if it has no more lines.
 
-        What it cost stays what the whole has cost. More lines than there are give all of it.
+        The token with the last newline counts as the stop token. The cost stays that of the whole middle.
         """
         if count > len(self.lines):
             return self
@@ -140,9 +143,9 @@ class Infill:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A middle while it sharpens: `UNDECIDED` stands for each token that is still masked.
+    """A middle while it is denoised: `UNDECIDED` stands for each token that is still masked.
 
-    ``committed``: what there would be if it ended here; of it nothing changes any more.
+    ``committed``: the middle if it ended here; this part does not change any more.
     """
 
     text: str
@@ -152,13 +155,13 @@ class Progress:
     committed: Infill
 
 
-def never() -> bool:
-    """Not cancelled."""
+def never_cancelled() -> bool:
+    """Return False: the `cancelled` of a caller that never cancels."""
     return False
 
 
 class Engine(Protocol):
-    """A loaded model, or the way to one elsewhere; for one thread at a time. ``device``: cpu, cuda, mps or remote."""
+    """A loaded model, or the client of a hosted one; for one thread at a time. ``device``: cpu, cuda, mps or remote."""
 
     name: str
     device: str
@@ -166,21 +169,21 @@ class Engine(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The tokens of a project memory that takes part; None where none does."""
+        """The vocabulary that a project memory must use; None if the engine uses no memory."""
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text, or about how many."""
+        """The number of tokens in a text; an estimate for hosted models."""
         ...
 
     def stem_start(self, text: str) -> int:
-        """Index at which the stem of a text begins: what is behind it the engine generates again, see `Prompt`."""
+        """Index at which the stem of a text begins: the engine generates the stem again, see `Prompt`."""
         ...
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
-        """Read a prompt ahead of its infilling, unless fewer tokens than ``least`` have to be read.
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
+        """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
 
-        Returns how many were read: 0 where reading ahead gains nothing. Raises `Cancelled`.
+        Returns the number of tokens that were read: 0 if a prefill gains nothing. Raises `Cancelled`.
         """
         ...
 
@@ -188,12 +191,12 @@ class Engine(Protocol):
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt. Raises `Cancelled` soon after ``cancelled()`` is true."""
+        """Fill in the middle of a prompt. Raises `Cancelled` soon after ``cancelled()`` turns true."""
         ...
 
     def alternatives(
@@ -201,8 +204,8 @@ class Engine(Protocol):
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
-        """Other middles than ``first``, the prompt's `infill`, if any. Raises `Cancelled`."""
+        """Other middles than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
         ...

@@ -1,9 +1,7 @@
-"""Many sessions on one network: each has a slot, an executor of its own, and what they ask is computed together or in
-turn.
+"""Shares one network between many sessions: each has a slot, an executor of its own.
 
-Owns the order in which that is done. `RoundRobin` is for executors that compute one sequence, and share its weights;
-`ContinuousBatcher` collects the calls that are pending and has them computed as one batch. A session's engine runs in
-a thread of its own and sees nothing of it. Knows neither torch nor tokens.
+`RoundRobin` is for executors that compute one sequence: they share the weights and take turns. `ContinuousBatcher`
+collects the pending calls and computes them as one batch. The engine of a session runs in a thread of its own.
 """
 
 from __future__ import annotations
@@ -19,18 +17,22 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import never
+from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.worker import Cancelled
 
-PATIENCE = 0.5  # of the last batch's time, for which one waits for others that are about to ask
-LONGEST_WAIT = 0.02  # seconds
+# A batch waits so long for sessions that are about to ask, as a share of the last pass's time.
+WAIT_SHARE_OF_LAST_PASS = 0.5
+MAX_WAIT_SECONDS = 0.02
 
 
 class SlotPool(Protocol):
-    """Executors on one network. ``passes``: how many forward passes have had so many of them in them; ``bytes_each``:
-    what the keys and values of one may take."""
+    """Executors on one network.
+
+    ``passes``: the number of forward passes by their number of sessions; ``bytes_each``: the most bytes that the keys
+    and values of one session take.
+    """
 
     device: str
     threads: int
@@ -38,37 +40,38 @@ class SlotPool(Protocol):
     bytes_each: int
 
     def acquire(self) -> Slot:
-        """A free slot, with nothing in its cache. Raises `MemoryError` where there is no room."""
+        """A free slot with an empty cache. Raises `MemoryError` if all are taken."""
         ...
 
     def close(self) -> None:
-        """End; calls that wait get `Cancelled`."""
+        """End; pending calls raise `Cancelled`."""
         ...
 
 
 class Slot(Executor, Protocol):
-    """An executor that others sit beside."""
+    """The executor of one session."""
 
     def job(self, cancelled: Callable[[], bool]) -> Any:
-        """A context in which passes are asked for, until ``cancelled()``: the next one then raises `Cancelled`."""
+        """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
         ...
 
     def leave(self) -> None:
-        """Give its room to another. It may not be used any more."""
+        """Free the slot for another session. It must not be used afterwards."""
         ...
 
 
 class RoundRobin:
-    """Slots whose passes alternate, the one that has waited longest first."""
+    """Slots whose passes take turns, in the order of the requests."""
 
     def __init__(self, executor: Callable[[], Executor], bytes_each: int) -> None:
-        """executor: makes one; all that it makes share the weights."""
+        """executor: makes an executor; all of them share the weights."""
         self._make, self._first = executor, executor()
         self._spare = [self._first]
         self.device, self.threads, self.bytes_each = self._first.device, self._first.threads, bytes_each
         self.passes: Counter[int] = Counter()
         self._lock = threading.Lock()
-        self._waiting: deque[threading.Event] = deque()  # the first has its turn
+        # The first has its turn.
+        self._waiting: deque[threading.Event] = deque()
         self._closed = False
 
     def acquire(self) -> Slot:
@@ -83,7 +86,7 @@ class RoundRobin:
 
     @contextmanager
     def turn(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Wait for one's turn, and have it. Raises `Cancelled`."""
+        """Wait for the turn, and hold it. Raises `Cancelled`."""
         mine = threading.Event()
         with self._lock:
             self._waiting.append(mine)
@@ -103,7 +106,7 @@ class RoundRobin:
 
 class _RoundRobinSlot:
     def __init__(self, slots: RoundRobin, executor: Executor) -> None:
-        self._slots, self._executor, self._cancelled = slots, executor, never
+        self._slots, self._executor, self._cancelled = slots, executor, never_cancelled
         self.device, self.threads = executor.device, executor.threads
         self.block, self.canvas_threshold = executor.block, executor.canvas_threshold
 
@@ -113,7 +116,7 @@ class _RoundRobinSlot:
         try:
             yield
         finally:
-            self._cancelled = never
+            self._cancelled = never_cancelled
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         with self._slots.turn(self._cancelled):
@@ -125,12 +128,12 @@ class _RoundRobinSlot:
             return self._executor.scores(hidden)
 
     def leave(self) -> None:
-        """Its memory goes with it."""
+        """Do nothing: the executor's memory is freed with the slot."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One session's rows in a batch: see `Executor.run`. ``slot``: where its keys and values are."""
+class SlotRows:
+    """The rows of one session in a batch, see `Executor.run`. ``slot``: index of its keys and values."""
 
     slot: int
     ids: Sequence[int]
@@ -139,7 +142,7 @@ class Part:
 
 
 class Batch(Protocol):
-    """A network that computes for several sessions at once. ``slots``: so many have room, for ``rows`` rows each."""
+    """A network that computes for several sessions at once: ``slots`` sessions of ``rows`` rows each."""
 
     device: str
     threads: int
@@ -149,42 +152,43 @@ class Batch(Protocol):
     rows: int
     bytes_each: int
 
-    def run(self, parts: Sequence[Part]) -> Sequence[Any]:
-        """The hidden rows of each part, as `Executor.run` gives them. No two parts have the same slot."""
+    def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
+        """The hidden rows of each part, as of `Executor.run`. No two parts have the same slot."""
         ...
 
     def scores(self, hidden: Sequence[Any]) -> Sequence[NDArray[Any]]:
-        """The scores of each, as `Executor.scores` gives them."""
+        """The scores of each, as of `Executor.scores`."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    work: Any  # a part, or hidden rows
+    # `SlotRows` or hidden rows.
+    work: Any
     size: int
     cancelled: Callable[[], bool]
     future: Future[Any] = field(default_factory=Future)
 
 
 class ContinuousBatcher:
-    """Slots whose pending calls are computed as one batch of at most ``most_rows`` rows, in a thread of its own.
+    """Slots whose pending calls are computed as one batch of at most ``max_rows`` rows, in a thread of its own.
 
-    While a batch runs, calls collect for the next. One whose session is between two calls is waited for a moment, so
-    that sessions that decode at the same time keep step. Scores come before passes: who waits for scores will soon ask
-    for a pass, and then the next one has everybody.
+    While a batch runs, calls collect for the next. Before each batch the thread waits a moment for sessions that are
+    between two calls, so that concurrent sessions keep step. Scores come before passes, because a session with scores
+    soon asks for a pass, and then the next pass has all sessions.
     """
 
-    def __init__(self, batch: Batch, most_rows: int = 2048) -> None:
+    def __init__(self, batch: Batch, max_rows: int = 2048) -> None:
         self.device, self.threads = batch.device, batch.threads
         self.bytes_each = batch.bytes_each
         self.passes: Counter[int] = Counter()
-        self._batch, self._most = batch, most_rows
+        self._batch, self._max_rows = batch, max_rows
         self._free = list(range(batch.slots))
         self._changed = threading.Condition()
         self._passing: deque[_Call] = deque()
         self._scoring: deque[_Call] = deque()
-        self._decoding = 0  # sessions that are in a job
-        self._took = 0.0  # seconds of the last pass
+        self._sessions_in_jobs = 0
+        self._last_pass_seconds = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="mercury-batches", daemon=True)
         self._thread.start()
@@ -197,7 +201,7 @@ class ContinuousBatcher:
             return _BatchSlot(self, self._batch, self._free.pop())
 
     def leave(self, slot: int) -> None:
-        """A slot is free again."""
+        """Mark a slot as free."""
         with self._changed:
             self._free.append(slot)
 
@@ -210,23 +214,23 @@ class ContinuousBatcher:
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """A session is about to ask for passes, again and again."""
+        """A context in which a session asks for many passes."""
         with self._changed:
-            self._decoding += 1
+            self._sessions_in_jobs += 1
         try:
             yield
         finally:
             with self._changed:
-                self._decoding -= 1
+                self._sessions_in_jobs -= 1
                 self._changed.notify_all()
 
     def ask(self, work: Any, size: int, cancelled: Callable[[], bool]) -> Any:
-        """Have a call computed in the next batch. Raises what that raises, or `Cancelled`."""
+        """Compute a call in the next batch. Raises the error of that batch, or `Cancelled`."""
         call = _Call(work, size, cancelled)
         with self._changed:
             if self._closed:
                 raise Cancelled
-            (self._passing if isinstance(work, Part) else self._scoring).append(call)
+            (self._passing if isinstance(work, SlotRows) else self._scoring).append(call)
             self._changed.notify_all()
         return call.future.result()
 
@@ -239,8 +243,8 @@ class ContinuousBatcher:
                         call.future.set_exception(Cancelled())
                     return
                 self._changed.wait_for(
-                    lambda: self._pending() >= self._decoding or self._closed,
-                    min(LONGEST_WAIT, PATIENCE * self._took),
+                    lambda: self._pending() >= self._sessions_in_jobs or self._closed,
+                    min(MAX_WAIT_SECONDS, WAIT_SHARE_OF_LAST_PASS * self._last_pass_seconds),
                 )
                 calls, scores = self._next(), bool(self._scoring)
             self._compute(calls, scores)
@@ -249,43 +253,44 @@ class ContinuousBatcher:
         return len(self._passing) + len(self._scoring)
 
     def _next(self) -> list[_Call]:
-        """The calls of the next batch, which stay in their queue until they are done."""
+        """The calls of the next batch; they stay in their queue until they are done."""
         queue, rows = self._scoring or self._passing, 0
         calls: list[_Call] = []
         for call in queue:
-            if calls and rows + call.size > self._most:
+            if calls and rows + call.size > self._max_rows:
                 break
             rows += call.size
             calls.append(call)
         return calls
 
     def _compute(self, calls: Sequence[_Call], scores: bool) -> None:
-        left = [call for call in calls if not call.cancelled()]
-        found: Sequence[Any] = ()
+        live = [call for call in calls if not call.cancelled()]
+        results: Sequence[Any] = ()
         failure: BaseException = Cancelled()
         began = time.perf_counter()
         try:
-            if left:
-                found = (self._batch.scores if scores else self._batch.run)([call.work for call in left])
-        except BaseException as error:  # costs these their answers, and not the thread
-            failure, left = error, []
+            if live:
+                results = (self._batch.scores if scores else self._batch.run)([call.work for call in live])
+        except BaseException as error:
+            # Costs these calls their results, but not the thread.
+            failure, live = error, []
         with self._changed:
             queue = self._scoring if scores else self._passing
             for call in calls:
                 queue.remove(call)
-            if left and not scores:
-                self._took = time.perf_counter() - began
-                self.passes[len(left)] += 1
-        for call, result in zip(left, found, strict=False):
+            if live and not scores:
+                self._last_pass_seconds = time.perf_counter() - began
+                self.passes[len(live)] += 1
+        for call, result in zip(live, results, strict=False):
             call.future.set_result(result)
         for call in calls:
-            if call not in left:
+            if call not in live:
                 call.future.set_exception(Cancelled() if call.cancelled() else failure)
 
 
 class _BatchSlot:
     def __init__(self, slots: ContinuousBatcher, batch: Batch, slot: int) -> None:
-        self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never
+        self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never_cancelled
         self.device, self.threads = batch.device, batch.threads
         self.block, self.canvas_threshold = batch.block, batch.canvas_threshold
 
@@ -296,12 +301,12 @@ class _BatchSlot:
             with self._slots.job():
                 yield
         finally:
-            self._cancelled = never
+            self._cancelled = never_cancelled
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         if past + len(ids) > self._rows:
             raise ValueError(f"{past + len(ids)} rows do not fit into a slot of {self._rows}")
-        return self._slots.ask(Part(self._index, ids, rows, past), len(ids), self._cancelled)
+        return self._slots.ask(SlotRows(self._index, ids, rows, past), len(ids), self._cancelled)
 
     def scores(self, hidden: Any) -> NDArray[Any]:
         scores: NDArray[Any] = self._slots.ask(hidden, len(hidden), self._cancelled)

@@ -1,7 +1,4 @@
-"""Models of either kind, our own checkpoints and open ones: how one is opened, and the engine that is made of it.
-
-Owns the choice between the two, by the folder's configuration. Knows nothing of what either does.
-"""
+"""Loads a model of our own format or an open one, and makes its engine."""
 
 from __future__ import annotations
 
@@ -16,22 +13,22 @@ from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 
-def opened(model: str) -> Checkpoint | OpenCheckpoint:
-    """The checkpoint of a model by its name or folder; "auto" is what the user selected. Raises `CheckpointError`."""
-    folder = checkpoint.find(model)
-    return huggingface.load(folder) if huggingface.is_open(folder) else checkpoint.load(folder)
+def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
+    """The checkpoint of a model by name or folder; "auto" is the user's selection. Raises `CheckpointError`."""
+    folder = checkpoint.find_model(model)
+    if huggingface.is_open(folder):
+        return huggingface.read_open_checkpoint(folder)
+    return checkpoint.read_checkpoint(folder)
 
 
-def engine_on(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> LocalEngine | OpenModelEngine:
-    """The engine of a checkpoint. ``executor`` runs it, and is nobody else's."""
-    return (
-        OpenModelEngine(loaded, executor)
-        if isinstance(loaded, OpenCheckpoint)
-        else LocalEngine(loaded, executor)
-    )
+def make_engine(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> LocalEngine | OpenModelEngine:
+    """The engine of a checkpoint, on an executor that no other engine uses."""
+    if isinstance(loaded, OpenCheckpoint):
+        return OpenModelEngine(loaded, executor)
+    return LocalEngine(loaded, executor)
 
 
-def load(
+def load_engine(
     model: str,
     device: str = "auto",
     threads: int = 0,
@@ -39,7 +36,7 @@ def load(
     progress: Callable[[float], None] | None = None,
 ) -> LocalEngine | OpenModelEngine:
     """Load a model by its name or folder: see `executor_for` and `open_executor_for`. Raises `CheckpointError`."""
-    loaded = opened(model)
+    loaded = load_checkpoint(model)
     if isinstance(loaded, OpenCheckpoint):
-        return engine_on(loaded, open_executor_for(loaded, device, threads, quantization, progress))
-    return engine_on(loaded, executor_for(loaded, device, threads, progress))
+        return make_engine(loaded, open_executor_for(loaded, device, threads, quantization, progress))
+    return make_engine(loaded, executor_for(loaded, device, threads, progress))

@@ -1,8 +1,4 @@
-"""The engine's façade: a prompt in, the text of its middle out.
-
-Owns the order of one infilling (encode, reuse the cache, prefill, decode, text) and its limits. Knows no LSP, no files
-of the user, no syntax. One thread uses an engine at a time; `worker` sees to that.
-"""
+"""Fills in the middle of a prompt with one of our own checkpoints: encode, reuse the cache, prefill, decode, text."""
 
 from __future__ import annotations
 
@@ -13,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for
-from mercury_lsp.engine.backends.passes import CHUNK, CachedModel
+from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.decoding.alternatives import REACH, branches
+from mercury_lsp.engine.decoding.alternatives import BRANCH_TOKENS, branches
 from mercury_lsp.engine.decoding.decode import (
     DecodeBudget,
     DecodeResult,
@@ -32,16 +28,16 @@ from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
-from mercury_lsp.engine.decoding.sampling import drawn, greedy
+from mercury_lsp.engine.decoding.sampling import greedy, sampled
 from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode_prompt
 from mercury_lsp.engine.worker import Cancelled
 
-BLOCK = 6  # tokens of a canvas that is not verified
+UNVERIFIED_BLOCK_TOKENS = 6
 
 
 class LocalEngine:
-    """A loaded model with its cache. ``executor`` runs it, and is nobody else's."""
+    """A loaded model with its cache, on an executor that no other engine uses; for one thread at a time."""
 
     def __init__(self, loaded: checkpoint.Checkpoint, executor: Executor) -> None:
         self.name = loaded.name
@@ -58,7 +54,7 @@ class LocalEngine:
         self._line_end = StopCondition(eot, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
-        with checkpoint.or_sentence(loaded.folder):
+        with checkpoint.as_checkpoint_error(loaded.folder):
             self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
 
     @classmethod
@@ -73,53 +69,53 @@ class LocalEngine:
 
         device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
         """
-        loaded = checkpoint.load(checkpoint.find(model))
+        loaded = checkpoint.read_checkpoint(checkpoint.find_model(model))
         return cls(loaded, executor_for(loaded, device, threads, progress))
 
     @property
     def passes(self) -> CachedModel:
-        """The executor and the cache, for other ways to decode: between two infillings they are free to use."""
+        """The executor and the cache, for other decoders between two calls of `infill`."""
         return self._passes
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The tokens of a memory that may take part; None where no mixture was fitted to the model."""
+        """The vocabulary that a memory must use; None if no mixture was fitted to the model."""
         return None if self._mixture is None else self.tokenizer
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """The number of tokens in a text."""
         return self.tokenizer.count(text)
 
     def stem_start(self, text: str) -> int:
-        """Where the stem of a text begins, see `Vocabulary.stem_start`."""
+        """Index at which the stem of a text begins, see `Vocabulary.stem_start`."""
         return self.tokenizer.stem_start(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
-        """Read a prompt into the cache ahead of its infilling, unless fewer tokens than ``least`` have to be read.
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
+        """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
 
-        Returns how many were read. Raises `Cancelled`.
+        Returns the number of tokens that were read. Raises `Cancelled`.
         """
         ids = self._ids(prompt)
-        kept = self._passes.cache.reuse(ids)
-        if len(ids) - kept < least:
+        cached = self._passes.cache.reuse(ids)
+        if len(ids) - cached < least:
             return 0
-        self._passes.read(ids[kept:], cancelled)
-        return len(ids) - kept
+        self._passes.read(ids[cached:], cancelled)
+        return len(ids) - cached
 
     def infill(
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt. Raises `Cancelled` between two passes once ``cancelled()`` is true.
+        """Fill in the middle of a prompt. Raises `Cancelled` between two passes after ``cancelled()`` turns true.
 
-        Where the last infilling had the same prompt but for its stem, as while a user types within a word, the scores
-        of that prompt's last row choose again, and as long as they choose the same there is no pass at all.
-        memory: what stood elsewhere in the project, which is mixed with what the model foretells.
+        While a user types within a word, two prompts differ in the stem alone. Then the scores of the last prompt's
+        last row choose again, and no pass is needed as long as the choice is the same.
+        memory: continuations in the project, which are mixed with the model's scores.
         """
         began = time.perf_counter()
         ids = self._ids(prompt)
@@ -127,20 +123,20 @@ class LocalEngine:
         budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
         view = self._view(ids, memory)
         last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
-        if last is not None and (again := last.given(stem, view)) is not None:
+        if last is not None and (again := last.for_stem(stem, view)) is not None:
             budget.prefill_ends()
-            return self._account(prompt, budget, began, len(ids), len(ids), view).infill(again)
+            return self._result_builder(prompt, budget, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
         if first is not None and self._passes.cache.reuse(ids) < len(ids):
             first = None
         cached = tail = len(ids)
         if first is None:
             cached = self._passes.cache.reuse(ids[:-1])
-            # The last chunk is the decoder's: its last row foretells the middle.
-            tail = max(cached, len(ids) - CHUNK)
+            # The decoder reads the last chunk, because its last row predicts the middle.
+            tail = max(cached, len(ids) - PREFILL_CHUNK_ROWS)
             self._passes.read(ids[cached:tail], cancelled)
-        account = self._account(prompt, budget, began, cached, len(ids), view)
-        watcher = account.reporter(on_progress)
+        builder = self._result_builder(prompt, budget, began, cached, len(ids), view)
+        watcher = builder.reporter(on_progress)
         looked_up, opening = self._hints(prompt.stem, hint)
         middle = self._decode(
             ids[tail:],
@@ -155,25 +151,25 @@ class LocalEngine:
             view,
         )
         self._last = _Decoded(ids, sampling, stem, middle)
-        return account.infill(middle)
+        return builder.infill(middle)
 
     def alternatives(
         self,
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
-        """Other middles than ``first``, the prompt's `infill`: those that leave it where that is likeliest come first.
+        """Other middles than ``first``, the result of `infill` for the prompt, likeliest branch first.
 
-        Each has another token at one place and goes on from there by itself. Raises `Cancelled` like `infill`.
+        Each has another token at one place and is decoded from there. Raises `Cancelled` like `infill`.
         """
         began = time.perf_counter()
         ids = self._ids(prompt)
         stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
-        tokens = every[: stem.hidden(every) + REACH]
+        tokens = every[: stem.hidden(every) + BRANCH_TOKENS]
         cached = self._passes.cache.reuse(ids[:-1])
         self._passes.read(ids[cached:-1], cancelled)
         clean = [ids[-1], *tokens]
@@ -193,28 +189,28 @@ class LocalEngine:
             sure = [*logp[: branch.at], branch.logp]
             budget = DecodeBudget(sampling.max_passes, sampling.max_tokens - len(begun), cancelled)
             budget.prefill_ends()
-            if ends.behind(stem.hidden(begun[:-1]))(branch.at, branch.token):
+            if ends.after(stem.hidden(begun[:-1]))(branch.at, branch.token):
                 middle = DecodeResult(begun[:-1], sure, 0, True)
-            elif budget.tokens > 0:
-                kept = self._passes.cache.reuse([*ids, *begun[:-1]])
+            elif budget.max_tokens > 0:
+                reused = self._passes.cache.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
-                    [*ids, *begun][kept:],
+                    [*ids, *begun][reused:],
                     sampling,
-                    replace(ends.behind(stem.hidden(begun)), before=len(begun) - stem.hidden(begun)),
+                    replace(ends.after(stem.hidden(begun)), before=len(begun) - stem.hidden(begun)),
                     budget,
                     lambda *_: None,
-                    stem.behind(begun),
+                    stem.after(begun),
                     every,
                     tokens[branch.at + 1 :],
-                    view=None if view is None else view.behind(begun),
+                    view=None if view is None else view.after(begun),
                 )
                 middle = DecodeResult([*begun, *rest.tokens], [*sure, *rest.logp], rest.steps, rest.finished)
             else:
                 continue
-            yield self._account(prompt, budget, began, cached, len(ids), view).infill(middle)
+            yield self._result_builder(prompt, budget, began, cached, len(ids), view).infill(middle)
 
     def _stem(self, prompt: Prompt, sampling: Sampling) -> Stem:
-        """The stem of a prompt; where a block may come after the cursor's line, something has to."""
+        """The stem of a prompt; if a block may follow the cursor's line, the middle must go on after the stem."""
         goes_on = not sampling.single_line and not prompt.rest.strip()
         return Stem.of(self._token_bytes, prompt.stem, goes_on)
 
@@ -222,21 +218,21 @@ class LocalEngine:
         return self._line_end if sampling.single_line else self._any_end
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """What the model reads of a prompt; kept for the next one, which within a word differs in its stem alone."""
+        """Ids of a prompt without its stem; kept, because within a word the next prompt differs in the stem alone."""
         read = replace(prompt, stem="")
         if self._encoded is None or self._encoded[0] != read:
-            self._encoded = read, encode(read, self.tokenizer)
+            self._encoded = read, encode_prompt(read, self.tokenizer)
         return self._encoded[1]
 
     def _view(self, ids: Sequence[int], memory: Memory | None) -> MemoryView | None:
-        """A memory behind the text before the middle of a prompt, of which these are the ids."""
+        """The memory, seen from the end of a prompt's prefix; ``ids`` are the prompt's."""
         if memory is None or self._mixture is None:
             return None
         special = self.tokenizer.specials
         start, end = ids.index(special.fim_prefix) + 1, ids.index(special.fim_rest)
         return MemoryView(self._mixture, memory, ids[start:end])
 
-    def _account(
+    def _result_builder(
         self,
         prompt: Prompt,
         budget: DecodeBudget,
@@ -252,7 +248,7 @@ class LocalEngine:
         )
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
-        """What drafts are looked up in, and of that the tokens that still come, the stem's first."""
+        """The tokens in which drafts are looked up, and those of them that are still to come, from the stem on."""
         if hint is None:
             return [], []
         opening = self.tokenizer.encode(stem + hint.left) if hint.left else []
@@ -272,7 +268,7 @@ class LocalEngine:
         view: MemoryView | None = None,
     ) -> DecodeResult:
         passes, mask = self._passes, self.tokenizer.specials.mask
-        pick = drawn(sampling.temperature, sampling.seed) if sampling.temperature else greedy
+        pick = sampled(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive":
             return decode_autoregressive(passes, tail, ends, budget, on_progress, stem, pick, view)
         if sampling.verify:
@@ -291,7 +287,7 @@ class LocalEngine:
             return decode_speculative(
                 passes, tail, drafting, ends, budget, on_progress, stem, hint, opening, first, view
             )
-        block = sampling.block or BLOCK
+        block = sampling.block or UNVERIFIED_BLOCK_TOKENS
         return decode_block_diffusion(
             passes, tail, mask, block, commit_rule(sampling), ends, budget, on_progress, stem
         )
@@ -299,7 +295,7 @@ class LocalEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """The last middle and what it was decoded behind: ``ids`` of the prompt, and the stem."""
+    """The last middle, with the prompt's ``ids`` and stem."""
 
     ids: tuple[int, ...]
     sampling: Sampling
@@ -307,22 +303,21 @@ class _Decoded:
     middle: DecodeResult
 
     def fits(self, ids: tuple[int, ...], sampling: Sampling) -> bool:
-        """Whether it tells of a prompt with these tokens what a decoding by ``sampling`` would find anew."""
+        """Whether decoding the same ids by ``sampling`` would give this middle again."""
         exact = not sampling.temperature and not sampling.draft_slack and sampling.draft_trust >= 1
         causal = sampling.verify and sampling.mode == "diffusion"
         return exact and causal and (ids, sampling) == (self.ids, self.sampling)
 
-    def given(self, stem: Stem, view: MemoryView | None) -> DecodeResult | None:
-        """The same middle with its likelihood given another stem, and a memory; None where it may be another one.
+    def for_stem(self, stem: Stem, view: MemoryView | None) -> DecodeResult | None:
+        """The middle with its log-probabilities given another stem and a memory; None if another middle is possible.
 
-        What a memory knows of the tokens behind the first ones may have changed since; that counts from the next pass
-        on.
+        Changes of the memory count for the first tokens only; for later tokens they count from the next pass on.
         """
         tokens, opening = self.middle.tokens, self.middle.opening
         if opening is None or stem.hidden(tokens) == len(tokens):
             return None
         known = min(len(opening), len(tokens))
-        if any(self._left(one, known) for one in (stem, self.stem)):
+        if any(self._exceeds(own, known) for own in (stem, self.stem)):
             return None
         scores = opening[:known]
         if view is not None and known:
@@ -332,7 +327,6 @@ class _Decoded:
             return None
         return replace(self.middle, logp=[*sure, *self.middle.logp[known:]], steps=0)
 
-    def _left(self, stem: Stem, known: int) -> bool:
-        """Whether a stem restricts tokens of which the scores are not known."""
-        left = len(stem.left) - sum(len(stem.tokens.of[token]) for token in self.middle.tokens[:known])
-        return left > 0
+    def _exceeds(self, stem: Stem, known: int) -> bool:
+        """Whether a stem restricts more tokens than the first ``known`` ones."""
+        return len(stem.remaining) > sum(len(stem.tokens.of[token]) for token in self.middle.tokens[:known])

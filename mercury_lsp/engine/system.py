@@ -1,4 +1,4 @@
-"""Asks the operating system: for memory that returns to it, for priorities, and whether a process lives."""
+"""Asks the operating system for cores, memory, priorities and the end of a process."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from contextlib import suppress
 from pathlib import Path
 
 POLL_SECONDS = 1.0
-_SYNCHRONIZE, _FOREVER = 0x100000, 0xFFFFFFFF  # of Windows
-
+# Constants of the Windows API.
+_SYNCHRONIZE, _INFINITE = 0x100000, 0xFFFFFFFF
 _TOPOLOGY = "sys/devices/system/cpu/cpu{}/topology"
 
 
-def usual_threads() -> int:
-    """How many threads compute where no setting says so."""
+def default_threads() -> int:
+    """The number of threads if no option sets it."""
     return min(4, cores())
 
 
 def cores(root: Path = Path("/")) -> int:
-    """How many physical cores this process may use, 1 at least: of those of its affinity, within its cgroups' quota.
+    """The number of physical cores that this process may use, at least 1, by its affinity and its cgroups' quota.
 
-    Two processors of one core count once where the system tells (Linux and macOS). `root`: where `proc` and `sys` lie.
+    Two hardware threads of one core count once on Linux and macOS. root: the parent folder of `proc` and `sys`.
     """
     if hasattr(os, "sched_getaffinity"):
         allowed = os.sched_getaffinity(0)
-        found = len({_core(root, processor) for processor in allowed})
+        count = len({_core(root, processor) for processor in allowed})
     else:
-        found = _mac_cores() or os.cpu_count() or 1
-    return max(1, int(min(found, _quota(root))))
+        count = _mac_cores() or os.cpu_count() or 1
+    return max(1, int(min(count, _quota(root))))
 
 
 def _core(root: Path, processor: int) -> tuple[str, ...]:
-    """What processors of the same core have in common; the processor itself where the system does not tell."""
+    """The package and core of a hardware thread; the thread itself if the system does not list its topology."""
     topology = root / _TOPOLOGY.format(processor)
     try:
         return tuple((topology / name).read_text() for name in ("physical_package_id", "core_id"))
@@ -46,33 +46,34 @@ def _core(root: Path, processor: int) -> tuple[str, ...]:
 
 
 def _quota(root: Path) -> float:
-    """Processors' worth of time that the cgroups of this process, and those above, allow together."""
-    found = math.inf
+    """The smallest quota, in processors, of this process's cgroups and their parents."""
+    quota = math.inf
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return found
+        return quota
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = root / "sys/fs/cgroup" / controllers
         folder = top / path.strip("/")
-        # In a container the path may be the host's, which is not mounted there: then the top is the container's.
+        # In a container the path may be the host's, which is not mounted: then the container's own top counts.
         for place in (folder, *(above for above in folder.parents if above.is_relative_to(top)), top):
-            found = min(found, _limit(place))
-    return found
+            quota = min(quota, _limit(place))
+    return quota
 
 
 def _limit(cgroup: Path) -> float:
-    """One cgroup's own quota, of either version."""
+    """The quota of one cgroup, version 1 or 2; infinite if there is none."""
     try:
         if (file := cgroup / "cpu.max").is_file():
             quota, period = file.read_text().split()
         else:
             quota, period = ((cgroup / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return int(quota) / int(period) if int(quota) > 0 else math.inf
-    except (OSError, ValueError, ZeroDivisionError):  # there is none, or it is "max"
+    except (OSError, ValueError, ZeroDivisionError):
+        # No quota, or "max".
         return math.inf
 
 
@@ -86,10 +87,10 @@ def _mac_cores() -> int:
     return 0 if failed else count.value
 
 
-def pages(size: int) -> mmap.mmap:
-    """So many bytes of zeros in pages of their own, which return to the system as soon as they are freed.
+def zero_pages(size: int) -> mmap.mmap:
+    """Allocate ``size`` zero bytes in pages of their own, which return to the system as soon as they are freed.
 
-    What comes from the heap may stay there: glibc keeps even large blocks, once it has seen a few.
+    The heap may keep them: after a few large blocks glibc keeps even those.
     """
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
@@ -100,17 +101,18 @@ def pages(size: int) -> mmap.mmap:
     return own
 
 
-def give_back_memory() -> None:
-    """Return all that was freed to the system: after loading a model about 30 MB."""
+def release_memory() -> None:
+    """Return freed memory to the system: about 30 MB after loading a model."""
     if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # other C libraries
+        # Only glibc has malloc_trim.
+        with suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def stand_back(nice: int) -> None:
-    """Let other programs go first, by at least so much of POSIX's niceness: 0, not at all, to 19.
+def lower_priority(nice: int) -> None:
+    """Raise the POSIX niceness to at least ``nice``, from 0 to 19, so that other programs run first.
 
-    On Linux this is the calling thread's, and of the threads that it will start.
+    On Linux this applies to the calling thread and to the threads that it starts later.
     """
     if sys.platform != "win32":
         with suppress(OSError):
@@ -118,15 +120,15 @@ def stand_back(nice: int) -> None:
                 os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
-def wait_for_end(process: int) -> None:
-    """Wait until a process has ended, though nobody may have asked for its status; not at all where there is none.
+def wait_for_exit(process: int) -> None:
+    """Block the thread until a process has ended; return at once if there is no such process.
 
-    Blocks the thread.
+    The process need not be a child, and may stay a zombie.
     """
     if sys.platform == "win32":
         kernel = ctypes.windll.kernel32
         if handle := kernel.OpenProcess(_SYNCHRONIZE, False, process):
-            kernel.WaitForSingleObject(handle, _FOREVER)
+            kernel.WaitForSingleObject(handle, _INFINITE)
             kernel.CloseHandle(handle)
         return
     with suppress(OSError):
@@ -137,7 +139,7 @@ def wait_for_end(process: int) -> None:
 
 
 def _wait_for_notice(process: int) -> None:
-    """As `wait_for_end`, where the system tells. Raises `OSError` where it does not."""
+    """Wait by the system's notification. Raises `OSError` if it has none."""
     with suppress(ProcessLookupError):
         if sys.platform == "linux" and hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(process)
@@ -161,6 +163,7 @@ def _is_there(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:
+        # The process is another user's.
         return True
     return True

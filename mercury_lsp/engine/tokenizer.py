@@ -1,11 +1,9 @@
-"""The values the engine starts from: the prompt as text, its tokens, and the special tokens that lay it out.
+"""Defines the prompt as text, its tokens, and the special tokens that lay it out.
 
-Owns the one definition of the layout (training and serving both call `encode`) and of which ids may be shown to a
-user. Knows no torch: context and the server import it freely.
-
-Layout: ``<file_sep> related ... <fim_suffix> following <fim_prefix> path, prefix <fim_rest> rest <fim_middle>``.
-The following lines come first and the short rest of the cursor's line comes late, so that typing leaves everything
-before the cursor's line where it was, and its keys and values in the cache.
+Training and serving both call `encode_prompt`, the one definition of the layout:
+``<file_sep> related ... <fim_suffix> following <fim_prefix> path, prefix <fim_rest> rest <fim_middle>``.
+The following lines come first and the short rest of the cursor's line comes late. So typing leaves everything before
+the cursor's line unchanged, and its keys and values stay in the cache. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -17,17 +15,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as _Vocabulary
 
-ENTROPY_BOUND = 0.3
-"""Default of plain denoising's entropy bound, in nats; here, as the settings need it without torch."""
-DRAFT_SURETY = 0.1
-"""Default of the least joint probability of a draft."""
-DRAFT_LOOKUP = 2
-"""Default of how many last tokens are looked up for a draft."""
-DRAFT_TRUST = 1.0
-"""Default of the joint probability above which a draft with an end is not verified."""
-
 STEM_CHARACTERS = 96
-"""Longest stem of a prompt. A longer pre-token is no word that anybody completes, and the prompt keeps it whole."""
+"""Length of the longest stem. A longer pre-token is no word to complete, so the prompt keeps it whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +29,11 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model sees of a document, as text whose lines end with ``\\n``.
+    """The part of a document that the model sees, as text whose lines end with ``\\n``.
 
-    ``path`` is workspace-relative and POSIX, or empty; ``prefix`` is the window before the cursor, up to where its
-    last pre-token begins; ``stem`` is the text between there and the cursor, with which every middle begins; ``rest``
-    is the rest of the cursor's line without its ending; ``following`` starts with that line's ending, or is empty.
+    ``path``: workspace-relative and POSIX, or empty. ``prefix``: the window before the cursor, up to the start of its
+    last pre-token. ``stem``: the text from there to the cursor; every middle begins with it. ``rest``: the rest of the
+    cursor's line without the line ending. ``following``: starts with that line ending, or is empty.
     """
 
     path: str
@@ -57,7 +46,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Specials:
-    """Ids of the tokens with a meaning of their own. None of them can be written by a text."""
+    """Ids of the special tokens. No text can be encoded as one of them."""
 
     eot: int
     mask: int
@@ -70,9 +59,9 @@ class Specials:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What was expected at a cursor before: ``text``, an earlier middle; ``typed`` is what was typed there since.
+    """An earlier middle at this cursor, ``text``, and the characters ``typed`` since then.
 
-    It makes a decoding shorter where it still holds, and changes no text.
+    A hint makes decoding shorter if it still holds, and never changes the result.
     """
 
     text: str
@@ -80,15 +69,15 @@ class Hint:
 
     @property
     def left(self) -> str:
-        """What of the text is still to come; nothing where something else was typed."""
+        """The part of the text that is not typed yet; empty if something else was typed."""
         return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
 
 
 @cache
 def _byte_letters() -> dict[str, int]:
-    """The byte that each letter stands for in byte-level BPE (Radford et al. 2019, GPT-2).
+    """The byte of each letter in byte-level BPE (Radford et al. 2019, GPT-2).
 
-    Printable bytes stand for themselves, the others are, in order, the letters from U+0100 on.
+    Printable bytes stand for themselves; the others are, in order, the letters from U+0100 on.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
@@ -110,45 +99,45 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return int(self._vocabulary.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, with no special token among them."""
+        """Ids of a text, without special tokens."""
         return list(self._vocabulary.encode(text, add_special_tokens=False).ids)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of some texts, each as by `encode`; on several threads, without the interpreter's lock."""
-        made = self._vocabulary.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [list(one.ids) for one in made]
+        """Ids of several texts, each as by `encode`; on several threads, without the interpreter's lock."""
+        encodings = self._vocabulary.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [list(encoding.ids) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens leave nothing, bytes that are no UTF-8 leave U+FFFD."""
+        """Text of ids; special tokens give no text, bytes that are not UTF-8 give U+FFFD."""
         return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes of each token, by id; none for those that no text can be encoded as."""
+        """The bytes of each token, by id; empty for special tokens."""
         letters = _byte_letters()
         added = set(self.added.values())
         spelt = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
         return [bytes(letters[letter] for letter in token) for token in spelt]
 
     def newlines(self) -> frozenset[int]:
-        """Ids of the tokens with a line's end in their text."""
-        # Byte-level BPE spells the byte 0x0A as this letter, and no other byte so.
+        """Ids of the tokens with a newline in their text."""
+        # Byte-level BPE spells the byte 0x0A, and only this one, as the letter below.
         token = self._vocabulary.id_to_token
         return frozenset(i for i in range(self.size) if "Ċ" in (token(i) or ""))
 
     def count(self, text: str) -> int:
-        """How many tokens a text takes."""
+        """The number of tokens in a text."""
         return len(self._vocabulary.encode(text, add_special_tokens=False).ids)
 
     def stem_start(self, text: str) -> int:
-        """Index of the character at which the last pre-token of a text begins; its end if there is none to cut.
+        """Index of the first character of the last pre-token; the text's length if there is none to cut off.
 
         No merge of byte-pair encoding crosses the boundary of a pre-token (letters with the blank before them, digits,
-        marks, a run of blanks), so a prompt that ends there ends in a token that training data have, too. The text
-        behind it is generated again (token healing, Lundberg 2023; FIM-SE, Ren et al. 2024). Costs some 30 µs.
+        punctuation, a run of blanks). So a prompt that ends there ends in a token that occurs in training data. The
+        engine generates the text after it again (token healing, Lundberg 2023; FIM-SE, Ren et al. 2024). Takes 30 µs.
         """
         near = text[-2 * STEM_CHARACTERS :]
         splitter = self._vocabulary.pre_tokenizer
@@ -160,15 +149,16 @@ class Vocabulary:
 
 
 def read_vocabulary(text: str, source: str) -> _Vocabulary:
-    """The tokenizer in a JSON text that comes from a file of that name. Raises ``ValueError``."""
+    """Parse a tokenizer's JSON; ``source`` is the file's name for the message. Raises ``ValueError``."""
     try:
         return _Vocabulary.from_str(text)
-    except Exception as error:  # the library raises nothing more exact
+    except Exception as error:
+        # The library raises no narrower class.
         raise ValueError(f"its {source} cannot be read ({error})") from error
 
 
 class Tokenizer(Vocabulary):
-    """The vocabulary of our own checkpoints, with the special tokens that lay a prompt out."""
+    """The vocabulary of our own checkpoints, with the special tokens of a prompt's layout."""
 
     def __init__(self, vocabulary: _Vocabulary) -> None:
         super().__init__(vocabulary)
@@ -177,7 +167,7 @@ class Tokenizer(Vocabulary):
             raise ValueError(f"its {self.FILE} has no token <{missing[0]}>")
         self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
         self.hidden: tuple[int, ...] = tuple(sorted(i for i in by_name.values() if i != self.specials.eot))
-        """Ids that the sampler must never emit: every special token but ``<eot>``."""
+        """Ids that the sampler must never emit: every special token except ``<eot>``."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -185,8 +175,8 @@ class Tokenizer(Vocabulary):
         return cls(read_vocabulary((folder / cls.FILE).read_text(encoding="utf-8"), cls.FILE))
 
 
-def encode(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids of everything the model reads before the middle, up to and including ``<fim_middle>``."""
+def encode_prompt(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Ids of all that the model reads before the middle, up to and including ``<fim_middle>``."""
     special = tokenizer.specials
     ids: list[int] = []
     for snippet in prompt.related:

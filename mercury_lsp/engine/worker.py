@@ -1,10 +1,9 @@
-"""The worker: one thread that loads the engine and runs the newest job; and the results of its last jobs.
+"""Runs an engine in one thread: loads it, runs the newest job, and keeps the last results.
 
-Owns the jobs, what they have committed so far, their last results, and the engine's state. A job is keyed by what it
-completes: requests for the same key share it, a newer key supersedes an older one, whose requests resolve to None, and
-a job all of whose requests were cancelled is stopped between two passes. What is done ahead waits until nothing is
-requested, and stops as soon as something is. A job that fails costs its answer, and several in a row the engine, which
-is then loaded anew. Knows neither torch nor what a job does.
+Requests for the same key share a job. A newer key supersedes an older one, whose requests resolve to None. A job whose
+requests were all cancelled stops between two passes. A job done ahead waits until nothing is requested, and stops as
+soon as something is. A job that fails costs its answer; several failures in a row cost the engine, which is loaded
+again.
 """
 
 from __future__ import annotations
@@ -16,37 +15,40 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-FAILURES = 3  # in a row, after which the engine is taken to be broken, and loaded anew
-REMEMBERED = 8  # results: what was shown, what it goes on with, and what was typed a few keys ago
-PAUSE = 1.0  # seconds without a job, after which the thread has time for what need not be done at once
+# So many failures in a row mean that the engine is broken.
+FAILURES_BEFORE_RELOAD = 3
+# Enough for a suggestion, its continuation, and those of the last few keys.
+REMEMBERED_RESULTS = 8
+# After so long without a job the thread runs `on_pause`.
+PAUSE_SECONDS = 1.0
 
 E = TypeVar("E")
 T = TypeVar("T")
 Work = Callable[[E, Callable[[], bool], Callable[[object], None]], T]
-"""Given the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()` turns true, and tells what
-it has committed."""
+"""A job, given the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()` turns true, and tells
+its progress."""
 
 log = logging.getLogger(__name__)
 
 
 class Stopped(RuntimeError):
-    """Something that was to end the thread, as `SystemExit` is, came out of an engine; its cause is that."""
+    """The engine raised something that ends a thread, such as `SystemExit`; the cause is that exception."""
 
 
 class Unanswered(Exception):
-    """A job came to nothing, and not by the engine's fault: nobody answered, or nothing may be asked.
+    """A job has no result, without a fault of the engine: a hosted model did not answer, or must not be asked.
 
-    The message is a clause for who asked.
+    The message is a clause for the user.
     """
 
 
 class Cancelled(Exception):
-    """A job was told to stop, and did. Not an error."""
+    """A job stopped on request. Not an error."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What the worker's engine is doing. ``fraction`` of the loading done; ``detail``: why loading failed."""
+class EngineState:
+    """State of the worker's engine. ``fraction``: of the loading done; ``detail``: why loading failed."""
 
     kind: Literal["idle", "loading", "ready", "failed"]
     detail: str = ""
@@ -57,7 +59,8 @@ class State:
 class _Job:
     key: object
     work: Work[Any, Any]
-    ahead: bool = False  # it is done though nobody waits for it, unless something newer is to be done
+    # Done without a request, unless a newer job waits.
+    ahead: bool = False
     futures: list[Future[Any]] = field(default_factory=list)
     superseded: bool = False
     progress: object = None
@@ -70,8 +73,8 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """How a job ended. ``sound``: nothing is wrong with the engine, for all that the job tells."""
+class _JobResult:
+    """The end of a job. ``sound``: the failure is not the engine's."""
 
     result: Any = None
     failure: Exception | None = None
@@ -82,38 +85,43 @@ class _Outcome:
 class Worker(Generic[E]):
     """Runs jobs on an engine of type E, one at a time, the newest first.
 
-    load: makes the engine in the worker's thread, given a function to report the fraction done to. on_state: called
-    from that thread with each new state; on_pause: when there has been no job for `PAUSE`. Both must return soon.
+    load: makes the engine in the worker's thread, given a function that takes the fraction done. on_state: called from
+    that thread with each new state. on_pause: called after `PAUSE_SECONDS` without a job. Both must return soon.
     """
 
     def __init__(
         self,
         load: Callable[[Callable[[float], None]], E],
-        on_state: Callable[[State], None] | None = None,
+        on_state: Callable[[EngineState], None] | None = None,
         on_pause: Callable[[], None] | None = None,
     ) -> None:
-        self.state = State("idle")
-        self.engine: E | None = None  # once it is loaded; to be looked at, for only jobs may use it
-        self.begun = 0  # jobs so far
-        self.interrupted: tuple[Any, Any] | None = None  # key and progress of the last job that was stopped
+        self.state = EngineState("idle")
+        # Set after loading; only jobs may use it, others may read its attributes.
+        self.engine: E | None = None
+        # The number of jobs so far.
+        self.begun = 0
+        # Key and progress of the last job that was stopped.
+        self.interrupted: tuple[Any, Any] | None = None
         self._load, self._on_state, self._on_pause = load, on_state, on_pause
         self._failure: Exception | None = None
-        self._patience = FAILURES
+        self._failures_allowed = FAILURES_BEFORE_RELOAD
         self._running: _Job | None = None
-        self._waiting: _Job | None = None  # requested
-        self._ahead: _Job | None = None  # the newest that is waiting to be done ahead
-        self._results: list[tuple[Any, Any]] = []  # the newest first
+        # The newest requested job, and the newest to be done ahead.
+        self._waiting: _Job | None = None
+        self._ahead: _Job | None = None
+        # Newest first.
+        self._results: list[tuple[Any, Any]] = []
         self._stop = False
         self._changed = threading.Condition()
-        # A daemon: a load that hangs must not keep the process from ending.
+        # A daemon, because a load that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="mercury-engine", daemon=True)
 
     def start(self) -> None:
-        """Start loading. Once."""
+        """Start loading. May be called once."""
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Supersede all jobs and end the thread; waits up to ``timeout`` seconds for it."""
+        """Supersede all jobs, end the thread, and wait up to ``timeout`` seconds for its end."""
         with self._changed:
             self._stop = True
             self._supersede(self._running, self._waiting, self._ahead)
@@ -124,12 +132,14 @@ class Worker(Generic[E]):
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether a job runs or waits."""
         return any(job is not None for job in (self._running, self._waiting, self._ahead))
 
     def submit(self, key: object, work: Work[E, T | None]) -> Future[T | None]:
-        """Request ``work``. The future resolves to its result, to None when superseded, or to the exception of the
-        work or of the load."""
+        """Request ``work``.
+
+        The future resolves to the result, to None if the job is superseded, or to an exception of the work or load.
+        """
         future: Future[T | None] = Future()
         with self._changed:
             if self._stop:
@@ -142,9 +152,9 @@ class Worker(Generic[E]):
         return future
 
     def anticipate(self, key: object, work: Work[E, object]) -> None:
-        """Do ``work`` ahead, as soon as nothing is requested. Its result is remembered.
+        """Do ``work`` ahead, as soon as nothing is requested, and remember its result.
 
-        It takes the place of what else is to be done ahead, or is being done. Its errors are left to who requests it.
+        The job replaces any other job done ahead. A later request for the same key gets its errors.
         """
         with self._changed:
             if self._stop or self._failure is not None:
@@ -159,30 +169,30 @@ class Worker(Generic[E]):
             self._changed.notify_all()
 
     def keep(self, key: object) -> None:
-        """Let a job go on when nobody waits for it any more, as if it were done ahead."""
+        """Let a job continue without requests, as if it were done ahead."""
         with self._changed:
             if (job := self._current(key)) is not None:
                 job.ahead = True
 
     def supersede(self) -> None:
-        """Resolve all requests to None: what was asked last has been answered without a job."""
+        """Resolve all requests to None, because the last request was answered without a job."""
         with self._changed:
             self._supersede(*(job for job in (self._running, self._waiting) if job and job.futures))
             self._waiting = None
 
     def progress(self, key: object) -> Any:
-        """What the job of a key told last; None where it is not running, or has told nothing yet."""
+        """The last progress of the job of a key; None if it is not running or has told nothing."""
         with self._changed:
             job = self._running
             return job.progress if job is not None and job.key == key else None
 
     def remembered(self) -> list[tuple[Any, Any]]:
-        """The last jobs' keys and results, the newest first."""
+        """Keys and results of the last jobs, newest first."""
         with self._changed:
             return list(self._results)
 
     def _current(self, key: object) -> _Job | None:
-        """The job of a key that is still to be finished."""
+        """The unfinished job of a key."""
         for job in (self._waiting, self._running, self._ahead):
             if job is not None and job.key == key and not self._stopped(job):
                 return job
@@ -198,51 +208,53 @@ class Worker(Generic[E]):
         return job
 
     def _stopped(self, job: _Job) -> bool:
-        """Whether a job is to stop; once it is, for good."""
+        """Whether a job must stop; once true, always true."""
         with self._changed:
             newer = self._ahead is not None and self._ahead is not job
             job.superseded |= not job.requested() and (not job.ahead or newer)
             return job.superseded
 
     def _supersede(self, *jobs: _Job | None) -> None:
-        """Answer jobs' requests with None now; the thread will notice between two passes."""
+        """Resolve the requests of jobs to None now; the thread notices between two passes."""
         for job in jobs:
             if job is not None:
                 job.superseded = True
-                _resolve(job, _Outcome())
+                _resolve(job, _JobResult())
 
     def _run(self) -> None:
         self._work()
-        self.engine = None  # its memory need not wait until all who know this worker have forgotten it
+        # Frees the memory although others still hold this worker.
+        self.engine = None
 
     def _work(self) -> None:
         while (engine := self._loaded()) is not None:
             if not self._serve(engine):
                 return
-            log.warning("The engine failed %d times in a row; it is loaded anew.", self._patience)
-            self._patience *= 2  # it may not be the engine's fault: loading must not become all that is done
+            log.warning("The engine failed %d times in a row; it is loaded again.", self._failures_allowed)
+            # The fault may lie elsewhere, and then loading again and again would not help.
+            self._failures_allowed *= 2
             self.engine = engine = None
 
     def _serve(self, engine: E) -> bool:
-        """Run jobs until told to stop, or until so many in a row have failed that the engine is to blame: then True."""
+        """Run jobs until the worker stops, or until too many fail in a row: then return True."""
         failed = 0
-        while failed < self._patience:
+        while failed < self._failures_allowed:
             if (job := self._next()) is None:
                 return False
             outcome = self._outcome(engine, job)
             if outcome.failure is not None and not outcome.sound:
                 failed += 1
             elif not outcome.cancelled:
-                failed, self._patience = 0, FAILURES
+                failed, self._failures_allowed = 0, FAILURES_BEFORE_RELOAD
             with self._changed:
                 self._running = None
                 _resolve(job, outcome)
         return True
 
     def _loaded(self) -> E | None:
-        self._tell(State("loading"))
+        self._tell(EngineState("loading"))
         try:
-            engine = self._load(lambda fraction: self._tell(State("loading", fraction=fraction)))
+            engine = self._load(lambda fraction: self._tell(EngineState("loading", fraction=fraction)))
         except BaseException as error:
             log.debug("loading the engine failed", exc_info=True)
             failure = _failure(error)
@@ -250,22 +262,22 @@ class Worker(Generic[E]):
                 self._failure = failure
                 job, self._waiting, self._ahead = self._waiting, None, None
                 if job is not None:
-                    _resolve(job, _Outcome(failure=failure))
-            self._tell(State("failed", str(failure)))
+                    _resolve(job, _JobResult(failure=failure))
+            self._tell(EngineState("failed", str(failure)))
             return None
         self.engine = engine
-        self._tell(State("ready", fraction=1.0))
+        self._tell(EngineState("ready", fraction=1.0))
         return engine
 
     def _next(self) -> _Job | None:
-        """Wait for a job that is still wanted; None when stopped."""
+        """Wait for a job that is still wanted; None if the worker stops."""
 
         def awaited() -> bool:
             return self._stop or self._waiting is not None or self._ahead is not None
 
         with self._changed:
             while True:
-                if self._on_pause is not None and not self._changed.wait_for(awaited, PAUSE):
+                if self._on_pause is not None and not self._changed.wait_for(awaited, PAUSE_SECONDS):
                     self._on_pause()
                 self._changed.wait_for(awaited)
                 if self._stop:
@@ -280,35 +292,36 @@ class Worker(Generic[E]):
                     self.begun += 1
                     return job
 
-    def _outcome(self, engine: E, job: _Job) -> _Outcome:
+    def _outcome(self, engine: E, job: _Job) -> _JobResult:
         try:
             result = job.work(engine, lambda: self._stopped(job), job.tell)
         except Cancelled:
             if job.progress is not None:
                 self.interrupted = job.key, job.progress
-            return _Outcome(cancelled=True)
+            return _JobResult(cancelled=True)
         except Unanswered as error:
-            return _Outcome(failure=error, sound=True)
-        except BaseException as error:  # of any kind: it costs this answer, neither the thread nor the server
+            return _JobResult(failure=error, sound=True)
+        except BaseException as error:
+            # Costs this answer, but neither the thread nor the server.
             log.debug("a job failed", exc_info=True)
-            return _Outcome(failure=_failure(error))
+            return _JobResult(failure=_failure(error))
         if result is not None:
             self._remember(job.key, result)
-        return _Outcome(result)
+        return _JobResult(result)
 
     def _remember(self, key: object, result: object) -> None:
         with self._changed:
             others = [pair for pair in self._results if pair[0] != key]
-            self._results = [(key, result), *others[: REMEMBERED - 1]]
+            self._results = [(key, result), *others[: REMEMBERED_RESULTS - 1]]
 
-    def _tell(self, state: State) -> None:
+    def _tell(self, state: EngineState) -> None:
         self.state = state
         if self._on_state is not None and not self._stop:
             self._on_state(state)
 
 
 def _failure(error: BaseException) -> Exception:
-    """An error as one that may be raised where it is waited for: there too it must end nothing but that."""
+    """The error, as an `Exception` that may be raised in the thread that waits for the future."""
     if isinstance(error, Exception):
         return error
     stopped = Stopped(type(error).__name__)
@@ -316,8 +329,8 @@ def _failure(error: BaseException) -> Exception:
     return stopped
 
 
-def _resolve(job: _Job, outcome: _Outcome) -> None:
-    """Settle the futures of a job that are still open."""
+def _resolve(job: _Job, outcome: _JobResult) -> None:
+    """Resolve the open futures of a job."""
     for future in job.futures:
         if future.set_running_or_notify_cancel():
             if outcome.failure is None:

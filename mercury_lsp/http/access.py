@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from mercury_lsp.tokens import Tokens
 
-REMEMBERED = 4096  # askers whose rate is kept
+# The rates of so many clients are kept, the latest ones.
+MAX_CLIENTS = 4096
 
 
-class Denied(Exception):
-    """No such token."""
+class InvalidToken(Exception):
+    """The token is unknown."""
 
 
-class TooOften(Exception):
-    """The rate is used up; ``wait`` seconds from now there is room for one request more."""
+class RateLimited(Exception):
+    """The client exceeds its rate; in ``wait`` seconds one more request is allowed."""
 
     def __init__(self, wait: float) -> None:
         super().__init__(wait)
@@ -23,40 +24,41 @@ class TooOften(Exception):
 
 
 class Access:
-    """Tokens and rates. ``per_minute``: requests of each asker, 0 for any number; ``clock``: seconds."""
+    """Tokens and rates. ``per_minute``: requests of each client, 0 for no limit; ``clock``: in seconds."""
 
     def __init__(
         self, tokens: Mapping[str, str], per_minute: int = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tokens = Tokens(tokens)
-        self._per_second, self._room = per_minute / 60, max(1.0, per_minute / 6)
+        self._per_second, self._capacity = per_minute / 60, max(1.0, per_minute / 6)
         self._clock = clock
-        self._left: dict[str, tuple[float, float]] = {}  # what was left, and when
+        # By client: the tokens left in its bucket, and when they were counted.
+        self._buckets: dict[str, tuple[float, float]] = {}
 
     def name(self, authorization: str) -> str:
-        """The name of who sends this header; empty where nobody needs a token. Raises `Denied`."""
+        """The name of the client with this header; empty if no token is needed. Raises `InvalidToken`."""
         if not self._tokens:
             return ""
         scheme, _, token = authorization.partition(" ")
         name = self._tokens.name(token.strip() if scheme.lower() == "bearer" else "")
         if name is None:
-            raise Denied
+            raise InvalidToken
         return name
 
-    def take(self, asker: str) -> None:
-        """Count a request of an asker, by a token bucket that holds ten seconds' worth. Raises `TooOften`."""
+    def take(self, client: str) -> None:
+        """Count a request of a client, by a token bucket of ten seconds' worth. Raises `RateLimited`."""
         if not self._per_second:
             return
         now = self._clock()
-        left, at = self._left.pop(asker, (self._room, now))
-        left = min(self._room, left + (now - at) * self._per_second)
-        self._left[asker] = (left - 1 if left >= 1 else left, now)  # the latest stands last
-        _forget(self._left)
+        left, at = self._buckets.pop(client, (self._capacity, now))
+        left = min(self._capacity, left + (now - at) * self._per_second)
+        # The latest client is the last item.
+        self._buckets[client] = (left - 1 if left >= 1 else left, now)
+        _delete_oldest(self._buckets)
         if left < 1:
-            raise TooOften((1 - left) / self._per_second)
+            raise RateLimited((1 - left) / self._per_second)
 
 
-def _forget(left: dict[str, tuple[float, float]]) -> None:
-    excess: Iterable[str] = list(left)[: max(0, len(left) - REMEMBERED)]
-    for asker in excess:
-        del left[asker]
+def _delete_oldest(buckets: dict[str, tuple[float, float]]) -> None:
+    for client in list(buckets)[: max(0, len(buckets) - MAX_CLIENTS)]:
+        del buckets[client]

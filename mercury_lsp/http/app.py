@@ -1,7 +1,6 @@
-"""The HTTP application: routes, and what stands between a request and the backend.
+"""Defines the HTTP application: its routes, access control, limits and log.
 
-Owns who may ask, how large a request may be, how long an answer may take, and what is said of each request on the log:
-its time, who, route, status, milliseconds, tokens and passes, and never a text or a key. Knows no engine.
+The log has one line for each request: client, route, status, milliseconds, tokens and passes; never a text or a key.
 """
 
 from __future__ import annotations
@@ -10,47 +9,44 @@ import asyncio
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from mercury_lsp import __version__
-from mercury_lsp.http.access import Access, Denied, TooOften
+from mercury_lsp.http.access import Access, InvalidToken, RateLimited
 from mercury_lsp.http.backend import Backend, Busy, Task, Unavailable, Update
-from mercury_lsp.http.completions import Refused, Reply, body_schema, parse
+from mercury_lsp.http.completions import CompletionFormat, Refused, body_schema, parse_request
 from mercury_lsp.http.counts import Counts
 from mercury_lsp.http.guard import Guard
+from mercury_lsp.http.messages import (
+    CLIENT_GONE_STATUS,
+    JSON,
+    STREAM_RESPONSES,
+    ClientGone,
+    StreamedResponse,
+    error_response,
+    read_body,
+    response_schemas,
+    server_sent_event,
+    wait_for_disconnect,
+)
 from mercury_lsp.http.settings import ServiceSettings
 
-RETRY = 1.0  # seconds, at least, after which one who was refused for a full queue may try again
-JSON = "application/json"
-ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "object", "required": ["message", "type", "param", "code"]}},
-}
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"description": "OK", "content": {JSON: {}, "text/event-stream": {}}}
-}
-CLIENT_GONE = 499  # as nginx logs it; nobody sees it
-UNREAD = frozenset({401, 403, 408, 413, 415, 431, 503})  # refusals after which the rest of a body is not read
-
+# A client that is refused for a full queue may retry after at least so long.
+MIN_RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("mercury_lsp.access")
 
 
 @dataclass(slots=True)
-class State:
-    """What the process that serves an application sees of it, and tells it. ``stopping``: new requests get a 503."""
+class ServiceState:
+    """Shared by an application and its process. ``running``: requests; ``stopping``: new requests get a 503."""
 
     running: int = 0
     stopping: bool = False
@@ -65,11 +61,12 @@ class _Visit:
     status: int = 500
     last: Update = field(default_factory=lambda: Update(""))
     began: float = field(default_factory=time.perf_counter)
-    whole: bool = False  # the request is, so that the server does not stop before it is answered
+    # All of the body has arrived, so that the server waits for the answer before it stops.
+    body_read: bool = False
 
 
 def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
-    """The application over a backend, which it closes when it ends. Its `State` is ``app.state.service``."""
+    """Make the application of a backend, and close the backend at its end; ``app.state.service``: a `ServiceState`."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -77,7 +74,7 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
         await backend.close()
 
     app = FastAPI(title="mercury-lsp", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
-    app.state.service = state = State()
+    app.state.service = state = ServiceState()
     service = _Service(backend, settings, state)
     for path, fim in (("/v1/completions", False), ("/v1/fim/completions", True)):
         app.add_api_route(
@@ -85,7 +82,8 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
             service.completions(path, fim),
             methods=["POST"],
             response_model=None,
-            responses=STREAM | _described(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+            responses=STREAM_RESPONSES
+            | response_schemas(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
             openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": body_schema()}}}},
         )
     for path, look, statuses, kind in (
@@ -93,38 +91,29 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
         ("/health", service.health, (200, 403, 503), JSONResponse),
         ("/metrics", service.metrics, (200, 401, 403), PlainTextResponse),
     ):
-        described = _described(*statuses)
+        described = response_schemas(*statuses)
         app.add_api_route(path, look, response_model=None, responses=described, response_class=kind)
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         words = {404: "There is no such route.", 405: "The route takes another method."}
-        return _error(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
+        return error_response(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
 
     app.add_exception_handler(HTTPException, refused)
     app.add_middleware(Guard, local=not settings.tokens)
     return app
 
 
-def _described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Answers with these statuses, for the service's description of itself."""
-    return {
-        status: {"description": HTTPStatus(status).phrase}
-        | ({} if status in (200, 503) else {"content": {JSON: {"schema": ERROR}}})
-        for status in statuses
-    }
-
-
 class _Service:
     """The routes' functions."""
 
-    def __init__(self, backend: Backend, settings: ServiceSettings, state: State) -> None:
+    def __init__(self, backend: Backend, settings: ServiceSettings, state: ServiceState) -> None:
         self._backend, self._settings, self._state = backend, settings, state
         self._access = Access(settings.tokens, settings.per_minute)
         self._counts = Counts()
 
     def completions(self, path: str, fim: bool) -> Callable[[Request], Awaitable[Response]]:
-        """The function of a route that completes."""
+        """The handler of a completion route."""
 
         async def completions(request: Request) -> Response:
             visit = _Visit(path)
@@ -132,27 +121,28 @@ class _Service:
             response: Response | None = None
             try:
                 response = await self._complete(request, visit, fim)
-                if not isinstance(response, _Streamed):
+                if not isinstance(response, StreamedResponse):
                     visit.status = response.status_code
             except Refused as error:
                 visit.status = error.status
-                response = _error(error)
-            except _Gone:
-                visit.status = CLIENT_GONE
-                response = Response(status_code=CLIENT_GONE)
-            except Exception:  # the boundary: one failing request costs its answer
+                response = error_response(error)
+            except ClientGone:
+                visit.status = CLIENT_GONE_STATUS
+                response = Response(status_code=CLIENT_GONE_STATUS)
+            except Exception:
+                # The error boundary: a failing request costs only its answer.
                 log.exception("A request failed.")
                 visit.status = 500
-                response = _error(Refused(500, "The server failed to answer.", kind="server_error"))
+                response = error_response(Refused(500, "The server failed to answer.", kind="server_error"))
             finally:
-                if not isinstance(response, _Streamed):
-                    self._left(visit)
+                if not isinstance(response, StreamedResponse):
+                    self._finish(visit)
             return response
 
         return completions
 
     async def models(self, request: Request) -> Response:
-        """The model that is served."""
+        """List the served model and its aliases."""
         return self._plain(request, "/v1/models", self._models)
 
     def _models(self) -> Response:
@@ -161,7 +151,7 @@ class _Service:
         return JSONResponse({"object": "list", "data": data})
 
     async def metrics(self, request: Request) -> Response:
-        """What there is to count."""
+        """The counters in Prometheus' text format."""
         return self._plain(
             request,
             "/metrics",
@@ -171,25 +161,25 @@ class _Service:
         )
 
     async def health(self) -> Response:
-        """Whether requests are answered now; needs no token."""
+        """Whether the service answers requests now; needs no token."""
         if self._state.stopping:
             return JSONResponse({"status": "stopping"}, 503)
         ready = self._backend.ready
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
 
     def _plain(self, request: Request, route: str, answer: Callable[[], Response]) -> Response:
-        """A route that only looks."""
+        """Answer a route that needs no backend."""
         try:
             self._enter(request, _Visit(route))
             return answer()
         except Refused as error:
-            return _error(error)
+            return error_response(error)
 
     def _enter(self, request: Request, visit: _Visit) -> str:
-        """Let a request in: to whom its caches belong. Raises `Refused`."""
+        """Check the token; returns the client that owns the request's cache. Raises `Refused`."""
         try:
             name = self._access.name(request.headers.get("authorization", ""))
-        except Denied:
+        except InvalidToken:
             raise Refused(
                 401, "This needs a valid token.", code="invalid_api_key", kind="authentication_error"
             ) from None
@@ -197,12 +187,12 @@ class _Service:
         return name or (request.client.host if request.client else "")
 
     async def _complete(self, request: Request, visit: _Visit, fim: bool) -> Response:
-        asker = self._enter(request, visit)
+        client = self._enter(request, visit)
         if self._state.stopping:
-            raise Refused(503, "The server is stopping.", kind="server_error", wait=RETRY)
+            raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
         try:
-            self._access.take(asker)
-        except TooOften as error:
+            self._access.take(client)
+        except RateLimited as error:
             raise Refused(
                 429,
                 "Too many requests.",
@@ -210,68 +200,72 @@ class _Service:
                 kind="rate_limit_error",
                 wait=error.wait,
             ) from None
-        body = await _body(request, self._settings)
+        body = await read_body(request, self._settings)
         if self._state.stopping:
-            raise Refused(503, "The server is stopping.", kind="server_error", wait=RETRY)
-        visit.whole = True
+            raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
+        visit.body_read = True
         self._state.running += 1
-        wanted = parse(body, (self._backend.model, *self._settings.aliases))
+        wanted = parse_request(body, (self._backend.model, *self._settings.aliases))
         affinity = request.headers.get("x-affinity-key", "") or wanted.affinity
         peer = request.client.host if request.client else ""
-        task = wanted.task(_key(asker, affinity or peer), self._settings, _key(asker, ""))
-        reply = Reply(self._backend.model, fim)
+        task = wanted.task(_key(client, affinity or peer), self._settings, _key(client, ""))
+        reply = CompletionFormat(self._backend.model, fim)
         updates = self._updates(request, task, visit)
         if not wanted.stream:
             async for _ in updates:
                 pass
             return JSONResponse(reply.whole(visit.last))
-        first = await anext(updates)  # an error before this has a status of its own
-        visit.status = CLIENT_GONE  # unless the stream comes to its end
+        # An error before the first update has a status of its own.
+        first = await anext(updates)
+        # Until the stream comes to its end.
+        visit.status = CLIENT_GONE_STATUS
 
-        async def over() -> None:
-            self._left(visit)
+        async def on_end() -> None:
+            self._finish(visit)
             await updates.aclose()
 
-        return _Streamed(self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage), over)
+        return StreamedResponse(
+            self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage), on_end
+        )
 
     async def _stream(
         self,
-        reply: Reply,
+        reply: CompletionFormat,
         update: Update,
         updates: AsyncGenerator[Update, None],
         visit: _Visit,
         drafts: bool,
         with_usage: bool,
     ) -> AsyncGenerator[str, None]:
-        """Events: what is new of the committed text, or with ``drafts`` all of the text each time."""
+        """The events: the new committed text, or with ``drafts`` all of the text each time."""
         sent = 0
         try:
             while not update.finish:
                 if drafts:
-                    yield _event(reply.piece(update.text))
+                    yield server_sent_event(reply.piece(update.text))
                 elif update.committed > sent:
-                    yield _event(reply.piece(update.text[sent : update.committed]))
+                    yield server_sent_event(reply.piece(update.text[sent : update.committed]))
                     sent = update.committed
                 update = await anext(updates)
-            yield _event(reply.piece(update.text[0 if drafts else sent :], update.finish))
+            yield server_sent_event(reply.piece(update.text[0 if drafts else sent :], update.finish))
             if with_usage:
-                yield _event(reply.cost(update))
+                yield server_sent_event(reply.cost(update))
             visit.status = 200
             yield "data: [DONE]\n\n"
         except Refused as error:
             visit.status = error.status
-            yield _event(error.body)
-        except _Gone:
+            yield server_sent_event(error.body)
+        except ClientGone:
             return
         except Exception:
             log.exception("A request failed.")
             visit.status = 500
-            yield _event(Refused(500, "The server failed to answer.", kind="server_error").body)
+            yield server_sent_event(Refused(500, "The server failed to answer.", kind="server_error").body)
 
     async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
-        """The backend's updates, until the client is gone or the time is over. Raises `Refused`, `_Gone`."""
+        """The backend's updates, until the client is gone or the timeout. Raises `Refused`, `ClientGone`."""
         ends = asyncio.get_running_loop().time() + self._settings.timeout_s
-        gone = asyncio.create_task(_disconnected(request))
+        gone = asyncio.create_task(wait_for_disconnect(request))
         running = self._backend.run(task)
         try:
             while not visit.last.finish:
@@ -287,29 +281,29 @@ class _Service:
                         with suppress(asyncio.CancelledError, StopAsyncIteration):
                             await coming
                 if gone in done and coming not in done:
-                    raise _Gone
+                    raise ClientGone
                 if not done:
                     raise Refused(504, "The answer took too long.", code="timeout", kind="server_error")
                 visit.last = coming.result()
                 yield visit.last
         except Busy as error:
-            wait = max(RETRY, error.wait)
+            wait = max(MIN_RETRY_SECONDS, error.wait)
             raise Refused(429, "Too many requests are waiting.", kind="rate_limit_error", wait=wait) from None
         except Unavailable as error:
-            raise Refused(503, str(error), kind="server_error", wait=RETRY) from None
+            raise Refused(503, str(error), kind="server_error", wait=MIN_RETRY_SECONDS) from None
         finally:
             gone.cancel()
             if isinstance(running, AsyncGenerator):
                 await running.aclose()
 
-    def _left(self, visit: _Visit) -> None:
-        """A request has been answered, or given up."""
-        self._state.running -= visit.whole
+    def _finish(self, visit: _Visit) -> None:
+        """Count and log the end of a request."""
+        self._state.running -= visit.body_read
         counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
         counts.running.dec()
         counts.requests.labels(visit.route, str(visit.status)).inc()
         counts.seconds.labels(visit.route).observe(seconds)
-        counts.cancelled.inc(visit.status == CLIENT_GONE)
+        counts.cancelled.inc(visit.status == CLIENT_GONE_STATUS)
         counts.tokens.inc(last.tokens)
         counts.passes.inc(last.forward_passes)
         counts.read.inc(last.prompt_tokens)
@@ -325,71 +319,6 @@ class _Service:
         )
 
 
-class _Gone(Exception):
-    """The client does not wait any longer."""
-
-
-class _Streamed(StreamingResponse):
-    """An answer as server-sent events. ``over`` is awaited at its end, even where the client was gone before the first
-    event, and so nothing ever asked for one."""
-
-    def __init__(self, events: AsyncGenerator[str, None], over: Callable[[], Awaitable[None]]) -> None:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._over = over
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._over()
-
-
-async def _disconnected(request: Request) -> None:
-    """Returns when the client is gone. The body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(request: Request, settings: ServiceSettings) -> bytes:
-    """A request's body. Raises `Refused` as soon as it is too large or too late."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON:  # a web page may send any other kind without asking first
-        raise Refused(415, "The body must be application/json.", code="unsupported_media_type")
-    most, parts, size = settings.body_bytes, list[bytes](), 0
-    length = request.headers.get("content-length", "")
-    too_large = Refused(413, f"The body has more than {most} bytes.", code="request_too_large")
-    if length.isdecimal() and int(length[:20]) > most:
-        raise too_large
-    try:
-        async with asyncio.timeout(settings.body_s):
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > most:
-                    raise too_large
-                if not message.get("more_body"):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise Refused(408, f"The body took more than {settings.body_s:g} s.", code="timeout") from None
-
-
-def _key(asker: str, affinity: str) -> str:
-    """A key of which two askers never share one, and which tells nothing of either."""
-    return hashlib.sha256(json.dumps([asker, affinity]).encode()).hexdigest()[:32]
-
-
-def _event(value: object) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-def _error(error: Refused) -> Response:
-    headers = {"Retry-After": str(math.ceil(error.wait))} if error.wait is not None else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if error.status in UNREAD:
-        headers["Connection"] = "close"
-    return JSONResponse(error.body, error.status, headers)
+def _key(client: str, affinity: str) -> str:
+    """A key that differs between clients and reveals nothing of them."""
+    return hashlib.sha256(json.dumps([client, affinity]).encode()).hexdigest()[:32]

@@ -1,8 +1,4 @@
-"""What the HTTP application asks of whatever answers: one protocol, behind which an engine in this process, or replicas
-of it on other machines, stand.
-
-Owns the interface and its values, which can be pickled. Knows neither HTTP nor engines.
-"""
+"""Defines the protocol of a backend, and its values, which can be pickled."""
 
 from __future__ import annotations
 
@@ -13,12 +9,12 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A middle that is wanted between ``prefix`` and ``suffix``, which are text as the client has it.
+    """A request for the middle between ``prefix`` and ``suffix``, the client's text.
 
-    ``key``: tasks of the same key, such as those in one document of one editor, find what the model has read for the
-    last one; ``asker``: whose task it is, for those who ask have equal shares; ``drafts``: whether `Update`s while it
-    sharpens are wanted, masks and all; ``single_line``: whether the middle ends with its line; ``temperature``: 0 takes
-    the likeliest tokens; with others the same ``seed`` gives the same text, and None a new one.
+    ``key``: tasks of one key, such as those of one document, share a KV cache. ``asker``: the client, for equal shares.
+    ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``single_line``: whether the
+    middle ends with its line. ``temperature``: 0 takes the likeliest tokens; above 0 the same ``seed`` gives the same
+    text, and None a new one.
     """
 
     prefix: str
@@ -36,11 +32,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A middle as it is by now. ``text`` is all of it, not what is new.
+    """The state of a middle. ``text`` is all of it, not only the new part.
 
-    ``committed``: how many characters of it from the left change no more. The last update of a task has a ``finish``:
-    stop where the model ended it or a stop text came, length where a limit did. Counts are of tokens, ``ms`` of the
-    engine's own time, ``queue_ms`` of the wait before it.
+    ``committed``: the number of characters from the left that do not change any more. The last update has a ``finish``:
+    stop if a stop token or a stop text ended the middle, length if a limit did. ``ms``: the engine's time;
+    ``queue_ms``: the wait before it.
     """
 
     text: str
@@ -56,7 +52,7 @@ class Update:
 
 
 class Busy(Exception):
-    """So many tasks are waiting that this one is refused; ``wait`` seconds from now it may be let in."""
+    """The queue is full; in ``wait`` seconds there may be room."""
 
     def __init__(self, wait: float = 0.0) -> None:
         super().__init__(wait)
@@ -64,17 +60,17 @@ class Busy(Exception):
 
 
 class Unavailable(Exception):
-    """The model cannot answer now; the message is one sentence for who asked."""
+    """The model cannot answer now; the message is one sentence for the user."""
 
 
 class Backend(Protocol):
-    """Answers tasks. ``model``: the name of the model that does."""
+    """Answers tasks. ``model``: the model's name."""
 
     model: str
 
     @property
     def ready(self) -> bool:
-        """Whether it can answer by now."""
+        """Whether the backend can answer."""
         ...
 
     def run(self, task: Task) -> AsyncIterator[Update]:
@@ -85,7 +81,7 @@ class Backend(Protocol):
         ...
 
     def metrics(self) -> str:
-        """What there is to count, in Prometheus' text format."""
+        """The counters in Prometheus' text format."""
         ...
 
     async def close(self) -> None:

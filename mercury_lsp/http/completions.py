@@ -1,7 +1,7 @@
-"""OpenAI's shape of a completion, and that of hosted infilling models: what is asked, what is answered, what is wrong.
+"""Defines the JSON of requests, answers and errors, in OpenAI's format and that of hosted infilling models.
 
-Owns the JSON of both directions. `/v1/completions` is OpenAI's; a choice of `/v1/fim/completions` has its text twice,
-as ``text``, where hosted Mercury has it, and as ``message`` or ``delta``, where Codestral does. Knows no HTTP.
+`/v1/completions` is OpenAI's. A choice of `/v1/fim/completions` has its text twice: as ``text``, where hosted Mercury
+has it, and as ``message`` or ``delta``, where Codestral has it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mercury_lsp.http.backend import Task, Update
 from mercury_lsp.http.settings import ServiceSettings
 
-STOPS = 4
-STOP_CHARACTERS = 256
-PATH_CHARACTERS = 256
+MAX_STOPS = 4
+MAX_STOP_CHARACTERS = 256
+MAX_PATH_CHARACTERS = 256
 
 
 class Refused(Exception):
-    """A request that is answered with an error. ``kind``, ``param``, ``code``: as OpenAI names them."""
+    """A request gets an error. ``kind``, ``param``, ``code``: in OpenAI's terms; ``wait``: seconds before a retry."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class _StreamOptions(BaseModel):
 
 
 _ONE: dict[str, Any] = {"minimum": 1, "maximum": 1}
-Stop = Annotated[str, Field(max_length=STOP_CHARACTERS)]
+Stop = Annotated[str, Field(max_length=MAX_STOP_CHARACTERS)]
 
 
-class Wanted(BaseModel):
-    """The body of a request. What is not here, is not looked at."""
+class CompletionRequest(BaseModel):
+    """The body of a request. Other fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -58,14 +58,14 @@ class Wanted(BaseModel):
     suffix: str | None = None
     model: str | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     diffusing: bool | None = None
-    path: Annotated[str, Field(max_length=PATH_CHARACTERS)] | None = None
+    path: Annotated[str, Field(max_length=MAX_PATH_CHARACTERS)] | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
     n: Annotated[int | None, Field(json_schema_extra=_ONE)] = None
@@ -77,16 +77,16 @@ class Wanted(BaseModel):
 
     @property
     def affinity(self) -> str:
-        """What tells whose cache is warm, where no header does."""
+        """The client's cache key, if no header gives one."""
         return self.prompt_cache_key or self.user or ""
 
     @property
     def with_usage(self) -> bool:
-        """Whether a stream is to end with what it has cost."""
+        """Whether a stream ends with its usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def task(self, key: str, settings: ServiceSettings, asker: str = "") -> Task:
-        """What the backend is asked. More tokens than are allowed are as many as are."""
+        """The task for the backend, with ``max_tokens`` cut to the limit."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Task(
             prefix=self.prompt if isinstance(self.prompt, str) else self.prompt[0],
@@ -102,8 +102,8 @@ class Wanted(BaseModel):
         )
 
 
-def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
-    """A request's body. Raises `Refused`; what it says quotes nothing of the text."""
+def parse_request(body: bytes, models: tuple[str, ...]) -> CompletionRequest:
+    """Parse the body of a request. Raises `Refused`, whose message quotes no text of the body."""
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
     if not isinstance(given, dict):
         raise Refused(400, "The body is not a JSON object.")
     try:
-        wanted = Wanted.model_validate(given)
+        wanted = CompletionRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = str(first["loc"][0])
@@ -135,18 +135,18 @@ def parse(body: bytes, models: tuple[str, ...]) -> Wanted:
 
 
 def body_schema() -> dict[str, Any]:
-    """The JSON schema of a request's body, without references, for the service's own description."""
-    schema = Wanted.model_json_schema()
+    """The JSON schema of a request's body, without references, for the OpenAPI schema."""
+    schema = CompletionRequest.model_json_schema()
     parts = {f"#/$defs/{name}": part for name, part in schema.pop("$defs", {}).items()}
 
-    def whole(value: Any) -> Any:
+    def resolve(value: Any) -> Any:
         if isinstance(value, list):
-            return [whole(part) for part in value]
+            return [resolve(part) for part in value]
         if not isinstance(value, dict):
             return value
-        return whole(parts[value["$ref"]]) if "$ref" in value else {k: whole(v) for k, v in value.items()}
+        return resolve(parts[value["$ref"]]) if "$ref" in value else {k: resolve(v) for k, v in value.items()}
 
-    described: dict[str, Any] = whole(schema)
+    described: dict[str, Any] = resolve(schema)
     return described
 
 
@@ -159,8 +159,8 @@ def _encodable(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """How one request is answered. ``fim``: in the shape of `/v1/fim/completions`."""
+class CompletionFormat:
+    """Formats the answer to one request. ``fim``: in the format of `/v1/fim/completions`."""
 
     model: str
     fim: bool
@@ -172,11 +172,11 @@ class Reply:
         return self._object(self._choice(update.text, update.finish, "message")) | {"usage": usage(update)}
 
     def piece(self, text: str, finish: str = "") -> dict[str, Any]:
-        """A chunk of a stream: new text, or all of it where drafts are wanted."""
+        """A chunk of a stream: the new text, or all of it with drafts."""
         return self._object(self._choice(text, finish, "delta"))
 
     def cost(self, update: Update) -> dict[str, Any]:
-        """The chunk that tells what a stream has cost."""
+        """The chunk with a stream's usage."""
         return self._object() | {"usage": usage(update)}
 
     def _object(self, *choices: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Reply:
 
 
 def usage(update: Update) -> dict[str, Any]:
-    """What a task has cost, in tokens."""
+    """The usage of a task in tokens."""
     return {
         "prompt_tokens": update.prompt_tokens,
         "completion_tokens": update.tokens,

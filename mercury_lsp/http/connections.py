@@ -1,8 +1,8 @@
-"""Limits what a connection may cost before a request is whole: bytes of headers, time, and connections in all.
+"""Limits the cost of a connection before a request is complete: bytes of headers, seconds, and connections in all.
 
-uvicorn has no limits for slow or half-open requests. This is its own protocol over h11 with a look at all connections
-ten times a second. A connection that overstays is closed; where there are too many, the one that has waited longest
-without a whole request makes room, so that nobody can keep others out by merely connecting.
+uvicorn has no limits for slow or half-open requests. This is its protocol over h11, with a check of all connections ten
+times a second. A connection that exceeds its time is closed. If there are too many, the one that has waited longest
+without a complete request is closed, so that no client can block others by connecting.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from typing import Any, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_BYTES = 1 << 16
-MOST_CHUNKS = 2048  # of one body; each costs the event loop a tenth of a millisecond, however short it is
-SPARE_FILES = 64  # descriptors that are kept for all but connections
-TELL_SECONDS = 1.0  # between two lines of the log about refused connections
+MAX_HEADER_BYTES = 1 << 16
+# Each chunk costs the event loop a tenth of a millisecond, however short it is.
+MAX_BODY_CHUNKS = 2048
+# File descriptors for everything but connections.
+RESERVED_DESCRIPTORS = 64
+# Refused connections are logged at most this often.
+LOG_INTERVAL_SECONDS = 1.0
 
 log = logging.getLogger("mercury_lsp.access")
 
@@ -31,8 +34,11 @@ Phase = Literal["head", "body", "answer"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds that a connection may take for the request line and headers, for the body, and for the answer to be
-    computed and read; connections in all and of one address."""
+    """Limits of connections.
+
+    ``head_s``, ``body_s``, ``answer_s``: seconds for the request line and headers, for the body, and for computing and
+    sending the answer. ``most``, ``most_per_address``: connections in all and of one address.
+    """
 
     head_s: float = 10.0
     body_s: float = 30.0
@@ -41,26 +47,27 @@ class ConnectionLimits:
     most_per_address: int = 512
 
     def seconds(self, phase: Phase) -> float:
-        """How long a phase may last."""
+        """The time limit of a phase in seconds."""
         return {"head": self.head_s, "body": self.body_s, "answer": self.answer_s}[phase]
 
 
 class Connections:
-    """The open connections of one server, for the event loop's thread. ``clock``: seconds."""
+    """The open connections of one server, for the event loop's thread. ``clock``: in seconds."""
 
     def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        # The stage of each, and when that was first seen; in the order of their coming.
+        # The stage of each connection and when it was first seen, in the order of arrival.
         self._since: dict[LimitedProtocol, tuple[tuple[Phase, int], float]] = {}
         self._addresses: Counter[str] = Counter()
-        self._refused: Counter[tuple[str, str]] = Counter()  # by address and reason, not yet told
-        self._told = 0.0
+        # By address and reason, not yet logged.
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._logged_at = 0.0
 
     def __len__(self) -> int:
         return len(self._since)
 
     def add(self, connection: LimitedProtocol) -> None:
-        """Count a new connection, for which another, or itself, may have to go."""
+        """Count a new connection, and close one if there are too many."""
         self._since[connection] = (connection.stage, self._clock())
         self._addresses[connection.address] += 1
         if self._addresses[connection.address] > self._limits.most_per_address:
@@ -76,7 +83,7 @@ class Connections:
                 del self._addresses[connection.address]
 
     def look(self) -> None:
-        """End those that overstay, and tell the log of all that were refused."""
+        """Close connections that exceed their time, and log the refused ones."""
         now = self._clock()
         for connection, (stage, since) in list(self._since.items()):
             current = connection.stage
@@ -86,28 +93,30 @@ class Connections:
                 self._end(
                     connection, f"its {current[0]} took more than {self._limits.seconds(current[0]):g} s"
                 )
-        if self._refused and now - self._told >= TELL_SECONDS:
-            self._told = now
+        if self._refused and now - self._logged_at >= LOG_INTERVAL_SECONDS:
+            self._logged_at = now
             for (address, reason), count in self._refused.most_common(10):
                 log.warning("ended %d connections of %s: %s", count, address, reason)
             self._refused.clear()
 
     def end_waiting(self) -> None:
-        """End all on which no answer is being computed: the server stops."""
+        """Close all connections without a running request, because the server stops."""
         for connection in list(self._since):
             if connection.stage[0] != "answer":
                 connection.abort()
 
     def refused(self, connection: LimitedProtocol, reason: str) -> None:
-        """Note for the log that a connection was ended."""
+        """Note a closed connection for the log."""
         self._refused[connection.address, reason] += 1
 
     def _make_room(self, reason: str, address: str | None = None) -> None:
-        """End the one that has waited longest without a whole request, one that never sent any before a client that
-        rests between two; where all await answers, the newest."""
-        found = [one for one in self._since if address in (None, one.address)]
-        waiting = [one for one in found if one.stage[0] != "answer"]
-        self._end(min(waiting, key=lambda one: one.answered > 0, default=found[-1]), reason)
+        """Close the connection that has waited longest without a complete request; if all await answers, the newest.
+
+        A connection without any request yet goes before one between two requests.
+        """
+        candidates = [own for own in self._since if address in (None, own.address)]
+        waiting = [own for own in candidates if own.stage[0] != "answer"]
+        self._end(min(waiting, key=lambda own: own.answered > 0, default=candidates[-1]), reason)
 
     def _end(self, connection: LimitedProtocol, reason: str) -> None:
         self.refused(connection, reason)
@@ -116,7 +125,7 @@ class Connections:
 
 
 class _FewChunks(h11.Connection):
-    """A connection whose requests may not have more than `MOST_CHUNKS` chunks that h11 returns one by one."""
+    """A connection whose requests may not have more than `MAX_BODY_CHUNKS` chunks that h11 returns one by one."""
 
     _chunks = 0
 
@@ -127,20 +136,21 @@ class _FewChunks(h11.Connection):
             self._chunks = 0
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
-            if self._chunks > MOST_CHUNKS:
+            if self._chunks > MAX_BODY_CHUNKS:
                 raise h11.RemoteProtocolError("too many chunks")
         return event
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1, counted among the connections of `limited`."""
+    """uvicorn's protocol for HTTP/1.1, with its connections counted in `open`."""
 
     open: Connections
-    answered = 0  # requests of this connection
+    # Requests of this connection.
+    answered = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.conn = _FewChunks(h11.SERVER, HEADER_BYTES)
+        self.conn = _FewChunks(h11.SERVER, MAX_HEADER_BYTES)
 
     @property
     def address(self) -> str:
@@ -149,14 +159,14 @@ class LimitedProtocol(H11Protocol):
 
     @property
     def stage(self) -> tuple[Phase, int]:
-        """What the connection is busy with, and with which of its requests."""
+        """The phase of the connection, and the number of its request."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return "head", self.answered
         return ("body" if cycle.more_body else "answer"), self.answered
 
     def abort(self) -> None:
-        """End the connection at once: its peer may not read what would be said."""
+        """Close the connection at once, because the peer may not read an answer."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -170,38 +180,38 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """What uvicorn does after the last byte of an answer."""
+        """Count the request after the last byte of its answer."""
         self.answered += 1
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn does with a request that is not HTTP, or whose head is too long."""
+        """Answer a request that is not HTTP, or whose head is too long."""
         self.open.refused(self, "a request was not HTTP, or its head was too long")
         super().send_400_response(msg)
 
 
-def limited(limits: ConnectionLimits) -> tuple[Connections, type[LimitedProtocol]]:
-    """The connections of one server, which are none yet, and the protocol that counts them."""
+def limited_protocol(limits: ConnectionLimits) -> tuple[Connections, type[LimitedProtocol]]:
+    """The connections of one server, empty at first, and the protocol that counts them."""
     connections = Connections(limits)
     return connections, type("Limited", (LimitedProtocol,), {"open": connections})
 
 
-def room_for(most: int) -> int:
-    """How many connections the system lets this process have of so many that are wanted; asks it for more first."""
+def connection_limit(most: int) -> int:
+    """The number of connections that the system allows, at most ``most``; raises the process's limit if possible."""
     if sys.platform == "win32":
         return most
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most + 4 * SPARE_FILES
+    wanted = most + 4 * RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - SPARE_FILES))
+    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - RESERVED_DESCRIPTORS))
 
 
 def http_options(protocol: type[LimitedProtocol]) -> dict[str, Any]:
-    """uvicorn's options for a server of this protocol: HTTP/1.1 alone, and no line of its own for a bad request."""
+    """uvicorn's options for this protocol: only HTTP/1.1, and no log line for a bad request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return {
         "http": protocol,

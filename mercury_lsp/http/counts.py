@@ -1,7 +1,4 @@
-"""What the HTTP application counts, for Prometheus.
-
-Owns the names of its counters. None has a label that a client could make up: routes are the application's own.
-"""
+"""Counts requests, tokens and passes for Prometheus; no label comes from a client."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Counts:
-    """Counters of one application."""
+    """The counters of one application."""
 
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
@@ -45,12 +42,12 @@ class Counts:
         )
 
     def text(self) -> str:
-        """All of them, in Prometheus' text format."""
+        """The counters in Prometheus' text format."""
         return generate_latest(self._registry).decode()
 
 
 class _Counted(Protocol):
-    """What is looked up in a backend."""
+    """The attributes of a backend that are read."""
 
     @property
     def sessions(self) -> Sessions[Any] | None: ...
@@ -60,7 +57,7 @@ class _Counted(Protocol):
 
 
 class EngineCounts(Collector):
-    """Counters of a `LocalBackend`, and what is looked up there when they are asked for."""
+    """The counters of a `LocalBackend`, and gauges that are read when Prometheus asks."""
 
     def __init__(self, backend: _Counted) -> None:
         self._registry = own = CollectorRegistry()
@@ -75,7 +72,7 @@ class EngineCounts(Collector):
         own.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """What Prometheus' registry asks for."""
+        """See `Collector`."""
         sessions, slots = self._backend.sessions, self._backend.slots
         yield GaugeMetricFamily("mercury_ready", "Whether the model is loaded.", slots is not None)
         yield GaugeMetricFamily(
@@ -100,5 +97,5 @@ class EngineCounts(Collector):
         )
 
     def text(self) -> str:
-        """All of them, in Prometheus' text format."""
+        """The counters in Prometheus' text format."""
         return generate_latest(self._registry).decode()

@@ -1,4 +1,4 @@
-"""Refuses requests by their headers alone, before anything else looks at them: too many bytes, or a web page's."""
+"""Refuses requests by their headers alone: too many bytes, or a web page of another site."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mercury_lsp.http.completions import Refused
-from mercury_lsp.http.connections import HEADER_BYTES
+from mercury_lsp.http.connections import MAX_HEADER_BYTES
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::\d{1,5})?", re.IGNORECASE)
 
 
 class Guard:
-    """Stands before an application. ``local``: nobody needs a token, so that only this machine's own programs may ask.
+    """Wraps an application. ``local``: no token is needed, so that only programs of this machine are allowed.
 
-    A browser runs pages of anyone: their requests have an `Origin` that is not this machine, or a `Host` that is not,
-    where a foreign name resolves to 127.0.0.1.
+    A browser runs pages of any site. Their requests have an `Origin` of another machine, or a `Host` of another machine
+    if its name resolves to 127.0.0.1.
     """
 
     def __init__(self, app: ASGIApp, local: bool) -> None:
@@ -34,8 +34,8 @@ class Guard:
             await JSONResponse(refused.body, refused.status, {"Connection": "close"})(scope, receive, send)
 
     def _refused(self, headers: list[tuple[bytes, bytes]]) -> Refused | None:
-        if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES:
-            return Refused(431, f"The headers have more than {HEADER_BYTES} bytes.")
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            return Refused(431, f"The headers have more than {MAX_HEADER_BYTES} bytes.")
         if not self._local:
             return None
         for name, value in headers:

@@ -1,8 +1,4 @@
-"""The engine in this process as a backend: sessions by key on one network, a thread for each task that runs.
-
-Owns how a task becomes a prompt and an infilling, where stop texts end it, and which of its text is committed. Knows no
-HTTP.
-"""
+"""Runs the engine in this process as a backend, with sessions by key and a thread for each task."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,27 +18,32 @@ from mercury_lsp.engine.backends.devices import slots_for
 from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
-from mercury_lsp.engine.load import engine_on
+from mercury_lsp.engine.load import make_engine
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
-from mercury_lsp.http.stops import committed, cut
 
-SPARE_ROWS = (
-    256  # of a slot: the path's tokens, and a pass's drafts and canvases behind the last one that is kept
-)
-RUNNING = 32  # tasks at once that share passes
-IN_TURN = 4  # tasks at once that take turns, of which one computes while another prepares
+# Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
+SPARE_ROWS = 256
+# Tasks at once that share passes.
+MAX_BATCHED_TASKS = 32
+# Tasks at once that take turns: one computes while another prepares.
+MAX_ALTERNATING_TASKS = 4
+# Stands for a character with missing bytes.
+PARTIAL_CHARACTER = "\ufffd"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalOptions:
-    """How the engine runs. ``memory_mb``: for all sessions' keys and values; ``together``: whether passes are batched,
-    None where it pays; ``running``, ``waiting``: tasks at once, None for what suits the device; ``wait_s``: seconds
-    after which one that still waits is refused; ``..._tokens``: as the options of those names."""
+    """How the engine runs.
+
+    ``memory_mb``: for all sessions' keys and values. ``together``: whether passes are batched, None for the device's
+    default. ``running``, ``waiting``: tasks at once, None for the device's default. ``wait_s``: the longest wait in
+    seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
+    """
 
     device: str = "auto"
     threads: int = 0
@@ -58,33 +59,33 @@ class LocalOptions:
 
     @property
     def rows(self) -> int:
-        """Rows of a session's keys and values."""
+        """The rows of a session's keys and values."""
         tokens = self.prefix_tokens + self.following_tokens + prompt.REST_TOKENS + self.max_tokens
         return -(-(tokens + SPARE_ROWS) // 64) * 64
 
 
 class _Session:
-    """A slot and its engine, made when they are first used, in the thread that does."""
+    """A slot and its engine, made at their first use, in the thread that uses them."""
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
         self.engine: Engine | None = None
 
     def use(self, loaded: Checkpoint | OpenCheckpoint, slots: SlotPool) -> tuple[Engine, Slot]:
-        """Both of them."""
+        """The engine and the slot."""
         if self.slot is None or self.engine is None:
             self.slot = slots.acquire()
-            self.engine = engine_on(loaded, self.slot)
+            self.engine = make_engine(loaded, self.slot)
         return self.engine, self.slot
 
     def end(self) -> None:
-        """Its room is free for another."""
+        """Free the slot."""
         if self.slot is not None:
             self.slot.leave()
 
 
 class _Stopped(Exception):
-    """A stop text has come: ``infill`` ends in it, or behind it."""
+    """The text has a stop text: ``infill`` ends in it or after it."""
 
     def __init__(self, infill: Infill) -> None:
         super().__init__()
@@ -92,7 +93,7 @@ class _Stopped(Exception):
 
 
 class LocalBackend:
-    """See `backend.Backend`. It loads in a thread of its own; ``failure`` tells why that failed, if it did."""
+    """See `backend.Backend`. Loads in a thread of its own; ``failure``: why loading failed, or empty."""
 
     def __init__(self, loaded: Checkpoint | OpenCheckpoint, options: LocalOptions) -> None:
         self.model = loaded.name
@@ -100,7 +101,9 @@ class LocalBackend:
         self._loaded, self._options = loaded, options
         self._slots: SlotPool | None = None
         self._sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(options.running or RUNNING, thread_name_prefix="mercury-task")
+        self._pool = ThreadPoolExecutor(
+            options.running or MAX_BATCHED_TASKS, thread_name_prefix="mercury-task"
+        )
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -113,17 +116,17 @@ class LocalBackend:
 
     @property
     def device(self) -> str:
-        """Where it runs, once it is loaded."""
+        """The device, after loading."""
         return self._slots.device if self._slots else ""
 
     @property
     def sessions(self) -> Sessions[_Session] | None:
-        """The sessions, once there were tasks."""
+        """The sessions, after the first task."""
         return self._sessions
 
     @property
     def slots(self) -> SlotPool | None:
-        """The executors, once they are loaded."""
+        """The executors, after loading."""
         return self._slots
 
     async def run(self, task: Task) -> AsyncGenerator[Update, None]:
@@ -186,7 +189,8 @@ class LocalBackend:
                 options.rows,
                 options.together,
             )
-        except Exception as error:  # told by who serves: see `failure`
+        except Exception as error:
+            # The process reports it, see `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
@@ -198,7 +202,9 @@ class LocalBackend:
     def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
         fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
         options = self._options
-        running = options.running or (IN_TURN if isinstance(slots, RoundRobin) else RUNNING)
+        running = options.running or (
+            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS
+        )
         return Sessions(
             _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
         )
@@ -222,11 +228,11 @@ class LocalBackend:
         tell: Callable[[Update], None],
         queue_ms: float,
     ) -> Update:
-        """In a thread: a task from its texts to its last update."""
+        """Run a task, in a thread of the pool."""
         began = time.perf_counter()
         engine, slot = session.use(self._loaded, slots)
-        options, told = self._options, 0
-        asked = prompt.build(
+        options, sent = self._options, 0
+        question = prompt.build(
             task.path,
             task.prefix,
             task.suffix,
@@ -244,23 +250,23 @@ class LocalBackend:
         )
 
         def on_progress(draft: Progress) -> None:
-            nonlocal told
-            if cut(draft.committed.text, task.stop) is not None:
+            nonlocal sent
+            if cut_at_stop(draft.committed.text, task.stop) is not None:
                 raise _Stopped(draft.committed)
-            sure = committed(draft.committed.text, task.stop)
-            if task.drafts or sure > told:
-                told = sure
+            sure = committed_length(draft.committed.text, task.stop)
+            if task.drafts or sure > sent:
+                sent = sure
                 tell(Update(draft.text if task.drafts else draft.committed.text, sure))
 
         try:
             with slot.job(cancelled):
-                infill = engine.infill(asked, sampling, cancelled, on_progress)
+                infill = engine.infill(question, sampling, cancelled, on_progress)
         except _Stopped as stopped:
             infill = stopped.infill
-        shorter = cut(infill.text, task.stop)
+        shorter = cut_at_stop(infill.text, task.stop)
         text = infill.text if shorter is None else shorter
         if not infill.finished:
-            text = text.rstrip("\ufffd")  # a character of which only the first bytes fitted
+            text = text.rstrip(PARTIAL_CHARACTER)
         return Update(
             text,
             len(text),
@@ -272,3 +278,21 @@ class LocalBackend:
             (time.perf_counter() - began) * 1e3,
             queue_ms,
         )
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
+    """The text up to its first stop text; None if it has none."""
+    places = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(places)] if places else None
+
+
+def committed_length(text: str, stops: Sequence[str]) -> int:
+    """The number of characters that stay whatever follows, of a text without stop texts.
+
+    A partial character at the end, and a possible start of a stop text, do not count.
+    """
+    sure = len(text.rstrip(PARTIAL_CHARACTER))
+    starts = [
+        length for stop in stops for length in range(1, len(stop)) if text[:sure].endswith(stop[:length])
+    ]
+    return sure - max(starts, default=0)

@@ -1,7 +1,7 @@
-"""The HTTP service as a process: its socket, the line that tells it is ready, and its end.
+"""Runs the HTTP service as a process: its socket, its ready line, and its end.
 
-At the first signal new requests are answered 503 while those that run end, which they must in `STOP_S`, and at the
-second nothing is waited for. Requests whose body is not whole are not waited for either.
+After the first signal new requests get a 503, and running ones have `STOP_SECONDS` to end; requests with an incomplete
+body are not waited for. After the second signal the process ends at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Protocol
 import uvicorn
 from fastapi import FastAPI
 
-from mercury_lsp.http.app import State
-from mercury_lsp.http.connections import ConnectionLimits, http_options, limited, room_for
+from mercury_lsp.http.app import ServiceState
+from mercury_lsp.http.connections import ConnectionLimits, connection_limit, http_options, limited_protocol
 
-STOP_S = 15.0  # seconds for the requests that run when the server is to stop
-LAST_BYTES_S = 5  # seconds for what is written when nothing runs any more
-SWITCH_S = (
-    0.0005  # how long a computing thread keeps the interpreter: connections wait for each of many in turn
-)
+# For the requests that run when the server stops.
+STOP_SECONDS = 15.0
+# For the last bytes of answers after all requests have ended.
+LAST_BYTES_SECONDS = 5
+# How long a computing thread keeps the interpreter: connections wait for each of many threads in turn.
+SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 class NotLoaded(Exception):
@@ -32,18 +33,18 @@ class NotLoaded(Exception):
 
 
 class Loading(Protocol):
-    """What is seen of a backend that loads. ``failure``: why that failed, if it did."""
+    """A backend that loads. ``failure``: why loading failed, or empty."""
 
     failure: str
 
     @property
     def ready(self) -> bool:
-        """Whether it can answer by now."""
+        """Whether the backend can answer."""
         ...
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises ``OSError``."""
+    """Open a listening socket; port 0 takes any free one. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
@@ -51,9 +52,9 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits | None = None
 ) -> None:
-    """Serve an application until a signal ends that. Raises `NotLoaded`."""
+    """Serve an application until a signal. Raises `NotLoaded`."""
     server = Server(app, backend, listening, limits or ConnectionLimits())
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     server.run(sockets=[listening])
     if backend.failure:
         raise NotLoaded(backend.failure)
@@ -65,28 +66,30 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits
     ) -> None:
-        most = room_for(limits.most)
+        most = connection_limit(limits.most)
         most_per_address = min(limits.most_per_address, max(1, most - most // 8))
-        self._connections, protocol = limited(replace(limits, most=most, most_per_address=most_per_address))
+        self._connections, protocol = limited_protocol(
+            replace(limits, most=most, most_per_address=most_per_address)
+        )
         options = http_options(protocol)
-        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=LAST_BYTES_S, **options))
-        self._state: State = app.state.service
+        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=LAST_BYTES_SECONDS, **options))
+        self._state: ServiceState = app.state.service
         self._stop_by = math.inf
         self._backend, self._listening = backend, listening
         self._announced = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal to stop."""
+        """Stop after a signal, at once after the second."""
         if self._state.stopping:
             self.should_exit = self.force_exit = True
         self._state.stopping = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second; whether to end."""
+        """Check connections and the state ten times a second; returns whether to end."""
         self._connections.look()
         now = time.monotonic()
         if self._state.stopping:
-            self._stop_by = min(self._stop_by, now + STOP_S)
+            self._stop_by = min(self._stop_by, now + STOP_SECONDS)
         if self._backend.ready and not self._announced:
             self._announced = True
             host, port, *_ = self._listening.getsockname()
@@ -99,6 +102,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, after what is being answered."""
+        """End after the running requests."""
         self._connections.end_waiting()
         await super().shutdown(sockets)

@@ -1,9 +1,9 @@
-"""Sessions: which key's cache is kept, and who may use it now.
+"""Keeps sessions by key, and decides which task may use one now.
 
-One task of a key runs at a time, and a number of all keys. The session that was used longest ago makes room for a new
-one. Those who ask have equal shares: the next turn goes to the one with the fewest running tasks, and where the waiting
-room is full, a task of the one with the most there makes room. Nobody waits longer than a bound: the room is only as
-large as tasks get their turn within it, by how long the last ones took. For the event loop's thread.
+One task of a key runs at a time, and a limited number of all keys. The least recently used session makes room for a new
+one. Clients have equal shares: the next turn goes to the client with the fewest running tasks. If the queue is full,
+a task of the client with the most waiting tasks is refused. The queue is only as long as tasks get their turn within
+the longest wait, estimated by the last tasks' time. For the event loop's thread.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from typing import Generic, TypeVar
 from mercury_lsp.http.backend import Busy
 
 S = TypeVar("S")
-PACE_FROM, PACE_OF = (
-    8,
-    32,
-)  # tasks by whose mean time a wait is estimated: so many at least, and the last so many
+# A wait is estimated by the mean time of the last tasks: at least so many, and at most so many.
+PACE_FROM, PACE_OF = 8, 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +35,10 @@ class _Used:
 
 
 class Sessions(Generic[S]):
-    """Sessions by key, ``most`` of them, of which ``running`` are used at once while ``waiting`` tasks wait at most,
-    none of them longer than ``wait_s`` seconds.
+    """At most ``most`` sessions by key.
 
-    make: a new one. end: of one that is forgotten.
+    running: sessions in use at once. waiting: the longest queue. wait_s: the longest wait in seconds. make: makes a
+    session. end: ends one that is forgotten.
     """
 
     def __init__(
@@ -55,31 +53,31 @@ class Sessions(Generic[S]):
         self._make, self._end = make, end
         self._most, self._running, self._most_waiting = most, min(running, most), waiting
         self._wait_s = wait_s
-        self._took: deque[float] = deque(
-            maxlen=PACE_OF
-        )  # seconds for which the last tasks had their sessions
-        self._idle: OrderedDict[str, S] = OrderedDict()  # the one used last stands last
-        self._used: dict[str, _Used] = {}  # by key
-        self._queue: list[_Waiting] = []  # the one that came first stands first
+        # Seconds for which the last tasks used their sessions.
+        self._task_seconds: deque[float] = deque(maxlen=PACE_OF)
+        # The most recently used session is last.
+        self._idle: OrderedDict[str, S] = OrderedDict()
+        self._used: dict[str, _Used] = {}
+        # In the order of arrival.
+        self._queue: list[_Waiting] = []
 
     @property
     def kept(self) -> int:
-        """How many there are."""
+        """The number of sessions."""
         return len(self._idle) + len(self._used)
 
     @property
     def used(self) -> int:
-        """How many are being used."""
+        """The number of sessions in use."""
         return len(self._used)
 
     @property
     def waiting(self) -> int:
-        """How many tasks wait for one."""
+        """The number of waiting tasks."""
         return len(self._queue)
 
     async def take(self, key: str, asker: str = "") -> S:
-        """The session of a key, or a new one, once it is free. Raises `Busy` where too many are waiting, and after
-        `wait_s` seconds."""
+        """Wait for a key's session or a new one. Raises `Busy` if the queue is full, or after `wait_s` seconds."""
         if self._free(key):
             self._use(key, asker)
         else:
@@ -92,8 +90,8 @@ class Sessions(Generic[S]):
         return self._make()
 
     def give(self, key: str, session: S, keep: bool = True) -> None:
-        """A session is no longer used; one that is not kept is forgotten."""
-        self._took.append(asyncio.get_running_loop().time() - self._used[key].since)
+        """Return a session after use; it is ended if ``keep`` is False."""
+        self._task_seconds.append(asyncio.get_running_loop().time() - self._used[key].since)
         if keep:
             self._idle[key] = session
         else:
@@ -118,29 +116,30 @@ class Sessions(Generic[S]):
             if waiting in self._queue:
                 self._queue.remove(waiting)
             elif waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                self._freed(waiting.key)  # it had its turn already, and does not need it
+                # It had its turn already.
+                self._freed(waiting.key)
             raise
 
     def _seconds_each(self) -> float:
-        """Between two turns, by the last tasks; 0 where too few have run to tell."""
-        if len(self._took) < PACE_FROM:
+        """Estimated seconds between two turns, by the last tasks; 0 if too few have run."""
+        if len(self._task_seconds) < PACE_FROM:
             return 0.0
-        return sum(self._took) / len(self._took) / self._running
+        return sum(self._task_seconds) / len(self._task_seconds) / self._running
 
     def _room(self) -> int:
-        """How many may wait: those whose turn comes in time, and always as many as run, for it is an estimate."""
+        """The longest queue now: tasks whose turn comes in time, but at least as many as run."""
         each = self._seconds_each()
         in_time = int(self._wait_s / each) if each else self._most_waiting
         return min(self._most_waiting, max(self._running, in_time))
 
     def _busy(self) -> Busy:
-        """A refusal, with the seconds that the queue takes."""
+        """A refusal, with the estimated seconds of the queue."""
         return Busy(min(self._wait_s, len(self._queue) * self._seconds_each()))
 
     def _make_room(self, asker: str) -> None:
-        """Refuse the newest task of the one who has the most waiting, if that is more than `asker` would have.
+        """Refuse the newest task of the client with the most waiting tasks, if that is more than `asker` would have.
 
-        Raises `Busy` where it is not.
+        Raises `Busy` otherwise.
         """
         counts = Counter(waiting.asker for waiting in self._queue)
         if not counts or max(counts.values()) <= counts[asker] + 1:
@@ -148,18 +147,22 @@ class Sessions(Generic[S]):
         self._refuse_one()
 
     def _refuse_one(self) -> None:
-        """Refuse the newest task of the one who has the most waiting."""
+        """Refuse the newest task of the client with the most waiting tasks."""
         counts = Counter(waiting.asker for waiting in self._queue)
-        last = next(one for one in reversed(self._queue) if counts[one.asker] == max(counts.values()))
+        last = next(task for task in reversed(self._queue) if counts[task.asker] == max(counts.values()))
         self._queue.remove(last)
-        if not last.turn.done():  # else it is cancelled and does not know it yet
+        # Unless it is already cancelled.
+        if not last.turn.done():
             last.turn.set_exception(self._busy())
 
     def _freed(self, key: str) -> None:
-        """Give turns to those who wait: to the one with the fewest running tasks, and of equals to the first. Refuse
-        those who turn out to wait too long."""
+        """Give turns to waiting tasks: to the client with the fewest running tasks, then in the order of arrival.
+
+        Refuse tasks that would wait too long.
+        """
         self._used.pop(key, None)
-        self._queue = [waiting for waiting in self._queue if not waiting.turn.done()]  # others were cancelled
+        # Drop cancelled tasks.
+        self._queue = [waiting for waiting in self._queue if not waiting.turn.done()]
         while possible := [waiting for waiting in self._queue if self._free(waiting.key)]:
             running = Counter(used.asker for used in self._used.values())
             chosen = min(possible, key=lambda waiting: running[waiting.asker])

@@ -1,4 +1,4 @@
-"""What the HTTP service allows: sizes, times, rates and tokens. Values only; knows neither HTTP nor engines."""
+"""Defines the limits of the HTTP service: sizes, times, rates and tokens."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """Limits of the service. ``tokens``: the names of who may ask, by their secret; none lets everyone ask.
+    """Limits of the service.
 
-    ``aliases``: other names by which a client may call the model; ``body_bytes``, ``body_s``: the largest body, and the
-    seconds in which it must arrive; ``max_tokens``: the longest middle, where ``default_tokens`` is that of who names
-    none; ``per_minute``: requests of one token, or of one address where there are none, 0 for any number;
-    ``timeout_s``: from a request's body to its answer's end.
+    ``tokens``: the clients' names by their tokens; without tokens any client may ask. ``aliases``: other names of the
+    model. ``body_bytes``, ``body_s``: the largest body, and the seconds in which it must arrive. ``max_tokens``: the
+    longest middle; ``default_tokens``: the length if a request has none. ``per_minute``: requests of one token, or of
+    one address without tokens, 0 for no limit. ``timeout_s``: seconds from the body to the end of the answer.
     """
 
     tokens: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,7 @@ from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Journal, Request
-from mercury_lsp.telemetry.stats import counted
+from mercury_lsp.telemetry.stats import count_events
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
@@ -132,8 +132,8 @@ async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
         case _:
             raise JsonRpcInvalidParams(f"{STATS} takes a number of days, 1 at least, or nothing.")
     try:
-        return counted(await asyncio.to_thread(store.read, days))
-    except store.Unreadable as error:
+        return count_events(await asyncio.to_thread(store.read_events, days))
+    except store.HistoryError as error:
         raise JsonRpcInternalError(str(error)) from error
 
 

@@ -10,7 +10,7 @@ from lsprotocol import types
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
-from mercury_lsp.telemetry.acceptance import Edit, difference
+from mercury_lsp.telemetry.text_edits import Edit, difference
 
 # After a larger deletion the user reads before typing on.
 MAX_DELETED_CHARACTERS = 1000

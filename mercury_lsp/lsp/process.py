@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import BinaryIO, NoReturn
 
-from mercury_lsp.engine.system import wait_for_end
+from mercury_lsp.engine.system import wait_for_exit
 from mercury_lsp.lsp.listening import Reception, tcp_socket, unix_socket
 from mercury_lsp.lsp.protocol import Writer
 from mercury_lsp.lsp.server import boundary, serve, serve_messages
@@ -109,7 +109,7 @@ def watch(process: int, end: Callable[[], None]) -> None:
         return
 
     def wait() -> None:
-        wait_for_end(process)
+        wait_for_exit(process)
         log.warning("The editor's process %d has ended.", process)
         hurry(1)
         end()

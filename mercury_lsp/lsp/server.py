@@ -23,7 +23,7 @@ from mercury_lsp import __version__
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
-from mercury_lsp.engine.worker import State
+from mercury_lsp.engine.worker import EngineState
 from mercury_lsp.lsp import client_quirks, commands, convert, documents, handlers
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
@@ -192,7 +192,7 @@ class Server(LanguageServer):
         self.history.configure(self.session.config.history, self.session.config.history_days)
         progress = Progress(self)
 
-        def show(state: State) -> None:
+        def show(state: EngineState) -> None:
             self.status.changed()
             progress.show(state.fraction)
             if state.kind in ("ready", "failed"):

@@ -1,7 +1,6 @@
-"""The models that were downloaded: a folder for each, and in it a note of where it came from.
+"""Finds downloaded models: a folder for each, with a note of its origin.
 
-Owns the place of these folders, their names and their notes. A folder under a model's own name is whole: what is still
-being downloaded lies beside it, see `partial`. Knows neither the hub nor what a model is made of.
+A folder under a model's own name is complete. An unfinished download lies next to it, see `partial_folder`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,16 @@ from typing import Any
 from mercury_lsp import paths
 from mercury_lsp.models.registry import known
 
-NOTE = ".mercury-lsp.json"
+NOTE_FILE = ".mercury-lsp.json"
 _PARTIAL = ".partial"
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Where a model came from. `revision`: the commit at `host`; `license`: as its card names it, or None; `files`: by
-    name, the hash that each was checked against."""
+class DownloadNote:
+    """The origin of a model.
+
+    `revision`: the commit at `host`. `license`: of the model's card, or None. `files`: the checked hash of each file.
+    """
 
     repo: str
     revision: str
@@ -33,72 +34,72 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A model that was downloaded, and its folder."""
+    """A downloaded model and its folder."""
 
-    note: Note
+    note: DownloadNote
     folder: Path
 
     @property
     def name(self) -> str:
-        """What the user calls it: its short name, where it has one."""
+        """The model's short name, or else its name at the hub."""
         entry = known(self.note.repo)
         return entry.name if entry else self.note.repo
 
 
 def printable(text: str) -> str:
-    """A text from elsewhere as it may be shown on a terminal: what is no plain character is told by its number."""
+    """A foreign text, safe for a terminal: other than printable characters are escaped."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
     )
 
 
 def models_folder() -> Path:
-    """Where downloaded models are kept; it may not exist."""
+    """The folder of downloaded models; it may not exist."""
     return paths.folder("data") / "models"
 
 
 def folder_of(repo: str) -> Path:
-    """Where a model belongs, by its name at the hub, in which there is no double dash; it may not exist."""
+    """The folder of a model by its name at the hub, which has no double dash; it may not exist."""
     return models_folder() / repo.replace("/", "--")
 
 
-def partial(repo: str) -> Path:
-    """Where a model lies while it is downloaded; it may not exist."""
+def partial_folder(repo: str) -> Path:
+    """The folder of a model while it is downloaded; it may not exist."""
     folder = folder_of(repo)
     return folder.with_name(folder.name + _PARTIAL)
 
 
 def begun() -> list[str]:
-    """The models, by their names at the hub, that are being downloaded, or were not to the end."""
-    found = sorted(models_folder().glob(f"*--*{_PARTIAL}"))
-    return [folder.name.removesuffix(_PARTIAL).replace("--", "/") for folder in found if folder.is_dir()]
+    """The names at the hub of models whose download has begun and not ended."""
+    folders = sorted(models_folder().glob(f"*--*{_PARTIAL}"))
+    return [folder.name.removesuffix(_PARTIAL).replace("--", "/") for folder in folders if folder.is_dir()]
 
 
-def write_note(folder: Path, note: Note) -> None:
-    """Tell where a folder's model came from. Raises `OSError`."""
-    (folder / NOTE).write_text(json.dumps(asdict(note), indent=2) + "\n", encoding="utf-8")
+def write_note(folder: Path, note: DownloadNote) -> None:
+    """Write the note of a model's folder. Raises `OSError`."""
+    (folder / NOTE_FILE).write_text(json.dumps(asdict(note), indent=2) + "\n", encoding="utf-8")
 
 
 def downloaded() -> list[Download]:
-    """All models that were downloaded, in the order of their names. A folder without a note is none of them."""
+    """All downloaded models, by name. A folder without a note does not count."""
     found = []
-    for file in sorted(models_folder().glob(f"*/{NOTE}")):
+    for file in sorted(models_folder().glob(f"*/{NOTE_FILE}")):
         own = not file.parent.name.startswith(".") and not file.parent.name.endswith(_PARTIAL)
-        if own and (note := _note(file)):
+        if own and (note := _read_note(file)):
             found.append(Download(note, file.parent))
     return found
 
 
-def find(model: str) -> Download | None:
-    """A downloaded model by its short name or its name at the hub, in capitals or not; None where there is none."""
+def find_download(model: str) -> Download | None:
+    """A downloaded model by its short name or its name at the hub, in any case; None if there is none."""
     entry = known(model)
     wanted = (entry.repo if entry else model).casefold()
     return next((found for found in downloaded() if found.note.repo.casefold() == wanted), None)
 
 
-def _note(file: Path) -> Note | None:
+def _read_note(file: Path) -> DownloadNote | None:
     try:
         note: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return Note(**note)
+        return DownloadNote(**note)
     except (OSError, ValueError, TypeError):
         return None

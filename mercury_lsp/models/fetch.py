@@ -1,8 +1,8 @@
-"""The download of what the hub offers: each file as the hub says by its checksum, and the folder whole or not at all.
+"""Downloads a model's files, checks their checksums, and completes the folder at the end.
 
-A download that ends early goes on where it stopped, in this process or a later one. For this, and because the library
-keeps no file that is not whole, files are read here, by the library's own session. While a model is downloaded its
-files are called by their hashes, so that whatever is left of an earlier time, or of another revision, is of use.
+A later call continues an interrupted download. The library keeps no incomplete file, so files are read here by the
+library's session. During the download files are named by their hashes, so that files of an earlier attempt or of
+another revision are reused.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any, BinaryIO
 
 from mercury_lsp import __version__
 from mercury_lsp.models import downloads
-from mercury_lsp.models.hub import AGENT, TIMEOUT, File, HubError, Offer, told
+from mercury_lsp.models.hub import AGENT, TIMEOUT_SECONDS, File, HubError, Offer, as_hub_error
 
-RETRIES = 5  # in a row without a byte
-PAUSE = 1.0  # seconds before the first of them; twice as long before each further one, to 8 times
-BUSY = frozenset({408, 429, 500, 502, 503, 504})  # what a later try may mend
-CHUNK = 1 << 20
+RETRIES_WITHOUT_PROGRESS = 5
+# Before the first retry; doubled before each further one, up to 8 times as long.
+RETRY_PAUSE_SECONDS = 1.0
+# HTTP statuses after which a retry may help.
+BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+CHUNK_BYTES = 1 << 20
 
 
 class _Interrupted(Exception):
@@ -30,15 +32,15 @@ class _Interrupted(Exception):
 
 
 def fetch(found: Offer, progress: Callable[[int], None] = lambda count: None) -> Path:
-    """Download what is missing of an offer; returns the model's folder. `progress`: told of bytes that have come.
+    """Download the missing files of an offer; returns the model's folder. progress: called with new bytes.
 
-    Where the same revision was downloaded already, nothing is done. Raises `HubError`.
+    Does nothing if the revision is there already. Raises `HubError`.
     """
-    old = downloads.find(found.repo)
+    old = downloads.find_download(found.repo)
     if old is not None and old.note.revision == found.revision:
         return old.folder
-    partial = downloads.partial(found.repo)
-    with told(found.repo, found.revision):
+    partial = downloads.partial_folder(found.repo)
+    with as_hub_error(found.repo, found.revision):
         partial.mkdir(parents=True, exist_ok=True)
         with _alone(partial, found.repo):
             _take_over(partial, old, found)
@@ -48,28 +50,29 @@ def fetch(found: Offer, progress: Callable[[int], None] = lambda count: None) ->
             return _finish(partial, found)
 
 
-def _held(repo: str, file: File) -> int:
-    """Bytes of a file that an earlier download has left."""
+def _partial_bytes(repo: str, file: File) -> int:
+    """The bytes of a file from an earlier download."""
     for name in (file.hash, f"{file.hash}.part"):
         with suppress(OSError):
-            return min(file.size, (downloads.partial(repo) / name).stat().st_size)
+            return min(file.size, (downloads.partial_folder(repo) / name).stat().st_size)
     return 0
 
 
 def _take_over(partial: Path, old: downloads.Download | None, found: Offer) -> None:
-    """Keep of an unfinished download what belongs to this one, and use what an older revision has in common with it."""
+    """Keep the usable files of an unfinished download, and link files that an older revision shares."""
     hashes = {file.hash for file in found.files}
     for path in partial.iterdir():
         if path.name.removesuffix(".part") not in hashes:
             path.unlink()
     for name, known in old.note.files.items() if old else ():
         if known in hashes and not (partial / known).exists():
-            with suppress(OSError):  # then it is downloaded
+            # Otherwise the file is downloaded.
+            with suppress(OSError):
                 os.link(old.folder / name, partial / known)  # type: ignore[union-attr]
 
 
 def _check_space(partial: Path, found: Offer) -> None:
-    missing = found.size - sum(_held(found.repo, file) for file in found.files)
+    missing = found.size - sum(_partial_bytes(found.repo, file) for file in found.files)
     free = shutil.disk_usage(partial).free
     if missing > free:
         raise HubError(
@@ -79,7 +82,7 @@ def _check_space(partial: Path, found: Offer) -> None:
 
 
 def _download(found: Offer, file: File, path: Path, progress: Callable[[int], None]) -> None:
-    """Get one file to a path, by way of one with `.part` behind it, and check it."""
+    """Download one file to a path, by a temporary `.part` file, and check it."""
     if path.exists():
         return progress(file.size)
     part = path.with_name(f"{path.name}.part")
@@ -91,16 +94,17 @@ def _download(found: Offer, file: File, path: Path, progress: Callable[[int], No
         while done < file.size:
             try:
                 for offset, chunk in _chunks(found, file, done):
-                    if offset == 0:  # the hub began anew, whatever it was asked
+                    # The hub may ignore the requested offset and start again.
+                    if offset == 0:
                         progress(-done)
                         done, digest = 0, file.digest()
                     if out.tell() != done:
                         out.truncate(done)
-                    kept = chunk[: file.size - done]  # if there is more, the checksum will tell
-                    out.write(kept)
-                    digest.update(kept)
-                    done += len(kept)
-                    progress(len(kept))
+                    part_of_file = chunk[: file.size - done]
+                    out.write(part_of_file)
+                    digest.update(part_of_file)
+                    done += len(part_of_file)
+                    progress(len(part_of_file))
                     if done == file.size:
                         break
             except _Interrupted as error:
@@ -108,13 +112,13 @@ def _download(found: Offer, file: File, path: Path, progress: Callable[[int], No
             else:
                 cause = "the connection ended"
             failures, most = (0, done) if done > most else (failures + 1, most)
-            if failures > RETRIES:
+            if failures > RETRIES_WITHOUT_PROGRESS:
                 raise HubError(
                     f"Of {file.name}, {found.host} sent {done / 1e6:.0f} of {file.size / 1e6:.0f} MB ({cause}): "
                     "the same command goes on from there."
                 )
             if done < file.size:
-                time.sleep(PAUSE * min(2**failures, 8))
+                time.sleep(RETRY_PAUSE_SECONDS * min(2**failures, 8))
         out.truncate(done)
     if digest.hexdigest() != file.hash:
         part.unlink()
@@ -127,17 +131,17 @@ def _download(found: Offer, file: File, path: Path, progress: Callable[[int], No
 
 
 def _digested(out: BinaryIO, digest: Any) -> int:
-    """Digest what an earlier download has left; returns its length."""
+    """Digest the bytes of an earlier download; returns their number."""
     out.seek(0)
     done = 0
-    while chunk := out.read(CHUNK):
+    while chunk := out.read(CHUNK_BYTES):
         digest.update(chunk)
         done += len(chunk)
     return done
 
 
 def _chunks(found: Offer, file: File, start: int) -> Iterator[tuple[int, bytes]]:
-    """A file's bytes from an offset on, each chunk with its own offset. Raises `_Interrupted`."""
+    """The chunks of a file from an offset on, each with its own offset. Raises `_Interrupted`."""
     import httpx2
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports them when they are asked for
@@ -152,12 +156,12 @@ def _chunks(found: Offer, file: File, start: int) -> Iterator[tuple[int, bytes]]
         headers["Range"] = f"bytes={start}-"
     url = hf_hub_url(found.repo, file.name, revision=found.revision)
     try:
-        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-            if response.status_code in BUSY:
+        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_SECONDS) as response:
+            if response.status_code in BUSY_STATUSES:
                 raise _Interrupted(f"status {response.status_code}")
             hf_raise_for_status(response)
             offset = start if response.status_code == 206 else 0
-            for chunk in response.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes(CHUNK_BYTES):
                 yield offset, chunk
                 offset += len(chunk)
     except httpx2.TransportError as error:
@@ -165,7 +169,7 @@ def _chunks(found: Offer, file: File, start: int) -> Iterator[tuple[int, bytes]]
 
 
 def _finish(partial: Path, found: Offer) -> Path:
-    """Give each file its name, and the folder too."""
+    """Rename each file and the folder to their final names."""
     held: dict[str, Path] = {}
     for file in found.files:
         path = partial / file.name
@@ -176,7 +180,7 @@ def _finish(partial: Path, found: Offer) -> Path:
             held[file.hash] = path
     hashes = {file.name: file.hash for file in found.files}
     downloads.write_note(
-        partial, downloads.Note(found.repo, found.revision, found.host, found.license, hashes)
+        partial, downloads.DownloadNote(found.repo, found.revision, found.host, found.license, hashes)
     )
     folder = downloads.folder_of(found.repo)
     former = folder.with_name(f".{folder.name}.former")
@@ -190,7 +194,7 @@ def _finish(partial: Path, found: Offer) -> Path:
 
 @contextmanager
 def _alone(partial: Path, repo: str) -> Iterator[None]:
-    """No other process downloads the same model meanwhile."""
+    """Lock the model against other processes that download it."""
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     with ExitStack() as stack:

@@ -1,8 +1,7 @@
-"""The hub: what it offers under a model's name, and what to tell of its refusals.
+"""Asks the hub for the files of a model, and turns its failures into messages.
 
-Owns which files of a repository are asked for, never any that could run. The library's settings are honored:
-HF_ENDPOINT, HF_TOKEN, HF_HOME for the token that it keeps, HF_HUB_OFFLINE. Every way to fail ends in a `HubError`.
-Imported by the command that downloads, and by `fetch`, and by nothing else: nothing else contacts the hub.
+Only files that cannot run are downloaded. The library's settings apply: HF_ENDPOINT, HF_TOKEN, HF_HOME for its stored
+token, HF_HUB_OFFLINE. Only the command that downloads and `fetch` import this module: nothing else contacts the hub.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from mercury_lsp.models import downloads
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-WANTED = (
+WANTED_FILES = (
     "*.safetensors",
     "*.json",
     "*.jinja",
@@ -34,35 +33,40 @@ WANTED = (
     "LICENSE*",
     "README.md",
 )
-LONGEST_LICENSE = 200  # characters of a license's name
-TIMEOUT = 30.0  # seconds without an answer, or without anything more of it
+MAX_LICENSE_CHARACTERS = 200
+# Without an answer, or without another byte of it.
+TIMEOUT_SECONDS = 30.0
 AGENT = "mercury-lsp"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class HubError(Exception):
-    """Nothing was downloaded, or not all; the message is one sentence for the user, with the mend."""
+    """The download failed or is incomplete; the message is one sentence for the user, with the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a repository. `size`: bytes; `hash`: SHA-256 in hexadecimal digits of a large file, and git's SHA-1 of
-    a small one."""
+    """A file of a repository.
+
+    `size`: bytes. `hash`: hexadecimal SHA-256 of a large file, git's SHA-1 of a small one.
+    """
 
     name: str
     size: int
     hash: str
 
     def digest(self) -> Any:
-        """What computes `hash` of the contents that it is given."""
+        """A digest that computes `hash`."""
         return hashlib.sha256() if len(self.hash) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the hub has under a name. `revision`: the commit; `license`: as the model's card names it, or None; `page`:
-    where it can be read."""
+    """A model at the hub.
+
+    `revision`: the commit. `license`: of the model's card, or None. `page`: the address of the card.
+    """
 
     repo: str
     revision: str
@@ -79,7 +83,7 @@ class Offer:
 
 def endpoint() -> str:
     """The hub's address."""
-    # Read when the library is imported, which happens here first.
+    # The library reads it at import, which happens here first.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import constants
 
@@ -87,12 +91,12 @@ def endpoint() -> str:
 
 
 def host() -> str:
-    """Whom `offer` contacts, and `fetch`, which may be sent elsewhere for large files."""
+    """The host that `offer` and `fetch` contact; it may redirect large files."""
     return urlsplit(endpoint()).netloc or endpoint()
 
 
 def offer(repo: str, revision: str | None = None) -> Offer:
-    """Ask the hub for a model, and for the commit that a revision, or else its main branch, is now.
+    """Ask the hub for a model, and for the commit of a revision or else of the main branch.
 
     Raises `HubError`.
     """
@@ -101,12 +105,12 @@ def offer(repo: str, revision: str | None = None) -> Offer:
 
     if not _REPO.fullmatch(repo):
         raise HubError(f"{repo} is no name of a model: one is OWNER/NAME.")
-    with told(repo, revision):
+    with as_hub_error(repo, revision):
         api = HfApi(library_name=AGENT, library_version=__version__)
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
+        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
         if not (_REPO.fullmatch(info.id) and _HASH.fullmatch(info.sha or "")):
             raise ValueError("no name, or no commit")
-        files = tuple(_file(sibling) for sibling in info.siblings or () if wanted(sibling.rfilename))
+        files = tuple(_file(sibling) for sibling in info.siblings or () if is_wanted_file(sibling.rfilename))
         found = Offer(
             downloads.printable(info.id), info.sha or "", host(), page, _license(info.card_data), files
         )
@@ -119,14 +123,14 @@ def offer(repo: str, revision: str | None = None) -> Offer:
     return found
 
 
-def wanted(name: str) -> bool:
-    """Whether a file of a repository is fetched: of those at its top, the ones of which a model is made."""
+def is_wanted_file(name: str) -> bool:
+    """Whether a file of a repository is downloaded: a file of a model, in the top folder."""
     plain = not set(name) & set("/\\:") and not name.startswith(".") and name.isprintable()
-    return plain and any(fnmatch(name, pattern) for pattern in WANTED)
+    return plain and any(fnmatch(name, pattern) for pattern in WANTED_FILES)
 
 
 def _file(sibling: RepoSibling) -> File:
-    """A file as the hub tells of it. Raises `ValueError` where it does not tell enough."""
+    """A file by the hub's answer. Raises `ValueError` if its size or checksum is missing."""
     large = sibling.lfs.sha256 if sibling.lfs else None
     known = large or sibling.blob_id or ""
     if sibling.size is None or not _HASH.fullmatch(known):
@@ -135,17 +139,17 @@ def _file(sibling: RepoSibling) -> File:
 
 
 def _license(card: object) -> str | None:
-    """What a model's card says of its license."""
+    """The license in a model's card."""
     get = getattr(card, "get", lambda key: None)
     named = get("license_name") if get("license") in (None, "other") else get("license")
     parts = [get("license"), named] if named != get("license") else [named]
     text = ", ".join(str(part) for part in parts if part)
-    return downloads.printable(" ".join(text.split()))[:LONGEST_LICENSE] or None
+    return downloads.printable(" ".join(text.split()))[:MAX_LICENSE_CHARACTERS] or None
 
 
 @contextmanager
-def told(repo: str, revision: str | None) -> Iterator[None]:
-    """Whatever goes wrong in here, about a model, becomes a `HubError`."""
+def as_hub_error(repo: str, revision: str | None) -> Iterator[None]:
+    """Turn the errors in the block into a `HubError` about a model."""
     import httpx2
     from huggingface_hub import errors
 
@@ -161,21 +165,21 @@ def told(repo: str, revision: str | None) -> Iterator[None]:
         raise HubError(f"{repo} has no revision {revision}: see {address}/{repo}/commits.") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
-            f"{where} has no model {repo}, or it is private: mend the name, or, if it is private, {token}."
+            f"{where} has no model {repo}, or it is private: fix the name, or, if it is private, {token}."
         ) from error
     except errors.HFValidationError as error:
         raise HubError(f"{repo} is no name of a model: one is OWNER/NAME.") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        mend = f"{token}." if status in (401, 403) else "try again later."
-        raise HubError(f"{where} refused to send {repo}, with status {status}: {mend}") from error
+        fix = f"{token}." if status in (401, 403) else "try again later."
+        raise HubError(f"{where} refused to send {repo}, with status {status}: {fix}") from error
     except httpx2.HTTPError as error:
         raise HubError(
             f"{where} cannot be reached ({type(error).__name__}): check the network, or HF_ENDPOINT if that is set."
         ) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "make room; the same command goes on from there" if full else "mend that and try again"
-        raise HubError(f"{downloads.models_folder()} cannot be written: {error.strerror}; {mend}.") from error
+        fix = "make room; the same command goes on from there" if full else "fix that and try again"
+        raise HubError(f"{downloads.models_folder()} cannot be written: {error.strerror}; {fix}.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HubError(f"What {where} answers is not what a hub does: check HF_ENDPOINT.") from error

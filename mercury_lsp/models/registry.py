@@ -1,9 +1,7 @@
-"""The open diffusion models that are known, by short names.
+"""Lists the known open diffusion models by short names.
 
-Owns that table, and nothing of how a model is downloaded or run. A fact that could not be established is left out: the
-hub tells a model's size and license before anything is downloaded.
-
-Sources: the models' own cards and file lists at https://huggingface.co, by their repositories' names below.
+Unknown facts are left out, because the hub tells a model's size and license before a download. Sources: the models'
+cards and file lists at https://huggingface.co, by the repositories' names below.
 """
 
 from __future__ import annotations
@@ -12,9 +10,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One model. `repo`: its name at the hub; `family`: what its layers, tokens and decoding are like; `parameters`: as
-    its makers count them; `license`: by the identifier of its card; `gigabytes`: what its weights take, 1e9 bytes."""
+class KnownModel:
+    """One model.
+
+    `repo`: the name at the hub. `family`: see `engine.open_models.families`. `parameters`: as its makers count them.
+    `license`: the identifier in its card. `gigabytes`: size of the weights in 1e9 bytes.
+    """
 
     name: str
     repo: str
@@ -26,14 +27,14 @@ class Known:
 
 
 MODELS = (
-    Known(
+    KnownModel(
         "open-dcoder-0.5b",
         "fredzzp/open-dcoder-0.5B",
         "open-dcoder",
         "0.5B",
         "Infilling code; the smallest.",
     ),
-    Known(
+    KnownModel(
         "fast-dllm-v2-1.5b",
         "Efficient-Large-Model/Fast_dLLM_v2_1.5B",
         "fast-dllm-v2",
@@ -41,7 +42,7 @@ MODELS = (
         "General text and code, in blocks of 32 tokens.",
         license="apache-2.0",
     ),
-    Known(
+    KnownModel(
         "fast-dllm-v2-7b",
         "Efficient-Large-Model/Fast_dLLM_v2_7B",
         "fast-dllm-v2",
@@ -49,14 +50,14 @@ MODELS = (
         "General text and code, in blocks of 32 tokens.",
         license="apache-2.0",
     ),
-    Known(
+    KnownModel(
         "coda-1.7b",
         "Salesforce/CoDA-v0-Instruct",
         "coda",
         "1.7B",
         "Writing code as told.",
     ),
-    Known(
+    KnownModel(
         "sdar-1.7b",
         "JetLM/SDAR-1.7B-Chat",
         "sdar",
@@ -65,7 +66,7 @@ MODELS = (
         license="apache-2.0",
         gigabytes=4.06,
     ),
-    Known(
+    KnownModel(
         "sdar-4b",
         "JetLM/SDAR-4B-Chat",
         "sdar",
@@ -73,7 +74,7 @@ MODELS = (
         "General text, in small blocks.",
         license="apache-2.0",
     ),
-    Known(
+    KnownModel(
         "sdar-8b",
         "JetLM/SDAR-8B-Chat",
         "sdar",
@@ -81,7 +82,7 @@ MODELS = (
         "General text, in small blocks.",
         gigabytes=16.4,
     ),
-    Known(
+    KnownModel(
         "dreamon-7b",
         "Dream-org/DreamOn-v0-7B",
         "dreamon",
@@ -89,7 +90,7 @@ MODELS = (
         "Infilling code; finds the length of what is missing.",
         license="apache-2.0",
     ),
-    Known(
+    KnownModel(
         "dream-coder-7b",
         "Dream-org/Dream-Coder-v0-Instruct-7B",
         "dream-coder",
@@ -98,7 +99,7 @@ MODELS = (
         license="apache-2.0",
         gigabytes=15.2,
     ),
-    Known(
+    KnownModel(
         "diffucoder-7b",
         "apple/DiffuCoder-7B-cpGRPO",
         "diffucoder",
@@ -107,7 +108,7 @@ MODELS = (
         license="apple-amlr",
         gigabytes=15.2,
     ),
-    Known(
+    KnownModel(
         "diffucoder-7b-instruct",
         "apple/DiffuCoder-7B-Instruct",
         "diffucoder",
@@ -116,7 +117,7 @@ MODELS = (
         license="apple-amlr",
         gigabytes=15.2,
     ),
-    Known(
+    KnownModel(
         "diffucoder-7b-base",
         "apple/DiffuCoder-7B-Base",
         "diffucoder",
@@ -125,7 +126,7 @@ MODELS = (
         license="apple-amlr",
         gigabytes=15.2,
     ),
-    Known(
+    KnownModel(
         "llada-8b-base",
         "GSAI-ML/LLaDA-8B-Base",
         "llada",
@@ -133,7 +134,7 @@ MODELS = (
         "General text, continued or infilled.",
         gigabytes=16.0,
     ),
-    Known(
+    KnownModel(
         "llada-8b-instruct",
         "GSAI-ML/LLaDA-8B-Instruct",
         "llada",
@@ -142,7 +143,7 @@ MODELS = (
         license="mit",
         gigabytes=16.0,
     ),
-    Known(
+    KnownModel(
         "stable-diffcoder-8b",
         "ByteDance-Seed/Stable-DiffCoder-8B-Instruct",
         "stable-diffcoder",
@@ -153,7 +154,7 @@ MODELS = (
 )
 
 
-def known(model: str) -> Known | None:
-    """The entry of a model by its short name or its name at the hub, in capitals or not; None where there is none."""
+def known(model: str) -> KnownModel | None:
+    """The entry of a model by its short name or its name at the hub, in any case; None if there is none."""
     wanted = model.casefold()
     return next((entry for entry in MODELS if wanted in (entry.name, entry.repo.casefold())), None)

@@ -1,8 +1,7 @@
-"""Which model is used: what may name it, in which order, and the user's own file that names one.
+"""Selects the model to use: by the environment, the setting, or the user's file `config.json`.
 
-Owns that file, `config.json`, in which `mercury-lsp models select` writes, and which may set any other option too.
-Whatever is wrong with it costs one sentence and the default. Knows neither where a model of some name lies nor whether
-there is one.
+`mercury-lsp models select` writes that file, which may set other options too. A defect of the file costs one message,
+and the default is used.
 """
 
 from __future__ import annotations
@@ -15,63 +14,68 @@ from pathlib import Path
 
 from mercury_lsp import paths
 
-AUTO = "auto"  # a setting that leaves the choice to the user's file
-DEFAULT = "small"
-VARIABLE = "MERCURY_MODEL"
+# The setting that leaves the choice to the user's file.
+AUTO_MODEL = "auto"
+DEFAULT_MODEL = "small"
+MODEL_VARIABLE = "MERCURY_MODEL"
 
 
-class Unreadable(Exception):
-    """The user's file cannot be used; the message is a sentence."""
+class UserConfigError(Exception):
+    """The user's file is invalid; the message is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A model by its name or folder, and what named it, in words. `problem`: a sentence where the user's file was to
-    tell and cannot be used; or ""."""
+    """A model by its name or folder.
+
+    `by`: the source of the choice, for messages. `problem`: a sentence if the user's file is invalid, or "".
+    """
 
     model: str
     by: str
     problem: str = ""
 
 
-def chosen(setting: str = AUTO) -> Choice:
-    """The model to use where the editor's settings, or a flag, say this. The environment comes first, then these, then
-    what the user has selected. Never raises."""
-    if model := os.environ.get(VARIABLE):
-        return Choice(model, VARIABLE)
-    if setting != AUTO:
+def choose_model(setting: str = AUTO_MODEL) -> Choice:
+    """The model for a setting of the editor or a flag. Never raises.
+
+    The environment comes first, then the setting, then the user's file.
+    """
+    if model := os.environ.get(MODEL_VARIABLE):
+        return Choice(model, MODEL_VARIABLE)
+    if setting != AUTO_MODEL:
         return Choice(setting, "the setting model")
     try:
-        model = selected()
-    except Unreadable as problem:
-        return Choice(DEFAULT, "default", str(problem))
-    return Choice(model, "mercury-lsp models select") if model else Choice(DEFAULT, "default")
+        model = selected_model()
+    except UserConfigError as problem:
+        return Choice(DEFAULT_MODEL, "default", str(problem))
+    return Choice(model, "mercury-lsp models select") if model else Choice(DEFAULT_MODEL, "default")
 
 
 def config_file() -> Path:
-    """Where the user's choice is kept; it may not exist."""
+    """The user's file; it may not exist."""
     return paths.folder("config") / "config.json"
 
 
-def selected() -> str | None:
-    """The model that the user's file names; None where it names none. Raises `Unreadable`."""
-    model = _read().get("model")
+def selected_model() -> str | None:
+    """The model in the user's file; None if it names none. Raises `UserConfigError`."""
+    model = _read_user_config().get("model")
     if model is None or (isinstance(model, str) and model.strip()):
         return model
-    raise Unreadable(f"The model in {config_file()} must be a name or a folder, not {model!r}.")
+    raise UserConfigError(f"The model in {config_file()} must be a name or a folder, not {model!r}.")
 
 
 def own_settings() -> dict[str, object]:
-    """The options that the user's file sets, by their names, but for the model, which is `selected`'s.
+    """The options in the user's file by name, without the model.
 
-    Raises `Unreadable`.
+    Raises `UserConfigError`.
     """
-    return {name: value for name, value in _read().items() if name != "model"}
+    return {name: value for name, value in _read_user_config().items() if name != "model"}
 
 
-def select(model: str | None) -> None:
-    """Name a model in the user's file, or none; what else is there stays. Raises `Unreadable`, or `OSError`."""
-    values = _read()
+def select_model(model: str | None) -> None:
+    """Write a model, or none, to the user's file, and keep its other options. Raises `UserConfigError`, `OSError`."""
+    values = _read_user_config()
     values.pop("model", None)
     if model is not None:
         values["model"] = model
@@ -86,16 +90,16 @@ def select(model: str | None) -> None:
             new.unlink(missing_ok=True)
 
 
-def _read() -> dict[str, object]:
+def _read_user_config() -> dict[str, object]:
     file = config_file()
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise Unreadable(f"{file} cannot be read: {error.strerror}; mend or delete it.") from error
+        raise UserConfigError(f"{file} cannot be read: {error.strerror}; fix or delete it.") from error
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{file} is not JSON; mend or delete it.") from error
+        raise UserConfigError(f"{file} is not JSON; fix or delete it.") from error
     if not isinstance(values, dict):
-        raise Unreadable(f"{file} must have an object; mend or delete it.")
+        raise UserConfigError(f"{file} must have an object; fix or delete it.")
     return values

@@ -1,4 +1,1 @@
-"""Hosted models: how the text around a cursor is sent to one, and what comes back.
-
-Nothing in here runs unless the option `remote` asks for it. Knows neither tensors nor LSP.
-"""
+"""Sends the text around a cursor to a hosted model and reads the answer; runs only if the option `remote` is set."""

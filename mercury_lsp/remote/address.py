@@ -1,6 +1,6 @@
-"""Where a hosted model is, and whether a key may be sent there as it is.
+"""Parses the address of a hosted model, and decides whether a key may be sent there unencrypted.
 
-Pure: no name is looked up, for what a name stands for may be another address by the time that it is called.
+No name is resolved, because a name may resolve to another address by the time of the request.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
-LONGEST_HOST = 253  # bytes, by RFC 1035
+# RFC 1035.
+MAX_HOST_BYTES = 253
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
 class RemoteError(Exception):
-    """What the settings say of a hosted model makes no sense. The message is one sentence for the user."""
+    """The options of a hosted model are invalid. The message is one sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A server's address. ``url`` has no slash at its end; ``host`` is as people are told, with a port that is not
-    the usual one; ``secure``: by TLS; ``near``: this machine, or a private address."""
+    """A server's address.
+
+    ``url``: without a slash at its end. ``host``: for messages, with the port unless it is the default. ``secure``: by
+    TLS. ``near``: this machine, or a private address.
+    """
 
     url: str
     host: str
@@ -31,19 +35,20 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """An address from the option `remote_url`. Raises `RemoteError`."""
+        """Parse the option `remote_url`. Raises `RemoteError`."""
         example = "such as https://api.example.com/v1"
         if not url.strip():
             raise RemoteError(f"The option remote_url is needed for a hosted model, {example}.")
         wrong = RemoteError(
-            f"The option remote_url must be an address {example}, without anything behind it."
+            f"The option remote_url must be an address {example}, without a query or fragment."
         )
         try:
             parts = urlsplit(url.strip())
             name, port = parts.hostname or "", parts.port
         except ValueError:
             raise wrong from None
-        if "@" in parts.netloc:  # what is in there is not repeated: it may be a password
+        # The message does not repeat it, because it may be a password.
+        if "@" in parts.netloc:
             raise RemoteError("The option remote_url must have no name and no password in it.")
         if parts.scheme not in ("http", "https") or not _is_host(name) or parts.query or parts.fragment:
             raise wrong
@@ -57,22 +62,22 @@ class Address:
 
     @property
     def keeps_secrets(self) -> bool:
-        """Whether nobody on the way to it can read along."""
+        """Whether no one between here and the server can read the request."""
         return self.secure or self.near
 
 
 def _is_host(name: str) -> bool:
-    """Whether a name can be looked up at all: its characters, and its length and that of each label (RFC 1035)."""
+    """Whether a name is valid by its characters, its length and the length of its labels (RFC 1035)."""
     if not _NAME.fullmatch(name):
         return False
     try:
-        return ":" in name or len(name.encode("idna")) <= LONGEST_HOST
+        return ":" in name or len(name.encode("idna")) <= MAX_HOST_BYTES
     except UnicodeError:
         return False
 
 
 def host(url: str) -> str:
-    """The host in the option `remote_url`, as people are told; "" where there is none."""
+    """The host in the option `remote_url` for messages; "" if there is none."""
     try:
         return Address.of(url).host
     except RemoteError:
@@ -80,8 +85,9 @@ def host(url: str) -> str:
 
 
 def _near(name: str) -> bool:
-    """Whether a name or address stays on this machine or in a private network. A name is not looked up: see above."""
-    if name == "localhost" or name.endswith(".localhost"):  # kept for this machine: RFC 6761
+    """Whether a name or address is this machine or in a private network, without resolving the name."""
+    # RFC 6761 reserves these names for this machine.
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         address = ip_address(name)

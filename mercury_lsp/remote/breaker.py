@@ -1,8 +1,7 @@
-"""A circuit breaker: a server that fails again and again is left alone for a while.
+"""Pauses requests to a server that fails again and again (a circuit breaker).
 
-Owns the count of failures and the pause. Closed, all is asked; open, nothing is until the pause is over; then it is
-half open, and the next request decides. After M. T. Nygard, Release It! (Pragmatic Bookshelf, 2007). The clock is
-whoever asks.
+Closed, it allows all requests; open, none until the pause is over; half open, the next request decides. Source: M. T.
+Nygard, Release It! (Pragmatic Bookshelf, 2007).
 """
 
 from __future__ import annotations
@@ -10,38 +9,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FAILURES = 4  # in a row, after which it opens
-PAUSE = 15.0  # seconds that it stays open, twice as long after each further failure
-LONGEST = 240.0  # seconds of a pause at most
+# So many failures in a row open the breaker.
+FAILURES_BEFORE_PAUSE = 4
+# The first pause; each further failure doubles it.
+PAUSE_SECONDS = 15.0
+MAX_PAUSE_SECONDS = 240.0
 
-State = Literal["closed", "open", "half-open"]
+BreakerState = Literal["closed", "open", "half-open"]
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Of one server. `failed` counts failures in a row."""
+    """The breaker of one server. `failed`: failures in a row; ``now``: seconds of the caller's clock."""
 
     failed: int = 0
     _until: float = 0.0
 
-    def state(self, now: float) -> State:
-        """What it lets through at a time."""
+    def state(self, now: float) -> BreakerState:
+        """The state at a time."""
         if now < self._until:
             return "open"
-        return "half-open" if self.failed >= FAILURES else "closed"
+        return "half-open" if self.failed >= FAILURES_BEFORE_PAUSE else "closed"
 
     def left(self, now: float) -> float:
-        """Seconds until something may be asked again."""
+        """Seconds until the next request is allowed."""
         return max(0.0, self._until - now)
 
     def succeeded(self) -> None:
-        """There was an answer."""
+        """Note an answer."""
         self.failed, self._until = 0, 0.0
 
     def failure(self, now: float, wish: float = 0.0) -> None:
-        """There was none. `wish`: seconds that the server wants to be left alone."""
+        """Note a failure. wish: the pause in seconds that the server asked for."""
         self.failed += 1
         pause = 0.0
-        if self.failed >= FAILURES:
-            pause = min(LONGEST, PAUSE * 2.0 ** min(10, self.failed - FAILURES))
-        self._until = now + max(pause, min(wish, LONGEST))
+        if self.failed >= FAILURES_BEFORE_PAUSE:
+            pause = min(
+                MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(10, self.failed - FAILURES_BEFORE_PAUSE)
+            )
+        self._until = now + max(pause, min(wish, MAX_PAUSE_SECONDS))

@@ -1,13 +1,12 @@
-"""A hosted model as an infiller: the text around the cursor goes out, the text between comes back as it is written.
+"""Runs a hosted model as an engine: sends the text around the cursor and reads the middle as it is written.
 
-Owns what an answer is worth and where it ends; and when its server is left alone. What leaves is `outgoing`'s, how is
-`link`'s. Of the model elsewhere nothing is known but what it writes, so:
+Nothing is known of a hosted model but its text, so:
 
-- `count` is an estimate, three bytes a token, of which most tokenizers have somewhat more in code: what is sent is
-  rather too short than too long.
-- A forward pass stands for a request: how many there were, nobody tells.
-- Reading ahead gains nothing, and there are no alternatives: each would be a request more, to be paid for, and what a
-  user who asked would see a quarter of a second later at most is rarely there by then.
+- `count` estimates three bytes a token. Code has more bytes a token with most tokenizers, so the sent text is rather
+  too short than too long.
+- A forward pass stands for a request, because the real number is unknown.
+- `prefill` does nothing, and there are no alternatives: each would be another request to pay for, and the fastest
+  user would rarely see its result.
 """
 
 from __future__ import annotations
@@ -23,27 +22,30 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never
+from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.link import Failed, Link
+from mercury_lsp.remote.link import Link, RequestFailed
 from mercury_lsp.remote.outgoing import Outgoing, outgoing
 from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
-from mercury_lsp.remote.shapes import LIMITS, PATHS, Piece, body
+from mercury_lsp.remote.shapes import LIMIT_REASONS, PATHS, Piece, request_body
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
 
-BYTES = 3  # of a token, about
-CHARACTERS_PER_TOKEN = 12  # no text has more on average: what is longer is not what was asked for
+# An estimate.
+BYTES_PER_TOKEN = 3
+# No text has more on average; longer answers are cut.
+MAX_CHARACTERS_PER_TOKEN = 12
+
 log = logging.getLogger(__name__)
 
 
 class RemoteEngine(RemoteBacked):
-    """Asks one model. ``drafts``: whether it is asked for whole drafts, as hosted Mercury has them."""
+    """Asks one hosted model. ``drafts``: whether to ask for whole drafts, which hosted Mercury sends."""
 
     device = "remote"
     threads = 0
@@ -54,14 +56,15 @@ class RemoteEngine(RemoteBacked):
         self.name = model or address.host
         self._link, self._api, self._model, self._seconds = Link(address, key), api, model, seconds
         self._drafts = drafts and api == "fim" and model.lower().startswith("mercury")
-        self._scores = True  # until it turns out that it has none
+        # Until the server refuses to send log-probabilities.
+        self._scores = True
         self._breaker = Breaker()
         self._trouble = ""
         self._salt = secrets.token_bytes(16)
 
     @classmethod
     def of(cls, config: Config) -> RemoteEngine:
-        """What the settings name. Asks nobody. Raises `RemoteError`."""
+        """Make the engine of the options, without a request. Raises `RemoteError`."""
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
         seconds = config.remote_timeout_ms / 1000
@@ -69,42 +72,43 @@ class RemoteEngine(RemoteBacked):
 
     @property
     def remote_status(self) -> RemoteStatus:
-        """How it stands with the server."""
+        """The status of the server."""
         return RemoteStatus(self._link.address.host, self._breaker.state(time.monotonic()), self._trouble)
 
     def close(self) -> None:
-        """Let the connection go. Without it, that is done when nobody knows the engine any more."""
+        """Close the connection; otherwise it is closed when the engine is collected."""
         self._link.close()
 
     @property
     def vocabulary(self) -> None:
-        """None: of a hosted model nothing is known but what it writes."""
+        """None, because the tokens of a hosted model are unknown."""
         return None
 
     def count(self, text: str) -> int:
-        """About how many tokens a text has: see above."""
-        return -(-len(text.encode(errors="replace")) // BYTES)
+        """An estimate of the tokens of a text."""
+        return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
 
     def stem_start(self, text: str) -> int:
-        """The end of the text: no hosted interface lets a client restrict the first tokens, so there is no stem."""
+        """The end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
-        """Nothing is read ahead, and so nothing is sent that nobody has asked for."""
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
+        """Do nothing, so that nothing is sent without a request of the user."""
         return 0
 
     def infill(
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
-        """Ask for the middle of a prompt. What has come when the answer breaks off is what there is.
+        """Ask for the middle of a prompt; an answer that breaks off is used as far as it came.
 
-        Raises `Unanswered` where nothing has, or nothing may be sent; and `Cancelled` soon after ``cancelled()``.
+        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``cancelled()`` turns
+        true.
         """
         host = self._link.address.host
         if sampling.here:
@@ -122,12 +126,13 @@ class RemoteEngine(RemoteBacked):
         )
         try:
             self._read(sent, prompt.path, sampling, cancelled, on_progress, written)
-        except Failed as failed:
+        except RequestFailed as failed:
             self._breaker.failure(time.monotonic(), failed.wish)
             trouble = f"{host} {failed}."
             log.log(logging.DEBUG if trouble == self._trouble else logging.WARNING, "%s", trouble)
             self._trouble = trouble
-            if not written.text or self._drafts:  # of a draft nothing is sure
+            # No token of a draft is committed.
+            if not written.text or self._drafts:
                 raise Unanswered(f"{host} {failed}") from None
         else:
             self._breaker.succeeded()
@@ -139,14 +144,14 @@ class RemoteEngine(RemoteBacked):
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
-        """None: see above."""
+        """None, because each would be another request."""
         return iter(())
 
     def _affinity(self, path: str) -> str:
-        """A document's name for a server's cache: it tells nothing of the path, and is another one the next time."""
+        """A document's key for a server's cache, which reveals nothing of the path and changes with each start."""
         return hashlib.blake2b(path.encode(errors="replace"), key=self._salt, digest_size=8).hexdigest()
 
     def _read(
@@ -158,9 +163,9 @@ class RemoteEngine(RemoteBacked):
         on_progress: Callable[[Progress], None] | None,
         written: _Written,
     ) -> None:
-        """Read an answer about a document until it, or what is wanted of it, ends. Raises `Failed`, `Cancelled`."""
+        """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
         scores = self._scores and self._api == "openai"
-        asked = body(
+        asked = request_body(
             self._api,
             self._model,
             sent,
@@ -178,36 +183,39 @@ class RemoteEngine(RemoteBacked):
                         on_progress(written.draft(self.count))
                     if written.over:
                         return
-        except Failed as failed:
+        except RequestFailed as failed:
             if not scores or failed.status not in (400, 422):
                 raise
-            self._scores = False  # it may be that which it does not take
+            # The server may not support log-probabilities.
+            self._scores = False
             self._read(sent, about, sampling, cancelled, on_progress, written)
 
 
 class _Written:
-    """An answer so far. With `whole`, each piece takes the place of those before."""
+    """The answer so far. With `whole`, each piece replaces those before."""
 
     def __init__(self, single_line: bool, whole: bool, prompt_tokens: int, max_tokens: int) -> None:
         self.text = ""
-        self._most = CHARACTERS_PER_TOKEN * max_tokens  # characters that are taken, whatever comes
-        self.over = False  # as much has come as is wanted
+        self._max_characters = MAX_CHARACTERS_PER_TOKEN * max_tokens
+        # All of the wanted text has come.
+        self.over = False
         self._single_line, self._whole = single_line, whole
-        self._scored: list[tuple[str, float]] | None = None if whole else []  # None once a piece came without
+        # None after a piece without log-probabilities.
+        self._scored: list[tuple[str, float]] | None = None if whole else []
         self._finish = ""
         self._began, self._first = time.perf_counter(), 0.0
         self._counts = prompt_tokens, 0
 
     def take(self, piece: Piece) -> None:
-        """What has come."""
+        """Add a piece."""
         if piece.text:
             self._first = self._first or time.perf_counter()
             self.text = piece.text if self._whole else self.text + piece.text
             if self._scored is not None:
                 texts = "".join(text for text, _ in piece.tokens)
                 self._scored = [*self._scored, *piece.tokens] if texts == piece.text else None
-        if len(self.text) > self._most:
-            self.text, self._scored = self.text[: self._most], None
+        if len(self.text) > self._max_characters:
+            self.text, self._scored = self.text[: self._max_characters], None
             self._finish, self.over = "length", not self._whole
         if not self.over:
             self._finish = piece.finish or self._finish
@@ -218,20 +226,20 @@ class _Written:
             self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
 
     def draft(self, count: Callable[[str], int]) -> Progress:
-        """What there is to show by now."""
+        """The progress so far."""
         tokens = count(self.text)
         if self._whole and not self._finish:
             return Progress(self.text, 0, tokens, 1, self._as_infill("", count))
         return Progress(self.text, tokens, tokens, 1, self._as_infill(self.text, count))
 
     def infill(self, count: Callable[[str], int]) -> Infill:
-        """What there is."""
+        """The infill so far."""
         return self._as_infill(self.text, count)
 
     def _as_infill(self, text: str, count: Callable[[str], int]) -> Infill:
         now = time.perf_counter()
         first = self._first or now
-        finished = self._finish not in ("", *LIMITS)
+        finished = self._finish not in ("", *LIMIT_REASONS)
         scored = self._scored or ()
         logp = sum(value for _, value in scored)
         return Infill(
@@ -252,19 +260,19 @@ class _Written:
 
 
 def _first_line(scored: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The tokens up to the one that ends the line, which counts as the end."""
+    """The tokens up to the one with the newline, which counts as the stop token."""
     ends = [i for i, (text, _) in enumerate(scored) if "\n" in text]
     return list(scored[: ends[0] + 1] if ends else scored)
 
 
 def _scored_tokens(scored: Sequence[tuple[str, float]], length: int) -> tuple[ScoredToken, ...]:
-    """The tokens of a text of ``length`` characters, where they have log-probabilities."""
+    """The scored tokens of a text of ``length`` characters."""
     ends = accumulate(len(text) for text, _ in scored)
     return tuple(ScoredToken(min(end, length), value) for end, (_, value) in zip(ends, scored, strict=True))
 
 
 def _lines(scored: Sequence[tuple[str, float]]) -> tuple[Line, ...]:
-    """The lines that a token ends, where tokens have log-probabilities."""
+    """The lines that end within the scored tokens."""
     lines, at, logp = [], 0, 0.0
     for i, (text, value) in enumerate(scored):
         logp += value

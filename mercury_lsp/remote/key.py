@@ -1,6 +1,6 @@
-"""The key of a hosted model: from an environment variable, or from what a program prints.
+"""Reads the key of a hosted model from an environment variable, or from a program's output.
 
-Owns the key, which is shown nowhere: not in a log, an error, a status or a `repr`. It is read when it is first needed.
+The key appears nowhere: not in a log, an error, a status or a `repr`. It is read when it is first needed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from threading import Lock
 from mercury_lsp.errors import quoted
 from mercury_lsp.remote.address import RemoteError
 
-SECONDS = 10.0  # that the program may take: it may ask for a fingerprint
-LONGEST = 8192  # characters of a key
+# The program may ask the user for a fingerprint.
+PROGRAM_SECONDS = 10.0
+MAX_KEY_CHARACTERS = 8192
 
 
 class Key:
-    """One key, or none. `command` is a program and its arguments; without it, `variable` names the environment's."""
+    """One key, or none: the output of `command`, a program and its arguments, or else the environment's `variable`."""
 
     def __init__(
         self, variable: str, command: tuple[str, ...] = (), environment: Mapping[str, str] = os.environ
@@ -36,25 +37,25 @@ class Key:
 
     @property
     def source(self) -> str:
-        """Where it comes from, in words."""
+        """The source of the key, for messages."""
         if self._command:
             return f"the program {quoted(self._command[0])} (remote_key_command)"
         return f"the environment variable {self._variable} (remote_key_env)"
 
     @property
     def known(self) -> str | None:
-        """The key, or "" where there is none; None where it has not been read yet."""
+        """The key, or "" if there is none; None if it has not been read."""
         return self._value if self._read else None
 
     def read(self) -> str:
-        """The key, or "" where there is none. May take `SECONDS` the first time. Raises `RemoteError`."""
+        """The key, or "" if there is none. May take `PROGRAM_SECONDS` the first time. Raises `RemoteError`."""
         with self._lock:
             if not self._read:
                 self._value, self._read = self._found(), True
             return self._value
 
     def renew(self) -> bool:
-        """The key was refused: ask the program again. Whether there is another one now. Raises `RemoteError`."""
+        """Run the program again after the key was refused; returns whether the key changed. Raises `RemoteError`."""
         if not self._command:
             return False
         with self._lock:
@@ -67,13 +68,16 @@ class Key:
         value = lines[0].strip() if lines else ""
         if self._command and not value:
             raise RemoteError(f"{self.source[:1].upper()}{self.source[1:]} prints no key.")
-        if not (value.isascii() and (value + "x").isprintable() and " " not in value) or len(value) > LONGEST:
+        if (
+            not (value.isascii() and (value + "x").isprintable() and " " not in value)
+            or len(value) > MAX_KEY_CHARACTERS
+        ):
             raise RemoteError(f"What {self.source} holds is no key: a key is one word of plain characters.")
         return value
 
 
 def _printed(command: tuple[str, ...]) -> str:
-    """What a program prints. It has no input, no shell, and no more than `SECONDS`. Raises `RemoteError`."""
+    """The output of a program, run without input or shell for `PROGRAM_SECONDS` at most. Raises `RemoteError`."""
     null = subprocess.DEVNULL
     try:
         process = subprocess.Popen(
@@ -82,16 +86,17 @@ def _printed(command: tuple[str, ...]) -> str:
     except (OSError, ValueError):
         raise RemoteError(f"The program {quoted(command[0])} (remote_key_command) cannot be run.") from None
     try:
-        output, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=PROGRAM_SECONDS)
     except subprocess.TimeoutExpired:
         with suppress(OSError):
             if sys.platform == "win32":
                 process.kill()
-            else:  # what it has started, too: that would keep the pipe open
+            else:
+                # Its children too, because they would keep the pipe open.
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise RemoteError(
-            f"The program {quoted(command[0])} (remote_key_command) has not ended within {SECONDS:g} s."
+            f"The program {quoted(command[0])} (remote_key_command) has not ended within {PROGRAM_SECONDS:g} s."
         ) from None
     if process.returncode:
         raise RemoteError(

@@ -1,10 +1,8 @@
-"""What leaves this machine: the text around the cursor, and nothing else.
+"""Decides what leaves this machine: the text around the cursor, and nothing else.
 
-Owns that rule. Related pieces of other files are left out, and so is the file's path, even the part below the
-workspace: a hosted model is asked for a middle, not told where it stands. Documents are told apart by numbers that are
-drawn at random. Each line that holds something secret is blank (see `context.secrets`); and where that is the cursor's
-own line, or the cursor stands inside of a private key, nothing leaves at all. Which files are not looked into in the
-first place is decided before (`pipeline.declined`), and which never leave (`Sampling.here`). Pure.
+Related pieces of other files and the file's path are left out. Documents are told apart by random numbers. Each line
+with a secret is blanked, see `context.secrets`. If the cursor's own line has a secret, or the cursor is inside a
+private key, nothing leaves. Files that must not be read at all are refused before.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.tokenizer import Prompt
 
-# The last lines of a private key whose head is above where the window begins.
+# The last lines of a private key that begins above the window.
 _TAIL = re.compile(
     r"""(?:^[ \t"'`]*[A-Za-z0-9+/=]{4,}(?:\\n)?[ \t"'`,+\\]*\n)+[^\n]*-----END [A-Z0-9 ]{0,30}PRIVATE KEY""",
     re.MULTILINE,
@@ -24,14 +22,14 @@ _TAIL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The text before a cursor, and that behind it."""
+    """The text before and after a cursor."""
 
     prefix: str
     suffix: str
 
 
 def outgoing(prompt: Prompt) -> Outgoing | None:
-    """What may be sent of a prompt; None where nothing may be."""
+    """The text of a prompt that may be sent; None if none may."""
     suffix = prompt.rest + prompt.following
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)

@@ -1,27 +1,30 @@
-"""How it stands with a hosted model, for who tells the user. Imports nothing that speaks HTTP."""
+"""Defines the status of a hosted model, without importing an HTTP client."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from mercury_lsp.remote.breaker import State
+from mercury_lsp.remote.breaker import BreakerState
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteStatus:
-    """``host``: where text is sent to; ``breaker``: whether anything is sent now; ``trouble``: why the last request
-    was in vain, as a sentence, or ""."""
+    """The status of a hosted model.
+
+    ``host``: receives the text. ``breaker``: whether requests are sent now. ``trouble``: why the last request failed,
+    as a sentence, or "".
+    """
 
     host: str
-    breaker: State = "closed"
+    breaker: BreakerState = "closed"
     trouble: str = ""
 
 
 class RemoteBacked(ABC):
-    """An infiller that asks a hosted model, always or at times."""
+    """An engine that asks a hosted model, always or sometimes."""
 
     @property
     @abstractmethod
     def remote_status(self) -> RemoteStatus:
-        """How it stands. May be asked from any thread."""
+        """The status; may be read from any thread."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
 from mercury_lsp.context.gitignore import EXCLUDE, FAMILIES, Ignored, Rules
 from mercury_lsp.context.private_files import is_private
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.languages import for_document
 
 # Longer files are seldom written by people.
@@ -53,7 +53,7 @@ class FileAccess:
     ignored: bool
     inside: bool
     private: bool = False
-    indentation: Indentation = UNTOLD
+    indentation: Indentation = NO_INDENTATION
 
 
 class Files:

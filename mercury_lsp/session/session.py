@@ -13,13 +13,13 @@ from pathlib import PurePath
 
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import SECTION, Config, parse
-from mercury_lsp.models.selection import Unreadable, chosen, own_settings
+from mercury_lsp.models.selection import UserConfigError, choose_model, own_settings
 from mercury_lsp.remote.address import host
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.notebooks import Notebooks
 from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document, well_formed
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
 MAX_DOCUMENT_CHARACTERS = (
@@ -87,7 +87,7 @@ class Session:
         """What the model that is to be used is called: by the settings, or else by the user's own choice."""
         if self.config.remote == "always":
             return self.config.remote_model or host(self.config.remote_url)
-        return PurePath(chosen(self.config.model).model).name
+        return PurePath(choose_model(self.config.model).model).name
 
     def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
         """Take a document's text, whether it was open before or not. `path` is what the model is told.
@@ -182,7 +182,7 @@ class Session:
             library=library,
             ignored=ignored,
             private=uri in self._private,
-            indentation=self._indented.get(uri, UNTOLD),
+            indentation=self._indented.get(uri, NO_INDENTATION),
             memory=memory,
         )
 
@@ -196,7 +196,7 @@ class Session:
         own, unreadable = dict(self._overrides), ""
         try:
             own = own_settings() | own
-        except Unreadable as error:
+        except UserConfigError as error:
             unreadable = str(error)
         given = {name: value for name, value in given.items() if name not in self._overrides}
         claim = claim_of(given, own, self.roots)
@@ -204,7 +204,7 @@ class Session:
             claim = None
         self.claim = claim
         config, problems = parse({**own, **harmless(given, claim)})
-        found = (*problems, unreadable, chosen(config.model).problem)
+        found = (*problems, unreadable, choose_model(config.model).problem)
         return config, tuple(dict.fromkeys(filter(None, found)))
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Balance delimiters of several characters, and tags, with those that stand after the cursor.
+"""Balances delimiters of several characters, and tags, with those after the cursor.
 
-Most languages that have such pairs have no grammar here, so a small table of pairs tells.
+Most languages with such pairs have no grammar here, so a small table lists the pairs.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _PAIRS = (
     ("[[", "]]"),
     ("<", ">"),
 )
-_ARROW = re.compile("->|=>|>=|<=|<-")  # with an angle bracket in it that is none
+# Operators with a character that is no angle bracket there.
+_ARROW = re.compile("->|=>|>=|<=|<-")
 _END_TAG = re.compile(r"\s*</([\w.:-]+)\s*>")
 
 
 def balanced(text: str, left: str, rest: str) -> str:
-    """A text without what opens again what `left` ends with, and what closes before the `rest` of the line does."""
+    """The text without an opener that `left` already ends with, and up to a closer that `rest` already has."""
     pair = _around(left, rest)
     if pair is None:
         return text
@@ -34,24 +35,24 @@ def balanced(text: str, left: str, rest: str) -> str:
     again = re.compile(f"(?:{pair.opener})").match(bare)
     if again and re.search(rf"(?:{pair.opener})\s*\Z", left):
         text = bare[again.end() :]
-    return text[: pair.read(text)[0]]
+    return text[: pair.scan(text)[0]]
 
 
 def leaves_open(text: str, left: str, rest: str) -> bool:
-    """Whether a text opens again, and does not close, what the `rest` of the line closes."""
+    """Whether a text has an open opener of the pair that `rest` closes."""
     pair = _around(left, rest)
-    return pair is not None and pair.read(text)[1] > 0
+    return pair is not None and pair.scan(text)[1] > 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Regular expressions of what opens and what closes."""
+    """Regular expressions of an opener and a closer."""
 
     opener: str
     closer: str
 
-    def read(self, text: str) -> tuple[int, int]:
-        """Where the first closer is that has no opener, or the text's length, and how many openers are left open."""
+    def scan(self, text: str) -> tuple[int, int]:
+        """The index of the first closer without an opener, or the text's length, and the number of open openers."""
         if self.opener == "<":
             text = _ARROW.sub("  ", text)
         depth = 0
@@ -63,7 +64,7 @@ class _Pair:
 
 
 def _around(left: str, rest: str) -> _Pair | None:
-    """The pair whose closer the rest of the line begins with."""
+    """The pair whose closer is at the start of the rest of the line."""
     if tag := _END_TAG.match(rest):
         name = re.escape(tag[1])
         return _Pair(rf"<{name}(?:\s[^<>]*)?(?<!/)>", rf"</{name}\s*>")

@@ -1,8 +1,7 @@
-r"""A text document at one version, as an immutable value.
+r"""Defines a text document at one version as an immutable value.
 
-Owns where its lines begin. Lines end at \n, \r\n and \r only, as the protocol says: Python's `str.splitlines` ends
-them at form feeds, U+2028 and others too. Positions are pairs of line and character, offsets are plain integers, and
-both count code points; knows nothing of UTF-8 and UTF-16 positions, nor of editors.
+Lines end at \n, \r\n and \r only, by the protocol; Python's `str.splitlines` also ends them at form feeds, U+2028 and
+others. Positions are pairs of line and character, offsets are integers, and both count code points.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ _ENDING = re.compile(r"\r\n|\r|\n")
 
 
 def well_formed(text: str) -> str:
-    """A text with U+FFFD for each half of a surrogate pair, of which no tokenizer, parser or file can be made.
+    """The text with U+FFFD for each lone surrogate, which tokenizers, parsers and files do not accept.
 
-    JSON can carry such halves. The replacement is as long as they are in each of the three position encodings.
+    JSON can contain lone surrogates. The replacement has the same length in each of the three position encodings.
     """
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def plain(text: str) -> str:
-    r"""With \n as the only line ending, and a question mark for each lone surrogate, which no tokenizer takes."""
+    r"""The text with \n as the only line ending, and a question mark for each lone surrogate."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -33,9 +32,9 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`path` is what the model is told: relative to the workspace, POSIX, or the bare file name; may be empty.
+    """A document. `path`: the model's name of it, relative to the workspace, POSIX, or the file name; may be empty.
 
-    Two versions with the same text are equal: nothing depends on how an editor numbers them.
+    Two versions with the same text are equal, because nothing depends on the editor's numbers.
     """
 
     uri: str
@@ -93,7 +92,7 @@ class Document:
     def replace(self, start: int, end: int, text: str, version: int) -> Document:
         """The document with the characters from `start` to `end` replaced, at its new version."""
         changed, longer = self.text[:start] + text + self.text[end:], len(text) - (end - start)
-        # Only the lines that the change touches are looked at again: the one before it, for \r and \n may meet.
+        # Only the lines of the change are split again, and the one before it, because \r and \n may meet.
         first = max(0, bisect_left(self._starts, start) - 1)
         after = bisect_right(self._starts, end)
         begin = self._starts[first]
@@ -102,12 +101,12 @@ class Document:
         starts = self._starts[: first + 1]
         starts += _ends(changed[begin:until], begin)
         starts += later if not longer else [place + longer for place in later]
-        made = copy(self)
+        replaced = copy(self)
         for name, value in (("version", version), ("text", changed), ("_starts", starts)):
-            object.__setattr__(made, name, value)
-        return made
+            object.__setattr__(replaced, name, value)
+        return replaced
 
 
 def _ends(text: str, offset: int) -> list[int]:
-    """Where the line endings of a text end, which begins at an offset."""
+    """The ends of the line endings of a text that begins at an offset."""
     return [offset + match.end() for match in _ENDING.finditer(text)]

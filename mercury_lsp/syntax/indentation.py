@@ -1,7 +1,6 @@
-"""Lines and their indentation: logical lines, blocks told by indentation, and tabs against spaces.
+"""Splits code into logical lines and blocks by indentation, and restyles indentation.
 
-Owns what can be said of code by looking at whole lines. Its lines come from `Syntax.lines`, without comments and with
-nothing in strings that could be taken for code. Knows no grammar and no document.
+The lines come from `Syntax.lines`, without comments and with blanked strings.
 """
 
 from __future__ import annotations
@@ -12,27 +11,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-WIDEST_STEP = 8  # columns
-_LINE_END = 80  # characters that are looked at
+MAX_STEP_COLUMNS = 8
+# The end of a line that decides whether a block begins.
+_LINE_END_CHARACTERS = 80
 
-_INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)  # of code: not of the lines of a C comment
+# The indentation of code, not of the lines of a C comment.
+_INDENT = re.compile(r"^([ \t]+)[^\s*]", re.MULTILINE)
 
 _BEGINS_BLOCK = re.compile(r"(?:[{:]|\b(?:do|then|else|begin)|\{\s?\|[^|]*\||(?:\A|\s)<\w[^<>]*>)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Indentation:
-    """What a project says of how blocks are indented: by tabs or spaces, and by how many columns; None: nothing."""
+    """A project's indentation: tabs or spaces, and the columns of a step; None if unknown."""
 
     tabs: bool | None = None
     width: int | None = None
 
 
-UNTOLD = Indentation()
+NO_INDENTATION = Indentation()
 
 
 def width(line: str) -> int:
-    """The column at which a line's text begins, with a tab stop every eight columns."""
+    """The column of a line's first character, with a tab stop every eight columns."""
     line = line.expandtabs()
     return len(line) - len(line.lstrip())
 
@@ -43,7 +44,7 @@ def depth(line: str) -> int:
 
 
 def head(lines: Sequence[str]) -> Sequence[str]:
-    """The last lines that make one logical line: as far up as the brackets that close are opened."""
+    """The last logical line: the last lines, up to the one that opens the closed brackets."""
     balance = 0
     for i in range(len(lines) - 1, -1, -1):
         balance += depth(lines[i])
@@ -53,19 +54,20 @@ def head(lines: Sequence[str]) -> Sequence[str]:
 
 
 def joined(lines: Sequence[str]) -> str:
-    """One line of several, without what is blank at the ends of each."""
+    """Join lines to one, without the blanks at their ends."""
     return " ".join(line.strip() for line in lines).strip()
 
 
 class Blocks:
-    """Where a line may begin in a language whose blocks are told by indentation, going down line by line."""
+    """Tracks the columns at which the next line may begin, in a language with indented blocks."""
 
     def __init__(self, above: Sequence[str], opens: Callable[[str], bool]) -> None:
-        """`above` must not end inside of brackets; `opens` tells whether a body is to come after a logical line."""
+        """above: lines that do not end inside brackets. opens: whether a body must follow a logical line."""
         self._opens = opens
         self._levels: list[int] = []
         self._logical: list[str] = []
-        self._depth = 0  # brackets that these lines leave open
+        # Open brackets of these lines.
+        self._depth = 0
         above = [line for line in above if line.strip()]
         last = head(above)
         self.opened = opens(joined(last))
@@ -79,11 +81,12 @@ class Blocks:
             return True
         if self.opened:
             return width(line) > self._levels[-1]
-        known = min(self._levels, default=1)  # the lines above need not go up to the file's top
+        # The lines above may not reach the top of the file.
+        known = min(self._levels, default=1)
         return width(line) in self._levels or width(line) < known
 
     def step(self, line: str) -> None:
-        """Go on to a line, whether it fits or not."""
+        """Move to a line, whether it fits or not."""
         if not self._logical:
             if not line.strip():
                 return
@@ -96,33 +99,35 @@ class Blocks:
             self._depth = 0
 
 
-def restyled(text: str, document: str, told: Indentation = UNTOLD) -> str:
-    """A text, from its second line on, indented by tabs or by spaces as the document is; mixed ones are left alone.
+def restyled(text: str, document: str, project: Indentation = NO_INDENTATION) -> str:
+    """The text, from its second line on, with the document's tabs or spaces; mixed indentation stays.
 
-    In a document that is not indented so far it is as the project says. A document that is indented goes before:
-    tabs and spaces beside one another are an error in several languages.
+    A document without indentation takes the project's. An indented document has priority, because mixed tabs and spaces
+    are an error in several languages.
     """
     theirs = _INDENT.findall(document)
     ours = _INDENT.findall(text[text.find("\n") + 1 :]) if "\n" in text else []
-    if not ours or (not theirs and told.tabs is None):
+    if not ours or (not theirs and project.tabs is None):
         return text
-    tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs) if theirs else told.tabs
+    tabs = 2 * sum(indent[0] == "\t" for indent in theirs) > len(theirs) if theirs else project.tabs
     if tabs and not any("\t" in indent for indent in ours):
         size = next((n for n in (4, 2, 3) if all(len(indent) % n == 0 for indent in ours)), 2)
         return _replaced(text, " " * size, "\t")
     if not tabs and not any(" " in indent for indent in ours):
         widths = [len(indent) for indent in theirs if "\t" not in indent]
         steps = Counter(b - a for a, b in pairwise([0, *widths]) if b - a > 1) or Counter([4])
-        return _replaced(text, "\t", " " * (told.width or steps.most_common(1)[0][0]))
+        return _replaced(text, "\t", " " * (project.width or steps.most_common(1)[0][0]))
     return text
 
 
-def reindented(text: str, left: str, above: str, documents: Sequence[str], told: Indentation = UNTOLD) -> str:
-    """A text in which each block is indented as far as the project says, or as blocks of a document are.
+def reindented(
+    text: str, left: str, above: str, documents: Sequence[str], project: Indentation = NO_INDENTATION
+) -> str:
+    """The text with each block indented by the project's step, or by that of the first document with a block.
 
-    That is the first of some documents that has any. `left` is what stands before the text in its first line, `above`
-    the line above that says something. Lines that are no block's first keep their distance from the line above.
-    Nothing changes where nothing tells, or the text has no block. A tab is a step, whatever its width.
+    left: the text before it in its first line. above: the last line above that is not blank. Lines that are no block's
+    first keep their distance from the line above. The text stays if no step is known, or if it has no block. A tab is a
+    step, whatever its width.
     """
     lines = text.split("\n")
     begins_line = left == "" and lines[0].strip() != ""
@@ -130,10 +135,11 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str], told:
     ours = _step(whole)
     if ours is None:
         return text
-    theirs = _their_step(ours, any(line.startswith("\t") for line in whole), documents, told)
+    theirs = _their_step(ours, any(line.startswith("\t") for line in whole), documents, project)
     if theirs == ours:
         return text
-    levels = [(width(whole[0]), width(whole[0]))]  # columns in the text, and those that they become
+    # Columns in the text, and their new columns.
+    levels = [(width(whole[0]), width(whole[0]))]
     done, previous = whole[:1], whole[0]
     for line in whole[1:]:
         column = width(line)
@@ -153,10 +159,10 @@ def reindented(text: str, left: str, above: str, documents: Sequence[str], told:
     return "\n".join(done[1:] if begins_line else [lines[0], *done[1:]])
 
 
-def _their_step(ours: int, tabs: bool, documents: Sequence[str], told: Indentation) -> int:
-    """By how many columns blocks are to be indented, where those of the text are by `ours`."""
-    if told.width and not tabs:
-        return told.width
+def _their_step(ours: int, tabs: bool, documents: Sequence[str], project: Indentation) -> int:
+    """The wanted step of blocks in columns, if the text's is `ours`."""
+    if project.width and not tabs:
+        return project.width
     counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
     # Some documents have blocks of several widths.
     return ours if counts is None or ours in counts else counts.most_common(1)[0][0]
@@ -168,19 +174,19 @@ def _step(lines: Sequence[str]) -> int | None:
 
 
 def _steps(lines: Sequence[str]) -> Counter[int]:
-    """By how many columns the first lines of blocks are indented more than the lines that begin these."""
+    """The number of blocks by their step in columns."""
     steps = Counter[int]()
     previous = ""
     for line in lines:
         if line.strip():
-            if _begins_block(previous) and 0 < width(line) - width(previous) <= WIDEST_STEP:
+            if _begins_block(previous) and 0 < width(line) - width(previous) <= MAX_STEP_COLUMNS:
                 steps[width(line) - width(previous)] += 1
             previous = line
     return steps
 
 
 def _begins_block(line: str) -> bool:
-    return _BEGINS_BLOCK.search(line.rstrip()[-_LINE_END:]) is not None
+    return _BEGINS_BLOCK.search(line.rstrip()[-_LINE_END_CHARACTERS:]) is not None
 
 
 def _indentation(columns: int, tabs: bool) -> str:
@@ -188,5 +194,5 @@ def _indentation(columns: int, tabs: bool) -> str:
 
 
 def _replaced(text: str, old: str, new: str) -> str:
-    """With each `old` at the beginning of a line, but the first line, as `new`."""
+    """Replace each `old` at the start of a line, except the first line, by `new`."""
     return re.sub(f"(?<=\n)(?:{old})+", lambda match: new * (len(match.group()) // len(old)), text)

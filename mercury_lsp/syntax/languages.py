@@ -1,8 +1,7 @@
-"""The languages whose syntax is known: one entry each, with the names that its tree-sitter grammar uses.
+"""Lists the languages with a known syntax, with the names of their tree-sitter grammars.
 
-Owns the choice of a language for a document and the loading of grammars, each from its own wheel, when first needed.
-A grammar that is missing or does not load is logged once, and its language is treated by indentation like any other.
-Knows nothing of documents or trees.
+Each grammar is loaded from its own wheel at first use. A grammar that is missing or does not load is logged once, and
+its language is treated by indentation like any other.
 """
 
 from __future__ import annotations
@@ -16,45 +15,46 @@ from pathlib import PurePosixPath
 from tree_sitter import Language as Grammar
 
 _log = logging.getLogger(__name__)
-
 _BRACE = r"\{$|^(case\b.*|default\s*):$"
-"""What a line looks like, without comments and blanks around it, after which a body is to come."""
+"""A line without comments and outer blanks, after which a body must follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Names of node kinds are those of the grammar's ``node-types.json``.
+    """The syntax of a language; names of node kinds are those of the grammar's ``node-types.json``.
 
-    `opener` is a regular expression, searched for in a logical line (all of a statement's head, on one line, with
-    comments blanked out and strings replaced by quotes), that finds a body's beginning at its end.
+    `ids`: LSP language identifiers. `line_comment`: the mark of a comment up to the end of the line, or empty.
+    `opener`: a regular expression that finds the start of a body at the end of a logical line (all of a statement's
+    head on one line, with blanked comments and with quotes for strings). `interpolations`: code inside strings.
+    `strays`: nodes that the grammar accepts, but today's language does not. `tight`: nodes whose closing brace may
+    begin a line only after a comma. `offside`: blocks are indented. `prose`: most of the text is for people.
     """
 
     name: str
-    ids: tuple[str, ...]  # LSP language identifiers
+    ids: tuple[str, ...]
     suffixes: tuple[str, ...]
     module: str
     function: str = "language"
-    line_comment: str = "//"  # what begins a comment up to the line's end; empty where nothing does
+    line_comment: str = "//"
     opener: str = _BRACE
     comments: tuple[str, ...] = ("comment",)
     strings: tuple[str, ...] = ()
-    interpolations: tuple[str, ...] = ()  # code inside of strings
+    interpolations: tuple[str, ...] = ()
     definitions: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()
-    strays: tuple[str, ...] = ()  # what the grammar takes and the language of today does not
+    strays: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ("argument_list",)
     brackets: str = "()[]{}"
-    tight: tuple[str, ...] = ()  # what ends in a brace that may begin a line only behind a comma
-    offside: bool = False  # whether blocks are told by their indentation
-    prose: bool = False  # whether most of it is written for people
+    tight: tuple[str, ...] = ()
+    offside: bool = False
+    prose: bool = False
     outline: tuple[str, ...] = ()
-    """What other files use: of each kind of definition the pattern that finds its name in it, for a tree query.
-    Files of a language that has none tell other files nothing, and are not read."""
+    """Patterns of a tree query for the names of definitions; without patterns, other files are not read."""
     imports: str = ""
-    """A regular expression for a statement that names what is taken from other files, with `^` at lines' beginnings."""
+    """A regular expression of import statements, with `^` at the start of lines."""
 
     def grammar(self) -> Grammar | None:
-        """The grammar, or None where it cannot be loaded."""
+        """The grammar; None if it cannot be loaded."""
         return _grammar(self.module, self.function)
 
 
@@ -346,5 +346,5 @@ _BY_SUFFIX = {suffix: language for language in LANGUAGES for suffix in language.
 
 
 def for_document(language_id: str, path: str) -> Language | None:
-    """The language by the editor's identifier, or else (editors differ in them) by the file name's suffix."""
+    """The language by the editor's identifier, or else by the file's suffix, because identifiers differ."""
     return _BY_ID.get(language_id) or _BY_SUFFIX.get(PurePosixPath(path).suffix.lower())

@@ -1,6 +1,6 @@
-"""Find comments and strings in languages without a grammar, by a table of the marks that begin and end them.
+"""Finds comments and strings in languages without a grammar, by a table of their marks.
 
-One regular expression for each language goes through a text once, in time linear in its length.
+One regular expression for each language scans a text once, in time linear in its length.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ Kind = Literal["string", "comment"]
 
 ROUND, CURLY, ALL = "()", "[]{}", "()[]{}"
 
+# After these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
+_BEFORE_LIFETIMES = frozenset("&<")
+_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
+
 
 class Span(NamedTuple):
-    """A comment or a string from `start` to `end`; it is `open` where a character typed at its end belongs to it."""
+    """A comment or a string from `start` to `end`; `open`: a character typed at its end belongs to it."""
 
     start: int
     end: int
@@ -28,41 +32,41 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lexis:
-    """What a language's comments, strings and brackets look like."""
+    """The marks of a language's comments, strings and brackets."""
 
     line_comments: tuple[str, ...] = ()
     block_comments: tuple[tuple[str, str], ...] = ()
     quotes: str = ""
-    """Each begins a string that ends in its line."""
+    """Each begins a string that ends in the same line."""
     long_quotes: tuple[str, ...] = ()
     """Each begins a string of any number of lines."""
     characters: bool = False
-    """Whether ' stands around one character, and is part of a name elsewhere."""
+    """Whether ' surrounds one character, and is part of a name elsewhere."""
     escaped: str = ""
-    """A regular expression for what is a character outside of strings, like `?\\(` of Emacs Lisp."""
+    """A regular expression of a character outside strings, such as `?\\(` of Emacs Lisp."""
     brackets: str = ALL
     trailing_commas: bool = True
-    """Whether a comma may stand before a closing bracket."""
+    """Whether a comma may precede a closing bracket."""
     tight: bool = False
-    """Whether a closing brace mostly stands behind something in its line."""
+    """Whether a closing brace mostly follows other text in its line."""
     prose: bool = False
-    """Whether most of it is written for people, with brackets and quotes of any kind."""
+    """Whether most of the text is for people, with brackets and quotes of any kind."""
     line_starts: bool = False
-    """Whether a comment begins nowhere but at a line's beginning, as far as is known."""
+    """Whether comments begin only at the start of a line, as far as is known."""
 
     def spans(self, text: str) -> tuple[Span, ...]:
         """The comments and strings of a text, in order."""
         return _spans(self, text)
 
     def at(self, text: str, offset: int) -> Kind | None:
-        """What a character typed at an offset of a text would be part of."""
-        found = self.spans(text)
-        i = bisect_right(found, offset, key=lambda span: span.start) - 1
-        if i >= 0 and found[i].start == offset:
+        """Whether a character typed at an offset would be part of a string or a comment; None for code."""
+        spans = self.spans(text)
+        i = bisect_right(spans, offset, key=lambda span: span.start) - 1
+        if i >= 0 and spans[i].start == offset:
             i -= 1
         if i < 0:
             return None
-        span = found[i]
+        span = spans[i]
         return span.kind if offset < span.end or (offset == span.end and span.open) else None
 
 
@@ -79,7 +83,7 @@ _PROSE = Lexis(brackets="", prose=True)
 _MARKUP = Lexis((), _MARKUP_BLOCK, brackets="", prose=True)
 
 UNKNOWN = Lexis(("#", "//"), (), '"`', line_starts=True)
-"""Of a language that is not in the table."""
+"""The marks of a language that is not in the table."""
 
 _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (Lexis(("//",), _C_BLOCK, "\"'", ('"""', "'''")), "dart groovy", ".dart .groovy .gradle"),
@@ -126,9 +130,10 @@ _BY_SUFFIX = {suffix: lexis for lexis, _, suffixes in _TABLE for suffix in suffi
 
 
 def for_document(language_id: str, path: str) -> Lexis:
-    """The marks by the editor's identifier, or else by the file name's suffix."""
+    """The marks by the editor's identifier, or else by the file's suffix."""
     name = PurePosixPath(path)
-    suffix = (name.suffix or name.name).lower()  # `.gitignore` has none
+    # `.gitignore` has no suffix.
+    suffix = (name.suffix or name.name).lower()
     return _BY_ID.get(language_id) or _BY_SUFFIX.get(suffix) or UNKNOWN
 
 
@@ -137,14 +142,14 @@ def _spans(lexis: Lexis, text: str) -> tuple[Span, ...]:
     found = []
     for match in _pattern(lexis).finditer(text):
         token, group = match.group(), match.lastgroup
-        # A comment of one line goes on at its end; what no mark has ended goes on as well.
+        # A line comment, and any span without an end mark, is open at its end.
         is_open = group == "line" or (group != "character" and not token.endswith(_end(lexis, token, group)))
         found.append(Span(*match.span(), "comment" if group in ("line", "block") else "string", is_open))
     return tuple(found)
 
 
 def _end(lexis: Lexis, token: str, group: str | None) -> str:
-    """What ends a comment or a string, where its beginning is not taken for its end; else what it never ends with."""
+    """The end mark of a comment or string; "\\0", which is no end, if the token has only its start mark."""
     if group == "block":
         begin, end = max((pair for pair in lexis.block_comments if token.startswith(pair[0])), key=len)
     else:
@@ -178,7 +183,8 @@ def _pattern(lexis: Lexis) -> re.Pattern[str]:
 
 
 def _string(quote: str) -> str:
-    before = r"(?<!\w)" if quote == "'" else ""  # an apostrophe in a word is none
+    # An apostrophe in a word is no quote.
+    before = r"(?<!\w)" if quote == "'" else ""
     return rf"{before}{quote}(?:[^\\{quote}\r\n]|\\[^\r\n])*+{quote}?"
 
 
@@ -197,3 +203,32 @@ def _line_comment(lexis: Lexis) -> str:
         r"(?<!:)" if "//" in lexis.line_comments else r"(?<![\\\w$&])" if "#" in lexis.line_comments else ""
     )
     return rf"{before}(?:{marks}){after}[^\r\n]*"
+
+
+def unclosed(left: str, line_comment: str) -> Kind | None:
+    """Whether a line ends in an open string or comment, by its characters."""
+    # word: the start of the word before the current character.
+    quote, word = "", 0
+    i = 0
+    while i < len(left):
+        character = left[i]
+        if quote:
+            if character == "\\":
+                i += 1
+            elif character == quote:
+                quote = ""
+            word = i + 1
+        elif line_comment and left.startswith(line_comment, i):
+            return "comment"
+        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
+            quote = character
+        if not (character.isalnum() or character == "_"):
+            word = i + 1
+        i += 1
+    return "string" if quote else None
+
+
+def _is_apostrophe(left: str, word: int, at: int) -> bool:
+    if word == at:
+        return left[at - 1 : at] in _BEFORE_LIFETIMES
+    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None

@@ -1,8 +1,8 @@
-"""Parse a text, and ask its tree, within a bound of processor time, whatever the text is.
+"""Parses a text, and queries its tree, within a bound of processor time, whatever the text is.
 
-tree-sitter looks for the cheapest way out of an error, which takes time that grows with the square of a line of
-brackets or quotes, and worse; and it holds the interpreter while it parses bytes. Here it reads by a callback, and is
-asked every hundred steps whether to go on: other threads run meanwhile, and what takes too long has no tree. The bound
+tree-sitter searches for the cheapest repair of an error, in time that grows with the square of a line of brackets or
+quotes, and worse; and it holds the interpreter while it parses bytes. Here tree-sitter reads by a callback, and asks
+every hundred steps whether to go on: other threads run meanwhile, and a text that takes too long has no tree. The bound
 counts the thread's own processor time, so that a busy machine loses no trees.
 """
 
@@ -14,40 +14,42 @@ from time import thread_time
 
 from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
-SECONDS, SECONDS_A_CHARACTER = 0.06, 1.5e-6
-"""A parse may take so long. Code as people write it takes a fifth of the second, and nothing of the first."""
-DEPTH = 300
-"""Of nodes in one another, below which no query looks: each step costs as much as the step is deep."""
-LONGEST_RUN = 256
-"""Signs without a name next to one another in an error, above which there is no tree."""
-DEEPEST = 1_000
-"""Angle brackets in one statement, above which nothing is parsed: some grammars then compare trees without asking."""
+PARSE_SECONDS, PARSE_SECONDS_PER_CHARACTER = 0.06, 1.5e-6
+"""The most time of a parse. Usual code takes a fifth of the second figure, and nothing of the first."""
+MAX_QUERY_DEPTH = 300
+"""Queries ignore deeper nodes, because the cost of a step grows with its depth."""
+MAX_ERROR_RUN = 256
+"""An error with more adjacent unnamed nodes has no tree."""
+MAX_ANGLE_BRACKETS = 1_000
+"""A statement with more angle brackets is not parsed, because some grammars then never ask whether to go on."""
 
 _ANGLES = re.compile("[<>;{}]")
 
 
 def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | None:
-    """The tree of a source of one byte a character; None where it would take too long.
+    """The tree of a source of one byte a character; None if it takes too long.
 
-    old: the tree of an earlier source, edited, of which only what changed is parsed.
+    old: the edited tree of an earlier source, so that only changes are parsed.
     """
     if _is_too_deep(source):
         return None
     view, parser = memoryview(source), Parser(grammar)
-    late = _stopwatch(len(source))
+    time_is_over = _stopwatch(len(source))
 
     def read(at: int, _: object) -> memoryview:
         return view[at:]
 
     def stop(at: int, has_error: bool) -> bool:
-        return late()
+        return time_is_over()
 
     try:
-        if old is None:  # which it does not take for nothing
+        # The method does not accept None.
+        if old is None:
             tree = parser.parse(read, progress_callback=stop)
         else:
             tree = parser.parse(read, old, progress_callback=stop)
-    except ValueError:  # so it says that it was stopped
+    except ValueError:
+        # The parse was stopped.
         return None
     return tree if all(map(_can_be_queried, broken(tree))) else None
 
@@ -63,13 +65,13 @@ def broken(tree: Tree) -> Iterator[Node]:
 
 
 def _can_be_queried(error: Node) -> bool:
-    """Whether a query looks at the children of an error in time: at each it looks on to the next that has a name."""
-    if error.child_count <= LONGEST_RUN:
+    """Whether a query of an error's children ends in time: from each child it searches the next named one."""
+    if error.child_count <= MAX_ERROR_RUN:
         return True
     run = 0
     for child in error.children:
         run = 0 if child.is_named else run + 1
-        if run > LONGEST_RUN:
+        if run > MAX_ERROR_RUN:
             return False
     return True
 
@@ -78,21 +80,21 @@ def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[No
     """The nodes of a query that touch a range, by capture."""
     cursor = QueryCursor(query)
     cursor.set_byte_range(low, high)
-    cursor.set_max_start_depth(DEPTH)
+    cursor.set_max_start_depth(MAX_QUERY_DEPTH)
     return cursor.captures(tree.root_node)
 
 
 def matched(query: Query, tree: Tree) -> list[dict[str, list[Node]]]:
     """The matches of a query in a whole tree, each by capture."""
     cursor = QueryCursor(query)
-    cursor.set_max_start_depth(DEPTH)
+    cursor.set_max_start_depth(MAX_QUERY_DEPTH)
     return [captures for _, captures in cursor.matches(tree.root_node)]
 
 
 def around(tree: Tree, offset: int) -> list[Node]:
-    """The nodes that hold the character left of an offset, innermost first.
+    """The nodes around the character left of an offset, innermost first.
 
-    They are gone through from the root: a node finds its parent by doing the same anew.
+    The search starts at the root, because a node finds its parent by the same search.
     """
     cursor, at = tree.walk(), offset - 1
     path: list[Node] = []
@@ -107,19 +109,19 @@ def around(tree: Tree, offset: int) -> list[Node]:
 
 
 def _stopwatch(characters: int) -> Callable[[], bool]:
-    """Tells whether the time for so many characters is over, from now on."""
-    until = thread_time() + SECONDS + SECONDS_A_CHARACTER * characters
+    """A function that tells whether the time for a text is over, from now on."""
+    until = thread_time() + PARSE_SECONDS + PARSE_SECONDS_PER_CHARACTER * characters
     return lambda: thread_time() > until
 
 
 def _is_too_deep(source: bytes) -> bool:
-    if source.count(b"<") <= DEEPEST:
+    if source.count(b"<") <= MAX_ANGLE_BRACKETS:
         return False
     depth = 0
     for sign in _signs(source):
         if sign == "<":
             depth += 1
-            if depth > DEEPEST:
+            if depth > MAX_ANGLE_BRACKETS:
                 return True
         else:
             depth = max(0, depth - 1) if sign == ">" else 0

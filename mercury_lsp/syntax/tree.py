@@ -1,9 +1,8 @@
-"""What the syntax around an offset tells: string or comment, enclosing definition, one line or several, errors.
+"""Answers questions on the syntax at an offset: string or comment, definition around it, one line or several, errors.
 
-Owns the tree-sitter tree of one document. A language without a grammar, and a text over `LARGEST`, have no tree, and
-are judged by their lines alone. The line at the cursor is mostly unfinished, so the tree is asked only for what
-survives errors (strings, comments, definitions around it); where bodies begin is read from the lines.
-Knows nothing of the model and of what it suggests.
+A language without a grammar, and a text over `MAX_PARSED_CHARACTERS`, have no tree, and are judged by their lines. The
+line at the cursor is mostly incomplete, so the tree is asked only for facts that survive errors (strings, comments,
+definitions around it); the lines tell where bodies begin.
 """
 
 from __future__ import annotations
@@ -21,27 +20,29 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import head, joined, width
 from mercury_lsp.syntax.languages import Language, for_document
 
-LARGEST = 1_000_000  # characters: above it a parse takes longer than a keystroke should
-ALWAYS, LONG_MEAN = 100_000, 500  # characters of a text that is parsed anyway; of a longer one's mean line
+# A longer text takes longer to parse than a keystroke should.
+MAX_PARSED_CHARACTERS = 1_000_000
+# Shorter texts are always parsed, longer ones only up to this mean length of a line.
+ALWAYS_PARSED_CHARACTERS, MAX_MEAN_LINE_CHARACTERS = 100_000, 500
 HOLES = ("arguments", "condition", "body")
-LONGEST_HEAD = 1_000  # characters of a logical line that are looked at
-NEARBY = 60  # lines, each way, in which the beginning and the end of a body are looked for
+# The most characters of a logical line that patterns see.
+MAX_HEAD_CHARACTERS = 1_000
+# The lines above and below in which the start and end of a body are searched.
+NEARBY_LINES = 60
 
 _FOREIGN = re.compile("[^\x00-\x7f]+")
 _LONE_CR = re.compile("\r(?!\n)")
 LINE_END = re.compile(r"\r\n|\r|\n")
 _CHARACTER = re.compile(r"[^\r\n]")
-_COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)  # as good as can be told without a grammar
-_OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")  # of a body, in languages that are not known
-# After one of these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
-_BEFORE_LIFETIMES = frozenset("&<")
-_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
+# For languages without a tree, and without a known syntax.
+_COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)
+_OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")
 _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Syntax:
-    """One parse of one document; offsets count characters, as everywhere."""
+    """The syntax of one document; offsets count characters."""
 
     document: Document
     language: Language | None
@@ -56,17 +57,17 @@ class Syntax:
         return cls(document, language, tree)
 
     def errors(self) -> int:
-        """How many nodes are errors or missing; 0 without a tree."""
+        """The number of error nodes and missing nodes; 0 without a tree."""
         return sum(1 for _ in self.broken())
 
     def nodes(self, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
-        """Start, end and kind of what a programmer writes as one piece, for holes in training; sorted.
+        """Start, end and kind of pieces that a programmer writes at once, for holes in training; sorted.
 
-        Arguments, conditions and bodies come without the brackets and blanks around them; empty ones and those with
-        errors do not come.
+        Arguments, conditions and bodies come without outer brackets and blanks; empty ones and those with errors are
+        left out.
         """
         text = self.document.text
-        found = []
+        pieces = []
         captured = self._captured(0, len(text))
         for kind in kinds:
             for node in captured.get(kind, []):
@@ -74,8 +75,8 @@ class Syntax:
                 inside = text[start:end]
                 start, end = end - len(inside.lstrip()), start + len(inside.rstrip())
                 if start < end and not node.has_error:
-                    found.append((start, end, kind))
-        return sorted(found)
+                    pieces.append((start, end, kind))
+        return sorted(pieces)
 
     def scope(self, offset: int) -> tuple[int, int] | None:
         """Start and end of the innermost definition (function, class and the like) around an offset."""
@@ -91,35 +92,36 @@ class Syntax:
 
     @property
     def is_prose(self) -> bool:
-        """Whether most of the document is written for people."""
+        """Whether most of the document is text for people."""
         return self.lexis.prose if self.lexis else self.language is not None and self.language.prose
 
     @property
     def brackets(self) -> str:
-        """The characters that are brackets in it."""
+        """The characters that are brackets in the language."""
         return self.lexis.brackets if self.lexis else self.language.brackets if self.language else ""
 
     @property
     def line_comments(self) -> tuple[str, ...]:
-        """The marks that begin a comment up to the line's end."""
+        """The marks of comments up to the end of the line."""
         if self.lexis:
             return self.lexis.line_comments
         return (self.language.line_comment,) if self.language and self.language.line_comment else ()
 
     def in_string_or_comment(self, offset: int) -> bool:
-        """Whether a character typed here would be text: not code, nor code that is interpolated into a string."""
+        """Whether a character typed here would be text: neither code nor interpolated code."""
         return self.text_around(offset) is not None
 
     def text_around(self, offset: int) -> Literal["string", "comment"] | None:
-        """What a character typed here would be part of; None where it would be code, interpolated code included."""
+        """Whether a character typed here would be in a string or a comment; None for code and interpolated code."""
         line, column = self.document.position(offset)
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
             for node in self._around(offset):
                 if node.type in self.language.interpolations:
+                    # Right after the interpolation.
                     if offset == node.end_byte and self.document.text[offset - 1] in "})":
-                        continue  # right behind it
+                        continue
                     return None
                 if node.type in self.language.strings and offset < node.end_byte:
                     return "string"
@@ -129,37 +131,39 @@ class Syntax:
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return None
-        return _unclosed(
+        return lexical.unclosed(
             self.document.line(line)[:column], self.language.line_comment if self.language else "#"
         )
 
     def multiline(self, offset: int) -> bool:
-        """Whether a completion here should run over several lines: a body begins here, and is empty so far."""
+        """Whether a completion here should have several lines: a body begins here and is empty."""
         number, column = self.document.position(offset)
         rest = self.document.line(number)[column:]
         if rest.strip(" \t)]};,") or self.in_string_or_comment(offset):
             return False
-        above = self.lines(number - NEARBY, number + 1)
+        above = self.lines(number - NEARBY_LINES, number + 1)
         above[-1] = above[-1][:column]
-        while above and not above[-1].strip(' \t"'):  # blanks, comments and docstrings
+        # Skip blanks, comments and docstrings.
+        while above and not above[-1].strip(' \t"'):
             above.pop()
         logical = head(above)
         if not self.opens(joined(logical)):
             return False
-        below = self.lines(number + 1, number + 1 + NEARBY)
+        below = self.lines(number + 1, number + 1 + NEARBY_LINES)
         first = next((line for line in below if line.strip()), "}")
         return first.lstrip().startswith(("}", ")", "]", ";;")) or width(first) <= width(logical[0])
 
     def opens(self, line: str) -> bool:
-        """Whether a body is to come after this logical line of `code`."""
-        if len(line) > LONGEST_HEAD:  # the patterns look at both ends, some again and again from each place
-            line = line[: LONGEST_HEAD // 2] + line[-LONGEST_HEAD // 2 :]
+        """Whether a body must follow this logical line of `code`."""
+        # The patterns search both ends, some from each place again.
+        if len(line) > MAX_HEAD_CHARACTERS:
+            line = line[: MAX_HEAD_CHARACTERS // 2] + line[-MAX_HEAD_CHARACTERS // 2 :]
         return bool(re.search(self.language.opener, line) if self.language else _OPENER.search(line))
 
     def code(self, low: int, high: int) -> str:
-        """The text from `low` to `high`, as long as it is, without what could be taken for code and is not.
+        """The text from `low` to `high` at its length, without comments and strings.
 
-        Comments are blank; strings are quotes in their first line, and blank in the others.
+        Comments become blanks; strings become quotes in their first line, and blanks in the others.
         """
         text = self.document.text
         if self.tree is None and self.language:
@@ -179,13 +183,13 @@ class Syntax:
         return "".join([*pieces, text[at:high]])
 
     def _texts(self, low: int, high: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Start and end of the comments and of the strings that touch a range."""
+        """Start and end of the comments, and of the strings, that touch a range."""
         if self.lexis:
             spans = [
                 span for span in self.lexis.spans(self.document.text) if low < span.end and span.start < high
             ]
-            found = [[span[:2] for span in spans if span.kind == kind] for kind in ("comment", "string")]
-            return found[0], found[1]
+            by_kind = [[span[:2] for span in spans if span.kind == kind] for kind in ("comment", "string")]
+            return by_kind[0], by_kind[1]
         captured = self._captured(low, high)
         nodes = [
             [(node.start_byte, node.end_byte) for node in captured.get(kind, [])]
@@ -194,14 +198,14 @@ class Syntax:
         return nodes[0], nodes[1]
 
     def lines(self, first: int, last: int) -> list[str]:
-        """`code` of the lines from number `first` up to `last`; numbers out of range are left out."""
+        """The `code` of lines `first` up to `last`; numbers out of range are left out."""
         first, last = max(0, first), min(last, self.document.line_count)
         if first >= last:
             return []
         return LINE_END.split(self.code(self.document.span(first)[0], self.document.span(last - 1)[1]))
 
     def replaced(self, start: int, end: int, text: str) -> Syntax:
-        """The syntax of the document in which `text` replaces a range of one line; only what changed is parsed."""
+        """The syntax after replacing a range of one line by `text`; only the change is parsed."""
         document = self.document.replace(start, end, text, self.document.version)
         if self.tree is None or self.language is None:
             return Syntax(document, self.language, None)
@@ -215,7 +219,7 @@ class Syntax:
         return Syntax(document, self.language, parsing.parse(grammar, _shadow(document.text), tree))
 
     def begins_statement(self, offset: int) -> bool:
-        """Whether a statement begins at an offset, told without a grammar by the line: its last blank, or its first."""
+        """Whether a statement begins at an offset; without a grammar, whether a word begins there without a blank."""
         if self.language is None or self.tree is None:
             first = self.document.text[offset : offset + 1]
             return (
@@ -229,7 +233,8 @@ class Syntax:
                 kinds = (self.tree.root_node.type, *self.language.bodies)
                 return node.type in kinds
             if not braced and node.start_byte == offset and node.type in self.language.bodies:
-                return True  # a body of one line, as after Python's `if x:`
+                # A body of one line, as after Python's `if x:`.
+                return True
         return self.tree.root_node.start_byte == offset
 
     def is_tight(self, brace: int) -> bool:
@@ -241,7 +246,7 @@ class Syntax:
         return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
 
     def strays(self, low: int, high: int) -> int:
-        """How many nodes in a range the grammar takes though the language does not."""
+        """The number of nodes in a range that the grammar accepts, but the language does not."""
         return len(self._captured(low, high).get("stray", []))
 
     def _captured(self, low: int, high: int) -> dict[str, list[Node]]:
@@ -251,27 +256,29 @@ class Syntax:
         return parsing.captured(_query(self.language), self.tree, low, high)
 
     def _around(self, offset: int) -> Iterator[Node]:
-        """The nodes that hold the character left of an offset, innermost first."""
+        """The nodes around the character left of an offset, innermost first."""
         if self.tree is None or offset == 0:
             return
         yield from parsing.around(self.tree, offset)
 
     def broken(self) -> Iterator[Node]:
-        """The nodes that are errors or missing, in no order."""
+        """The error nodes and missing nodes, in no order."""
         return parsing.broken(self.tree) if self.tree else iter(())
 
 
 def _is_parsed(document: Document) -> bool:
-    """Whether a text is short enough, or of lines short enough: long ones come from machines."""
+    """Whether a text is short enough, or has short enough lines: long lines are generated."""
     size = len(document.text)
-    return size <= ALWAYS or size <= min(LARGEST, LONG_MEAN * document.line_count)
+    return size <= ALWAYS_PARSED_CHARACTERS or size <= min(
+        MAX_PARSED_CHARACTERS, MAX_MEAN_LINE_CHARACTERS * document.line_count
+    )
 
 
 def _shadow(text: str) -> bytes:
-    r"""A text of one byte a character that parses alike, so that a tree's byte offsets are offsets of characters.
+    r"""A text of one byte a character that parses alike, so that byte offsets are character offsets.
 
-    Of the characters beyond ASCII, blanks become spaces and all others letters, since nearly all of them stand in
-    strings, comments and names. A \r which ends a line becomes the \n that grammars know.
+    Beyond ASCII, blanks become spaces and all other characters letters, because nearly all of them are in strings,
+    comments and names. A \r that ends a line becomes the \n that grammars know.
     """
     text = _LONE_CR.sub("\n", text)
     if not text.isascii():
@@ -301,7 +308,7 @@ def _query(language: Language) -> Query:
 
 
 def _inside(node: Node) -> tuple[int, int]:
-    """The range of a node without the brackets it begins and ends with."""
+    """The range of a node without its outer brackets."""
     start, end = node.start_byte, node.end_byte
     if node.child_count > 1:
         first, last = node.children[0], node.children[-1]
@@ -314,31 +321,3 @@ def _inside(node: Node) -> tuple[int, int]:
 
 def _blank(match: re.Match[str]) -> str:
     return " " * len(match.group())
-
-
-def _unclosed(left: str, line_comment: str) -> Literal["string", "comment"] | None:
-    """What has begun in a line and not ended, told from its characters."""
-    quote, word = "", 0  # where the word begins that ends right before a character
-    i = 0
-    while i < len(left):
-        character = left[i]
-        if quote:
-            if character == "\\":
-                i += 1
-            elif character == quote:
-                quote = ""
-            word = i + 1
-        elif line_comment and left.startswith(line_comment, i):
-            return "comment"
-        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
-            quote = character
-        if not (character.isalnum() or character == "_"):
-            word = i + 1
-        i += 1
-    return "string" if quote else None
-
-
-def _is_apostrophe(left: str, word: int, at: int) -> bool:
-    if word == at:
-        return left[at - 1 : at] in _BEFORE_LIFETIMES
-    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None

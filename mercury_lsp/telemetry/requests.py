@@ -1,7 +1,6 @@
-"""The journal: what is known of each request for a suggestion, from its beginning to what became of it.
+"""Keeps the facts of each request for a suggestion, from its start to its outcome, and writes them to the history.
 
-Owns the last request, for who wants to know why nothing was shown; the ids of what was sent; and what of all that is
-written down. Runs on the event loop. Knows neither the protocol nor the file.
+Runs on the event loop.
 """
 
 from __future__ import annotations
@@ -14,8 +13,9 @@ from pathlib import PurePath
 
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, spanned
-from mercury_lsp.telemetry.store import LONGEST, Event, History
+from mercury_lsp.telemetry.acceptance import Feedback, Item, SuggestionOutcome, spanned
+from mercury_lsp.telemetry.store import MAX_NAME_CHARACTERS, Event, History
+from mercury_lsp.telemetry.text_edits import Edit
 
 
 @dataclass(slots=True)
@@ -24,10 +24,11 @@ class Request:
 
     snapshot: Snapshot
     offset: int
-    document: Document  # that of the client; the snapshot's may have an item of a menu put in
+    # The client's document; the snapshot's may have a menu item inserted.
+    document: Document
     cursor: int
     cause: Cause = Cause.CANCELLED
-    reason: str = ""  # as a clause, where the cause alone does not say enough
+    reason: str = ""
     recalled: bool = False
     completions: tuple[Completion, ...] = ()
     ids: tuple[str, ...] = ()
@@ -46,16 +47,16 @@ class Request:
 
     @property
     def length(self) -> int:
-        """Characters of the first text that is shown."""
+        """The characters of the first shown text."""
         return len(self.completions[0].shown or "") if self.completions else 0
 
     def nothing(self, cause: Cause, reason: str = "") -> None:
-        """Nothing is sent."""
+        """Note that nothing is sent."""
         self.cause, self.reason = cause, reason
 
 
 class Journal:
-    """The requests of one client. `editor` is its name."""
+    """The requests of one client. `editor`: its name."""
 
     def __init__(self, history: History) -> None:
         self.last: Request | None = None
@@ -65,20 +66,21 @@ class Journal:
         self._numbers = itertools.count(1)
 
     def asked(self, request: Request) -> None:
-        """A request came."""
+        """Note a request."""
         self._keep(self._feedback.asked(request.document.uri, request.cursor))
 
     def offers(self, request: Request, completions: Sequence[Completion]) -> None:
-        """Completions of the client's document will be sent; each has an id from here on."""
+        """Give an id to each completion that will be sent."""
         request.completions = tuple(completions)
         request.ids = tuple(str(next(self._numbers)) for _ in completions)
 
     def answered(self, request: Request, document: Document | None) -> None:
-        """A request has its answer. `document` is what the client has now, None where it closed it."""
+        """Note the answer to a request. `document`: the client's current one, None if it was closed."""
         self.last = request
         request.ms = (time.perf_counter() - request.began) * 1e3
         if request.cause is Cause.DECLINED:
-            return  # of files that nobody may look into there is no record either
+            # Files that must not be read leave no record.
+            return
         if not request.ids:
             self._write(request, "nothing")
         elif document is None or document.text != request.document.text:
@@ -97,38 +99,38 @@ class Journal:
                 self._write(request, "continued")
 
     def follows(self, uri: str) -> bool:
-        """Whether it wants to be told of changes of a document."""
+        """Whether changes of a document matter."""
         return self._feedback.follows(uri)
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        """A document was changed by the edits of one notification."""
+        """Note the edits of one notification."""
         self._keep(self._feedback.changed(uri, edits))
 
     def closed(self, uri: str) -> None:
-        """A document was closed."""
+        """Note that a document was closed."""
         self._keep(self._feedback.closed(uri))
 
     def accepted(self, id_: str) -> None:
-        """The command of something that was sent was run."""
+        """Note the command of a sent completion."""
         self._keep(self._feedback.accepted(id_))
 
     def accepted_part(self, id_: str, units: int) -> None:
-        """The client told that the first so many UTF-16 units were accepted."""
+        """Note that the first ``units`` UTF-16 units were accepted."""
         self._feedback.accepted_part(id_, units)
 
     def shown(self, id_: str) -> None:
-        """The client told that it shows something."""
+        """Note that the client shows a completion."""
         self._feedback.shown(id_)
 
     def focused(self, uri: str) -> None:
-        """The user went to a document."""
+        """Note that the user went to a document."""
         self._keep(self._feedback.focused(uri))
 
     def close(self) -> None:
-        """The client is gone."""
+        """Write the open suggestions after the client is gone."""
         self._keep(self._feedback.finish())
 
-    def _keep(self, outcomes: Sequence[Outcome[Request]]) -> None:
+    def _keep(self, outcomes: Sequence[SuggestionOutcome[Request]]) -> None:
         for outcome in outcomes:
             self._write(outcome.facts, outcome.kind, outcome.shown, outcome.accepted)
 
@@ -153,5 +155,5 @@ class Journal:
 
 
 def _name(text: str) -> str:
-    """A name from outside, short, and of characters that can be written."""
-    return text.encode(errors="replace").decode()[:LONGEST]
+    """A foreign name, shortened and with encodable characters only."""
+    return text.encode(errors="replace").decode()[:MAX_NAME_CHARACTERS]

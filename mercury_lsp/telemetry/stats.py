@@ -1,8 +1,4 @@
-"""The tally: what is counted of the history.
-
-Owns the figures, which a user sees by `mercury-lsp stats`, and an editor by the command `mercury.stats`. Knows neither
-the file nor how figures are shown.
-"""
+"""Counts the events of the history, for `mercury-lsp stats` and the command `mercury.stats`."""
 
 from __future__ import annotations
 
@@ -13,11 +9,17 @@ from typing import Any
 from mercury_lsp.telemetry.store import Event
 
 PERCENTILES = (50, 90, 95, 99)
-SHOWN = ("accepted", "partly", "typed", "replaced", "rejected")  # what a suggestion that was shown can become
+SHOWN_OUTCOMES = (
+    "accepted",
+    "partly",
+    "typed",
+    "replaced",
+    "rejected",
+)
 
 
-def counted(events: Sequence[Event]) -> dict[str, Any]:
-    """The figures of events: of all, by language (the busiest first), by day, and why nothing was shown."""
+def count_events(events: Sequence[Event]) -> dict[str, Any]:
+    """The figures of events: of all, by language, day, editor and model, and the causes of empty answers."""
     causes = Counter(event.cause for event in events if event.cause)
     return {
         "all": _group(events),
@@ -30,7 +32,7 @@ def counted(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:
-    """The value below or at which so many percent are (the nearest rank); None where there are no values."""
+    """The percentiles of values by the nearest rank; None without values."""
     ranked = sorted(values)
     return {
         f"p{percent}": round(ranked[-(-percent * len(ranked) // 100) - 1], 2) if ranked else None
@@ -49,27 +51,27 @@ def _groups(
 
 
 def _group(events: Sequence[Event]) -> dict[str, Any]:
-    """Requests; of what was shown, what became of it; latencies of requests with an answer; characters spared.
+    """Counts of requests and outcomes, latencies of answered requests, and saved characters.
 
-    `acceptance` counts those accepted in part, too; None where nothing was shown.
+    `acceptance` includes partly accepted suggestions; None if nothing was shown.
     """
     kinds = Counter(event.outcome for event in events)
     answered = [event for event in events if event.outcome != "nothing"]
-    shown = sum(kinds[kind] for kind in SHOWN)
+    shown = sum(kinds[kind] for kind in SHOWN_OUTCOMES)
     accepted = kinds["accepted"] + kinds["partly"]
     tokens, passes = (sum(getattr(event, name) for event in answered) for name in ("tokens", "passes"))
     return {
         "requests": len(events),
         "answered": len(answered),
         "shown": shown,
-        **{kind: kinds[kind] for kind in SHOWN},
+        **{kind: kinds[kind] for kind in SHOWN_OUTCOMES},
         "acceptance": round(accepted / shown, 4) if shown else None,
         "latency_ms": percentiles(event.latency_ms for event in answered),
         "latency_ms_not_from_memory": percentiles(
             event.latency_ms for event in answered if not event.recalled
         ),
         "from_memory": sum(event.recalled for event in answered),
-        "characters_shown": sum(event.shown for event in events if event.outcome in SHOWN),
+        "characters_shown": sum(event.shown for event in events if event.outcome in SHOWN_OUTCOMES),
         "characters_saved": sum(event.accepted for event in events),
         "tokens_per_pass": round(tokens / passes, 2) if passes else None,
     }

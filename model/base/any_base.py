@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.backends.quantized_load import network_of
-from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, or_sentence
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, compare, files_of
+from mercury_lsp.engine.backends.quantized_load import load_network
+from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, as_checkpoint_error
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, check_weights, weight_files
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
-from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, shape_of, theirs
+from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, checkpoint_weights, shape_of
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.training.save import save
 
@@ -64,29 +64,29 @@ def convert(folder: Path, out: Path) -> tuple[str, dict[str, str]]:
     Returns its fingerprint, and by our special tokens' names what each was, or "" if it was added. Raises
     `CheckpointError` with one sentence if the folder is none that can be taken.
     """
-    with or_sentence(folder):
+    with as_checkpoint_error(folder):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         family = FAMILIES.get(str(config.get("model_type")))
         if family is None:
             known = ", ".join(FAMILIES)
             raise Unsupported(f"its model type is {config.get('model_type')!r}, and only {known} are known")
         tokenizer, origin = vocabulary_of(tokenizer_json(folder), end_of(config))
-        network = network_of(_opened(folder, family, config), "cpu", torch.float32)
+        network = load_network(_opened(folder, family, config), "cpu", torch.float32)
         grown = resized(network, _ids(tokenizer), origin)
     about = {"base": folder.name, "licence": "that of its base", "specials": origin}
     return save(out, "base", grown, json.dumps(tokenizer, ensure_ascii=False), about), origin
 
 
 def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenCheckpoint:
-    """The folder as `network_of` reads it, its weights compared with its configuration."""
-    files = files_of(folder)
+    """The folder as `load_network` reads it, its weights compared with its configuration."""
+    files = weight_files(folder)
     shape = shape_of(family, config)
     # Some are trained apart, though declared tied.
-    if theirs(family, "output.weight")[0] in files:
+    if checkpoint_weights(family, "output.weight")[0] in files:
         shape = replace(shape, tied=False)
     tokenizer = OpenTokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()))
     opened = OpenCheckpoint(folder.name, folder, family, shape, tokenizer, 0, None, frozenset(), files)
-    compare(opened)
+    check_weights(opened)
     return opened
 
 

@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     keep_memory()
     try:
-        source = checkpoint.load(checkpoint.find(given.checkpoint))
+        source = checkpoint.read_checkpoint(checkpoint.find_model(given.checkpoint))
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
     network = Network.of(source)

@@ -79,7 +79,7 @@ def main() -> None:
     if arguments.part_mb and not arguments.out:
         parser.error("--part-mb is for a folder that is carried elsewhere: name it with --out")
     try:
-        source = checkpoint.load(arguments.checkpoint)
+        source = checkpoint.read_checkpoint(arguments.checkpoint)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
     network = Network.of(source)

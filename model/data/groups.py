@@ -1,7 +1,7 @@
 """Holds groups of holes as token ids: what training keeps of a file.
 
 Owns the splitting of a group's prompts into their common trunk and each one's branch. The layout of tokens is
-`tokenizer.encode`'s, the holes are `spans`'. Knows no noise and no rows, and imports no parser.
+`tokenizer.encode_prompt`'s, the holes are `spans`'. Knows no noise and no rows, and imports no parser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mercury_lsp.engine.tokenizer import Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Tokenizer, encode_prompt
 
 if TYPE_CHECKING:
     from model.data.spans import Hole
@@ -48,7 +48,7 @@ def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = ""
     """
     if not holes:
         return None
-    prompts = [list(encode(hole.prompt, tokenizer)) for hole in holes]
+    prompts = [list(encode_prompt(hole.prompt, tokenizer)) for hole in holes]
     kept = [i for i, ids in enumerate(prompts) if len(commonprefix([prompts[0], ids])) > len(prompts[0]) // 2]
     trunk = list(commonprefix([prompts[i] for i in kept]))
     if len(kept) == 1:

@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
     base = arguments.model or recipe.base
-    folder = cache_folder() / "base" if base == "base" else checkpoint.find(base)
+    folder = cache_folder() / "base" if base == "base" else checkpoint.find_model(base)
     out = arguments.out or default_folder(recipe)
     megabytes = 0.0 if arguments.contexts else arguments.megabytes or recipe.shards_mb or 100.0
     index = write(recipe, folder, out, arguments.contexts, megabytes, arguments.processes, arguments.corpus)

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp.bench.scenes import Scene, scenes
-from mercury_lsp.http.local import RUNNING
+from mercury_lsp.http.local import MAX_BATCHED_TASKS
 from model.loadtest.typing_model import Typing, options, typing
 
 PATIENCE = 60.0  # seconds that an answer may take
@@ -214,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kill-one-at", type=float, metavar="SECONDS", help="kill a replica at that time")
     parser.add_argument("--model", default="small", help="of the replicas started here (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each such replica (%(default)s)")
-    parser.add_argument("--ongoing", type=int, default=RUNNING, help="requests that each takes (%(default)s)")
+    parser.add_argument(
+        "--ongoing", type=int, default=MAX_BATCHED_TASKS, help="requests that each takes (%(default)s)"
+    )
     parser.add_argument("--token", default="", help="the server's token")
     parser.add_argument("--typists", type=int, default=8, help="simulated programmers (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long they type (%(default)s)")

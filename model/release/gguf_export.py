@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="to write")
     given = parser.parse_args()
     try:
-        source = checkpoint.load(checkpoint.find(given.checkpoint))
+        source = checkpoint.read_checkpoint(checkpoint.find_model(given.checkpoint))
         export(source, given.out, given.type, given.pure)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))

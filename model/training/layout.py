@@ -143,7 +143,9 @@ def lay_out(
     draws = 2 * len(group.branches) + max(0, room) // min(_SIZES) + 4
     drawn = torch.multinomial(_SHARES, draws, replacement=True, generator=generator).tolist()
     sizes = [_SIZES[i] for i in drawn]
-    masks, losses, paired = (part.numpy() for part in noise.blocks(draws, _WIDEST, generator, all_masked))
+    masks, losses, paired = (
+        part.numpy() for part in noise.mask_blocks(draws, _WIDEST, generator, all_masked)
+    )
     costs = [(size + 1) * (1 + pair) for size, pair in zip(sizes, paired.tolist(), strict=True)]
     where = torch.rand(draws, generator=generator).tolist()
     learned = torch.rand(n, generator=generator).numpy() < weights.trunk_share

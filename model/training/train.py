@@ -56,7 +56,7 @@ TRIM = 32  # steps on a processor after which what fragments of the heap is give
 def find(model: str) -> Path:
     """Folder of a checkpoint by a recipe's word for it; exits with a sentence where there is none."""
     try:
-        return cache_folder() / "base" if model == "base" else checkpoint.find(model)
+        return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
 
@@ -82,7 +82,7 @@ class Run:
         self.recipe, self.folder, self.accelerator, self.minutes = recipe, folder, accelerator, minutes
         self.device = accelerator.device
         folder.mkdir(parents=True, exist_ok=True)
-        self.base = checkpoint.load(base)
+        self.base = checkpoint.read_checkpoint(base)
         self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
         self.network = Network.of(self.base).train().to(self.device)
         for name, weight in self.network.named_parameters():
@@ -90,7 +90,7 @@ class Run:
         self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
-            teacher = Network.of(checkpoint.load(find(recipe.teacher)), self.dtype).to(self.device)
+            teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)
 
         def objective(network: Network) -> Objective:
             taught, packed = recipe.taught, recipe.packed

@@ -22,8 +22,8 @@ from support.arena_players import places, save_saying
 from test_commits import CODE, make
 
 from mercury_lsp.arena import ballots
-from mercury_lsp.arena.contestants import Answer
-from mercury_lsp.arena.edits import read
+from mercury_lsp.arena.contestants import ContestantAnswer
+from mercury_lsp.arena.edits import read_edits
 from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.ghost import colored
 from mercury_lsp.cli.main import main
@@ -85,7 +85,7 @@ def test_what_was_written_decides_over_recorded_edits(
     assert (value["wins"], value["exact"], value["rating"]) == (6, 1, 1000)
     assert (other["losses"], other["exact"]) == (6, 0)
     assert other["rating"] < other["interval"][1] + 1 < 1000
-    assert found["shown_first"] is None and not ballots.file().exists()
+    assert found["shown_first"] is None and not ballots.ballots_file().exists()
     again = answer(capsys, *models, "--edits", record, "--limit", 2, "--settings", settings)
     assert again["places"] == 2, "the limit draws a sample; with no terminal, what was written decides"
 
@@ -102,7 +102,7 @@ def test_edits_are_recorded_from_a_repository_and_compared_at(
     repo.commit(mine_dot_py=CODE.format(2), _dot_env="TOKEN=1\n")
     out = tmp_path / "record.jsonl"
     assert answer(capsys, "record", repo.top, "--out", out) == {"edits": 1, "left_out": {}}
-    (edit,) = read(out.read_text(encoding="utf-8").splitlines())
+    (edit,) = read_edits(out.read_text(encoding="utf-8").splitlines())
     assert edit.path == "mine.py" and edit.whole == CODE.format(2)
     if sys.platform != "win32":
         assert stat.S_IMODE(out.stat().st_mode) == 0o600
@@ -166,7 +166,7 @@ def test_private_and_secret_records_are_left_out(
 def test_a_long_line_is_shown_as_one() -> None:
     one = replace(places(1)[0], prefix=f"long = '{'x' * 200}'\ntotal = ")
     console = Console(width=60, file=io.StringIO(), record=True)
-    answer = Answer("value", len(one.prefix), 1.0, 1, 1, True)
+    answer = ContestantAnswer("value", len(one.prefix), 1.0, 1, 1, True)
     console.print(arena_screen.place(one, answer, replace(answer, shown=""), 3))
     told = console.export_text()
     assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told  # it is above both
@@ -264,9 +264,9 @@ class TestAtATerminal:
         assert session.process.returncode == 0
         assert re.search(r"value.*1000", report) and "3 comparisons at 3 places" in report
 
-        kept, damaged = ballots.kept()
+        kept, damaged = ballots.read_ballots()
         assert [ballot.choice for ballot in kept] == ["1", "tie", "neither"] and damaged == 0
-        text = ballots.file().read_text()
+        text = ballots.ballots_file().read_text()
         for piece in ("total", "size", "print", "lib/", "a0.py", "=", *models):
             assert piece not in text, "a record has code or a path"
         assert '"other@' in text and '"value@' in text  # models' names, not what they wrote
@@ -284,7 +284,7 @@ class TestAtATerminal:
         session.interrupt()
         session.rest()
         assert session.process.returncode == 130
-        assert [ballot.choice for ballot in ballots.kept()[0]] == ["1", "tie", "neither", "2"]
+        assert [ballot.choice for ballot in ballots.read_ballots()[0]] == ["1", "tie", "neither", "2"]
 
         found = answer(capsys, "--report")
         assert (found["comparisons"], found["shown_first"]["chosen"]) == (4, 2)
@@ -297,4 +297,4 @@ class TestAtATerminal:
         session = self.Session(models[0], models[0], "--edits", str(record), "--settings", str(settings))
         report = session.rest()
         assert "q quit" not in session.seen and "6 alike" in report
-        assert [ballot.choice for ballot in ballots.kept()[0]] == ["same"] * 6
+        assert [ballot.choice for ballot in ballots.read_ballots()[0]] == ["same"] * 6

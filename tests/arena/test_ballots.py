@@ -24,60 +24,60 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_kept_is_read() -> None:
-    assert ballots.kept() == ([], 0)
+    assert ballots.read_ballots() == ([], 0)
     every = [ballot(A, B, choice, f"p{choice}") for choice in ballots.CHOICES]
     for one in every:
-        ballots.keep(one)
-    assert ballots.kept() == (every, 0)
-    assert ballots.file().parent == state_file().parent
-    assert ballots.clear() == len(every)
-    assert not ballots.file().exists()
-    assert ballots.clear() == 0
+        ballots.append_ballot(one)
+    assert ballots.read_ballots() == (every, 0)
+    assert ballots.ballots_file().parent == state_file().parent
+    assert ballots.delete_ballots() == len(every)
+    assert not ballots.ballots_file().exists()
+    assert ballots.delete_ballots() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_only_the_user_may_read_it() -> None:
     before = os.umask(0)
     try:
-        ballots.keep(ballot(A, B, "1"))
+        ballots.append_ballot(ballot(A, B, "1"))
     finally:
         os.umask(before)
-    assert stat.S_IMODE(ballots.file().stat().st_mode) == 0o600
+    assert stat.S_IMODE(ballots.ballots_file().stat().st_mode) == 0o600
 
 
 def test_damaged_lines_cost_themselves_alone() -> None:
-    ballots.keep(ballot(A, B, "1"))
-    whole = ballots.file().read_text()
+    ballots.append_ballot(ballot(A, B, "1"))
+    whole = ballots.ballots_file().read_text()
     spoilt = (whole[:50], "[]", "nothing", '{"one": {}}', whole.strip().replace('"1"}', '"9"}'))
-    ballots.file().write_text("\n".join([whole.strip(), *spoilt, whole]))
-    assert ballots.kept() == ([ballot(A, B, "1")] * 2, len(spoilt))
+    ballots.ballots_file().write_text("\n".join([whole.strip(), *spoilt, whole]))
+    assert ballots.read_ballots() == ([ballot(A, B, "1")] * 2, len(spoilt))
 
 
 def test_sessions_at_the_same_time_do_not_mix_lines() -> None:
     def work(number: int) -> None:
         for i in range(50):
-            ballots.keep(ballot(A, B, "tie", f"{number}-{i}"))
+            ballots.append_ballot(ballot(A, B, "tie", f"{number}-{i}"))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found, damaged = ballots.kept()
+    found, damaged = ballots.read_ballots()
     assert damaged == 0 and len({one.place for one in found}) == 200
 
 
 def test_where_nothing_can_be_written_that_is_told(state: Path) -> None:
     (state / "mercury-lsp").write_text("a file where the folder should be")
-    with pytest.raises(ballots.Unreadable, match="cannot be kept"):
-        ballots.keep(ballot(A, B, "1"))
-    with pytest.raises(ballots.Unreadable, match="cannot be read"):
-        ballots.kept()
+    with pytest.raises(ballots.BallotsError, match="cannot be kept"):
+        ballots.append_ballot(ballot(A, B, "1"))
+    with pytest.raises(ballots.BallotsError, match="cannot be read"):
+        ballots.read_ballots()
 
 
 def test_a_pair_has_met_whoever_was_shown_first() -> None:
     made = [ballot(A, B, "1", "p"), ballot(B, A, "skip", "q"), ballot(A, side("other"), "1", "r")]
-    assert ballots.seen(made, frozenset((A.id, B.id))) == {"p", "q"}
+    assert ballots.places_met(made, frozenset((A.id, B.id))) == {"p", "q"}
 
 
 def test_the_key_of_a_place_differs_with_each_of_its_parts() -> None:

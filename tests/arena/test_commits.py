@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.arena.commits import ANYONE, PER_COMMIT, PER_FILE, LeftOut, NoHistory, Repository, written
+from mercury_lsp.arena.commits import (
+    ANY_AUTHOR,
+    MAX_EDITS_PER_COMMIT,
+    MAX_EDITS_PER_FILE,
+    LeftOut,
+    NoHistory,
+    Repository,
+    edits_of_author,
+)
 from mercury_lsp.arena.edits import Edit
 
 ME, OTHER = "me@example.org", "someone+me@example.org"
@@ -45,7 +53,7 @@ class Repo:
         self, author: str = ME, limit: int = 100, seed: int = 0, folder: str = "."
     ) -> tuple[list[Edit], LeftOut]:
         out = LeftOut()
-        return written(Repository(self.top / folder), author, limit, seed, out), out
+        return edits_of_author(Repository(self.top / folder), author, limit, seed, out), out
 
 
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
@@ -70,7 +78,7 @@ def test_only_the_users_own_commits_count(repo: Repo) -> None:
     edits, _ = repo.edits(Repository(repo.top).user)
     assert {edit.path for edit in edits} == {"lib/b.py"}
     assert {edit.path for edit in repo.edits(OTHER)[0]} == {"lib/a.py"}
-    assert {edit.path for edit in repo.edits(ANYONE)[0]} == {"lib/a.py", "lib/b.py"}
+    assert {edit.path for edit in repo.edits(ANY_AUTHOR)[0]} == {"lib/a.py", "lib/b.py"}
     assert all(edit.language == "python" and "\n" + edit.whole == "\n" + edit.prefix + edit.middle + edit.suffix
                for edit in edits)  # fmt: skip
     assert edits[0].whole == CODE.format(2)
@@ -149,7 +157,7 @@ def test_merges_are_not_written_but_what_was_merged_is(repo: Repo) -> None:
     repo.commit(by=OTHER, c_dot_py="third = compute(3)\n")
     repo.git("merge", "-q", "--no-ff", "side")
     assert [edit.path for edit in repo.edits()[0]] == ["b.py"]
-    assert len(repo.edits(ANYONE)[0]) == 3
+    assert len(repo.edits(ANY_AUTHOR)[0]) == 3
 
 
 def test_only_what_changed_is_cut_in_a_file_with_carriage_returns(repo: Repo) -> None:
@@ -178,8 +186,11 @@ def test_no_commit_and_no_file_has_too_much_weight(repo: Repo) -> None:
     changed = spread.replace("old_", "value = 2\nold_")
     repo.commit(**{f"f{i}_dot_py": changed for i in range(6)})
     edits, _ = repo.edits()
-    assert len(edits) == PER_COMMIT
-    assert max(sum(edit.path == path for edit in edits) for path in {edit.path for edit in edits}) <= PER_FILE
+    assert len(edits) == MAX_EDITS_PER_COMMIT
+    assert (
+        max(sum(edit.path == path for edit in edits) for path in {edit.path for edit in edits})
+        <= MAX_EDITS_PER_FILE
+    )
 
 
 def test_only_what_is_below_the_folder_counts(repo: Repo) -> None:

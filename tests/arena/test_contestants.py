@@ -10,7 +10,7 @@ import pytest
 from support.arena_players import places
 
 from mercury_lsp.arena import contestants
-from mercury_lsp.arena.contestants import Contestant, NoAnswer, Player, named, player
+from mercury_lsp.arena.contestants import Contestant, NoAnswer, Player, load_player, parse_contestants
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
@@ -41,13 +41,15 @@ class RemoteBacked:
 
 
 def hosted(text: str | Exception) -> Player:
-    (contestant,) = named(["remote"], HOSTED)
+    (contestant,) = parse_contestants(["remote"], HOSTED)
     there: Any = RemoteBacked(text)
     return Player(contestant, there, "")
 
 
 def test_names_and_modes(tiny_model: Path) -> None:
-    found = named(["small", "small:autoregressive", "mini:diffusion", str(tiny_model)], Config(threads=3))
+    found = parse_contestants(
+        ["small", "small:autoregressive", "mini:diffusion", str(tiny_model)], Config(threads=3)
+    )
     assert [one.name for one in found] == ["small", "small:autoregressive", "mini", tiny_model.name]
     assert [(one.config.model, one.config.mode) for one in found] == [
         ("small", "diffusion"),
@@ -59,13 +61,13 @@ def test_names_and_modes(tiny_model: Path) -> None:
 
 
 def test_the_same_twice_has_a_number() -> None:
-    assert [one.name for one in named(["small", "small", "mini", "small"], Config())] == [
+    assert [one.name for one in parse_contestants(["small", "small", "mini", "small"], Config())] == [
         "small", "small (2)", "mini", "small (3)",
     ]  # fmt: skip
 
 
 def test_a_hosted_model_is_that_of_the_settings_or_named() -> None:
-    found = named(["remote", "remote:large:v2"], HOSTED)
+    found = parse_contestants(["remote", "remote:large:v2"], HOSTED)
     assert [(one.name, one.config.remote_model, one.remote) for one in found] == [
         ("remote:coder", "coder", True),
         ("remote:large:v2", "large:v2", True),
@@ -73,19 +75,19 @@ def test_a_hosted_model_is_that_of_the_settings_or_named() -> None:
 
 
 def test_a_local_contestant_asks_nobody_else_whatever_the_settings() -> None:
-    (one,) = named(["small"], replace(HOSTED, remote="fallback"))
+    (one,) = parse_contestants(["small"], replace(HOSTED, remote="fallback"))
     assert one.config.remote == "off" and not one.remote
 
 
 @pytest.mark.parametrize(("spec", "says"), [("small:magic", "mode"), ("remote", "remote_url")])
 def test_what_makes_no_sense_is_told(spec: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        named([spec], Config())
+        parse_contestants([spec], Config())
 
 
 def test_an_answer_is_what_the_server_would_show(model: Path) -> None:
-    (contestant,) = named([str(model)], Config(threads=1))
-    loaded = player(contestant)
+    (contestant,) = parse_contestants([str(model)], Config(threads=1))
+    loaded = load_player(contestant)
     answer = loaded.answer(places(1)[0])
     assert (answer.shown, answer.end, answer.likely) == ("value", len(places(1)[0].prefix), True)
     assert answer.ms > 0 and answer.passes > 0 and answer.tokens == 2
@@ -93,9 +95,9 @@ def test_an_answer_is_what_the_server_would_show(model: Path) -> None:
 
 
 def test_what_does_not_fit_gets_a_line_of_its_own(model: Path) -> None:
-    (contestant,) = named([str(model)], Config(threads=1))
+    (contestant,) = parse_contestants([str(model)], Config(threads=1))
     repeated = Edit("a.py", "python", "total = ", "value\n", "x")
-    answer = player(contestant).answer(repeated)
+    answer = load_player(contestant).answer(repeated)
     assert answer.shown == "value\nvalue" and answer.passes > 0  # after the rest of the line
 
 
@@ -120,20 +122,20 @@ def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest
     local.device = "cpu"
     monkeypatch.setattr(contestants.engines, "load", lambda config: local)
     with pytest.raises(ValueError, match="cannot take part"):
-        player(named(["remote"], HOSTED)[0])
+        load_player(parse_contestants(["remote"], HOSTED)[0])
     assert local.asked == 0
 
 
 def test_a_hosted_model_is_asked_nothing_before_the_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
     there: Any = RemoteBacked("value")
     monkeypatch.setattr(contestants.engines, "load", lambda config: there)
-    player(named(["remote"], HOSTED)[0])
+    load_player(parse_contestants(["remote"], HOSTED)[0])
     assert there.asked == 0
 
 
 def test_what_would_be_shown_unasked_is_the_servers_choice(model: Path) -> None:
-    (contestant,) = named([str(model)], Config(threads=1))
-    sure, (edit,) = player(contestant), places(1)[:1]
+    (contestant,) = parse_contestants([str(model)], Config(threads=1))
+    sure, (edit,) = load_player(contestant), places(1)[:1]
     never = replace(
         sure, contestant=replace(contestant, config=replace(contestant.config, show_likelihood=1.0))
     )

@@ -9,15 +9,15 @@ import pytest
 
 from mercury_lsp.arena.edits import (
     KINDS,
-    LONGEST_BLOCK,
-    MOST_LINES,
-    PIECE,
+    MAX_BLOCK_CHARACTERS,
+    MAX_BLOCK_LINES,
+    RUN_LINES,
     Edit,
     NotAnEdit,
-    added,
-    draw,
-    read,
-    removed,
+    added_runs,
+    read_edits,
+    removed_lines,
+    sample_edits,
 )
 
 OLD = "import os\n\n\ndef area(width, height):\n    return width * height\n"
@@ -29,35 +29,39 @@ EVERY = [range(NEW.count("\n"))]
 
 
 def drawn(text: str, runs: list[range], seeds: int = 60) -> list[Edit]:
-    return [edit for seed in range(seeds) for edit in draw("lib/shapes.py", "python", text, runs, str(seed))]
+    return [
+        edit
+        for seed in range(seeds)
+        for edit in sample_edits("lib/shapes.py", "python", text, runs, str(seed))
+    ]
 
 
 def test_runs_are_the_lines_that_were_not_there() -> None:
     lines = NEW.split("\n")
-    new = {lines[n] for run in added(OLD, NEW) for n in run if lines[n]}
+    new = {lines[n] for run in added_runs(OLD, NEW) for n in run if lines[n]}
     assert new == set(lines) - set(OLD.split("\n"))
-    assert added("", "a = 1\nb = 2\n") == [range(2)]
-    assert added(OLD, OLD) == []
+    assert added_runs("", "a = 1\nb = 2\n") == [range(2)]
+    assert added_runs(OLD, OLD) == []
 
 
 def test_blanks_and_line_endings_are_no_difference() -> None:
     indented = OLD.replace("    return", "\treturn").replace("\n", "\r\n")
-    assert added(OLD, indented) == []
-    assert added(OLD, OLD + "\n\n\n") == []
+    assert added_runs(OLD, indented) == []
+    assert added_runs(OLD, OLD + "\n\n\n") == []
 
 
 def test_moved_lines_are_not_written() -> None:
     """The function goes from one file to another, with one new line in its midst."""
-    moved = removed("def area(w, h):\n    return w * h\n", "")
+    moved = removed_lines("def area(w, h):\n    return w * h\n", "")
     after = "def area(w, h):\n    check(w)\n    return w * h"
-    assert added("", after, moved) == [range(1, 2)]
+    assert added_runs("", after, moved) == [range(1, 2)]
 
 
 def test_long_runs_have_several_edits() -> None:
-    text = "".join(f"value_{i} = compute({i})\n" for i in range(2 * PIECE + 5))
-    runs = added("", text)
-    assert [len(run) for run in runs] == [PIECE, PIECE, 5]
-    assert len(draw("a.py", "python", text, runs, "0")) == 3
+    text = "".join(f"value_{i} = compute({i})\n" for i in range(2 * RUN_LINES + 5))
+    runs = added_runs("", text)
+    assert [len(run) for run in runs] == [RUN_LINES, RUN_LINES, 5]
+    assert len(sample_edits("a.py", "python", text, runs, "0")) == 3
 
 
 def test_an_edit_is_the_file_but_for_what_is_missing() -> None:
@@ -87,10 +91,10 @@ def test_kinds_are_cut_as_told() -> None:
 
 
 def test_blocks_are_short() -> None:
-    text = "".join(f"value_{i} = compute({i})\n" for i in range(PIECE))
-    assert all(edit.kind != "block" for edit in drawn(text, [range(PIECE)]))
-    short = drawn(text, [range(MOST_LINES)])
-    assert all(len(edit.middle) <= LONGEST_BLOCK for edit in short if edit.kind == "block")
+    text = "".join(f"value_{i} = compute({i})\n" for i in range(RUN_LINES))
+    assert all(edit.kind != "block" for edit in drawn(text, [range(RUN_LINES)]))
+    short = drawn(text, [range(MAX_BLOCK_LINES)])
+    assert all(len(edit.middle) <= MAX_BLOCK_CHARACTERS for edit in short if edit.kind == "block")
     assert any(edit.kind == "block" for edit in short)
 
 
@@ -102,24 +106,24 @@ def test_line_endings_stay_as_they_are() -> None:
 
 
 def test_the_draw_depends_on_the_seed_and_the_place_alone() -> None:
-    one = draw("a.py", "python", NEW, [range(4, 7), range(9, 11)], "7")
-    other = draw("a.py", "python", NEW, [range(9, 11)], "7")
+    one = sample_edits("a.py", "python", NEW, [range(4, 7), range(9, 11)], "7")
+    other = sample_edits("a.py", "python", NEW, [range(9, 11)], "7")
     assert one[1:] == other
     assert len({edit.key for edit in drawn(NEW, EVERY)}) > 5
 
 
 def test_lines_without_code_are_no_places() -> None:
     text = '"""What this is."""\n\n# nothing\n)\n'
-    assert draw("a.py", "python", text, [range(5)], "0") == []
+    assert sample_edits("a.py", "python", text, [range(5)], "0") == []
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
     edits = drawn(NEW.replace("size", "größe"), EVERY, 5)
     lines = [edit.to_json() for edit in edits]
-    assert list(read(["", *lines, "\n"])) == edits
+    assert list(read_edits(["", *lines, "\n"])) == edits
     assert all("\n" not in line for line in lines)
     bare = {"path": "a.py", "language": "python", "prefix": "a = ", "suffix": "", "middle": "1"}
-    assert next(read([json.dumps(bare)])).kind == ""
+    assert next(read_edits([json.dumps(bare)])).kind == ""
 
 
 @pytest.mark.parametrize(
@@ -134,4 +138,4 @@ def test_a_record_is_read_as_it_was_written() -> None:
 )
 def test_what_is_no_edit_is_told_with_its_line(line: str, says: str) -> None:
     with pytest.raises(NotAnEdit, match=rf"line 2: .*{says}"):
-        list(read(["", line]))
+        list(read_edits(["", line]))

@@ -12,7 +12,14 @@ from support.arena_players import places, save_saying
 from test_contestants import hosted
 
 from mercury_lsp.arena import matches
-from mercury_lsp.arena.contestants import Answer, Contestant, NoAnswer, Player, named, player
+from mercury_lsp.arena.contestants import (
+    Contestant,
+    ContestantAnswer,
+    NoAnswer,
+    Player,
+    load_player,
+    parse_contestants,
+)
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.arena.standings import standings
 from mercury_lsp.config import Config
@@ -30,7 +37,9 @@ def players(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[
     for folder in folders:
         folder.mkdir()
         save_saying(folder.name, folder, tiny_model)
-    return [player(one) for one in named([str(folder) for folder in folders], Config(threads=1))]
+    return [
+        load_player(one) for one in parse_contestants([str(folder) for folder in folders], Config(threads=1))
+    ]
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ def never(error: NoAnswer) -> None:
 
 
 def test_the_truth_decides_between_every_pair(players: list[Player]) -> None:
-    made = [ballot for edit in places(2) for ballot in matches.by_truth(players, edit, 0)]
+    made = [ballot for edit in places(2) for ballot in matches.judge_by_truth(players, edit, 0)]
     assert len(made) == 2 * 3
     found = standings(made, [one.id for one in players])
     own = found["contestants"]
@@ -56,8 +65,8 @@ def test_the_truth_decides_between_every_pair(players: list[Player]) -> None:
 
 
 def test_identical_contestants_are_all_ties(tiny_model: Path) -> None:
-    both = [player(one) for one in named([str(tiny_model)] * 2, SHORT)]
-    made = [ballot for edit in places(3) for ballot in matches.by_truth(both, edit, 0)]
+    both = [load_player(one) for one in parse_contestants([str(tiny_model)] * 2, SHORT)]
+    made = [ballot for edit in places(3) for ballot in matches.judge_by_truth(both, edit, 0)]
     assert [ballot.choice for ballot in made] == ["same"] * 3
     found = standings(made, [one.id for one in both])
     assert [(own["ties"], own["rating"]) for own in found["contestants"].values()] == [(3, 1000), (3, 1000)]
@@ -66,8 +75,11 @@ def test_identical_contestants_are_all_ties(tiny_model: Path) -> None:
 
 def test_diffusion_meets_its_autoregressive_twin(tiny_model: Path) -> None:
     """Verified to the last token it writes the same as the twin, in fewer passes or as many."""
-    both = [player(one) for one in named([str(tiny_model), f"{tiny_model}:autoregressive"], SHORT)]
-    made = [ballot for edit in places(3) for ballot in matches.by_truth(both, edit, 0)]
+    both = [
+        load_player(one)
+        for one in parse_contestants([str(tiny_model), f"{tiny_model}:autoregressive"], SHORT)
+    ]
+    made = [ballot for edit in places(3) for ballot in matches.judge_by_truth(both, edit, 0)]
     assert {ballot.choice for ballot in made} == {"same"}
     assert all(0 < ballot.one.tokens == ballot.two.tokens for ballot in made)
     assert all(0 < ballot.one.passes <= ballot.two.passes for ballot in made)
@@ -77,11 +89,11 @@ def test_a_user_sees_each_place_once_in_an_order_that_tells_nothing(quick: list[
     edits = places(60)
     seen: list[tuple[Edit, str, str]] = []
 
-    def ask(edit: Edit, one: Answer, two: Answer) -> str:
+    def ask(edit: Edit, one: ContestantAnswer, two: ContestantAnswer) -> str:
         seen.append((edit, one.shown, two.shown))
         return "1"
 
-    made = list(matches.by_user(quick[:2], edits, {}, 0, ask, never))
+    made = list(matches.judge_by_user(quick[:2], edits, {}, 0, ask, never))
     assert [edit for edit, _, _ in seen] == edits
     assert all({one, two} == {"value", "other"} for _, one, two in seen)
     first = Counter(one for _, one, _ in seen)
@@ -97,7 +109,7 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
     made: list[Any] = []
     for _ in range(4):
         seen = matches.seen_by(quick, made)
-        made += matches.by_user(quick, edits, seen, 0, lambda *_: "tie", never)
+        made += matches.judge_by_user(quick, edits, seen, 0, lambda *_: "tie", never)
     met = Counter((ballot.place, ballot.pair) for ballot in made)
     assert len(made) == len(met) == 12 * 3
     first_round = Counter(ballot.pair for ballot in made[:12])
@@ -106,17 +118,19 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
 
 def test_what_is_alike_is_not_asked_and_the_user_may_stop(quick: list[Player]) -> None:
     same = replace(quick[0], contestant=replace(quick[0].contestant, name="value (2)"))
-    alike = matches.by_user([quick[0], same], places(3), {}, 0, lambda *_: pytest.fail("asked"), never)
+    alike = matches.judge_by_user([quick[0], same], places(3), {}, 0, lambda *_: pytest.fail("asked"), never)
     assert [ballot.choice for ballot in alike] == ["same"] * 3
     answers = iter(["1", "skip", None])
-    made = list(matches.by_user(quick[:2], places(9), {}, 0, lambda *_: next(answers), never))
+    made = list(matches.judge_by_user(quick[:2], places(9), {}, 0, lambda *_: next(answers), never))
     assert [ballot.choice for ballot in made] == ["1", "skip"]
 
 
 def test_where_a_hosted_model_gives_no_answer_there_is_no_match(players: list[Player]) -> None:
     silent = hosted(Unanswered("busy"))
     with pytest.raises(NoAnswer):
-        matches.by_truth([players[0], silent], places(1)[0], 0)
+        matches.judge_by_truth([players[0], silent], places(1)[0], 0)
     missed: list[NoAnswer] = []
-    assert not list(matches.by_user([players[0], silent], places(3), {}, 0, lambda *_: "1", missed.append))
+    assert not list(
+        matches.judge_by_user([players[0], silent], places(3), {}, 0, lambda *_: "1", missed.append)
+    )
     assert len(missed) == 3

@@ -10,18 +10,18 @@ import pytest
 from mercury_lsp.arena.ratings import (
     ANCHOR,
     SCALE,
-    Outcome,
+    Comparison,
     intervals,
     percentiles,
     ratings,
     strengths,
     wilson,
-    wins,
+    win_table,
 )
 
 
 def test_ties_are_half_a_win_of_each() -> None:
-    table = wins([Outcome(0, 1, 1.0), Outcome(1, 0, 0.5), Outcome(1, 0, 0.0)], 2)
+    table = win_table([Comparison(0, 1, 1.0), Comparison(1, 0, 0.5), Comparison(1, 0, 0.0)], 2)
     assert table == [[0, 2.5], [0.5, 0]]
 
 
@@ -72,7 +72,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     true = ANCHOR + SCALE * log10(2)
     random, held = Random(5), 0
     for seed in range(40):
-        places = [[Outcome(1, 0, float(random.random() < 2 / 3))] for _ in range(60)]
+        places = [[Comparison(1, 0, float(random.random() < 2 / 3))] for _ in range(60)]
         anchor, (low, high) = intervals(places, 2, seed, 100)
         assert anchor == (ANCHOR, ANCHOR)
         held += low <= true <= high
@@ -81,7 +81,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_intervals_depend_on_the_seed_alone_and_shrink_with_places() -> None:
     random = Random(1)
-    places = [[Outcome(0, 1, random.choice((0.0, 0.5, 1.0)))] for _ in range(200)]
+    places = [[Comparison(0, 1, random.choice((0.0, 0.5, 1.0)))] for _ in range(200)]
     few, many = intervals(places[:20], 2, 3, 200)[1], intervals(places, 2, 3, 200)[1]
     assert many == intervals(places, 2, 3, 200)[1]
     assert many != intervals(places, 2, 4, 200)[1]
@@ -90,7 +90,7 @@ def test_intervals_depend_on_the_seed_alone_and_shrink_with_places() -> None:
 
 def test_outcomes_of_one_place_are_drawn_together() -> None:
     """A place copied ten times over tells no more than once."""
-    single = [[Outcome(0, 1, float(i % 2))] for i in range(20)]
+    single = [[Comparison(0, 1, float(i % 2))] for i in range(20)]
     tenfold = [place * 10 for place in single]
     (_, (low, high)), (_, (low10, high10)) = intervals(single, 2, 0, 300), intervals(tenfold, 2, 0, 300)
     assert high10 - low10 >= high - low

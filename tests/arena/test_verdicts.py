@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.arena.contestants import Answer
+from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import MARGIN, Worth, same, score, worth
+from mercury_lsp.arena.verdicts import TIE_SHARE, Worth, answer_worth, look_alike, score
 
 EDIT = Edit("a.py", "python", "total = ", ")\nprint(total)\n", "width * height")
 START = len(EDIT.prefix)
 
 
-def answer(text: str, end: int = START) -> Answer:
-    return Answer(text, end, 1.0, 1, 1, True)
+def answer(text: str, end: int = START) -> ContestantAnswer:
+    return ContestantAnswer(text, end, 1.0, 1, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -29,19 +29,19 @@ def answer(text: str, end: int = START) -> Answer:
     ],
 )
 def test_what_an_answer_is_worth(text: str, exact: bool, share: float) -> None:
-    assert worth(EDIT, answer(text)) == Worth(exact, pytest.approx(share))  # type: ignore[arg-type]
+    assert answer_worth(EDIT, answer(text)) == Worth(exact, pytest.approx(share))  # type: ignore[arg-type]
 
 
 def test_what_is_replaced_behind_the_cursor_is_part_of_both() -> None:
-    assert worth(EDIT, answer("width * height)", START + 1)).exact
-    assert not worth(EDIT, answer("width * height", START + 1)).exact
+    assert answer_worth(EDIT, answer("width * height)", START + 1)).exact
+    assert not answer_worth(EDIT, answer("width * height", START + 1)).exact
 
 
 def test_of_a_block_all_lines_count() -> None:
     block = Edit("a.py", "python", "", "\r\n", "a = 1\r\nb = 2")
-    assert worth(block, answer("a = 1\r\nb = 2", 0)) == Worth(True, 1.0)
-    assert worth(block, answer("a = 1\nb = 2", 0)).exact
-    assert worth(block, answer("a = 1", 0)) == Worth(False, 5 / 11)
+    assert answer_worth(block, answer("a = 1\r\nb = 2", 0)) == Worth(True, 1.0)
+    assert answer_worth(block, answer("a = 1\nb = 2", 0)).exact
+    assert answer_worth(block, answer("a = 1", 0)) == Worth(False, 5 / 11)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_of_a_block_all_lines_count() -> None:
         (Worth(True, 1.0), Worth(True, 1.0), 0.5),
         (Worth(False, 0.5), Worth(False, 0.3), 1.0),
         (Worth(False, 0.3), Worth(False, 0.5), 0.0),
-        (Worth(False, 0.5), Worth(False, 0.5 - MARGIN / 2), 0.5),
+        (Worth(False, 0.5), Worth(False, 0.5 - TIE_SHARE / 2), 0.5),
         (Worth(False, 0.0), Worth(False, 0.0), 0.5),
     ],
 )
@@ -62,8 +62,8 @@ def test_exact_beats_a_longer_start_and_what_is_near_ties(one: Worth, two: Worth
 
 
 def test_alike_is_what_looks_so() -> None:
-    assert same(answer("a = 1  "), answer("a = 1"))
-    assert same(answer("a\r\nb"), answer("a\nb"))
-    assert same(answer("", START + 1), answer(""))
-    assert not same(answer("a"), answer("a", START + 1))
-    assert not same(answer(" a"), answer("a"))
+    assert look_alike(answer("a = 1  "), answer("a = 1"))
+    assert look_alike(answer("a\r\nb"), answer("a\nb"))
+    assert look_alike(answer("", START + 1), answer(""))
+    assert not look_alike(answer("a"), answer("a", START + 1))
+    assert not look_alike(answer(" a"), answer("a"))

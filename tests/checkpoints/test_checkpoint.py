@@ -23,7 +23,7 @@ def folder(unpacked_model: Path, tmp_path: Path) -> Path:
 
 
 def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.read_checkpoint(folder)
     assert loaded.name == "unpacked"
     assert loaded.shape == TINY
     for (name, ours), theirs in zip(
@@ -36,7 +36,7 @@ def test_packed_weights_are_used(tmp_path: Path) -> None:
     network = tiny_network()
     text = TOKENIZER_JSON.read_text(encoding="utf-8")
     save(tmp_path, "packed", network, text, {}, bits=lambda name: 8 if "embedding" in name else 5)
-    found = checkpoint.load(tmp_path)
+    found = checkpoint.read_checkpoint(tmp_path)
     packed = {name: weight.bits for name, weight in found.weights().items() if isinstance(weight, Packed)}
     assert packed == {name: 8 if "embedding" in name else 5 for name, _ in network.matrices()}
     loaded = Network.of(found)
@@ -47,7 +47,7 @@ def test_packed_weights_are_used(tmp_path: Path) -> None:
 
 def wrong(folder: Path) -> str:
     with pytest.raises(CheckpointError) as raised:
-        checkpoint.load(folder)
+        checkpoint.read_checkpoint(folder)
     message = str(raised.value)
     assert "\n" not in message.strip()
     assert str(folder) in message
@@ -56,7 +56,7 @@ def wrong(folder: Path) -> str:
 
 def test_a_missing_model_is_named() -> None:
     with pytest.raises(CheckpointError, match="no model 'nowhere'"):
-        checkpoint.find("nowhere")
+        checkpoint.find_model("nowhere")
 
 
 def test_missing_weights(folder: Path) -> None:
@@ -100,13 +100,13 @@ def test_a_shape_that_is_none(folder: Path, shape: dict[str, object]) -> None:
 def test_a_shape_that_does_not_match_the_weights(folder: Path) -> None:
     config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
     change_config(folder, shape=config["shape"] | {"layers": 3})
-    loaded = checkpoint.load(folder)  # which reads no weights yet
+    loaded = checkpoint.read_checkpoint(folder)  # which reads no weights yet
     with pytest.raises(CheckpointError, match=r"layers\.2\.\S+ is missing, where .* is expected"):
         loaded.weights()
 
 
 def test_weights_that_vanish_after_the_load(folder: Path) -> None:
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.read_checkpoint(folder)
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="weights are missing"):
         loaded.weights()
@@ -114,5 +114,5 @@ def test_weights_that_vanish_after_the_load(folder: Path) -> None:
 
 def test_the_reading_of_weights_tells_how_far_it_is(folder: Path) -> None:
     told: list[float] = []
-    checkpoint.load(folder).weights(told.append)
+    checkpoint.read_checkpoint(folder).weights(told.append)
     assert told == [1.0]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.checkpoints.contents import INDEX, check
+from mercury_lsp.engine.checkpoints.contents import INDEX, check_model_folder
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_open_model_and_one_of_ours_are_models(folder: Path, tiny_model: Path) -> None:
-    check(folder)
-    check(tiny_model)
+    check_model_folder(folder)
+    check_model_folder(tiny_model)
     (folder / INDEX).unlink()
-    check(folder)
+    check_model_folder(folder)
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.json").touch()
     (folder / "merges.txt").touch()
-    check(folder)
+    check_model_folder(folder)
 
 
 def cut(file: Path) -> None:
@@ -73,7 +73,7 @@ def test_one_thing_wrong_is_one_sentence(
 ) -> None:
     spoil(folder / name)
     with pytest.raises(CheckpointError) as error:
-        check(folder)
+        check_model_folder(folder)
     assert says in str(error.value) and "\n" not in str(error.value) and str(folder) in str(error.value)
 
 
@@ -82,20 +82,20 @@ def test_a_model_of_pickles_is_refused(folder: Path) -> None:
         file.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(CheckpointError, match="never loaded"):
-        check(folder)
+        check_model_folder(folder)
 
 
 def test_a_damaged_model_of_ours_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    check(tmp_path)
+    check_model_folder(tmp_path)
     cut(next(tmp_path.glob("*.safetensors")))
     with pytest.raises(CheckpointError, match="damaged"):
-        check(tmp_path)
+        check_model_folder(tmp_path)
 
 
 def test_an_index_leads_nowhere_else(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "one.safetensors"
     elsewhere.write_bytes(b"")
     (folder / INDEX).write_text(json.dumps({"weight_map": {"one": str(elsewhere)}}))
-    check(folder)  # the file of this name beside it
+    check_model_folder(folder)  # the file of this name beside it

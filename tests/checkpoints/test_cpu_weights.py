@@ -18,7 +18,7 @@ import pytest
 from support.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.engine.backends import cpu_weights
-from mercury_lsp.engine.backends.cpu_weights import Prepared, cache_folder
+from mercury_lsp.engine.backends.cpu_weights import PreparedWeights, cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.pack import Packed
@@ -34,12 +34,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def loaded(packed_model: Path) -> Checkpoint:
-    return checkpoint.load(packed_model)
+    return checkpoint.read_checkpoint(packed_model)
 
 
-def check(loaded: Checkpoint) -> Prepared:
+def check(loaded: Checkpoint) -> PreparedWeights:
     """Prepare a checkpoint, and compare all values with its own."""
-    found = Prepared.of(loaded)
+    found = PreparedWeights.of(loaded)
     assert found is not None
     for name, weight in loaded.weights().items():
         if isinstance(weight, Packed):
@@ -52,7 +52,7 @@ def check(loaded: Checkpoint) -> Prepared:
     return found
 
 
-def mapped(weights: Prepared) -> bool:
+def mapped(weights: PreparedWeights) -> bool:
     """Whether they are read from a file, as all processes that map it share them."""
     base: object = weights.matrices["embedding.weight"].levels
     while isinstance(base, np.ndarray):
@@ -82,16 +82,16 @@ def test_the_second_load_only_maps_the_file(
     home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[float] = []
-    Prepared.of(loaded, told.append)
+    PreparedWeights.of(loaded, told.append)
     assert told == sorted(told) and told[-1] == 1.0
     before = file_of(home).stat()
 
     def never(*_: object) -> None:
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(cpu_weights, "prepare", never)
+    monkeypatch.setattr(cpu_weights, "prepare_weights", never)
     monkeypatch.setattr(Checkpoint, "weights", never)
-    again = Prepared.of(loaded)
+    again = PreparedWeights.of(loaded)
     assert again is not None and mapped(again)
     assert file_of(home).stat().st_ino == before.st_ino
 
@@ -101,7 +101,7 @@ def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, t
     network = tiny_network(seed=1, shape=PACKABLE)
     save(other, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
     check(loaded)
-    check(checkpoint.load(other))
+    check(checkpoint.read_checkpoint(other))
     assert len([path for path in home.rglob("*") if path.is_file()]) == 2
 
 
@@ -110,7 +110,7 @@ def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Che
     own = file_of(home)
     old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
     foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
-    long = cpu_weights.UNUSED + 60
+    long = cpu_weights.UNUSED_SECONDS + 60
     for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
         file.touch()
         os.utime(file, (time.time() - age,) * 2)
@@ -250,7 +250,7 @@ class Killed:
         print("written", flush=True); time.sleep(999)
 make = cpu_weights.tempfile.NamedTemporaryFile
 cpu_weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
-cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))
+cpu_weights.PreparedWeights.of(checkpoint.read_checkpoint(Path(sys.argv[1])))
 """
 
 
@@ -263,11 +263,11 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
         assert process.stdout is not None and process.stdout.readline() == b"written\n"
         process.kill()
     half = file_of(home)
-    assert half.name.startswith(cpu_weights.UNFINISHED) and half.stat().st_size > 0
+    assert half.name.startswith(cpu_weights.UNFINISHED_PREFIX) and half.stat().st_size > 0
     assert mapped(check(loaded))
     assert half.exists()  # somebody might still be writing it
     (own,) = set(half.parent.iterdir()) - {half}
-    os.utime(half, (time.time() - cpu_weights.ABANDONED - 60,) * 2)
+    os.utime(half, (time.time() - cpu_weights.UNFINISHED_SECONDS - 60,) * 2)
     own.unlink()
     check(loaded)
     assert list(half.parent.iterdir()) == [own]
@@ -276,7 +276,7 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
 def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
     code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends import cpu_weights; "
     code += "from mercury_lsp.engine.checkpoints import checkpoint; "
-    code += "sys.stdin.readline(); assert cpu_weights.Prepared.of(checkpoint.load(Path(sys.argv[1])))"
+    code += "sys.stdin.readline(); assert cpu_weights.PreparedWeights.of(checkpoint.read_checkpoint(Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(loaded.folder)]
     several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
     for process in several:
@@ -304,21 +304,21 @@ def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpo
 def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
     home: Path, unpacked_model: Path, tmp_path: Path
 ) -> None:
-    assert Prepared.of(checkpoint.load(unpacked_model)) is None
+    assert PreparedWeights.of(checkpoint.read_checkpoint(unpacked_model)) is None
     fine = tmp_path / "fine"
     network = tiny_network(shape=PACKABLE)
     save(fine, "fine", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 8)
-    assert Prepared.of(checkpoint.load(fine)) is None
+    assert PreparedWeights.of(checkpoint.read_checkpoint(fine)) is None
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
 def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(packed_model, tmp_path / "model")
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.read_checkpoint(folder)
     for file in folder.glob("*.safetensors"):
         file.unlink()
     with pytest.raises(CheckpointError, match="weights are missing"):
-        Prepared.of(loaded)
+        PreparedWeights.of(loaded)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
-from mercury_lsp.engine.checkpoints.json_values import LARGEST_FILE_BYTES
+from mercury_lsp.engine.checkpoints.json_values import MAX_FILE_BYTES
 from mercury_lsp.engine.decoding.mixture import Mixture
 from mercury_lsp.engine.tokenizer import Prompt
 from model.training.save import save
@@ -67,12 +67,12 @@ def try_folder(folder: Path, ask: bool = True) -> None:
     """Load a model: it works, or there is a sentence."""
     began = process_time()
     try:
-        loaded = load.opened(str(folder))
+        loaded = load.load_checkpoint(str(folder))
         if isinstance(loaded, OpenCheckpoint):
             assert max(loaded.mask, loaded.end, *loaded.ends) < loaded.shape.vocabulary
             assert min(loaded.mask, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
         if ask:
-            engine = load.load(str(folder), "cpu", 1)
+            engine = load.load_engine(str(folder), "cpu", 1)
             engine.infill(Prompt("a.py", "def f", "", "\n"), Sampling(max_tokens=4, single_line=True))
     except CheckpointError as error:
         told = str(error).replace(str(folder), "")
@@ -162,7 +162,7 @@ def test_what_is_no_file_or_too_large_is_not_read(
     else:
         (folder / "config.json").unlink()
         with (folder / "config.json").open("wb") as sparse:
-            sparse.truncate(LARGEST_FILE_BYTES + 1)
+            sparse.truncate(MAX_FILE_BYTES + 1)
     try_folder(folder, ask=False)
 
 
@@ -172,7 +172,7 @@ def test_an_embedding_smaller_than_the_vocabulary_is_refused(size: int, tmp_path
     network = tiny_network(shape=replace(PACKABLE, vocabulary=size))
     save(tmp_path, "small", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
     with pytest.raises(CheckpointError, match="its tokenizer has 49152 tokens"):
-        checkpoint.load(tmp_path)
+        checkpoint.read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_a_wrong_mixture_is_a_sentence(content: str, folders: dict[str, Path], t
     shutil.copytree(folders["own"], folder)
     (folder / Mixture.FILE).write_text(content)
     with pytest.raises(CheckpointError, match=Mixture.FILE.replace(".", r"\.")):
-        load.load(str(folder), "cpu", 1)
+        load.load_engine(str(folder), "cpu", 1)

@@ -118,7 +118,7 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.backends.attention import TokenLayout
-executor = NativeExecutor.of(checkpoint.load(Path(sys.argv[1])), 2)
+executor = NativeExecutor.of(checkpoint.read_checkpoint(Path(sys.argv[1])), 2)
 def answer(ids, past):
     hidden = executor.run(ids, TokenLayout.clean(past, len(ids)), past)
     return hidden.copy(), executor.scores(hidden).copy()
@@ -141,4 +141,4 @@ def test_a_model_goes_on_when_its_file_is_cut_off(
     command = [sys.executable, "-c", PASS, str(packed_model)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
-    assert "cut off while it was in use" in done.stderr
+    assert "truncated while in use" in done.stderr

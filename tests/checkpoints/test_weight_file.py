@@ -17,7 +17,7 @@ from support.fuzz_cases import cases
 from support.tiny_open_models import save_open
 
 from mercury_lsp.engine.backends.quantized_load import DTYPES, _tensor
-from mercury_lsp.engine.checkpoints.weight_file import read_weights
+from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 
 KINDS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 
@@ -27,7 +27,7 @@ def test_weights_are_as_the_formats_own_library_reads_them(tmp_path: Path) -> No
     made = {str(kind): torch.randn(3, 5).to(kind) for kind in KINDS}
     made["one"] = torch.tensor(2.5)
     save_file(made, file, metadata={"format": "pt"})
-    found = {name: _tensor(stored, name) for name, stored in read_weights(file).items()}
+    found = {name: _tensor(stored, name) for name, stored in read_weight_index(file).items()}
     assert {tensor.dtype for tensor in found.values()} == set(DTYPES.values())
     theirs = load_file(file)
     assert found.keys() == theirs.keys()
@@ -58,9 +58,9 @@ def entry(**changes: object) -> dict[str, object]:
     ],
 )  # fmt: skip
 def test_a_header_that_does_not_fit_is_one_clause(header: Any, tmp_path: Path) -> None:
-    assert read_weights(written(tmp_path / "good", entry()))["a"].size == 8
+    assert read_weight_index(written(tmp_path / "good", entry()))["a"].size == 8
     with pytest.raises(ValueError, match=r"^its file bad is damaged or incomplete") as told:
-        read_weights(written(tmp_path / "bad", header))
+        read_weight_index(written(tmp_path / "bad", header))
     assert len(str(told.value)) < 200
 
 
@@ -70,7 +70,7 @@ def test_a_header_that_does_not_fit_is_one_clause(header: Any, tmp_path: Path) -
 def test_what_has_no_header_is_one_clause(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(ValueError, match="damaged or incomplete"):
-        read_weights(tmp_path / "bad")
+        read_weight_index(tmp_path / "bad")
 
 
 def test_damaged_bytes_are_one_clause_or_weights(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_damaged_bytes_are_one_clause_or_weights(tmp_path: Path) -> None:
         file.write_bytes(damaged[: dice.choice((len(damaged), dice.randrange(len(damaged))))])
         said = ""
         try:
-            for stored in read_weights(file).values():
+            for stored in read_weight_index(file).values():
                 assert len(stored.read()) == stored.size
         except ValueError as error:
             said = str(error)
@@ -94,7 +94,7 @@ def test_damaged_bytes_are_one_clause_or_weights(tmp_path: Path) -> None:
 def test_what_is_cut_off_after_its_header_was_read_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"a": torch.ones(2, 3)}, file)
-    stored = read_weights(file)["a"]
+    stored = read_weight_index(file)["a"]
     for size in (stored.file_bytes - 1, stored.file_bytes + 1, 0):
         os.truncate(file, size)
         with pytest.raises(ValueError, match="changed while it was read"):
@@ -105,8 +105,8 @@ def test_what_is_cut_off_after_its_header_was_read_is_an_error(tmp_path: Path) -
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for file in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ValueError, match="no regular file"):
-            read_weights(file)
+        with pytest.raises(ValueError, match="not a regular file"):
+            read_weight_index(file)
 
 
 CUT = """
@@ -116,7 +116,7 @@ from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.devices import open_executor_for
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.checkpoints.huggingface import load
+from mercury_lsp.engine.checkpoints.huggingface import read_open_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
@@ -127,7 +127,7 @@ def cut(fraction):
         os.truncate(file, 4096)
 
 try:
-    read = load(folder)
+    read = read_open_checkpoint(folder)
     if moment == "before":
         os.truncate(file, 100)
     engine = OpenModelEngine(read, open_executor_for(read, "cpu", 1, "none", cut))

@@ -10,21 +10,21 @@ from support.completion_server import serving, writes
 
 from mercury_lsp.bench import targets
 from mercury_lsp.bench.against import (
-    LONG,
-    MORE,
+    LONG_GROUP,
+    LONG_TOKENS,
     SERVER,
     SIDES,
-    Answer,
     Question,
+    SideAnswer,
     Turn,
     compare,
     figures,
-    long_ones,
+    long_questions,
     server_for,
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 
@@ -57,7 +57,7 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
     orders = [tuple(asked[i : i + 3]) for i in range(0, len(asked), 3)]
     assert len(orders) == len(set(orders)) == 6
     assert all(set(order) == set(SIDES) for order in orders)
-    assert [body["prompt"] for body in seen] == [list(encode(PROMPT, engine.tokenizer))] * 8
+    assert [body["prompt"] for body in seen] == [list(encode_prompt(PROMPT, engine.tokenizer))] * 8
     assert ["stop" in body for body in seen] == [False, True, True, True, False, False, False, False]
     forbidden = [token for token, _ in seen[0]["logit_bias"]]
     assert forbidden == list(engine.tokenizer.hidden)
@@ -68,12 +68,18 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
 
 
 def turn(single_line: bool, tokens: int, *ms: float, texts: tuple[str, str, str] = ("a", "b", "a")) -> Turn:
-    answers = {side: Answer(text, tokens, time) for side, text, time in zip(SIDES, texts, ms, strict=True)}
+    answers = {
+        side: SideAnswer(text, tokens, time) for side, text, time in zip(SIDES, texts, ms, strict=True)
+    }
     return Turn(Question(PROMPT, single_line), answers, 10.0, 20.0)
 
 
 def test_the_figures_of_a_comparison() -> None:
-    turns = [turn(True, 10, 50, 80, 100), turn(True, 10, 30, 120, 60), turn(False, LONG, 100, 600, 500)]
+    turns = [
+        turn(True, 10, 50, 80, 100),
+        turn(True, 10, 30, 120, 60),
+        turn(False, LONG_TOKENS, 100, 600, 500),
+    ]
     found: Any = figures(turns)
     assert found["all"]["n"] == 3
     assert found["single_line"]["n"] == 2
@@ -84,19 +90,19 @@ def test_the_figures_of_a_comparison() -> None:
     }
     assert found["single_line"]["ms"]["diffusion"] == {"p50": 40, "p95": 50}
     assert found["single_line"]["tokens"] == dict.fromkeys(SIDES, 20)
-    assert found[MORE]["n"] == 1
-    assert found[MORE]["faster"]["diffusion_than_server"] == 5.0
+    assert found[LONG_GROUP]["n"] == 1
+    assert found[LONG_GROUP]["faster"]["diffusion_than_server"] == 5.0
     assert found["all"]["ms_per_token"]["autoregressive"] == round(800 / 44, 2)
     assert found["same_text"] == {"diffusion": 1.0, "autoregressive": 0.0}
     assert found["read_ms"] == {"here": 10.0, "there": 20.0}
-    assert figures(turns[:2])[MORE] is None
+    assert figures(turns[:2])[LONG_GROUP] is None
 
 
 def test_a_long_completion_is_long_on_every_side(engine: LocalEngine) -> None:
     """The random network writes on until its limit."""
     question = Question(PROMPT, False)
-    assert long_ones(engine, [question], Sampling(max_tokens=LONG, max_passes=99)) == [question]
-    assert long_ones(engine, [question], Sampling(max_tokens=8, max_passes=99)) == []
+    assert long_questions(engine, [question], Sampling(max_tokens=LONG_TOKENS, max_passes=99)) == [question]
+    assert long_questions(engine, [question], Sampling(max_tokens=8, max_passes=99)) == []
 
 
 def test_targets_are_judged_where_they_were_measured() -> None:

@@ -212,7 +212,7 @@ def test_doctor_tells_what_would_run(model: Path) -> None:
 
 
 def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercury_lsp.engine.backends.cpu.instruction_sets", lambda: ())
+    monkeypatch.setattr("mercury_lsp.engine.backends.cpu_kernel.instruction_sets", lambda: ())
     report = doctor.Report()
     assert doctor._devices(report)["kernel"] is None
     assert "kernel" in str(report.problems)
@@ -354,7 +354,7 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
 
 
 async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anticipation, "READING", 0)
+    monkeypatch.setattr(anticipation, "READING_SECONDS", 0)
     found = await anticipation.measure({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
     counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}

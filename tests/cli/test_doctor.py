@@ -88,7 +88,7 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
 
 def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    monkeypatch.setattr(store, "GATHER", 0.01)
+    monkeypatch.setattr(store, "GATHER_SECONDS", 0.01)
     writer = History()
     writer.configure(True, 90)
     writer.add(events)
@@ -100,7 +100,7 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
     kept(
         monkeypatch,
         tmp_path,
-        event(moment=time.time() - 30 * store.DAY),
+        event(moment=time.time() - 30 * store.DAY_SECONDS),
         *(event(cause="withheld", **nothing) for _ in range(3)),
         event(cause="deadline", **nothing),
     )

@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import save
 from support.fake_hub import TOKEN, Hub, Repo, serving
 
-from mercury_lsp.models.downloads import NOTE
+from mercury_lsp.models.downloads import NOTE_FILE
 
 NAME = "acme/tiny"
 # The command line as it is, but that it reads little at a time and hardly waits.
@@ -27,7 +27,7 @@ CODE = """
 import sys
 from mercury_lsp.models import fetch
 from mercury_lsp.cli.main import main
-fetch.CHUNK, fetch.PAUSE = 1024, 0.001
+fetch.CHUNK_BYTES, fetch.RETRY_PAUSE_SECONDS = 1024, 0.001
 sys.exit(main(sys.argv[1:]))
 """
 WEIGHTS = save({"weight": np.arange(10_000, dtype=np.float32)})
@@ -85,7 +85,7 @@ class User:
         return self.run(hub, "models", "download", name, *(more or ("--yes",)), **environment)
 
     def is_whole(self, files: dict[str, bytes] = FILES) -> bool:
-        held = {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != NOTE}
+        held = {path.name: path.read_bytes() for path in self.folder.iterdir() if path.name != NOTE_FILE}
         return held == {name: files[name] for name in FETCHED} and not list(self.models.glob("*.partial"))
 
 
@@ -112,7 +112,7 @@ def test_a_model_is_downloaded_whole_and_nothing_that_could_run(user: User) -> N
         assert Counter(hub.fetched()) == Counter(FETCHED - {"empty.json"})
         assert f"Asking {hub.url[7:]} for {NAME}." in done.stderr
         assert "apache-2.0" in done.stderr
-        note = json.loads((user.folder / NOTE).read_text())
+        note = json.loads((user.folder / NOTE_FILE).read_text())
         assert (note["repo"], note["revision"], note["license"]) == (NAME, "a" * 40, "apache-2.0")
         asked = len(hub.seen)
         again = user.download(hub)
@@ -230,7 +230,7 @@ def test_a_newer_revision_takes_what_has_not_changed(user: User) -> None:
         assert user.download(hub).returncode == 0
         assert hub.fetched() == ["config.json"]
         assert user.is_whole(newer)
-        assert json.loads((user.folder / NOTE).read_text())["revision"] == "b" * 40
+        assert json.loads((user.folder / NOTE_FILE).read_text())["revision"] == "b" * 40
 
 
 def test_a_gated_model_needs_a_token(user: User) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from test_fetch import FETCHED, FILES
 
-from mercury_lsp.models.hub import _license, wanted
+from mercury_lsp.models.hub import _license, is_wanted_file
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_only_what_a_model_is_made_of_is_wanted(name: str) -> None:
-    assert wanted(name) == (name in FETCHED)
+    assert is_wanted_file(name) == (name in FETCHED)
 
 
 @pytest.mark.parametrize("name", ["../a.json", "a\\b.json", "c:a.json", "..json", "a.json/b"])
 def test_no_name_leads_out_of_the_folder(name: str) -> None:
-    assert not wanted(name)
+    assert not is_wanted_file(name)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Handle:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "PAUSE", 0.0)
+    monkeypatch.setattr(forward, "RETRY_PAUSE_SECONDS", 0.0)
 
 
 async def updates(handle: Handle) -> list[Update]:
@@ -67,7 +67,7 @@ async def test_whoever_lost_a_replica_waits_for_room() -> None:
 
 
 async def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "ROOM", 0.0)
+    monkeypatch.setattr(forward, "MAX_ROOM_WAIT_SECONDS", 0.0)
     backend = forward.Forward(Handle([RayActorError()], [FULL], [REST]), "model")
     with pytest.raises(Busy):
         await anext(backend.run(Task("")))

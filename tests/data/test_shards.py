@@ -122,4 +122,4 @@ def test_the_command_writes_what_training_streams_without_a_parser(
     start = f"from model.training.train import main; main({command})"
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); {start}"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=100)
-    assert checkpoint.load(tmp_path / "trial" / "checkpoint").about["step"] == 2
+    assert checkpoint.read_checkpoint(tmp_path / "trial" / "checkpoint").about["step"] == 2

@@ -12,7 +12,7 @@ from support.tiny_models import TINY, tiny_network
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.batching import Part
+from mercury_lsp.engine.batching import SlotRows
 
 FORBIDDEN = (3, 17)
 SLOTS, ROWS = 5, 256
@@ -73,7 +73,7 @@ def test_each_session_of_a_batch_gets_what_it_gets_alone(
         for place, which in enumerate(order):
             rows, kept = SCRIPTS[which][step]
             own = ids(len(rows.position), 10 * which + step)
-            parts.append(Part((3 * place + 1) % SLOTS, own, rows, past[which]))
+            parts.append(SlotRows((3 * place + 1) % SLOTS, own, rows, past[which]))
             wanted.append(alone[which].run(own, rows, past[which]))
             past[which] += kept
         found = batched.run(parts)
@@ -85,7 +85,10 @@ def test_each_session_of_a_batch_gets_what_it_gets_alone(
 def test_scores_are_those_of_each_alone(batched: BatchedNetwork) -> None:
     alone = TorchExecutor(tiny_network(), FORBIDDEN, "cpu")
     hidden = batched.run(
-        [Part(0, ids(9, 1), TokenLayout.clean(0, 9), 0), Part(4, ids(3, 2), TokenLayout.clean(0, 3), 0)]
+        [
+            SlotRows(0, ids(9, 1), TokenLayout.clean(0, 9), 0),
+            SlotRows(4, ids(3, 2), TokenLayout.clean(0, 3), 0),
+        ]
     )
     asked = [hidden[0][[8, 2, 5]], hidden[1][[1]]]
     scores = batched.scores(asked)

@@ -13,11 +13,12 @@ import pytest
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
-from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import Prepared
+from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.batching import ContinuousBatcher, Part, RoundRobin, Slot
+from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, Slot, SlotRows
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -42,7 +43,7 @@ def at_once(work: Callable[[Prompt], str], prompts: Sequence[Prompt] = PROMPTS) 
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model: Path) -> Checkpoint:
-    return checkpoint.load(tiny_model)
+    return checkpoint.read_checkpoint(tiny_model)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ class Counted(TorchExecutor):
 
 
 def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
-    loaded = checkpoint.load(checkpoint.find("small"))
+    loaded = checkpoint.read_checkpoint(checkpoint.find_model("small"))
     network = Network.of(loaded)
     alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
     prompts = [PROMPTS[1], PROMPTS[4]]
@@ -95,8 +96,8 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_in_turn_each_gets_its_own_text_and_the_weights_are_there_once(packed_model: Path) -> None:
-    loaded = checkpoint.load(packed_model)
-    prepared = Prepared.of(loaded)
+    loaded = checkpoint.read_checkpoint(packed_model)
+    prepared = PreparedWeights.of(loaded)
     assert prepared is not None
     made: list[NativeExecutor] = []
 
@@ -123,7 +124,7 @@ class Scripted:
         self.begun, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
         self.fails = False
 
-    def run(self, parts: Sequence[Part]) -> Sequence[Any]:
+    def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
         self.batches.append(sorted(part.ids[0] for part in parts))
         self.begun.release()
         assert self.go_on.acquire(timeout=30)
@@ -143,7 +144,7 @@ def waiting(slots: ContinuousBatcher, count: int) -> None:
 @pytest.fixture
 def scripted() -> Iterator[tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor]]:
     batch = Scripted()
-    slots = ContinuousBatcher(batch, most_rows=5)
+    slots = ContinuousBatcher(batch, max_rows=5)
     with ThreadPoolExecutor(8) as pool:
         yield batch, slots, pool
         slots.close()

@@ -11,12 +11,17 @@ from support.stems import NO_STEM
 from support.tiny_models import tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import DecodeBudget
 from mercury_lsp.engine.decoding.denoise import CommitRule
-from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks, one, whole
+from mercury_lsp.engine.open_models.blocks import (
+    Blocks,
+    decode_in_blocks,
+    layout_of_open_block,
+    layout_of_whole_blocks,
+)
 from mercury_lsp.engine.worker import Cancelled
 
 IDS = np.random.default_rng(0).integers(17, 49152, 40).tolist()
@@ -33,19 +38,19 @@ def never() -> bool:
 
 
 def test_rows_of_whole_blocks_see_their_block_and_those_before() -> None:
-    rows = whole(8, 8, BLOCK)
+    rows = layout_of_whole_blocks(8, 8, BLOCK)
     seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, 8), rows))
     assert seen[0].tolist() == [True] * 12 + [False] * 4
     assert seen[3].tolist() == seen[0].tolist()
     assert seen[4].all()
-    last = one(12, BLOCK)
+    last = layout_of_open_block(12, BLOCK)
     assert attention_mask(last, TokenLayout.join(TokenLayout.clean(0, 12), last)).all()
 
 
 @each_shift
 def test_a_pass_over_a_block_is_what_reading_all_at_once_gives(shift: bool) -> None:
     network = tiny_network()
-    rows = whole(0, 12, BLOCK)
+    rows = layout_of_whole_blocks(0, 12, BLOCK)
     ids = [*IDS[:10], MASK, MASK]
     mask = torch.from_numpy(attention_mask(rows, rows))[None]
     with torch.no_grad():
@@ -74,7 +79,7 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
         assert kept == len(read.passes.cache.ids)
         limit = DecodeBudget(99, 10, never)
         told: list[Sequence[int]] = []
-        middle = in_blocks(
+        middle = decode_in_blocks(
             read,
             IDS[:length],
             lambda index, token: False,
@@ -110,7 +115,7 @@ def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
     read = blocks()
     read.reuse(IDS[:9])
     limit = DecodeBudget(99, 10, never)
-    middle = in_blocks(
+    middle = decode_in_blocks(
         read,
         IDS[:9],
         lambda index, token: index == 2,

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from support.tiny_models import PACKABLE
 
-from mercury_lsp.engine.backends import cpu
+from mercury_lsp.engine.backends import cpu, cpu_kernel
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu import NativeExecutor, fits, instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import Prepared
+from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
@@ -33,12 +34,12 @@ Make = Callable[..., NativeExecutor]
 
 @pytest.fixture(scope="session")
 def loaded(packed_model: Path) -> Checkpoint:
-    return checkpoint.load(packed_model)
+    return checkpoint.read_checkpoint(packed_model)
 
 
 @pytest.fixture
 def make(loaded: Checkpoint) -> Make:
-    prepared = Prepared.of(loaded)
+    prepared = PreparedWeights.of(loaded)
     assert prepared is not None
 
     def make(instructions: str | None = None, threads: int = 2) -> NativeExecutor:
@@ -113,7 +114,9 @@ def test_what_is_kept_outlives_the_growth_of_the_buffers(
 
 def test_scores_of_more_rows_than_any_pass_had(make: Make) -> None:
     ours = make()
-    hidden = np.random.default_rng(2).normal(size=(cpu.STEP + 9, PACKABLE.width)).astype(np.float32)
+    hidden = (
+        np.random.default_rng(2).normal(size=(cpu.BUFFER_STEP_ROWS + 9, PACKABLE.width)).astype(np.float32)
+    )
     many = ours.scores(hidden)
     assert (many[-1:] == make().scores(hidden[-1:])).all()
 
@@ -176,13 +179,13 @@ def test_a_checkpoint_that_the_kernel_can_run_needs_no_more(loaded: Checkpoint) 
 def test_other_networks_are_left_to_others(
     unpacked_model: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = checkpoint.load(unpacked_model)
+    tiny = checkpoint.read_checkpoint(unpacked_model)
     assert not fits(tiny.shape)
     assert fits(loaded.shape)
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
         assert not fits(replace(loaded.shape, **kind))
     assert NativeExecutor.of(tiny, 1) is None
-    monkeypatch.setattr(cpu, "kernel_library", lambda: None)  # as where the kernel is not installed
+    monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
     assert NativeExecutor.of(loaded, 1) is None
 
@@ -193,7 +196,7 @@ TEXT = Path(checkpoint.__file__).read_text(encoding="utf-8")
 @cache
 def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float32]]:
     """A shipped model, ids of a real text, and the probabilities that torch computes with unrounded activations."""
-    loaded = checkpoint.load(checkpoint.SHIPPED / model)
+    loaded = checkpoint.read_checkpoint(checkpoint.SHIPPED / model)
     ids = loaded.tokenizer.encode(TEXT)[:192]
     torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
     return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))

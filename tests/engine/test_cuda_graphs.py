@@ -60,7 +60,7 @@ def test_padded_passes_give_what_plain_ones_give(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(verify=False), Sampling(mode="autoregressive")])
 def test_an_engine_writes_the_same_by_either(tiny_model: Path, device: str, sampling: Sampling) -> None:
-    loaded = checkpoint.load(tiny_model)
+    loaded = checkpoint.read_checkpoint(tiny_model)
     texts = []
     for kind in (TorchExecutor, GraphExecutor):
         engine = LocalEngine(loaded, kind(Network.of(loaded), loaded.tokenizer.hidden, device))

@@ -10,8 +10,9 @@ import pytest
 import torch
 from support.tiny_open_models import save_open
 
-from mercury_lsp.engine.backends import cpu, devices
-from mercury_lsp.engine.backends.cpu import NativeExecutor, instruction_sets
+from mercury_lsp.engine.backends import cpu_kernel, devices
+from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint, huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -23,7 +24,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
-    loaded = checkpoint.load(unpacked_model)
+    loaded = checkpoint.read_checkpoint(unpacked_model)
     told: list[float] = []
     executor = devices.executor_for(loaded, "cpu", 1, told.append)
     assert isinstance(executor, TorchExecutor)
@@ -36,13 +37,13 @@ def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
 def test_where_torch_is_needed_and_missing_the_mend_is_named(unpacked_model: Path, device: str) -> None:
     assert not devices.has_torch()
     with pytest.raises(CheckpointError, match=r'needs torch .*: pip install "mercury-lsp\[torch\]"'):
-        devices.executor_for(checkpoint.load(unpacked_model), device)
+        devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 @pytest.mark.usefixtures("no_torch")
 def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
-    executor = devices.executor_for(checkpoint.load(packed_model), "auto", 3)
+    executor = devices.executor_for(checkpoint.read_checkpoint(packed_model), "auto", 3)
     assert isinstance(executor, NativeExecutor)
     assert (executor.device, executor.threads) == ("cpu", 3)
 
@@ -50,14 +51,14 @@ def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
 def test_where_there_is_no_kernel_packed_weights_are_torchs(
     packed_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "kernel_library", lambda: None)
-    assert isinstance(devices.executor_for(checkpoint.load(packed_model), "cpu", 1), TorchExecutor)
+    monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)
+    assert isinstance(devices.executor_for(checkpoint.read_checkpoint(packed_model), "cpu", 1), TorchExecutor)
 
 
 @pytest.mark.usefixtures("no_torch")
 def test_without_torch_auto_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
-    assert devices.pick("auto") == "cpu"
+    assert devices.pick_device("auto") == "cpu"
 
 
 def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,14 +69,14 @@ def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPat
         raise AssertionError(f"{name} was looked for")
 
     monkeypatch.setattr(importlib.util, "find_spec", asked)
-    assert devices.pick("auto") == "cpu"
+    assert devices.pick_device("auto") == "cpu"
     (tmp_path / "nvidiactl").touch()
     assert devices.may_have_gpu()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_a_device_that_is_named_is_taken(device: str) -> None:
-    assert devices.pick(device) == device
+    assert devices.pick_device(device) == device
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "abacus"])
@@ -85,12 +86,12 @@ def test_a_device_that_is_not_there_is_told(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(CheckpointError, match=f"cannot use {device} here"):
-        devices.executor_for(checkpoint.load(unpacked_model), device)
+        devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
 
 
 def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
-    loaded = huggingface.load(tmp_path)
+    loaded = huggingface.read_open_checkpoint(tmp_path)
     told: list[float] = []
     executor = devices.open_executor_for(loaded, "cpu", 1, "int8", told.append)
     assert isinstance(executor, TorchExecutor)
@@ -103,7 +104,7 @@ def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
 
 def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_open(tmp_path, "dream")
-    loaded = huggingface.load(tmp_path)
+    loaded = huggingface.read_open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="set quantization to int8"):
         devices.open_executor_for(loaded, "cpu", 1, "int4")
     if not torch.cuda.is_available():
@@ -121,5 +122,5 @@ def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
     made: list[type] = []
     monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.has_device", lambda device: True)
     monkeypatch.setattr(TorchExecutor, "of", classmethod(lambda cls, *_: made.append(cls)))
-    devices.executor_for(checkpoint.load(unpacked_model), device)
+    devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
     assert made == [TorchExecutor]

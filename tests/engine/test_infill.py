@@ -26,8 +26,8 @@ from mercury_lsp.engine.decoding.decode import (
 from mercury_lsp.engine.decoding.denoise import likeliest
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.speculative import _finished, _looked_up, _repeated, _stops
-from mercury_lsp.engine.local_engine import BLOCK, LocalEngine
-from mercury_lsp.engine.tokenizer import Hint, Prompt, encode
+from mercury_lsp.engine.local_engine import UNVERIFIED_BLOCK_TOKENS, LocalEngine
+from mercury_lsp.engine.tokenizer import Hint, Prompt, encode_prompt
 from mercury_lsp.engine.worker import Cancelled
 
 LINES = "".join(f"    value_{i} = compute({i}, other)\n" for i in range(12))
@@ -43,7 +43,7 @@ each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 
 def load(folder: Path) -> LocalEngine:
     """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
-    loaded = checkpoint.load(folder)
+    loaded = checkpoint.read_checkpoint(folder)
     return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
@@ -56,7 +56,7 @@ class EndsAt(StopCondition):
     def __call__(self, index: int, token: int) -> bool:
         return index == self.before
 
-    def behind(self, hidden: int) -> EndsAt:
+    def after(self, hidden: int) -> EndsAt:
         return self
 
 
@@ -153,7 +153,7 @@ def test_a_cancelled_prefill_leaves_an_exact_cache(engine: LocalEngine, fresh: L
 def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: LocalEngine) -> None:
     names = engine.tokenizer._vocabulary.get_added_tokens_decoder()
     everything = "".join(token.content for token in names.values())
-    ids = encode(
+    ids = encode_prompt(
         replace(PROMPT, prefix=everything, rest=everything, following="\n" + everything), engine.tokenizer
     )
     special = engine.tokenizer.specials
@@ -295,14 +295,14 @@ def test_of_what_a_draft_has_settled_nothing_changes(engine: LocalEngine, sampli
     assert all(whole.startswith(infill.text) and not infill.finished for infill in committed)
     assert [infill.tokens for infill in committed] == sorted(infill.tokens for infill in committed)
     assert all((infill.tokens > 0) == (infill.confidence > 0) for infill in committed)
-    assert committed[-1].tokens >= 24 - BLOCK
+    assert committed[-1].tokens >= 24 - UNVERIFIED_BLOCK_TOKENS
 
 
 def test_the_first_lines_are_as_likely_as_their_tokens(engine: LocalEngine) -> None:
     text = "x = 1\n    y = é2\n\n    return x"
     tokens = engine.tokenizer.encode(text)
     logp = [-0.125 * (i + 1) for i in range(len(tokens) + 1)]
-    whole = engine._account(PROMPT, DecodeBudget(1, 1, lambda: False), 0.0, 0, 5, None).infill(
+    whole = engine._result_builder(PROMPT, DecodeBudget(1, 1, lambda: False), 0.0, 0, 5, None).infill(
         DecodeResult(tokens, logp, 1, True)
     )
     heads = [text[: line.end] for line in whole.lines]
@@ -352,7 +352,7 @@ def test_alternatives_go_on_as_the_model_does(
     first = engine.infill(PROMPT, short)
     monkeypatch.setattr(engine, "_decode", spy)
     others = list(islice(engine.alternatives(PROMPT, short, first), 6))
-    prompt = encode(PROMPT, engine.tokenizer)
+    prompt = encode_prompt(PROMPT, engine.tokenizer)
     assert len(decoded) == 6
     for (ids, middle), other in zip(decoded, others, strict=True):
         stem = ids[len(prompt) :]
@@ -436,7 +436,7 @@ def test_a_likelihood_is_that_given_the_stem(engine: LocalEngine) -> None:
     sampling = replace(MODES["autoregressive"], max_tokens=1)
     for stem in STEMS.values():
         engine.infill(replace(PROMPT, stem=stem), sampling)
-        engine.passes.cache.reuse(encode(PROMPT, engine.tokenizer)[:-1])
+        engine.passes.cache.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
         last = engine.passes.read([engine.tokenizer.specials.fim_middle], lambda: False)
         row = engine.passes.scores(last)[0].astype(np.float64)
         allowed = engine._token_bytes.allowed(stem.encode())
@@ -489,8 +489,8 @@ def test_a_fresh_line_costs_no_pass_more(engine: LocalEngine) -> None:
 def test_the_end_of_a_line_is_not_that_of_the_stem() -> None:
     ends = StopCondition(frozenset([0]), frozenset([7]))
     assert [ends(i, 7) for i in range(3)] == [False, True, True]
-    assert [ends.behind(2)(i, 7) for i in range(4)] == [False, False, False, True]
-    assert ends.behind(2)(0, 0)
+    assert [ends.after(2)(i, 7) for i in range(4)] == [False, False, False, True]
+    assert ends.after(2)(0, 0)
 
 
 def test_alternatives_keep_to_the_stem(engine: LocalEngine) -> None:

@@ -11,7 +11,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.decoding.sampling import drawn, greedy
+from mercury_lsp.engine.decoding.sampling import greedy, sampled
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 
@@ -24,7 +24,7 @@ DRAWS = 4000
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
 def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
     wanted = PROBABILITY ** (1 / temperature) / (PROBABILITY ** (1 / temperature)).sum()
-    ids = [drawn(temperature, seed)(SCORES, 0)[0][0] for seed in range(DRAWS)]
+    ids = [sampled(temperature, seed)(SCORES, 0)[0][0] for seed in range(DRAWS)]
     found = np.bincount(ids, minlength=5) / DRAWS
     np.testing.assert_allclose(found, wanted, atol=4 * 0.5 / DRAWS**0.5)  # four standard deviations
     assert found[1] == 0
@@ -32,22 +32,22 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> Non
 
 def test_indices_are_drawn_by_themselves() -> None:
     scores = np.repeat(SCORES, 200, 0)
-    ids, logp = drawn(1.0, 7)(scores, 3)
+    ids, logp = sampled(1.0, 7)(scores, 3)
     assert len(set(ids)) > 2
-    assert drawn(1.0, 7)(scores[50:], 53)[0] == ids[50:]
-    assert drawn(1.0, 8)(scores, 3)[0] != ids
+    assert sampled(1.0, 7)(scores[50:], 53)[0] == ids[50:]
+    assert sampled(1.0, 8)(scores, 3)[0] != ids
     np.testing.assert_allclose(logp, SCORES[0][ids])  # the model's own, whatever the temperature
-    assert drawn(1.0, -1)(scores[:0], 0) == ([], [])
+    assert sampled(1.0, -1)(scores[:0], 0) == ([], [])
 
 
 def test_next_to_no_temperature_takes_the_likeliest() -> None:
-    assert drawn(1e-3, 5)(SCORES, 0)[0] == greedy(SCORES, 0)[0] == [0]
+    assert sampled(1e-3, 5)(SCORES, 0)[0] == greedy(SCORES, 0)[0] == [0]
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> LocalEngine:
     """In fp32: what is drawn token after token must not be another one by rounding."""
-    loaded = checkpoint.load(tiny_model)
+    loaded = checkpoint.read_checkpoint(tiny_model)
     return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 

@@ -67,7 +67,7 @@ def test_scores_are_log_probabilities_without_the_forbidden(executor: TorchExecu
 def test_threads_are_set_and_told(tiny_model: Path) -> None:
     before = torch.get_num_threads()
     try:
-        executor = TorchExecutor.of(checkpoint.load(tiny_model), "cpu", 1)
+        executor = TorchExecutor.of(checkpoint.read_checkpoint(tiny_model), "cpu", 1)
         assert (executor.device, executor.threads, torch.get_num_threads()) == ("cpu", 1, 1)
     finally:
         torch.set_num_threads(before)

@@ -13,7 +13,7 @@ import pytest
 from support.http_service import Scripted, served
 
 from mercury_lsp.http.backend import Update
-from mercury_lsp.http.connections import HEADER_BYTES, ConnectionLimits
+from mercury_lsp.http.connections import MAX_HEADER_BYTES, ConnectionLimits
 from mercury_lsp.http.settings import ServiceSettings
 
 FAST = ConnectionLimits(head_s=0.3, body_s=0.3, answer_s=1.0)
@@ -49,12 +49,12 @@ def test_endless_heads_end_at_64_kib(endless: bytes, filler: bytes) -> None:
         sent, answer = 0, b""
         try:
             connection.sendall(endless)
-            while sent < 100 * HEADER_BYTES:
+            while sent < 100 * MAX_HEADER_BYTES:
                 sent += connection.send(filler)
         except ConnectionError:
             pass
         answer = rest(connection)
-        assert sent < 100 * HEADER_BYTES  # what the sockets hold, and no more, was taken
+        assert sent < 100 * MAX_HEADER_BYTES  # what the sockets hold, and no more, was taken
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
         assert client.get("/health").status_code == 200
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.http_service import Scripted, served
 
-from mercury_lsp.http.connections import HEADER_BYTES
+from mercury_lsp.http.connections import MAX_HEADER_BYTES
 from mercury_lsp.http.guard import Guard, is_loopback_host
 from mercury_lsp.http.settings import ServiceSettings
 
@@ -86,6 +86,6 @@ def test_with_tokens_any_name_may_be_the_host() -> None:
 
 def test_a_proxys_headers_have_a_limit_too() -> None:
     guard = Guard(lambda *_: None, local=False)  # type: ignore[arg-type, return-value]
-    refused = guard._refused([(b"x", b"y" * 1024)] * (HEADER_BYTES // 1024))
+    refused = guard._refused([(b"x", b"y" * 1024)] * (MAX_HEADER_BYTES // 1024))
     assert refused is not None and refused.status == 431
     assert guard._refused([(b"x", b"y" * 1024)]) is None

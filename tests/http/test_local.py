@@ -21,15 +21,15 @@ from support.tiny_open_models import save_open
 
 from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.cpu import instruction_sets
-from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor, dtype_for
-from mercury_lsp.engine.batching import ContinuousBatcher, Part, RoundRobin
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, load
-from mercury_lsp.engine.load import opened
+from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotRows
+from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, read_open_checkpoint
+from mercury_lsp.engine.load import load_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import IN_TURN, LocalBackend, LocalOptions
+from mercury_lsp.http.local import MAX_ALTERNATING_TASKS, LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -39,7 +39,7 @@ PATIENCE = 60
 
 
 def loaded(folder: str | Path, options: LocalOptions | None = None) -> LocalBackend:
-    backend = LocalBackend(opened(str(folder)), options or LocalOptions(threads=1))
+    backend = LocalBackend(load_checkpoint(str(folder)), options or LocalOptions(threads=1))
     ends = time.monotonic() + PATIENCE
     while not backend.ready:
         assert not backend.failure
@@ -203,7 +203,7 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_m
     batch, passes, eighth, go_on = backend.slots._batch, count(1), threading.Event(), threading.Event()
     run = batch.run
 
-    def gated(parts: Sequence[Part]) -> Sequence[Any]:
+    def gated(parts: Sequence[SlotRows]) -> Sequence[Any]:
         if next(passes) == 8:
             eighth.set()
             assert go_on.wait(PATIENCE)
@@ -274,7 +274,7 @@ def gated(backend: LocalBackend) -> threading.Event:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-@pytest.mark.parametrize(("running", "most"), [(None, IN_TURN), (1, 1), (6, 6)])
+@pytest.mark.parametrize(("running", "most"), [(None, MAX_ALTERNATING_TASKS), (1, 1), (6, 6)])
 def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, packed_model: Path) -> None:
     backend = loaded(packed_model, LocalOptions(threads=1, running=running))
     go_on = gated(backend)
@@ -301,7 +301,7 @@ def test_who_gets_no_turn_in_time_is_429_and_not_504(packed_model: Path) -> None
 
 
 async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_model: Path) -> None:
-    backend = LocalBackend(opened(str(unpacked_model)), LocalOptions(threads=1, device="cuda:7"))
+    backend = LocalBackend(load_checkpoint(str(unpacked_model)), LocalOptions(threads=1, device="cuda:7"))
     with pytest.raises(Unavailable):
         await anext(backend.run(Task("a")))
     while not backend.failure:
@@ -317,7 +317,7 @@ async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_
 def test_open_models_share_passes_and_write_what_they_write_alone(tmp_path: Path, family: str) -> None:
     """One that sees both ways, and one that fills in blocks."""
     save_open(tmp_path / family, family)
-    alone = OpenModelEngine(read := load(tmp_path / family), network_alone(read))
+    alone = OpenModelEngine(read := read_open_checkpoint(tmp_path / family), network_alone(read))
     sampling = Sampling(max_tokens=8, max_passes=16)
     prefixes = [f"def area_{i}(width, height):\n    return " for i in range(3)]
     wanted = [
@@ -338,5 +338,5 @@ def test_open_models_share_passes_and_write_what_they_write_alone(tmp_path: Path
 
 
 def network_alone(read: OpenCheckpoint) -> TorchExecutor:
-    network = network_of(read, "cpu", dtype_for("cpu"))
+    network = load_network(read, "cpu", dtype_for("cpu"))
     return TorchExecutor(network, read.forbidden, "cpu", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.models.selection import config_file, select
+from mercury_lsp.models.selection import config_file, select_model
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_selected_model_is_served_though_the_editor_sends_every_default(
     launch: Callable, model: Path
 ) -> None:
-    select(str(model))
+    select_model(str(model))
     client = launch("").client
     client.start(options={"model": "auto", "max_tokens": 8})
     assert client.is_served()
@@ -34,4 +34,4 @@ def test_a_broken_file_costs_one_message_and_the_server_starts(launch: Callable)
     client.start(options={"model": "auto", "max_tokens": 8})
     status = client.ask("mercury/status", None)["result"]
     assert (status["state"], status["model"]) == ("ready", "small")
-    assert client.messages() == [f"mercury: {config_file()} is not JSON; mend or delete it."]
+    assert client.messages() == [f"mercury: {config_file()} is not JSON; fix or delete it."]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.backends.cpu import instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import UNFINISHED
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu_weights import UNFINISHED_PREFIX
 
 from .conftest import Client, Process, at, frame
 
@@ -77,7 +77,7 @@ def test_a_server_that_is_killed_while_it_loads_leaves_nothing_broken(
     server.process.kill()
     server.process.wait()
     assert works(launch(packed_model).client)
-    files = [path for path in home.rglob("*.bin") if not path.name.startswith(UNFINISHED)]
+    files = [path for path in home.rglob("*.bin") if not path.name.startswith(UNFINISHED_PREFIX)]
     assert len(files) == 1
 
 

@@ -17,7 +17,7 @@ from support.tiny_models import save_pointing, suggesting
 from torch import Tensor
 
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.telemetry.store import read, state_file
+from mercury_lsp.telemetry.store import read_events, state_file
 
 from .conftest import WORD, Client, Message, Process, at, change, frame
 
@@ -49,7 +49,7 @@ def command(client: Client, name: str, *arguments: object) -> Message:
 
 
 def outcomes(state: Path) -> list[tuple[str, int]]:
-    return [(event.outcome, event.accepted) for event in read(file=state)]
+    return [(event.outcome, event.accepted) for event in read_events(file=state)]
 
 
 def insert(client: Client, version: int, character: int, text: str, uri: str = URI) -> None:
@@ -107,12 +107,12 @@ def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> No
             assert item["insertText"] == WORD[number + 1 :]
     assert server.end() == 0
 
-    kinds = [event.outcome for event in read(file=state)]
+    kinds = [event.outcome for event in read_events(file=state)]
     assert kinds == ["accepted", "accepted", "rejected", "partly", "typed", *["continued"] * 4]
-    first = read(file=state)[0]
+    first = read_events(file=state)[0]
     assert (first.language, first.editor, first.model, first.accepted) == ("plaintext", "", "word", 5)
     assert first.latency_ms > 0 and first.tokens == 2 and first.passes > 0 and not first.recalled
-    assert all(event.recalled for event in read(file=state)[5:])
+    assert all(event.recalled for event in read_events(file=state)[5:])
 
     figures = json.loads(stats("--json"))["all"]
     assert {
@@ -228,7 +228,7 @@ def test_a_damaged_history_costs_one_warning_and_no_suggestion(launch: Launch, s
     client.until(lambda: any("damaged" in m["params"]["message"] for m in logged(client)))
     assert server.end() == 0
     assert len(logged(client)) == 1
-    assert len(read(file=state)) == 3
+    assert len(read_events(file=state)) == 3
 
 
 def logged(client: Client) -> list[Message]:

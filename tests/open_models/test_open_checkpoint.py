@@ -18,7 +18,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
 def test_what_is_found(tmp_path: Path) -> None:
     save_open(tmp_path, "dreamon")
-    found = huggingface.load(tmp_path)
+    found = huggingface.read_open_checkpoint(tmp_path)
     added = found.tokenizer.added
     assert found.mask == added["<|mask|>"]
     assert found.ends == {added["<|endoftext|>"], added["<|im_end|>"]}
@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
     ),
     "it is of type gpt2": ("dream", lambda at: configure(at, model_type="gpt2", architectures=["GPT2"])),
     "it is of type llama": ("stable-diffcoder", lambda at: configure(at, architectures=["LlamaForCausalLM"])),
-    "no tokens for what follows the middle": (
+    "no tokens for infilling": (
         "stable-diffcoder",
         lambda at: write_tokenizer(at, ("<[end▁of▁sentence]>", "<[MASK_TOKEN]>")),
     ),
@@ -118,10 +118,10 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
 def test_each_wrong_folder_has_its_sentence(words: str, tmp_path: Path) -> None:
     family, spoil = WRONG[words]
     save_open(tmp_path, family)
-    huggingface.load(tmp_path)
+    huggingface.read_open_checkpoint(tmp_path)
     spoil(tmp_path)
     with pytest.raises(CheckpointError, match=words) as raised:
-        huggingface.load(tmp_path)
+        huggingface.read_open_checkpoint(tmp_path)
     assert str(raised.value).startswith("The model in ")
     assert str(raised.value).endswith(".")
     assert "\n" not in str(raised.value)
@@ -131,4 +131,4 @@ def test_tables_that_some_programs_save_are_no_weights(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
     reweigh(tmp_path, lambda weights: weights.update({name: torch.ones(6)}))
-    assert name in huggingface.load(tmp_path).files
+    assert name in huggingface.read_open_checkpoint(tmp_path).files

@@ -18,7 +18,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Progress, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.quantized_load import network_of
+from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
@@ -52,8 +52,8 @@ def opened(folders: Callable[[str], Path]) -> OpenDocuments:
     """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
 
     def engine(family: str) -> OpenModelEngine:
-        loaded = huggingface.load(folders(family))
-        network = network_of(loaded, "cpu", torch.float32)
+        loaded = huggingface.read_open_checkpoint(folders(family))
+        network = load_network(loaded, "cpu", torch.float32)
         return OpenModelEngine(loaded, TorchExecutor(network, loaded.forbidden, "cpu", 1))
 
     return engine

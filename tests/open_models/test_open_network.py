@@ -12,7 +12,7 @@ from support.tiny_open_models import BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.backends.quantized_load import chosen, network_of, weights_bytes
+from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for, weights_bytes
 from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
@@ -36,7 +36,7 @@ def ours(network: Network, rows: TokenLayout) -> torch.Tensor:
 @pytest.mark.parametrize("family", OPEN)
 def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
     theirs = save_open(tmp_path, family)
-    loaded = huggingface.load(tmp_path)
+    loaded = huggingface.read_open_checkpoint(tmp_path)
     assert loaded.family.name == family
     assert loaded.family.block_causal == (family not in BOTH_WAYS)
     seen = torch.zeros(40, 40, dtype=torch.bool)  # the rule again, said in another way
@@ -46,7 +46,7 @@ def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = theirs(IDS, attention_mask=torch.where(seen, 0.0, -1e30)[None, None]).logits
     assert expected.std() > 0.5  # else any two models would agree
-    logits = ours(network_of(loaded, "cpu", torch.float32), rows_of(loaded.family.block))
+    logits = ours(load_network(loaded, "cpu", torch.float32), rows_of(loaded.family.block))
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
 
 
@@ -56,8 +56,8 @@ def test_shards_and_number_formats_load_alike(dtype: torch.dtype, tmp_path: Path
     save_open(tmp_path / "one", "dream", dtype=dtype)
     save_open(tmp_path / "many", "dream", shard="40KB", dtype=dtype)
     assert len(list((tmp_path / "many").glob("*.safetensors"))) > 3
-    one = network_of(huggingface.load(tmp_path / "one"), "cpu", dtype, progress=told.append)
-    many = network_of(huggingface.load(tmp_path / "many"), "cpu", dtype)
+    one = load_network(huggingface.read_open_checkpoint(tmp_path / "one"), "cpu", dtype, progress=told.append)
+    many = load_network(huggingface.read_open_checkpoint(tmp_path / "many"), "cpu", dtype)
     assert all(weight.dtype == dtype for weight in one.parameters())
     for name, weight in one.state_dict().items():
         assert weight.equal(many.state_dict()[name])
@@ -71,9 +71,9 @@ def test_what_is_declared_tied_but_has_a_matrix_of_its_own_is_not_tied(tmp_path:
     config.write_text(
         config.read_text().replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
     )
-    loaded = huggingface.load(tmp_path)
+    loaded = huggingface.read_open_checkpoint(tmp_path)
     assert not loaded.shape.tied
-    network = network_of(loaded, "cpu", torch.float32)
+    network = load_network(loaded, "cpu", torch.float32)
     assert network.output.weight.equal(theirs.lm_head.weight)
 
 
@@ -90,9 +90,9 @@ def size_of(weight: torch.Tensor) -> int:
 def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
     save_open(tmp_path, "dream", **WIDE)
-    loaded = huggingface.load(tmp_path)
-    whole = network_of(loaded, "cpu", torch.bfloat16)
-    small = network_of(loaded, "cpu", torch.bfloat16, "int8")
+    loaded = huggingface.read_open_checkpoint(tmp_path)
+    whole = load_network(loaded, "cpu", torch.bfloat16)
+    small = load_network(loaded, "cpu", torch.bfloat16, "int8")
     names = {name for name, weight in whole.matrices() if not name.startswith("embedding")}
     assert len(names) == 2 * 4 + 1
     before = sum(size_of(weight) for name, weight in whole.named_parameters() if name in names)
@@ -106,12 +106,12 @@ def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
 def test_int4_is_refused_where_there_is_no_kernel_for_it(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     with pytest.raises(CheckpointError, match="set quantization to int8"):
-        network_of(huggingface.load(tmp_path), "cpu", torch.bfloat16, "int4")
+        load_network(huggingface.read_open_checkpoint(tmp_path), "cpu", torch.bfloat16, "int4")
 
 
 def test_auto_takes_the_most_exact_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_open(tmp_path, "dream", **WIDE)
-    shape = huggingface.load(tmp_path).shape
+    shape = huggingface.read_open_checkpoint(tmp_path).shape
     sizes = {kind: weights_bytes(shape, 2, kind) for kind in ("none", "int8", "int4")}
     assert sizes["none"] == 2 * shape.parameters
     for device, free, kind in (
@@ -124,6 +124,6 @@ def test_auto_takes_the_most_exact_that_fits(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(
             "mercury_lsp.engine.backends.quantized_load.free_memory", lambda _, free=free: free
         )
-        monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.ROOM", 0)
-        assert chosen("auto", shape, torch.bfloat16, device) == kind
-    assert chosen("none", shape, torch.bfloat16, "cpu") == "none"
+        monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.FREE_BYTES_KEPT", 0)
+        assert quantization_for("auto", shape, torch.bfloat16, device) == kind
+    assert quantization_for("none", shape, torch.bfloat16, "cpu") == "none"

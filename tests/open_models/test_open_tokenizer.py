@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from mercury_lsp.cli.main import main
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
-from mercury_lsp.engine.load import load
+from mercury_lsp.engine.load import load_engine
 from mercury_lsp.engine.tokenizer import Prompt
 
 
@@ -115,8 +115,8 @@ def test_any_text_is_split_alike(text: str, published: tuple[OpenTokenizer, Any]
         ("vocab.json", '{"a": 1, "b": 1}', "two tokens"),
         ("vocab.json", '{"a": 1}', "cannot be read"),
         ("vocab.json", "{", "Expecting"),
-        ("merges.txt", "a\n", "no merge"),
-        ("merges.txt", "#version: 0.2\na b c\n", "no merge"),
+        ("merges.txt", "a\n", "not a merge"),
+        ("merges.txt", "#version: 0.2\na b c\n", "not a merge"),
         ("merges.txt", "zz yy\n", "cannot be read"),
         ("added_tokens.json", '{"<|x|>": -1}', "an id that is none"),
         ("added_tokens.json", '{"<|x|>": 5}', "to two tokens"),
@@ -156,6 +156,6 @@ def test_a_checkpoint_without_tokenizer_json_is_selected_and_loaded(
     monkeypatch.delenv("MERCURY_MODEL", raising=False)
     assert main(["models", "select", str(folder)]) == 0
     capsys.readouterr()
-    engine = load("auto", "cpu", 1)
+    engine = load_engine("auto", "cpu", 1)
     assert engine.name == "dream"
     assert engine.infill(Prompt("a.py", "x = ", "", "\n"), Sampling(max_tokens=4, max_passes=4)).tokens

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from mercury_lsp.engine.backends import cpu, mapping
+from mercury_lsp.engine.backends import cpu_kernel, mapping
 from model.release.__main__ import ALL
 
 FOLDER = ROOT / "mercury_lsp" / "engine" / "kernel"
@@ -48,7 +48,7 @@ def hook_of(build: ModuleType, warnings: list[str]) -> Any:
 
 
 def test_the_library_is_where_the_server_looks_for_it(build: ModuleType) -> None:
-    assert build.LIBRARY == cpu.LIBRARY
+    assert build.LIBRARY == mapping.LIBRARY
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert f"/{build.LIBRARY.relative_to(ROOT).as_posix()}" in ignored
 
@@ -162,7 +162,7 @@ def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyP
     build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
     mapping.kernel_library.cache_clear()
     try:
-        sets = cpu.instruction_sets()
+        sets = cpu_kernel.instruction_sets()
     finally:
         mapping.kernel_library.cache_clear()
     assert sets[-1] == "plain" and set(sets) <= set(build.SETS[LOCAL])

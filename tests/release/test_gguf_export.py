@@ -21,7 +21,7 @@ gguf = pytest.importorskip("gguf")
 @pytest.fixture(scope="module")
 def written(unpacked_model: Path, tmp_path_factory: pytest.TempPathFactory) -> object:
     file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    export(checkpoint.load(unpacked_model), file, "f16")
+    export(checkpoint.read_checkpoint(unpacked_model), file, "f16")
     return gguf.GGUFReader(file)
 
 
@@ -45,7 +45,7 @@ def test_all_tensors_are_there_by_llamas_names(written: object) -> None:
 
 
 def test_weights_come_back(written: object, unpacked_model: Path) -> None:
-    ours = checkpoint.load(unpacked_model).weights()
+    ours = checkpoint.read_checkpoint(unpacked_model).weights()
     theirs = {tensor.name: tensor.data for tensor in written.tensors}  # type: ignore[attr-defined]
     queries = TINY.heads * TINY.head_width
     keys = TINY.kv_heads * TINY.head_width
@@ -97,7 +97,7 @@ def test_what_llama_is_told(written: object, tokenizer: Tokenizer) -> None:
 def test_q4_0_spares_the_embedding_unless_pure(
     unpacked_model: Path, tmp_path: Path, pure: bool, embedding: str
 ) -> None:
-    export(checkpoint.load(unpacked_model), tmp_path / "q4.gguf", "q4_0", pure)
+    export(checkpoint.read_checkpoint(unpacked_model), tmp_path / "q4.gguf", "q4_0", pure)
     kinds = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "q4.gguf").tensors}
     assert kinds["token_embd.weight"] == embedding
     assert kinds["blk.0.attn_q.weight"] == "Q4_0"

@@ -102,7 +102,7 @@ def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) ->
 
 
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
+    monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="fallback"))
     assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
@@ -112,7 +112,7 @@ def test_alone_nothing_local_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> LocalEngine:
         raise AssertionError("nothing local is needed")
 
-    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(models, "load_engine", load)
     assert engines.load(Config(remote="always", remote_url="http://127.0.0.1:9/v1")).device == "remote"
 
 
@@ -127,7 +127,7 @@ async def loaded(config: Config) -> CompletionScheduler:
 async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
     least: float, expected: str | None, slow: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
+    monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     options = {
         "remote": "fallback",
         "remote_url": slow.url,
@@ -145,7 +145,7 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
 async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(models, "load", lambda *_: Local(UNSURE))
+    monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     monkeypatch.setattr("mercury_lsp.completion.scheduler.CPU_DEADLINE_SECONDS", 0.0)
     with hosting(whole("there")) as hosted:
         options = {"remote": "fallback", "remote_url": hosted.url, "remote_timeout_ms": 30_000}

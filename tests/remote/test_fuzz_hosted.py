@@ -18,7 +18,7 @@ from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote import link
-from mercury_lsp.remote.engine import CHARACTERS_PER_TOKEN, RemoteEngine
+from mercury_lsp.remote.engine import MAX_CHARACTERS_PER_TOKEN, RemoteEngine
 
 PROMPT = Prompt("a.py", "def add(a, b):\n    return ", "", "\n")
 TIMEOUT_MS = 400
@@ -98,14 +98,14 @@ def check(found: Infill | str) -> None:
     if isinstance(found, str):
         assert found.startswith("127.0.0.1:") and found.isprintable() and len(found) < 300
         return
-    assert len(found.text) <= CHARACTERS_PER_TOKEN * TOKENS
+    assert len(found.text) <= MAX_CHARACTERS_PER_TOKEN * TOKENS
     assert 0 <= found.confidence <= 1.01 and found.tokens >= 0 and found.prompt_tokens >= 0
     assert all(line.end <= len(found.text) for line in found.lines)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "BACKOFF", 0.001)
+    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
 
 
 @fuzzed(25)

@@ -22,7 +22,7 @@ from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
 from mercury_lsp.remote.address import Address, RemoteError
-from mercury_lsp.remote.breaker import FAILURES, PAUSE, Breaker
+from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE, PAUSE_SECONDS, Breaker
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.outgoing import Outgoing, outgoing
@@ -36,7 +36,7 @@ LINE, LINES = Sampling(single_line=True), Sampling()
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
-    monkeypatch.setattr(link, "BACKOFF", 0.001)
+    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
 
 
 def engine(hosted: Hosted | str, **options: Any) -> RemoteEngine:
@@ -162,7 +162,7 @@ def test_more_than_was_asked_for_is_cut() -> None:
         (refuse(200, b'{"choices": [{}]}'), "does not answer as a completion API does"),
         (refuse(200, b"[" * 100_000), "does not answer as a completion API does"),
         (refuse(200, b'{"error": {"message": "x"}}'), "an error on its side"),
-        (refuse(200, b" " * (link.LONGEST + 1)), "more than is taken"),
+        (refuse(200, b" " * (link.MAX_ANSWER_BYTES + 1)), "more than is taken"),
         (refuse(307, location="http://elsewhere.example/v1"), "sends us on to elsewhere.example, where neither"),
         (refuse(308, location="/v2"), "sends us on to another address"),
         (refuse(429, retry_after="3600"), "too many requests"),
@@ -192,7 +192,7 @@ def test_what_passes_is_tried_again() -> None:
     with hosting(refuse(503)) as hosted:
         with pytest.raises(Unanswered, match="trouble of its own"):
             engine(hosted).infill(PROMPT, LINE)
-        assert len(hosted.seen) == link.TRIES
+        assert len(hosted.seen) == link.MAX_TRIES
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -203,17 +203,17 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    with hosting(*[refuse(404)] * FAILURES, whole("a")) as hosted:
+    with hosting(*[refuse(404)] * FAILURES_BEFORE_PAUSE, whole("a")) as hosted:
         remote = engine(hosted)
-        for _ in range(FAILURES):
+        for _ in range(FAILURES_BEFORE_PAUSE):
             with pytest.raises(Unanswered):
                 remote.infill(PROMPT, LINE)
         assert remote.remote_status.breaker == "open"
         with pytest.raises(Unanswered, match="left alone for another"):
             remote.infill(PROMPT, LINE)
-        assert len(hosted.seen) == FAILURES
+        assert len(hosted.seen) == FAILURES_BEFORE_PAUSE
         now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: now + 2 * PAUSE)
+        monkeypatch.setattr(time, "monotonic", lambda: now + 2 * PAUSE_SECONDS)
         assert remote.remote_status.breaker == "half-open"
         assert remote.infill(PROMPT, LINE).text == "a"
         assert remote.remote_status.breaker == "closed"
@@ -223,11 +223,11 @@ def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
     breaker = Breaker()
     breaker.failure(0.0, wish=30.0)
     assert (breaker.state(29.0), breaker.state(31.0)) == ("open", "closed")
-    for _ in range(FAILURES - 1):
+    for _ in range(FAILURES_BEFORE_PAUSE - 1):
         breaker.failure(100.0)
-    assert breaker.left(100.0) == PAUSE
+    assert breaker.left(100.0) == PAUSE_SECONDS
     breaker.failure(200.0)
-    assert breaker.left(200.0) == 2 * PAUSE and breaker.state(300.0) == "half-open"
+    assert breaker.left(200.0) == 2 * PAUSE_SECONDS and breaker.state(300.0) == "half-open"
     breaker.succeeded()
     assert breaker.state(200.0) == "closed"
 
@@ -290,7 +290,7 @@ def test_the_key_of_a_program_is_asked_for_anew_once_it_is_refused(tmp_path: Pat
     ],
 )
 def test_programs_that_print_no_key(code: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercury_lsp.remote.key.SECONDS", 0.3 if "sleep" in code else WAIT)
+    monkeypatch.setattr("mercury_lsp.remote.key.PROGRAM_SECONDS", 0.3 if "sleep" in code else WAIT)
     with pytest.raises(RemoteError, match=said):
         Key("X", (sys.executable, "-c", code)).read()
 

@@ -95,13 +95,13 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
 ) -> None:  # fmt: skip
     loaded: list[tuple[object, ...]] = []
     stood_back: list[int] = []
-    load = models.load
+    load = models.load_engine
 
     def recorded(*arguments: Any) -> LocalEngine:
         loaded.append(arguments[:3])
         return load(*arguments)
 
-    monkeypatch.setattr(models, "load", recorded)
+    monkeypatch.setattr(models, "load_engine", recorded)
     monkeypatch.setattr(scheduler, "stand_back", stood_back.append)
     start = {"model": str(model), "device": "cpu", "threads": 1, "anticipate": False}
     await editor.start(**start)

@@ -97,9 +97,9 @@ def notices(editor: Editor) -> list[str]:
     [
         ("mercury_lsp.engine.local_engine.LocalEngine.infill", MemoryError("no more")),
         ("mercury_lsp.engine.local_engine.LocalEngine.infill", RuntimeError("CUDA error")),
-        ("mercury_lsp.engine.backends.passes.CachedModel.run", OSError("gone")),
-        ("mercury_lsp.engine.backends.passes.CachedModel.run", SystemExit(1)),
-        ("mercury_lsp.engine.backends.passes.CachedModel.scores", KeyboardInterrupt()),
+        ("mercury_lsp.engine.backends.kv_cache.CachedModel.run", OSError("gone")),
+        ("mercury_lsp.engine.backends.kv_cache.CachedModel.run", SystemExit(1)),
+        ("mercury_lsp.engine.backends.kv_cache.CachedModel.scores", KeyboardInterrupt()),
         ("mercury_lsp.engine.tokenizer.Tokenizer.encode", OverflowError()),
         ("mercury_lsp.syntax.tree.Syntax.of", SystemError("a parser")),
         ("mercury_lsp.context.prompt.build", RecursionError()),
@@ -116,7 +116,7 @@ async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
     await editor.start(model=str(model), max_tokens=4, anticipate=False)
     with monkeypatch.context() as patch:
         patch.setattr(place, fail)
-        for id_ in range(1, worker.FAILURES + 2):  # more than it takes to load the engine anew
+        for id_ in range(1, worker.FAILURES_BEFORE_RELOAD + 2):  # more than it takes to load the engine anew
             assert (await editor.complete(id_))["result"] == {"items": []}
             if id_ == 1:
                 problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
@@ -135,8 +135,8 @@ async def test_an_engine_that_cannot_be_loaded_anew_is_told(
 
     await editor.start(model=str(model), max_tokens=4, anticipate=False)
     assert (await editor.complete(1))["result"]["items"]
-    monkeypatch.setattr("mercury_lsp.engine.backends.passes.CachedModel.run", fail)
-    monkeypatch.setattr("mercury_lsp.engine.load.load", fail)
+    monkeypatch.setattr("mercury_lsp.engine.backends.kv_cache.CachedModel.run", fail)
+    monkeypatch.setattr("mercury_lsp.engine.load.load_engine", fail)
     for id_ in range(2, 9):
         assert (await editor.complete(id_))["result"] == {"items": []}
     assert len(notices(editor)) == 2 and notices(editor)[1].endswith("no more")

@@ -57,7 +57,7 @@ def save_pointing(
 
     Its layers add nothing. ``pointing``: given the tokenizer and unit vectors (width, width), the embeddings by id.
     """
-    loaded = checkpoint.load(tiny_model)
+    loaded = checkpoint.read_checkpoint(tiny_model)
     network = Network.of(loaded)
     with torch.no_grad():
         for layer in network.layers:

@@ -16,7 +16,7 @@ from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 from model.base.__main__ import main
 from model.data.groups import encode_group, to_ids
 from model.data.spans import Budget, cut, node_finder
@@ -52,7 +52,7 @@ def save_base(folder: Path, kind: str, tokens: tuple[str, ...], **changes: Any) 
 
 def converted(folder: Path, out: Path) -> tuple[checkpoint.Checkpoint, Network]:
     main(["--from", str(folder), "--out", str(out)])
-    loaded = checkpoint.load(out)
+    loaded = checkpoint.read_checkpoint(out)
     return loaded, Network.of(loaded)
 
 
@@ -142,7 +142,7 @@ def test_what_is_made_of_it_trains_and_infills(kind: str, tmp_path: Path) -> Non
     engine = LocalEngine(loaded, TorchExecutor(network.requires_grad_(False), tokenizer.hidden, "cpu"))
     got = engine.infill(Prompt("a.py", "def area(", "", "\n"), Sampling(max_tokens=8))
     assert got.forward_passes > 0
-    assert encode(Prompt("", "a", "", ""), tokenizer)[-1] == tokenizer.specials.fim_middle
+    assert encode_prompt(Prompt("", "a", "", ""), tokenizer)[-1] == tokenizer.specials.fim_middle
 
 
 def test_ids_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from mercury_lsp.engine.decoding import noise
 
 def draws(count: int = 4000) -> list[tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return [noise.draw(16, generator) for _ in range(count)]
+    return [noise.draw_masks(16, generator) for _ in range(count)]
 
 
 def test_a_block_is_drafted_from_nothing_or_by_a_complementary_pair() -> None:
@@ -22,7 +22,7 @@ def test_a_block_is_drafted_from_nothing_or_by_a_complementary_pair() -> None:
 
 def test_weight_is_one_over_the_level_up_to_its_cut() -> None:
     level = torch.tensor([1.0, 0.5, 0.25, 0.01])
-    torch.testing.assert_close(noise.weight(level), torch.tensor([1.0, 2.0, 4.0, noise.WEIGHT_MAX]))
+    torch.testing.assert_close(noise.loss_weight(level), torch.tensor([1.0, 2.0, 4.0, noise.WEIGHT_MAX]))
 
 
 def test_weighted_masks_count_each_token_of_a_canvas_about_once() -> None:

@@ -20,7 +20,7 @@ from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode_prompt
 from model.data.groups import encode_group
 from model.data.spans import Budget, Hole, cut, node_finder
 from model.training.attention import attention, block_mask
@@ -105,7 +105,9 @@ def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None
         holes = group(tokenizer, seed)
         made = batch(tokenizer, seed)
         clean, branch = made.rows.canvas[0] == 0, made.rows.branch[0]
-        expected = [[*encode(hole.prompt, tokenizer), *tokenizer.encode(hole.middle)] for hole in holes]
+        expected = [
+            [*encode_prompt(hole.prompt, tokenizer), *tokenizer.encode(hole.middle)] for hole in holes
+        ]
         trunk = made.ids[0][clean & (branch == 0)].tolist()
         for number in range(1, int(branch.max()) + 1):
             tail = made.ids[0][clean & (branch == number)].tolist()

@@ -62,9 +62,9 @@ def test_the_command_writes_a_checkpoint_that_loads(
     recipe.write_text(f'base = "{unpacked_model}"\nsteps = 1\nrows = 192\ncontexts = 2\n', encoding="utf-8")
     where = ["--recipe", str(recipe), "--corpus", str(corpus), "--out", str(tmp_path / "out")]
     main([str(unpacked_model), "--layers", "1", "--hidden", "64", *where])
-    made = checkpoint.load(tmp_path / "out")
+    made = checkpoint.read_checkpoint(tmp_path / "out")
     assert (made.name, made.shape) == ("mini", replace(TINY, layers=1, hidden=64))
-    assert made.about["pruned_from"] == checkpoint.load(unpacked_model).fingerprint[:12]
+    assert made.about["pruned_from"] == checkpoint.read_checkpoint(unpacked_model).fingerprint[:12]
     assert "of the compute of a pass" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([str(unpacked_model), "--layers", "3", *where])

@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, tiny_model: Path) -> Path:
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint."""
-    return dict(Network.of(checkpoint.load(folder)).state_dict())
+    return dict(Network.of(checkpoint.read_checkpoint(folder)).state_dict())
 
 
 def run(recipe: Path, corpus: Path, runs: Path, *options: str) -> dict[str, torch.Tensor]:
@@ -115,15 +115,17 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     assert [point["step"] for point in first] == [point["step"] for point in second]
     assert [point["nats"] for point in first] == pytest.approx([point["nats"] for point in second])
     assert first[0]["step"] == 0 and len(first) > 2
-    about = checkpoint.load(tmp_path / "again" / "trial" / "checkpoint").about
+    about = checkpoint.read_checkpoint(tmp_path / "again" / "trial" / "checkpoint").about
     assert about["curve"] == [[point["rows"], point["nats"]] for point in second]
 
 
 def steps_of(recipe: Path, corpus: Path) -> list[int]:
     """Rows of each step."""
     settings = Recipe.read(recipe)
-    tokenizer = checkpoint.load(Path(settings.base)).tokenizer
-    settings = replace(settings, seed=seed_of(settings, checkpoint.load(Path(settings.base)).fingerprint))
+    tokenizer = checkpoint.read_checkpoint(Path(settings.base)).tokenizer
+    settings = replace(
+        settings, seed=seed_of(settings, checkpoint.read_checkpoint(Path(settings.base)).fingerprint)
+    )
     steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
     return [sum(part.ids.numel() for part in steps[step]) for step in range(settings.steps)]
 
@@ -138,7 +140,7 @@ def test_a_run_starts_at_its_base_and_learns(
     assert 0 < moved < 0.5
     losses = [line["loss"] for line in metrics(tmp_path)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    about = checkpoint.load(tmp_path / "trial" / "checkpoint").about
+    about = checkpoint.read_checkpoint(tmp_path / "trial" / "checkpoint").about
     assert about["step"] == 30
     assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
@@ -151,7 +153,7 @@ def test_what_a_recipe_freezes_stays_as_it_is(
         encoding="utf-8",
     )
     trained = run(recipe, corpus, tmp_path)
-    base = Network.of(checkpoint.load(tiny_model))
+    base = Network.of(checkpoint.read_checkpoint(tiny_model))
     packed = {name: unpack(*pack(weight, bits(name), GROUP)) for name, weight in base.matrices()}
     stayed = {name for name, weight in packed.items() if trained[name].equal(weight)}
     assert stayed == {name for name in packed if name.startswith(("embedding", "layers.0."))}
@@ -162,7 +164,7 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
 ) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
     run(recipe, corpus, tmp_path)
-    trained = checkpoint.load(tmp_path / "trial" / "checkpoint")
+    trained = checkpoint.read_checkpoint(tmp_path / "trial" / "checkpoint")
     kept = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
     assert trained.about["rounded"] == 0.5
     for name, weight in Network.of(trained).matrices():

@@ -23,7 +23,7 @@ from mercury_lsp import __version__
 from mercury_lsp.cli.doctor import editors, environment, hosted_model
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.config import Config
-from mercury_lsp.models.selection import chosen
+from mercury_lsp.models.selection import choose_model
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
@@ -90,7 +90,7 @@ def _grammars(report: Report) -> dict[str, str | None]:
 
 def _devices(report: Report) -> dict[str, Any]:
     from mercury_lsp.engine.backends import devices
-    from mercury_lsp.engine.backends.cpu import instruction_sets
+    from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 
     kernel = next(iter(instruction_sets()), None)
     if kernel is None:
@@ -103,7 +103,7 @@ def _devices(report: Report) -> dict[str, Any]:
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
             report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
-        return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+        return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
     if nvidia or devices.may_have_gpu():  # importing torch takes seconds
         import torch
 
@@ -117,7 +117,7 @@ def _devices(report: Report) -> dict[str, Any]:
             )
         if torch.backends.mps.is_available():
             found["mps"] = "Apple GPU"
-    return {"used": devices.pick("auto"), "found": found, "kernel": kernel, "torch_build": build}
+    return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
 
 
 def _memory(report: Report) -> dict[str, int] | None:
@@ -139,13 +139,13 @@ def _model(report: Report) -> dict[str, Any] | None:
 
     if report.config.remote == "always":  # nothing is loaded then
         return None
-    choice = chosen(report.config.model)
+    choice = choose_model(report.config.model)
     if choice.problem:
         report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
     began = time.perf_counter()
     try:
-        folder = checkpoint.locate(choice.model)
-        engine = load.load(choice.model)
+        folder = checkpoint.locate_model(choice.model)
+        engine = load.load_engine(choice.model)
     except checkpoint.CheckpointError as error:
         report.wrong(
             str(error), _REINSTALL + ", or choose another: mercury-lsp models select NAME", fatal=True

@@ -139,8 +139,8 @@ def _fix(cause: str | None) -> str:
 def lately(report: Report) -> dict[str, Any] | None:
     """Counts of the last `RECENT_DAYS` days of the history; None where it cannot be read."""
     try:
-        events = store.read(RECENT_DAYS)
-    except store.Unreadable as error:
+        events = store.read_events(RECENT_DAYS)
+    except store.HistoryError as error:
         report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
         return None
     shown = sum(event.outcome not in ("nothing", "continued") for event in events)

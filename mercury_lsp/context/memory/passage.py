@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.context.memory.segment import Ids, Key
-from mercury_lsp.engine.decoding.mixture import DEPTH
+from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS
 
 NEAR_TOKENS = (1 << 16, 1 << 14)
 """Most tokens before and after the cursor that are scanned."""
@@ -28,7 +28,7 @@ class Passage:
         self.width = dtype.itemsize
         separator = np.array([np.iinfo(dtype).max], dtype)
         near = before[-NEAR_TOKENS[0] :], separator, after[: NEAR_TOKENS[1]], separator
-        text = np.concatenate([np.repeat(separator, DEPTH), *near])[::-1]
+        text = np.concatenate([np.repeat(separator, CONTEXT_TOKENS), *near])[::-1]
         self._text: Ids = np.ascontiguousarray(text)
         self._bytes = self._text.astype(dtype.newbyteorder(">")).tobytes()
         self.separator = int(separator[0])
@@ -49,7 +49,7 @@ class Passage:
             found = found[text[found + length] == context[-1 - length]]
             length += 1
         if len(found):
-            size = DEPTH * self.width
+            size = CONTEXT_TOKENS * self.width
             starts = (found * self.width).tolist()
             shared = [key.shared(self._bytes[at : at + size], self.width) for at in starts]
             lengths = np.array(shared)

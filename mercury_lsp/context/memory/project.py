@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mercury_lsp.context.memory.passage import Passage
 from mercury_lsp.context.memory.segment import Ids, Key, Segment
-from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match, Step
+from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS, Level, Match, Step
 from mercury_lsp.engine.tokenizer import Vocabulary
 
 MAX_PLACES = 256
@@ -73,7 +73,7 @@ class DocumentMemory:
 
     def follow(self, context: Sequence[int]) -> Match:
         """See `Memory.follow`."""
-        last = tuple(context[-DEPTH:])
+        last = tuple(context[-CONTEXT_TOKENS:])
         if last not in self._kept:
             self._kept[last] = self._follow(last) if last else Match()
         return self._kept[last]
@@ -84,7 +84,7 @@ class DocumentMemory:
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         """See `Memory.foretell`. Of the places that match longest those go on that the majority agrees with."""
-        last = tuple(context[-DEPTH:])
+        last = tuple(context[-CONTEXT_TOKENS:])
         if not last:
             return []
         key = Key.of(last, self.passage.width)
@@ -193,7 +193,9 @@ def _ahead(places: Places, length: int, most: int, document: bool) -> list[Step]
         (token, agreeing), *_ = counted.most_common(1)
         if token == places[0][0].separator:
             break
-        steps.append(Step(token, min(DEPTH, length + len(steps)), counted.total(), agreeing, document))
+        steps.append(
+            Step(token, min(CONTEXT_TOKENS, length + len(steps)), counted.total(), agreeing, document)
+        )
         left = [
             (text, indices[tokens == token] - 1)
             for (text, indices), tokens in zip(places, found, strict=True)

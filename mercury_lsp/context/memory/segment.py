@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.decoding.mixture import DEPTH
+from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS
 
 Ids = NDArray[np.unsignedinteger]
 """Token ids (n,), uint16 or uint32 throughout one index."""
@@ -43,13 +43,13 @@ class Key:
     @classmethod
     def of(cls, context: Sequence[int], width: int) -> Key:
         """width: bytes of an id."""
-        last = context[: -DEPTH - 1 : -1]
+        last = context[: -CONTEXT_TOKENS - 1 : -1]
         data = np.array(last, f">u{width}").tobytes()
-        return cls(data, len(last), int.from_bytes(data.ljust(DEPTH * width, b"\0")))
+        return cls(data, len(last), int.from_bytes(data.ljust(CONTEXT_TOKENS * width, b"\0")))
 
     def shared(self, data: bytes, width: int) -> int:
         """How many tokens it has in common with a reversed text, from the start of both."""
-        size = DEPTH * width
+        size = CONTEXT_TOKENS * width
         differing = (int.from_bytes(data.ljust(size, b"\0")) ^ self.number).bit_length()
         return min(self.tokens, (8 * size - differing) // (8 * width))
 
@@ -70,7 +70,7 @@ class Segment:
         self._starts, self.text, self._order = starts, text, order
         self.tokens = int(starts[-1]) if len(starts) else 0
         self.width = len(text) // max(1, self.tokens)
-        width, size = self.width, DEPTH * self.width
+        width, size = self.width, CONTEXT_TOKENS * self.width
         self._context: Callable[[int], bytes] = lambda at: text[at * width : at * width + size]
         # Its items are plain integers, which are quicker than numpy's.
         self._places = order.data
@@ -152,7 +152,7 @@ class Segment:
         They include those from ``first`` to before ``end``.
         """
         low = key.data[: length * self.width]
-        high = low + b"\xff" * (DEPTH * self.width - len(low))
+        high = low + b"\xff" * (CONTEXT_TOKENS * self.width - len(low))
         return self._first(low, first), self._last(high, end)
 
     def _first(self, data: bytes, before: int) -> int:
@@ -186,7 +186,7 @@ class Segment:
 
 
 def _sorted(reverse: Ids) -> NDArray[np.int32]:
-    """The indices of a reversed text at which contexts begin, sorted by their first `DEPTH` tokens.
+    """The indices of a reversed text at which contexts begin, sorted by their first `CONTEXT_TOKENS` tokens.
 
     Prefix doubling (Manber and Myers 1990): the order by 2k tokens is the order by pairs of ranks by k tokens. The
     first ranks are eight bytes of tokens, packed.
@@ -198,7 +198,7 @@ def _sorted(reverse: Ids) -> NDArray[np.int32]:
     for place in range(known):
         rank |= padded[place : place + len(reverse)] << np.uint64(64 - bits * (place + 1))
     order = np.argsort(rank)
-    while known < DEPTH:
+    while known < CONTEXT_TOKENS:
         ordered = rank[order]
         dense = np.empty(len(rank), np.uint64)
         dense[order] = np.cumsum(np.concatenate([[False], ordered[1:] != ordered[:-1]]), dtype=np.uint64)

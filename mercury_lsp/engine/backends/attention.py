@@ -1,7 +1,6 @@
-"""Rows, which are what a pass is over, and the one rule of who sees whom.
+"""Defines the rows of a pass and the one attention rule of training and serving.
 
-Owns `attention_mask`, the attention rule of training and serving alike. Knows no network. The rule is written in
-operators that numpy's arrays and torch's tensors share: serving hands it the first, training the second.
+The rule uses operators that numpy arrays and torch tensors share: serving passes arrays, training tensors.
 
 A *clean* row holds a known token and sees the clean rows up to itself: it is causal. A *canvas* is an anchor (a copy
 of the token before a block) and the block's rows, masked or not; each sees the clean rows before the block and its
@@ -18,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
+# The canvas of a key that is absent, and of rows that pad a pass: no session has so many canvases.
+ABSENT_CANVAS, PADDING_CANVAS = -1, 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLayout:
-    """Where each row stands, as integer arrays or tensors of one shape (..., T).
+    """The place of each row, as integer arrays or tensors of one shape (..., T).
 
-    ``position`` is the token's own; ``start`` is the first position that a row no longer sees of the clean tokens;
-    ``canvas`` is 0 for clean rows, else the canvas's number; ``branch`` is 0 on the trunk, else the branch's number;
-    ``fork`` is the number of trunk tokens that a branch sees.
+    ``position``: of the token. ``start``: the first position of the clean tokens that the row does not see. ``canvas``:
+    0 for clean rows, else the canvas's number. ``branch``: 0 on the trunk, else the branch's number. ``fork``: the
+    number of trunk tokens that a branch sees.
     """
 
     position: Any
@@ -53,7 +55,7 @@ class TokenLayout:
 
     @classmethod
     def join(cls, *parts: TokenLayout) -> TokenLayout:
-        """Rows of arrays one after the other, along the last dimension."""
+        """The rows of several layouts, one after the other along the last dimension."""
         return cls(
             *(np.concatenate([getattr(part, field.name) for part in parts], -1) for field in fields(cls))
         )
@@ -64,7 +66,7 @@ class TokenLayout:
 
 
 def attention_mask(query: TokenLayout, key: TokenLayout) -> Any:
-    """Which key each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
+    """Which keys each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
     return attends(query.map(lambda row: row[..., None]), key.map(lambda row: row[..., None, :]))
 
 
@@ -77,8 +79,10 @@ def attends(q: TokenLayout, k: TokenLayout) -> Any:
 
 
 def all_see_all(rows: TokenLayout) -> bool:
-    """Whether rows (T,) right behind those that are kept all see these and one another, so that no mask is needed: one
-    clean row, or one canvas."""
+    """Whether rows (T,) right after the kept ones need no mask, because all see these and one another.
+
+    This holds for one clean row, and for one canvas.
+    """
     if len(rows.position) == 1:
         return True
     first = rows.canvas[0]

@@ -1,8 +1,4 @@
-"""What the engine asks of whatever computes the network: one protocol, behind which a library and a device stand.
-
-Owns the interface only. An executor keeps keys and values by the number of their row; which tokens these rows are is
-`cache`'s.
-"""
+"""Defines the protocol of an executor, which computes the network on a device."""
 
 from __future__ import annotations
 
@@ -16,9 +12,11 @@ from mercury_lsp.engine.backends.attention import TokenLayout
 
 
 class Executor(Protocol):
-    """A network on a device, with room for the keys and values of what it has read. ``device``: cpu, cuda or mps;
-    ``threads``: how many of the processor it may use. ``block``, ``canvas_threshold``: the `Drafting` that pays on
-    it: where a row more costs nothing, large canvases at every place."""
+    """A network on a device, with its keys and values by row number; `kv_cache` knows the tokens of these rows.
+
+    ``device``: cpu, cuda or mps. ``threads``: of the CPU. ``block``, ``canvas_threshold``: the `Drafting` that is
+    fastest on the device: where more rows cost nothing, large canvases at each place.
+    """
 
     device: str
     threads: int
@@ -26,17 +24,17 @@ class Executor(Protocol):
     canvas_threshold: float
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
-        """One pass of rows (T,) behind the first ``past`` rows that are kept, which are clean.
+        """Run one pass of rows (T,) after the first ``past`` kept rows, which are clean.
 
-        Their keys and values are written behind those, from row ``past`` on, and last until a run overwrites them.
-        Returns the hidden rows (T, width), normalized, on the device; a slice or a list of ints takes some of them.
-        They may last only until the next run.
+        The keys and values of the rows are written from row ``past`` on, and stay until a run overwrites them. Returns
+        the hidden rows (T, width), normalized, on the device; a slice or a list of ints selects rows. The result may be
+        valid only until the next run.
         """
         ...
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
-        """Log-probabilities (n, V) of hidden rows (n, width), -inf for the ids that must never be shown.
+        """Log-probabilities (n, V) of hidden rows (n, width), -inf for forbidden ids.
 
-        They may last only until the next call.
+        The result may be valid only until the next call.
         """
         ...

@@ -1,10 +1,9 @@
-"""A batch of several sessions' rows as one forward pass of torch's network.
+"""Runs the rows of several sessions as one forward pass of torch's network.
 
-The rows of all sessions lie one behind the other for the linear layers, where nothing is padded; only attention sees
-sessions, as (N, H, T, D) padded to the most rows and keys that one of them has. Keys and values are kept in slots of
-one buffer, whose size never changes. All that differs between passes reaches the device as one small array, from which
-the mask is worked out there by the one rule of `attention`. Owns that buffer and the padding; knows neither tokens nor
-threads.
+The rows of all sessions lie one after the other for the linear layers, without padding. Only attention sees sessions,
+as (N, H, T, D) padded to the most rows and keys of one session. Keys and values are in slots of one buffer of constant
+size. All that differs between two passes reaches the device as one small array, from which the device computes the mask
+by the rule of `attention`.
 """
 
 from __future__ import annotations
@@ -18,17 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS, TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network, folded
-from mercury_lsp.engine.batching import Part
+from mercury_lsp.engine.batching import SlotRows
 
-NOBODY = -1  # the canvas of a key that is not there
-PADDING = 1 << 20  # the canvas of a row that fills up; none of a session has that many
 FIELDS = [field.name for field in fields(TokenLayout)]
 
 
 class BatchedNetwork:
-    """See `batching.Batch`. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
+    """See `batching.Batch`. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
 
     block, canvas_threshold = 6, 0.0
 
@@ -48,8 +45,8 @@ class BatchedNetwork:
         self._forbidden = torch.tensor(forbidden, device=device)
         shape, weight = network.shape, network.embedding.weight
         size = (2, shape.layers, slots, shape.kv_heads, rows, shape.head_width)
-        self._kept = weight.new_zeros(size)  # keys and values
-        self.bytes_each = self._kept[:, :, 0].nbytes
+        self._keys_and_values = weight.new_zeros(size)
+        self.bytes_each = self._keys_and_values[:, :, 0].nbytes
 
     @classmethod
     def of(
@@ -61,14 +58,14 @@ class BatchedNetwork:
         rows: int,
         threads: int = 0,
     ) -> BatchedNetwork:
-        """With as many slots of ``rows`` rows as fit into ``memory`` bytes, one at least."""
+        """Make as many slots of ``rows`` rows as fit into ``memory`` bytes, at least one."""
         shape = network.shape
         each = 2 * shape.layers * shape.kv_heads * rows * shape.head_width * network.embedding.weight.itemsize
         return cls(network, forbidden, device, max(1, memory // each), rows, threads)
 
     @torch.inference_mode()
-    def run(self, parts: Sequence[Part]) -> Sequence[Tensor]:
-        """See `slots.Batch.run`."""
+    def run(self, parts: Sequence[SlotRows]) -> Sequence[Tensor]:
+        """See `batching.Batch.run`."""
         batch = self._batch(parts)
         hidden: Tensor = self.network(batch.ids[None], batch.position[None], batch, batch, attend)
         edges = accumulate((len(part.ids) for part in parts), initial=0)
@@ -76,32 +73,33 @@ class BatchedNetwork:
 
     @torch.inference_mode()
     def scores(self, hidden: Sequence[Tensor]) -> Sequence[NDArray[np.float32]]:
-        """See `slots.Batch.scores`."""
+        """See `batching.Batch.scores`."""
         logits = self.network.logits(torch.cat(list(hidden))).float()  # (n, V)
         scores = logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
         return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
 
-    def _batch(self, parts: Sequence[Part]) -> _Batch:
+    def _batch(self, parts: Sequence[SlotRows]) -> _Batch:
         n, longest = len(parts), max(len(part.ids) for part in parts)
         keys = max(part.past + len(part.ids) for part in parts)
-        given = np.zeros((len(FIELDS) + 4, n, longest), np.int64)
-        given[1 + FIELDS.index("canvas")] = PADDING
-        given[1 + FIELDS.index("start")] = 1  # what fills up sees one key: a softmax over none is no number
-        given[-3] = keys  # what fills up lies behind all keys
+        table = np.zeros((len(FIELDS) + 4, n, longest), np.int64)
+        table[1 + FIELDS.index("canvas")] = PADDING_CANVAS
+        # Padding rows see one key, because a softmax over none is not a number, and are written after all keys.
+        table[1 + FIELDS.index("start")] = 1
+        table[-3] = keys
         for i, part in enumerate(parts):
             count = len(part.ids)
             fields = (part.ids, *(getattr(part.rows, name) for name in FIELDS))
-            for row, values in zip(given, fields, strict=False):
+            for row, values in zip(table, fields, strict=False):
                 row[i, :count] = values
-            given[-3, i, :count] = np.arange(part.past, part.past + count)
-            given[-2, i], given[-1, i] = part.slot, part.past
+            table[-3, i, :count] = np.arange(part.past, part.past + count)
+            table[-2, i], table[-1, i] = part.slot, part.past
         real = np.concatenate([i * longest + np.arange(len(part.ids)) for i, part in enumerate(parts)])
-        told = torch.from_numpy(np.concatenate((given.ravel(), real))).to(self.device, non_blocking=True)
-        where, real_ = told[: given.size].view(given.shape), told[given.size :]
+        sent = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
+        where, real_ = sent[: table.size].view(table.shape), sent[table.size :]
         ids, *own, places, slots, past = where  # (N, T) each
         rows, index = TokenLayout(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
-        there = torch.where(index < past[:, :1], 0, NOBODY)
-        kept = TokenLayout(index, index + 1, there, torch.zeros_like(index), index + 1)  # (N, S + 1)
+        canvas = torch.where(index < past[:, :1], 0, ABSENT_CANVAS)
+        kept = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (N, S + 1)
         known = (getattr(kept, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS)
         mask: Tensor = attention_mask(rows, TokenLayout(*known))  # (N, T, S)
         group = self.network.shape.heads // self.network.shape.kv_heads
@@ -109,7 +107,7 @@ class BatchedNetwork:
             ids=ids.flatten()[real_],
             position=rows.position.flatten()[real_],
             mask=mask.repeat(1, group, 1).unsqueeze(1),
-            kept=self._kept,
+            keys_and_values=self._keys_and_values,
             real=real_,
             slots=slots[:, 0],
             slot=slots.flatten()[real_],
@@ -120,16 +118,16 @@ class BatchedNetwork:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """A pass over R rows of N sessions. It is the pass's mask and its past at once.
+    """A pass over R rows of N sessions; both the mask and the past of the pass.
 
-    ``ids``, ``position``, ``slot``, ``place``: of each row, (R,); ``real``: where it lies in (N, T), flattened;
-    ``slots``: of each session (N,); ``mask``: (N, 1, G T, S); ``size``: N, T and S.
+    ``ids``, ``position``, ``slot``, ``place``: of each row, (R,). ``real``: the row's index in (N, T), flattened.
+    ``slots``: of each session, (N,). ``mask``: (N, 1, G T, S). ``size``: N, T and S.
     """
 
     ids: Tensor
     position: Tensor
     mask: Tensor
-    kept: Tensor
+    keys_and_values: Tensor
     real: Tensor
     slots: Tensor
     slot: Tensor
@@ -137,15 +135,15 @@ class _Batch:
     size: tuple[int, int, int]
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Past.join`: each row's key and value (1, Hkv, R, D) to its session's slot; all of the sessions."""
-        keys, values = self.kept[:, layer]  # (slots, Hkv, rows, D)
+        """See `Past.join`: write each row's key and value (1, Hkv, R, D) to its slot; return those of the sessions."""
+        keys, values = self.keys_and_values[:, layer]  # (slots, Hkv, rows, D)
         keys[self.slot, :, self.place] = key[0].transpose(0, 1)
         values[self.slot, :, self.place] = value[0].transpose(0, 1)
         return keys[self.slots, :, : self.size[2]], values[self.slots, :, : self.size[2]]  # (N, Hkv, S, D)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, batch: _Batch) -> Tensor:
-    """See `network.Attend`: rows (1, H, R, D) over each one's own session's keys and values (N, Hkv, S, D)."""
+    """See `network.Attend`: rows (1, H, R, D) over the keys and values (N, Hkv, S, D) of their sessions."""
     n, longest, _ = batch.size
     heads, width = q.shape[1], q.shape[3]
     padded = q.new_zeros(n * longest, heads, width)

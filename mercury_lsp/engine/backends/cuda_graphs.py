@@ -1,10 +1,10 @@
-"""The executor for CUDA: passes of a few fixed sizes, each recorded once as a graph and replayed.
+"""Runs passes on CUDA as recorded graphs of a few fixed sizes.
 
-A pass of few rows is hundreds of small kernels, whose launches one by one take longer than they do. A graph launches
-them at once, but with the same sizes and addresses each time: so rows are padded to a bucket of rows and keys to one
-of keys, and all that differs between passes is one small tensor, from which the pass works out its mask on the device.
-Owns the buckets, the padding and the recordings. On another device the same passes run without being recorded, which
-is how they are tested where there is no GPU. `devices` chooses plain torch until this has been measured on a device.
+A pass of few rows is hundreds of small kernels, and to launch them one by one takes longer than to run them. A graph
+launches them at once, but always with the same sizes and addresses. So rows and keys are padded to buckets, and all
+that differs between two passes is one small tensor, from which the pass computes its mask on the device. On other
+devices the same passes run without recording, so that they can be tested without a GPU. `devices` chooses plain torch
+until graphs have been measured on a device.
 """
 
 from __future__ import annotations
@@ -16,33 +16,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS, TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
-ROWS = (8, 16, 32, 64, 96)  # a pass of the prompt's last chunk also makes the first draft
-KEYS = 256
-NOBODY = -1  # the canvas of a key that is not there
-PADDING = 1 << 20  # the canvas of the rows that fill a bucket: they see one another only
+# 96 rows: a pass of the prompt's last chunk also makes the first draft.
+ROW_BUCKETS = (8, 16, 32, 64, 96)
+KEY_BUCKET_ROWS = 256
 
 
 def rows_bucket(rows: int) -> int:
-    """How many rows a pass of ``rows`` is padded to."""
-    return next((size for size in ROWS if size >= rows), -(-rows // ROWS[-1]) * ROWS[-1])
+    """The number of rows to which a pass of ``rows`` is padded."""
+    return next((size for size in ROW_BUCKETS if size >= rows), -(-rows // ROW_BUCKETS[-1]) * ROW_BUCKETS[-1])
 
 
 def keys_bucket(keys: int) -> int:
-    """How many keys a pass that needs ``keys`` looks at."""
-    return -(-keys // KEYS) * KEYS
+    """The number of keys to which a pass with ``keys`` is padded."""
+    return -(-keys // KEY_BUCKET_ROWS) * KEY_BUCKET_ROWS
 
 
 class GraphExecutor(TorchExecutor):
-    """As `TorchExecutor`, in passes of fixed sizes. Up to ``shape.positions`` rows are kept."""
+    """A `TorchExecutor` with passes of fixed sizes, for up to ``shape.positions`` rows."""
 
     def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
         super().__init__(network, forbidden, device, threads)
         shape = network.shape
-        room = keys_bucket(shape.positions + ROWS[-1])
+        room = keys_bucket(shape.positions + ROW_BUCKETS[-1])
         size = (2, shape.layers, 1, shape.kv_heads, room, shape.head_width)  # keys and values
         self._room = network.embedding.weight.new_zeros(size)
         self._index = torch.arange(room, device=device)
@@ -54,38 +53,36 @@ class GraphExecutor(TorchExecutor):
         """See `Executor.run`. The hidden rows last until the next run."""
         size = rows_bucket(len(ids))
         keys = keys_bucket(past + size)
-        # In one copy to the device, which does not wait for it: it is small, and its memory is not used again.
-        given = torch.from_numpy(padded(ids, rows, past, size)).to(self.device, non_blocking=True)
+        # One asynchronous copy to the device: it is small, and its memory is not used again.
+        inputs = torch.from_numpy(padded(ids, rows, past, size)).to(self.device, non_blocking=True)
         step = self._recorded.get((size, keys)) if self._records else self._step(keys)
         if step is None:
-            step = self._recorded[size, keys] = self._record(given, keys)
-        return step(given)[: len(ids)]
+            step = self._recorded[size, keys] = self._record(inputs, keys)
+        return step(inputs)[: len(ids)]
 
     def _step(self, keys: int) -> Callable[[Tensor], Tensor]:
-        """A pass over the first ``keys`` keys, given what `padded` tells; nothing in it waits for the device."""
+        """A pass over the first ``keys`` keys, given the inputs of `padded`; it never waits for the device."""
 
-        def step(given: Tensor) -> Tensor:
-            ids, *parts, places = given  # (B,) each
+        def step(inputs: Tensor) -> Tensor:
+            ids, *parts, places = inputs  # (B,) each
             rows, index = TokenLayout(*parts), self._index[:keys]
-            there = torch.where(index < places[0], 0, NOBODY)
-            clean = TokenLayout(
-                index, index + 1, there, torch.zeros_like(index), index + 1
-            )  # (S,) the kept ones
+            canvas = torch.where(index < places[0], 0, ABSENT_CANVAS)
+            clean = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (S,)
             known = (
                 getattr(clean, f.name).index_copy(0, places, getattr(rows, f.name))
                 for f in fields(TokenLayout)
             )
             mask: Tensor = attention_mask(rows, TokenLayout(*known))[None]  # (1, B, S)
             hidden: Tensor = self.network(
-                ids[None], rows.position[None], mask, Fixed(self._room, places, keys)
+                ids[None], rows.position[None], mask, FixedKVCache(self._room, places, keys)
             )
             return hidden[0]
 
         return step
 
-    def _record(self, given: Tensor, keys: int) -> Callable[[Tensor], Tensor]:
-        """The pass as a graph. To run it beforehand, as recording asks for, writes what the first replay writes."""
-        step, static = self._step(keys), given.clone()
+    def _record(self, inputs: Tensor, keys: int) -> Callable[[Tensor], Tensor]:
+        """Record the pass as a graph; the warm-up run writes the same keys and values as the first replay."""
+        step, static = self._step(keys), inputs.clone()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -95,19 +92,19 @@ class GraphExecutor(TorchExecutor):
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             hidden = step(static)
 
-        def replay(given: Tensor) -> Tensor:
-            static.copy_(given)
+        def replay(inputs: Tensor) -> Tensor:
+            static.copy_(inputs)
             graph.replay()
             return hidden
 
         return replay
 
 
-class Fixed:
-    """Keys and values of one size, of which a tensor on the device tells the places to write to."""
+class FixedKVCache:
+    """Keys and values of constant size, with the places to write to in a tensor on the device."""
 
     def __init__(self, room: Tensor, places: Tensor, keys: int) -> None:
-        """room: (2, layers, 1, Hkv, room, D); places: (B,); keys: how many are looked at."""
+        """room: (2, layers, 1, Hkv, room, D); places: (B,); keys: the number of keys that a pass sees."""
         self._room, self._places, self._count = room, places, keys
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,16 +116,15 @@ class Fixed:
 
 
 def padded(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
-    """What differs between two passes of ``size`` rows: their ids, the fields of `TokenLayout`, and their places.
-    int64 (7, B)
+    """The inputs of a pass of ``size`` rows: ids, fields of `TokenLayout`, and places. int64 (7, B)
 
-    The rows that fill up are written behind the others, see none of these, and are seen by none.
+    Padding rows are written after the others, see none of them, and are seen by none.
     """
-    given = np.zeros((len(fields(TokenLayout)) + 2, size), np.int64)
-    given[0, : len(ids)] = ids
-    for row, field in zip(given[1:], fields(TokenLayout), strict=False):
+    inputs = np.zeros((len(fields(TokenLayout)) + 2, size), np.int64)
+    inputs[0, : len(ids)] = ids
+    for row, field in zip(inputs[1:], fields(TokenLayout), strict=False):
         row[: len(ids)] = getattr(rows, field.name)
         if field.name == "canvas":
-            row[len(ids) :] = PADDING
-    given[-1] = np.arange(past, past + size)
-    return given
+            row[len(ids) :] = PADDING_CANVAS
+    inputs[-1] = np.arange(past, past + size)
+    return inputs

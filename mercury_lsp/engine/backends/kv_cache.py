@@ -1,28 +1,71 @@
-"""The cache: which tokens the network has already read, exactly.
+"""Runs forward passes and keeps the ids of the tokens whose keys and values the executor holds.
 
-Owns their ids; the keys and values are the executor's, row by row. Context rows are causal and never see a canvas, so
-the keys and values of a common prefix are those that a fresh run would give; nothing is approximated. Knows no
-sampling.
+Clean rows are causal and never see a canvas. So the keys and values of a common prefix are exactly those of a fresh
+run. Clean rows may be kept, canvases never.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os.path import commonprefix
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.backends.base import Executor
+from mercury_lsp.engine.worker import Cancelled
+
+# Cancellation is checked between two chunks of a prefill.
+PREFILL_CHUNK_ROWS = 64
 
 
-class Cache:
-    """The ids whose keys and values the executor keeps, from its first row on."""
+class PrefixCache:
+    """The ids of the executor's kept rows, from its first row on."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
 
     def reuse(self, ids: Sequence[int]) -> int:
-        """Forget all but the longest common start with ``ids``; returns its length."""
-        kept = len(commonprefix([self.ids, list(ids)]))
-        del self.ids[kept:]
-        return kept
+        """Forget all but the longest common prefix with ``ids``; returns its length."""
+        length = len(commonprefix([self.ids, list(ids)]))
+        del self.ids[length:]
+        return length
 
     def keep(self, ids: Sequence[int]) -> None:
-        """The first rows of the last pass belong to ``ids``, and stay."""
+        """Keep the first rows of the last pass, which belong to ``ids``."""
         self.ids += ids
+
+
+class CachedModel:
+    """An executor and its cache; nothing else may run the executor."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.cache = PrefixCache()
+        self._executor = executor
+
+    def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
+        """Run known tokens after the cached ones, in chunks, and keep them; returns the last row (1, width).
+
+        Returns None without tokens. Raises `Cancelled` between two chunks; the chunks read by then stay in the cache.
+        """
+        last = None
+        for at in range(0, len(ids), PREFILL_CHUNK_ROWS):
+            if cancelled():
+                raise Cancelled
+            chunk = ids[at : at + PREFILL_CHUNK_ROWS]
+            last = self.run(chunk, TokenLayout.clean(len(self.cache.ids), len(chunk)))[-1:]
+            self.cache.keep(chunk)
+        return last
+
+    def run(self, ids: Sequence[int], rows: TokenLayout) -> Any:
+        """Run one pass of rows after the cached ones, by the attention rule; returns (T, width) on the device.
+
+        Keeps nothing; `cache.keep` keeps as many of the first rows as it gets ids.
+        """
+        return self._executor.run(ids, rows, len(self.cache.ids))
+
+    def scores(self, hidden: Any) -> NDArray[np.float32]:
+        """Log-probabilities, -inf for forbidden tokens, valid until the next call. (n, width) -> (n, V)"""
+        return self._executor.scores(hidden)

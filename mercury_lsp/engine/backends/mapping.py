@@ -1,8 +1,8 @@
-"""Map a file of weights so that whoever cuts it off meanwhile does not end the process.
+"""Maps a file of weights so that truncating the file does not end the process.
 
-On POSIX reading a page that is gone sends SIGBUS. The kernel's library has a handler that puts zeros in its place and
-notes it: what was read is wrong then, and is written anew. Where that cannot be had, the file is read into memory,
-which several servers then do not share.
+On POSIX, reading a page that is gone sends SIGBUS. The kernel's library has a handler that puts zeros in its place and
+notes the loss; then the result was wrong, and the weights are written again. Without the handler the file is read into
+memory, which servers do not share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIBRARY = Path(__file__).resolve().parent.parent / "kernel" / "kernel.lib"
 
 @cache
 def kernel_library() -> ctypes.CDLL | None:
-    """The library of the kernel; None where it is not installed."""
+    """The library of the kernel; None if it is not installed."""
     try:
         return ctypes.CDLL(str(LIBRARY))
     except OSError:
@@ -30,7 +30,7 @@ def kernel_library() -> ctypes.CDLL | None:
 
 
 def _guarding() -> ctypes.CDLL | None:
-    """The library, where it guards what is mapped; None where none can, or nothing has to."""
+    """The library if it has the handler; None without a library, and on Windows, which needs none."""
     library = None if sys.platform == "win32" else kernel_library()
     if library is None or not hasattr(library, "mercury_guard"):
         return None
@@ -39,10 +39,10 @@ def _guarding() -> ctypes.CDLL | None:
 
 
 class MappedFile:
-    """All that is in a file, in `blob`, which must not be written to."""
+    """The bytes of a file, in `blob`, which is read-only."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
-        """size: of the file, in bytes, at least one. Raises `OSError` or `ValueError` where it has fewer."""
+        """size: of the file in bytes, at least 1. Raises `OSError`, or `ValueError` if the file has fewer."""
         self._library = library = _guarding()
         self._number, self._lost = -1, False
         self.blob: NDArray[np.uint8]
@@ -58,16 +58,16 @@ class MappedFile:
             file.seek(0)
             self.blob = np.fromfile(file, np.uint8, size)
             if len(self.blob) != size:
-                raise ValueError("the file is cut off")
+                raise ValueError("the file is truncated")
 
     @property
     def lost(self) -> bool:
-        """Whether some of it may have been read as zeros, because the file was cut off, and is zeros now."""
+        """Whether the file was truncated, so that some bytes were read as zeros and are zeros now."""
         if self._number >= 0 and self._library is not None:
             self._lost = bool(self._library.mercury_lost(self._number)) or self._lost
         return self._lost
 
     def restore(self, blob: NDArray[np.uint8]) -> None:
-        """Put what was lost in its place again, from the first byte; the file itself stays as it is."""
+        """Write the bytes of ``blob`` into memory again; the file itself stays as it is."""
         ctypes.memmove(self.blob.ctypes.data, blob.ctypes.data, len(blob))
         self._lost = False

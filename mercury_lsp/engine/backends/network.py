@@ -1,8 +1,4 @@
-"""The network: a Llama-shaped transformer.
-
-Owns the architecture, as torch computes it. Knows no sampling, no file format, and nothing of how the rows it is given
-came about; who sees whom comes in as a mask, see `attention`.
-"""
+"""Defines the network, a Llama-shaped transformer, in torch."""
 
 from __future__ import annotations
 
@@ -19,32 +15,32 @@ from torch.nn import functional as F
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.system import usual_threads
+from mercury_lsp.engine.system import default_threads
 
 
 class Past(Protocol):
     """Keys and values of earlier rows."""
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a layer's new keys and values (N, Hkv, T, D); give all to attend to (N, Hkv, S, D)."""
+        """Add a layer's new keys and values (N, Hkv, T, D); returns all to attend to, (N, Hkv, S, D)."""
         ...
 
 
 class Attend(Protocol):
-    """A way to compute attention."""
+    """A function that computes attention."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
         """Heads (N, H, T, D) over keys and values (N, Hkv, S, D), H a multiple of Hkv; returns (N, H, T, D).
 
-        ``mask`` is what `Network.forward` was given.
+        mask: the one of `Network.forward`.
         """
         ...
 
 
 def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Torch's fused attention; ``mask`` is bool (N, 1, G T, S).
+    """Compute attention by torch's fused kernel; ``mask`` is bool (N, 1, G T, S).
 
-    The query heads of a group become more rows of its one key head: no key or value is ever repeated.
+    The query heads of a group become more rows of their one key head, so that no key or value is repeated.
     """
     n, kv_heads = k.shape[:2]
     y = F.scaled_dot_product_attention(q.reshape(n, kv_heads, -1, q.shape[-1]), k, v, attn_mask=mask)
@@ -84,7 +80,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a SwiGLU feed-forward (Shazeer 2020), each behind an RMSNorm."""
+    """Attention and a SwiGLU feed-forward (Shazeer 2020), each after an RMSNorm."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -105,7 +101,7 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """Token ids in, hidden rows out; `logits` turns the rows one asks for into next-token logits."""
+    """Turns token ids into hidden rows; `logits` turns hidden rows into next-token logits."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -126,9 +122,9 @@ class Network(nn.Module):
         dtype: torch.dtype = torch.float32,
         progress: Callable[[float], None] | None = None,
     ) -> Network:
-        """The network of a checkpoint on the CPU in ``dtype``, ready to be run; `requires_grad_` lets it learn.
+        """Load a checkpoint's network on the CPU in ``dtype``, without gradients; `requires_grad_` turns them on.
 
-        It shares no memory with the checkpoint. progress: called with the fraction done.
+        The network shares no memory with the checkpoint. progress: called with the fraction done.
         """
         with torch.device("meta"):
             network = cls(loaded.shape)
@@ -139,7 +135,7 @@ class Network(nn.Module):
             return torch.tensor(weight, dtype=dtype)
 
         weights = {}
-        with ThreadPoolExecutor(usual_threads()) as pool:
+        with ThreadPoolExecutor(default_threads()) as pool:
             read = loaded.weights()
             for done, (name, tensor) in enumerate(zip(read, pool.map(made, read.values()), strict=True), 1):
                 weights[name] = tensor
@@ -150,7 +146,7 @@ class Network(nn.Module):
         return network.requires_grad_(False).eval()
 
     def build_tables(self) -> None:
-        """Make the tables of rotary angles; they are derived, so no checkpoint holds them."""
+        """Make the tables of rotary angles, which are not in checkpoints."""
         shape = self.shape
         power = torch.arange(0, shape.head_width, 2, dtype=torch.float64, device="cpu") / shape.head_width
         angle = torch.outer(
@@ -169,14 +165,16 @@ class Network(nn.Module):
     ) -> Tensor:
         """Run rows through all layers.
 
-        ids, position: (N, T). mask: bool (N, T, S), who sees whom by `attention_mask`; None where every row sees
-        every key. past: earlier keys and values, which come before the new ones. attend: another way to compute
-        attention than `folded`, which is then given the mask as it is. Returns (N, T, width), normalized."""
+        ids, position: (N, T). mask: bool (N, T, S) by `attention_mask`; None if every row sees every key. past: earlier
+        keys and values, before the new ones. attend: replaces `folded`, and gets the mask as it is. Returns (N, T,
+        width), normalized.
+        """
         x = self.embedding(ids)  # (N, T, W)
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
         if attend is None:
             attend = folded
-            if mask is not None:  # (N, 1, G T, S): a row for each query head of a group
+            if mask is not None:
+                # (N, 1, G T, S): one row for each query head of a group.
                 mask = mask.repeat(1, self.shape.heads // self.shape.kv_heads, 1).unsqueeze(1)
         for index, layer in enumerate(self.layers):
             x = layer(x, turn, attend, mask, index, past)
@@ -189,16 +187,16 @@ class Network(nn.Module):
 
     @property
     def output_matrix(self) -> Tensor:
-        """What turns hidden rows into logits, (vocabulary, width): the embedding where that is tied."""
+        """The matrix from hidden rows to logits, (vocabulary, width): the embedding if it is tied."""
         return self.embedding.weight if self.shape.tied else self.output.weight
 
     def matrices(self) -> Iterator[tuple[str, Tensor]]:
-        """The weights that are matrices, by name: what quantization may touch."""
+        """The matrices among the weights by name, which quantization may change."""
         return ((name, weight) for name, weight in self.named_parameters() if weight.ndim == 2)
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each head's halves by its position's angles. (N, H, T, D) with two of (N, 1, T, D / 2)."""
+    """Rotate each head's halves by its position's angles. (N, H, T, D) with two of (N, 1, T, D / 2)."""
     cosine, sine = turn
     left, right = x.chunk(2, dim=-1)
     return torch.cat((left * cosine - right * sine, right * cosine + left * sine), dim=-1)

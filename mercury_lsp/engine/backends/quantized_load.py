@@ -1,8 +1,4 @@
-"""The network of an open checkpoint, on its device, whole or quantized layer by layer while it is read.
-
-Owns the reading of open weights into torch, one tensor at a time, and what quantization they take. The quantized
-matrices are those of PyTorch's own library, torchao, which multiplies with them.
-"""
+"""Loads the network of an open checkpoint on its device, quantized layer by layer with torchao if asked."""
 
 from __future__ import annotations
 
@@ -13,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, or_sentence
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, as_checkpoint_error
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
-GROUP = 64  # values of a row that share a scale in int4
-ROOM = 1.5 * 2**30  # bytes that a device must have left beside the weights: keys, values and logits
+# So many values of a row share a scale in int4.
+INT4_GROUP_VALUES = 64
+# A device needs so much memory in addition to the weights, for keys, values and logits.
+FREE_BYTES_KEPT = 1.5 * 2**30
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -28,24 +26,26 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-KINDS = {"none": 1.0, "int8": 0.5, "int4": 0.28}  # what of 16 bits a number takes; scales included
+# The size of a number, with its share of the scales, relative to 16 bits.
+SHARE_OF_16_BITS = {"none": 1.0, "int8": 0.5, "int4": 0.28}
 
 
-def network_of(
+def load_network(
     loaded: OpenCheckpoint,
     device: str,
     dtype: torch.dtype,
     quantization: str = "none",
     progress: Callable[[float], None] | None = None,
 ) -> Network:
-    """Read a checkpoint's network onto a device: never more of it at full size than one layer, where it is quantized.
+    """Load a checkpoint's network on a device; with quantization at most one layer is there at full size.
 
-    quantization: none, int8 or int4, see `chosen`. progress: called with the fraction done. Raises `CheckpointError`.
+    quantization: none, int8 or int4, see `quantization_for`. progress: called with the fraction done. Raises
+    `CheckpointError`.
     """
     with torch.device("meta"):
         network = Network(loaded.shape)
     parts = list(loaded.parts())
-    with or_sentence(loaded.folder):
+    with as_checkpoint_error(loaded.folder):
         for done, (name, names) in enumerate(parts, 1):
             tensors = [_tensor(loaded.files[part], part) for part in names]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
@@ -59,58 +59,59 @@ def network_of(
 
 
 def _tensor(stored: StoredWeight, name: str) -> Tensor:
-    """A weight as it is stored, in memory of its own. Raises ``OSError`` or ``ValueError``."""
+    """Read a stored weight. Raises ``OSError`` or ``ValueError``."""
     if stored.dtype not in DTYPES:
-        raise ValueError(f"its weight {name} is of the type {stored.dtype}, which none of its numbers can be")
+        raise ValueError(f"its weight {name} is of the type {stored.dtype}, which is not known here")
     return torch.frombuffer(stored.read(), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
 
 
 def _put(network: Network, name: str, weight: Tensor) -> None:
-    """Make a weight of the network real."""
+    """Set a weight of the network."""
     module, _, last = name.rpartition(".")
     setattr(network.get_submodule(module), last, nn.Parameter(weight, requires_grad=False))
 
 
 def _layer(name: str) -> str:
-    """The layer that a weight belongs to, or the module that is in none."""
+    """The layer of a weight, or the module outside of all layers."""
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
 
 
-def chosen(quantization: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
-    """What a setting means on a device: auto takes the most exact that leaves enough memory free."""
+def quantization_for(quantization: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
+    """The quantization of a setting on a device; auto is the most exact one that leaves enough memory free."""
     if quantization != "auto":
         return quantization
-    free, size = free_memory(device) - ROOM, dtype.itemsize
-    kinds = KINDS if device.startswith("cuda") else ("none", "int8")
+    free, size = free_memory(device) - FREE_BYTES_KEPT, dtype.itemsize
+    kinds = SHARE_OF_16_BITS if device.startswith("cuda") else ("none", "int8")
     return next((kind for kind in kinds if weights_bytes(shape, size, kind) <= free), list(kinds)[-1])
 
 
 def weights_bytes(shape: Shape, size: int, quantization: str) -> float:
-    """About what the weights of a network take, where a number that is not quantized takes so many bytes."""
+    """An estimate of the bytes of a network's weights; ``size``: bytes of a number without quantization."""
     matrices = 0
     for name, dims in shape.weights().items():
         if len(dims) == 2 and name != "embedding.weight":
             matrices += dims[0] * dims[1]
     whole = shape.parameters - matrices
-    each = float(size) if quantization == "none" else 2 * KINDS[quantization]
+    each = float(size) if quantization == "none" else 2 * SHARE_OF_16_BITS[quantization]
     return size * whole + each * matrices
 
 
 def free_memory(device: str) -> float:
-    """Bytes of a device that are free now; of a processor without a way to tell, all that there could be."""
+    """The free bytes of a device; infinite for a CPU whose system does not tell."""
     if device.startswith("cuda"):
         return float(torch.cuda.mem_get_info(device)[0])
     if device == "mps":
         return float(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):  # not POSIX
+    except (AttributeError, OSError, ValueError):
+        # Not POSIX.
         return float("inf")
 
 
 def _quantize(network: Network, layer: str, quantization: str, name: str, device: str) -> None:
-    """Quantize the linear layers of one layer in place; the embedding, which is looked up, and vectors stay."""
+    """Quantize the linear layers of one layer in place; the embedding and vectors stay."""
     module = network.get_submodule(layer)
     if quantization == "none" or isinstance(module, nn.Embedding):
         return
@@ -132,9 +133,10 @@ def _quantize(network: Network, layer: str, quantization: str, name: str, device
     config = (
         Int8WeightOnlyConfig()
         if quantization == "int8"
-        else Int4WeightOnlyConfig(group_size=GROUP, int4_packing_format="tile_packed_to_4d")
+        else Int4WeightOnlyConfig(group_size=INT4_GROUP_VALUES, int4_packing_format="tile_packed_to_4d")
     )
-    if isinstance(module, nn.Linear):  # the output matrix: torchao changes what is inside of a module
+    if isinstance(module, nn.Linear):
+        # The output matrix: torchao changes only the children of a module.
         module = nn.ModuleDict({layer: module})
     try:
         quantize_(module, config)

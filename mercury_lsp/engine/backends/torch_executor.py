@@ -1,8 +1,4 @@
-"""The executor by torch: for GPUs, and for weights that are not packed.
-
-Owns the network on its device and the buffers of keys and values. Knows the attention rule by `attention` alone, and
-nothing of tokens.
-"""
+"""Runs a network by torch, on GPUs and for weights that are not packed."""
 
 from __future__ import annotations
 
@@ -17,11 +13,12 @@ from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, atte
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
-STEP = 256  # rows; the buffers grow by it
+# The buffers of keys and values grow in this step.
+KV_STEP_ROWS = 256
 
 
 class TorchExecutor:
-    """A network of torch. ``forbidden``: ids that no score may choose; ``threads``: 0 leaves torch's setting."""
+    """A network of torch. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
 
     block, canvas_threshold = 6, 0.0
 
@@ -32,27 +29,27 @@ class TorchExecutor:
         self.threads = torch.get_num_threads()
         self.network = network.to(device)
         self._forbidden = torch.tensor(forbidden, device=device)
-        self._kept = Kept(network)
+        self._cache = KVCache(network)
 
     @classmethod
     def of(
         cls, loaded: Checkpoint, device: str, threads: int, progress: Callable[[float], None] | None = None
     ) -> TorchExecutor:
-        """The executor of a checkpoint, in the number format that suits the device."""
+        """The executor of a checkpoint, in the number format for the device."""
         network = Network.of(loaded, dtype_for(device), progress)
         return cls(network, loaded.tokenizer.hidden, device, threads)
 
     @torch.inference_mode()
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
         """See `Executor.run`."""
-        self._kept.begin(past, len(ids))
+        self._cache.begin(past, len(ids))
         mask = None
         if not all_see_all(rows):
-            seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows))
-            mask = torch.from_numpy(seen)[None].to(self.device)  # (1, T, S)
-        given = torch.tensor([ids], device=self.device)
+            visible = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows))
+            mask = torch.from_numpy(visible)[None].to(self.device)  # (1, T, S)
+        tokens = torch.tensor([ids], device=self.device)
         position = torch.from_numpy(rows.position)[None].to(self.device)
-        hidden: Tensor = self.network(given, position, mask, self._kept)
+        hidden: Tensor = self.network(tokens, position, mask, self._cache)
         return hidden[0]
 
     @torch.inference_mode()
@@ -65,7 +62,7 @@ class TorchExecutor:
         return scores
 
 
-class Kept:
+class KVCache:
     """Keys and values by layer and row, in buffers that grow."""
 
     def __init__(self, network: Network) -> None:
@@ -79,15 +76,15 @@ class Kept:
         return self._like.new_zeros((shape.layers, 1, shape.kv_heads, rows, shape.head_width))
 
     def begin(self, past: int, rows: int) -> None:
-        """The next pass writes ``rows`` rows behind the first ``past``: make room, keeping what is there."""
+        """Make room for the next pass, which writes ``rows`` rows after the first ``past``."""
         self._past, have = past, self._keys.shape[3]
         if past + rows > have:
-            more = self._room((past + rows - have + STEP - 1) // STEP * STEP)
+            more = self._room((past + rows - have + KV_STEP_ROWS - 1) // KV_STEP_ROWS * KV_STEP_ROWS)
             self._keys = torch.cat((self._keys, more), dim=3)
             self._values = torch.cat((self._values, more), dim=3)
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Past.join`: write the new rows behind the kept ones, and give all of them."""
+        """See `Past.join`: write the new rows after the kept ones, and return all of them."""
         first, last = self._past, self._past + key.shape[2]
         keys, values = self._keys[layer], self._values[layer]
         keys[:, :, first:last] = key
@@ -96,19 +93,19 @@ class Kept:
 
 
 def best_device() -> str:
-    """CUDA where torch can use it, then Apple's MPS, then the CPU."""
+    """The first device that torch can use, of CUDA, Apple's MPS and the CPU."""
     return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
 
 
 def has_device(device: str) -> bool:
-    """Whether torch can use a device here."""
+    """Whether torch can use a device on this machine."""
     if device.startswith("cuda"):
         return torch.cuda.is_available()
     return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
 
 
 def dtype_for(device: str) -> torch.dtype:
-    """bf16 where the device computes in it, fp16 on MPS, else fp32."""
+    """The number format for a device: bf16 if it computes in it, fp16 on MPS, else fp32."""
     if device == "mps":
         return torch.float16
     if device.startswith("cuda") or torch.ops.mkldnn._is_mkldnn_bf16_supported():

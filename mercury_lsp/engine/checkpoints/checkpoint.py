@@ -1,8 +1,7 @@
-"""Checkpoints: a folder of safetensors shards, ``config.json`` and ``tokenizer.json``, with a fingerprint.
+"""Reads our own checkpoints: a folder of safetensors shards, ``config.json`` and ``tokenizer.json``.
 
-Owns the reading of the file format; packed matrices stay packed, as `pack` tells, for whoever computes with them to
-unpack in their way. Every way in which such a folder can be wrong ends in a `CheckpointError` of one sentence. Never
-pickle, never code from a checkpoint. The writing is the workshop's, `model.training.save`.
+Packed matrices stay packed, see `pack`. Every defect of such a folder ends in a `CheckpointError` of one sentence. A
+checkpoint is never unpickled and never runs code. `model.training.save` writes checkpoints.
 """
 
 from __future__ import annotations
@@ -19,22 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize
 
-from mercury_lsp.engine.checkpoints.json_values import part, read_object
+from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.models import downloads
 from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
-from mercury_lsp.models.selection import AUTO, chosen
+from mercury_lsp.models.selection import AUTO_MODEL, choose_model
 
 FORMAT = 1
 CONFIG = "config.json"
-LONGEST_NAME = 100
-LONGEST_REASON = 300  # characters of what is wrong with a folder
+MAX_NAME_CHARACTERS = 100
+MAX_REASON_CHARACTERS = 300
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
-ENTRY_POINTS = "mercury_lsp.weights"  # the group in which distributions announce models, each by its name
-APART = frozenset({"mini"})  # models that are distributions of their own, `mercury-lsp-NAME`
+# The entry points by which distributions announce models.
+ENTRY_POINTS = "mercury_lsp.weights"
+# Models with a distribution of their own, `mercury-lsp-NAME`.
+SEPARATE_DISTRIBUTIONS = frozenset({"mini"})
 _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What `load` found, but for the weights, which `weights` reads."""
+    """A checkpoint without its weights, which `weights` reads."""
 
     name: str
     folder: Path
@@ -58,47 +59,48 @@ class Checkpoint:
     def weights(
         self, progress: Callable[[float], None] | None = None
     ) -> dict[str, Packed | NDArray[np.float32]]:
-        """Those of `Shape.weights` by name, read anew: matrices packed or float32, vectors float32.
+        """Read the weights of `Shape.weights` by name: matrices packed or float32, vectors float32.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        with or_sentence(self.folder):
-            weights = _read(self.folder, progress)
-            _compare({name: weight.shape for name, weight in weights.items()}, self.shape.weights())
+        with as_checkpoint_error(self.folder):
+            weights = _read_weights(self.folder, progress)
+            _check_weights({name: weight.shape for name, weight in weights.items()}, self.shape.weights())
             return weights
 
 
-def find(model: str = AUTO) -> Path:
-    """Folder of the model to use where the settings name this one: see `choice.chosen`. Raises `CheckpointError`."""
-    choice = chosen(model)
+def find_model(model: str = AUTO_MODEL) -> Path:
+    """The folder of the model for a setting, see `selection.choose_model`. Raises `CheckpointError`."""
+    choice = choose_model(model)
     if choice.problem:
         log.warning("%s", choice.problem)
-    return locate(choice.model)
+    return locate_model(choice.model)
 
 
-def locate(model: str) -> Path:
-    """Folder of a model by its name, in this package, downloaded, or installed beside it; or by its path.
+def locate_model(model: str) -> Path:
+    """The folder of a model by its name (in this package, downloaded, or in a distribution of its own) or its path.
 
-    A name is never a folder in the current one, which is mostly the workspace: its files would take a model's place.
-    Raises `CheckpointError` where there is none.
+    A name is never a folder in the current one, which is mostly the workspace: its files must not replace a model.
+    Raises `CheckpointError` if there is no such model.
     """
     try:
         path = Path(model).expanduser()
-    except (RuntimeError, ValueError):  # of a user who does not exist, or who cannot
+    except (RuntimeError, ValueError):
+        # The home of a user who does not exist, or a path with a null character.
         path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
         if _has_config(folder):
             return folder
-    if (download := downloads.find(model)) is not None:
+    if (download := downloads.find_download(model)) is not None:
         return download.folder
-    # Asked late: to look through all that is installed takes tens of milliseconds.
+    # Late, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
         if _has_config(folder):
             return folder
     if not is_name and not known(model) and _has_config(path):
         return path
-    if model in APART:
+    if model in SEPARATE_DISTRIBUTIONS:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
     if known(model):
         raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
@@ -109,7 +111,7 @@ def locate(model: str) -> Path:
 
 
 def _has_config(folder: Path) -> bool:
-    """Whether a folder has a checkpoint's configuration; no for a path that the system takes for none, or too long."""
+    """Whether a folder has a checkpoint's configuration; False for an invalid or too long path."""
     try:
         return (folder / CONFIG).is_file()
     except (OSError, ValueError):
@@ -117,13 +119,13 @@ def _has_config(folder: Path) -> bool:
 
 
 def _installed(model: str) -> Iterator[Path]:
-    """Where distributions that announce a model of this name have it: the folder of the package that they name."""
-    from importlib import metadata, util  # not needed for the model that most use
+    """The folders of the packages by which distributions announce a model of this name."""
+    from importlib import metadata, util
 
     for entry in metadata.entry_points(group=ENTRY_POINTS, name=model):
-        found = util.find_spec(entry.module)
-        if found is not None:
-            yield from map(Path, found.submodule_search_locations or ())
+        package = util.find_spec(entry.module)
+        if package is not None:
+            yield from map(Path, package.submodule_search_locations or ())
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -154,27 +156,27 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load(folder: Path) -> Checkpoint:
-    """Open a checkpoint, and check its fingerprint. Raises `CheckpointError`."""
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint and check its fingerprint. Raises `CheckpointError`."""
     config = read_config(folder)
-    with or_sentence(folder):
-        found = fingerprint(folder)
-        if found != config.get("fingerprint"):
+    with as_checkpoint_error(folder):
+        actual = fingerprint(folder)
+        if actual != config.get("fingerprint"):
             raise CheckpointError(
                 f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
             )
         tokenizer = Tokenizer.load(folder)
-        shape = Shape.of(dict(part(config, "shape")))
+        shape = Shape.of(dict(object_field(config, "shape")))
         shape.check()
         if tokenizer.size > shape.vocabulary:
             raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
-        name = printable(str(config.get("name", folder.name)))[:LONGEST_NAME]
-        return Checkpoint(name, folder, shape, tokenizer, found, part(config, "about"))
+        name = printable(str(config.get("name", folder.name)))[:MAX_NAME_CHARACTERS]
+        return Checkpoint(name, folder, shape, tokenizer, actual, object_field(config, "about"))
 
 
 @contextmanager
-def or_sentence(folder: Path) -> Iterator[None]:
-    """Whatever a wrong file raises in here becomes a `CheckpointError`."""
+def as_checkpoint_error(folder: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file in the block into a `CheckpointError`."""
     try:
         yield
     except KeyError as error:
@@ -185,12 +187,14 @@ def or_sentence(folder: Path) -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """An exception's words on one line."""
+    """The message of an exception on one line."""
     words = printable(" ".join(str(error).split()).rstrip(" ."))
-    return words if len(words) <= LONGEST_REASON else f"{words[:LONGEST_REASON]}..."
+    return words if len(words) <= MAX_REASON_CHARACTERS else f"{words[:MAX_REASON_CHARACTERS]}..."
 
 
-def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, Packed | NDArray[np.float32]]:
+def _read_weights(
+    folder: Path, progress: Callable[[float], None] | None
+) -> dict[str, Packed | NDArray[np.float32]]:
     """All weights of a folder's shards."""
     weights: dict[str, Packed | NDArray[np.float32]] = {}
     shards = sorted(folder.glob("*.safetensors"))
@@ -212,21 +216,21 @@ def _read(folder: Path, progress: Callable[[float], None] | None) -> dict[str, P
 
 
 def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
-    """A tensor of a shard as it lies there; bf16, which numpy does not know, as the 16 bits it has."""
+    """A tensor of a shard as it is stored; bf16, which numpy lacks, as uint16."""
     if entry["dtype"] not in _TYPES:
         raise ValueError(f"it has numbers of type {entry['dtype']}, which are not known here")
     return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def _widened(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values as float32, of which bf16 is the upper half."""
+    """Values as float32; bf16 is its upper half."""
     if values.dtype == np.uint16:
         return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return values.astype(np.float32, copy=False)
 
 
-def _compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ``ValueError`` where the weights found are not those wanted, by name and dimensions."""
+def _check_weights(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ``ValueError`` if the weights in the files differ from the expected ones in name or dimensions."""
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
             raise ValueError(

@@ -1,6 +1,6 @@
-"""Reads JSON files of a checkpoint and the values in them: of bounded size and of the types that are expected.
+"""Reads JSON files of a checkpoint, of bounded size, and checks the types of their values.
 
-A checkpoint comes from anybody. What is wrong with one is a ``ValueError`` whose message is one clause for the user.
+A checkpoint may come from anyone. Each defect is a ``ValueError`` whose message is one clause for the user.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LARGEST_FILE_BYTES = 64 << 20  # the largest tokenizer.json of an open model has a quarter of that
-LARGEST_NUMBER = 1 << 30
+# The largest tokenizer.json of an open model has a quarter of this.
+MAX_FILE_BYTES = 64 << 20
+MAX_NUMBER = 1 << 30
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -19,9 +20,9 @@ def read_object(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise ValueError(f"its {path.name} is no regular file")
     with path.open("rb") as file:
-        content = file.read(LARGEST_FILE_BYTES + 1)
-    if len(content) > LARGEST_FILE_BYTES:
-        raise ValueError(f"its {path.name} has more than {LARGEST_FILE_BYTES >> 20} MiB")
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"its {path.name} has more than {MAX_FILE_BYTES >> 20} MiB")
     try:
         values = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError:
@@ -35,33 +36,33 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def whole(values: Mapping[str, Any], name: str, most: int = LARGEST_NUMBER) -> int:
-    """A whole number from 1 to ``most``. Raises ``KeyError`` where it is missing, or ``ValueError``."""
+def whole_number(values: Mapping[str, Any], name: str, most: int = MAX_NUMBER) -> int:
+    """A whole number from 1 to ``most``. Raises ``KeyError`` if it is missing, or ``ValueError``."""
     value = values[name]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
         raise ValueError(f"its {name} must be a whole number from 1 to {most:,}")
     return value
 
 
-def number(values: Mapping[str, Any], name: str, default: float) -> float:
-    """A finite number above 0; ``default`` where it is missing or null. Raises ``ValueError``."""
+def positive_number(values: Mapping[str, Any], name: str, default: float) -> float:
+    """A finite number above 0; ``default`` if it is missing or null. Raises ``ValueError``."""
     value = values.get(name)
     if value is None:
         return default
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= LARGEST_NUMBER**2:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= MAX_NUMBER**2:
         raise ValueError(f"its {name} must be a number above 0")
     return float(value)
 
 
 def token_id(value: object, name: str) -> int:
-    """A token's id. Raises ``ValueError``."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_NUMBER:
+    """A token id. Raises ``ValueError``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_NUMBER:
         raise ValueError(f"its {name} is no id of a token")
     return value
 
 
-def part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object in an object; empty where it is missing or null. Raises ``ValueError``."""
+def object_field(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object in an object; empty if it is missing or null. Raises ``ValueError``."""
     value = values.get(name)
     if value is None:
         return {}

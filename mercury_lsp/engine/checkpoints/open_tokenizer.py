@@ -1,4 +1,4 @@
-"""Reads the tokenizer of an open checkpoint, in which no text of a user can become a special token."""
+"""Reads the tokenizer of an open checkpoint so that no text of a user can become a special token."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mercury_lsp.engine.tokenizer import Vocabulary, read_vocabulary
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 ADDED, SETTINGS = "added_tokens.json", "tokenizer_config.json"
-# How Qwen2's published tokenizer.json splits a text before byte-pair encoding: Dream, Dream-Coder, DreamOn and
-# DiffuCoder have its vocabulary, and come without that file.
+# The split of a text before byte-pair encoding in Qwen2's published tokenizer.json. Dream, Dream-Coder, DreamOn and
+# DiffuCoder have its vocabulary, but not that file.
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -26,7 +26,7 @@ class OpenTokenizer(Vocabulary):
 
     @classmethod
     def load(cls, folder: Path) -> OpenTokenizer:
-        """Read it from a checkpoint's folder. Raises ``OSError`` or ``ValueError``."""
+        """Read the tokenizer of a checkpoint's folder. Raises ``OSError`` or ``ValueError``."""
         if (folder / cls.FILE).is_file():
             source, content = cls.FILE, read_object(folder / cls.FILE)
         elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
@@ -37,10 +37,11 @@ class OpenTokenizer(Vocabulary):
         if not isinstance(declared, list) or not all(isinstance(token, dict) for token in declared):
             raise ValueError(f"its {source} has added tokens that are none")
         for token in declared:
-            token["special"] = True  # some are declared as text, and what a user has typed would become them
+            # Some are declared as text, and then typed text would become them.
+            token["special"] = True
         tokenizer = cls(read_vocabulary(json.dumps(content), source))
         if not tokenizer.newlines():
-            raise ValueError("its tokenizer is not byte-level, so that no line's end can be told in it")
+            raise ValueError("its tokenizer is not byte-level, so its newlines cannot be found")
         return tokenizer
 
 
@@ -78,14 +79,14 @@ def _as_qwen2(folder: Path) -> dict[str, Any]:
             ],
         },
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
-        # The library numbers added tokens by itself, without gaps, but for those that the model has, too. No merge
-        # makes one of them, so that no text becomes one.
+        # The library numbers added tokens by itself, without gaps, unless the model has them too. No merge makes one of
+        # them, so that no text becomes one.
         "model": {"type": "BPE", "vocab": vocabulary | added, "merges": _merges(folder / MERGES)},
     }  # fmt: skip
 
 
 def _added(folder: Path, settings: dict[str, Any]) -> dict[str, int]:
-    """Ids by token of all that stand beside the vocabulary."""
+    """Ids by token of the tokens outside the vocabulary."""
     added = _ids(read_object(folder / ADDED), ADDED) if (folder / ADDED).is_file() else {}
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
@@ -108,7 +109,7 @@ def _ids(values: dict[str, Any], name: str) -> dict[str, int]:
 
 
 def _merges(path: Path) -> list[tuple[str, str]]:
-    """The merges, the first to be made first. A line that begins with # may be one."""
+    """The merges, in order. A line that begins with # may be a merge."""
     lines = path.read_text(encoding="utf-8").replace("\r\n", "\n").split("\n")
     if lines[0].startswith("#version"):
         del lines[0]
@@ -116,6 +117,6 @@ def _merges(path: Path) -> list[tuple[str, str]]:
     for line in filter(None, lines):
         first, _, second = line.partition(" ")
         if not first or not second or " " in second:
-            raise ValueError(f"its {path.name} has a line that is no merge")
+            raise ValueError(f"its {path.name} has a line that is not a merge")
         merges.append((first, second))
     return merges

@@ -1,8 +1,7 @@
-"""Matrices packed into a few bits a value, as the files that we ship hold them.
+"""Defines matrices packed into a few bits a value, as in the shipped files.
 
-Owns the number format: rows in groups of equal width, each with one fp16 scale; values rounded to signed integers of
-``bits`` bits and stored as bit planes, so that any width from 2 to 8 takes just its bits. Knows no file and no
-network, and no rounding: that is training's.
+A row has groups of equal width, each with one fp16 scale. Values are rounded to signed integers of ``bits`` bits and
+stored as bit planes, so that any width from 2 to 8 bits takes exactly its bits. The rounding belongs to training.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A matrix (R, C) of few bits. Raises ``ValueError`` where the parts do not fit each other.
+    """A matrix (R, C) of few bits. Raises ``ValueError`` if the parts do not fit each other.
 
     ``planes``: uint8 (bits, R, C / 8); plane i holds bit i of each level, the first column lowest in its byte.
     ``scale``: fp16 (R, C / group). A level plus 2^(bits - 1) is what the planes hold, so it is in [-2^(bits - 1),
@@ -35,7 +34,7 @@ class Packed:
 
     @property
     def bits(self) -> int:
-        """How many bits a value takes."""
+        """The bits of a value."""
         return len(self.planes)
 
     @property
@@ -45,14 +44,13 @@ class Packed:
 
     @property
     def group(self) -> int:
-        """How many values of a row share a scale."""
+        """The number of values of a row that share a scale."""
         return int(self.shape[1] // self.scale.shape[1])
 
     def levels(self) -> NDArray[np.int8]:
         """The signed integers that the planes hold. (R, C)"""
-        words = np.zeros(
-            (self.shape[0], self.planes.shape[2]), np.uint64
-        )  # each holds eight levels, a byte each
+        # Each word holds eight levels of one byte.
+        words = np.zeros((self.shape[0], self.planes.shape[2]), np.uint64)
         for bit, plane in enumerate(self.planes):
             words |= np.unpackbits(plane, axis=-1, bitorder="little").view(np.uint64) << np.uint64(bit)
         levels: NDArray[np.int8] = (words.view(np.uint8) - np.uint8(2 ** (self.bits - 1))).view(np.int8)

@@ -1,28 +1,25 @@
-"""The shape of a network: its sizes, and which weights these make.
-
-Owns the names of the weights. Knows no weights, and no library that computes with them.
-"""
+"""Defines the shape of a network: its sizes, and the names and dimensions of its weights."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 
-LARGEST_FACTOR = 1e15
-_MOST = {
+MAX_FACTOR = 1e15
+_MAX_SIZES = {
     "vocabulary": 4_000_000, "width": 65_536, "layers": 1_000, "heads": 1_024, "kv_heads": 1_024, "head_width": 1_024,
     "hidden": 1_000_000, "positions": 65_536,
 }  # fmt: skip
-_KINDS = frozenset({"qkv_bias", "head_norms", "tied"})
+_OPEN_MODEL_FIELDS = frozenset({"qkv_bias", "head_norms", "tied"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Sizes of a network. ``heads`` is a multiple of ``kv_heads``: grouped-query attention.
 
-    Our own networks have none of what the last three tell: ``qkv_bias``, vectors added to queries, keys and values, as
-    in Qwen2; ``head_norms``, an RMSNorm of each query and key head, as in Qwen3; not ``tied``, an output matrix of its
-    own, where else the embedding is that too.
+    The last three fields are for open models. ``qkv_bias``: vectors are added to queries, keys and values, as in Qwen2.
+    ``head_norms``: each query and key head has an RMSNorm, as in Qwen3. ``tied``: the embedding is also the output
+    matrix.
     """
 
     vocabulary: int
@@ -42,42 +39,42 @@ class Shape:
     @classmethod
     def of(cls, values: dict[str, object]) -> Shape:
         """Read a shape from a configuration, unchecked. Raises ``TypeError`` for missing or unknown fields."""
-        return cls(**values)  # type: ignore[arg-type]  # a wrong name is the TypeError promised above
+        return cls(**values)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raises ``ValueError`` where no network has such sizes, before anything of these sizes is made."""
-        for name, most in _MOST.items():
+        """Raises ``ValueError`` for impossible sizes, before anything is allocated."""
+        for name, limit in _MAX_SIZES.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
-                raise ValueError(f"its {name} must be a whole number up to {most:,}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= limit:
+                raise ValueError(f"its {name} must be a whole number up to {limit:,}")
         for name in ("rope_theta", "norm_eps"):
             value = getattr(self, name)
-            if (
-                not isinstance(value, (int, float))
-                or isinstance(value, bool)
-                or not 0 < value <= LARGEST_FACTOR
-            ):
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= MAX_FACTOR:
                 raise ValueError(f"its {name} must be a number above 0")
         if self.heads % self.kv_heads or self.head_width % 2:
             raise ValueError("its attention heads do not fit each other")
 
     @property
     def group(self) -> int:
-        """How many query heads share a key head."""
+        """The number of query heads that share a key head."""
         return self.heads // self.kv_heads
 
     @property
     def plain(self) -> bool:
-        """Whether it is of the kind that our own networks are."""
+        """Whether the network is of the kind of our own checkpoints."""
         return self.tied and not (self.qkv_bias or self.head_norms)
 
     def values(self) -> dict[str, object]:
-        """What `of` reads, without what only networks of other kinds need."""
+        """The fields for `of`, without those of open models if they have their defaults."""
         values = asdict(self)
-        return values if not self.plain else {name: values[name] for name in values if name not in _KINDS}
+        return (
+            values
+            if not self.plain
+            else {name: values[name] for name in values if name not in _OPEN_MODEL_FIELDS}
+        )
 
     def weights(self) -> dict[str, tuple[int, ...]]:
-        """The dimensions of each weight by its name: matrices (outputs, inputs), and vectors, most of them norms'."""
+        """The dimensions of each weight by name: matrices (outputs, inputs), and vectors."""
         width, inner = self.width, self.heads * self.head_width
         qkv = inner + 2 * self.kv_heads * self.head_width
         sizes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocabulary, width)}
@@ -99,5 +96,5 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """How many numbers all weights are."""
+        """The number of values of all weights."""
         return sum(math.prod(size) for size in self.weights().values())

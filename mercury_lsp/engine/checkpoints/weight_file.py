@@ -1,7 +1,7 @@
-"""Reads safetensors files by plain reads, so that a file that is cut off meanwhile is an error and not a signal.
+"""Reads safetensors files by plain reads, so that a file truncated meanwhile raises an error instead of a signal.
 
-A file that is mapped into memory would end the process by SIGBUS once a page of it is gone. The form: the header's
-length in 8 bytes, the header, a JSON object with each weight's place, and the weights (safetensors' README).
+A mapped file would end the process by SIGBUS after a page of it is gone. The form: the header's length in 8 bytes, the
+header, a JSON object with each weight's place, and the weights (safetensors' README).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ ITEM_BYTES: Mapping[str, int] = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-LONGEST_HEADER_BYTES = 100_000_000  # as the format's own readers have it
+# The limit of the format's own readers.
+MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWeight:
-    """Where a weight is: its first byte and its bytes in a file of ``file_bytes``, its type and dimensions."""
+    """The place of a weight: first byte ``start`` and ``size`` bytes of a file of ``file_bytes``."""
 
     file: Path
     file_bytes: int
@@ -32,7 +33,7 @@ class StoredWeight:
     shape: tuple[int, ...]
 
     def read(self) -> bytearray:
-        """Its bytes. Raises ``OSError``, or ``ValueError`` where the file has changed its size."""
+        """Read the weight's bytes. Raises ``OSError``, or ``ValueError`` if the file has changed its size."""
         values = bytearray(self.size)
         with self.file.open("rb", buffering=0) as file:
             if file.seek(0, 2) == self.file_bytes:
@@ -45,23 +46,23 @@ class StoredWeight:
         raise ValueError(f"its file {self.file.name} changed while it was read; load it again")
 
 
-def read_weights(file: Path) -> dict[str, StoredWeight]:
-    """The weights of a file by name, none of them read. Raises ``OSError``, or ``ValueError`` where it is not whole."""
+def read_weight_index(file: Path) -> dict[str, StoredWeight]:
+    """The places of a file's weights by name. Raises ``OSError``, or ``ValueError`` if the file is incomplete."""
     try:
-        return _read(file)
+        return _read_header(file)
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        told = str(error) if type(error) is ValueError else "its header is none"
-        raise ValueError(f"its file {file.name} is damaged or incomplete ({told})") from error
+        reason = str(error) if type(error) is ValueError else "its header is invalid"
+        raise ValueError(f"its file {file.name} is damaged or incomplete ({reason})") from error
 
 
-def _read(file: Path) -> dict[str, StoredWeight]:
+def _read_header(file: Path) -> dict[str, StoredWeight]:
     if not file.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with file.open("rb") as opened:
         size = opened.seek(0, 2)
         opened.seek(0)
         length = int.from_bytes(opened.read(8), "little")
-        if not 0 < length <= min(size - 8, LONGEST_HEADER_BYTES):
+        if not 0 < length <= min(size - 8, MAX_HEADER_BYTES):
             raise ValueError("its header is cut off")
         header = json.loads(opened.read(length))
     weights = {
@@ -83,7 +84,7 @@ def _weight(file: Path, file_bytes: int, offset: int, entry: Mapping[str, Any]) 
     start, end = entry["data_offsets"]
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     if not all(type(number) is int and 0 <= number <= file_bytes for number in (start, end, *shape)):
-        raise ValueError("a weight's size is none")
+        raise ValueError("the size of a weight is invalid")
     if dtype not in ITEM_BYTES or math.prod(shape) * ITEM_BYTES[dtype] != end - start:
         raise ValueError(f"a weight of type {str(dtype)[:20]} has a size that does not fit")
     return StoredWeight(file, file_bytes, offset + start, end - start, dtype, shape)

@@ -1,1 +1,1 @@
-"""Decodes a middle from a model's scores. Knows no weights and no devices."""
+"""Decodes a middle from a model's scores."""

@@ -1,8 +1,4 @@
-"""Where another text leaves one that was decoded: the places at which another token is likely too.
-
-Owns the order of these branches. What is decoded behind them, and whether it is worth showing, is for others to say.
-Pure; knows no network.
-"""
+"""Finds the places at which another text may branch off from a decoded one, likeliest first."""
 
 from __future__ import annotations
 
@@ -12,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-REACH = (
-    24  # tokens of a text within which others leave it: what differs only far behind is no choice to a user
-)
-WIDTH = 4  # other tokens at one place
+# Only the first tokens have branches, because a user sees no choice in texts that differ late.
+BRANCH_TOKENS = 24
+TOKENS_PER_PLACE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Another ``token`` than the text's at index ``at``; ``logp`` is that token's own."""
+    """Another ``token`` at index ``at`` of the text, with its own log-probability ``logp``."""
 
     at: int
     token: int
@@ -28,23 +23,24 @@ class Branch:
 
 
 def branches(scores: NDArray[np.float32], tokens: Sequence[int]) -> list[Branch]:
-    """The branches of a text, those first that are likeliest together with the text before them.
+    """The branches of a text, ordered by the joint probability of the branch and the text before it.
 
-    scores: (n, V), row i foretells token i; there may be a row more than tokens: what else might come than the end.
+    scores: (n, V), row i predicts token i; one row more than tokens predicts other tokens than the stop token.
     """
     left = scores.copy()
     for i, token in enumerate(tokens[: len(left)]):
         left[i, token] = -np.inf
     if len(left) > len(tokens):
-        left[-1, int(left[-1].argmax())] = -np.inf  # the end that was chosen
+        # The stop token that was chosen.
+        left[-1, int(left[-1].argmax())] = -np.inf
     rows = np.arange(len(left))
     before = np.concatenate([[0.0], np.cumsum([scores[i, token] for i, token in enumerate(tokens)])])
-    found: list[tuple[float, Branch]] = []
-    for _ in range(WIDTH):
+    scored: list[tuple[float, Branch]] = []
+    for _ in range(TOKENS_PER_PLACE):
         best = left.argmax(-1)  # (n,)
         sure = left[rows, best]
         for i in np.flatnonzero(np.isfinite(sure)).tolist():
             logp = float(sure[i])
-            found.append((float(before[i]) + logp, Branch(i, int(best[i]), logp)))
+            scored.append((float(before[i]) + logp, Branch(i, int(best[i]), logp)))
         left[rows, best] = -np.inf
-    return [branch for _, branch in sorted(found, key=lambda pair: -pair[0])]
+    return [branch for _, branch in sorted(scored, key=lambda pair: -pair[0])]

@@ -1,4 +1,4 @@
-"""Choosing: which undecided positions of a canvas to commit after a pass. Pure; knows no network and no tensors."""
+"""Chooses which undecided positions of a canvas to commit after a pass."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 
 Enough = Callable[[Sequence[float]], int]
-"""Given the doubts of some positions, ascending: how many of them may be committed together."""
+"""Given the doubts of positions, ascending: how many of them may be committed together."""
 
 
 def entropy_bound(bound: float) -> Enough:
-    """As many as have entropies that sum, without the largest, to at most ``bound`` nats: a bound on what committing
-    them together ignores of their dependence (the entropy-bounded sampler, Ben-Hamu et al. 2025)."""
+    """Commit the most positions whose entropies, without the largest, sum to at most ``bound`` nats.
+
+    The sum bounds the dependence that committing them together ignores (the entropy-bounded sampler, Ben-Hamu et al.
+    2025).
+    """
 
     def enough(doubt: Sequence[float]) -> int:
         total = 0.0
         for count, nats in enumerate(doubt):
-            if total > bound:  # all so far, the last being the largest, stay out of the sum
+            # The last of the positions so far is the largest, and stays out of the sum.
+            if total > bound:
                 return count
             total += nats
         return len(doubt)
@@ -25,18 +29,20 @@ def entropy_bound(bound: float) -> Enough:
 
 
 def threshold(least: float) -> Enough:
-    """As many as have a probability of at least ``least``, doubt being its negative logarithm (Fast-dLLM, Wu et al.
-    2025)."""
-    most = -math.log(least)
-    return lambda doubt: sum(nats <= most for nats in doubt)
+    """Commit the positions of a probability of at least ``least``; the doubt is its negative logarithm in nats.
+
+    Source: Fast-dLLM, Wu et al. 2025.
+    """
+    max_nats = -math.log(least)
+    return lambda doubt: sum(nats <= max_nats for nats in doubt)
 
 
 def positions_to_commit(doubt: Sequence[float], ends: Sequence[bool], enough: Enough) -> list[int]:
     """Indices, ascending, of the undecided positions to commit; at least one.
 
     doubt: of each undecided position's prediction, left to right, in nats. ends: whether its likeliest token would
-    end the text. Positions behind the first end are not wanted, so they wait. Of the others, the surest are taken, as
-    many as ``enough`` says, but one at least. An end is taken only with, or after, everything left of it.
+    end the text. Positions after the first end wait, because they may not be needed. Of the others, the surest are
+    committed, as many as ``enough`` allows. An end is committed only together with, or after, all positions left of it.
     """
     first_end = next((i for i, is_end in enumerate(ends) if is_end), len(doubt) - 1)
     surest = sorted(range(first_end + 1), key=lambda i: doubt[i])

@@ -1,8 +1,8 @@
-"""Decodes a middle behind a prompt that has been read, with the values that every decoder shares.
+"""Decodes a middle after a prompt, and defines the values that all decoders share.
 
-`decode_block_diffusion` is plain block diffusion, where entropy alone decides what is committed.
-`decode_autoregressive` is the autoregressive baseline. The default, which drafts and verifies, is `speculative`. All
-of them begin with the stem, see `healing`.
+`decode_block_diffusion` is plain block diffusion, in which entropy alone decides what is committed.
+`decode_autoregressive` is the autoregressive baseline. The default decoder drafts and verifies, see `speculative`. All
+begin with the stem, see `healing`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.decoding.denoise import CommitRule, denoise
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.memory_view import MemoryView
@@ -23,15 +23,17 @@ from mercury_lsp.engine.decoding.sampling import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 
 OnTokens = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
-"""Told of each draft: the committed tokens, those behind them, None where undecided, and the committed ones' logp."""
+"""Called with each draft: the committed tokens, the tokens after them, None if undecided, and the committed ones' logp.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """Decoded tokens without their end, those of the stem first. ``logp``: theirs, and the end's if they ``finished``;
-    ``steps``: rounds of drafting or choosing, a pass each, without the passes that only read.
+    """Decoded tokens without the stop token, the stem's tokens first.
 
-    ``opening``: (m, V) the model's log-probabilities of its first tokens, as they are without stem and memory.
+    ``logp``: log-probabilities of the tokens, and of the stop token if the text is ``finished``. ``steps``: rounds of
+    drafting or choosing, one pass each; passes that only read do not count. ``opening``: (m, V), the model's
+    log-probabilities of the first tokens, without stem and memory.
     """
 
     tokens: list[int]
@@ -43,30 +45,33 @@ class DecodeResult:
 
 @dataclass(slots=True)
 class DecodeBudget:
-    """Counts the passes of one decoding and says when to stop."""
+    """Counts the passes of one decoding, up to ``max_passes``, and holds its other limits.
 
-    most: int
-    tokens: int
+    ``prefilled``: reading of the performance counter in seconds at which the prefill ended.
+    """
+
+    max_passes: int
+    max_tokens: int
     cancelled: Callable[[], bool]
     passes: int = 0
     prefilled: float = 0.0
 
     def prefill_ends(self) -> None:
-        """The prompt has been read; the passes from here on count."""
+        """Note the end of the prefill, after which passes count."""
         self.prefilled = time.perf_counter()
 
     def may_go_on(self) -> bool:
-        """Asked before each pass. Raises `Cancelled`."""
+        """Whether one more pass is allowed. Raises `Cancelled`."""
         if self.cancelled():
             raise Cancelled
-        return self.passes < self.most
+        return self.passes < self.max_passes
 
 
 @dataclass(frozen=True, slots=True)
 class StopCondition:
-    """One of ``tokens`` ends a middle; where one line is wanted, so does a line's end behind its first token.
+    """Tells whether a token ends a middle: one of ``tokens``, or, for one line, a newline after the first token.
 
-    ``before``: tokens of the middle that stand before those which are decoded.
+    ``before``: the number of tokens of the middle before the decoded ones.
     """
 
     tokens: frozenset[int]
@@ -74,11 +79,11 @@ class StopCondition:
     before: int = 0
 
     def __call__(self, index: int, token: int) -> bool:
-        """Whether ``token`` ends the text when ``index`` decoded tokens stand before it."""
+        """Whether ``token`` ends the text after ``index`` decoded tokens."""
         return token in self.tokens or (index + self.before > 0 and token in self.newlines)
 
-    def behind(self, hidden: int) -> StopCondition:
-        """The same where ``hidden`` first tokens are the stem's: a line's end in or right behind these is none."""
+    def after(self, hidden: int) -> StopCondition:
+        """The condition if the stem has ``hidden`` tokens: a newline in them, or right after them, does not end."""
         return replace(self, before=self.before - hidden)
 
 
@@ -93,28 +98,25 @@ def decode_block_diffusion(
     on_progress: OnTokens,
     stem: Stem,
 ) -> DecodeResult:
-    """Denoise block after block, committing what ``commit_rule`` lets through; see `denoise`.
-
-    The stem comes first, token by token, by the causal rows.
-    """
+    """Denoise block after block by ``commit_rule``, see `denoise`; the causal rows decode the stem first."""
     last = passes.read(tail, budget.cancelled)
     budget.prefill_ends()
     tokens: list[int] = []
     logp: list[float] = []
     whole = stem
     while stem.open:
-        if len(tokens) >= budget.tokens or not budget.may_go_on():
+        if len(tokens) >= budget.max_tokens or not budget.may_go_on():
             return DecodeResult(tokens, logp, budget.passes, False)
         (token,), (sure,) = greedy(stem.restrict(passes.scores(last)), len(tokens))
         tokens.append(token)
         logp.append(sure)
-        stem = stem.behind([token])
+        stem = stem.after([token])
         budget.passes += 1
         last = passes.read([token], budget.cancelled)
     steps = budget.passes
-    ends = ends.behind(whole.hidden(tokens))
-    while len(tokens) < budget.tokens:
-        size = min(block, budget.tokens - len(tokens))
+    ends = ends.after(whole.hidden(tokens))
+    while len(tokens) < budget.max_tokens:
+        size = min(block, budget.max_tokens - len(tokens))
         rows = TokenLayout.block(len(passes.cache.ids), size)
         anchor, before = passes.cache.ids[-1], tuple(tokens)
 
@@ -123,25 +125,24 @@ def decode_block_diffusion(
         ) -> NDArray[np.float32]:
             budget.passes += 1
             hidden = passes.run([anchor, *(mask if token is None else token for token in draft)], rows)
-            return passes.scores(
-                hidden[[i for i, token in enumerate(draft) if token is None]]
-            )  # row i predicts i
+            undecided = [i for i, token in enumerate(draft) if token is None]
+            return passes.scores(hidden[undecided])
 
         def ends_here(index: int, token: int, before: Sequence[int] = before) -> bool:
             return ends(len(before) + index, token)
 
-        def seen(
+        def report(
             draft: Sequence[int | None], before: Sequence[int] = before, sure: Sequence[float] = tuple(logp)
         ) -> None:
             on_progress(before, draft, sure)
 
-        done = denoise(predict, size, ends_here, commit_rule, budget.may_go_on, stem, seen)
+        done = denoise(predict, size, ends_here, commit_rule, budget.may_go_on, stem, report)
         tokens += done.tokens
         logp += done.logp
         steps += done.passes
         if done.ended or not done.full or not budget.may_go_on():
             return DecodeResult(tokens, logp, steps, done.ended)
-        if len(tokens) < budget.tokens:
+        if len(tokens) < budget.max_tokens:
             budget.passes += 1
             passes.read(done.tokens, budget.cancelled)
     return DecodeResult(tokens, logp, steps, False)
@@ -157,7 +158,7 @@ def decode_autoregressive(
     pick: Pick = greedy,
     memory: MemoryView | None = None,
 ) -> DecodeResult:
-    """One token a pass, from left to right. The prompt's last row gives the first."""
+    """Decode one token a pass, from left to right. The prompt's last row gives the first token."""
     last = passes.read(tail, budget.cancelled)
     budget.prefill_ends()
     tokens: list[int] = []
@@ -167,13 +168,13 @@ def decode_autoregressive(
         scores = passes.scores(last)
         if opening is None:
             opening = scores.copy()
-        left = stem.behind(tokens)
+        left = stem.after(tokens)
         if memory is not None:
             scores = memory.mix(scores, tokens)
         (token,), (sure,) = pick(left.restrict(scores), len(tokens))
-        if ends.behind(stem.hidden(tokens))(len(tokens), token):
+        if ends.after(stem.hidden(tokens))(len(tokens), token):
             return DecodeResult(tokens, [*logp, sure], budget.passes, True, opening)
-        if len(tokens) >= budget.tokens or not budget.may_go_on():
+        if len(tokens) >= budget.max_tokens or not budget.may_go_on():
             return DecodeResult(tokens, logp, budget.passes, False, opening)
         tokens.append(token)
         logp.append(sure)

@@ -1,14 +1,12 @@
-"""Denoising of one block: from all-masked to committed, a few tokens a pass.
+"""Denoises one block, from all tokens masked to all committed, a few tokens a pass.
 
-Owns the loop over passes and what ends it. The network comes in as a function, so that the loop can be driven by
-scripted predictions; which positions to commit is `commit`'s.
+The network is a function, so that tests can drive the loop by scripted predictions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +14,33 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.decoding.commit import Enough, positions_to_commit
 from mercury_lsp.engine.decoding.healing import Stem
 
-NEVER = np.float32(-1e4)  # a log-probability of which the probability is 0 in any float
+# A log-probability so low that its probability is 0 in any float.
+NEVER = np.float32(-1e4)
 
 Predict = Callable[[Sequence[int | None]], NDArray[np.float32]]
-"""Given a block with None where it is undecided: float log-probabilities of the undecided positions, left to right.
-(n, V), -inf where forbidden."""
+"""Given a block, None if undecided: log-probabilities (n, V) of the undecided positions, left to right.
+Forbidden tokens have -inf.
+"""
+
+EndsText = Callable[[int, int], bool]
+"""Given an index of the block and a token: whether the token would end the text there."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRule:
-    """What a pass may commit: ``enough`` of the positions by their entropies, or else by their surest tokens."""
+    """How many positions a pass may commit: ``enough`` by their entropies, or else by their likeliest tokens."""
 
     enough: Enough
     by_entropy: bool = True
 
 
-class StopCondition(Protocol):
-    """Tells whether a token at an index of the block would end the text."""
-
-    def __call__(self, index: int, token: int) -> bool:
-        """Whether it would."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A denoised block. ``tokens``: what is committed from its left end on, without the end; ``logp``: their and the
-    end's log-probabilities when committed; ``ended``: an end was committed behind them; ``full``: no mask is left."""
+    """A denoised block.
+
+    ``tokens``: the committed tokens from the left, without the stop token. ``logp``: their log-probabilities when
+    committed, and the stop token's. ``ended``: a stop token was committed after them. ``full``: no mask is left.
+    """
 
     tokens: tuple[int, ...]
     logp: tuple[float, ...]
@@ -52,14 +50,15 @@ class Block:
 
 
 def likeliest(scores: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The likeliest token of each prediction, and its log-probability. (n, V)"""
+    """The likeliest token of each prediction (n, V), and its log-probability."""
     ids = scores.argmax(-1)  # (n,)
     return ids.tolist(), scores[np.arange(len(ids)), ids].tolist()
 
 
 def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Nats of each prediction: log-probabilities (..., V), -inf where forbidden -> (...)."""
-    finite = np.maximum(scores, NEVER)  # a forbidden token: 0 * -inf is no number, 0 * NEVER is 0
+    """Entropy of each prediction in nats: log-probabilities (..., V), -inf if forbidden -> (...)."""
+    # 0 * -inf is not a number, 0 * NEVER is 0.
+    finite = np.maximum(scores, NEVER)
     nats: NDArray[np.float32] = -(np.exp(finite) * finite).sum(-1)
     return nats
 
@@ -67,18 +66,17 @@ def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def denoise(
     predict: Predict,
     size: int,
-    ends: StopCondition,
+    ends: EndsText,
     commit_rule: CommitRule,
     may_go_on: Callable[[], bool],
     stem: Stem,
-    seen: Callable[[Sequence[int | None]], None] | None = None,
+    on_draft: Callable[[Sequence[int | None]], None] | None = None,
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
 
-    stem: with what the block begins; until that is complete, it is decided from the left, a token a pass.
-
-    commit: what may be committed together. may_go_on: asked before each pass; False ends with what is committed, an
-    exception from it (cancellation) passes through. seen: told of each draft.
+    commit_rule: which tokens may be committed together. may_go_on: called before each pass; False ends the loop with
+    the tokens committed so far, and its exceptions (cancellation) pass through. stem: the block begins with it; until
+    it is complete, tokens are committed from the left, one a pass. on_draft: called after each pass.
     """
     tokens: list[int | None] = [None] * size
     logp = [0.0] * size
@@ -89,7 +87,7 @@ def denoise(
         scores = predict(tokens)  # (n, V)
         passes += 1
         begun = [token for token in tokens[: undecided[0]] if token is not None]
-        open_stem = stem.behind(begun)
+        open_stem = stem.after(begun)
         if open_stem.open:
             scores, undecided = open_stem.restrict(scores[:1]), undecided[:1]
         hidden = stem.hidden(begun)
@@ -101,10 +99,9 @@ def denoise(
             tokens[i], logp[i] = chosen_ids[j], surety[j]
             if is_end[j]:
                 end = i
-        if seen is not None:
-            seen(tokens)
+        if on_draft is not None:
+            on_draft(tokens)
     committed = end if end is not None else next((i for i, token in enumerate(tokens) if token is None), size)
-    left = tuple(token for token in tokens[:committed] if token is not None)
-    return Block(
-        left, tuple(logp[: committed + (end is not None)]), passes, end is not None, None not in tokens
-    )
+    text = tuple(token for token in tokens[:committed] if token is not None)
+    ended = end is not None
+    return Block(text, tuple(logp[: committed + ended]), passes, ended, None not in tokens)

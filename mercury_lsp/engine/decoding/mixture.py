@@ -1,10 +1,10 @@
-"""Mixes the model's probabilities with what the project memory knows, by weights that depend on how sure both are.
+"""Mixes the model's probabilities with the project memory's, by weights that depend on how sure both are.
 
-The memory's counts make up to five distributions: what followed the longest context in the other files, a shorter and
-more frequent one there, the same two in the document, and the end of the middle where what follows stands after the
-cursor already. A small network, the gate, weighs them and the model. Caches and interpolation: Kuhn and De Mori 1990,
-for code Hellendoorn and Devanbu 2017; a gate on the match and on the model's sureness: He et al. 2021, for kNN-LM
-(Khandelwal et al. 2020). `model.evaluation.calibration.mixture` fits it.
+The memory's counts make up to five distributions: the continuations of the longest matching context in the other
+files, those of a shorter and more frequent context there, the same two in the document, and the end of the middle if
+its continuation already stands after the cursor. A small network, the gate, weighs them and the model. Sources: caches
+and interpolation, Kuhn and De Mori 1990, for code Hellendoorn and Devanbu 2017; a gate on the match and on the model's
+sureness, He et al. 2021, for kNN-LM (Khandelwal et al. 2020). `model.evaluation.calibration.mixture` fits the gate.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.checkpoints.json_values import read_object
 
-DEPTH = 32
-"""Most tokens of a context that are compared."""
+CONTEXT_TOKENS = 32
+"""The most tokens of a context that are compared."""
 
 
 class Level(NamedTuple):
-    """What followed a context's last ``length`` tokens: ``ids``, the most frequent first, and their ``counts``.
+    """The continuations of a context's last ``length`` tokens: ``ids``, most frequent first, and their ``counts``.
 
-    ``total``: at how many places these tokens stood, of which the counts may be a sample.
+    ``total``: the number of places with these tokens; the counts may be a sample of them.
     """
 
     length: int
@@ -38,12 +38,12 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What the memory knows of a context.
+    """The memory's matches of a context.
 
-    ``project``, ``document``: of the other files and of the open document, the longest context that stood there
-    before and, if there is one, a shorter one that stood there more often. ``path``: the file of the likeliest
-    continuation, empty where nothing matches. ``resumes``: how many tokens of that continuation already stand after
-    the cursor, so that the middle may be at its end.
+    ``project``, ``document``: the longest matching context in the other files and in the open document, and a shorter
+    and more frequent one, if there is one. ``path``: the file of the likeliest continuation, empty without a match.
+    ``resumes``: the number of tokens of that continuation that already stand after the cursor, so that the middle may
+    be at its end.
     """
 
     project: tuple[Level, ...] = ()
@@ -53,31 +53,31 @@ class Match:
 
     @property
     def longest(self) -> Level | None:
-        """The longest match; of two as long, the document's."""
+        """The longest match; of two equally long ones, the document's."""
         first = (*self.document[:1], *self.project[:1])
         return max(first, key=lambda level: level.length, default=None)
 
     @property
     def length(self) -> int:
-        """Tokens of the longest match; 0 where there is none."""
+        """The tokens of the longest match; 0 without a match."""
         return self.longest.length if self.longest else 0
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """What followed the longest match, the most frequent first."""
+        """The continuations of the longest match, most frequent first."""
         return self.longest.ids if self.longest else ()
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How often each of ``ids`` followed."""
+        """The frequency of each of ``ids``."""
         return self.longest.counts if self.longest else ()
 
 
 class Step(NamedTuple):
-    """One token of a continuation: ``agreeing`` of the ``total`` places that match so far went on with it.
+    """One token of a continuation: it follows at ``agreeing`` of the ``total`` places that match so far.
 
-    ``length``: tokens that match before it, those of the continuation included; ``document``: whether the places are
-    the open document's own.
+    ``length``: the tokens that match before it, including those of the continuation; ``document``: whether the places
+    are in the open document.
     """
 
     token: int
@@ -88,14 +88,14 @@ class Step(NamedTuple):
 
 
 class Memory(Protocol):
-    """What stood in the project, asked for by a context: the last tokens, of which at most `DEPTH` are looked at."""
+    """The project's tokens, looked up by a context: the last tokens, of which at most `CONTEXT_TOKENS` count."""
 
     def follow(self, context: Sequence[int]) -> Match:
-        """What followed the longest parts of a context that stood somewhere before."""
+        """The continuations of the longest parts of a context that occur in the project."""
         ...
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
-        """The likeliest continuation of a context, at most so many tokens, with what speaks for each."""
+        """The likeliest continuation of a context, at most ``most`` tokens, with the evidence for each."""
         ...
 
     def continuation(self, context: Sequence[int], most: int) -> Sequence[int]:
@@ -117,18 +117,21 @@ SHARED_FEATURES = (
 )
 FEATURES = (*(f"{level}: {name}" for level in LEVELS for name in LEVEL_FEATURES), *SHARED_FEATURES)
 EXPERTS = ("model", *LEVELS, "end")
-"""What is mixed, in the order of the gate's outputs."""
+"""The distributions that are mixed, in the order of the gate's outputs."""
 STEP_FEATURES = ("length", "places", "unanimity", "evidence", "document")
-TINY = 1e-30
-"""Least weight of the model, so that its likeliest token stays so where the memory knows nothing of it."""
-LEAST = -12.0
-"""Natural logarithm of the probability below which differences tell nothing."""
+MIN_MODEL_WEIGHT = 1e-30
+"""The least weight of the model, so that its order of tokens stays if the memory knows none of them."""
+MIN_LOGP = -12.0
+"""Natural logarithm of the probability below which differences do not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the gate is told of a row, ``features`` (F,), and the distributions: ``known`` has the ids and the
-    probabilities of each of `LEVELS`, None where it is missing; ``ending``: whether the end is one of them."""
+    """The gate's ``features`` (F,) of a row, and the distributions to mix.
+
+    ``known``: ids and probabilities for each of `LEVELS`, None if the level has no match; ``ending``: whether the stop
+    token is one of the distributions.
+    """
 
     features: list[float]
     known: list[tuple[Sequence[int], NDArray[np.float32]] | None]
@@ -136,14 +139,14 @@ class Row:
 
     @property
     def present(self) -> list[bool]:
-        """Which of `EXPERTS` there are."""
+        """Which of `EXPERTS` are present."""
         return [True, *(own is not None for own in self.known), self.ending]
 
     @classmethod
     def of(cls, match: Match, logp: Mapping[int, float], best: int, end: int) -> Row:
-        """From the model's log-probabilities of ``best``, its likeliest token, of the ``end`` and of the match's ids.
+        """Make a row from the model's ``logp`` of ``best``, its likeliest token, of the ``end`` and of the match's ids.
 
-        What must not be shown, -inf, is left out.
+        Forbidden tokens, of -inf, are left out.
         """
         levels = [own[i] if i < len(own) else None for own in (match.project, match.document) for i in (0, 1)]
         features: list[float] = []
@@ -163,14 +166,14 @@ class Row:
                 likeliest,
                 math.log((counts[0] + 0.5) / (total + 1)),
                 math.log(len(ids)) / math.log(total + 1),
-                max(LEAST, logp[ids[0]]),
+                max(MIN_LOGP, logp[ids[0]]),
                 1.0 if ids[0] == best else 0.0,
             ]
             known.append((ids, np.array(counts, np.float32) / np.float32(total)))
         tops = {own[0][0] for own in known if own}
         features += [
-            max(LEAST, logp[best]),
-            max(LEAST, logp[end]),
+            max(MIN_LOGP, logp[best]),
+            max(MIN_LOGP, logp[end]),
             1.0 if best == end else 0.0,
             1.0 if match.resumes else 0.0,
             math.log1p(match.resumes),
@@ -182,16 +185,16 @@ class Row:
 def _allowed(level: Level, logp: Mapping[int, float]) -> tuple[Sequence[int], Sequence[int]]:
     if all(logp[token] > -math.inf for token in level.ids):
         return level.ids, level.counts
-    kept = [i for i, token in enumerate(level.ids) if logp[token] > -math.inf]
-    return [level.ids[i] for i in kept], [level.counts[i] for i in kept]
+    allowed = [i for i, token in enumerate(level.ids) if logp[token] > -math.inf]
+    return [level.ids[i] for i in allowed], [level.counts[i] for i in allowed]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """The gate's weights. ``end``: the id of the token that ends a middle.
+    """The gate's weights. ``end``: the id of the stop token.
 
-    ``mean``, ``scale`` (F,) of the features; ``hidden`` (F, H), ``hidden_bias`` (H,), ``out`` (H, E), ``out_bias``
-    (E,) of the gate; ``step`` (S + 1,), of a continuation's tokens, the last one is the bias.
+    ``mean``, ``scale`` (F,): of the features. ``hidden`` (F, H), ``hidden_bias`` (H,), ``out`` (H, E), ``out_bias``
+    (E,): of the gate. ``step`` (S + 1,): weights for the tokens of a continuation, the bias last.
     """
 
     end: int
@@ -208,7 +211,7 @@ class Mixture:
 
     @classmethod
     def load(cls, folder: Path, end: int) -> Mixture | None:
-        """The mixture that was fitted to a checkpoint; None where there is none: then nothing is mixed.
+        """The mixture that was fitted to a checkpoint; None if there is none, and then nothing is mixed.
 
         Raises ``OSError`` and ``ValueError``.
         """
@@ -217,7 +220,7 @@ class Mixture:
 
     @classmethod
     def of(cls, kept: Mapping[str, Any], end: int) -> Mixture:
-        """From what `kept` gave. Raises ``ValueError`` where something is missing or does not fit."""
+        """Read the object of `kept`. Raises ``ValueError`` if something is missing or does not fit."""
         names = kept.get("features"), kept.get("experts"), kept.get("steps")
         if kept.get("format") != cls.FORMAT or names != (list(FEATURES), list(EXPERTS), list(STEP_FEATURES)):
             raise ValueError(f"{cls.FILE} is of another version")
@@ -237,7 +240,7 @@ class Mixture:
         return cls(end, **arrays)
 
     def kept(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """The weights as a JSON object."""
         arrays = {name: np.round(getattr(self, name).astype(float), 5).tolist() for name in self._arrays()}
         names = {"features": list(FEATURES), "experts": list(EXPERTS), "steps": list(STEP_FEATURES)}
         return {"format": self.FORMAT} | names | arrays
@@ -249,22 +252,22 @@ class Mixture:
     def mix(
         self, scores: NDArray[np.float32], contexts: Sequence[Sequence[int]], memory: Memory
     ) -> tuple[NDArray[np.float32], list[Match]]:
-        """Mixed log-probabilities (n, V) of rows, of the model's (n, V), and what the memory knows of each.
+        """Mix the model's log-probabilities (n, V) with the memory's; returns a copy and the match of each row.
 
-        contexts: the last tokens before what each row foretells. The scores are copied; -inf stays -inf. A row of
-        which the memory knows nothing stays as it is.
+        contexts: the last tokens before the token that each row predicts. -inf stays -inf. A row without a match stays
+        as it is.
         """
         matches = [memory.follow(context) for context in contexts]
-        found = [i for i, match in enumerate(matches) if match.length]
-        if not found:
+        matching = [i for i, match in enumerate(matches) if match.length]
+        if not matching:
             return scores.copy(), matches
         mixed = np.empty_like(scores)
-        for i in set(range(len(matches))).difference(found):
+        for i in set(range(len(matches))).difference(matching):
             mixed[i] = scores[i]
-        rows = [self._row(scores[i], matches[i]) for i in found]
+        rows = [self._row(scores[i], matches[i]) for i in matching]
         weights = self.weights([row.features for row in rows], [row.present for row in rows])  # (f, E)
-        for i, row, own in zip(found, rows, weights, strict=True):
-            np.add(scores[i], np.float32(math.log(max(float(own[0]), TINY))), out=mixed[i])
+        for i, row, own in zip(matching, rows, weights, strict=True):
+            np.add(scores[i], np.float32(math.log(max(float(own[0]), MIN_MODEL_WEIGHT))), out=mixed[i])
             added: dict[int, float] = {self.end: float(own[-1])} if row.ending else {}
             for weight, known in zip(own[1:-1].tolist(), row.known, strict=True):
                 if known is not None:
@@ -290,7 +293,7 @@ class Mixture:
         features: Sequence[Sequence[float]] | NDArray[np.float32],
         present: Sequence[Sequence[bool]] | NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """The experts' weights (n, E), each row's sum 1, by features (n, F); 0 for those that are not present."""
+        """The experts' weights (n, E), each row's sum 1, by features (n, F); 0 for absent experts."""
         inputs = (np.array(features, np.float32) - self.mean) / self.scale
         logits = np.tanh(inputs @ self.hidden + self.hidden_bias) @ self.out + self.out_bias
         logits[~np.array(present, bool)] = -np.inf
@@ -298,7 +301,7 @@ class Mixture:
         return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
     def odds(self, steps: Sequence[Step]) -> list[float]:
-        """The probability that each token of a continuation is right if those before it are."""
+        """The probability that each token of a continuation is right if the tokens before it are."""
         if not steps:
             return []
         logits = (
@@ -308,7 +311,7 @@ class Mixture:
 
 
 def step_features(step: Step) -> list[float]:
-    """What `Mixture.odds` goes by, in the order of `STEP_FEATURES`."""
+    """The inputs of `Mixture.odds`, in the order of `STEP_FEATURES`."""
     share = step.agreeing / step.total
     evidence = math.log((step.agreeing + 0.5) / (step.total + 1))
     return [math.log1p(step.length), math.log1p(step.total), share, evidence, float(step.document)]

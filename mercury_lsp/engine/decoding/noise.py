@@ -1,6 +1,4 @@
-"""The noise: absorbing-state (masked) diffusion, defined once for the trainer and the sampler.
-
-Owns the schedule, the loss weight and the complementary masks. Knows no network.
+"""Defines the noise of absorbing-state (masked) diffusion, once for the trainer and the sampler.
 
 The forward process masks each token of a canvas independently with probability t. The evidence bound of that process
 is the cross-entropy of the masked tokens weighted by 1/t, t uniform (Sahoo et al. 2024, MDLM; Shi et al. 2024). Two
@@ -13,22 +11,20 @@ import torch
 from torch import Tensor
 
 T_MIN = 0.02
-WEIGHT_MAX = (
-    10.0  # 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and pure variance
-)
-ALL_MASKED = (
-    0.5  # share of blocks that are drafted from nothing, as sampling begins and verified drafts are made
-)
+# 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and mostly adds variance.
+WEIGHT_MAX = 10.0
+# The share of blocks with all tokens masked, as at the start of sampling and in speculative drafts.
+ALL_MASKED = 0.5
 
 
-def draw(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def draw_masks(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Masks and loss weights of the canvases of one block of ``size`` tokens. bool and float (C, size)."""
-    masks, weights, paired = blocks(1, size, generator)
+    masks, weights, paired = mask_blocks(1, size, generator)
     canvases = 1 + int(paired[0])
     return masks[0, :canvases], weights[0, :canvases, None].expand(-1, size)
 
 
-def blocks(
+def mask_blocks(
     count: int, size: int, generator: torch.Generator | None = None, all_masked: float = ALL_MASKED
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Masks (B, 2, size), loss weights (B, 2) and pairedness (B,) of the two canvases of each of ``count`` blocks.
@@ -42,9 +38,9 @@ def blocks(
     level = torch.where(paired, level, 1.0)
     first = torch.rand(count, size, generator=generator) < level.unsqueeze(-1)
     levels = torch.stack((level, 1 - level), dim=-1)
-    return torch.stack((first, ~first), dim=1), weight(levels), paired
+    return torch.stack((first, ~first), dim=1), loss_weight(levels), paired
 
 
-def weight(level: Tensor) -> Tensor:
+def loss_weight(level: Tensor) -> Tensor:
     """Loss weight of a masked token at noise level t."""
     return (1.0 / level.clamp(min=1e-6)).clamp(max=WEIGHT_MAX)

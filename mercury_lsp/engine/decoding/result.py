@@ -1,7 +1,4 @@
-"""What decoded tokens are to a user: a text, its lines, and a draft with marks where nothing is decided yet.
-
-Owns that translation, and what is told of one infilling, for every engine. Knows no network and no way to decode.
-"""
+"""Turns decoded tokens into a text, its lines and its scores, and a draft into a text with marks for masks."""
 
 from __future__ import annotations
 
@@ -20,11 +17,12 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class ResultBuilder:
-    """Of one infilling that ``began`` at a reading of the performance counter.
+    """Builds the results of one infilling.
 
-    ``ends``: the tokens that end a text; ``newlines``: those with a line's end; of ``read`` tokens of the prompt so
-    many were ``cached``. ``token_bytes``: of each token of the vocabulary. ``stem``: the text with which the tokens
-    begin, and which is not the middle's. ``memory``: which tells where a middle comes from.
+    ``ends``: the stop tokens. ``newlines``: the tokens with a newline. ``began``: reading of the performance counter in
+    seconds. ``cached``, ``read``: the prompt's tokens in the cache, and all of them. ``token_bytes``: the bytes of each
+    token of the vocabulary. ``stem``: the text with which the tokens begin, and which is not part of the middle.
+    ``memory``: tells the source of a middle.
     """
 
     vocabulary: Vocabulary
@@ -39,9 +37,9 @@ class ResultBuilder:
     memory: MemoryView | None = None
 
     def infill(self, middle: DecodeResult) -> Infill:
-        """What a middle is that has taken until now."""
+        """The infill of a middle that was decoded until now."""
         now = time.perf_counter()
-        text = self._behind_stem(self.vocabulary.decode(middle.tokens))
+        text = self._after_stem(self.vocabulary.decode(middle.tokens))
         return Infill(
             text=text,
             tokens=len(middle.logp),
@@ -60,24 +58,24 @@ class ResultBuilder:
         )
 
     def reporter(self, on_progress: Callable[[Progress], None] | None) -> OnTokens:
-        """What a decoder tells its drafts, so that ``on_progress``, if there is any, sees them."""
+        """A function for a decoder's drafts that turns each into a `Progress` for ``on_progress``."""
 
-        def told(committed: Sequence[int], behind: Sequence[int | None], logp: Sequence[float]) -> None:
+        def report(committed: Sequence[int], draft: Sequence[int | None], logp: Sequence[float]) -> None:
             if on_progress is not None:
-                decided = len(committed) + sum(token is not None for token in behind)
-                there = self.infill(DecodeResult([*committed], [*logp], self.budget.passes, False))
-                text = self._behind_stem(draft_text(self.vocabulary, self.ends, committed, behind))
-                on_progress(Progress(text, decided, len(committed) + len(behind), self.budget.passes, there))
+                decided = len(committed) + sum(token is not None for token in draft)
+                so_far = self.infill(DecodeResult([*committed], [*logp], self.budget.passes, False))
+                text = self._after_stem(draft_text(self.vocabulary, self.ends, committed, draft))
+                on_progress(Progress(text, decided, len(committed) + len(draft), self.budget.passes, so_far))
 
-        return told
+        return report
 
-    def _behind_stem(self, text: str) -> str:
-        """What of a text comes behind the stem; nothing, or what is undecided, where that is not complete."""
+    def _after_stem(self, text: str) -> str:
+        """The text after the stem; only its masks while the stem is not complete."""
         return text[len(self.stem) :] if text.startswith(self.stem) else UNDECIDED * text.count(UNDECIDED)
 
 
 def commit_rule(sampling: Sampling) -> CommitRule:
-    """What a pass may commit of a canvas that is not verified."""
+    """How a pass commits tokens of a canvas that is not verified."""
     if sampling.threshold:
         return CommitRule(threshold(sampling.threshold), by_entropy=False)
     return CommitRule(entropy_bound(sampling.entropy_bound))
@@ -90,7 +88,7 @@ def lines_of(
     tokens: Sequence[int],
     logp: Sequence[float],
 ) -> tuple[Line, ...]:
-    """The lines that a middle's tokens end, behind the ``stem`` characters with which they begin. logp: theirs."""
+    """The lines that a middle's tokens end, after the first ``stem`` characters; logp: of the tokens."""
     lines = []
     written = b""
     for i, token in enumerate(tokens):
@@ -106,9 +104,9 @@ def lines_of(
 def scored_tokens(
     token_bytes: Sequence[bytes], stem: int, length: int, tokens: Sequence[int], logp: Sequence[float]
 ) -> tuple[ScoredToken, ...]:
-    """The tokens of a text of ``length`` characters, behind the ``stem`` characters with which they begin.
+    """The scored tokens of a text of ``length`` characters, after the first ``stem`` characters.
 
-    Tokens of the stem alone, and those that have only a part of a character, count with the next one.
+    Tokens within the stem, and tokens with only a part of a character, count with the next one.
     """
     scored: list[ScoredToken] = []
     written, together, last = b"", 0.0, 0
@@ -123,16 +121,16 @@ def scored_tokens(
 
 
 def _characters(text: bytes) -> int:
-    """How many characters are complete."""
+    """The number of complete characters."""
     return len(text.decode(errors="ignore"))
 
 
 def draft_text(
-    vocabulary: Vocabulary, ends: Container[int], committed: Sequence[int], behind: Sequence[int | None]
+    vocabulary: Vocabulary, ends: Container[int], committed: Sequence[int], draft: Sequence[int | None]
 ) -> str:
-    """A draft's text up to the first token that ends it, a mark for each undecided one."""
+    """A draft's text up to its first stop token, with `UNDECIDED` for each mask."""
     text, run = "", list(committed)
-    for token in behind:
+    for token in draft:
         if token is None:
             text, run = text + vocabulary.decode(run) + UNDECIDED, []
         elif token in ends:

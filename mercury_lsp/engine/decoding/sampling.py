@@ -1,4 +1,4 @@
-"""Which token one is by its scores: the likeliest, or one that is drawn. Pure; knows no network."""
+"""Picks a token by its scores: the likeliest, or one drawn at random."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SEEDS = 1 << 64
 
 
 def greedy(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
-    """The likeliest."""
+    """Pick the likeliest token."""
     return likeliest(scores)
 
 
-def drawn(temperature: float, seed: int) -> Pick:
-    """Drawn with probabilities p^(1 / temperature), normalized.
+def sampled(temperature: float, seed: int) -> Pick:
+    """Draw tokens with probabilities p^(1 / temperature), normalized.
 
-    The largest of scores to which Gumbel noise is added is such a draw (Gumbel 1954; Maddison et al. 2014). The noise
-    depends on the seed and on the token's index alone: so a token that is drafted and later verified has the same, and
-    a draft holds about as often as one without noise; and a text does not depend on what it was computed with.
+    The largest of scores with Gumbel noise is such a draw (Gumbel 1954; Maddison et al. 2014). The noise depends on the
+    seed and the token's index alone. So a drafted token and its verification have the same noise, drafts are accepted
+    about as often as without noise, and the text does not depend on the batch.
     """
 
     def pick(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:

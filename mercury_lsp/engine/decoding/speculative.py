@@ -1,8 +1,7 @@
-"""Decodes by drafting with diffusion and verifying causally, both in each pass (speculative decoding).
+"""Decodes by drafting with diffusion and verifying causally in the same pass (speculative decoding).
 
 The text is what the causal rows alone would write, greedily or with shared noise; drafts only save passes. Drafting and
-verifying in one pass is TiDAR's idea (Liu et al. 2025); that it loses nothing is speculative decoding's (Leviathan et
-al. 2023).
+verifying in one pass: TiDAR (Liu et al. 2025). That speculative decoding loses nothing: Leviathan et al. 2023.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens, StopCondition
 from mercury_lsp.engine.decoding.healing import Stem
 from mercury_lsp.engine.decoding.memory_view import MemoryView
@@ -23,26 +22,27 @@ from mercury_lsp.engine.decoding.sampling import Pick, greedy
 
 Scores = NDArray[np.float32]
 
-MEMORY_DRAFT = 12
-"""Most tokens of a draft from the project memory."""
+MAX_MEMORY_DRAFT_TOKENS = 12
+"""The most tokens of a draft from the project memory."""
 
-UNKNOWN = 0.5
-"""Probability of a looked-up token where no canvas stood."""
+LOOKED_UP_PROBABILITY = 0.5
+"""The assumed probability of a looked-up token without a canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """How `verify` drafts. ``mask``: the mask's id; ``block``: tokens of a canvas.
+    """How `decode_speculative` drafts. ``mask``: the mask's id; ``block``: tokens of a canvas.
 
-    ``surety``: a draft goes on while the product of its tokens' probabilities is at least this: each costs ``block +
-    2`` rows. ``lookup``: where the last so many tokens stood before, what followed there is the draft instead (prompt
-    lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token holds if the causal rows give it at most so
-    many nats less than their likeliest, which must not be an end (a greedy form of Medusa's typical acceptance, Cai
-    et al. 2024). ``trust``: a draft that reaches an end and is jointly likelier than this is not verified; 1 never.
-    ``canvas_threshold``: a canvas stands only where the draft goes wrong with at least this probability, and at the
-    likeliest such place: on a processor its rows cost more than the tokens that it may foretell. ``pick``: which
-    token it is by its scores; where that is drawn, a drafted one holds if it is the one that is drawn, so that the
-    text is as it would be if each had been drawn after those before it."""
+    ``surety``: a draft goes on while the product of its tokens' probabilities is at least this; each token costs
+    ``block + 2`` rows. ``lookup``: if the last so many tokens occurred before, their continuation there is the draft
+    (prompt lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token is accepted if the causal rows give it at
+    most so many nats less than their likeliest token, which must not be a stop token (a greedy form of Medusa's typical
+    acceptance, Cai et al. 2024). ``trust``: a draft with a stop token whose joint probability is above this is not
+    verified; 1 never. ``canvas_threshold``: a canvas is added at each place at which the draft goes wrong with at least
+    this probability, or at the likeliest such place: on a CPU more rows cost more than their tokens save. ``pick``:
+    picks a token by its scores. If it draws, a drafted token is accepted if it is the drawn one, so that the text is
+    the same as if each token were drawn in turn.
+    """
 
     mask: int
     block: int
@@ -67,29 +67,30 @@ def decode_speculative(
     first: Scores | None = None,
     memory: MemoryView | None = None,
 ) -> DecodeResult:
-    """Draft by diffusion and verify causally: the causal greedy text, but for slack and trust.
+    """Draft by diffusion and verify causally; without slack and trust the result is the causal text.
 
-    A pass runs ``[known tokens, draft | canvases behind the last known and drafted tokens]``. Its clean rows tell how
-    far the draft is what the causal model would have written, and the one token after that, which is known from
-    then on. The canvas behind the last right token, denoised all at once, is the next draft. So each pass settles a
-    token at least, and the clean rows that hold are in the cache already.
+    A pass runs ``[known tokens, draft | canvases after the last known and the drafted tokens]``. Its clean rows tell
+    how many drafted tokens are accepted, and the next token, which is known from then on. The canvas after the
+    last accepted token, denoised at once, is the next draft. So each pass commits at least one token, and the accepted
+    clean rows are already in the cache.
 
-    tail: the prompt's unread end, one token at least; its pass, part of the prefill, also makes the first draft.
-    hint: another text's tokens, in which drafts are looked up too. opening: the draft that this first pass verifies.
-    first: (1, V) what the prompt's last row foretells, where all of the prompt is in the cache: then the first pass is
-    not needed. memory: what the scores are mixed with, and a source of drafts.
+    tail: the prompt's unread end, at least one token; its pass, part of the prefill, also makes the first draft.
+    hint: tokens of another text, in which drafts are looked up too. opening: the draft that the first pass verifies.
+    first: (1, V), the prediction of the prompt's last row, if all of the prompt is in the cache; then the first pass is
+    not needed. memory: mixed with the scores, and a source of drafts.
     """
     tokens: list[int] = []
     logp: list[float] = []
     hidden = stem.hidden(opening)
-    known, draft = list(tail), _without_end(opening, ends.behind(hidden))
-    draft = draft[: min(hidden + drafting.block, budget.tokens)]
+    known, draft = list(tail), _without_end(opening, ends.after(hidden))
+    draft = draft[: min(hidden + drafting.block, budget.max_tokens)]
     odds = [1.0] * len(draft)
     kept: Scores | None = None
     while True:
-        begun = kept is not None  # else what is known is the prompt's
+        # In the first round the known tokens are the prompt's.
+        begun = kept is not None
         committed = [*tokens, *known] if begun else []
-        foretold = Foretold({}, np.empty((0, 1), np.float32))
+        foretold = CanvasScores({}, np.empty((0, 1), np.float32))
         if first is not None and not begun:
             causal, opened, draft, odds = first, list(draft), [], []
         else:
@@ -99,27 +100,27 @@ def decode_speculative(
             kept = causal.copy()
         if memory is not None:
             causal = memory.mix(causal, [*committed, *draft])
-        causal = stem.behind(committed).restrict(causal, draft)
-        here = ends.behind(stem.hidden([*committed, *draft]))
-        right, sure = _held(causal, draft, drafting, here, len(committed))
+        causal = stem.after(committed).restrict(causal, draft)
+        here = ends.after(stem.hidden([*committed, *draft]))
+        right, sure = _accepted(causal, draft, drafting, here, len(committed))
         if begun or first is None:
             passes.cache.keep([*known, *draft[:right]])
         tokens = [*committed, *draft[:right]]
         logp += [float(causal[i, token]) for i, token in enumerate((*draft[:right], sure))]
         if not begun:
             budget.prefill_ends()
-        here = ends.behind(stem.hidden(tokens))
+        here = ends.after(stem.hidden(tokens))
         if here(len(tokens), sure):
             return DecodeResult(tokens, logp, budget.passes, True, kept)
-        if len(tokens) >= budget.tokens or not budget.may_go_on():
+        if len(tokens) >= budget.max_tokens or not budget.may_go_on():
             return DecodeResult(tokens, logp[:-1], budget.passes, False, kept)
         known = [sure]
         committed = [*tokens, sure]
-        left = stem.behind(committed)
-        scores = left.restrict(foretold.behind(right))
-        before, room = len(committed), max(0, budget.tokens - len(committed))
+        left = stem.after(committed)
+        scores = left.restrict(foretold.after(right))
+        before, room = len(committed), max(0, budget.max_tokens - len(committed))
         likely = drafting.pick(scores, before)
-        here = ends.behind(stem.hidden(committed))
+        here = ends.after(stem.hidden(committed))
         rest = None if left.open else _finished(*likely, drafting.trust, here, before)
         if rest is not None and len(rest.tokens) <= room:
             return DecodeResult([*committed, *rest.tokens], [*logp, *rest.logp], budget.passes, True, kept)
@@ -134,14 +135,17 @@ def decode_speculative(
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
-    """What the canvases of a pass foretell. ``places``: after how many right drafted tokens which canvas counts."""
+class CanvasScores:
+    """The predictions of a pass's canvases: ``scores``, (canvases * (block - 1), V).
+
+    ``places``: the index of a canvas by the number of accepted tokens after which it counts.
+    """
 
     places: dict[int, int]
-    scores: Scores  # (canvases * (block - 1), V)
+    scores: Scores
 
-    def behind(self, right: int) -> Scores:
-        """What comes behind the token that follows so many right ones (block - 1, V), or (0, V)."""
+    def after(self, right: int) -> Scores:
+        """The predictions after the token that follows ``right`` accepted ones, (block - 1, V), or (0, V)."""
         each = len(self.scores) // max(1, len(self.places))
         at = self.places.get(right)
         return self.scores[:0] if at is None else self.scores[at * each : (at + 1) * each]
@@ -149,24 +153,24 @@ class Foretold:
 
 def _run(
     passes: CachedModel, known: Sequence[int], draft: Sequence[int], odds: Sequence[float], drafting: Drafting
-) -> tuple[Scores, Foretold]:
-    """One pass: what follows the last known token and each drafted one (len(draft) + 1, V), and what the canvases
-    foretell behind that."""
+) -> tuple[Scores, CanvasScores]:
+    """Run one pass: the predictions after the last known token and each drafted one, (len(draft) + 1, V), and the
+    canvases' predictions."""
     block, clean = drafting.block, [*known, *draft]
     n, first, k = len(clean), len(passes.cache.ids), len(known)
     stops = _stops(odds, drafting.canvas_threshold)
     canvases = (TokenLayout.block(first + k + stop, block, number=stop + 1) for stop in stops)
     masked = [id_ for stop in stops for id_ in (clean[k - 1 + stop], *[drafting.mask] * block)]
     hidden = passes.run([*clean, *masked], TokenLayout.join(TokenLayout.clean(first, n), *canvases))
-    behind = [n + i * (block + 1) + row for i in range(len(stops)) for row in range(1, block)]
-    scores = passes.scores(hidden[[*range(k - 1, n), *behind]])
+    canvas_rows = [n + i * (block + 1) + row for i in range(len(stops)) for row in range(1, block)]
+    scores = passes.scores(hidden[[*range(k - 1, n), *canvas_rows]])
     places = {stop: i for i, stop in enumerate(stops)}
-    return scores[: len(draft) + 1], Foretold(places, scores[len(draft) + 1 :])
+    return scores[: len(draft) + 1], CanvasScores(places, scores[len(draft) + 1 :])
 
 
 def _stops(odds: Sequence[float], canvas_threshold: float) -> list[int]:
-    """After how many drafted tokens, of such probabilities, the draft may be wrong: where that is at least as likely as
-    ``canvas_threshold``, or else where it is likeliest."""
+    """After how many drafted tokens, of such probabilities, a canvas pays: at each place at which the draft goes wrong
+    with at least the probability ``canvas_threshold``, or else at the likeliest place."""
     reached, chances = 1.0, []
     for right in (*odds, 0.0):
         chances.append(reached * (1 - right))
@@ -176,10 +180,10 @@ def _stops(odds: Sequence[float], canvas_threshold: float) -> list[int]:
     ]
 
 
-def _held(
+def _accepted(
     scores: NDArray[np.float32], draft: Sequence[int], drafting: Drafting, ends: StopCondition, before: int
 ) -> tuple[int, int]:
-    """How many drafted tokens hold by the causal scores (len(draft) + 1, V), and the one that is right behind them."""
+    """How many drafted tokens the causal scores (len(draft) + 1, V) accept, and the token after them."""
     wanted, best = drafting.pick(scores, before)
     slack = drafting.slack
     for i, token in enumerate(draft):
@@ -192,7 +196,7 @@ def _held(
 def _finished(
     tokens: Sequence[int], logp: Sequence[float], trust: float, ends: StopCondition, before: int
 ) -> DecodeResult | None:
-    """The likeliest tokens up to the first end, if they and it are jointly likelier than ``trust``."""
+    """The likeliest tokens up to the first stop token, if their joint probability is above ``trust``."""
     for i, token in enumerate(tokens):
         if math.exp(sum(logp[: i + 1])) <= trust:
             return None
@@ -202,7 +206,7 @@ def _finished(
 
 
 def _without_end(draft: Sequence[int], ends: StopCondition) -> list[int]:
-    """The tokens that stand before the first end."""
+    """The tokens before the first stop token."""
     return list(draft[: next((i for i, token in enumerate(draft) if ends(i, token)), len(draft))])
 
 
@@ -216,21 +220,24 @@ def _draft(
     ends: StopCondition,
     memory: MemoryView | None,
 ) -> tuple[list[int], list[float]]:
-    """What to verify behind the known ``ids``, of which ``committed`` are the middle's, and how likely each token is.
+    """The next draft after the known ``ids``, of which ``committed`` are the middle's, and each token's probability.
 
-    By the hint's or their own repetitions or else by the canvas's scores (n, V), of which ``likely`` is the pick, and
-    then again by repetitions; or by the memory, where that foretells more.
+    The sources are repetitions in the hint or in ``ids``, else the canvas's scores (n, V), of which ``likely`` is the
+    pick, and then repetitions again; or the memory, if it promises more tokens.
     """
     before, most = len(committed), drafting.block - 1
-    draft = _possible(_looked_up(ids, hint, drafting.lookup, most), scores, ends, before)
+    draft = _allowed_start(_looked_up(ids, hint, drafting.lookup, most), scores, ends, before)
     draft = draft or _confident(*likely, drafting.surety, ends, before)
     left, at = scores[len(draft) :], before + len(draft)
     again = _looked_up([*ids, *draft], hint, drafting.lookup, most - len(draft))
-    draft += _possible(again, left, ends, at)
-    odds = [math.exp(scores[i, token]) if i < len(scores) else UNKNOWN for i, token in enumerate(draft)]
+    draft += _allowed_start(again, left, ends, at)
+    odds = [
+        math.exp(scores[i, token]) if i < len(scores) else LOOKED_UP_PROBABILITY
+        for i, token in enumerate(draft)
+    ]
     if memory is not None:
-        remembered, chances = memory.draft(committed, MEMORY_DRAFT)
-        remembered = _without_end(remembered, ends.behind(-before))
+        remembered, chances = memory.draft(committed, MAX_MEMORY_DRAFT_TOKENS)
+        remembered = _without_end(remembered, ends.after(-before))
         chances = chances[: len(remembered)]
         if _expected(chances) > _expected(odds):
             return remembered, chances
@@ -238,7 +245,7 @@ def _draft(
 
 
 def _expected(odds: Sequence[float]) -> float:
-    """How many tokens of a draft are right on average, by the probability of each."""
+    """The expected number of accepted tokens of a draft, by the probability of each."""
     reached, total = 1.0, 0.0
     for chance in odds:
         reached *= chance
@@ -247,16 +254,17 @@ def _expected(odds: Sequence[float]) -> float:
 
 
 def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) -> list[int]:
-    """What followed the last ``length`` of ``ids`` in the hint, or else where they themselves stood before."""
-    apart = -1  # no token: nothing matches across it
-    found = _repeated([*hint, apart, *ids[-length:]], length, most) if hint else []
-    return found[: (*found, apart).index(apart)] or _repeated(ids, length, most)
+    """The continuation of the last ``length`` of ``ids`` in the hint, or else of their last occurrence in ``ids``."""
+    # No token, so that nothing matches across it.
+    apart = -1
+    hinted = _repeated([*hint, apart, *ids[-length:]], length, most) if hint else []
+    return hinted[: (*hinted, apart).index(apart)] or _repeated(ids, length, most)
 
 
 def _confident(
     tokens: Sequence[int], logp: Sequence[float], surety: float, ends: StopCondition, before: int
 ) -> list[int]:
-    """The likeliest tokens from the left while they are likely together, and without an end."""
+    """The likeliest tokens from the left while their joint probability is at least ``surety``, without a stop token."""
     draft: list[int] = []
     together = 0.0
     for token, own in zip(tokens, logp, strict=True):
@@ -268,7 +276,7 @@ def _confident(
 
 
 def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
-    """The tokens, at most so many, that followed the last ``length`` of ``ids`` where these last stood before."""
+    """At most ``most`` tokens that followed the previous occurrence of the last ``length`` of ``ids``."""
     if not length or not most:
         return []
     key = list(ids[-length:])
@@ -278,10 +286,10 @@ def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
     return []
 
 
-def _possible(
+def _allowed_start(
     draft: Sequence[int], scores: NDArray[np.float32], ends: StopCondition, before: int
 ) -> list[int]:
-    """The tokens of a draft up to the first that is an end or must not be shown, by scores (n, V)."""
+    """The tokens of a draft before the first stop token or forbidden token, by scores (n, V)."""
     for i, token in enumerate(draft):
         if ends(before + i, token) or (i < len(scores) and float(scores[i, token]) == -math.inf):
             return list(draft[:i])

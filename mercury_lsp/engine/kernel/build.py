@@ -1,9 +1,8 @@
 """Compiles the kernel when the package is built or installed from source, with the C compiler of the `ziglang` wheel.
 
-That wheel is asked for by `pyproject.toml` and lives as long as the build: nobody needs a compiler of their own, and
-wheels hold the library. It compiles for every system that it knows on any of them: `MERCURY_TARGET` in the environment,
-a system and a machine as in `macos-aarch64`, makes the wheel of another one. Owns the instruction sets that there are,
-and the platforms that wheels are for. Knows nothing of what the kernel does.
+`pyproject.toml` asks for that wheel, which is there during the build only: nobody needs a compiler, and wheels contain
+the library. The compiler builds for every system on every system: the environment variable `MERCURY_TARGET`, a system
+and a machine such as `macos-aarch64`, makes the wheel of another platform.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SETS = {
     },
     "aarch64": {"dotprod": "generic+v8_2a+dotprod", "plain": "generic"},
 }
-# By system, what the compiler calls it, and the wheel's tag: the oldest version on which the library loads.
+# By system: the compiler's name of it, and the wheel's tag with the oldest version that loads the library.
 SYSTEMS = {
     "linux": ("linux-gnu.2.28", "manylinux_2_28_{machine}"),
     "musl": ("linux-musl", "musllinux_1_2_{machine}"),
@@ -39,7 +38,7 @@ SYSTEMS = {
     "windows": ("windows-gnu", "win_{machine}"),
 }
 TARGET = "MERCURY_TARGET"
-# What wheels' tags call a machine, where it is not what the compiler calls it.
+# The machine's name in the wheel's tag, if it differs from the compiler's.
 _TAGGED = {
     ("macos", "aarch64"): "arm64",
     ("windows", "aarch64"): "arm64",
@@ -61,8 +60,7 @@ class Hook(BuildHookInterface):
     """The build backend's hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and tell the backend what that makes of the wheel. A machine that the kernel knows nothing of gets
-        none: there the server needs torch."""
+        """Compile the library, and set the wheel's tag. A machine without a kernel gets no library, and needs torch."""
         system, machine = chosen()
         if machine not in SETS or system not in SYSTEMS:
             if os.environ.get(TARGET):
@@ -78,7 +76,7 @@ class Hook(BuildHookInterface):
 
 
 def chosen() -> tuple[str, str]:
-    """The system, one of `SYSTEMS`, and the machine, one of `SETS`, to compile for; others where there is no kernel."""
+    """The system and machine to compile for, of `SYSTEMS` and `SETS`; others if there is no kernel for them."""
     if wanted := os.environ.get(TARGET):
         system, _, machine = wanted.partition("-")
         return system, machine
@@ -93,7 +91,7 @@ def build(machine: str, system: str) -> None:
     """Compile `LIBRARY` for a machine and a system of `SETS` and `SYSTEMS`."""
     with tempfile.TemporaryDirectory() as folder:
         target = ("-target", f"{machine}-{system}")
-        # Its caches would otherwise stay in the user's home.
+        # Otherwise the compiler's caches stay in the user's home.
         environment = os.environ | {f"ZIG_{kind}_CACHE_DIR": folder for kind in ("GLOBAL", "LOCAL")}
 
         def cc(*arguments: str) -> None:
@@ -119,5 +117,6 @@ def build(machine: str, system: str) -> None:
         made = Path(folder, LIBRARY.name)
         libraries = () if system.startswith("windows") else ("-lm",)
         cc(*FLAGS, "-shared", "-s", str(HERE / "sets.c"), *objects, "-o", str(made), *libraries)
-        LIBRARY.unlink(missing_ok=True)  # a server that runs keeps the one it has loaded
+        # A running server keeps the library that it has loaded.
+        LIBRARY.unlink(missing_ok=True)
         LIBRARY.write_bytes(made.read_bytes())

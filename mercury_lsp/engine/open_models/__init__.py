@@ -1,1 +1,1 @@
-"""Runs open diffusion models of other makers."""
+"""Runs open diffusion models."""

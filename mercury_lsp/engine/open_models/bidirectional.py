@@ -1,11 +1,9 @@
-"""Decoding of a canvas between two texts, by models whose every row sees every other.
+"""Decodes a canvas between two texts, by models in which every row sees every other row.
 
-Owns the passes over such a canvas, with what they reuse of one another, and two loops: `denoise_fixed` for a canvas
-of one size, `denoise_expandable` for models that change its size themselves. Knows tokens only.
-
-Nothing of a context that sees the canvas can be kept exactly. A full pass reads everything; the passes after it run the
-canvas alone, behind the keys and values that the context had then, until ``refresh`` passes are over: the dual cache
-of Fast-dLLM (Wu et al. 2025), an approximation of which a refresh of 1 is none.
+`denoise_fixed` decodes a canvas of constant size, `denoise_expandable` one whose model changes its size. The keys and
+values of a context that sees the canvas cannot be kept exactly. A full pass reads everything; the next passes run the
+canvas alone, after the context's keys and values of the full pass, until ``refresh`` passes are over. This is the dual
+cache of Fast-dLLM (Wu et al. 2025), an approximation; it is exact with a refresh of 1.
 """
 
 from __future__ import annotations
@@ -18,18 +16,19 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
-from mercury_lsp.engine.decoding.denoise import CommitRule, StopCondition, denoise, entropy, likeliest
+from mercury_lsp.engine.decoding.denoise import CommitRule, EndsText, denoise, entropy, likeliest
 from mercury_lsp.engine.decoding.healing import Stem
 
-EVERYWHERE = 1 << 30  # a position behind all others
-FIRST = 4  # masks that a canvas begins with which grows: DreamOn's README
+AFTER_ALL_POSITIONS = 1 << 30
+# An expandable canvas begins with so many masks: DreamOn's README.
+FIRST_MASKS = 4
 
 
 class BidirectionalCanvas:
-    """The place between two texts, of which the first has one token at least.
+    """A canvas between two texts, of which the first has at least one token.
 
-    Rows are put in the order ``[before without its last | after | last of before | canvas]``, each at its own position,
-    so that the rows to be run again come last; all are of one canvas, and so all see all.
+    The order of the rows is ``[before without its last | after | last of before | canvas]``, each at its own position,
+    so that the rows of later passes come last. All rows are of one canvas, so that all see all.
     """
 
     def __init__(
@@ -42,54 +41,54 @@ class BidirectionalCanvas:
         refresh: int,
     ) -> None:
         self._executor, self._mask, self._shift, self._refresh = executor, mask, shift, refresh
-        self._kept, self._anchor = [*before[:-1], *after], before[-1]
-        self._first, self._behind = len(before) - 1, len(after)
+        self._context, self._anchor = [*before[:-1], *after], before[-1]
+        self._first, self._after = len(before) - 1, len(after)
         self._size = self._age = 0
 
     def scores(self, canvas: Sequence[int | None]) -> NDArray[np.float32]:
-        """One pass: log-probabilities of the undecided positions, None in ``canvas``, from the left. (n, V)"""
-        size, kept = len(canvas), len(self._kept)
+        """Run one pass: log-probabilities (n, V) of the undecided positions, None in ``canvas``, from the left."""
+        size, context = len(canvas), len(self._context)
         ids = [self._anchor, *(self._mask if token is None else token for token in canvas)]
         position = np.arange(self._first, self._first + size + 1)
         if size != self._size or self._age >= self._refresh:
-            behind = np.arange(position[-1] + 1, position[-1] + 1 + self._behind)
-            position = np.concatenate([np.arange(self._first), behind, position])
-            hidden = self._executor.run([*self._kept, *ids], _together(position), 0)[kept:]
+            after = np.arange(position[-1] + 1, position[-1] + 1 + self._after)
+            position = np.concatenate([np.arange(self._first), after, position])
+            hidden = self._executor.run([*self._context, *ids], _all_visible(position), 0)[context:]
             self._size, self._age = size, 0
         else:
-            hidden = self._executor.run(ids, _together(position), kept)
+            hidden = self._executor.run(ids, _all_visible(position), context)
         self._age += 1
-        # With the shift, the row before a position foretells it.
+        # With the shift, the row before a position predicts it.
         rows = [i + (not self._shift) for i, token in enumerate(canvas) if token is None]
         return self._executor.scores(hidden[rows])
 
 
-def _together(position: NDArray[np.int64]) -> TokenLayout:
-    """Rows that see one another and all that is kept."""
+def _all_visible(position: NDArray[np.int64]) -> TokenLayout:
+    """Rows that see one another and all kept rows."""
     zero = np.zeros_like(position)
-    far = np.full_like(position, EVERYWHERE)
+    far = np.full_like(position, AFTER_ALL_POSITIONS)
     return TokenLayout(position, far, zero + 1, zero, far)
 
 
 def denoise_fixed(
     between: BidirectionalCanvas,
     size: int,
-    ends: StopCondition,
+    ends: EndsText,
     commit_rule: CommitRule,
     budget: DecodeBudget,
     stem: Stem,
-    seen: Callable[..., None],
+    on_draft: Callable[..., None],
 ) -> DecodeResult:
-    """Denoise a canvas of one size. It is finished when it is full, since what follows is there already.
+    """Denoise a canvas of constant size. A full canvas is finished, because the text after it is known.
 
-    seen: told of each draft of it, None where undecided.
+    on_draft: called with each draft, None if undecided.
     """
 
     def predict(canvas: Sequence[int | None]) -> NDArray[np.float32]:
         budget.passes += 1
         return between.scores(canvas)
 
-    done = denoise(predict, size, ends, commit_rule, budget.may_go_on, stem, seen)
+    done = denoise(predict, size, ends, commit_rule, budget.may_go_on, stem, on_draft)
     return DecodeResult([*done.tokens], [*done.logp], done.passes, done.ended or done.full)
 
 
@@ -104,54 +103,56 @@ def denoise_expandable(
 ) -> DecodeResult:
     """Decode a canvas that changes its own size, as DreamOn does (Wu et al. 2025).
 
-    Each pass commits the token of least entropy: a place that becomes ``expand`` is two masks from then on, until
-    ``budget.tokens`` masks and tokens are there, and one that becomes an end is no place any more. newlines: what ends
-    the text behind its first token, empty where nothing does.
+    Each pass commits the token of least entropy. A mask that becomes ``expand`` is replaced by two masks, up to
+    ``budget.max_tokens`` masks and tokens; a mask that becomes one of ``deletes`` is removed. newlines: the tokens that
+    end the text after its first token, maybe none.
     """
-    canvas: list[int | None] = [None] * min(FIRST, budget.tokens)
+    canvas: list[int | None] = [None] * min(FIRST_MASKS, budget.max_tokens)
     logp = [0.0] * len(canvas)
-    places = 2 * budget.tokens  # of places made, so that a canvas that grows and shrinks comes to an end
+    # A limit, so that a canvas that grows and shrinks comes to an end.
+    expansions_left = 2 * budget.max_tokens
     begun = budget.passes
     while None in canvas and budget.may_go_on():
         budget.passes += 1
         scores = between.scores(canvas).copy()
-        if len(canvas) >= budget.tokens or not places:
+        if len(canvas) >= budget.max_tokens or not expansions_left:
             scores[:, expand] = -np.inf
             scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-        left = stem.behind(_left(canvas))
-        if left.open:
-            scores = left.restrict(scores[:1])
+        rest = stem.after(_committed_start(canvas))
+        if rest.open:
+            scores = rest.restrict(scores[:1])
         chosen, sure = likeliest(scores)
         surest = int(entropy(scores).argmin())
         at = [i for i, token in enumerate(canvas) if token is None][surest]
         token = chosen[surest]
         if token == expand:
             canvas[at : at + 1], logp[at : at + 1] = [None, None], [0.0, 0.0]
-            places -= 1
+            expansions_left -= 1
         elif token in deletes:
             del canvas[at], logp[at]
         else:
             canvas[at], logp[at] = token, sure[surest]
-        line = _line(canvas, newlines, stem.hidden(_left(canvas)))
-        if line is not None:  # what stands behind a line's end is not wanted, decided or not
+        line = _line(canvas, newlines, stem.hidden(_committed_start(canvas)))
+        # Nothing after the newline is wanted, decided or not.
+        if line is not None:
             canvas, logp = canvas[: line + 1], logp[: line + 1]
-        decided = _left(canvas)
+        decided = _committed_start(canvas)
         on_progress(decided, canvas[len(decided) :], logp[: len(decided)])
-    decided, steps = _left(canvas), budget.passes - begun
+    decided, steps = _committed_start(canvas), budget.passes - begun
     ended = bool(decided) and decided[-1] in newlines and len(decided) > 1 + stem.hidden(decided[:-1])
     return DecodeResult(decided[:-1] if ended else decided, logp[: len(decided)], steps, None not in canvas)
 
 
-def _left(canvas: Sequence[int | None]) -> list[int]:
-    """What is decided from the left end on."""
-    left: list[int] = []
+def _committed_start(canvas: Sequence[int | None]) -> list[int]:
+    """The committed tokens before the first mask."""
+    start: list[int] = []
     for token in canvas:
         if token is None:
             break
-        left.append(token)
-    return left
+        start.append(token)
+    return start
 
 
 def _line(canvas: Sequence[int | None], newlines: frozenset[int], hidden: int) -> int | None:
-    """Where the first line's end is behind the first token that is shown, if there is one."""
+    """The index of the first newline after the first visible token, if there is one."""
     return next((i for i, token in enumerate(canvas) if i > hidden and token in newlines), None)

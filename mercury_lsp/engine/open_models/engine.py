@@ -1,12 +1,8 @@
-"""The engine of open diffusion models: a prompt in, the text of its middle out.
+"""Fills in the middle of a prompt with an open diffusion model, by a canvas between two texts or by blocks.
 
-Owns the order of one infilling for both kinds of attention: a canvas between two texts where all see all, and blocks
-behind a question for the middle where no row sees a later block. Knows no LSP and no files of the user. One thread uses
-an engine at a time.
-
-Where a canvas cannot change its size, several sizes are decoded and the middle with the highest mean log-probability of
-its tokens is taken. A sum would be length's, not the text's: each token more can only lower it. The mean is what
-length-normalized beam search ranks by (Wu et al. 2016); it needs no constant that would have to be tuned per model.
+If a canvas cannot change its size, several sizes are decoded, and the middle with the highest mean log-probability of
+its tokens is taken. A sum would prefer short texts, because each token can only lower it. Length-normalized beam search
+ranks by the mean too (Wu et al. 2016), which needs no constant per model.
 """
 
 from __future__ import annotations
@@ -15,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mercury_lsp.engine.api import Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.passes import CachedModel
+from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.decoding.decode import DecodeBudget, StopCondition
 from mercury_lsp.engine.decoding.healing import Stem, token_bytes
@@ -28,17 +24,19 @@ from mercury_lsp.engine.open_models.bidirectional import (
     denoise_expandable,
     denoise_fixed,
 )
-from mercury_lsp.engine.open_models.blocks import Blocks, in_blocks
-from mercury_lsp.engine.open_models.prompt_format import around, asked
+from mercury_lsp.engine.open_models.blocks import Blocks, decode_in_blocks
+from mercury_lsp.engine.open_models.prompt_format import canvas_context, fim_prompt
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Cancelled
 
-SIZES = (4, 8, 16, 32, 64)  # of canvases: as many tokens as single lines and short bodies have
-SURE = 0.9  # geometric mean probability of a middle that is right: no larger canvas is tried
+# Sizes in tokens of single lines and short bodies.
+CANVAS_SIZES = (4, 8, 16, 32, 64)
+# After a middle of this geometric mean probability no larger canvas is tried.
+SURE_PROBABILITY = 0.9
 
 
 class OpenModelEngine:
-    """A loaded open model. ``executor`` runs it, and is nobody else's."""
+    """A loaded open model, on an executor that no other engine uses; for one thread at a time."""
 
     def __init__(self, loaded: OpenCheckpoint, executor: Executor) -> None:
         self.name = loaded.name
@@ -58,45 +56,44 @@ class OpenModelEngine:
 
     @property
     def vocabulary(self) -> None:
-        """None: canvases that see both ways cannot be mixed with what followed elsewhere."""
+        """None, because canvases that see both ways cannot be mixed with a memory's continuations."""
         return None
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """The number of tokens in a text."""
         return self.tokenizer.count(text)
 
     def stem_start(self, text: str) -> int:
-        """Where the stem of a text begins, see `Vocabulary.stem_start`."""
+        """Index at which the stem of a text begins, see `Vocabulary.stem_start`."""
         return self.tokenizer.stem_start(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never, least: int = 1) -> int:
-        """Read the whole blocks of a prompt, unless fewer tokens than ``least`` have to be read.
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
+        """Prefill the whole blocks of a prompt, unless fewer tokens than ``least`` are missing from the cache.
 
-        Returns how many were read: 0 for models that see both ways, where nothing that is read would last.
+        Returns the number of tokens that were read: 0 for models that see both ways, which keep no prefix.
         """
         if self._blocks is None:
             return 0
-        ids = self._asked(prompt, self._fitting(Sampling()))
-        kept = self._blocks.reuse(ids)
-        left = ids[kept : len(ids) // self._blocks.block * self._blocks.block]
-        if len(left) < least:
+        ids = self._prompt_ids(prompt, self._fitting(Sampling()))
+        cached = self._blocks.reuse(ids)
+        missing = ids[cached : len(ids) // self._blocks.block * self._blocks.block]
+        if len(missing) < least:
             return 0
-        self._blocks.read(left, cancelled)
-        return len(left)
+        self._blocks.read(missing, cancelled)
+        return len(missing)
 
     def infill(
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
         hint: Hint | None = None,
         memory: Memory | None = None,
     ) -> Infill:
-        """Fill in the middle of a prompt. ``sampling.mode``, ``hint`` and ``memory`` change nothing: these models only
-        denoise.
+        """Fill in the middle of a prompt. ``sampling.mode``, ``hint`` and ``memory`` have no effect.
 
-        Raises `Cancelled` between two passes once ``cancelled()`` is true.
+        Raises `Cancelled` between two passes after ``cancelled()`` turns true.
         """
         began = time.perf_counter()
         sampling = self._fitting(sampling)
@@ -104,101 +101,114 @@ class OpenModelEngine:
         stops = StopCondition(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
         family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
 
-        def account(cached: int, read: int) -> ResultBuilder:
+        def result_builder(cached: int, read: int) -> ResultBuilder:
             newlines, texts = self._newlines, self._token_bytes.of
             return ResultBuilder(
                 self.tokenizer, stops.tokens, newlines, budget, began, cached, read, texts, prompt.stem
             )
 
         if self._blocks is not None:
-            ids = self._asked(prompt, sampling)
-            told = account(self._blocks.reuse(ids), len(ids))
-            return told.infill(
-                in_blocks(
-                    self._blocks, ids, stops, commit_rule(sampling), budget, told.reporter(on_progress), stem
-                )
+            ids = self._prompt_ids(prompt, sampling)
+            builder = result_builder(self._blocks.reuse(ids), len(ids))
+            report = builder.reporter(on_progress)
+            return builder.infill(
+                decode_in_blocks(self._blocks, ids, stops, commit_rule(sampling), budget, report, stem)
             )
-        before, after = around(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens)
-        told = account(0, len(before) + len(after))
+        before, after = canvas_context(
+            prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens
+        )
+        builder = result_builder(0, len(before) + len(after))
         between = BidirectionalCanvas(
             self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh
         )
         budget.prefill_ends()
         if family.expand:
             expand = self.tokenizer.added[family.expand]
-            return told.infill(
-                denoise_expandable(
-                    between, expand, stops.tokens, stops.newlines, budget, told.reporter(on_progress), stem
-                )
+            report = builder.reporter(on_progress)
+            return builder.infill(
+                denoise_expandable(between, expand, stops.tokens, stops.newlines, budget, report, stem)
             )
-        return self._ranked(
-            prompt, sampling, list(self._sizes(between, sampling, stops, told, on_progress, stem))
-        )
+        middles = self._of_all_sizes(between, sampling, stops, builder, on_progress, stem)
+        return self._best(prompt, sampling, list(middles))
 
     def alternatives(
         self,
         prompt: Prompt,
         sampling: Sampling,
         first: Infill,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
-        """Other middles than ``first``: those of canvases of other sizes, the likeliest first. None where there is one
-        canvas only. Raises `Cancelled` like `infill`."""
+        """Other middles than ``first``, of canvases of other sizes, likeliest first; none if there is only one canvas.
+
+        Raises `Cancelled` like `infill`.
+        """
         if self._blocks is not None or self._loaded.family.expand:
             return
         if self._tried is None or self._tried[:2] != (prompt, self._fitting(sampling)):
             self.infill(prompt, sampling, cancelled)
         texts = {first.text}
-        for found in self._tried[2] if self._tried is not None else ():
+        for middle in self._tried[2] if self._tried is not None else ():
             if cancelled():
                 raise Cancelled
-            if found.text not in texts:
-                texts.add(found.text)
-                yield found
+            if middle.text not in texts:
+                texts.add(middle.text)
+                yield middle
 
     def _fitting(self, sampling: Sampling) -> Sampling:
-        """The same with no more tokens than leave half of the longest sequence to the prompt."""
-        most = min(sampling.max_tokens, self._loaded.shape.positions // 2)
-        return replace(sampling, max_tokens=most)
+        """The sampling with fewer tokens if necessary: half of the longest sequence is for the prompt."""
+        max_tokens = min(sampling.max_tokens, self._loaded.shape.positions // 2)
+        return replace(sampling, max_tokens=max_tokens)
 
-    def _asked(self, prompt: Prompt, sampling: Sampling) -> list[int]:
-        """A block-causal model's question, with room for the answer."""
+    def _prompt_ids(self, prompt: Prompt, sampling: Sampling) -> list[int]:
+        """The prompt of a block-causal model, with room for the middle."""
         block = self._loaded.family.block
-        return asked(prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens - 2 * block)
+        return fim_prompt(
+            prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens - 2 * block
+        )
 
-    def _sizes(
+    def _of_all_sizes(
         self,
         between: BidirectionalCanvas,
         sampling: Sampling,
         stops: StopCondition,
-        account: ResultBuilder,
+        builder: ResultBuilder,
         on_progress: Callable[[Progress], None] | None,
         stem: Stem,
     ) -> Iterator[Infill]:
-        """The middles of canvases of several sizes, the small ones first, until one is sure or no pass is left."""
+        """The middles of canvases of growing sizes, until one is likely enough or no pass is left."""
         sizes = sorted(
             {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
         )
-        budget, told = account.budget, account.reporter(on_progress)
+        budget, report = builder.budget, builder.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
-            # None of a draft is committed: a middle of another size may turn out to be likelier.
-            middle = denoise_fixed(
-                between, size, stops, commit_rule(sampling), budget, stem, lambda canvas: told((), canvas, ())
+            # No token of a draft is committed, because a middle of another size may be likelier.
+            middle = builder.infill(
+                denoise_fixed(
+                    between,
+                    size,
+                    stops,
+                    commit_rule(sampling),
+                    budget,
+                    stem,
+                    lambda canvas: report((), canvas, ()),
+                )
             )
-            found = account.infill(middle)
-            yield found
-            if (found.finished and found.confidence >= SURE) or not budget.may_go_on():
+            yield middle
+            if (middle.finished and middle.confidence >= SURE_PROBABILITY) or not budget.may_go_on():
                 return
 
-    def _ranked(self, prompt: Prompt, sampling: Sampling, found: list[Infill]) -> Infill:
-        """The best of some middles: finished ones first, then by their mean; all are kept as `alternatives`."""
-        found.sort(key=lambda one: (not one.finished, -one.confidence, one.tokens))
-        self._tried = prompt, sampling, found
-        last = max(found, key=lambda one: one.forward_passes)  # what all of them have cost
-        return replace(found[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
+    def _best(self, prompt: Prompt, sampling: Sampling, middles: list[Infill]) -> Infill:
+        """The best middle: finished ones first, then by mean probability; all are kept for `alternatives`."""
+        middles.sort(key=lambda middle: (not middle.finished, -middle.confidence, middle.tokens))
+        self._tried = prompt, sampling, middles
+        # The last one has the cost of all.
+        last = max(middles, key=lambda middle: middle.forward_passes)
+        return replace(middles[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
 
 
 def _up_to(sampling: Sampling) -> set[int]:
-    """The sizes of canvases up to the most tokens that are wanted."""
-    return {size for size in SIZES if size < sampling.max_tokens} | {min(sampling.max_tokens, SIZES[-1])}
+    """The canvas sizes up to the wanted number of tokens."""
+    return {size for size in CANVAS_SIZES if size < sampling.max_tokens} | {
+        min(sampling.max_tokens, CANVAS_SIZES[-1])
+    }

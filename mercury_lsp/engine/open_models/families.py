@@ -1,7 +1,7 @@
-"""The families of open diffusion models that can be run here, in one table, and how a folder is recognized as one.
+"""Lists the families of open diffusion models that can run here, and recognizes the family of a folder.
 
-Owns what a family's ``config.json`` and weight names mean, who sees whom in it, and its special tokens. Everything here
-is a value: knows no weights, no torch, and runs no code from a checkpoint. Each entry names where its facts are from.
+A family tells the meaning of ``config.json`` and of the weights' names, the attention, and the special tokens. Each
+entry names the source of its facts. No code of a checkpoint runs.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mercury_lsp.engine.checkpoints.json_values import number, part, token_id, whole
+from mercury_lsp.engine.checkpoints.json_values import object_field, positive_number, token_id, whole_number
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.errors import quoted
 
-MOST_POSITIONS = 16_384
-"""Longest sequence that tables are made for: the settings cannot ask for a longer one."""
-LEAST_POSITIONS = 512
-"""Shortest sequence that the longest suggestion and two blocks fit into, with some text around them."""
-LARGEST_BLOCK = 64
+MAX_POSITIONS = 16_384
+"""The longest sequence: the options cannot ask for a longer one."""
+MIN_POSITIONS = 512
+"""The shortest sequence in which the longest suggestion, two blocks and some text around them fit."""
+MAX_BLOCK_TOKENS = 64
 
 Config = Mapping[str, Any]
 
 
 class Unsupported(ValueError):
-    """What a configuration asks for cannot be computed here; the message is a clause for the user."""
+    """The configuration needs something that is not supported; the message is a clause for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fim:
-    """The special tokens with which a left-to-right model is asked for a middle (Bavarian et al. 2022).
+    """The special tokens that ask a left-to-right model for a middle (Bavarian et al. 2022).
 
-    ``suffix_first``: the suffix stands before the prefix.
+    ``suffix_first``: the suffix comes before the prefix.
     """
 
     prefix: str
@@ -41,25 +41,25 @@ class Fim:
 
 
 QWEN_FIM = Fim("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
-"""Of Qwen2.5-Coder (its README), and in the vocabulary of every Qwen2.5 and Qwen3."""
+"""The tokens of Qwen2.5-Coder (its README), in the vocabulary of every Qwen2.5 and Qwen3."""
 SEED_FIM = Fim("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True)
-"""Of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, are asked in the same order."""
+"""The tokens of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, have the same order."""
 STARCODER_FIM = Fim("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
-"""Of StarCoder (Li et al. 2023), and of what shares its vocabulary."""
+"""The tokens of StarCoder (Li et al. 2023), and of models with its vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How a kind of model is asked.
+    """The properties of a kind of model.
 
-    ``block``: 0 where every row sees every other; else a row sees its block of so many positions, counted from the
-    first, both ways, and all blocks before. ``shift``: row i predicts token i + 1, else its own. ``masks``: names of
-    the mask token, the first that the vocabulary has; ``mask``: its id where the vocabulary has no name for it.
-    ``ends``: names of the tokens that end a text. ``start``: what a text begins with, if anything. ``closed``: an end
-    stands behind the suffix. ``fim``: what a model that sees no suffix is asked with, the first that it has.
-    ``file_sep``: what stands before a file's path where several files are shown. ``expand``: a token that makes room
-    for one more; then an end makes room for one less. ``positions``: the longest sequence, where the configuration
-    promises more than the model has learnt.
+    ``block``: 0 if every row sees every other; else a row sees its block of so many positions, counted from the first,
+    both ways, and all blocks before. ``shift``: row i predicts token i + 1, else token i. ``masks``: names of the mask
+    token, of which the first in the vocabulary counts; ``mask``: its id if the vocabulary has none of them. ``ends``:
+    names of the stop tokens. ``start``: the token at the start of a text, if there is one. ``closed``: a stop token
+    follows the suffix. ``fim``: the prompt tokens of a block-causal model, of which the first in the vocabulary count.
+    ``file_sep``: the token before a file's path in a prompt of several files. ``expand``: the token that adds a mask;
+    then a stop token removes one. ``positions``: the longest sequence, if the configuration promises more than the
+    model has learnt.
     """
 
     name: str
@@ -76,11 +76,11 @@ class Family:
     qkv_bias: bool = False
     head_norms: bool = False
     olmo: bool = False
-    positions: int = MOST_POSITIONS
+    positions: int = MAX_POSITIONS
 
     @property
     def block_causal(self) -> bool:
-        """Whether rows see no later block, so that the suffix has to come before them."""
+        """Whether rows see no later block, so that the suffix must come before the middle."""
         return self.block > 0
 
 
@@ -162,10 +162,10 @@ FAMILIES = (
 
 
 def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_name: str = "") -> Family:
-    """The family of a configuration; ``tokens`` are the special tokens that the vocabulary has, by name.
+    """The family of a configuration. Raises `Unsupported`.
 
-    named: what the model is called; mask_name: the mask token by the tokenizer's own settings, if it tells. Raises
-    `Unsupported`.
+    tokens: the vocabulary's special tokens by name; named: the model's name; mask_name: the mask token in the
+    tokenizer's settings, if there is one.
     """
     kind = str(config.get("model_type", ""))
     named_classes = config.get("architectures")
@@ -180,8 +180,8 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
         raise Unsupported(
             f"it is of type {_word(kind) or 'unknown'} ({_word(architecture) or 'no architecture'}), not {known}"
         )
-    told = next((name for name in _BLOCK_SIZES if config.get(name) is not None), "")
-    size = whole(config, told, LARGEST_BLOCK) if told else 0
+    key = next((name for name in _BLOCK_SIZES if config.get(name) is not None), "")
+    size = whole_number(config, key, MAX_BLOCK_TOKENS) if key else 0
     if family.name == A2D.name and (size or "bd3lm" in named.lower()):
         family = replace(family, name=A2D_BLOCKS.name, block=A2D_BLOCKS.block)
     if family.block_causal and size:
@@ -190,7 +190,7 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
 
 
 def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
-    """The mask's id: the configuration's, or the vocabulary's, or the family's. Raises `Unsupported`."""
+    """The mask's id, by the configuration, the vocabulary or the family. Raises `Unsupported`."""
     if config.get("mask_token_id") is not None:
         return token_id(config["mask_token_id"], "mask_token_id")
     by_name = next((tokens[name] for name in family.masks if name in tokens), family.mask)
@@ -200,51 +200,49 @@ def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
 
 
 def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
-    """How a block-causal model is asked for a middle. Raises `Unsupported`."""
+    """The prompt tokens of a block-causal model. Raises `Unsupported`."""
     for fim in family.fim:
         if {fim.prefix, fim.suffix, fim.middle} <= tokens.keys():
             return fim
-    raise Unsupported(
-        "it reads from left to right and its tokenizer has no tokens for what follows the middle"
-    )
+    raise Unsupported("it reads from left to right and its tokenizer has no tokens for infilling")
 
 
 def shape_of(family: Family, config: Config) -> Shape:
-    """The sizes of a configuration. Raises ``ValueError``, or ``KeyError`` for what is missing."""
+    """The shape of a configuration. Raises ``ValueError``, or ``KeyError`` for a missing size."""
     _refuse(config)
     shape = _olmo(config) if family.olmo else _usual(family, config)
     shape.check()
-    if shape.positions < LEAST_POSITIONS:
-        raise Unsupported(f"it has {shape.positions} positions, and at least {LEAST_POSITIONS} are needed")
+    if shape.positions < MIN_POSITIONS:
+        raise Unsupported(f"it has {shape.positions} positions, and at least {MIN_POSITIONS} are needed")
     return shape
 
 
 def _usual(family: Family, config: Config) -> Shape:
-    """Of a configuration in the names of Llama and Qwen."""
-    heads, width = whole(config, "num_attention_heads"), whole(config, "hidden_size")
-    theta = number(part(config, "rope_parameters"), "rope_theta", 10_000.0)
+    """The shape of a configuration with the names of Llama and Qwen."""
+    heads, width = whole_number(config, "num_attention_heads"), whole_number(config, "hidden_size")
+    theta = positive_number(object_field(config, "rope_parameters"), "rope_theta", 10_000.0)
     if config.get("attention_bias") and not family.qkv_bias:
         raise Unsupported("its attention has biases")
     if config.get("mlp_bias"):
         raise Unsupported("its feed-forward layers have biases")
     return Shape(
-        vocabulary=whole(config, "vocab_size"),
+        vocabulary=whole_number(config, "vocab_size"),
         width=width,
-        layers=whole(config, "num_hidden_layers"),
+        layers=whole_number(config, "num_hidden_layers"),
         heads=heads,
         kv_heads=_or(config, "num_key_value_heads", heads),
         head_width=_or(config, "head_dim", width // heads),
-        hidden=whole(config, "intermediate_size"),
-        rope_theta=number(config, "rope_theta", theta),
-        norm_eps=number(config, "rms_norm_eps", 1e-6),
-        positions=min(_or(config, "max_position_embeddings", MOST_POSITIONS), family.positions),
+        hidden=whole_number(config, "intermediate_size"),
+        rope_theta=positive_number(config, "rope_theta", theta),
+        norm_eps=positive_number(config, "rms_norm_eps", 1e-6),
+        positions=min(_or(config, "max_position_embeddings", MAX_POSITIONS), family.positions),
         qkv_bias=family.qkv_bias,
         head_norms=family.head_norms,
         tied=bool(config.get("tie_word_embeddings", False)),
     )
 
 
-LARGEST_MLP_RATIO = 64
+MAX_MLP_RATIO = 64
 _OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
 _OLMO_REFUSED = (
     "alibi", "attention_layer_norm", "include_bias", "include_qkv_bias", "bias_for_layer_norm", "input_emb_norm",
@@ -253,33 +251,33 @@ _OLMO_REFUSED = (
 
 
 def _olmo(config: Config) -> Shape:
-    """Of a configuration in the names of OLMo."""
+    """The shape of a configuration with the names of OLMo."""
     for name, needed in _OLMO_NEEDS.items():
         if config.get(name, needed) != needed:
             raise Unsupported(f"its {name} is {_word(config[name])}, not {needed}")
     for name in _OLMO_REFUSED:
         if config.get(name):
             raise Unsupported(f"its {name} is {_word(config[name])}")
-    heads, width = whole(config, "n_heads"), whole(config, "d_model")
-    hidden = _or(config, "mlp_hidden_size", 0) or whole(config, "mlp_ratio", LARGEST_MLP_RATIO) * width
+    heads, width = whole_number(config, "n_heads"), whole_number(config, "d_model")
+    hidden = _or(config, "mlp_hidden_size", 0) or whole_number(config, "mlp_ratio", MAX_MLP_RATIO) * width
     return Shape(
-        vocabulary=_or(config, "embedding_size", 0) or whole(config, "vocab_size"),
+        vocabulary=_or(config, "embedding_size", 0) or whole_number(config, "vocab_size"),
         width=width,
-        layers=whole(config, "n_layers"),
+        layers=whole_number(config, "n_layers"),
         heads=heads,
         kv_heads=_or(config, "n_kv_heads", heads),
         head_width=width // heads,
         hidden=hidden,
-        rope_theta=number(config, "rope_theta", 10_000.0),
-        norm_eps=number(config, "rms_norm_eps", 1e-5),
-        positions=min(_or(config, "max_sequence_length", MOST_POSITIONS), MOST_POSITIONS),
+        rope_theta=positive_number(config, "rope_theta", 10_000.0),
+        norm_eps=positive_number(config, "rms_norm_eps", 1e-5),
+        positions=min(_or(config, "max_sequence_length", MAX_POSITIONS), MAX_POSITIONS),
         tied=bool(config.get("weight_tying", False)),
     )
 
 
 def _or(config: Config, name: str, default: int) -> int:
-    """A whole number of a configuration; ``default`` where it is missing or null. Raises ``ValueError``."""
-    return default if config.get(name) is None else whole(config, name)
+    """A whole number of a configuration; ``default`` if it is missing or null. Raises ``ValueError``."""
+    return default if config.get(name) is None else whole_number(config, name)
 
 
 def _slides(layer_types: object) -> bool:
@@ -287,13 +285,13 @@ def _slides(layer_types: object) -> bool:
 
 
 def _word(value: object) -> str:
-    """What a configuration says, as a sentence for the user shows it: in short, on one line."""
+    """A value of a configuration for a message: short, on one line."""
     return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
 
 
 def _refuse(config: Config) -> None:
-    """Raises `Unsupported` for what the network here cannot compute, though the sizes would fit."""
-    scaling = part(config, "rope_scaling") or part(config, "rope_parameters")
+    """Raises `Unsupported` for features that `Network` does not have."""
+    scaling = object_field(config, "rope_scaling") or object_field(config, "rope_parameters")
     rope = scaling.get("rope_type", scaling.get("type", "default"))
     if rope != "default":
         raise Unsupported(f"its positions are scaled ({_word(rope)})")
@@ -335,8 +333,8 @@ _OLMO = {
 }
 
 
-def theirs(family: Family, name: str) -> tuple[str, ...]:
-    """The weights of a checkpoint, by name, that one above the other are the network's weight of a name."""
+def checkpoint_weights(family: Family, name: str) -> tuple[str, ...]:
+    """The names of the checkpoint's weights that, concatenated, are the network's weight ``name``."""
     names, layers = (_OLMO, "model.transformer.blocks") if family.olmo else (_USUAL, "model.layers")
     if not name.startswith("layers."):
         return names[name]

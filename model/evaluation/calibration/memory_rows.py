@@ -27,7 +27,7 @@ from mercury_lsp.context.retrieval.ranking import USUAL, choose
 from mercury_lsp.engine.backends import attention as layout
 from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 from model.data.corpus import Source
 from model.data.package_index import PackageIndex
 from model.evaluation.heldout.cursors import Cursor
@@ -130,7 +130,7 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
 
 def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
     passes, eot = engine.passes, engine.tokenizer.specials.eot
-    ids = encode(asked, engine.tokenizer)
+    ids = encode_prompt(asked, engine.tokenizer)
     cached = passes.cache.reuse(ids[:-1])
     passes.read(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]

@@ -190,7 +190,7 @@ def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
 
 def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayout:
     """The rows of a split's holes, recorded unless a whole record of this model is there. Raises `CorpusError`."""
-    loaded = checkpoint.load(checkpoint.find(given.model))
+    loaded = checkpoint.read_checkpoint(checkpoint.find_model(given.model))
     drawn = f"{loaded.fingerprint[:12]}-{given.per_language}-{given.seed}"
     folder = given.records / drawn / split
     own = projects(iter_documents(split, LANGUAGES, given.corpus))
@@ -236,8 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
-        folder = given.out or checkpoint.find(given.model)
-        end = checkpoint.load(checkpoint.find(given.model)).tokenizer.specials.eot
+        folder = given.out or checkpoint.find_model(given.model)
+        end = checkpoint.read_checkpoint(checkpoint.find_model(given.model)).tokenizer.specials.eot
         training, heldout = (gather(given, split, console) for split in ("train", "heldout"))
     except (checkpoint.CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)

@@ -29,11 +29,11 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.context.retrieval.ranking import SOURCES, Related
-from mercury_lsp.engine.api import Sampling, never
+from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode_prompt
 from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
 from model.evaluation.bootstrap import interval, ratio
@@ -111,8 +111,8 @@ def trials(
 
 def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
     """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
-    passes, ids = engine.passes, encode(prompt, engine.tokenizer)
-    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never)
+    passes, ids = engine.passes, encode_prompt(prompt, engine.tokenizer)
+    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never_cancelled)
     told = [*engine.tokenizer.encode(hole), engine.tokenizer.specials.eot][:SCORED]
     rows = [ids[-1], *told[:-1]]
     scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))

@@ -79,7 +79,7 @@ def _middles(given: argparse.Namespace) -> int:
     made: dict[str, dict[str, Any]] = {}
     first: list[Cost] | None = None
     try:
-        loaded = {model: checkpoint.load(checkpoint.find(model)) for model in given.models}
+        loaded = {model: checkpoint.read_checkpoint(checkpoint.find_model(model)) for model in given.models}
         tokenizer = loaded[given.models[0]].tokenizer
         held = batches(tokenizer, given.contexts, given.corpus)
         for model, found in loaded.items():
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = replace(Recipe.read(given.recipe), steps=given.steps)
     sums: dict[str, list[Sums]] = {}
     try:
-        loaded = {model: checkpoint.load(checkpoint.find(model)) for model in given.models}
+        loaded = {model: checkpoint.read_checkpoint(checkpoint.find_model(model)) for model in given.models}
         tokenizer = loaded[given.models[0]].tokenizer
         data = Steps(recipe, tokenizer, Cuts(recipe, tokenizer, given.corpus, "heldout"))
         batches = [part for step in range(given.steps) for part in data[step]]

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mercury_lsp.bench.against import (
-    LONG,
-    MORE,
+    LONG_GROUP,
+    LONG_TOKENS,
     SERVER,
     SIDES,
     Question,
@@ -72,7 +72,7 @@ def choose(engine: LocalEngine, tasks: Sequence[Task], given: argparse.Namespace
         )
     chosen = [t for t in tasks if engine.count((t.canonical_solution or "").strip()) >= given.least]
     if given.long:
-        long = {line["task_id"] for line in read(given.long) if line["tokens"] >= LONG}
+        long = {line["task_id"] for line in read(given.long) if line["tokens"] >= LONG_TOKENS}
         chosen = [task for task in chosen if task.task_id in long]
     if not chosen:
         raise SuiteError("There is no such task in the suite.")
@@ -153,7 +153,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def notes(found: dict[str, Any]) -> str:
     """What the table has no room for."""
     told = []
-    for name, group in (("all", found["all"]), (f"{LONG} tokens and more", found[MORE])):
+    for name, group in (("all", found["all"]), (f"{LONG_TOKENS} tokens and more", found[LONG_GROUP])):
         if group:
             faster = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in group["faster"].items())
             told.append(f"{name} (n = {group['n']}), times faster: {faster}")
@@ -178,7 +178,8 @@ def parser() -> argparse.ArgumentParser:
         "--long",
         type=Path,
         metavar="FILE",
-        help=f"only tasks with an answer of {LONG} tokens or more in these details of model.evaluation.suites.evaluate",
+        help=f"only tasks with an answer of {LONG_TOKENS} tokens or more in these details of "
+        "model.evaluation.suites.evaluate",
     )
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
     made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites import functions
 from model.evaluation.suites.execute import Outcome, run_all
@@ -45,7 +45,7 @@ class LocalEngine(Protocol):
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Infill:
         """Fill in the middle."""

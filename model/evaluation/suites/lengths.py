@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Infill, never
+from mercury_lsp.engine.api import Infill, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.decoding.commit import entropy_bound as bounded
 from mercury_lsp.engine.decoding.commit import positions_to_commit
 from mercury_lsp.engine.decoding.denoise import entropy
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
 RULES = ("ranked", "revised", "confident", "oracle")
@@ -62,17 +62,17 @@ class Lengths:
 
     def prefill(self, prompt: Prompt) -> int:
         """As `LocalEngine.prefill`."""
-        ids = encode(prompt, self._tokenizer)
+        ids = encode_prompt(prompt, self._tokenizer)
         kept = self._passes.cache.reuse(ids)
-        self._passes.read(ids[kept:], never)
+        self._passes.read(ids[kept:], never_cancelled)
         return len(ids) - kept
 
     def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
         """As `LocalEngine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
         began = time.perf_counter()
-        ids = encode(prompt, self._tokenizer)
+        ids = encode_prompt(prompt, self._tokenizer)
         cached = self._passes.cache.reuse(ids[:-1])
-        foretold = self._passes.scores(self._passes.read(ids[cached:], never)).copy()  # (1, V)
+        foretold = self._passes.scores(self._passes.read(ids[cached:], never_cancelled)).copy()  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
         if rule == "oracle":

@@ -12,9 +12,9 @@ from mercury_lsp.completion.pipeline import question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.ranking import Related
-from mercury_lsp.engine.api import never
+from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import encode
+from mercury_lsp.engine.tokenizer import encode_prompt
 from mercury_lsp.syntax.document import Document
 from model.evaluation.heldout.ablation import (
     ALL,
@@ -82,12 +82,12 @@ def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model
     engine = LocalEngine.load(str(tiny_model), "cpu", 1)
     document = Document("file:///a.py", "a.py", "python", 1, USES)
     prompt = question(Snapshot(document, Config()), len(USES) - 1, engine)
-    ids, passes = list(encode(prompt, engine.tokenizer)), engine.passes
+    ids, passes = list(encode_prompt(prompt, engine.tokenizer)), engine.passes
     hole = [*engine.tokenizer.encode("print(area_2(1, 2))"), engine.tokenizer.specials.eot]
     expected = 0.0
     for i, token in enumerate(hole):
         whole = [*ids, *hole[:i]]
-        row = passes.read(whole[passes.cache.reuse(whole[:-1]) :], never)
+        row = passes.read(whole[passes.cache.reuse(whole[:-1]) :], never_cancelled)
         expected -= float(passes.scores(row)[0, token])
     nats, tokens = cost_of(engine, prompt, "print(area_2(1, 2))")
     assert tokens == len(hole) > 5

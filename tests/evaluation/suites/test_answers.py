@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from test_suite import FUNCTION, METHOD
 
-from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never
+from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites.answers import write
 from model.evaluation.suites.suite import Task
@@ -34,7 +34,7 @@ class Scripted:
         self,
         prompt: Prompt,
         sampling: Sampling,
-        cancelled: Callable[[], bool] = never,
+        cancelled: Callable[[], bool] = never_cancelled,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Infill:
         self.asked.append(prompt.prefix)

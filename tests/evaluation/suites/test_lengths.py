@@ -12,7 +12,7 @@ from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, encode
+from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 from model.evaluation.suites.lengths import RULES, SIZE, Lengths
 
 PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n")
@@ -20,7 +20,7 @@ PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n
 
 @pytest.fixture
 def engine(tiny_model: Path) -> LocalEngine:
-    loaded = checkpoint.load(tiny_model)
+    loaded = checkpoint.read_checkpoint(tiny_model)
     return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
 
 
@@ -56,7 +56,7 @@ def test_the_likelihood_is_the_causal_one(engine: LocalEngine) -> None:
     found = Lengths(engine).infill(PROMPT, "ranked")
     passes = engine.passes
     passes.cache.reuse([])
-    prompt = encode(PROMPT, engine.tokenizer)
+    prompt = encode_prompt(PROMPT, engine.tokenizer)
     tokens = ids(engine, found.text)
     assert engine.tokenizer.decode(tokens) == found.text
     scores = passes.scores(passes.run([*prompt, *tokens], TokenLayout.clean(0, len(prompt) + len(tokens))))

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from mercury_lsp.bench import picture
-from mercury_lsp.bench.against import MORE, SIDES
+from mercury_lsp.bench.against import LONG_GROUP, SIDES
 from mercury_lsp.cli.bench import _table
 from mercury_lsp.errors import Failure
 
@@ -34,15 +34,15 @@ FIGURES: dict[str, Any] = {
 }
 COMPARED = FIGURES | {
     "typing_ms_by_context": {"512": 10.0, "4096": 20.0},
-    "against": {"url": "http://x", "model": "", "single_line": GROUP, MORE: None},
+    "against": {"url": "http://x", "model": "", "single_line": GROUP, LONG_GROUP: None},
     "targets": [{"what": "a promise", "found": 1.0, "wanted": "at least 2", "met": False}],
 }
 
 
 @pytest.mark.parametrize("figures", [FIGURES, COMPARED])
 def test_it_is_drawn_of_whatever_was_measured(tmp_path: Path, figures: dict[str, Any]) -> None:
-    picture.check(tmp_path / "bench.svg")
-    picture.draw(figures, tmp_path / "bench.svg")
+    picture.check_picture(tmp_path / "bench.svg")
+    picture.draw_figures(figures, tmp_path / "bench.svg")
     assert "<svg" in (tmp_path / "bench.svg").read_text(encoding="utf-8")
 
 
@@ -50,9 +50,9 @@ def test_what_cannot_be_written_ends_in_a_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "folder.png"
     folder.mkdir()
     with pytest.raises(Failure, match="cannot be written to"):
-        picture.draw(FIGURES, tmp_path / "bench.nonsense")
+        picture.draw_figures(FIGURES, tmp_path / "bench.nonsense")
     with pytest.raises(Failure, match="cannot be written to"):
-        picture.draw(FIGURES, folder)
+        picture.draw_figures(FIGURES, folder)
 
 
 def test_the_table_has_a_row_for_each_figure() -> None:

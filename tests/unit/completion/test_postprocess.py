@@ -18,7 +18,7 @@ from support.planted_secrets import tokens
 from mercury_lsp.completion import postprocess
 from mercury_lsp.completion.postprocess import Shown
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.tree import Syntax
 
 
@@ -28,7 +28,7 @@ def show(
     text: str,
     single_line: bool = False,
     finished: bool = True,
-    told: Indentation = UNTOLD,
+    told: Indentation = NO_INDENTATION,
 ) -> Shown | None:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
@@ -36,7 +36,7 @@ def show(
 
 
 def text_of(
-    language_id: str, marked: str, text: str, single_line: bool = False, told: Indentation = UNTOLD
+    language_id: str, marked: str, text: str, single_line: bool = False, told: Indentation = NO_INDENTATION
 ) -> str | None:
     found = show(language_id, marked, text, single_line, told=told)
     assert found is None or found.end == marked.index("¦")

@@ -27,7 +27,7 @@ from mercury_lsp.syntax.document import Document
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     engine = Scripted()
-    monkeypatch.setattr(load, "load", lambda *_: engine)
+    monkeypatch.setattr(load, "load_engine", lambda *_: engine)
     return engine
 
 
@@ -350,7 +350,7 @@ async def test_it_tells_that_there_is_no_model(
         raise MemoryError("too large")
 
     failed = asyncio.Event()
-    monkeypatch.setattr(load, "load", fail)
+    monkeypatch.setattr(load, "load_engine", fail)
     scheduler = CompletionScheduler()
     assert await scheduler.completion(*place(deadline_ms=1)) == Reply(cause=Cause.LOADING)
     assert scheduler.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)

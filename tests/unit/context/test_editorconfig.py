@@ -7,7 +7,7 @@ from time import thread_time
 import pytest
 
 from mercury_lsp.context.editorconfig import EditorConfig, indentation
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_patterns_are_the_standards(glob: str, named: list[str], not_named: list
         ("[*]\nindent_style = space\nindent_size = 2\n", Indentation(False, 2)),
         ("\ufeff[*]\r\nINDENT_STYLE=Tab\r\nindent_size=tab\r\ntab_width=4\r\n", Indentation(True, 4)),
         ("[*]\nindent_size = tab\ntab_width = 3\n", Indentation(None, 3)),
-        ("[*]\ntab_width = 3\n", UNTOLD),
-        ("indent_size = 2\n", UNTOLD),  # before any section
+        ("[*]\ntab_width = 3\n", NO_INDENTATION),
+        ("indent_size = 2\n", NO_INDENTATION),  # before any section
         ("[*]\nindent_size = 2\n[*.py]\nindent_size = 4\n[*.js]\nindent_size = 8\n", Indentation(None, 4)),
-        ("[*]\nindent_size = 2\n[*.py]\nindent_size = unset\n", UNTOLD),
-        ("[*]\n; indent_size = 2\n# indent_size = 2\nindent_size\nindent_size: 2\n[*\n", UNTOLD),
-        ("[*]\nindent_size = 9\nindent_style = both\n", UNTOLD),
-        ("[*]\nindent_size = 0\n", UNTOLD),
-        ("[*]\nindent_size = " + "9" * 50_000, UNTOLD),
-        ("[*]\nindent_size = -2\n", UNTOLD),
+        ("[*]\nindent_size = 2\n[*.py]\nindent_size = unset\n", NO_INDENTATION),
+        ("[*]\n; indent_size = 2\n# indent_size = 2\nindent_size\nindent_size: 2\n[*\n", NO_INDENTATION),
+        ("[*]\nindent_size = 9\nindent_style = both\n", NO_INDENTATION),
+        ("[*]\nindent_size = 0\n", NO_INDENTATION),
+        ("[*]\nindent_size = " + "9" * 50_000, NO_INDENTATION),
+        ("[*]\nindent_size = -2\n", NO_INDENTATION),
         ("[{*.py,}]\nindent_size = 2\n", Indentation(None, 2)),
         ("\0\x1f\ud800[*]\n[*]\nindent_size = 2", Indentation(None, 2)),
     ],
@@ -72,7 +72,7 @@ def test_what_a_file_says(text: str, told: Indentation) -> None:
 def test_the_nearest_file_goes_before_others_property_by_property() -> None:
     near, far = {"indent_size": "2"}, {"indent_size": "4", "indent_style": "tab"}
     assert indentation([near, far]) == Indentation(True, 2)
-    assert indentation([]) == UNTOLD
+    assert indentation([]) == NO_INDENTATION
 
 
 @pytest.mark.parametrize(

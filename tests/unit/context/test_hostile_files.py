@@ -16,7 +16,7 @@ from mercury_lsp.cli.main import main
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.downloads import printable
-from mercury_lsp.models.hub import wanted
+from mercury_lsp.models.hub import is_wanted_file
 from mercury_lsp.session.file_access import Files
 
 
@@ -103,13 +103,13 @@ def test_sizes_of_no_network_are_one_sentence(
     config["shape"][name] = value
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(checkpoint.CheckpointError) as told:
-        checkpoint.load(folder)
+        checkpoint.read_checkpoint(folder)
     assert str(told.value).count("\n") == 0 and "cannot be used" in str(told.value)
 
 
 def test_what_comes_from_elsewhere_is_told_in_plain_characters(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable("MIT\x1b[2J\x07\u202e\x9b") == "MIT\\x1b[2J\\x07\\u202e\\x9b"
-    assert not wanted("a\x1b[2J.json") and wanted("a.json")
+    assert not is_wanted_file("a\x1b[2J.json") and is_wanted_file("a.json")
     assert main(["models", "select", "x\x1b]0;owned\x07"]) == 1
     assert "\x1b" not in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mercury_lsp.context.memory.project import MAX_SHORTER_MATCHES, DocumentMemory, ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
-from mercury_lsp.engine.decoding.mixture import DEPTH, Level, Match
+from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS, Level, Match
 
 VOCABULARIES = (2**16 - 1, 2**16)  # the largest with two bytes an id, and one with four
 
@@ -38,7 +38,9 @@ def beside(
 def common(one: Sequence[int], other: Sequence[int]) -> int:
     """Tokens in which the ends of two texts agree."""
     pairs = zip(reversed(one), reversed(other), strict=False)
-    return min(DEPTH, next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other))))
+    return min(
+        CONTEXT_TOKENS, next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    )
 
 
 def searched(
@@ -84,7 +86,7 @@ def test_matches_are_those_of_a_search_by_brute_force(
     match = beside(known, before, after, here).follow(context)
     alive = [own for part in parts for path, own in part.items() if path not in gone | {here}]
     assert told(match.project) == searched(alive, context, MAX_SHORTER_MATCHES)
-    assert told(match.document) == searched([before, after], context, DEPTH)
+    assert told(match.document) == searched([before, after], context, CONTEXT_TOKENS)
 
 
 @given(projects, st.lists(st.integers(0, 3), min_size=1, max_size=40), st.data())
@@ -174,8 +176,8 @@ def test_a_look_up_does_not_read_the_whole_index() -> None:
     def seconds(tokens: int) -> float:
         there = beside(memory_of({"a": random_ids[:tokens].tolist()}))
         draw = random.Random(0)
-        starts = [draw.randrange(tokens - DEPTH) for _ in range(200)]
-        contexts = [random_ids[at : at + DEPTH].tolist() for at in starts]
+        starts = [draw.randrange(tokens - CONTEXT_TOKENS) for _ in range(200)]
+        contexts = [random_ids[at : at + CONTEXT_TOKENS].tolist() for at in starts]
         taken = []
         for _ in range(3):
             began = time.perf_counter()

@@ -10,7 +10,7 @@ from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval import ranking, sources
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 from mercury_lsp.context.retrieval.ranking import KEEP_LINES, KEEP_STILL_LINES, SOURCES, Memory, choose
-from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode_prompt
 from mercury_lsp.syntax.document import Document
 
 BUDGET = 200
@@ -167,8 +167,8 @@ def test_the_budget_holds_and_is_used(tokenizer: Tokenizer) -> None:
     sizes = []
     for budget in (0, 8, 20, 40, 80, 160, 400):
         found = chosen(USES, len(USES) - 1, library, tokenizer, budget=budget)
-        ids = encode(Prompt("", "", "", "", found), tokenizer)
-        sizes.append(len(ids) - len(encode(Prompt("", "", "", ""), tokenizer)))
+        ids = encode_prompt(Prompt("", "", "", "", found), tokenizer)
+        sizes.append(len(ids) - len(encode_prompt(Prompt("", "", "", ""), tokenizer)))
         assert sizes[-1] <= budget
     assert sizes == sorted(sizes) and sizes[1] == 0 < sizes[3]
 
@@ -220,7 +220,7 @@ class Typist:
         count = self.tokenizer.count
         shown = prompt.build("shop/main.py", text[:offset], text[offset:], count)
         found = self.memory.related(document(text), offset, shown, self.library, count, BUDGET, SOURCES)
-        return encode(replace(shown, related=found), self.tokenizer)
+        return encode_prompt(replace(shown, related=found), self.tokenizer)
 
 
 NEW = "canvas = paint(store, 1)\n    product = store.lowest_stock()\n    " * (KEEP_LINES // 2)
@@ -233,7 +233,7 @@ def test_while_lines_are_typed_the_tokens_before_them_stay_the_same(tokenizer: T
     before = USES[:-1]
     first = typist.ids(before + rest, len(before))
     assert tokenizer.specials.file_sep in first
-    stable = len(first) - len(encode(Prompt("", "    ", "", ""), tokenizer)) - 1
+    stable = len(first) - len(encode_prompt(Prompt("", "    ", "", ""), tokenizer)) - 1
     typed = 0
     for end in range(1, len(NEW) - 4):
         text = before + NEW[:end]

@@ -15,7 +15,7 @@ from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import DecodeBudget
 from mercury_lsp.engine.decoding.denoise import CommitRule
 from mercury_lsp.engine.open_models.bidirectional import (
-    FIRST,
+    FIRST_MASKS,
     BidirectionalCanvas,
     denoise_expandable,
     denoise_fixed,
@@ -121,7 +121,7 @@ def test_a_canvas_grows_until_it_has_room() -> None:
     middle, seen = grown(lambda canvas, place: EXPAND if len(canvas) < 6 else wanted[place])
     assert (middle.tokens, middle.finished, len(middle.logp)) == (wanted, True, 6)
     assert [len(canvas) for canvas in seen] == [5, 6, 6, 6, 6, 6, 6, 6]
-    assert FIRST == 4
+    assert FIRST_MASKS == 4
 
 
 def test_a_canvas_shrinks_where_there_is_less_to_write() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import never
+from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.passes import CHUNK, CachedModel
+from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.worker import Cancelled
 
 
@@ -31,12 +31,16 @@ class Noted:
 
 def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
     passes = CachedModel(noted := Noted())
-    ids = list(range(2 * CHUNK + 3))
-    last = passes.read(ids, never)
-    assert noted.asked == [(CHUNK, 0, 0), (CHUNK, CHUNK, CHUNK), (3, 2 * CHUNK, 2 * CHUNK)]
+    ids = list(range(2 * PREFILL_CHUNK_ROWS + 3))
+    last = passes.read(ids, never_cancelled)
+    assert noted.asked == [
+        (PREFILL_CHUNK_ROWS, 0, 0),
+        (PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS),
+        (3, 2 * PREFILL_CHUNK_ROWS, 2 * PREFILL_CHUNK_ROWS),
+    ]
     assert passes.scores(last).tolist() == [[ids[-1]]]
     assert passes.cache.ids == ids
-    assert passes.read([], never) is None
+    assert passes.read([], never_cancelled) is None
 
 
 def test_what_is_run_is_kept_only_where_one_says_so() -> None:
@@ -61,5 +65,5 @@ def test_a_cancelled_reading_keeps_what_it_read() -> None:
     passes = CachedModel(Noted())
     looks = iter([False, True])
     with pytest.raises(Cancelled):
-        passes.read(list(range(2 * CHUNK)), lambda: next(looks))
-    assert passes.cache.ids == list(range(CHUNK))
+        passes.read(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
+    assert passes.cache.ids == list(range(PREFILL_CHUNK_ROWS))

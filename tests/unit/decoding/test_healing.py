@@ -52,8 +52,8 @@ def test_what_was_written_is_never_ruled_out(tokenizer: Tokenizer, tokens: Token
         for token in tokenizer.encode(text[start:]):
             if not stem.open:
                 break
-            assert token in tokens.allowed(stem.left), (text[start:cursor], tokens.of[token])
-            following = stem.after(token)
+            assert token in tokens.allowed(stem.remaining), (text[start:cursor], tokens.of[token])
+            following = stem.step(token)
             assert following is not None
             stem = following
         assert not stem.open
@@ -102,8 +102,8 @@ def test_the_first_tokens_that_show_nothing_are_the_stems(tokenizer: Tokenizer, 
     assert Stem.of(tokens, "\n    return").hidden(line) == 2
     assert Stem.of(tokens, "\n    return").hidden(line[:1]) == 1
     assert Stem.of(tokens, "").hidden(line) == 0
-    assert stem.behind(line[:1]).left == b" re"
-    assert not stem.behind(line).open
+    assert stem.after(line[:1]).remaining == b" re"
+    assert not stem.after(line).open
 
 
 def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
@@ -122,12 +122,12 @@ def test_where_a_block_may_come_the_middle_does_not_end_with_the_stem(
     row[0, eot] = np.log(0.8)
     (colon,) = tokenizer.encode("):")
     stem = Stem.of(tokens, "):", goes_on=True)
-    complete = stem.after(colon)
+    complete = stem.step(colon)
     assert complete is not None and complete.open and complete.hidden([colon]) == 0
     given_more = complete.restrict(row)[0]
     assert given_more[eot] == -np.inf
     assert np.exp(given_more[np.isfinite(given_more)]).sum() == pytest.approx(1, rel=1e-2)
-    beyond = complete.after(colon)
+    beyond = complete.step(colon)
     assert beyond is not None and not beyond.open
-    ending = Stem.of(tokens, "):").after(colon)
+    ending = Stem.of(tokens, "):").step(colon)
     assert ending is not None and ending.restrict(row)[0, eot] == row[0, eot]

@@ -16,11 +16,11 @@ from mercury_lsp.engine.open_models.families import (
     STABLE_DIFFCODER,
     STARCODER_FIM,
     Unsupported,
+    checkpoint_weights,
     family_of,
     fim_of,
     mask_of,
     shape_of,
-    theirs,
 )
 
 DREAM_7B = {
@@ -78,6 +78,6 @@ def test_a_vocabulary_tells_how_a_middle_is_asked_for() -> None:
 def test_every_family_names_its_weights() -> None:
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
-        assert len(theirs(family, "layers.3.attention.qkv.weight")) == 3
-    assert theirs(LLADA, "layers.3.down.weight") == ("model.transformer.blocks.3.ff_out.weight",)
-    assert theirs(DREAM, "layers.3.down.weight") == ("model.layers.3.mlp.down_proj.weight",)
+        assert len(checkpoint_weights(family, "layers.3.attention.qkv.weight")) == 3
+    assert checkpoint_weights(LLADA, "layers.3.down.weight") == ("model.transformer.blocks.3.ff_out.weight",)
+    assert checkpoint_weights(DREAM, "layers.3.down.weight") == ("model.layers.3.mlp.down_proj.weight",)

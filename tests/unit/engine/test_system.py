@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.system import cores, give_back_memory, pages, stand_back, wait_for_end
+from mercury_lsp.engine.system import cores, lower_priority, release_memory, wait_for_exit, zero_pages
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
 
@@ -32,7 +32,7 @@ def test_a_thread_and_those_that_it_starts_stand_back_and_no_other() -> None:
     before = niceness()
 
     def both() -> int:
-        stand_back(before + 3)
+        lower_priority(before + 3)
         assert niceness() == before + 3
         return in_a_thread(niceness)
 
@@ -45,8 +45,8 @@ def test_who_stands_back_further_already_is_left_there() -> None:
     before = niceness()
 
     def twice() -> int:
-        stand_back(before + 3)
-        stand_back(before)
+        lower_priority(before + 3)
+        lower_priority(before)
         return niceness()
 
     assert in_a_thread(twice) == before + 3
@@ -57,23 +57,23 @@ def test_what_a_system_refuses_is_not_done(monkeypatch: pytest.MonkeyPatch) -> N
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", refuse, raising=False)
-    in_a_thread(lambda: stand_back(19) or 0)
+    in_a_thread(lambda: lower_priority(19) or 0)
     monkeypatch.setattr(sys, "platform", "win32")
-    stand_back(19)
+    lower_priority(19)
 
 
 def test_memory_is_given_back_where_the_system_knows_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_back_memory()
+    release_memory()
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # as musl's
-    give_back_memory()
+    release_memory()
 
 
 def test_pages_are_zeros_that_can_be_written() -> None:
-    own = pages(10_000)
+    own = zero_pages(10_000)
     assert len(own) == 10_000 and not any(own[:])
     own[9_999] = 7
-    assert own[9_999] == 7 and not any(pages(10_000)[:])
+    assert own[9_999] == 7 and not any(zero_pages(10_000)[:])
 
 
 @linux
@@ -81,7 +81,7 @@ def test_pages_return_to_the_system() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
-    own, before = pages(1 << 26), resident()
+    own, before = zero_pages(1 << 26), resident()
     for at in range(0, 1 << 26, mmap.PAGESIZE):
         own[at] = 1
     assert resident() - before > 1 << 25
@@ -144,7 +144,7 @@ def test_only_the_cores_of_the_affinity_count(
 @pytest.mark.integration
 def test_a_process_of_one_processor_computes_in_one_thread() -> None:
     pinned = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
-    code = f"{pinned}\nfrom mercury_lsp.engine.system import usual_threads\nprint(usual_threads())"
+    code = f"{pinned}\nfrom mercury_lsp.engine.system import default_threads\nprint(default_threads())"
     assert subprocess.check_output([sys.executable, "-c", code]) == b"1\n"
 
 
@@ -153,11 +153,11 @@ def test_a_process_of_one_processor_computes_in_one_thread() -> None:
 def test_the_end_of_a_process_is_noticed_though_nobody_asked_for_its_status() -> None:
     command = [sys.executable, "-c", "input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(wait_for_end, process.pid)
+        waiting = pool.submit(wait_for_exit, process.pid)
         assert not waiting.done()
         os.kill(process.pid, 9)
         waiting.result(30)
-    wait_for_end(process.pid)  # of one that is gone, too
+    wait_for_exit(process.pid)  # of one that is gone, too
 
 
 @pytest.mark.integration
@@ -166,7 +166,7 @@ def test_without_notices_a_process_is_looked_at(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     command = [sys.executable, "-c", "input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(wait_for_end, process.pid)
+        waiting = pool.submit(wait_for_exit, process.pid)
         assert not waiting.done()
         process.kill()
         process.wait()

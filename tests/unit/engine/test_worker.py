@@ -10,7 +10,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from mercury_lsp.engine.worker import REMEMBERED, Cancelled, State, Stopped, Worker
+from mercury_lsp.engine.worker import REMEMBERED_RESULTS, Cancelled, EngineState, Stopped, Worker
 
 Cancel = Callable[[], bool]
 Tell = Callable[[object], None]
@@ -167,7 +167,7 @@ def test_an_exception_costs_one_answer(worker: Worker[str], error: Exception) ->
 
 def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
     go = threading.Event()
-    states: list[State] = []
+    states: list[EngineState] = []
 
     def load(progress: Callable[[float], None]) -> str:
         progress(0.5)
@@ -203,7 +203,7 @@ def test_a_failed_load_fails_waiting_and_later_jobs() -> None:
         early.result(WAIT)
     with pytest.raises(RuntimeError, match="no weights"):
         worker.submit("b", lambda engine, *_: engine).result(WAIT)
-    assert worker.state == State("failed", "no weights")
+    assert worker.state == EngineState("failed", "no weights")
     worker.stop()
 
 
@@ -264,12 +264,12 @@ def test_what_is_done_ahead_is_remembered(worker: Worker[str]) -> None:
 
 
 def test_the_last_results_are_remembered_the_newest_first(worker: Worker[str]) -> None:
-    for key in range(REMEMBERED + 3):
+    for key in range(REMEMBERED_RESULTS + 3):
         worker.submit(key, lambda engine, *_, key=key: key).result(WAIT)
-    assert [key for key, _ in worker.remembered()] == list(range(3, REMEMBERED + 3))[::-1]
+    assert [key for key, _ in worker.remembered()] == list(range(3, REMEMBERED_RESULTS + 3))[::-1]
     worker.submit(5, lambda engine, *_: "again").result(WAIT)
     assert worker.remembered()[0] == (5, "again")
-    assert len(worker.remembered()) == REMEMBERED
+    assert len(worker.remembered()) == REMEMBERED_RESULTS
     worker.submit("nothing", lambda engine, *_: None).result(WAIT)
     assert worker.remembered()[0] == (5, "again")
 
@@ -436,7 +436,7 @@ def test_the_newest_wish_waits_for_the_engine() -> None:
 
 
 def test_a_pause_is_told_once_after_loading_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercury_lsp.engine.worker.PAUSE", 0.01)
+    monkeypatch.setattr("mercury_lsp.engine.worker.PAUSE_SECONDS", 0.01)
     pauses: Queue[int] = Queue()
     worker = Worker[str](lambda _: "engine", on_pause=lambda: pauses.put(1))
     worker.start()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mercury_lsp.http.backend import Update
-from mercury_lsp.http.completions import Refused, Reply, parse
+from mercury_lsp.http.completions import CompletionFormat, Refused, parse_request
 from mercury_lsp.http.settings import ServiceSettings
 
 MODELS = ("small", "mercury")
@@ -19,7 +19,7 @@ def body(**fields: object) -> bytes:
 
 
 def test_what_is_asked_becomes_a_task() -> None:
-    wanted = parse(
+    wanted = parse_request(
         body(
             prompt=["x = "],
             suffix="\ny",
@@ -47,17 +47,17 @@ def test_what_is_asked_becomes_a_task() -> None:
 
 
 def test_what_is_not_said_is_the_default_and_too_much_is_the_limit() -> None:
-    task = parse(body(suffix=None), MODELS).task("", SETTINGS)
+    task = parse_request(body(suffix=None), MODELS).task("", SETTINGS)
     assert (task.suffix, task.max_tokens, task.stop, task.temperature) == ("", 30, (), 0)
     assert not task.drafts
-    assert parse(body(max_tokens=5000, stop="a"), MODELS).task("", SETTINGS).max_tokens == 100
-    assert not parse(body(diffusing=True), MODELS).task("", SETTINGS).drafts  # without a stream
+    assert parse_request(body(max_tokens=5000, stop="a"), MODELS).task("", SETTINGS).max_tokens == 100
+    assert not parse_request(body(diffusing=True), MODELS).task("", SETTINGS).drafts  # without a stream
 
 
 def test_whose_cache_is_warm() -> None:
-    assert parse(body(user="u", prompt_cache_key="k"), MODELS).affinity == "k"
-    assert parse(body(user="u"), MODELS).affinity == "u"
-    assert parse(body(), MODELS).affinity == ""
+    assert parse_request(body(user="u", prompt_cache_key="k"), MODELS).affinity == "k"
+    assert parse_request(body(user="u"), MODELS).affinity == "u"
+    assert parse_request(body(), MODELS).affinity == ""
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_whose_cache_is_warm() -> None:
 )
 def test_what_is_wrong_is_told_in_openais_shape(given: bytes, status: int, param: str | None) -> None:
     with pytest.raises(Refused) as refused:
-        parse(given, MODELS)
+        parse_request(given, MODELS)
     assert refused.value.status == status
     error = refused.value.body["error"]
     assert error.keys() == {"message", "type", "param", "code"}
@@ -110,13 +110,13 @@ def test_what_is_wrong_is_told_in_openais_shape(given: bytes, status: int, param
 def test_what_is_wrong_quotes_nothing() -> None:
     for given in (body(prompt=["secret", "b"]), body(stop={"secret": 1}), body(suffix=["secret"])):
         with pytest.raises(Refused) as refused:
-            parse(given, MODELS)
+            parse_request(given, MODELS)
         assert "secret" not in json.dumps(refused.value.body)
 
 
 def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
     update = Update("x", 1, "stop", 10, 4, 2)
-    openai, fim = (Reply("small", fim).whole(update) for fim in (False, True))
+    openai, fim = (CompletionFormat("small", fim).whole(update) for fim in (False, True))
     assert openai["object"] == "text_completion"
     assert openai["choices"] == [{"index": 0, "text": "x", "logprobs": None, "finish_reason": "stop"}]
     assert fim["choices"][0]["message"]["content"] == fim["choices"][0]["text"] == "x"
@@ -126,6 +126,6 @@ def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
         "total_tokens": 12,
         "prompt_tokens_details": {"cached_tokens": 4},
     }
-    piece = Reply("small", True).piece("y")
+    piece = CompletionFormat("small", True).piece("y")
     assert piece["choices"][0]["delta"]["content"] == piece["choices"][0]["text"] == "y"
     assert piece["choices"][0]["finish_reason"] is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.http.stops import committed, cut
+from mercury_lsp.http.local import committed_length, cut_at_stop
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mercury_lsp.http.stops import committed, cut
     ],
 )
 def test_a_text_ends_before_the_first_stop_text(text: str, stops: list[str], left: str | None) -> None:
-    assert cut(text, stops) == left
+    assert cut_at_stop(text, stops) == left
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_a_text_ends_before_the_first_stop_text(text: str, stops: list[str], lef
 def test_what_may_become_a_stop_text_or_another_character_is_not_sure(
     text: str, stops: list[str], sure: str
 ) -> None:
-    assert text[: committed(text, stops)] == sure
+    assert text[: committed_length(text, stops)] == sure
 
 
 def test_no_character_of_a_stop_text_is_ever_sure() -> None:
     text, stops = "x = [1]\n\nclass A", ["\n\nclass", "]\n\n\n"]
-    end = cut(text, stops)
+    end = cut_at_stop(text, stops)
     assert end is not None
     for length in range(text.index("class") + 5):
-        assert text[:length][: committed(text[:length], stops)] in end
+        assert text[:length][: committed_length(text[:length], stops)] in end

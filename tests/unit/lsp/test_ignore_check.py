@@ -17,7 +17,7 @@ from mercury_lsp.lsp.client import Progress
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
-from mercury_lsp.syntax.indentation import UNTOLD, Indentation
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 
 WAIT = 30
 
@@ -149,7 +149,7 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     told.write_text("[*.py]\nindent_size = 3\n", encoding="utf-8")
     uri = there.open("a.py")
     before = there.snapshot(uri)
-    assert before.indentation == UNTOLD
+    assert before.indentation == NO_INDENTATION
     assert (await there.ignore_check.committed(before)).indentation == Indentation(None, 3)
     told.write_text("[*.py]\nindent_size = 8\n", encoding="utf-8")
     assert there.session.workspace.touch([str(told)])
@@ -158,4 +158,4 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     assert before != there.snapshot(uri)  # what was suggested before does not hold any more
     there.session.close(uri)
     there.session.open(uri, "a.py", "python", 1, "", "")
-    assert there.snapshot(uri).indentation == UNTOLD
+    assert there.snapshot(uri).indentation == NO_INDENTATION

@@ -9,14 +9,14 @@ import pytest
 
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.downloads import (
-    NOTE,
-    Note,
+    NOTE_FILE,
+    DownloadNote,
     begun,
     downloaded,
-    find,
+    find_download,
     folder_of,
     models_folder,
-    partial,
+    partial_folder,
     write_note,
 )
 
@@ -34,46 +34,46 @@ def put(repo: str, folder: Path | None = None) -> Path:
     folder = folder or folder_of(repo)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    write_note(folder, Note(repo, "c" * 40, "hub", None, {"config.json": "d" * 40}))
+    write_note(folder, DownloadNote(repo, "c" * 40, "hub", None, {"config.json": "d" * 40}))
     return folder
 
 
 def test_nothing_is_downloaded_where_there_is_no_folder() -> None:
     assert not models_folder().exists()
     assert downloaded() == begun() == []
-    assert find("diffucoder-7b-base") is None
+    assert find_download("diffucoder-7b-base") is None
 
 
 @pytest.mark.parametrize("name", ["diffucoder-7b-base", "DiffuCoder-7B-Base".lower(), CODER, CODER.lower()])
 def test_a_model_is_found_by_its_names(name: str) -> None:
     folder = put(CODER)
     put("acme/tiny")
-    found = find(name)
+    found = find_download(name)
     assert found is not None and (found.name, found.folder) == ("diffucoder-7b-base", folder)
-    assert found.note == Note(CODER, "c" * 40, "hub", None, {"config.json": "d" * 40})
-    assert checkpoint.locate(name) == checkpoint.find(name) == folder
+    assert found.note == DownloadNote(CODER, "c" * 40, "hub", None, {"config.json": "d" * 40})
+    assert checkpoint.locate_model(name) == checkpoint.find_model(name) == folder
 
 
 def test_a_model_that_is_not_in_the_table_is_called_as_at_the_hub() -> None:
     folder = put("acme/tiny")
     assert [(found.name, found.folder) for found in downloaded()] == [("acme/tiny", folder)]
-    assert find("tiny") is None
+    assert find_download("tiny") is None
 
 
 def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
-    put("acme/tiny", partial("acme/tiny"))
+    put("acme/tiny", partial_folder("acme/tiny"))
     (models_folder() / "other").mkdir()
     for content in ("", "[]", "{}", '{"repo": "a/b", "more": 1}'):
-        (models_folder() / "other" / NOTE).write_text(content)
+        (models_folder() / "other" / NOTE_FILE).write_text(content)
         assert downloaded() == []
     assert begun() == ["acme/tiny"]
     with pytest.raises(checkpoint.CheckpointError, match="There is no model 'acme/tiny'"):
-        checkpoint.locate("acme/tiny")
+        checkpoint.locate_model("acme/tiny")
 
 
 def test_a_known_model_that_is_not_there_is_told_with_its_mend() -> None:
     with pytest.raises(checkpoint.CheckpointError, match=r"mercury-lsp models download sdar-4b$"):
-        checkpoint.find("sdar-4b")
+        checkpoint.find_model("sdar-4b")
 
 
 @pytest.mark.parametrize(

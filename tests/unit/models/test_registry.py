@@ -7,11 +7,11 @@ import re
 import pytest
 
 from mercury_lsp.models.hub import _REPO
-from mercury_lsp.models.registry import MODELS, Known, known
+from mercury_lsp.models.registry import MODELS, KnownModel, known
 
 
 @pytest.mark.parametrize("entry", MODELS, ids=lambda entry: entry.name)
-def test_each_entry_is_well_formed_and_found(entry: Known) -> None:
+def test_each_entry_is_well_formed_and_found(entry: KnownModel) -> None:
     assert re.fullmatch(r"[a-z0-9.-]+", entry.name) and "--" not in entry.repo and _REPO.fullmatch(entry.repo)
     assert entry.name.startswith(entry.family)
     assert entry.parameters.lower() in entry.name

@@ -11,7 +11,14 @@ import pytest
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.models.selection import Choice, Unreadable, chosen, config_file, select, selected
+from mercury_lsp.models.selection import (
+    Choice,
+    UserConfigError,
+    choose_model,
+    config_file,
+    select_model,
+    selected_model,
+)
 from mercury_lsp.session.session import Session
 
 
@@ -30,32 +37,32 @@ def write(content: str | bytes) -> None:
 def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert chosen() == chosen(Config().model) == Choice("small", "default")
-    select("mini")
-    assert chosen() == Choice("mini", "mercury-lsp models select")
-    assert chosen("small") == Choice("small", "the setting model")
+    assert choose_model() == choose_model(Config().model) == Choice("small", "default")
+    select_model("mini")
+    assert choose_model() == Choice("mini", "mercury-lsp models select")
+    assert choose_model("small") == Choice("small", "the setting model")
     monkeypatch.setenv("MERCURY_MODEL", "/m")
-    assert chosen() == chosen("small") == Choice("/m", "MERCURY_MODEL")
+    assert choose_model() == choose_model("small") == Choice("/m", "MERCURY_MODEL")
     monkeypatch.setenv("MERCURY_MODEL", "")
-    select(None)
-    assert chosen() == Choice("small", "default")
+    select_model(None)
+    assert choose_model() == Choice("small", "default")
 
 
 @pytest.mark.integration
 def test_whoever_loads_a_model_follows_it(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    assert checkpoint.find("auto") == checkpoint.find() == checkpoint.SHIPPED / "small"
-    select(str(tiny_model))
-    assert checkpoint.find("auto") == tiny_model
-    assert checkpoint.find("small") == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model("auto") == checkpoint.find_model() == checkpoint.SHIPPED / "small"
+    select_model(str(tiny_model))
+    assert checkpoint.find_model("auto") == tiny_model
+    assert checkpoint.find_model("small") == checkpoint.SHIPPED / "small"
     monkeypatch.setenv("MERCURY_MODEL", "mini")
-    assert checkpoint.find("small") == checkpoint.SHIPPED / "mini"
-    assert checkpoint.locate("small") == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model("small") == checkpoint.SHIPPED / "mini"
+    assert checkpoint.locate_model("small") == checkpoint.SHIPPED / "small"
 
 
 def test_the_session_calls_it_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
     assert session.model == "small" and session.config == Config()
-    select("/models/mine")
+    select_model("/models/mine")
     assert session.model == "mine"
     session.configure({"model": "mini"})
     assert session.model == "mini"
@@ -79,11 +86,11 @@ def test_a_broken_file_costs_one_sentence_and_the_default(
     content: str | bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(content)
-    found = chosen()
+    found = choose_model()
     assert (found.model, found.by) == ("small", "default")
     assert str(config_file()) in found.problem and found.problem.endswith(".")
     assert "\n" not in found.problem and len(found.problem) < 300
-    assert checkpoint.find() == checkpoint.SHIPPED / "small"
+    assert checkpoint.find_model() == checkpoint.SHIPPED / "small"
     assert [record.message for record in caplog.records] == [found.problem]
     session = Session()
     assert session.problems == (found.problem,) and session.config == Config()
@@ -97,30 +104,30 @@ def test_a_broken_file_costs_one_sentence_and_the_default(
 def test_a_file_that_may_not_be_read_costs_one_sentence() -> None:
     write("{}")
     config_file().chmod(0)
-    assert "cannot be read" in chosen().problem
+    assert "cannot be read" in choose_model().problem
 
 
 def test_a_folder_in_its_place_costs_one_sentence() -> None:
     config_file().mkdir(parents=True)
-    assert "cannot be read" in chosen().problem
-    with pytest.raises(Unreadable):
-        select("mini")
+    assert "cannot be read" in choose_model().problem
+    with pytest.raises(UserConfigError):
+        select_model("mini")
 
 
 def test_selecting_keeps_what_else_is_there() -> None:
     write('{"other": [1, "é"], "model": "mini"}')
-    select("small")
+    select_model("small")
     assert json.loads(config_file().read_bytes()) == {"other": [1, "é"], "model": "small"}
-    select(None)
+    select_model(None)
     assert json.loads(config_file().read_bytes()) == {"other": [1, "é"]}
-    assert selected() is None
+    assert selected_model() is None
     assert [path.name for path in config_file().parent.iterdir()] == ["config.json"]
 
 
 def test_selecting_does_not_write_over_a_broken_file() -> None:
     write("mine, but broken")
-    with pytest.raises(Unreadable, match="is not JSON"):
-        select("small")
+    with pytest.raises(UserConfigError, match="is not JSON"):
+        select_model("small")
     assert config_file().read_text() == "mine, but broken"
 
 

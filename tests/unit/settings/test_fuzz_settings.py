@@ -14,7 +14,7 @@ from support.fuzz_cases import fuzzed
 
 from mercury_lsp.cli.main import main
 from mercury_lsp.config import MAX_REPORTED_UNKNOWN, MAX_TEXT_CHARACTERS, OPTIONS, Config, parse
-from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, locate
+from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, locate_model
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.session.session import Session
 from mercury_lsp.tokens import MAX_FILE_BYTES, parse_tokens, read_tokens
@@ -72,7 +72,7 @@ def test_a_session_takes_any_settings(first: Any, later: Any) -> None:
 @given(TEXTS)
 def test_any_model_and_any_address_are_there_or_are_a_sentence(text: str) -> None:
     with pytest.raises(CheckpointError) as told:
-        locate(f"{text}/no-model")
+        locate_model(f"{text}/no-model")
     assert len(str(told.value)) < 2 * len(text) * 4 + 1000
     wrong = ""
     try:

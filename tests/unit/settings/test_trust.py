@@ -114,8 +114,8 @@ def test_a_folder_of_a_models_name_takes_no_models_place(
     (tmp_path / name).symlink_to(tiny_model)
     monkeypatch.chdir(tmp_path)
     with suppress(checkpoint.CheckpointError):
-        assert not checkpoint.locate(name).samefile(tiny_model)
-    assert checkpoint.locate(f"./{name}").samefile(tiny_model)
+        assert not checkpoint.locate_model(name).samefile(tiny_model)
+    assert checkpoint.locate_model(f"./{name}").samefile(tiny_model)
 
 
 def test_answers_are_kept_for_this_user_alone(home: Path) -> None:

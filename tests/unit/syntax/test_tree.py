@@ -9,7 +9,7 @@ import pytest
 
 from mercury_lsp.syntax import languages
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.tree import LARGEST, Syntax
+from mercury_lsp.syntax.tree import MAX_PARSED_CHARACTERS, Syntax
 
 
 def parse(language_id: str, text: str) -> Syntax:
@@ -228,7 +228,7 @@ def test_odd_characters_parse() -> None:
 
 
 def test_a_large_text_is_judged_by_its_lines() -> None:
-    text = "x = 1\n" * (LARGEST // 6 + 1) + "def f():\n    "
+    text = "x = 1\n" * (MAX_PARSED_CHARACTERS // 6 + 1) + "def f():\n    "
     syntax = parse("python", text)
     assert syntax.tree is None
     assert syntax.multiline(len(text))
@@ -273,8 +273,8 @@ def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
     text = "def f(a):\n    return a\n" * 20_000
     document = Document("", "a.py", "python", 1, text)
     whole = Syntax.of(document)
-    monkeypatch.setattr("mercury_lsp.syntax.parsing.SECONDS", 0.0)
-    monkeypatch.setattr("mercury_lsp.syntax.parsing.SECONDS_A_CHARACTER", 0.0)
+    monkeypatch.setattr("mercury_lsp.syntax.parsing.PARSE_SECONDS", 0.0)
+    monkeypatch.setattr("mercury_lsp.syntax.parsing.PARSE_SECONDS_PER_CHARACTER", 0.0)
     late = Syntax.of(document)
     assert whole.tree is not None and late.tree is None
     assert late.multiline(len("def f(a):\n    ")) is False

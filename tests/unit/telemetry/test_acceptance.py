@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from mercury_lsp.telemetry.acceptance import Edit, Feedback, Item, Outcome, _joined, difference, spanned
+from mercury_lsp.telemetry.acceptance import Feedback, Item, SuggestionOutcome, spanned
+from mercury_lsp.telemetry.text_edits import Edit, difference, joined_edits
 
 URI, OTHER = "file:///w/a.py", "file:///w/b.py"
 
@@ -22,7 +23,7 @@ class Client:
         self.took: list[tuple[str, str, int]] = []
         self.fresh: list[bool] = []
 
-    def take(self, outcomes: Sequence[Outcome[str]]) -> None:
+    def take(self, outcomes: Sequence[SuggestionOutcome[str]]) -> None:
         self.took += [(one.kind, one.facts, one.accepted) for one in outcomes]
 
     def suggest(
@@ -451,7 +452,7 @@ def test_joined_edits_do_what_they_did_one_by_one() -> None:
                 Edit(start, text[start:end], "".join(generator.choices("xyz", k=generator.randrange(4))))
             )
             text = text[:start] + edits[-1].text + text[end:]
-        for edit in _joined(edits):
+        for edit in joined_edits(edits):
             assert old[edit.start : edit.end] == edit.removed
             old = old[: edit.start] + edit.text + old[edit.end :]
         assert old == text

@@ -10,9 +10,9 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.acceptance import Edit
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.store import Event
+from mercury_lsp.telemetry.text_edits import Edit
 
 TEXT = "x = "
 

@@ -11,8 +11,8 @@ from support.recorded_events import event
 
 from mercury_lsp.cli.main import main
 from mercury_lsp.cli.stats import bar
-from mercury_lsp.telemetry.stats import counted, percentiles
-from mercury_lsp.telemetry.store import DAY, History, state_file
+from mercury_lsp.telemetry.stats import count_events, percentiles
+from mercury_lsp.telemetry.store import DAY_SECONDS, History, state_file
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),
@@ -22,7 +22,7 @@ EVENTS = [
     event(outcome="continued", latency_ms=1.0, accepted=0),
     event(outcome="unseen", latency_ms=50.0, accepted=0),
     event(outcome="nothing", latency_ms=500.0, shown=0, accepted=0, tokens=0, passes=0, cause="deadline"),
-    event(outcome="replaced", accepted=0, moment=time.time() - 3 * DAY, latency_ms=60.0),
+    event(outcome="replaced", accepted=0, moment=time.time() - 3 * DAY_SECONDS, latency_ms=60.0),
 ]
 
 
@@ -37,7 +37,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_counted() -> None:
-    figures = counted(EVENTS)
+    figures = count_events(EVENTS)
     whole = figures["all"]
     assert (whole["requests"], whole["answered"], whole["shown"]) == (8, 7, 5)
     assert (whole["accepted"], whole["partly"], whole["acceptance"]) == (1, 1, 0.4)

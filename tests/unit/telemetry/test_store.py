@@ -17,15 +17,23 @@ import pytest
 from support.recorded_events import event
 
 from mercury_lsp.telemetry import store as history
-from mercury_lsp.telemetry.store import DAY, Event, History, Unreadable, clear, read, state_file
+from mercury_lsp.telemetry.store import (
+    DAY_SECONDS,
+    Event,
+    History,
+    HistoryError,
+    delete_events,
+    read_events,
+    state_file,
+)
 
 PATIENCE = 60
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(history, "GATHER", 0.01)
-    monkeypatch.setattr(history, "SETTLED", 0.0)
+    monkeypatch.setattr(history, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(history, "SETTLED_SECONDS", 0.0)
     return tmp_path / "state" / "history.sqlite3"
 
 
@@ -58,14 +66,14 @@ def until(fulfilled: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("days", [10**9, 10**400], ids=["many", "more"])
 def test_more_days_than_there_are_is_all(file: Path, days: int) -> None:
     written(file, event())
-    assert read(days, file) == read(file=file) != []
+    assert read_events(days, file) == read_events(file=file) != []
 
 
 def test_what_is_written_is_read_again(file: Path) -> None:
     events = [event(language=language, invoked=language == "go") for language in ("go", "rust")]
     assert written(file, *events) == []
-    assert read(file=file) == events
-    assert read(1, file) == events
+    assert read_events(file=file) == events
+    assert read_events(1, file) == events
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -90,9 +98,9 @@ def test_rows_are_written_while_the_server_runs(file: Path) -> None:
     store = History(file)
     store.configure(True, 90)
     store.add([event()])
-    until(lambda: file.exists() and len(read(file=file)) == 1)
+    until(lambda: file.exists() and len(read_events(file=file)) == 1)
     store.add([event(), event()])
-    until(lambda: len(read(file=file)) == 3)
+    until(lambda: len(read_events(file=file)) == 3)
     store.close(PATIENCE)
 
 
@@ -111,22 +119,22 @@ def test_a_server_that_has_nothing_to_write_makes_no_file(file: Path) -> None:
 
 
 def test_what_is_old_is_deleted_when_a_server_starts(file: Path) -> None:
-    old, young = event(moment=time.time() - 5 * DAY), event(moment=time.time() - 2 * DAY)
+    old, young = event(moment=time.time() - 5 * DAY_SECONDS), event(moment=time.time() - 2 * DAY_SECONDS)
     written(file, old, young)
-    assert len(read(file=file)) == 2
-    assert read(4, file) == [young]
+    assert len(read_events(file=file)) == 2
+    assert read_events(4, file) == [young]
     written(file, days=3)
-    assert read(file=file) == [young]
+    assert read_events(file=file) == [young]
 
 
 def test_nothing_is_deleted_before_the_settings_are_settled(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = event(moment=time.time() - 5 * DAY)
+    old = event(moment=time.time() - 5 * DAY_SECONDS)
     written(file, old)
-    monkeypatch.setattr(history, "SETTLED", PATIENCE)
+    monkeypatch.setattr(history, "SETTLED_SECONDS", PATIENCE)
     written(file, event(), days=1)
-    assert old in read(file=file)
+    assert old in read_events(file=file)
 
 
 def test_several_servers_write_at_once(file: Path) -> None:
@@ -145,7 +153,7 @@ def test_several_servers_write_at_once(file: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(one.tokens for one in read(file=file)) == sorted([*range(50)] * 4)
+    assert sorted(one.tokens for one in read_events(file=file)) == sorted([*range(50)] * 4)
 
 
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 99, None])
@@ -158,11 +166,11 @@ def test_a_damaged_file_is_moved_aside_with_one_warning(file: Path, content: byt
     file.write_bytes(content)
     (warning,) = written(file, event())
     assert "damaged" in warning
-    assert len(read(file=file)) == 1
+    assert len(read_events(file=file)) == 1
     aside = file.with_name("history.sqlite3.damaged")
     assert aside.read_bytes() == content
-    clear(file)
-    assert not aside.exists() and read(file=file) == []
+    delete_events(file)
+    assert not aside.exists() and read_events(file=file) == []
 
 
 def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +205,8 @@ def test_a_file_that_is_not_ours_to_write_costs_one_warning(
         monkeypatch.setattr(sqlite3, "connect", fail)
         (warning,) = written(file, event(), event())
         assert sentence in warning
-        with pytest.raises(Unreadable, match=sentence):
-            read(file=file)
+        with pytest.raises(HistoryError, match=sentence):
+            read_events(file=file)
         monkeypatch.undo()
 
 
@@ -222,13 +230,13 @@ print(len(written(Path({str(tmp_path / "history.sqlite3")!r}), event(), event())
 
 def test_a_locked_file_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(file, event())
-    monkeypatch.setattr(history, "LOCKED", 0.05)
+    monkeypatch.setattr(history, "LOCK_SECONDS", 0.05)
     with sqlite3.connect(file, check_same_thread=False) as database:
         database.execute("BEGIN EXCLUSIVE")
         (warning,) = written(file, event())
         assert "locked" in warning
         database.rollback()
-    assert written(file, event()) == [] and len(read(file=file)) == 2
+    assert written(file, event()) == [] and len(read_events(file=file)) == 2
 
 
 def test_a_newer_versions_file_is_left_alone(file: Path) -> None:
@@ -237,24 +245,24 @@ def test_a_newer_versions_file_is_left_alone(file: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     (warning,) = written(file, event())
     assert "newer version" in warning
-    with pytest.raises(Unreadable, match="newer version"):
-        read(file=file)
+    with pytest.raises(HistoryError, match="newer version"):
+        read_events(file=file)
     with sqlite3.connect(file) as database:
         assert database.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
 def test_cleared_it_is_empty_and_goes_on(file: Path) -> None:
-    assert clear(file) == 0
+    assert delete_events(file) == 0
     written(file, event(language="a_word_to_look_for"), event())
-    assert clear(file) == 2
+    assert delete_events(file) == 2
     assert all(b"a_word_to_look_for" not in part.read_bytes() for part in file.parent.iterdir())
-    assert written(file, event()) == [] and len(read(file=file)) == 1
+    assert written(file, event()) == [] and len(read_events(file=file)) == 1
 
 
 def test_clearing_what_is_damaged_deletes_it(file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"no database at all" * 99)
-    assert clear(file) == 0
+    assert delete_events(file) == 0
     assert list(file.parent.iterdir()) == []
 
 

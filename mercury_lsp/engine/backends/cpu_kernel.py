@@ -1,0 +1,201 @@
+"""Describes the C kernel's structures, entries and buffers to ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int32, c_size_t, c_void_p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.backends.mapping import kernel_library
+from mercury_lsp.engine.checkpoints.shape import Shape
+
+# As in the kernel.
+PART, SLICE, STAGE_BYTES = 16, 256, 64
+# The buffers hold a multiple of so many keys.
+BUFFER_STEP_ROWS = 512
+
+_ENTRIES = ("pass", "scores", "scratch")
+
+
+class Matrix(Structure):
+    """A matrix of prepared weights."""
+
+    _fields_ = (("levels", c_void_p), ("scales", c_void_p), ("outputs", c_int32), ("inputs", c_int32))
+
+
+class Layer(Structure):
+    """The weights and the cache of one layer."""
+
+    _fields_ = (
+        ("qkv", Matrix),
+        ("out", Matrix),
+        ("gate_up", Matrix),
+        ("down", Matrix),
+        ("attention_norm", c_void_p),
+        ("feed_norm", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
+    )
+
+
+class Network(Structure):
+    """The weights and sizes of a network."""
+
+    _fields_ = (
+        ("layers", c_int32),
+        ("width", c_int32),
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("hidden", c_int32),
+        ("capacity", c_int32),
+        ("epsilon", c_float),
+        ("layer", POINTER(Layer)),
+        ("norm", c_void_p),
+        ("vocabulary", Matrix),
+        ("allowed", c_void_p),
+    )
+
+
+class Pass(Structure):
+    """The inputs and buffers of one pass."""
+
+    _fields_ = (
+        ("network", POINTER(Network)),
+        ("threads", c_int32),
+        ("rows", c_int32),
+        ("past", c_int32),
+        ("cosine", c_void_p),
+        ("sine", c_void_p),
+        ("mask", c_void_p),
+        ("x", c_void_p),
+        ("queries", c_void_p),
+        ("mixed", c_void_p),
+        ("fed", c_void_p),
+        ("mixed_scale", c_void_p),
+        ("fed_scale", c_void_p),
+        ("mixed_shift", c_void_p),
+        ("fed_shift", c_void_p),
+        ("scratch", c_void_p),
+        ("scratch_bytes", c_size_t),
+        ("stages", c_void_p),
+    )
+
+
+class Scores(Structure):
+    """The inputs and buffers of one scoring."""
+
+    _fields_ = (
+        ("network", POINTER(Network)),
+        ("threads", c_int32),
+        ("rows", c_int32),
+        ("hidden", c_void_p),
+        ("scores", c_void_p),
+        ("peak", c_void_p),
+        ("mass", c_void_p),
+        ("scratch", c_void_p),
+        ("scratch_bytes", c_size_t),
+        ("stages", c_void_p),
+    )
+
+
+class Kernel:
+    """The kernel's entries for one instruction set."""
+
+    def __init__(self, library: ctypes.CDLL, instructions: str) -> None:
+        self.run, self.scores, self.scratch = (
+            getattr(library, f"mercury_{entry}_{instructions}") for entry in _ENTRIES
+        )
+        self.run.restype = self.scores.restype = None
+        self.scratch.restype = c_size_t
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The kernel's instruction sets that this processor has, fastest first; none if the kernel is not installed."""
+    library = kernel_library()
+    if library is None:
+        return ()
+    library.mercury_sets.restype = ctypes.c_char_p
+    return tuple(library.mercury_sets().decode().split())
+
+
+def fits(shape: Shape) -> bool:
+    """Whether the kernel can run a network of the shape."""
+    return (
+        shape.plain
+        and shape.head_width == 64
+        and shape.heads * 64 == shape.width
+        and shape.hidden % 64 == 0
+        and shape.vocabulary % SLICE == 0
+    )
+
+
+class Buffers:
+    """The buffers of passes of up to ``rows`` rows with ``keys`` keys."""
+
+    def __init__(self, shape: Shape, kernel: Kernel, threads: int, rows: int, keys: int) -> None:
+        self._rows, self._keys, self._threads = rows, -(-keys // BUFFER_STEP_ROWS) * BUFFER_STEP_ROWS, threads
+        parts = {"mixed": shape.width // PART, "fed": shape.hidden // PART}
+        self.x = np.empty((rows, shape.width), np.float32)
+        self.cosine, self.sine = (np.empty((rows, 32), np.float32) for _ in range(2))
+        self.mask = np.empty(rows * rows, np.uint8)
+        self._queries = np.empty((rows, shape.width), np.float32)
+        self._rounded = {
+            name: (
+                np.empty((rows, own * PART), np.int8),
+                np.empty((rows, own), np.float32),
+                np.empty((rows, own), np.float32),
+            )
+            for name, own in parts.items()
+        }
+        slices = shape.vocabulary // SLICE
+        self._peak, self._mass = (np.empty((slices, rows), np.float32) for _ in range(2))
+        self._bytes = kernel.scratch(shape.width, rows, self._keys)
+        self._scratch = _cache_aligned(self._bytes * threads)
+        self._stages = _cache_aligned(STAGE_BYTES * max(2, 5 * shape.layers))
+
+    def hold(self, rows: int, keys: int) -> bool:
+        """Whether the buffers are large enough."""
+        return rows <= self._rows and keys <= self._keys
+
+    def passing(self, network: Any, rows: int, past: int) -> Pass:
+        """A pass in these buffers, for one run."""
+        self._stages[:] = 0
+        (mixed, mixed_scale, mixed_shift), (fed, fed_scale, fed_shift) = self._rounded.values()
+        return Pass(
+            network,
+            self._threads,
+            rows,
+            past,
+            *map(address_of, (self.cosine, self.sine, self.mask, self.x, self._queries, mixed, fed)),
+            *map(address_of, (mixed_scale, fed_scale, mixed_shift, fed_shift, self._scratch)),
+            self._bytes,
+            address_of(self._stages),
+        )
+
+    def scoring(self, network: Any, rows: int, hidden: int, scores: int) -> Scores:
+        """The scoring of rows in these buffers, for one run; ``hidden``, ``scores``: addresses."""
+        self._stages[:] = 0
+        return Scores(
+            network,
+            self._threads,
+            rows,
+            hidden,
+            scores,
+            *map(address_of, (self._peak, self._mass, self._scratch)),
+            self._bytes,
+            address_of(self._stages),
+        )
+
+
+def address_of(array: Any) -> int:
+    """The address of an array's data."""
+    return int(array.ctypes.data)
+
+
+def _cache_aligned(size: int) -> NDArray[np.uint8]:
+    """Zero bytes whose address is a multiple of a cache line."""
+    room = np.zeros(size + 64, np.uint8)
+    return room[-address_of(room) % 64 :][:size]

@@ -1,0 +1,69 @@
+"""Defines edits of a text, and joins, trims and compares them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_ENDING = re.compile(r"\r\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replaces the text `removed` at `start` by `text`; offsets count code points."""
+
+    start: int
+    removed: str
+    text: str
+
+    @property
+    def end(self) -> int:
+        """The end of the removed text."""
+        return self.start + len(self.removed)
+
+
+def difference(old: str, new: str) -> Edit:
+    """The one edit from an old text to a new one, for clients that send whole documents."""
+    head = common_prefix(old, new)
+    return trimmed_edit(Edit(head, old[head:], new[head:]))
+
+
+def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
+    """The same edits, each joined to the one before if it touches the text that the latter inserted."""
+    joined: list[Edit] = []
+    for edit in edits:
+        last = joined[-1] if joined else None
+        if last is None or edit.start > last.start + len(last.text) or edit.end < last.start:
+            joined.append(edit)
+            continue
+        before, after = max(0, last.start - edit.start), max(0, edit.end - last.start - len(last.text))
+        removed = edit.removed[:before] + last.removed + edit.removed[len(edit.removed) - after :]
+        kept, left = last.text[: max(0, edit.start - last.start)], last.text[max(0, edit.end - last.start) :]
+        joined[-1] = Edit(min(edit.start, last.start), removed, kept + edit.text + left)
+    return joined
+
+
+def trimmed_edit(edit: Edit) -> Edit:
+    """The edit without unchanged text at its start and end."""
+    head = common_prefix(edit.removed, edit.text)
+    removed, text = edit.removed[head:], edit.text[head:]
+    tail = common_prefix(removed[::-1], text[::-1])
+    return Edit(edit.start + head, removed[: len(removed) - tail], text[: len(text) - tail])
+
+
+def common_prefix(one: str, other: str) -> int:
+    """The length of the common prefix of two texts, by bisection, because they may be long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def with_newlines(text: str) -> str:
+    """The text with \\n for all line endings, because editors differ in the endings that they send."""
+    return _ENDING.sub("\n", text) if "\r" in text else text
