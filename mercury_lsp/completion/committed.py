@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mercury_lsp.completion import postprocess
-from mercury_lsp.completion.cutoff import worth_showing
+from mercury_lsp.completion.fitting import postprocess
+from mercury_lsp.completion.fitting.cutoff import worth_showing
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.secrets import is_secret

@@ -103,7 +103,7 @@ def notices(editor: Editor) -> list[str]:
         ("mercury_lsp.engine.tokenizer.Tokenizer.encode", OverflowError()),
         ("mercury_lsp.syntax.tree.Syntax.of", SystemError("a parser")),
         ("mercury_lsp.context.prompt.build", RecursionError()),
-        ("mercury_lsp.completion.postprocess.shown", AssertionError()),
+        ("mercury_lsp.completion.fitting.postprocess.shown", AssertionError()),
     ],
 )
 async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.cutoff import Calibration
+from mercury_lsp.completion.fitting.cutoff import Calibration
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
 from model.data.corpus import CorpusError, iter_documents

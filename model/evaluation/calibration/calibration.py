@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.completion.cutoff import Calibration, calibrated, log_odds, words
+from mercury_lsp.completion.fitting.cutoff import Calibration, calibrated, log_odds, words
 from mercury_lsp.engine.api import ScoredToken
 from model.evaluation.calibration.keystrokes import Keystrokes
 

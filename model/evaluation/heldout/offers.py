@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.cutoff import CALIBRATION, Calibration, worth_showing
+from mercury_lsp.completion.fitting.cutoff import CALIBRATION, Calibration, worth_showing
 from mercury_lsp.completion.pipeline import Job, Kept, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken

@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.cutoff import cuts
+from mercury_lsp.completion.fitting.cutoff import cuts
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import Library

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from support.tiny_corpus import write_corpus
 
-from mercury_lsp.completion.cutoff import Calibration, calibrated
+from mercury_lsp.completion.fitting.cutoff import Calibration, calibrated
 from model.evaluation.calibration import calibrate
 from model.evaluation.calibration.calibrate import (
     FITTED,

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 from test_postprocess import text_of
 
-from mercury_lsp.completion import block_ends
-from mercury_lsp.completion.insertion import Site
+from mercury_lsp.completion.fitting import block_ends
+from mercury_lsp.completion.fitting.insertion import Site
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 

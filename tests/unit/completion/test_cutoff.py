@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.completion.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated, worth_showing
-from mercury_lsp.completion.cutoff import cuts as cuts_by
+from mercury_lsp.completion.fitting.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated, worth_showing
+from mercury_lsp.completion.fitting.cutoff import cuts as cuts_by
 from mercury_lsp.completion.types import Completion
 from mercury_lsp.engine.api import Infill, ScoredToken
 

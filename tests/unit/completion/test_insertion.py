@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.completion.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, Site
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 

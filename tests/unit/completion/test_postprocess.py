@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.planted_secrets import tokens
 
-from mercury_lsp.completion import postprocess
-from mercury_lsp.completion.postprocess import Shown
+from mercury_lsp.completion.fitting import postprocess
+from mercury_lsp.completion.fitting.postprocess import Shown
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.tree import Syntax

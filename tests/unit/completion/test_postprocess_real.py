@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ROOT
 
-from mercury_lsp.completion import postprocess
-from mercury_lsp.completion.postprocess import Shown
+from mercury_lsp.completion.fitting import postprocess
+from mercury_lsp.completion.fitting.postprocess import Shown
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import width
 from mercury_lsp.syntax.tree import Syntax

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import planted_secrets as planted
 
-from mercury_lsp.completion import postprocess
+from mercury_lsp.completion.fitting import postprocess
 from mercury_lsp.completion.pipeline import declined, question
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library

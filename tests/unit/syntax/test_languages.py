@@ -9,7 +9,7 @@ import sys
 import pytest
 from tree_sitter import Query
 
-from mercury_lsp.completion.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, Site
 from mercury_lsp.syntax import languages
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES, Language, for_document

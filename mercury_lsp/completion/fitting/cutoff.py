@@ -26,7 +26,7 @@ from itertools import accumulate
 from os.path import commonprefix
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion.insertion import PAIRS
+from mercury_lsp.completion.fitting.insertion import PAIRS
 from mercury_lsp.engine.api import Infill, ScoredToken
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from mercury_lsp.completion.elements import without_equal_elements
-from mercury_lsp.completion.insertion import PAIRS, Site
+from mercury_lsp.completion.fitting.elements import without_equal_elements
+from mercury_lsp.completion.fitting.insertion import PAIRS, Site
 from mercury_lsp.syntax.indentation import width
 
 # Lines below the cursor that must not be repeated.

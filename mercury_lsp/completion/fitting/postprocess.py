@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import thread_time
 
-from mercury_lsp.completion.block_ends import without_surplus_end
-from mercury_lsp.completion.insertion import Fit, Site
-from mercury_lsp.completion.repetition import (
+from mercury_lsp.completion.fitting.block_ends import without_surplus_end
+from mercury_lsp.completion.fitting.insertion import Fit, Site
+from mercury_lsp.completion.fitting.repetition import (
     repeats,
     without_following,
     without_left,

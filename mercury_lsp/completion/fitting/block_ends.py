@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mercury_lsp.completion.insertion import Site
+from mercury_lsp.completion.fitting.insertion import Site
 from mercury_lsp.syntax.indentation import width
 
 LANGUAGES = frozenset(["ruby", "lua", "elixir", "julia", "crystal"])

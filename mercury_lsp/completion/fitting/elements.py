@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mercury_lsp.completion.insertion import PAIRS, Site
+from mercury_lsp.completion.fitting.insertion import PAIRS, Site
 
 BEFORE, AFTER = 20_000, 4_000  # characters of the document that are looked at
 
