@@ -102,7 +102,7 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
         return load(*arguments)
 
     monkeypatch.setattr(models, "load_engine", recorded)
-    monkeypatch.setattr(scheduler, "stand_back", stood_back.append)
+    monkeypatch.setattr(scheduler, "lower_priority", stood_back.append)
     start = {"model": str(model), "device": "cpu", "threads": 1, "anticipate": False}
     await editor.start(**start)
     id_ = 0

@@ -122,7 +122,7 @@ async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
                 problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
                 assert "Traceback" in problem["params"]["message"]
     assert len(notices(editor)) == 1 and "error of ours" in notices(editor)[0]
-    assert "failed 3 times in a row; it is loaded anew" in caplog.text
+    assert "failed 3 times in a row; it is loaded again" in caplog.text
     assert (await editor.complete(99))["result"]["items"]
     assert len(notices(editor)) == 1
 
