@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ PATIENCE = 60
 
 
 def loaded(folder: str | Path, options: LocalOptions | None = None) -> LocalBackend:
-    backend = LocalBackend(load_checkpoint(str(folder)), options or LocalOptions(threads=1))
+    # Slots of a batch are made at once; the usual 2 GB for each test would add up.
+    options = replace(options or LocalOptions(threads=1), memory_mb=128)
+    backend = LocalBackend(load_checkpoint(str(folder)), options)
     ends = time.monotonic() + PATIENCE
     while not backend.ready:
         assert not backend.failure
