@@ -292,6 +292,7 @@ def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
     neovim.terminal.press("C-]")
     neovim.ghost(lambda text: text == "")
     assert neovim.line == indented(TYPED)
+    neovim.terminal.press("M-\\")
     neovim.ghost(lambda text: text == ghost)
     neovim.terminal.press("Escape")
     neovim.ghost(lambda text: text == "")
@@ -427,6 +428,7 @@ def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
     neovim.ready()
     neovim.terminal.press("Escape", "o")
     neovim.terminal.type("API_TOKEN_COPY=")
+    neovim.terminal.press("M-\\")
     neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
     assert neovim.ask("luaeval('Ghost()')") == ""
     neovim.terminal.press("Escape")
