@@ -18,9 +18,8 @@ Place = tuple[Snapshot, int]
 # What editors add by themselves, and what they close by it.
 CLOSED_BY = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'", "`": "`", ">": "<"}
 MAX_ADDED_CHARACTERS = 4
-MAX_TYPED_CHARACTERS = (
-    200  # characters behind an earlier place, within which the same text is still being written
-)
+# After an earlier place, within which the same text is still being written.
+MAX_TYPED_CHARACTERS = 200
 
 
 def lookup(

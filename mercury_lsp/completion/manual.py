@@ -47,8 +47,7 @@ def found(
     `alternatives` are its place's other middles, `middles` those of another place, each of one line, though blank ones
     may stand before it; both are told when it is too late. Another place, a line of its own, is tried first where the
     first text has nothing to add: where it is blank, or says what stands there, or the cursor is within a word, which
-    any other middle would break.
-    `patience`: seconds for each of these ways. Raises `Cancelled`.
+    any other middle would break. `patience`: seconds for each of these ways. Raises `Cancelled`.
     """
 
     def here(late: Late) -> Iterator[Completion]:

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.tokenizer import Hint, Prompt
 
-ALTERNATIVES_SECONDS = (
-    0.25  # seconds that who asked waits at most for further suggestions when the first is there
-)
-PREFETCH_MIN_TOKENS = (
-    64  # tokens to be read, above which a place where nothing is shown is read for the places near it
-)
+# How long a manual request waits for further suggestions once the first is there.
+ALTERNATIVES_SECONDS = 0.25
+# A place where nothing is shown is prefilled for the places near it if it has more tokens to read.
+PREFETCH_MIN_TOKENS = 64
 
 
 class Kept:
@@ -90,12 +88,12 @@ def nothing(offset: int, reason: str) -> Completion:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """How one completion is computed. ``cancelled``: asked often. ``on_progress``: sees each draft. ``commit``:
-    receives
-    what the model has committed so far. ``hint``: may save passes, as ``kept`` may save readings. ``others``: how many
-    further suggestions are wanted, of which there may be fewer. ``judge``: chooses what is shown of a text.
-    ``patience``: seconds that each way of finding something else may take, if not the usual ones; infinite for
-    evaluations, in which no clock may decide.
+    """How one completion is computed.
+
+    ``cancelled``: asked often. ``on_progress``: receives each draft. ``commit``: receives the committed text, pass by
+    pass. ``hint``: may save passes, as ``kept`` may save prefills. ``others``: the number of further suggestions that
+    are wanted; there may be fewer. ``judge``: chooses what is shown of a text. ``patience``: seconds that each way of
+    finding another text may take, if not the usual ones; infinite for evaluations, in which no clock may decide.
     """
 
     cancelled: Callable[[], bool] = never_cancelled

@@ -30,9 +30,8 @@ class Background(ABC):
         show: Callable[[float | None], None] = lambda fraction: None,
         guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
     ) -> None:
-        """busy: whether the engine works. show: receives, from the thread, the done part of longer work, and None at
-        its
-        end. guard: a context around all that the thread does, given what that is."""
+        """busy: whether the engine works. show: receives, from the thread, the done part of longer work, and at its end
+        None. guard: a context around all that the thread does, given what that is."""
         self.busy, self.show, self.guard = busy, show, guard
         self._changed = threading.Condition()
         self._resting = self._stop = False

@@ -53,9 +53,8 @@ _URL = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'`<>]{0,100}:(?P<value>[^\s/:@\"'`]{3,200})@[\w\[]"
 )
 _BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
-_LONGEST_RUN = (
-    4_000  # characters without a blank or a sign: nobody wrote more, and each form is looked for in all
-)
+# Characters without a blank or a sign: people write no more, and each form is looked for in all.
+_LONGEST_RUN = 4_000
 
 _NAME = (
     r"(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|secret|token|credential|bearer|jwt"

@@ -48,9 +48,9 @@ class IgnoreCheck:
         session, config = self._session, self._session.config
         # A model on this machine has a memory of all files; what is sent to a hosted model has nothing of them.
         local = config.remote != "always"
-        limit = INDEX_BYTES if config.enabled and local and config.project_files == "all" else 0
+        used = config.enabled and local and config.project_files != "none"
         folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
-        if session.workspace.configure(folders, limit, local):
+        if session.workspace.configure(folders, INDEX_BYTES if used else 0, config.project_files == "all"):
             self.look()
 
     def read(self) -> None:

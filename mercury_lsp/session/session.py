@@ -22,9 +22,8 @@ from mercury_lsp.syntax.document import Document, well_formed
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
-MAX_DOCUMENT_CHARACTERS = (
-    2_000_000  # characters; nobody writes a larger file by hand, and indexing one for every key would be felt
-)
+# People write no larger file, and indexing one at every key would be felt.
+MAX_DOCUMENT_CHARACTERS = 2_000_000
 
 log = logging.getLogger(__name__)
 

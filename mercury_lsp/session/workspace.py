@@ -227,6 +227,8 @@ class Workspace(Background):
             file = self._touched.pop() if self._touched else None
         if file is None:
             return False
+        # A walk that listed its folder before drops what it has not seen.
+        self._seen.add(file)
         self._read(file)
         if file not in self._kept:
             below = [other for other in self._kept if other.startswith(f"{file}/")]

@@ -1,9 +1,9 @@
 """Makes the data of each training step from (seed, step) alone: groups of holes, and their batches of rows.
 
 Owns the choice of files, budgets and holes where contexts are cut as they are needed, what other files are shown beside
-(chosen by the server's own `context.related`), and the share of a step's
-contexts that each of several processes takes. Where groups come from shards, only noise, block sizes and canvases are
-drawn here. Cutting imports a parser; streaming shards does not.
+(chosen by the server's own `context.related`), and the share of a step's contexts that each of several processes takes.
+Where groups come from shards, only noise, block sizes and canvases are drawn here. Cutting imports a parser; streaming
+shards does not.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@
     python -m model.loadtest.attack --only kills --kills 25
 
 ``clients``: so many clients ask ``serve`` at once; each must be answered or refused with 429, and ``/health`` answer
-meanwhile. ``streams``: so many clients leave a streamed answer after
-its first piece; soon nothing may run any more, and the next client be answered. ``kills``: the language server is
-killed at so many random moments of its first seconds, with one folder for its caches and its history; the server that
-is started after each must answer. ``files``: a workspace of so many files; the first answer's time and the server's
-memory. The exit status is 1 where one of these does not hold. Times count only on a quiet machine.
+meanwhile. ``streams``: so many clients leave a streamed answer after its first piece; soon nothing may run any more,
+and the next client be answered. ``kills``: the language server is killed at so many random moments of its first
+seconds, with one folder for its caches and its history; the server that is started after each must answer. ``files``: a
+workspace of so many files; the first answer's time and the server's memory. The exit status is 1 where one of these
+does not hold. Times count only on a quiet machine.
 """
 
 from __future__ import annotations

@@ -24,9 +24,8 @@ SOURCES = ("signatures", "header", "definitions", "edits", "neighbors", "opened"
 """Where text is taken from that is shown beside the window, see `sources`."""
 # A choice is kept within so many lines of the place where it was made.
 KEEP_LINES = 10
-KEEP_STILL_LINES = (
-    30  # as long as the window begins where it did: once it has moved, most must be read again anyway
-)
+# As long as the window begins where it did: once it has moved, most must be read again anyway.
+KEEP_STILL_LINES = 30
 HEAD = 200  # characters by which the beginning of a window is told
 # Documents whose choices are kept.
 KEPT_DOCUMENTS = 16

@@ -4,9 +4,8 @@ Owns the means, their intervals and the tables. ``exact``, ``first_line`` and th
 ``shown`` is the share of requests of which a server shows something unasked, by its own rule; ``precision`` the share
 of these that are right in their first line or, where they were cut off, as far as they go; and ``spared``, the
 headline, the keys they spare as a share of all keys that the holes take: what is not shown, or is wrong, spares none.
-``right_end``: of the texts that are right
-as far as they and the hole go, those that end where it does. Intervals are 95% percentile bootstraps over files, for
-places in one file are alike.
+``right_end``: of the texts that are right as far as they and the hole go, those that end where it does. Intervals are
+95% percentile bootstraps over files, for places in one file are alike.
 """
 
 from __future__ import annotations

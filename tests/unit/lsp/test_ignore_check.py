@@ -88,6 +88,32 @@ async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: T
     assert not there.ignore_check.pending(uri) and not there.ignored(uri) and there.ignored(other)
 
 
+@pytest.mark.parametrize(
+    ("settings", "read"),
+    [
+        ({}, {"a.py", "b.py"}),
+        ({"project_files": "open"}, {"a.py"}),
+        ({"project_files": "none"}, set()),
+        ({"enabled": False}, set()),
+    ],
+)
+async def test_as_much_of_the_workspace_is_read_as_the_option_says(
+    settings: dict[str, object], read: set[str], there: There
+) -> None:
+    (there.root / "a.py").write_text("x = 1\n", encoding="utf-8")
+    (there.root / "b.py").write_text("y = 2\n", encoding="utf-8")
+    there.session.configure(settings)
+    there.ignore_check.place([f"file://{there.root}"])
+    workspace, (uri, other) = there.session.workspace, (there.open("a.py"), there.open("c.py"))
+    assert not await there.committed(uri) and not await there.committed(other)
+    workspace.used(other)
+    workspace.start()
+    async with asyncio.timeout(WAIT):
+        while not workspace.idle:
+            await asyncio.sleep(0.01)
+    assert set(workspace.library.entries) - {"c.py"} == read
+
+
 async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
     (there.root / ".env").write_text("A=1\n", encoding="utf-8")
     (there.root / "a.py").symlink_to(there.root / ".env")
