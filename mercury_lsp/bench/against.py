@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
@@ -62,8 +62,7 @@ class Turn:
 
 def server_for(engine: LocalEngine, url: str) -> CompletionServer:
     """The client of a server with the engine's model. Raises `BadUsage` for an invalid address."""
-    tokenizer = engine.tokenizer
-    return CompletionServer(url, tokenizer.specials.eot, tokenizer.newlines(), tokenizer.hidden)
+    return CompletionServer(url, engine.layout.ends, engine.tokenizer.newlines(), engine.forbidden)
 
 
 def compare(
@@ -76,7 +75,7 @@ def compare(
     """Ask all sides in changing order; a time is the median of the repeats."""
     orders = 0
     for question in questions:
-        ids = encode_prompt(question.prompt, engine.tokenizer)
+        ids = engine.layout.encode(question.prompt)
         began = time.perf_counter()
         engine.prefill(question.prompt)
         here = (time.perf_counter() - began) * 1e3

@@ -35,12 +35,12 @@ class ServerReply:
 class CompletionServer:
     """A server at `url`.
 
-    `end`: the id of the stop token. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
+    `ends`: ids of the stop tokens. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
     write.
     """
 
     def __init__(
-        self, url: str, end: int, newlines: Collection[int] = (), forbidden: Sequence[int] = ()
+        self, url: str, ends: Collection[int], newlines: Collection[int] = (), forbidden: Sequence[int] = ()
     ) -> None:
         parts = urlsplit(url)
         try:
@@ -52,7 +52,7 @@ class CompletionServer:
         self.url = url
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
         self._folder = parts.path.rstrip("/")
-        self.end, self._newlines = end, frozenset(newlines)
+        self._ends, self._newlines = frozenset(ends), frozenset(newlines)
         self._bias = [[token, False] for token in forbidden]
 
     def model(self) -> str:
@@ -77,7 +77,7 @@ class CompletionServer:
             more, ms_more = self._ask([*ids, *tokens], most - 1, True)
             tokens, ms = tokens + more, ms + ms_more
         for index, token in enumerate(tokens):
-            if token == self.end or (one_line and index and token in self._newlines):
+            if token in self._ends or (one_line and index and token in self._newlines):
                 return ServerReply(tuple(tokens[:index]), True, ms)
         return ServerReply(tuple(tokens), False, ms)
 

@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> int:
         raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
     if own is not None and arguments.against is not None:
         server = against.server_for(own, arguments.against)
-        server.read((server.end,))  # lest minutes pass before it turns out not to be there
+        server.read((min(own.layout.ends),))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
         places = list(scenes()[::_EVERY])

@@ -17,7 +17,7 @@ from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.backends.devices import slots_for
 from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.load import make_engine
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update

@@ -15,6 +15,7 @@ from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
@@ -97,7 +98,7 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_in_turn_each_gets_its_own_text_and_the_weights_are_there_once(packed_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(packed_model)
-    prepared = PreparedWeights.of(loaded)
+    prepared = PreparedWeights.of(PackedSource(loaded))
     assert prepared is not None
     made: list[NativeExecutor] = []
 

@@ -18,6 +18,7 @@ from mercury_lsp.engine.backends import cpu, cpu_kernel
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
@@ -39,7 +40,7 @@ def loaded(packed_model: Path) -> Checkpoint:
 
 @pytest.fixture
 def make(loaded: Checkpoint) -> Make:
-    prepared = PreparedWeights.of(loaded)
+    prepared = PreparedWeights.of(PackedSource(loaded))
     assert prepared is not None
 
     def make(instructions: str | None = None, threads: int = 2) -> NativeExecutor:
@@ -170,7 +171,7 @@ def test_scores_are_log_probabilities_without_the_forbidden(make: Make, loaded: 
 
 def test_a_checkpoint_that_the_kernel_can_run_needs_no_more(loaded: Checkpoint) -> None:
     told: list[float] = []
-    executor = NativeExecutor.of(loaded, 2, told.append)
+    executor = NativeExecutor.of(PackedSource(loaded), loaded.forbidden, 2, told.append)
     assert executor is not None
     assert (executor.device, executor.threads) == ("cpu", 2)
     assert told == sorted(told)
@@ -182,12 +183,12 @@ def test_other_networks_are_left_to_others(
     tiny = checkpoint.read_checkpoint(unpacked_model)
     assert not fits(tiny.shape)
     assert fits(loaded.shape)
-    for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
-        assert not fits(replace(loaded.shape, **kind))
-    assert NativeExecutor.of(tiny, 1) is None
+    for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}, {"vocabulary": 515}):
+        assert fits(replace(loaded.shape, **kind))
+    assert NativeExecutor.of(PackedSource(tiny), tiny.forbidden, 1) is None
     monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
-    assert NativeExecutor.of(loaded, 1) is None
+    assert NativeExecutor.of(PackedSource(loaded), loaded.forbidden, 1) is None
 
 
 TEXT = Path(checkpoint.__file__).read_text(encoding="utf-8")
@@ -197,7 +198,7 @@ TEXT = Path(checkpoint.__file__).read_text(encoding="utf-8")
 def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float32]]:
     """A shipped model, ids of a real text, and the probabilities that torch computes with unrounded activations."""
     loaded = checkpoint.read_checkpoint(checkpoint.SHIPPED / model)
-    ids = loaded.tokenizer.encode(TEXT)[:192]
+    ids = loaded.tokenizer.encode(TEXT)[:512]
     torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
     return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))
 
@@ -205,11 +206,11 @@ def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float
 @pytest.mark.parametrize("model", ["small", "mini"])
 def test_the_shipped_models_say_what_their_exact_networks_say(model: str) -> None:
     loaded, ids, expected = expected_of(model)
-    ours = NativeExecutor.of(loaded, 2)
+    ours = NativeExecutor.of(PackedSource(loaded), loaded.forbidden, 2)
     assert ours is not None
     scores = ours.scores(ours.run(ids, TokenLayout.clean(0, len(ids)), 0))
     shown = np.isfinite(expected[0])
     a, b = (each[:, shown] - each[:, shown].mean(-1, keepdims=True) for each in (scores, expected))
     cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
     assert cosine.mean() > 0.999
-    assert (scores.argmax(-1) == expected.argmax(-1)).mean() > 0.95
+    assert (scores.argmax(-1) == expected.argmax(-1)).mean() > 0.94

@@ -21,10 +21,13 @@ from mercury_lsp.engine.backends.cpu_kernel import (
     address_of,
     fits,
     instruction_sets,
+    padded_vocabulary,
 )
-from mercury_lsp.engine.backends.cpu_weights import LANES, PreparedWeights
+from mercury_lsp.engine.backends.cpu_layout import LANES
+from mercury_lsp.engine.backends.cpu_layout import Matrix as LaidOut
+from mercury_lsp.engine.backends.cpu_sources import WeightSource
+from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import zero_pages
 
@@ -63,9 +66,9 @@ class NativeExecutor:
         self._kernel = Kernel(library, instructions or instruction_sets()[0])
         self._prepared, self._shape = prepared, prepared.shape
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="mercury-kernel")
-        self._allowed = np.zeros(self._shape.vocabulary, np.float32)
-        self._allowed[list(forbidden)] = -np.inf
-        self._scores = np.empty((0, self._shape.vocabulary), np.float32)
+        self._allowed = np.zeros(padded_vocabulary(self._shape), np.float32)
+        self._allowed[self._shape.vocabulary :] = self._allowed[list(forbidden)] = -np.inf
+        self._scores = np.empty((0, len(self._allowed)), np.float32)
         self._layers = (Layer * self._shape.layers)()
         self._network = self._describe()
         self._cosine = self._sine = np.empty(0, np.float32)
@@ -77,16 +80,20 @@ class NativeExecutor:
 
     @classmethod
     def of(
-        cls, loaded: Checkpoint, threads: int, progress: Callable[[float], None] | None = None
+        cls,
+        source: WeightSource,
+        forbidden: Sequence[int],
+        threads: int,
+        progress: Callable[[float], None] | None = None,
     ) -> NativeExecutor | None:
-        """The executor of a checkpoint; None if the kernel is not installed or cannot run its network.
+        """The executor of a network's weights; None if the kernel is not installed or cannot run the network.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        if not (instruction_sets() and fits(loaded.shape)):
+        if not (instruction_sets() and fits(source.shape)):
             return None
-        prepared = PreparedWeights.of(loaded, progress)
-        return None if prepared is None else cls(prepared, loaded.tokenizer.hidden, threads)
+        prepared = PreparedWeights.of(source, progress)
+        return None if prepared is None else cls(prepared, forbidden, threads)
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
         """See `Executor.run`. The hidden rows are valid until the next run."""
@@ -115,7 +122,7 @@ class NativeExecutor:
         if not self._buffers.hold(count, 0):
             self._buffers = Buffers(self._shape, self._kernel, self.threads, count, BUFFER_STEP_ROWS)
         if len(self._scores) < count:
-            self._scores = np.empty((count, self._shape.vocabulary), np.float32)
+            self._scores = np.empty((count, len(self._allowed)), np.float32)
         scores = self._scores[:count]
 
         def compute() -> None:
@@ -125,7 +132,7 @@ class NativeExecutor:
             self._on_all_threads(self._kernel.scores, scoring)
 
         self._with_restored_weights(compute)
-        return scores
+        return scores[:, : self._shape.vocabulary]
 
     def _with_restored_weights(self, compute: Callable[[], None]) -> None:
         """Call ``compute``, again and again if the weights had to be restored meanwhile."""
@@ -150,42 +157,51 @@ class NativeExecutor:
                 ("gate_up", "gate_up"),
                 ("down", "down"),
             ):
-                setattr(layer, name, self._matrix(f"layers.{i}.{key}.weight"))
-            for name in ("attention_norm", "feed_norm"):
-                setattr(layer, name, address_of(prepared.vectors[f"layers.{i}.{name}.weight"]))
+                setattr(layer, name, _described(prepared.matrices[f"layers.{i}.{key}.weight"]))
+            for name, key in (
+                ("attention_norm", "attention_norm.weight"),
+                ("feed_norm", "feed_norm.weight"),
+                ("bias", "attention.qkv.bias"),
+                ("q_norm", "attention.q_norm.weight"),
+                ("k_norm", "attention.k_norm.weight"),
+            ):
+                vector = prepared.vectors.get(f"layers.{i}.{key}")
+                setattr(layer, name, None if vector is None else address_of(vector))
         return Network(
             shape.layers,
             shape.width,
             shape.heads,
             shape.kv_heads,
+            shape.head_width,
             shape.hidden,
             0,
             shape.norm_eps,
             self._layers,
             address_of(prepared.vectors["norm.weight"]),
-            self._matrix("embedding.weight"),
+            _described(prepared.output),
             address_of(self._allowed),
         )
-
-    def _matrix(self, name: str) -> Matrix:
-        matrix = self._prepared.matrices[name]
-        return Matrix(address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs)
 
     def _grow(self, rows: int) -> None:
         """Make room for the keys and values of at least ``rows`` rows, and keep the old ones."""
         shape, old = self._shape, self._network.capacity
         capacity = -(-max(rows, old + old // 16) // KV_STEP_ROWS) * KV_STEP_ROWS
-        keys = _zeros_in_pages(shape.layers, shape.kv_heads, capacity // LANES, 64, LANES)
-        values = _zeros_in_pages(shape.layers, shape.kv_heads, capacity, 64)
+        keys = _zeros_in_pages(shape.layers, shape.kv_heads, capacity // LANES, shape.head_width, LANES)
+        values = _zeros_in_pages(shape.layers, shape.kv_heads, capacity, shape.head_width)
         if old:
             keys[:, :, : old // LANES] = self._keys
             values[:, :, :old] = self._values
         self._keys, self._values, self._network.capacity = keys, values, capacity
         for layer, key, value in zip(self._layers, keys, values, strict=True):
             layer.keys, layer.values = address_of(key), address_of(value)
-        power = np.arange(0, 64, 2) / 64
-        angle = np.outer(np.arange(capacity), shape.rope_theta**-power)  # (capacity, D / 2)
-        self._cosine, self._sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+        self._cosine, self._sine = shape.rotary_tables(capacity)
+
+
+def _described(matrix: LaidOut) -> Matrix:
+    """A matrix as the kernel's structure."""
+    return Matrix(
+        address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs, matrix.bits
+    )
 
 
 def _zeros_in_pages(*size: int) -> NDArray[np.float16]:

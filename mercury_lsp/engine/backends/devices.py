@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.cpu import NativeExecutor, kv_cache_bytes
 from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu_sources import OpenSource, PackedSource, WeightSource
 from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotPool
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.system import default_threads
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def executor_for(
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu" and (native := NativeExecutor.of(loaded, threads, progress)) is not None:
-        return native
+    if device == "cpu":
+        native = NativeExecutor.of(PackedSource(loaded), loaded.tokenizer.hidden, threads, progress)
+        if native is not None:
+            return native
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -65,12 +68,13 @@ def slots_for(
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu" and not together and isinstance(loaded, Checkpoint) and _native(loaded):
-        prepared = PreparedWeights.of(loaded, progress)
+    if device == "cpu" and not together and instruction_sets() and fits(loaded.shape):
+        source = _kernel_source(loaded, quantization)
+        prepared = None if source is None else PreparedWeights.of(source, progress)
         if prepared is not None:
+            forbidden = loaded.forbidden
             return RoundRobin(
-                lambda: NativeExecutor(prepared, loaded.tokenizer.hidden, threads),
-                kv_cache_bytes(loaded.shape, rows),
+                lambda: NativeExecutor(prepared, forbidden, threads), kv_cache_bytes(loaded.shape, rows)
             )
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.batched import BatchedNetwork
@@ -78,10 +82,10 @@ def slots_for(
     from mercury_lsp.engine.backends.torch_executor import dtype_for
 
     if isinstance(loaded, OpenCheckpoint):
-        network, forbidden = _open_network(loaded, device, quantization, progress), loaded.forbidden
+        network = _open_network(loaded, device, quantization, progress)
     else:
-        network, forbidden = Network.of(loaded, dtype_for(device), progress), loaded.tokenizer.hidden
-    return ContinuousBatcher(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
+        network = Network.of(loaded, dtype_for(device), progress)
+    return ContinuousBatcher(BatchedNetwork.of(network, loaded.forbidden, device, memory, rows, threads))
 
 
 def open_executor_for(
@@ -93,14 +97,21 @@ def open_executor_for(
 ) -> Executor:
     """The executor of an open model on a device; see `executor_for`.
 
-    quantization: auto, none, int8 or int4; auto takes the most exact one that fits into the device's memory.
+    quantization: auto, none, int8 or int4; auto takes int8 on a CPU, where the kernel is fastest, and elsewhere the
+    most exact one that fits into the device's memory.
     """
     device = pick_device(device)
+    threads = threads or default_threads()
+    source = _kernel_source(loaded, quantization) if device == "cpu" else None
+    if source is not None:
+        native = NativeExecutor.of(source, loaded.forbidden, threads, progress)
+        if native is not None:
+            return native
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
     network = _open_network(loaded, device, quantization, progress)
-    return TorchExecutor(network, loaded.forbidden, device, threads or default_threads())
+    return TorchExecutor(network, loaded.forbidden, device, threads)
 
 
 def _require_torch(model: str, device: str) -> None:
@@ -125,9 +136,11 @@ def _open_network(
     )
 
 
-def _native(loaded: Checkpoint) -> bool:
-    """Whether the kernel is installed and can run the model."""
-    return bool(instruction_sets()) and fits(loaded.shape)
+def _kernel_source(loaded: Checkpoint | OpenCheckpoint, quantization: str) -> WeightSource | None:
+    """The weights of a checkpoint for the kernel; None if an open model's must not be quantized."""
+    if isinstance(loaded, Checkpoint):
+        return PackedSource(loaded)
+    return None if quantization == "none" else OpenSource(loaded, quantization.replace("auto", "int8"))
 
 
 def has_torch() -> bool:

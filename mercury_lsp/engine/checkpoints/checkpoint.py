@@ -56,6 +56,11 @@ class Checkpoint:
     fingerprint: str
     about: Mapping[str, object]
 
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Ids that must never be emitted."""
+        return self.tokenizer.hidden
+
     def weights(
         self, progress: Callable[[float], None] | None = None
     ) -> dict[str, Packed | NDArray[np.float32]]:
@@ -78,7 +83,7 @@ def find_model(model: str = AUTO_MODEL) -> Path:
 
 
 def locate_model(model: str) -> Path:
-    """The folder of a model by its name (in this package, downloaded, or in a distribution of its own) or its path.
+    """The folder, or GGUF file, of a model by its name (here, downloaded, or in a distribution of its own) or path.
 
     A name is never a folder in the current one, which is mostly the workspace: its files must not replace a model.
     Raises `CheckpointError` if there is no such model.
@@ -90,30 +95,30 @@ def locate_model(model: str) -> Path:
         path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
-        if _has_config(folder):
+        if _has_model(folder):
             return folder
     if (download := downloads.find_download(model)) is not None:
         return download.folder
     # Late, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
-        if _has_config(folder):
+        if _has_model(folder):
             return folder
-    if not is_name and not known(model) and _has_config(path):
+    if not is_name and not known(model) and _has_model(path):
         return path
     if model in SEPARATE_DISTRIBUTIONS:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
     if known(model):
         raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
     raise CheckpointError(
-        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
-        "a folder in the current one is ./NAME."
+        f"There is no model {model!r}: neither a shipped or a downloaded one, nor a folder with a {CONFIG}, nor a GGUF "
+        "file; one in the current folder is ./NAME."
     )
 
 
-def _has_config(folder: Path) -> bool:
-    """Whether a folder has a checkpoint's configuration; False for an invalid or too long path."""
+def _has_model(path: Path) -> bool:
+    """Whether a folder has a checkpoint's configuration, or a file is a GGUF; False for an invalid or too long path."""
     try:
-        return (folder / CONFIG).is_file()
+        return (path / CONFIG).is_file() or (path.suffix.lower() == ".gguf" and path.is_file())
     except (OSError, ValueError):
         return False
 
