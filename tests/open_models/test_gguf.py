@@ -264,3 +264,13 @@ def test_a_block_causal_model_runs_on_the_kernel(tmp_path: Path) -> None:
     loaded = read_open_checkpoint(tmp_path)
     assert isinstance(open_executor_for(loaded, "cpu", 1), NativeExecutor)
     assert not isinstance(open_executor_for(loaded, "cpu", 1, "none"), NativeExecutor)
+
+
+@needs_kernel
+def test_the_rows_that_pad_the_vocabulary_are_zero(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, QWEN)
+    model_of("llama", vocab_size=515).save_pretrained(tmp_path)
+    prepared = PreparedWeights.of(OpenSource(read_open_checkpoint(tmp_path), "int8"))
+    assert prepared is not None
+    assert prepared.output.outputs == 768
+    assert not prepared.output.rows(np.arange(515, 768)).any()

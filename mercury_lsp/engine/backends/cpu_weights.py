@@ -112,7 +112,8 @@ def prepare_weights(
     put = source.reader()
     if put is None:
         return None
-    blob = np.empty(sum(_sizes(source).values()), np.uint8)
+    # The rows that pad the vocabulary stay zero.
+    blob = np.zeros(sum(_sizes(source).values()), np.uint8)
     parts = _parts(source, blob)
     with ThreadPoolExecutor(default_threads()) as pool:
         for done, _ in enumerate(pool.map(put, parts, parts.values()), 1):
