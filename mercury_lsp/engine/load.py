@@ -17,7 +17,7 @@ def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
     """The checkpoint of a model by name, folder or file; "auto" is the user's selection. Raises
     `CheckpointError`."""
     folder = checkpoint.find_model(model)
-    if gguf_checkpoint.is_gguf(folder):
+    if folder.is_file():
         return gguf_checkpoint.read_gguf_checkpoint(folder)
     if huggingface.is_open(folder):
         return huggingface.read_open_checkpoint(folder)

@@ -206,6 +206,7 @@ def test_without_tokens_for_infilling_there_is_one_sentence(tmp_path: Path) -> N
         ({"qwen2.attention.head_count": 3}, "do not fit each other|where .* is expected"),
         ({"qwen2.rope.dimension_count": 16}, "rotates a part of a head"),
         ({"qwen2.expert_count": 4}, "mixture of experts"),
+        ({"split.count": 2}, "one of several parts; join them"),
         ({"qwen2.block_count": 3}, "blk.2.* is missing"),
         ({"qwen2.context_length": None}, "."),
     ],

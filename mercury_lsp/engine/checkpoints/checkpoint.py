@@ -22,7 +22,7 @@ from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.models import downloads
+from mercury_lsp.models import downloads, local_files
 from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
 from mercury_lsp.models.selection import AUTO_MODEL, choose_model
@@ -99,6 +99,8 @@ def locate_model(model: str) -> Path:
             return folder
     if (download := downloads.find_download(model)) is not None:
         return download.folder
+    if (local := local_files.find_local(model)) is not None:
+        return local
     # Late, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
         if _has_model(folder):
@@ -116,9 +118,10 @@ def locate_model(model: str) -> Path:
 
 
 def _has_model(path: Path) -> bool:
-    """Whether a folder has a checkpoint's configuration, or a file is a GGUF; False for an invalid or too long path."""
+    """Whether a path is a file, or a folder with a checkpoint's configuration; False for an invalid or too long
+    path."""
     try:
-        return (path / CONFIG).is_file() or (path.suffix.lower() == ".gguf" and path.is_file())
+        return path.is_file() or (path / CONFIG).is_file()
     except (OSError, ValueError):
         return False
 

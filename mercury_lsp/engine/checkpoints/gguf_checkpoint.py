@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from mercury_lsp.engine.checkpoints.checkpoint import as_checkpoint_error
-from mercury_lsp.engine.checkpoints.gguf_file import read_gguf
+from mercury_lsp.engine.checkpoints.gguf_file import MAGIC, read_gguf
 from mercury_lsp.engine.checkpoints.gguf_tokenizer import tokenizer_of
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.stored_values import values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, family_of
 
-SUFFIX = ".gguf"
 # The tokens of an infilling prompt, by the metadata's names of today and of before.
 _FIM_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
 _END_KEYS = ("eos", "eot", "fim_pad", "fim_rep", "fim_sep")
@@ -26,8 +25,12 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path names a GGUF file."""
-    return path.suffix.lower() == SUFFIX
+    """Whether a path is a GGUF file; those of Ollama are named by their hashes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
 
 
 def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
@@ -35,6 +38,8 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
     with as_checkpoint_error(path):
         header = read_gguf(path)
         metadata, files = header.metadata, dict(header.weights)
+        if metadata.get("split.count", 1) != 1:
+            raise Unsupported("it is one of several parts; join them with llama-gguf-split --merge")
         fim_ids = [_special(metadata, names) for names in _FIM_KEYS]
         ends = [number for name in _END_KEYS if (number := _special(metadata, (name,))) is not None]
         special = {number for number in (*fim_ids, *ends) if number is not None}
