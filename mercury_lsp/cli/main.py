@@ -156,12 +156,6 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds for an answer, half of them at most for its turn (default: %(default)s)",
     )
     serve.add_argument(
-        "--batch",
-        choices=("auto", "on", "off"),
-        default="auto",
-        help="whether requests share passes; auto where that pays, on a GPU",
-    )
-    serve.add_argument(
         "--replicas", metavar="N", type=_positive, help="of the model, each a process, by Ray Serve"
     )
     serve.add_argument(

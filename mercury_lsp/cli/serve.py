@@ -54,7 +54,6 @@ def run(arguments: Namespace) -> int:
     options = LocalOptions(
         device=arguments.device,
         threads=arguments.threads,
-        together={"auto": None, "on": True, "off": False}[arguments.batch],
         memory_mb=arguments.memory_mb,
         sessions=arguments.max_sessions,
         running=arguments.max_running,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.engine.system import cores
 from mercury_lsp.errors import Failure
-from mercury_lsp.http.local import MAX_BATCHED_TASKS, LocalOptions
+from mercury_lsp.http.local import MAX_GPU_TASKS, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 # Of one replica, as of one process.
@@ -49,7 +49,7 @@ def serve(wanted: ClusterRequest) -> None:
             scale = Scale(
                 replicas=wanted.replicas,
                 most=wanted.most,
-                ongoing=options.running or MAX_BATCHED_TASKS,
+                ongoing=options.running or MAX_GPU_TASKS,
                 queued=options.waiting,
                 cpus=cpus,
                 gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),

@@ -14,7 +14,7 @@ from mercury_lsp.cluster.forward import MAX_TRIES, Forward
 from mercury_lsp.cluster.replica import Replica
 from mercury_lsp.cluster.router import AffinityRouter
 from mercury_lsp.http.backend import Backend
-from mercury_lsp.http.local import MAX_BATCHED_TASKS
+from mercury_lsp.http.local import MAX_GPU_TASKS
 from mercury_lsp.http.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Scale:
 
     replicas: int = 1
     most: int = 0
-    ongoing: int = MAX_BATCHED_TASKS
+    ongoing: int = MAX_GPU_TASKS
     queued: int = 64
     target: float = 2.0
     cpus: float = 1.0

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.batching import SlotPool
+    from mercury_lsp.engine.batching import ContinuousBatcher
     from mercury_lsp.http.sessions import Sessions
 
 _SESSIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -53,7 +53,7 @@ class _Counted(Protocol):
     def sessions(self) -> Sessions[Any] | None: ...
 
     @property
-    def slots(self) -> SlotPool | None: ...
+    def slots(self) -> ContinuousBatcher | None: ...
 
 
 class EngineCounts(Collector):

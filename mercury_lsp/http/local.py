@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.backends.devices import slots_for
-from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
+from mercury_lsp.engine.batching import ContinuousBatcher, Slot
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.load import make_engine
@@ -26,10 +26,8 @@ from mercury_lsp.http.sessions import Sessions
 
 # Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
 SPARE_ROWS = 256
-# Tasks at once that share passes.
-MAX_BATCHED_TASKS = 32
-# Tasks at once that take turns: one computes while another prepares.
-MAX_ALTERNATING_TASKS = 4
+# Tasks at once, which share passes: on a CPU, where more rows take more time, and on a GPU.
+MAX_CPU_TASKS, MAX_GPU_TASKS = 8, 32
 # Stands for a character with missing bytes.
 PARTIAL_CHARACTER = "\ufffd"
 
@@ -40,14 +38,12 @@ log = logging.getLogger(__name__)
 class LocalOptions:
     """How the engine runs.
 
-    ``memory_mb``: for all sessions' keys and values. ``together``: whether passes are batched, None for the device's
-    default. ``running``, ``waiting``: tasks at once, None for the device's default. ``wait_s``: the longest wait in
-    seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
+    ``memory_mb``: for all sessions' keys and values. ``running``, ``waiting``: tasks at once, None for the device's
+    default. ``wait_s``: the longest wait in seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
     """
 
     device: str = "auto"
     threads: int = 0
-    together: bool | None = None
     memory_mb: int = 2048
     sessions: int = 256
     running: int | None = None
@@ -71,7 +67,7 @@ class _Session:
         self.slot: Slot | None = None
         self.engine: Engine | None = None
 
-    def use(self, loaded: Checkpoint | OpenCheckpoint, slots: SlotPool) -> tuple[Engine, Slot]:
+    def use(self, loaded: Checkpoint | OpenCheckpoint, slots: ContinuousBatcher) -> tuple[Engine, Slot]:
         """The engine and the slot."""
         if self.slot is None or self.engine is None:
             self.slot = slots.acquire()
@@ -99,11 +95,9 @@ class LocalBackend:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        self._slots: SlotPool | None = None
+        self._slots: ContinuousBatcher | None = None
         self._sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(
-            options.running or MAX_BATCHED_TASKS, thread_name_prefix="mercury-task"
-        )
+        self._pool = ThreadPoolExecutor(options.running or MAX_GPU_TASKS, thread_name_prefix="mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -125,7 +119,7 @@ class LocalBackend:
         return self._sessions
 
     @property
-    def slots(self) -> SlotPool | None:
+    def slots(self) -> ContinuousBatcher | None:
         """The executors, after loading."""
         return self._slots
 
@@ -187,7 +181,6 @@ class LocalBackend:
                 options.threads,
                 options.memory_mb << 20,
                 options.rows,
-                options.together,
             )
         except Exception as error:
             # The process reports it, see `failure`.
@@ -199,12 +192,10 @@ class LocalBackend:
             return "The server is stopping."
         return self.failure or "The model is loading."
 
-    def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
+    def _make_sessions(self, slots: ContinuousBatcher) -> Sessions[_Session]:
         fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
         options = self._options
-        running = options.running or (
-            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS
-        )
+        running = options.running or (MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS)
         return Sessions(
             _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
         )
@@ -221,7 +212,7 @@ class LocalBackend:
 
     def _work(
         self,
-        slots: SlotPool,
+        slots: ContinuousBatcher,
         session: _Session,
         task: Task,
         cancelled: Callable[[], bool],

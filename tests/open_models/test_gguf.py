@@ -15,7 +15,7 @@ from support.tiny_open_models import QWEN, save_open, write_tokenizer
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
 from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu_rounding import HALF_BYTE_TYPES, half_byte_levels
 from mercury_lsp.engine.backends.cpu_sources import OpenSource
@@ -60,7 +60,7 @@ def by_torch(loaded: OpenCheckpoint) -> torch.Tensor:
 def by_kernel(loaded: OpenCheckpoint, quantization: str = "int8", instructions: str | None = None) -> Any:
     prepared = PreparedWeights.of(OpenSource(loaded, quantization))
     assert prepared is not None
-    executor = NativeExecutor(prepared, (), 2, instructions)
+    executor = NativeExecutor(NativeNetwork(prepared, (), 2, instructions))
     return executor.scores(np.array(executor.run(IDS[0].tolist(), TokenLayout.clean(0, 40), 0)))
 
 

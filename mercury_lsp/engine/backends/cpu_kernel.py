@@ -33,7 +33,7 @@ class Matrix(Structure):
 
 
 class Layer(Structure):
-    """The weights and the cache of one layer."""
+    """The weights of one layer."""
 
     _fields_ = (
         ("qkv", Matrix),
@@ -45,8 +45,6 @@ class Layer(Structure):
         ("bias", c_void_p),
         ("q_norm", c_void_p),
         ("k_norm", c_void_p),
-        ("keys", c_void_p),
-        ("values", c_void_p),
     )
 
 
@@ -60,12 +58,25 @@ class Network(Structure):
         ("kv_heads", c_int32),
         ("head", c_int32),
         ("hidden", c_int32),
-        ("capacity", c_int32),
         ("epsilon", c_float),
         ("layer", POINTER(Layer)),
         ("norm", c_void_p),
         ("vocabulary", Matrix),
         ("allowed", c_void_p),
+    )
+
+
+class Sequence(Structure):
+    """Rows of a pass that belong to one sequence, with the addresses of its keys and values by layer."""
+
+    _fields_ = (
+        ("first", c_int32),
+        ("rows", c_int32),
+        ("past", c_int32),
+        ("capacity", c_int32),
+        ("mask", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
     )
 
 
@@ -76,10 +87,10 @@ class Pass(Structure):
         ("network", POINTER(Network)),
         ("threads", c_int32),
         ("rows", c_int32),
-        ("past", c_int32),
+        ("sequences", c_int32),
+        ("sequence", POINTER(Sequence)),
         ("cosine", c_void_p),
         ("sine", c_void_p),
-        ("mask", c_void_p),
         ("x", c_void_p),
         ("queries", c_void_p),
         ("mixed", c_void_p),
@@ -149,7 +160,6 @@ class Buffers:
         inner = shape.heads * shape.head_width
         self.x = np.empty((rows, shape.width), np.float32)
         self.cosine, self.sine = (np.empty((rows, shape.head_width // 2), np.float32) for _ in range(2))
-        self.mask = np.empty(rows * rows, np.uint8)
         self._queries = np.empty((rows, inner), np.float32)
         self._rounded = tuple(
             (
@@ -169,16 +179,17 @@ class Buffers:
         """Whether the buffers are large enough."""
         return rows <= self._rows and keys <= self._keys
 
-    def passing(self, network: Any, rows: int, past: int) -> Pass:
-        """A pass in these buffers, for one run."""
+    def passing(self, network: Any, rows: int, sequences: Any) -> Pass:
+        """A pass of an array of `Sequence` in these buffers, for one run."""
         self._stages[:] = 0
         (mixed, mixed_scale, mixed_total), (fed, fed_scale, fed_total) = self._rounded
         return Pass(
             network,
             self._threads,
             rows,
-            past,
-            *map(address_of, (self.cosine, self.sine, self.mask, self.x, self._queries, mixed, fed)),
+            len(sequences),
+            sequences,
+            *map(address_of, (self.cosine, self.sine, self.x, self._queries, mixed, fed)),
             *map(address_of, (mixed_scale, fed_scale, mixed_total, fed_total, self._scratch)),
             self._bytes,
             address_of(self._stages),

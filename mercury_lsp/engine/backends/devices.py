@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.cpu import NativeExecutor, kv_cache_bytes
-from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu import NativeBatch, NativeExecutor, NativeNetwork
 from mercury_lsp.engine.backends.cpu_sources import OpenSource, PackedSource, WeightSource
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
-from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotPool
+from mercury_lsp.engine.batching import ContinuousBatcher
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.system import default_threads
@@ -22,6 +20,8 @@ from mercury_lsp.engine.system import default_threads
 if TYPE_CHECKING:
     from mercury_lsp.engine.backends.network import Network
 
+# Rows of a batch on a CPU, where a pass of more takes too long for those who wait.
+CPU_BATCH_ROWS = 256
 INSTALL_TORCH = 'pip install "mercury-lsp[torch]"'
 # Files of the drivers of NVIDIA, WSL and AMD.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -40,10 +40,9 @@ def executor_for(
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu":
-        native = NativeExecutor.of(PackedSource(loaded), loaded.tokenizer.hidden, threads, progress)
-        if native is not None:
-            return native
+    native = _native(loaded, device, threads, "auto", progress)
+    if native is not None:
+        return NativeExecutor(native)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -56,26 +55,19 @@ def slots_for(
     threads: int,
     memory: int,
     rows: int,
-    together: bool | None = None,
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> SlotPool:
-    """The executors of many sessions on one network, see `batching`.
+) -> ContinuousBatcher:
+    """The executors of many sessions on one network, whose passes are batched, see `batching`.
 
-    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. together: whether passes
-    are batched; None for batches on a GPU only, because on a CPU the kernel is faster one by one. quantization: of an
-    open model. Raises `CheckpointError` if the device cannot run the model.
+    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. quantization: of an open
+    model. Raises `CheckpointError` if the device cannot run the model.
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu" and not together and instruction_sets() and fits(loaded.shape):
-        source = _kernel_source(loaded, quantization)
-        prepared = None if source is None else PreparedWeights.of(source, progress)
-        if prepared is not None:
-            forbidden = loaded.forbidden
-            return RoundRobin(
-                lambda: NativeExecutor(prepared, forbidden, threads), kv_cache_bytes(loaded.shape, rows)
-            )
+    native = _native(loaded, device, threads, quantization, progress)
+    if native is not None:
+        return ContinuousBatcher(NativeBatch(native, memory, rows), CPU_BATCH_ROWS)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.batched import BatchedNetwork
     from mercury_lsp.engine.backends.network import Network
@@ -102,11 +94,9 @@ def open_executor_for(
     """
     device = pick_device(device)
     threads = threads or default_threads()
-    source = _kernel_source(loaded, quantization) if device == "cpu" else None
-    if source is not None:
-        native = NativeExecutor.of(source, loaded.forbidden, threads, progress)
-        if native is not None:
-            return native
+    native = _native(loaded, device, threads, quantization, progress)
+    if native is not None:
+        return NativeExecutor(native)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -136,11 +126,22 @@ def _open_network(
     )
 
 
-def _kernel_source(loaded: Checkpoint | OpenCheckpoint, quantization: str) -> WeightSource | None:
-    """The weights of a checkpoint for the kernel; None if an open model's must not be quantized."""
+def _native(
+    loaded: Checkpoint | OpenCheckpoint,
+    device: str,
+    threads: int,
+    quantization: str,
+    progress: Callable[[float], None] | None,
+) -> NativeNetwork | None:
+    """The network on the CPU's kernel; None if the kernel cannot run it, or if its weights must not be quantized."""
+    if device != "cpu" or (isinstance(loaded, OpenCheckpoint) and quantization == "none"):
+        return None
+    source: WeightSource
     if isinstance(loaded, Checkpoint):
-        return PackedSource(loaded)
-    return None if quantization == "none" else OpenSource(loaded, quantization.replace("auto", "int8"))
+        source = PackedSource(loaded)
+    else:
+        source = OpenSource(loaded, quantization.replace("auto", "int8"))
+    return NativeNetwork.of(source, loaded.forbidden, threads, progress)
 
 
 def has_torch() -> bool:

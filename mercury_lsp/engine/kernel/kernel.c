@@ -1,7 +1,8 @@
 /* One forward pass on a CPU: the network of `backends/network.py` with weights of 4 to 8 bits.
 
    Owns the arithmetic and how threads share it. Knows no tokens, no file, and nothing of who sees whom: it is handed
-   the embedded rows, their rotary angles and a mask among the new rows, all of which see every earlier key.
+   the embedded rows of one or more sequences, their rotary angles and for each sequence a mask among its new rows, all
+   of which see every earlier key of their sequence.
 
    A weight is a level of a byte with an fp32 scale for each row and 64 columns: 7 bits, of which 64 stands for zero, or
    8 bits, of which 128 does. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
@@ -79,18 +80,24 @@ typedef struct {
     const float *attention_norm, *feed_norm;
     const float *bias;          /* of qkv, or null */
     const float *q_norm, *k_norm; /* [head] of each query and key head, or null */
-    half *keys;                 /* [kv_heads][capacity / 16][head][16 keys] */
-    half *values;               /* [kv_heads][capacity][head] */
 } Layer;
 
 typedef struct {
-    int32_t layers, width, heads, kv_heads, head, hidden, capacity;
+    int32_t layers, width, heads, kv_heads, head, hidden;
     float epsilon;
     const Layer *layer;
     const float *norm;
     Matrix vocabulary;
     const float *allowed; /* [vocabulary]: 0, or -inf for what must not be chosen */
 } Network;
+
+/* Some rows of a pass, which belong to one sequence, and its keys and values by layer. */
+typedef struct {
+    int32_t first, rows, past, capacity;
+    const uint8_t *mask; /* [rows][rows]: whether a new row sees another */
+    half *const *keys;   /* [kv_heads][capacity / 16][head][16 keys] of each layer */
+    half *const *values; /* [kv_heads][capacity][head] of each layer */
+} Sequence;
 
 /* A stage's shares are divided among the threads, so that each reads weights in order; who is through helps on. */
 typedef struct {
@@ -100,9 +107,9 @@ typedef struct {
 
 typedef struct {
     const Network *network;
-    int32_t threads, rows, past;
+    int32_t threads, rows, sequences;
+    const Sequence *sequence;
     const float *cosine, *sine; /* [rows][head / 2] */
-    const uint8_t *mask;        /* [rows][rows]: whether a new row sees another */
     float *x;                   /* [rows][width]: embedded rows, and in the end the hidden ones */
     float *queries;             /* [rows][heads][head] */
     int8_t *mixed, *fed;        /* the rounded inputs of `out` and `down` */
@@ -431,8 +438,9 @@ static Rounded norm(const Network *net, const float *x, int rows, const float *w
 }
 
 /* One head's outputs of the joint projection: turned by the positions' angles, and where they belong. */
-static void project(const Pass *p, const Layer *layer, const Rounded *a, int number, float *span) {
+static void project(const Pass *p, int l, const Rounded *a, int number, float *span) {
     const Network *net = p->network;
+    const Layer *layer = net->layer + l;
     const int head = net->head;
     for (int column = 0; column < head; column += 2 * LANES) {
         int block = (number * head + column) / LANES, blocks[2] = {block, block + 1};
@@ -447,8 +455,11 @@ static void project(const Pass *p, const Layer *layer, const Rounded *a, int num
     }
     int kv = number - net->heads, value = kv - net->kv_heads;
     if (value >= 0) {
-        half *to = layer->values + ((size_t)value * net->capacity + p->past) * head;
-        for (int i = 0; i < p->rows * head; i++) to[i] = (half)span[i];
+        for (const Sequence *q = p->sequence; q < p->sequence + p->sequences; q++) {
+            const float *from = span + q->first * head;
+            half *to = q->values[l] + ((size_t)value * q->capacity + q->past) * head;
+            for (int i = 0; i < q->rows * head; i++) to[i] = (half)from[i];
+        }
         return;
     }
     const float *weight = kv < 0 ? layer->q_norm : layer->k_norm;
@@ -462,14 +473,16 @@ static void project(const Pass *p, const Layer *layer, const Rounded *a, int num
             store(y + i, left * load(cosine + i) - right * load(sine + i));
             store(y + head / 2 + i, right * load(cosine + i) + left * load(sine + i));
         }
-        if (kv < 0) {
-            memcpy(p->queries + ((size_t)r * net->heads + number) * head, y, sizeof(float) * head);
-        } else {
-            int at = p->past + r;
-            half *to = layer->keys + ((size_t)kv * net->capacity + at / LANES * LANES) * head + at % LANES;
-            for (int i = 0; i < head; i++) to[i * LANES] = (half)y[i];
-        }
+        if (kv < 0) memcpy(p->queries + ((size_t)r * net->heads + number) * head, y, sizeof(float) * head);
     }
+    if (kv < 0) return;
+    for (const Sequence *q = p->sequence; q < p->sequence + p->sequences; q++)
+        for (int r = 0; r < q->rows; r++) {
+            const float *from = span + (q->first + r) * head;
+            int at = q->past + r;
+            half *to = q->keys[l] + ((size_t)kv * q->capacity + at / LANES * LANES) * head + at % LANES;
+            for (int i = 0; i < head; i++) to[i * LANES] = (half)from[i];
+        }
 }
 
 /* Scores of `wide` <= QUERIES packed queries with all keys: [query][padded]. */
@@ -504,20 +517,28 @@ INLINE void mix(const int wide, const int head, const float *weights, int padded
     }
 }
 
-/* Softmax attention of up to `wide` query vectors from number `first` on, which count a row's heads of one group
-   first. */
-INLINE void attend(const int head, const Pass *p, const Layer *layer, int kv, int first, int wide, float *scores) {
+/* How many query vectors a tile of attention has. Few queries are cut into narrower tiles, so that all threads get
+   some. */
+INLINE int tile_queries(int queries) { return queries > 2 * QUERIES ? QUERIES : QUERIES / 2; }
+
+INLINE int attention_tiles(const Network *net, const Sequence *s) {
+    int queries = s->rows * (net->heads / net->kv_heads), wide = tile_queries(queries);
+    return (queries + wide - 1) / wide;
+}
+
+/* Softmax attention of one tile of a sequence's queries, which count a row's heads of one group first. */
+INLINE void attend(const int head, const Pass *p, const Sequence *s, int l, int kv, int number, float *scores) {
     const Network *net = p->network;
-    const int group = net->heads / net->kv_heads, count = p->rows * group, keys = p->past + p->rows;
-    const int padded = (keys + LANES - 1) / LANES * LANES;
+    const int group = net->heads / net->kv_heads, count = s->rows * group, keys = s->past + s->rows;
+    const int padded = (keys + LANES - 1) / LANES * LANES, wide = tile_queries(count), first = number * wide;
     const int n = count - first < wide ? count - first : wide;
     float q[WIDEST][QUERIES] = {0};
     for (int i = 0; i < n; i++) {
-        int query = first + i;
-        const float *from = p->queries + ((size_t)(query / group) * net->heads + kv * group + query % group) * head;
+        int row = s->first + (first + i) / group;
+        const float *from = p->queries + ((size_t)row * net->heads + kv * group + (first + i) % group) * head;
         for (int d = 0; d < head; d++) q[d][i] = from[d];
     }
-    const half *key = layer->keys + (size_t)kv * net->capacity * head;
+    const half *key = s->keys[l] + (size_t)kv * s->capacity * head;
     if (n <= 3)
         compare(3, head, q, key, padded, scores);
     else if (n <= QUERIES / 2)
@@ -527,9 +548,9 @@ INLINE void attend(const int head, const Pass *p, const Layer *layer, int kv, in
     float mass[QUERIES];
     for (int i = 0; i < n; i++) {
         float *own = scores + (size_t)i * padded;
-        const uint8_t *seen = p->mask + (size_t)((first + i) / group) * p->rows;
-        for (int at = p->past; at < keys; at++)
-            if (!seen[at - p->past]) own[at] = -1e30f;
+        const uint8_t *seen = s->mask + (size_t)((first + i) / group) * s->rows;
+        for (int at = s->past; at < keys; at++)
+            if (!seen[at - s->past]) own[at] = -1e30f;
         for (int at = keys; at < padded; at++) own[at] = -1e30f;
         vf peak = load(own), sum = splat(0);
         for (int at = LANES; at < padded; at += LANES) peak = larger(peak, load(own + at));
@@ -541,7 +562,7 @@ INLINE void attend(const int head, const Pass *p, const Layer *layer, int kv, in
         }
         mass[i] = sum_of(sum);
     }
-    const half *values = layer->values + (size_t)kv * net->capacity * head;
+    const half *values = s->values[l] + (size_t)kv * s->capacity * head;
     for (int i = 0; i < n; i += MIXED) {
         const int m = n - i < MIXED ? n - i : MIXED;
         float out[MIXED][WIDEST];
@@ -550,7 +571,7 @@ INLINE void attend(const int head, const Pass *p, const Layer *layer, int kv, in
         else
             mix(MIXED, head, scores + (size_t)i * padded, padded, values, keys, out);
         for (int j = 0; j < m; j++) {
-            int query = first + i + j, row = query / group;
+            int query = first + i + j, row = s->first + query / group;
             size_t at = ((size_t)row * net->heads + kv * group + query % group) * head;
             for (int d = 0; d < head; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
             round_row(out[j], head, p->mixed + at, p->mixed_scale + at / PART, p->mixed_total + at / HALF);
@@ -558,12 +579,16 @@ INLINE void attend(const int head, const Pass *p, const Layer *layer, int kv, in
     }
 }
 
-static void attend_64(const Pass *p, const Layer *layer, int kv, int first, int wide, float *scores) {
-    attend(64, p, layer, kv, first, wide, scores);
-}
-
-static void attend_128(const Pass *p, const Layer *layer, int kv, int first, int wide, float *scores) {
-    attend(128, p, layer, kv, first, wide, scores);
+/* A share of attention: one tile of one key head of one sequence. */
+static void attend_share(const Pass *p, int l, int share, float *scores) {
+    const Network *net = p->network;
+    const Sequence *s = p->sequence;
+    int tiles = attention_tiles(net, s);
+    for (; share >= tiles * net->kv_heads; tiles = attention_tiles(net, ++s)) share -= tiles * net->kv_heads;
+    if (net->head == 64)
+        attend(64, p, s, l, share / tiles, share % tiles, scores);
+    else
+        attend(128, p, s, l, share / tiles, share % tiles, scores);
 }
 
 /* Add a span of a matrix' outputs to the rows of x. */
@@ -614,24 +639,20 @@ EXPORT size_t NAME(mercury_scratch)(int32_t width, int32_t rows, int32_t keys) {
 /* Run a pass. Each of the threads calls it, with a number of its own from 0 on; any of them may be missing. */
 EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     const Network *net = p->network;
-    const int heads = net->heads + 2 * net->kv_heads, group = net->heads / net->kv_heads;
-    /* Few queries are cut into narrower tiles, so that all threads get some. */
-    const int wide = p->rows * group > 2 * QUERIES ? QUERIES : QUERIES / 2;
-    const int tiles = (p->rows * group + wide - 1) / wide;
+    const int heads = net->heads + 2 * net->kv_heads;
+    int attention_shares = 0;
+    for (int i = 0; i < p->sequences; i++) attention_shares += net->kv_heads * attention_tiles(net, p->sequence + i);
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, net->width);
     Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_total}, fed = {p->fed, p->fed_scale, p->fed_total}, normed;
-    void (*const attend_head)(const Pass *, const Layer *, int, int, int, float *) =
-        net->head == 64 ? attend_64 : attend_128;
     Stage *stage = p->stages;
     for (int l = 0; l < net->layers; l++) {
         const Layer *layer = net->layer + l;
         int shares = heads;
         if (unfinished(stage, shares)) normed = norm(net, p->x, p->rows, layer->attention_norm, &s);
-        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) project(p, layer, &normed, i, s.span);
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) project(p, l, &normed, i, s.span);
         await(stage++, shares);
-        shares = net->kv_heads * tiles;
-        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage))
-            attend_head(p, layer, i / tiles, i % tiles * wide, wide, s.scores);
+        shares = attention_shares;
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) attend_share(p, l, i, s.scores);
         await(stage++, shares);
         shares = net->width / SPAN;
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->out, &mixed, i);
