@@ -13,7 +13,7 @@ from mercury_lsp.engine.backends.mapping import kernel_library
 from mercury_lsp.engine.checkpoints.shape import Shape
 
 # As in the kernel.
-PART, HALF, SLICE, STAGE_BYTES = 32, 32, 256, 64
+PART, HALF, SLICE, STAGE_BYTES = 16, 32, 256, 64
 # The buffers hold a multiple of so many keys.
 BUFFER_STEP_ROWS = 512
 

@@ -6,7 +6,7 @@
 
    A weight is a level of a byte with an fp32 scale for each row and 64 columns: 7 bits, of which 64 stands for zero, or
    8 bits, of which 128 does. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
-   Activations are rounded to 8 bits in groups of 32, each row by itself, so that a row's result does not depend on the
+   Activations are rounded to 8 bits in groups of 16, each row by itself, so that a row's result does not depend on the
    rows beside it. Products of a group add up in 32-bit integers, all else is fp32. Levels below 128 fit every
    instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates above 2^15, and Arm multiplies
    signed by signed. Without VNNI a level of 8 bits is multiplied in two parts.
@@ -42,7 +42,7 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define LANES 16
 #define GROUP 64  /* columns of a weight's byte levels that share a scale */
 #define HALF 32   /* columns of a weight's 4-bit levels that share a scale */
-#define PART 32   /* columns of an activation that share a scale */
+#define PART 16   /* columns of an activation that share a scale */
 #define PARTS (HALF / PART)
 #define WIDEST 128 /* of the attention heads, which have 64 or 128 columns */
 #define SPAN 32   /* outputs that one thread claims at once */
