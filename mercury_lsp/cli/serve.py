@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> int:
         backend = LocalBackend(loaded, options)
         limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
         process.serve(application(backend, settings), backend, listening, limits)
-    except (checkpoint.CheckpointError, process.NotLoaded) as error:
+    except checkpoint.CheckpointError as error:
         raise Failure(str(error)) from error
     return 0
 
@@ -94,16 +94,14 @@ def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings:
     if most < fewest:
         raise BadUsage("--max-replicas cannot be less than --replicas.")
     command.serve(
-        command.ClusterRequest(
-            model=model,
-            options=options,
-            settings=settings,
-            replicas=fewest,
-            most=most,
-            address=arguments.address or "",
-            host=arguments.host,
-            port=arguments.port,
-        )
+        model,
+        options,
+        settings,
+        replicas=fewest,
+        most=most,
+        address=arguments.address or "",
+        host=arguments.host,
+        port=arguments.port,
     )
     return 0
 

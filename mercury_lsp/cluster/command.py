@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.engine.system import cores
@@ -17,47 +17,44 @@ from mercury_lsp.http.settings import ServiceSettings
 MAX_THREADS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRequest:
-    """The arguments of the command. ``address``: of a Ray cluster, empty for this machine alone."""
-
-    model: str
-    options: LocalOptions
-    settings: ServiceSettings
-    replicas: int
-    most: int
-    address: str
-    host: str
-    port: int
-
-
-def serve(wanted: ClusterRequest) -> None:
+def serve(
+    model: str,
+    options: LocalOptions,
+    settings: ServiceSettings,
+    *,
+    replicas: int,
+    most: int,
+    address: str,
+    host: str,
+    port: int,
+) -> None:
     """Serve until a signal. On a cluster the application stays, until ``serve shutdown``.
 
-    Raises `Failure`.
+    address: of a Ray cluster, empty for this machine alone. Raises `Failure`.
     """
-    options = wanted.options
-    if not options.threads and not wanted.address:
-        share = cores() // wanted.most
-        options = replace(options, threads=max(1, min(MAX_THREADS, share)))
+    if not options.threads and not address:
+        options = replace(options, threads=max(1, min(MAX_THREADS, cores() // most)))
     cpus = max(1, options.threads)
     try:
-        with ray_here(wanted.address, cpus * wanted.most, wanted.host, wanted.port):
+        with ray_here(address, cpus * most, host, port):
             from mercury_lsp.cluster.deploy import Scale, deploy
             from mercury_lsp.cluster.replica import in_process
 
             scale = Scale(
-                replicas=wanted.replicas,
-                most=wanted.most,
+                replicas=replicas,
+                most=most,
                 ongoing=options.running or MAX_BATCHED_TASKS,
                 queued=options.waiting,
                 cpus=cpus,
                 gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
             )
-            deploy(in_process(wanted.model, options), wanted.model, scale, wanted.settings)
-            host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
-            print(f"mercury-lsp serves on http://{host}:{wanted.port}", file=sys.stderr, flush=True)
-            _wait()
+            deploy(in_process(model, options), model, scale, settings)
+            name = f"[{host}]" if ":" in host else host
+            print(f"mercury-lsp serves on http://{name}:{port}", file=sys.stderr, flush=True)
+            ended = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: ended.set())
+            ended.wait()
     except (RuntimeError, ConnectionError, OSError) as error:
         raise Failure(f"Ray could not serve: {str(error).strip().splitlines()[0]}") from error
 
@@ -66,11 +63,3 @@ def _gpus() -> float:
     import ray
 
     return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-
-
-def _wait() -> None:
-    """Return at the first signal to end."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()

@@ -7,9 +7,11 @@ rank if all replicas of a rank are full.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from mercury_lsp.cluster.rendezvous import ranked
 from mercury_lsp.http.backend import Task
 
 
@@ -39,3 +41,17 @@ def _key_and_avoided(request: PendingRequest) -> tuple[str, frozenset[str]]:
         avoided = request.args[1] if len(request.args) > 1 else ()
         return request.args[0].key, frozenset(avoided)
     return "", frozenset()
+
+
+def ranked(key: str, names: Iterable[str]) -> list[str]:
+    """The names of replicas for a document's key, best first, by rendezvous hashing.
+
+    A pure function of the key and the set of names, so that all routers agree without communication. If a replica
+    leaves, only its own keys move (Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996).
+    """
+
+    def weight(name: str) -> bytes:
+        # Not Python's hash, which differs between processes. The length keeps (a, bc) and (ab, c) apart.
+        return hashlib.blake2b(f"{len(key)}:{key}{name}".encode(), digest_size=8).digest()
+
+    return sorted(names, key=weight, reverse=True)

@@ -12,13 +12,17 @@ import sys
 import time
 from dataclasses import replace
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
+from mercury_lsp.errors import Failure
 from mercury_lsp.http.app import ServiceState
 from mercury_lsp.http.connections import ConnectionLimits, connection_limit, http_options, limited_protocol
+
+if TYPE_CHECKING:
+    from mercury_lsp.http.local import LocalBackend
 
 # For the requests that run when the server stops.
 STOP_SECONDS = 15.0
@@ -28,43 +32,26 @@ LAST_BYTES_SECONDS = 5
 SWITCH_INTERVAL_SECONDS = 0.0005
 
 
-class NotLoaded(Exception):
-    """The backend cannot be used; the message is one sentence for the user."""
-
-
-class Loading(Protocol):
-    """A backend that loads. ``failure``: why loading failed, or empty."""
-
-    failure: str
-
-    @property
-    def ready(self) -> bool:
-        """Whether the backend can answer."""
-        ...
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; port 0 takes any free one. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def serve(
-    app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits | None = None
-) -> None:
-    """Serve an application until a signal. Raises `NotLoaded`."""
-    server = Server(app, backend, listening, limits or ConnectionLimits())
+def serve(app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits) -> None:
+    """Serve an application until a signal. Raises `Failure` where the backend cannot be loaded."""
+    server = Server(app, backend, listening, limits)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     server.run(sockets=[listening])
     if backend.failure:
-        raise NotLoaded(backend.failure)
+        raise Failure(backend.failure)
 
 
 class Server(uvicorn.Server):
     """uvicorn's server of one application, with limits on its connections."""
 
     def __init__(
-        self, app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits
+        self, app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits
     ) -> None:
         most = connection_limit(limits.most)
         most_per_address = min(limits.most_per_address, max(1, most - most // 8))

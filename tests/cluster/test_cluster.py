@@ -20,7 +20,7 @@ import httpx2 as httpx
 import pytest
 from support import replica_backends
 
-from mercury_lsp.cluster.rendezvous import ranked
+from mercury_lsp.cluster.router import ranked
 from mercury_lsp.http.backend import Task
 
 SCALE = {"replicas": 2, "ongoing": 3, "queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
