@@ -54,11 +54,7 @@ class Access:
         left = min(self._capacity, left + (now - at) * self._per_second)
         # The latest client is the last item.
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
-        _delete_oldest(self._buckets)
+        if len(self._buckets) > MAX_CLIENTS:
+            del self._buckets[next(iter(self._buckets))]
         if left < 1:
             raise RateLimited((1 - left) / self._per_second)
-
-
-def _delete_oldest(buckets: dict[str, tuple[float, float]]) -> None:
-    for client in list(buckets)[: max(0, len(buckets) - MAX_CLIENTS)]:
-        del buckets[client]

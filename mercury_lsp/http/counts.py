@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.batching import SlotPool
-    from mercury_lsp.http.sessions import Sessions
+    from mercury_lsp.http.local import LocalBackend
 
 _SESSIONS = (1, 2, 4, 8, 16, 32, 64)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -46,20 +45,10 @@ class Counts:
         return generate_latest(self._registry).decode()
 
 
-class _Counted(Protocol):
-    """The attributes of a backend that are read."""
-
-    @property
-    def sessions(self) -> Sessions[Any] | None: ...
-
-    @property
-    def slots(self) -> SlotPool | None: ...
-
-
 class EngineCounts(Collector):
     """The counters of a `LocalBackend`, and gauges that are read when Prometheus asks."""
 
-    def __init__(self, backend: _Counted) -> None:
+    def __init__(self, backend: LocalBackend) -> None:
         self._registry = own = CollectorRegistry()
         self._backend = backend
         self.queued = Histogram(
@@ -75,15 +64,10 @@ class EngineCounts(Collector):
         """See `Collector`."""
         sessions, slots = self._backend.sessions, self._backend.slots
         yield GaugeMetricFamily("mercury_ready", "Whether the model is loaded.", slots is not None)
-        yield GaugeMetricFamily(
-            "mercury_sessions", "Sessions with a cache.", sessions.kept if sessions else 0
-        )
-        yield GaugeMetricFamily(
-            "mercury_tasks_running", "Tasks being computed.", sessions.used if sessions else 0
-        )
-        yield GaugeMetricFamily(
-            "mercury_tasks_waiting", "Tasks that wait.", sessions.waiting if sessions else 0
-        )
+        kept, used, waiting = (sessions.kept, sessions.used, sessions.waiting) if sessions else (0, 0, 0)
+        yield GaugeMetricFamily("mercury_sessions", "Sessions with a cache.", kept)
+        yield GaugeMetricFamily("mercury_tasks_running", "Tasks being computed.", used)
+        yield GaugeMetricFamily("mercury_tasks_waiting", "Tasks that wait.", waiting)
         passes = dict(slots.passes) if slots is not None else {}
         buckets = [
             (str(most), float(sum(count for size, count in passes.items() if size <= most)))

@@ -99,8 +99,9 @@ class LocalBackend:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        self._slots: SlotPool | None = None
-        self._sessions: Sessions[_Session] | None = None
+        # The executors, after loading; the sessions, after the first task.
+        self.slots: SlotPool | None = None
+        self.sessions: Sessions[_Session] | None = None
         self._pool = ThreadPoolExecutor(
             options.running or MAX_BATCHED_TASKS, thread_name_prefix="mercury-task"
         )
@@ -112,34 +113,19 @@ class LocalBackend:
     @property
     def ready(self) -> bool:
         """See `Backend.ready`."""
-        return self._slots is not None and not self._closing.is_set()
-
-    @property
-    def device(self) -> str:
-        """The device, after loading."""
-        return self._slots.device if self._slots else ""
-
-    @property
-    def sessions(self) -> Sessions[_Session] | None:
-        """The sessions, after the first task."""
-        return self._sessions
-
-    @property
-    def slots(self) -> SlotPool | None:
-        """The executors, after loading."""
-        return self._slots
+        return self.slots is not None and not self._closing.is_set()
 
     async def run(self, task: Task) -> AsyncGenerator[Update, None]:
         """See `Backend.run`."""
-        if not self.ready or self._slots is None:
-            raise Unavailable(self._why_not())
-        if self._sessions is None:
-            self._sessions = self._make_sessions(self._slots)
-        sessions = self._sessions
+        if not self.ready or self.slots is None:
+            stopping = "The server is stopping." if self._closing.is_set() else ""
+            raise Unavailable(stopping or self.failure or "The model is loading.")
+        if self.sessions is None:
+            self.sessions = self._make_sessions(self.slots)
+        sessions = self.sessions
         asked = time.perf_counter()
         session = await sessions.take(task.key, task.asker)
-        queued = time.perf_counter() - asked
-        self.counts.queued.observe(queued)
+        self.counts.queued.observe(time.perf_counter() - asked)
         loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()
         stopped = threading.Event()
 
@@ -149,9 +135,7 @@ class LocalBackend:
         def tell(update: Update) -> None:
             loop.call_soon_threadsafe(updates.put_nowait, update)
 
-        job = loop.run_in_executor(
-            self._pool, self._work, self._slots, session, task, cancelled, tell, queued * 1e3
-        )
+        job = loop.run_in_executor(self._pool, self._work, self.slots, session, task, cancelled, tell)
         self._running.add(job)
         job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
         job.add_done_callback(lambda _: updates.put_nowait(None))
@@ -174,14 +158,14 @@ class LocalBackend:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._running, return_exceptions=True)
-        if self._slots is not None:
-            await asyncio.to_thread(self._slots.close)
+        if self.slots is not None:
+            await asyncio.to_thread(self.slots.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
         options = self._options
         try:
-            self._slots = slots_for(
+            self.slots = slots_for(
                 self._loaded,
                 options.device,
                 options.threads,
@@ -193,11 +177,6 @@ class LocalBackend:
             # The process reports it, see `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
-
-    def _why_not(self) -> str:
-        if self._closing.is_set():
-            return "The server is stopping."
-        return self.failure or "The model is loading."
 
     def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
         fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
@@ -226,10 +205,8 @@ class LocalBackend:
         task: Task,
         cancelled: Callable[[], bool],
         tell: Callable[[Update], None],
-        queue_ms: float,
     ) -> Update:
         """Run a task, in a thread of the pool."""
-        began = time.perf_counter()
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
         question = prompt.build(
@@ -244,7 +221,6 @@ class LocalBackend:
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
             max_passes=2 * task.max_tokens,
-            single_line=task.single_line,
             temperature=task.temperature,
             seed=random.getrandbits(63) if task.seed is None else task.seed,
         )
@@ -275,8 +251,6 @@ class LocalBackend:
             infill.cached_tokens,
             infill.tokens,
             infill.forward_passes,
-            (time.perf_counter() - began) * 1e3,
-            queue_ms,
         )
 
 
