@@ -92,7 +92,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="also time a server with llama.cpp's completion API and the same model",
     )
-    bench.add_argument("--png", metavar="FILE", type=Path, help="draw the figures, too")
 
     models = commands.add_parser("models", help="list, download, select and remove models")
     models.add_argument("--json", action="store_true", help="with list: print one JSON object")

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.bench import picture
 from mercury_lsp.cli import stats_picture
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.telemetry import store
@@ -25,7 +24,7 @@ def run(arguments: Namespace) -> int:
     if arguments.days is not None and arguments.days < 1:
         raise BadUsage("The days must be 1 at least.")
     if arguments.png is not None:
-        picture.check_picture(arguments.png)
+        stats_picture.check(arguments.png)
     try:
         if arguments.clear:
             deleted = store.delete_events()

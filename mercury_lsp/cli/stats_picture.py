@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mercury_lsp.bench import picture
+from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,16 @@ _PARTS = {
     "replaced": "#b8b8b8",
     "rejected": "#d98880",
 }
+
+
+def check(file: Path) -> None:
+    """Raises `Failure` if no picture can be written."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise Failure("The picture needs matplotlib: pip install 'mercury-lsp[workshop]'.") from error
+    if not file.resolve().parent.is_dir():
+        raise Failure(f"The picture cannot be written: there is no folder {file.resolve().parent}.")
 
 
 def draw(figures: Mapping[str, Any], file: Path) -> None:
@@ -54,7 +64,11 @@ def draw(figures: Mapping[str, Any], file: Path) -> None:
         f"{whole['requests']:,} requests, {whole['shown']:,} suggestions shown, {rate}; "
         f"{whole['characters_saved']:,} characters saved"
     )
-    picture.write_figure(figure, file)
+    try:
+        figure.savefig(file, dpi=110)
+    except (OSError, ValueError) as error:
+        # ValueError: an unknown suffix.
+        raise Failure(f"The picture cannot be written to {file}: {' '.join(str(error).split())}.") from error
 
 
 def _outcomes(axes: Axes, title: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
