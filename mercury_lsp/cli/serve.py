@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> int:
     log_to_stderr()
     settings = ServiceSettings(
         tokens=tokens,
-        aliases=tuple(arguments.alias),
+        aliases=tuple(arguments.alias or ()),
         max_tokens=arguments.max_tokens,
         per_minute=arguments.per_minute,
         timeout_s=arguments.timeout,

@@ -88,6 +88,8 @@ def test_the_picture_is_drawn(kept: Path, tmp_path: Path, capsys: pytest.Capture
     assert "<svg" in (tmp_path / "stats.svg").read_text(encoding="utf-8")
     assert main(["stats", "--png", str(tmp_path / "none" / "stats.png")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+    assert main(["stats", "--png", str(tmp_path / "stats.nonsense")]) == 1
+    assert "cannot be written to" in capsys.readouterr().err
 
 
 def test_an_empty_history_is_told_of_in_one_sentence(
