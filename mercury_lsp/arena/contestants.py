@@ -20,6 +20,7 @@ from mercury_lsp.completion.pipeline import Job, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
@@ -108,16 +109,16 @@ class Player:
 
 
 def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:
-    """Parse the contestants of the command line. Raises `ValueError` with a sentence.
+    """Parse the contestants of the command line. Raises `BadUsage`.
 
     A second contestant of the same name gets a number in its name.
     """
-    found: list[Contestant] = []
+    contestants: list[Contestant] = []
     for spec in specs:
-        contestant = _parse_contestant(spec, settings)
-        same = sum(other.name.partition(" ")[0] == contestant.name for other in found)
-        found.append(replace(contestant, name=f"{contestant.name} ({same + 1})") if same else contestant)
-    return found
+        one = _parse_contestant(spec, settings)
+        same = sum(other.name.partition(" ")[0] == one.name for other in contestants)
+        contestants.append(replace(one, name=f"{one.name} ({same + 1})") if same else one)
+    return contestants
 
 
 def _parse_contestant(spec: str, settings: Config) -> Contestant:
@@ -126,7 +127,7 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
     if spec.partition(":")[0] == REMOTE and not Path(spec).exists():
         hosted = spec.partition(":")[2] or settings.remote_model
         if not settings.remote_url:
-            raise ValueError("There is no hosted model: the settings have no remote_url; see --settings.")
+            raise BadUsage("There is no hosted model: the settings have no remote_url; see --settings.")
         name = f"{REMOTE}:{hosted}" if hosted else REMOTE
         return Contestant(name, replace(local, remote="always", remote_model=hosted))
     if not model or Path(spec).exists():
@@ -135,7 +136,7 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
         if "/" in mode or "\\" in mode:  # of a path, such as C:\models
             model, mode = spec, settings.mode
         else:
-            raise ValueError(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
+            raise BadUsage(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
     name = Path(model).resolve().name if Path(model).is_dir() else model
     if mode != MODES[0]:
         name = f"{name}:{mode}"
@@ -143,10 +144,10 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
 
 
 def load_player(contestant: Contestant) -> Player:
-    """Load a contestant's model. Raises `CheckpointError`, and `ValueError` with a sentence."""
+    """Load a contestant's model. Raises `Failure`."""
     infiller = engines.load(contestant.config)
     if contestant.remote and infiller.device != REMOTE:
-        raise ValueError(f"{contestant.name} cannot take part: this version asks no hosted models.")
+        raise Failure(f"{contestant.name} cannot take part: this version asks no hosted models.")
     # A warm-up, because the first request of a process takes longer than any other.
     if not contestant.remote:
         config = contestant.config

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import TIE_SHARE
+from mercury_lsp.arena.matches import TIE_SHARE
 from mercury_lsp.cli import ghost
 from mercury_lsp.cli.stats import bar
 from mercury_lsp.syntax.document import plain

@@ -29,7 +29,6 @@ from mercury_lsp.bench.keystrokes import (
     typing_by_context,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
-from mercury_lsp.cli.loading import engine_of
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
@@ -51,6 +50,8 @@ _REPEATS = 2  # times that each request of a comparison is timed: there are few
 
 def run(arguments: Namespace) -> int:
     """Measure, and print the figures."""
+    from mercury_lsp.engine.load import load_engine  # imports numpy
+
     options: dict[str, object] = {"model": arguments.model, "device": arguments.device}
     options |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
     options |= {"debounce_ms": 0, "in_strings_and_comments": True}  # and at every place
@@ -60,7 +61,7 @@ def run(arguments: Namespace) -> int:
     config, problems = parse(settings)
     if problems:
         raise BadUsage(problems[0])
-    engine, server = engine_of(config), None
+    engine, server = load_engine(config.model, config.device, config.threads, config.quantization), None
     own = own_engine(engine)
     if own is None and (arguments.long or arguments.against is not None):
         raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mercury_lsp.cli import ghost
-from mercury_lsp.cli.loading import infiller_of
+from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Job, complete, declined
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.worker import Unanswered
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> int:
     snapshot = replace(snapshot, invoked=True)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
-    engine = infiller_of(snapshot.config)
+    engine = engines.load(snapshot.config)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():

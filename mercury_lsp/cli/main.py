@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mercury_lsp import __version__
-from mercury_lsp.cli.loading import tokens_of
 from mercury_lsp.errors import BadUsage, Failure
 
 _HOST = "127.0.0.1"
@@ -190,17 +189,15 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
         raise BadUsage("--token-file is for --tcp and --socket: nobody else can write to the server's stdin.")
     if arguments.socket is not None and sys.platform == "win32":
         raise BadUsage("There are no Unix sockets here: use --stdio or --tcp.")
-    tokens = {} if arguments.stdio else tokens_of(arguments.token_file)
+    from mercury_lsp.cli.loading import read_options, tokens_of
     from mercury_lsp.lsp import lean
+
+    tokens = {} if arguments.stdio else tokens_of(arguments.token_file)
 
     with lean.imports():
         from mercury_lsp.lsp import process
 
-        overrides = None
-        if arguments.settings is not None:
-            from mercury_lsp.cli.doctor import hosted_model
-
-            overrides = hosted_model.given(arguments.settings)
+    overrides = None if arguments.settings is None else read_options(arguments.settings)
     if arguments.stdio:
         process.run_stdio(overrides)
     place = arguments.socket or f"{arguments.host}:{arguments.port}"

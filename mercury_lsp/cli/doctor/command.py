@@ -22,6 +22,7 @@ from rich.table import Table
 from mercury_lsp import __version__
 from mercury_lsp.cli.doctor import editors, environment, hosted_model
 from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.config import Config
 from mercury_lsp.models.selection import choose_model
 
@@ -34,7 +35,7 @@ _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 def run(arguments: Namespace) -> int:
     """Check, and print what was found; 0 if mercury-lsp is usable here."""
-    report = examine(hosted_model.settings(arguments.settings))
+    report = examine(read_settings(arguments.settings))
     if arguments.json:
         problems = [asdict(problem) for problem in report.problems]
         print(json.dumps({"usable": report.usable, **report.facts, "problems": problems}))

@@ -6,50 +6,19 @@ shows the key.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mercury_lsp.cli.doctor.report import Report
-from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.errors import BadUsage
 from mercury_lsp.lsp.status import sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 
 _FIX = "fix the options that begin with remote_, or set remote to off"
-
-
-def settings(file: Path | None) -> Config:
-    """The configuration in a file, see `given`; without one, the defaults. Raises `BadUsage`."""
-    return Config() if file is None else parse(given(file))[0]
-
-
-def given(file: Path) -> Mapping[str, object]:
-    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
-
-    Raises `BadUsage` where the file, or an option in it, is wrong.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
-    if isinstance(found, Mapping):
-        dotted = {
-            name.removeprefix(f"{SECTION}."): value
-            for name, value in found.items()
-            if name.startswith(f"{SECTION}.") and name.count(".") == 1
-        }
-        found = dotted or found.get(SECTION, found)
-    _, problems = parse(found)
-    if problems:
-        raise BadUsage(" ".join(problems))
-    return dict(found)
 
 
 def hosted(report: Report) -> dict[str, Any]:
