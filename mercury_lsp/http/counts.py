@@ -30,9 +30,7 @@ class Counts:
             buckets=_SECONDS,
         )
         self.running = Gauge("mercury_requests_running", "Requests being answered.", registry=own)
-        self.cancelled = Counter(
-            "mercury_requests_cancelled", "Requests whose client went away.", registry=own
-        )
+        self.cancelled = Counter("mercury_requests_cancelled", "Requests whose client left.", registry=own)
         self.tokens = Counter("mercury_tokens", "Tokens of middles.", registry=own)
         self.passes = Counter("mercury_task_passes", "Forward passes, by the tasks in them.", registry=own)
         self.read = Counter("mercury_prompt_tokens", "Tokens of prompts.", registry=own)
@@ -55,9 +53,7 @@ class EngineCounts(Collector):
             "mercury_queue_seconds", "Wait of a task for its turn.", registry=own, buckets=_SECONDS
         )
         self.failed = Counter("mercury_tasks_failed", "Tasks that an error ended.", registry=own)
-        self.cancelled = Counter(
-            "mercury_tasks_cancelled", "Tasks that ended between two passes.", registry=own
-        )
+        self.cancelled = Counter("mercury_tasks_cancelled", "Tasks that ended between passes.", registry=own)
         own.register(self)
 
     def collect(self) -> Iterable[Metric]:
