@@ -12,13 +12,10 @@ import random
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 from rich.console import Console
-from rich.text import Text
 
 from mercury_lsp.bench.editor import Buffer, Draft, Editor, Ghost
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
@@ -33,7 +30,6 @@ _WORTH_TAB = 2  # least characters for which a person presses Tab
 _FLICKER_SECONDS = 0.03
 # So that a slow machine shows the same suggestions later; an editor waits for the default.
 _DEADLINE_MS = 5_000
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(arguments: Namespace) -> int:
@@ -70,7 +66,7 @@ class Hands:
 
 @dataclass(slots=True)
 class Count:
-    """What has been typed and accepted so far, in keys and characters."""
+    """The pressed keys, Tab among them, the characters accepted by `tabs` of them, and the milliseconds of answers."""
 
     keys: int = 0
     tabs: int = 0
@@ -78,32 +74,22 @@ class Count:
     ms: list[float] = field(default_factory=list)
 
     @property
-    def pressed(self) -> int:
-        """Keys that were pressed, Tab included."""
-        return self.keys + self.tabs
-
-    @property
-    def saved(self) -> int:
-        """Keys that need not be pressed."""
-        return self.accepted - self.tabs
-
-    @property
-    def share(self) -> float:
-        """The share of keys saved."""
-        return self.saved / max(1, self.keys + self.accepted)
+    def whole(self) -> int:
+        """The keys without suggestions."""
+        return self.keys - self.tabs + self.accepted
 
 
 async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     began = time.perf_counter()
-    drafts: list[Callable[[Draft], object]] = [lambda _: None]
-    on_draft = (lambda draft: drafts[0](draft)) if hands.waits else None
+    drafts = asyncio.Queue[Draft | None]()
+    on_draft = drafts.put_nowait if hands.waits else None
     async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
         output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
         await editor.loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
         began = time.perf_counter()
         count = Count()
-        with stage:
+        with stage.live:
             for scene in _SCENES:
                 if time.perf_counter() - began > _SECONDS:
                     break
@@ -111,11 +97,10 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     if not stage.suggested:
         raise Failure("The server runs, but has suggested nothing; run mercury-lsp doctor.")
     output.print(
-        f"\n{count.pressed} keys instead of {count.keys + count.accepted}: {count.share:.0%} saved. "
+        f"\n{count.keys} keys instead of {count.whole}: {1 - count.keys / count.whole:.0%} saved. "
         f"{len(count.ms)} requests: p50 {median(count.ms):.0f} ms from request to reply.\n"
+        "Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each."
     )
-    for line in ways_on(_CHECKOUT):
-        output.print(line, soft_wrap=True)
 
 
 class Typist:
@@ -128,7 +113,7 @@ class Typist:
         stage: Screen | Lines,
         hands: Hands,
         count: Count,
-        drafts: list[Callable[[Draft], object]],
+        drafts: asyncio.Queue[Draft | None],
     ) -> None:
         self._scene, self._stage, self._hands, self._count, self._drafts = scene, stage, hands, count, drafts
         self._buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
@@ -153,15 +138,13 @@ class Typist:
 
     async def _ask(self) -> Ghost:
         """The answer, after its drafts were shown, each long enough to be seen."""
-        seen: asyncio.Queue[Draft | None] = asyncio.Queue()
-        self._drafts[0] = seen.put_nowait
         request = asyncio.ensure_future(self._buffer.complete(self._at))
-        request.add_done_callback(lambda _: seen.put_nowait(None))
+        request.add_done_callback(lambda _: self._drafts.put_nowait(None))
         try:
             await asyncio.wait({request}, timeout=_FLICKER_SECONDS)
             if not request.done():
                 self._show()
-            while (draft := await seen.get()) is not None:
+            while (draft := await self._drafts.get()) is not None:
                 document = self._buffer.document
                 if (draft.version, draft.position) == (document.version, document.position(self._at)):
                     self._show(draft.committed, draft.rest, forward_pass=draft.forward_pass)
@@ -178,6 +161,7 @@ class Typist:
         self._buffer.replace(answer.start, answer.end, answer.text)
         self._by_model.append((self._at, self._at + gain))
         self._at += gain
+        self._count.keys += 1
         self._count.tabs += 1
         self._count.accepted += gain
 
@@ -201,7 +185,7 @@ class Typist:
         forward_pass: int = 0,
     ) -> None:
         count = self._count
-        status = f"keys pressed {count.pressed}, saved {count.saved}"
+        status = f"keys pressed {count.keys}, saved {count.accepted - count.tabs}"
         if forward_pass:
             status += f"  draft after pass {forward_pass}"
         elif ms:
@@ -217,32 +201,3 @@ def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
         return scene.end - cursor
     fits = answer.end == cursor and len(after) <= scene.end and scene.text.startswith(after)
     return max(0, len(after) - cursor) if fits else 0
-
-
-def ways_on(checkout: Path) -> Iterator[Text]:
-    """What to run next for one's own editor; in a checkout with its path."""
-    editors = checkout / "editors"
-    if not editors.is_dir():
-        yield Text("Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each.")
-        return
-    yield Text("Go on in your own editor, as docs/editors.md says, after the first line:")
-    plugins = "~/.local/share/nvim/site/pack/mercury/start"
-    modes = "(mercury-setup-eglot '(python-base-mode)) (add-hook 'python-base-mode-hook #'eglot-ensure)"
-    for name, command in (
-        ("all", f"export PATH={Path(sys.executable).parent}:$PATH"),
-        (
-            "VS Code",
-            f"cd {editors}/vscode && npm ci && npm run package && code --install-extension mercury-lsp.vsix",
-        ),
-        (
-            "Neovim",
-            f"mkdir -p {plugins} ~/.config/nvim && ln -s {editors}/neovim {plugins}/mercury && "
-            """echo 'require("mercury").setup()' >> ~/.config/nvim/init.lua""",
-        ),
-        (
-            "Helix",
-            f"mkdir -p ~/.config/helix && cat {editors}/helix/languages.toml >> ~/.config/helix/languages.toml",
-        ),
-        ("Emacs", f"""emacs -l {editors}/emacs/mercury.el --eval "(progn {modes})" FILE.py"""),
-    ):
-        yield Text.assemble((f"  {name:8}", "bold"), command)

@@ -251,7 +251,7 @@ def test_demo_shows_suggestions_and_types_over_wrong_ones(model: Path) -> None:
     assert re.search(
         r"^\d+ keys instead of \d+: \d+% saved. \d+ requests: p50 \d+ ms", done.stdout, re.MULTILINE
     )
-    assert "Neovim" in done.stdout.splitlines()[-3]
+    assert "docs/editors.md" in done.stdout.splitlines()[-1]
 
 
 def test_demo_without_a_model_ends_with_a_sentence() -> None:
