@@ -1,20 +1,18 @@
 """Measures the gain of working ahead and of remembered results, at the protocol's boundary.
 
 Three ways of typing are measured in one server over the bundled files: through a suggestion, after an accepted one, and
-with a request that comes an editor's debounce after its change. `python -m mercury_lsp.bench.anticipation` prints the
-figures.
+with a request that comes an editor's debounce after its change.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from mercury_lsp.bench.against import spread
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
+from mercury_lsp.bench.scenes import FOLDER, Scene
 
 # Between a key and its request, in VS Code and others.
 DEBOUNCE_SECONDS = 0.075
@@ -26,29 +24,31 @@ Times = dict[str, list[float]]
 Figures = dict[str, dict[str, float] | None]
 
 
-async def measure(settings: Mapping[str, object], places: Sequence[Scene] | None = None) -> Figures:
-    """Milliseconds from request to reply, p50 and p95 of each way of typing; None without a suggestion.
+async def measure(settings: Mapping[str, object], places: Sequence[Scene]) -> Figures:
+    """Milliseconds from request to reply, p50, p95 and number of each way of typing; None without a suggestion.
 
-    places: default all scenes. `typed_through`: each character of a suggestion. `accepted`: the request after an
+    `typed_through`: each character of a suggestion. `accepted`: the request after an
     accepted suggestion. `debounced_75_ms`: keys whose requests come so much later than their changes, and
     `.._without` any work ahead.
     """
     times: Times = defaultdict(list)
     async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
         await editor.loaded()
-        for number, scene in enumerate(places or scenes()):
+        for number, scene in enumerate(places):
             buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
             await _accept(buffer, scene, times["accepted"])
             await _type_through(buffer, scene, times["typed_through"])
             # In alternating order.
             for anticipate in (number % 2 == 0, number % 2 == 1):
-                _restore(buffer, scene)
+                # Delete what was typed.
+                typed = len(buffer.document.text) - len(scene.cut)
+                buffer.replace(scene.start, scene.start + typed, "")
                 _configure(editor, anticipate)
                 name = "debounced_75_ms" if anticipate else "debounced_75_ms_without"
                 await _type_slowly(buffer, scene, times[name])
             _configure(editor, True)
             buffer.close()
-    return {name: _summary(own) for name, own in times.items()}
+    return {name: spread(own) | {"n": len(own)} if own else None for name, own in times.items()}
 
 
 async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
@@ -81,21 +81,6 @@ async def _type_slowly(buffer: Buffer, scene: Scene, times: list[float]) -> None
         times.append((await buffer.complete(cursor + 1)).ms)
 
 
-def _restore(buffer: Buffer, scene: Scene) -> None:
-    """Delete the typed text of the scene."""
-    more = len(buffer.document.text) - len(scene.cut)
-    buffer.replace(scene.start, scene.start + more, "")
-
-
 def _configure(editor: Editor, anticipate: bool) -> None:
     settings = {"settings": {"anticipate": anticipate}}
     editor.notify("workspace/didChangeConfiguration", settings)
-
-
-def _summary(times: Sequence[float]) -> dict[str, float] | None:
-    """p50, p95 and the number of times."""
-    return spread(times) | {"n": len(times)} if times else None
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure({"deadline_ms": 60_000}))))

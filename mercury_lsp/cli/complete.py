@@ -37,7 +37,7 @@ _CONTEXT = 2  # lines of the file to show above
 
 def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
-    given = {
+    options = {
         "model": arguments.model,
         "mode": arguments.mode,
         "remote": None if arguments.remote is None else "always",
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> int:
         "remote_api": arguments.remote_api,
         "remote_model": arguments.remote_model,
     }
-    session = Session({name: value for name, value in given.items() if value is not None})
+    session = Session({name: value for name, value in options.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = read(arguments.place, session)
@@ -60,8 +60,7 @@ def run(arguments: Namespace) -> int:
             completion = complete(snapshot, offset, engine, Job(on_progress=watching))
         except Unanswered as error:
             raise Failure(f"There is no answer: {error}.") from error
-    if completion is None:  # never: what was declined has been said above
-        raise Failure("Nothing is suggested there.")
+    assert completion is not None  # what is declined has been said above
     if arguments.json:
         print(json.dumps(_answer(completion, engine)))
     else:
@@ -80,8 +79,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     path = file.resolve()
-    inside = path.is_relative_to(Path.cwd())
-    name = path.relative_to(Path.cwd()).as_posix() if inside else path.name
+    name = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()
     session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
