@@ -136,7 +136,6 @@ def _parser() -> argparse.ArgumentParser:
     stats = commands.add_parser("stats", help="tell what became of suggestions, from the local history")
     _value(stats, "--days", "N", "of the last N days, today included", int)
     _switch(stats, "--json", _JSON)
-    _value(stats, "--png", "FILE", "draw the figures, too", Path)
     _switch(stats, "--clear", "delete the history instead")
 
     arena = commands.add_parser(

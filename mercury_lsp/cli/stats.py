@@ -10,8 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.cli import stats_picture
-from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.errors import BadUsage
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
@@ -20,22 +19,15 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def run(arguments: Namespace) -> int:
-    """Count, and print or draw; or delete."""
+    """Count and print, or delete."""
     if arguments.days is not None and arguments.days < 1:
         raise BadUsage("The days must be 1 at least.")
-    if arguments.png is not None:
-        stats_picture.check(arguments.png)
-    try:
-        if arguments.clear:
-            deleted = store.delete_events()
-            print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
-            return 0
-        events = store.read_events(arguments.days)
-    except store.HistoryError as error:
-        raise Failure(str(error)) from error
+    if arguments.clear:
+        deleted = store.delete_events()
+        print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
+        return 0
+    events = store.read_events(arguments.days)
     figures = count_events(events)
-    if arguments.png is not None and events:
-        stats_picture.draw(figures, arguments.png)
     if arguments.json:
         print(json.dumps(figures))
     elif not events:

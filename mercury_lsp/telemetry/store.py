@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp import paths
+from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,7 +77,7 @@ CREATE INDEX IF NOT EXISTS events_moment ON events (moment);
 """
 
 
-class HistoryError(Exception):
+class HistoryError(Failure):
     """The history cannot be read; the message is a sentence."""
 
 

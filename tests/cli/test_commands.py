@@ -317,15 +317,6 @@ def test_bench_ends_early_with_a_sentence(
     assert says in sentence
 
 
-def test_a_picture_without_matplotlib(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, sentence = refused(capsys, "stats", "--png", "stats.png")
-    assert status == 1
-    assert "pip install 'mercury-lsp[workshop]'" in sentence
-
-
 @pytest.mark.parametrize("size", [512, 4096])
 def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size: int) -> None:
     scene = scenes()[0]
