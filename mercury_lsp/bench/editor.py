@@ -241,6 +241,16 @@ class Buffer:
         version = {**self._name, "version": self.document.version}
         self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
 
+    async def type(self, offset: int, text: str, pause: float = 0.0) -> list[float]:
+        """Type a text at an offset and ask after each key, `pause` seconds later; returns the milliseconds."""
+        times = []
+        for at, key in enumerate(text, offset):
+            self.replace(at, at, key)
+            if pause:
+                await asyncio.sleep(pause)
+            times.append((await self.complete(at + 1)).ms)
+        return times
+
     async def complete(self, offset: int, invoked: bool = False) -> Ghost:
         """Ask for ghost text at an offset, as at a key or manually, and time the answer."""
         params = {

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mercury_lsp.bench import against, anticipation, targets
+from mercury_lsp.bench import against, targets
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.bench.keystrokes import (
     FAR_TOKENS,
@@ -27,6 +27,7 @@ from mercury_lsp.bench.keystrokes import (
     Measured,
     keystrokes,
     typing_by_context,
+    working_ahead,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.completion.pipeline import complete, question
@@ -72,7 +73,7 @@ def run(arguments: Namespace) -> int:
         measured = asyncio.run(keystrokes(settings, progress))
         places = list(scenes()[::_EVERY])
         working = progress.add_task("working ahead", total=None)
-        ahead = asyncio.run(anticipation.measure(settings, places))
+        ahead = asyncio.run(working_ahead(settings, places))
         progress.remove_task(working)
         figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
         if own is not None and arguments.long:

@@ -15,7 +15,7 @@ import pytest
 from support.completion_server import serving, writes
 from support.tiny_open_models import save_open
 
-from mercury_lsp.bench import anticipation
+from mercury_lsp.bench import keystrokes
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.keystrokes import Measured, context_of
 from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
@@ -336,8 +336,8 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
 
 
 async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anticipation, "READING_SECONDS", 0)
-    found = await anticipation.measure({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
+    monkeypatch.setattr(keystrokes, "READING_SECONDS", 0)
+    found = await keystrokes.working_ahead({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
     counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}
     assert {name: times["n"] for name, times in found.items() if times is not None} == counts
@@ -399,7 +399,7 @@ def test_bench_measures_what_an_open_model_has(
         return None
 
     monkeypatch.setattr(bench, "keystrokes", typed)
-    monkeypatch.setattr("mercury_lsp.bench.anticipation.measure", ahead)
+    monkeypatch.setattr(bench, "working_ahead", ahead)
     save_open(tmp_path / "open", "open-dcoder")
     monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
     assert main(["bench", "--json", "--device", "cpu"]) == 0
