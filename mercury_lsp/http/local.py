@@ -24,6 +24,8 @@ from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
 
+# Lengths of the prompt's parts.
+PREFIX_TOKENS, FOLLOWING_TOKENS = 512, 192
 # Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
 SPARE_ROWS = 256
 # Tasks at once that share passes.
@@ -42,7 +44,7 @@ class LocalOptions:
 
     ``memory_mb``: for all sessions' keys and values. ``together``: whether passes are batched, None for the device's
     default. ``running``, ``waiting``: tasks at once, None for the device's default. ``wait_s``: the longest wait in
-    seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
+    seconds. ``max_tokens``: the longest middle.
     """
 
     device: str = "auto"
@@ -53,14 +55,12 @@ class LocalOptions:
     running: int | None = None
     waiting: int = 128
     wait_s: float = 15.0
-    prefix_tokens: int = 512
-    following_tokens: int = 192
     max_tokens: int = 256
 
     @property
     def rows(self) -> int:
         """The rows of a session's keys and values."""
-        tokens = self.prefix_tokens + self.following_tokens + prompt.REST_TOKENS + self.max_tokens
+        tokens = PREFIX_TOKENS + FOLLOWING_TOKENS + prompt.REST_TOKENS + self.max_tokens
         return -(-(tokens + SPARE_ROWS) // 64) * 64
 
 
@@ -163,30 +163,22 @@ class LocalBackend:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
-        options = self._options
+        own = self._options
+        memory = own.memory_mb << 20
         try:
-            self.slots = slots_for(
-                self._loaded,
-                options.device,
-                options.threads,
-                options.memory_mb << 20,
-                options.rows,
-                options.together,
-            )
+            self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows, own.together)
         except Exception as error:
             # The process reports it, see `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
     def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
-        fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
-        options = self._options
-        running = options.running or (
-            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS
+        own, usual = (
+            self._options,
+            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS,
         )
-        return Sessions(
-            _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
-        )
+        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
+        return Sessions(_Session, _Session.end, most, own.running or usual, own.waiting, own.wait_s)
 
     def _done(
         self, sessions: Sessions[_Session], key: str, session: _Session, job: asyncio.Future[Update]
@@ -209,15 +201,8 @@ class LocalBackend:
         """Run a task, in a thread of the pool."""
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
-        question = prompt.build(
-            task.path,
-            task.prefix,
-            task.suffix,
-            engine.count,
-            options.prefix_tokens,
-            options.following_tokens,
-            stem_start=engine.stem_start,
-        )
+        own, budgets = (task.path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
+        question = prompt.build(*own, engine.count, *budgets, stem_start=engine.stem_start)
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
             max_passes=2 * task.max_tokens,
