@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of Ray Serve on this machine, with nothing on it."""
-    from mercury_lsp.cluster.local import ray_here
+    from mercury_lsp.cluster.command import ray_here
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
