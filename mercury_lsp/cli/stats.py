@@ -44,33 +44,43 @@ def _show(figures: Mapping[str, Any]) -> None:
     output.print(
         f"[bold]{days[0]}[/bold] to [bold]{days[-1]}[/bold]" if len(days) > 1 else f"[bold]{days[0]}[/bold]"
     )
-    for title, groups in (("language", "by_language"), ("day", "by_day")):
-        output.print(_table(title, figures[groups] | ({"all": whole} if title == "language" else {})))
-    times = Table("latency in ms", *(f"p{percent}" for percent in PERCENTILES), box=None, pad_edge=False)
+    for title, groups in (("language", figures["by_language"] | {"all": whole}), ("day", figures["by_day"])):
+        output.print(_by_group(title, groups))
+    times = table("latency in ms", *(f"p{percent}" for percent in PERCENTILES))
     for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
         times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
     output.print(times)
     if because := figures["nothing_because"]:
-        told = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
-        output.print(f"Nothing was shown because: {told}.", markup=False)
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
+        output.print(f"Nothing was shown because: {causes}.", markup=False)
 
 
-def _table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(title, no_wrap=True, min_width=10)
-    for name in ("requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+def _by_group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = table(title, "requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved")
     for name, group in groups.items():
         rate = group["acceptance"]
-        table.add_row(
+        rows.add_row(
             name,
             *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
-            "-" if rate is None else f"{rate:.0%}",
+            number(rate, ".0%"),
             bar(rate or 0.0),
-            *(_ms(group["latency_ms"][name]) for name in ("p50", "p95")),
+            *(_ms(group["latency_ms"][percent]) for percent in ("p50", "p95")),
             f"{group['characters_saved']:,}",
         )
+    return rows
+
+
+def table(*heads: str) -> Table:
+    """A table of numbers with names at the left; a column without a head is for bars."""
+    table = Table(box=None, pad_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place and head else "left", no_wrap=True)
     return table
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in Python's format, or a dash."""
+    return "-" if value is None else format(value, form)
 
 
 def bar(share: float) -> str:
@@ -80,4 +90,4 @@ def bar(share: float) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    return number(value, ".1f" if value is not None and value < 10 else ",.0f")
