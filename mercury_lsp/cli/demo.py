@@ -12,7 +12,6 @@ import random
 import sys
 import time
 from argparse import Namespace
-from dataclasses import dataclass, field
 from statistics import median
 
 from rich.console import Console
@@ -64,21 +63,6 @@ class Hands:
             await asyncio.sleep(seconds * self._pace)
 
 
-@dataclass(slots=True)
-class Count:
-    """The pressed keys, Tab among them, the characters accepted by `tabs` of them, and the milliseconds of answers."""
-
-    keys: int = 0
-    tabs: int = 0
-    accepted: int = 0
-    ms: list[float] = field(default_factory=list)
-
-    @property
-    def whole(self) -> int:
-        """The keys without suggestions."""
-        return self.keys - self.tabs + self.accepted
-
-
 async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     began = time.perf_counter()
     drafts = asyncio.Queue[Draft | None]()
@@ -88,52 +72,51 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
         await editor.loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
         began = time.perf_counter()
-        count = Count()
+        typist = Typist(editor, stage, hands, drafts)
         with stage.live:
             for scene in _SCENES:
                 if time.perf_counter() - began > _SECONDS:
                     break
-                await Typist(editor, scene, stage, hands, count, drafts).type()
+                await typist.type(scene)
     if not stage.suggested:
         raise Failure("The server runs, but has suggested nothing; run mercury-lsp doctor.")
+    without = typist.keys - typist.tabs + typist.accepted
     output.print(
-        f"\n{count.keys} keys instead of {count.whole}: {1 - count.keys / count.whole:.0%} saved. "
-        f"{len(count.ms)} requests: p50 {median(count.ms):.0f} ms from request to reply.\n"
+        f"\n{typist.keys} keys instead of {without}: {1 - typist.keys / without:.0%} saved. "
+        f"{len(typist.ms)} requests: p50 {median(typist.ms):.0f} ms from request to reply.\n"
         "Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each."
     )
 
 
 class Typist:
-    """Types one scene from its start to its end."""
+    """Types scenes in an editor.
+
+    `keys`: pressed ones, Tab among them. `accepted`: characters by its `tabs`. `ms`: of each answer.
+    """
 
     def __init__(
-        self,
-        editor: Editor,
-        scene: Scene,
-        stage: Screen | Lines,
-        hands: Hands,
-        count: Count,
-        drafts: asyncio.Queue[Draft | None],
+        self, editor: Editor, stage: Screen | Lines, hands: Hands, drafts: asyncio.Queue[Draft | None]
     ) -> None:
-        self._scene, self._stage, self._hands, self._count, self._drafts = scene, stage, hands, count, drafts
-        self._buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
-        self._at = scene.start
-        self._by_model: list[tuple[int, int]] = []
+        self._editor, self._stage, self._hands, self._drafts = editor, stage, hands, drafts
+        self.keys = self.tabs = self.accepted = 0
+        self.ms: list[float] = []
 
-    async def type(self) -> None:
-        """Ask, and accept or type, until the text is whole again."""
-        self._stage.begin(self._scene)
-        while self._at < self._scene.end:
+    async def type(self, scene: Scene) -> None:
+        """Ask, and accept or type, until the text of a scene is whole again."""
+        self._scene, self._at, self._by_model = scene, scene.start, list[tuple[int, int]]()
+        self._buffer = Buffer(self._editor, scene.uri, scene.language_id, scene.cut)
+        self._stage.begin(scene)
+        while self._at < scene.end:
             answer = await self._ask()
-            self._count.ms.append(answer.ms)
+            self.ms.append(answer.ms)
             self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end)
-            if (gain := worth(self._scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
+            if (gain := worth(scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
                 await self._accept(answer, gain)
             else:
                 await self._press()
         self._show()
         await self._hands.pause(0.3)
-        self._stage.end(self._scene, self._by_model)
+        self._stage.end(scene, self._by_model)
         self._buffer.close()
 
     async def _ask(self) -> Ghost:
@@ -161,9 +144,9 @@ class Typist:
         self._buffer.replace(answer.start, answer.end, answer.text)
         self._by_model.append((self._at, self._at + gain))
         self._at += gain
-        self._count.keys += 1
-        self._count.tabs += 1
-        self._count.accepted += gain
+        self.keys += 1
+        self.tabs += 1
+        self.accepted += gain
 
     async def _press(self) -> None:
         """Type the next character."""
@@ -171,7 +154,7 @@ class Typist:
         await self._hands.pause(self._hands.key_seconds(key))
         self._buffer.replace(self._at, self._at, key)
         self._at += 1
-        self._count.keys += 1
+        self.keys += 1
 
     def _show(
         self,
@@ -184,8 +167,7 @@ class Typist:
         tab: bool = False,
         forward_pass: int = 0,
     ) -> None:
-        count = self._count
-        status = f"keys pressed {count.keys}, saved {count.accepted - count.tabs}"
+        status = f"keys pressed {self.keys}, saved {self.accepted - self.tabs}"
         if forward_pass:
             status += f"  draft after pass {forward_pass}"
         elif ms:

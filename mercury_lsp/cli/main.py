@@ -21,6 +21,18 @@ _HOST = "127.0.0.1"
 _JSON, _MODEL, _DEVICE = "print one JSON object", "a model or its folder", "auto, cpu, cuda or mps"
 
 
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"this is a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return convert
+
+
+_port, _count, _positive = _number(0, 65535), _number(0, 1 << 30), _number(1, 1 << 30)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BadUsage(f"{message[:1].upper()}{message[1:].rstrip('.')}; see {self.prog} --help.")
@@ -160,25 +172,6 @@ def _parser() -> argparse.ArgumentParser:
     _value(arena, "--out", "FILE", "where record writes", Path)
     _switch(arena, "--json", _JSON)
     return parser
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) > 1 << 30:
-        raise argparse.ArgumentTypeError(f"this is a whole number, not {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = _count(text)
-    if not number:
-        raise argparse.ArgumentTypeError("this is 1 at least")
-    return number
 
 
 def _serve(arguments: argparse.Namespace) -> NoReturn:

@@ -169,7 +169,7 @@ class _Life(Generic[F]):
         self._cursor = cursor - self._origin
         # The text after the cursor.
         self._tail = around[self._cursor :]
-        self._texts = {item.id: item.text for item in items}
+        self._texts: dict[str, str] = {}
         self._add(items)
 
     def is_at(self, uri: str, cursor: int) -> bool:
@@ -184,7 +184,6 @@ class _Life(Generic[F]):
         known = {with_newlines(goal) for goal in self.ids.values()}
         if not any(with_newlines(self._goal(item)) in known for item in items):
             return False
-        self._texts |= {item.id: item.text for item in items}
         self._add(items)
         return True
 
@@ -238,6 +237,7 @@ class _Life(Generic[F]):
         return SuggestionOutcome(kind, self._facts, self._shown, accepted)
 
     def _add(self, items: Sequence[Item]) -> None:
+        self._texts |= {item.id: item.text for item in items}
         self.ids |= {item.id: self._goal(item) for item in items}
 
     def _goal(self, item: Item) -> str:
