@@ -150,7 +150,6 @@ def load_player(contestant: Contestant) -> Player:
         raise Failure(f"{contestant.name} cannot take part: this version asks no hosted models.")
     # A warm-up, because the first request of a process takes longer than any other.
     if not contestant.remote:
-        config = contestant.config
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
-        complete(Snapshot(document, config, invoked=True), len(document.text), infiller)
+        complete(Snapshot(document, contestant.config, invoked=True), len(document.text), infiller)
     return Player(contestant, infiller, str(getattr(infiller, "fingerprint", "")))

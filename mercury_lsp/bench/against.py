@@ -86,7 +86,9 @@ def compare(
             for side in _ORDERS[orders % len(_ORDERS)]:
                 time.sleep(_REST_SECONDS)
                 if side == SERVER:
-                    answer = _theirs(engine, server, ids, question, sampling)
+                    reply = server.complete(ids, sampling.max_tokens, question.single_line)
+                    text, tokens = engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished
+                    answer = SideAnswer(text, tokens, reply.ms)
                 else:
                     answer = _ours(engine, question, replace(sampling, mode=side))
                 asked[side].append(answer)
@@ -103,21 +105,9 @@ def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAn
     return SideAnswer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
 
 
-def _theirs(
-    engine: LocalEngine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
-) -> SideAnswer:
-    reply = server.complete(ids, sampling.max_tokens, question.single_line)
-    return SideAnswer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
-
-
 def long_questions(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
     """The questions with a long answer of our engine."""
-    return [
-        question
-        for question in questions
-        if engine.infill(question.prompt, replace(sampling, single_line=question.single_line)).tokens
-        >= LONG_TOKENS
-    ]
+    return [one for one in questions if _ours(engine, one, sampling).tokens >= LONG_TOKENS]
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, object]:

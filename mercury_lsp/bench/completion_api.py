@@ -101,13 +101,10 @@ class CompletionServer:
             raise Failure(f"The server at {self.url} does not return tokens; it may be too old.")
         return tokens, ms
 
-    def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=ANSWER_SECONDS)
-
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
         """The JSON of an answer, and the milliseconds from the request to its end, without connecting."""
-        connection = self._connection()
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
             connection.connect()
             began = time.perf_counter()

@@ -123,9 +123,8 @@ def _code(document: Document, start: int, end: int, text: str, styled: bool) -> 
 
 
 def _show(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
-    shown = completion.shown or ""
+    shown, infill = completion.shown or "", completion.infill
     output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
-    infill = completion.infill
     print(
         f"{'shown' if shown else 'nothing to show'}: {infill.tokens} tokens in {infill.forward_passes} passes, "
         f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms of them to read {infill.prompt_tokens} tokens), "
