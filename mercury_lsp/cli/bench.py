@@ -33,7 +33,6 @@ from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
 
@@ -71,9 +70,8 @@ def run(arguments: Namespace) -> int:
         server.read((server.end,))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
-        places = list(scenes()[::_EVERY])
         working = progress.add_task("working ahead", total=None)
-        ahead = asyncio.run(working_ahead(settings, places))
+        ahead = asyncio.run(working_ahead(settings, scenes()[::_EVERY]))
         progress.remove_task(working)
         figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
         if own is not None and arguments.long:
@@ -167,19 +165,16 @@ def _against(
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
     lines = long_lines(engine.count, _LEAST)
-    asked = progress.track(
-        [against.Question(_prompt(config, engine, scene), False) for scene in lines], description="long lines"
-    )
-    questions = [against.Question(_prompt(config, engine, scene), True) for scene in scenes()]
-    questions += against.long_questions(engine, asked, sampling)
-    turns = against.compare(
-        engine, server, progress.track(questions, description="against"), sampling, _REPEATS
-    )
+
+    def ask(scene: Scene, single_line: bool) -> against.Question:
+        snapshot = Snapshot(_document(scene), config)
+        return against.Question(question(snapshot, scene.start, engine), single_line)
+
+    asked = progress.track([ask(scene, False) for scene in lines], description="long lines")
+    questions = [ask(scene, True) for scene in scenes()] + against.long_questions(engine, asked, sampling)
+    tracked = progress.track(questions, description="against")
+    turns = against.compare(engine, server, tracked, sampling, _REPEATS)
     return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
-
-
-def _prompt(config: Config, engine: LocalEngine, scene: Scene) -> Prompt:
-    return question(Snapshot(_document(scene), config), scene.start, engine)
 
 
 def _document(scene: Scene) -> Document:
@@ -187,7 +182,6 @@ def _document(scene: Scene) -> Document:
 
 
 def _table(figures: Mapping[str, object]) -> Table:
-    """The figures as rows of their names and values."""
     table = Table(show_header=False, box=None)
     for name, value in _rows("", figures):
         table.add_row(name, value)
@@ -205,9 +199,7 @@ def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
                 yield from _rows(f"{name}.{part}" if name else part, inner)
         case list():  # targets
             for one in value:
-                yield (
-                    one["what"],
-                    f"{one['found']}, wanted {one['wanted']}: {'met' if one['met'] else 'missed'}",
-                )
+                verdict = "met" if one["met"] else "missed"
+                yield one["what"], f"{one['found']}, wanted {one['wanted']}: {verdict}"
         case _:
             yield name, str(value)

@@ -256,11 +256,9 @@ class _Service:
         try:
             while not visit.last.finish:
                 coming = asyncio.ensure_future(anext(running))
-                left = ends - asyncio.get_running_loop().time()
+                left = max(0, ends - asyncio.get_running_loop().time())
                 try:
-                    done, _ = await asyncio.wait(
-                        {coming, gone}, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED
-                    )
+                    done, _ = await asyncio.wait({coming, gone}, timeout=left, return_when="FIRST_COMPLETED")
                 finally:
                     if not coming.done():
                         coming.cancel()
@@ -294,15 +292,8 @@ class _Service:
         counts.passes.inc(last.forward_passes)
         counts.read.inc(last.prompt_tokens)
         counts.cached.inc(last.cached_tokens)
-        access_log.info(
-            "%s %s %d %.0f ms %d tokens %d passes",
-            visit.name,
-            visit.route,
-            visit.status,
-            seconds * 1e3,
-            last.tokens,
-            last.forward_passes,
-        )
+        numbers = visit.status, seconds * 1e3, last.tokens, last.forward_passes
+        access_log.info("%s %s %d %.0f ms %d tokens %d passes", visit.name, visit.route, *numbers)
 
 
 def _key(client: str, affinity: str) -> str:

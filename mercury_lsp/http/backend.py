@@ -66,19 +66,15 @@ class Backend(Protocol):
     @property
     def ready(self) -> bool:
         """Whether the backend can answer."""
-        ...
 
     def run(self, task: Task) -> AsyncIterator[Update]:
         """The updates of a task, the last with its ``finish``; closing the iterator cancels it.
 
         Raises `Busy`, `Unavailable`.
         """
-        ...
 
     def metrics(self) -> str:
         """The counters in Prometheus' text format."""
-        ...
 
     async def close(self) -> None:
         """End all work."""
-        ...
