@@ -65,7 +65,7 @@ class Commit:
 
     id: str
     root: bool
-    changes: tuple[Change, ...]
+    changes: list[Change]
 
 
 class Repository:
@@ -92,8 +92,8 @@ class Repository:
             "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MAX_COMMITS}", *by, "--", ".",
         )  # fmt: skip
         with _running(line) as (_, answer):
-            found = _commits(_fields(answer.read1))
-            yield from (commit for commit in found if not (commit.root and self._shallow))
+            commits = _commits(_fields(answer.read1))
+            yield from (commit for commit in commits if not (commit.root and self._shallow))
 
     @contextmanager
     def blobs(self) -> Iterator[Blobs]:
@@ -106,13 +106,8 @@ class Repository:
 
     def _ask(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(
-                self._line(*arguments),
-                capture_output=True,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-            )
+            line, null = self._line(*arguments), subprocess.DEVNULL
+            done = subprocess.run(line, capture_output=True, check=False, stdin=null, env=_environment())
         except OSError as error:
             raise Failure(f"git cannot be run: {error.strerror}.") from error
         return os.fsdecode(done.stdout).strip() if done.returncode == 0 else ""
@@ -164,24 +159,21 @@ def edits_of_author(
 
 
 def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: Counter[str]) -> list[Edit]:
-    texts: list[tuple[str, str, str]] = []
+    texts: list[tuple[str, str, str, str]] = []
     for change in commit.changes:
-        if for_document("", change.path) is not None:
+        if language := for_document("", change.path):
             match _versions(change, files, blobs):
                 case str(reason):
                     left_out[f"files: {reason}"] += 1
                 case before, after:
-                    texts.append((change.path, before, after))
-    moved = frozenset(line for _, before, after in texts for line in removed_lines(before, after))
-    random, found = Random(f"{seed}/{commit.id}"), list[Edit]()
-    for path, before, after in texts:
-        language = for_document("", path)
-        assert language is not None
-        edits = sample_edits(
-            path, language.ids[0], after, added_runs(before, after, moved), f"{seed}/{commit.id}"
-        )
-        found += edits if len(edits) <= MAX_EDITS_PER_FILE else random.sample(edits, MAX_EDITS_PER_FILE)
-    return found if len(found) <= MAX_EDITS_PER_COMMIT else random.sample(found, MAX_EDITS_PER_COMMIT)
+                    texts.append((change.path, language.ids[0], before, after))
+    moved = frozenset(line for _, _, before, after in texts for line in removed_lines(before, after))
+    own, edits = f"{seed}/{commit.id}", list[Edit]()
+    random = Random(own)
+    for path, language_id, before, after in texts:
+        of_file = sample_edits(path, language_id, after, added_runs(before, after, moved), own)
+        edits += of_file if len(of_file) <= MAX_EDITS_PER_FILE else random.sample(of_file, MAX_EDITS_PER_FILE)
+    return edits if len(edits) <= MAX_EDITS_PER_COMMIT else random.sample(edits, MAX_EDITS_PER_COMMIT)
 
 
 def _versions(change: Change, files: Files, blobs: Blobs) -> tuple[str, str] | str:
@@ -216,27 +208,23 @@ def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
 
 def _commits(fields: Iterator[str]) -> Iterator[Commit]:
     """The commits of `git log -z --raw`: a head, then for each file modes, blobs, status, and one or two paths."""
-    head, changes = "", list[Change]()
-
-    def commit() -> Commit:
-        id_, _, parents = head.partition(" ")
-        return Commit(id_, not parents.strip(), tuple(changes))
-
+    commit: Commit | None = None
     for text in fields:
         text = text.lstrip("\n")
         if text.startswith("\x01"):
-            if head:
-                yield commit()
-            head, changes = text[1:], []
-        elif text.startswith(":"):
+            if commit is not None:
+                yield commit
+            id_, _, parents = text[1:].partition(" ")
+            commit = Commit(id_, not parents.strip(), [])
+        elif commit is not None and text.startswith(":"):
             _, mode, before, after, status = text.split()
             path = next(fields)
             if status[0] in "RC":
                 path = next(fields)
             if mode in _FILE_MODES:
-                changes.append(Change(path, "" if set(before) == {"0"} else before, after))
-    if head:
-        yield commit()
+                commit.changes.append(Change(path, "" if set(before) == {"0"} else before, after))
+    if commit is not None:
+        yield commit
 
 
 @contextmanager

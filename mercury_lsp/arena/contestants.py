@@ -93,19 +93,15 @@ class Player:
         began = time.perf_counter()
         try:
             asked = Snapshot(edit.document, config, invoked=True)
-            found = complete(asked, offset, self.infiller, Job(judge=judge))
+            completion = complete(asked, offset, self.infiller, Job(judge=judge))
         except Unanswered as error:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
-        # Files that are declined have no edits, so that this does not happen.
-        if found is None:
-            return ContestantAnswer("", offset, ms, 0, 0, False)
-        infill = found.infill
+        assert completion is not None  # files that are declined have no edits
+        infill, shown = completion.infill, completion.shown or ""
         likely = any(committed.unasked().shown is not None for committed in written)
-        return ContestantAnswer(
-            found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely
-        )
+        return ContestantAnswer(shown, completion.end, ms, infill.forward_passes, infill.tokens, likely)
 
 
 def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:

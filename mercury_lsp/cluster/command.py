@@ -17,6 +17,7 @@ from dataclasses import replace
 from mercury_lsp.engine.system import cores
 from mercury_lsp.errors import Failure
 from mercury_lsp.http.local import MAX_BATCHED_TASKS, LocalOptions
+from mercury_lsp.http.process import announce
 from mercury_lsp.http.settings import ServiceSettings
 
 # Of one replica, as of one process.
@@ -70,8 +71,7 @@ def serve(
                 gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
             )
             deploy(in_process(model, options), model, scale, settings)
-            name = f"[{host}]" if ":" in host else host
-            print(f"mercury-lsp serves on http://{name}:{port}", file=sys.stderr, flush=True)
+            announce(host, port)
             ended = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: ended.set())

@@ -52,12 +52,6 @@ class Scale:
     upscale_delay_s: float = 10.0
     downscale_delay_s: float = 300.0
 
-    def __post_init__(self) -> None:
-        if self.replicas < 1 or self.ongoing < 1:
-            raise ValueError("There must be one replica or more, and each must take one request or more.")
-        if self.most and self.most < self.replicas:
-            raise ValueError("The most replicas cannot be fewer than the fewest.")
-
 
 def deploy(
     make: Callable[[], Backend], model: str, scale: Scale, settings: ServiceSettings | None = None

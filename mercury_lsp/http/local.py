@@ -102,9 +102,7 @@ class LocalBackend:
         # The executors, after loading; the sessions, after the first task.
         self.slots: SlotPool | None = None
         self.sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(
-            options.running or MAX_BATCHED_TASKS, thread_name_prefix="mercury-task"
-        )
+        self._pool = ThreadPoolExecutor(options.running or MAX_BATCHED_TASKS, "mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -173,10 +171,8 @@ class LocalBackend:
             self.failure = str(error) or type(error).__name__
 
     def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
-        own, usual = (
-            self._options,
-            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS,
-        )
+        usual = MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS
+        own = self._options
         most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
         return Sessions(_Session, _Session.end, most, own.running or usual, own.waiting, own.wait_s)
 

@@ -47,6 +47,12 @@ def serve(app: FastAPI, backend: LocalBackend, listening: socket.socket, limits:
         raise Failure(backend.failure)
 
 
+def announce(host: str, port: int) -> None:
+    """Print the line by which a user and a program know that the service is ready."""
+    name = f"[{host}]" if ":" in host else host
+    print(f"mercury-lsp serves on http://{name}:{port}", file=sys.stderr, flush=True)
+
+
 class Server(uvicorn.Server):
     """uvicorn's server of one application, with limits on its connections."""
 
@@ -79,9 +85,7 @@ class Server(uvicorn.Server):
             self._stop_by = min(self._stop_by, now + STOP_SECONDS)
         if self._backend.ready and not self._announced:
             self._announced = True
-            host, port, *_ = self._listening.getsockname()
-            address = f"[{host}]" if ":" in host else host
-            print(f"mercury-lsp serves on http://{address}:{port}", file=sys.stderr, flush=True)
+            announce(*self._listening.getsockname()[:2])
         if self._backend.failure or (
             self._state.stopping and (not self._state.running or now > self._stop_by)
         ):

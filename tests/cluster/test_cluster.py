@@ -271,14 +271,6 @@ def test_ray_adds_replicas_where_they_have_too_much_to_do(slow: Any, url: str) -
         assert len(names()) == 2
 
 
-def test_a_scale_that_makes_no_sense_is_refused() -> None:
-    from mercury_lsp.cluster.deploy import Scale
-
-    for wrong in ({"replicas": 0}, {"replicas": 3, "most": 2}, {"ongoing": 0}):
-        with pytest.raises(ValueError, match="replica"):
-            Scale(**wrong)
-
-
 def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed_model: Path) -> None:
     """The last test: it replaces what the others use. The second time the text is in the replica's cache."""
     from starlette.testclient import TestClient

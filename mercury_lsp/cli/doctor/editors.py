@@ -67,15 +67,10 @@ def _examine(editor: tuple[Kind, str]) -> dict[str, Any] | None:
         return None
     numbers = tuple(map(int, version[0].split(".")))
     if kind.name == "VS Code":
-        set_up = _has_extension(program)
+        set_up = EXTENSION in (asked([program, "--list-extensions"]) or "").lower().split()
     else:
         set_up = any(NAMED.search(_read(path)) for path in _settings(kind.name))
     return {"version": version[0], "new_enough": numbers >= kind.oldest, "set_up": set_up}
-
-
-def _has_extension(program: str) -> bool:
-    output = asked([program, "--list-extensions"])
-    return output is not None and EXTENSION in output.lower().split()
 
 
 def _settings(name: str) -> Iterable[Path]:
