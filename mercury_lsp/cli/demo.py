@@ -43,30 +43,25 @@ def run(arguments: Namespace) -> int:
 class Hands:
     """A typist: how long a person takes for a key, a look and a decision. `pace` 0 does not wait at all."""
 
-    def __init__(self, pace: float, seed: int = 1) -> None:
-        self._pace = pace
-        self._random = random.Random(seed)
-
-    @property
-    def waits(self) -> bool:
-        """Whether a person could follow."""
-        return self._pace > 0
+    def __init__(self, pace: float) -> None:
+        self.pace = pace
+        self._random = random.Random(1)
 
     def key_seconds(self, key: str) -> float:
         """The time before the next key: about a twelfth of a second, and more at signs."""
         seconds = self._random.lognormvariate(-2.6, 0.35)
-        return seconds * (1 if key.isalnum() else 1.5) * self._pace
+        return seconds * (1 if key.isalnum() else 1.5) * self.pace
 
     async def pause(self, seconds: float) -> None:
         """Let the audience see something."""
-        if self._pace:
-            await asyncio.sleep(seconds * self._pace)
+        if self.pace:
+            await asyncio.sleep(seconds * self.pace)
 
 
 async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     began = time.perf_counter()
     drafts = asyncio.Queue[Draft | None]()
-    on_draft = drafts.put_nowait if hands.waits else None
+    on_draft = drafts.put_nowait if hands.pace else None
     async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
         output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
         await editor.loaded()

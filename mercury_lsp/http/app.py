@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from mercury_lsp import __version__
-from mercury_lsp.http.access import Access, InvalidToken, RateLimited
+from mercury_lsp.http.access import Access
 from mercury_lsp.http.backend import Backend, Busy, Task, Unavailable, Update
 from mercury_lsp.http.completions import CompletionFormat, Refused, body_schema, parse_request
 from mercury_lsp.http.counts import Counts
@@ -167,12 +167,7 @@ class _Service:
 
     def _client(self, request: Request) -> str:
         """The name of the client with the request's token; empty if no token is needed. Raises `Refused`."""
-        try:
-            return self._access.name(request.headers.get("authorization", ""))
-        except InvalidToken:
-            raise Refused(
-                401, "This needs a valid token.", code="invalid_api_key", kind="authentication_error"
-            ) from None
+        return self._access.name(request.headers.get("authorization", ""))
 
     def _refuse_if_stopping(self) -> None:
         if self._state.stopping:
@@ -184,11 +179,7 @@ class _Service:
         # The owner of the request's cache.
         client = name or peer
         self._refuse_if_stopping()
-        try:
-            self._access.take(client)
-        except RateLimited as error:
-            code, kind = "rate_limit_exceeded", "rate_limit_error"
-            raise Refused(429, "Too many requests.", code=code, kind=kind, wait=error.wait) from None
+        self._access.take(client)
         body = await read_body(request, self._settings)
         self._refuse_if_stopping()
         visit.body_read = True
