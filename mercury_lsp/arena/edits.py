@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from random import Random
+from typing import Any
 
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
@@ -74,12 +75,11 @@ class Edit:
             raise NotAnEdit(f"it is no JSON ({error})") from error
         if not isinstance(values, dict):
             raise NotAnEdit("it is no object")
-        texts: dict[str, str] = {}
-        for name in cls.__slots__:
-            value = values.get(name, "" if name == "kind" else None)
-            if not isinstance(value, str):
-                raise NotAnEdit(f"{name} is {'no text' if name in values else 'missing'}")
-            texts[name] = value
+        texts: dict[str, Any] = {
+            name: values.get(name, "" if name == "kind" else None) for name in cls.__slots__
+        }
+        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
+            raise NotAnEdit(f"{wrong[0]} is {'no text' if wrong[0] in values else 'missing'}")
         edit = cls(**texts)
         if not edit.middle.strip():
             raise NotAnEdit("its middle is blank")

@@ -23,7 +23,7 @@ from rich.progress import track
 
 from mercury_lsp.arena import ballots, commits, contestants, edits, matches, standings
 from mercury_lsp.arena.ballots import JUDGES, Ballot
-from mercury_lsp.arena.contestants import Contestant, ContestantAnswer, NoAnswer, Player
+from mercury_lsp.arena.contestants import ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.keys import END, keys
@@ -73,7 +73,10 @@ def _compare(arguments: Namespace) -> dict[str, Any]:
         if contestant.remote:
             where = contestant.config.remote_url
             print(f"The text around each place is sent to {where}, for {contestant.name}.", file=sys.stderr)
-    players = [_player(contestant) for contestant in named]
+    players: list[Player] = []
+    for contestant in named:
+        with Console(stderr=True).status(f"Loading {contestant.name} ..."):
+            players.append(contestants.load_player(contestant))
     match = _Matches(players, arguments.seed, arguments.limit or len(places))
     if judge == "user":
         match.by_user(places, earlier, Console(stderr=arguments.json, highlight=False))
@@ -217,11 +220,6 @@ def _recorded(file: Path) -> tuple[list[Edit], dict[str, int]]:
     fit = [edit for edit in recorded if not is_private(edit.path) and not is_secret(edit.whole)]
     unfit = len(recorded) - len(fit)
     return fit, {"private, or with secrets": unfit} if unfit else {}
-
-
-def _player(contestant: Contestant) -> Player:
-    with Console(stderr=True).status(f"Loading {contestant.name} ..."):
-        return contestants.load_player(contestant)
 
 
 def _print(figures: Mapping[str, Any], as_json: bool) -> None:

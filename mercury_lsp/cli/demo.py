@@ -104,7 +104,7 @@ class Typist:
         while self._at < scene.end:
             answer = await self._ask()
             self.ms.append(answer.ms)
-            self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end)
+            self._show(answer)
             if (gain := worth(scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
                 await self._accept(answer, gain)
             else:
@@ -125,7 +125,7 @@ class Typist:
             while (draft := await self._drafts.get()) is not None:
                 document = self._buffer.document
                 if (draft.version, draft.position) == (document.version, document.position(self._at)):
-                    self._show(draft.committed, draft.rest, forward_pass=draft.forward_pass)
+                    self._show(draft=draft)
                     await self._hands.pause(0.1)
             return await request
         finally:
@@ -134,7 +134,7 @@ class Typist:
     async def _accept(self, answer: Ghost, gain: int) -> None:
         """Look at a suggestion, and press Tab."""
         await self._hands.pause(0.45)
-        self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end, tab=True)
+        self._show(answer, tab=True)
         await self._hands.pause(0.35)
         self._buffer.replace(answer.start, answer.end, answer.text)
         self._by_model.append((self._at, self._at + gain))
@@ -151,24 +151,17 @@ class Typist:
         self._at += 1
         self.keys += 1
 
-    def _show(
-        self,
-        ghost: str = "",
-        rest: str = "",
-        *,
-        ms: float = 0,
-        start: int | None = None,
-        end: int | None = None,
-        tab: bool = False,
-        forward_pass: int = 0,
-    ) -> None:
-        status = f"keys pressed {self.keys}, saved {self.accepted - self.tabs}"
-        if forward_pass:
-            status += f"  draft after pass {forward_pass}"
-        elif ms:
-            status += f"  answered in {ms:.0f} ms"
-        place = (self._at if start is None else start, self._at if end is None else end)
-        self._stage.show(View(self._buffer.document, *place, ghost, rest, status, tab, tuple(self._by_model)))
+    def _show(self, answer: Ghost | None = None, draft: Draft | None = None, tab: bool = False) -> None:
+        start = end = self._at
+        text, rest, status = "", "", f"keys pressed {self.keys}, saved {self.accepted - self.tabs}"
+        if draft is not None:
+            text, rest = draft.committed, draft.rest
+            status += f"  draft after pass {draft.forward_pass}"
+        elif answer is not None:
+            text, start, end = answer.text, answer.start, answer.end
+            status += f"  answered in {answer.ms:.0f} ms"
+        view = View(self._buffer.document, start, end, text, rest, status, tab, tuple(self._by_model))
+        self._stage.show(view)
 
 
 def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:

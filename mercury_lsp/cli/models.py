@@ -208,10 +208,10 @@ def _remove(model: str) -> None:
     if download is None and not begun:
         raise BadUsage(f"{model} is no model that was downloaded; see mercury-lsp models.")
     freed = 0
-    for folder in (download.folder if download else None, downloads.partial_folder(repo) if begun else None):
-        if folder is not None:
-            freed += sum(file.stat().st_size for file in folder.iterdir())
-            shutil.rmtree(folder)
+    folders = [download.folder] if download else []
+    for folder in folders + ([downloads.partial_folder(repo)] if begun else []):
+        freed += sum(file.stat().st_size for file in folder.iterdir())
+        shutil.rmtree(folder)
     name = entry.name if entry else repo
     print(f"{name} was removed: {_size(freed)}.")
     if selection.selected_model() in (name, repo):

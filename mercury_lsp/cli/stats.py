@@ -41,9 +41,7 @@ def run(arguments: Namespace) -> int:
 def _show(figures: Mapping[str, Any]) -> None:
     output, whole = Console(highlight=False), figures["all"]
     days = list(figures["by_day"])
-    output.print(
-        f"[bold]{days[0]}[/bold] to [bold]{days[-1]}[/bold]" if len(days) > 1 else f"[bold]{days[0]}[/bold]"
-    )
+    output.print(" to ".join(f"[bold]{day}[/bold]" for day in dict.fromkeys((days[0], days[-1]))))
     for title, groups in (("language", figures["by_language"] | {"all": whole}), ("day", figures["by_day"])):
         output.print(_by_group(title, groups))
     times = table("latency in ms", *(f"p{percent}" for percent in PERCENTILES))

@@ -59,16 +59,19 @@ def serve(
     cpus = max(1, options.threads)
     try:
         with ray_here(address, cpus * most, host, port):
+            import ray
+
             from mercury_lsp.cluster.deploy import Scale, deploy
             from mercury_lsp.cluster.replica import in_process
 
+            gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
             scale = Scale(
                 replicas=replicas,
                 most=most,
                 ongoing=options.running or MAX_BATCHED_TASKS,
                 queued=options.waiting,
                 cpus=cpus,
-                gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
+                gpus=float(options.device in ("auto", "cuda") and gpus > 0),
             )
             deploy(in_process(model, options), model, scale, settings)
             announce(host, port)
@@ -78,12 +81,6 @@ def serve(
             ended.wait()
     except (RuntimeError, ConnectionError, OSError) as error:
         raise Failure(f"Ray could not serve: {str(error).strip().splitlines()[0]}") from error
-
-
-def _gpus() -> float:
-    import ray
-
-    return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
 
 
 @contextmanager

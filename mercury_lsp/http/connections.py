@@ -181,12 +181,6 @@ class LimitedProtocol(H11Protocol):
         super().send_400_response(msg)
 
 
-def limited_protocol(limits: ConnectionLimits) -> tuple[Connections, type[LimitedProtocol]]:
-    """The connections of one server, empty at first, and the protocol that counts them."""
-    connections = Connections(limits)
-    return connections, type("Limited", (LimitedProtocol,), {"open": connections})
-
-
 def connection_limit(most: int) -> int:
     """The number of connections that the system allows, at most ``most``; raises the process's limit if possible."""
     if sys.platform == "win32":
@@ -201,11 +195,11 @@ def connection_limit(most: int) -> int:
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - RESERVED_DESCRIPTORS))
 
 
-def http_options(protocol: type[LimitedProtocol]) -> dict[str, Any]:
-    """uvicorn's options for this protocol: only HTTP/1.1, and no log line for a bad request."""
+def http_options(connections: Connections) -> dict[str, Any]:
+    """uvicorn's options for HTTP/1.1 alone, with its connections counted, and no log line for a bad request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return {
-        "http": protocol,
+        "http": type("Limited", (LimitedProtocol,), {"open": connections}),
         "ws": "none",
         "timeout_keep_alive": 5,
         "log_config": None,

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from mercury_lsp.errors import Failure
 from mercury_lsp.http.app import ServiceState
-from mercury_lsp.http.connections import ConnectionLimits, connection_limit, http_options, limited_protocol
+from mercury_lsp.http.connections import ConnectionLimits, Connections, connection_limit, http_options
 
 if TYPE_CHECKING:
     from mercury_lsp.http.local import LocalBackend
@@ -61,10 +61,8 @@ class Server(uvicorn.Server):
     ) -> None:
         most = connection_limit(limits.most)
         most_per_address = min(limits.most_per_address, max(1, most - most // 8))
-        self._connections, protocol = limited_protocol(
-            replace(limits, most=most, most_per_address=most_per_address)
-        )
-        options = http_options(protocol)
+        self._connections = Connections(replace(limits, most=most, most_per_address=most_per_address))
+        options = http_options(self._connections)
         super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=LAST_BYTES_SECONDS, **options))
         self._state: ServiceState = app.state.service
         self._stop_by = math.inf

@@ -13,6 +13,7 @@ the rest of it, belongs to the same suggestion.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -295,9 +296,4 @@ def _keyed(text: str) -> bool:
 
 def _ends_word(text: str, offset: int) -> bool:
     """Whether no word continues across an offset."""
-    before, after = text[offset - 1 : offset], text[offset : offset + 1]
-    return bool(before) and not (_is_word(before) and _is_word(after))
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
+    return 0 < offset <= len(text) and not re.match(r"\w\w", text[offset - 1 : offset + 1])

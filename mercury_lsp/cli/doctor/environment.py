@@ -32,12 +32,10 @@ RECENT_DAYS = 7
 
 def environment(report: Report) -> dict[str, str | None]:
     """What the environment sets."""
-    model = os.environ.get("MERCURY_MODEL") or None
-    if model:
-        report.wrong(
-            f"MERCURY_MODEL is set to {model}, so the option model does not count", "unset it, if not meant"
-        )
-    return {"MERCURY_MODEL": model}
+    if model := os.environ.get("MERCURY_MODEL"):
+        problem = f"MERCURY_MODEL is set to {model}, so the option model does not count"
+        report.wrong(problem, "unset it, if not meant")
+    return {"MERCURY_MODEL": model or None}
 
 
 def program(report: Report) -> dict[str, str | None]:
