@@ -26,21 +26,15 @@ class AffinityRouter(RequestRouter):
             return [candidate_replicas]
         # Wait before the next attempt.
         pending_request.routing_context.should_backoff = True
-        key, avoided = _key_and_avoided(pending_request)
+        # The arguments of `Replica.run`; requests of its other methods have none.
+        task, avoided, *_ = (*pending_request.args, (), ())
+        key = task.key if isinstance(task, Task) else ""
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         names = ranked(key, replicas) if key else list(replicas)
         good = [replicas[name] for name in names if name not in avoided]
         bad = [replicas[name] for name in names if name in avoided]
         own = 1 if key else 0
         return [rank for rank in (good[:own], good[own:], bad) if rank]
-
-
-def _key_and_avoided(request: PendingRequest) -> tuple[str, frozenset[str]]:
-    """The key of a request's task and the replicas to avoid; both empty for requests of other methods."""
-    if request.args and isinstance(request.args[0], Task):
-        avoided = request.args[1] if len(request.args) > 1 else ()
-        return request.args[0].key, frozenset(avoided)
-    return "", frozenset()
 
 
 def ranked(key: str, names: Iterable[str]) -> list[str]:

@@ -22,20 +22,15 @@ class Counts:
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
         self.requests = Counter("mercury_requests", "Requests answered.", ("route", "status"), registry=own)
-        self.seconds = Histogram(
-            "mercury_request_seconds",
-            "Time of a request, to its last byte.",
-            ("route",),
-            registry=own,
-            buckets=_SECONDS,
-        )
+        about = "Time of a request, to its last byte."
+        self.seconds = Histogram("mercury_request_seconds", about, ("route",), registry=own, buckets=_SECONDS)
         self.running = Gauge("mercury_requests_running", "Requests being answered.", registry=own)
         self.cancelled = Counter("mercury_requests_cancelled", "Requests whose client left.", registry=own)
         self.tokens = Counter("mercury_tokens", "Tokens of middles.", registry=own)
         self.passes = Counter("mercury_task_passes", "Forward passes, by the tasks in them.", registry=own)
         self.read = Counter("mercury_prompt_tokens", "Tokens of prompts.", registry=own)
         self.cached = Counter(
-            "mercury_prompt_tokens_cached", "Tokens of prompts that had been read before.", registry=own
+            "mercury_prompt_tokens_cached", "Those that had been read before.", registry=own
         )
 
     def text(self) -> str:

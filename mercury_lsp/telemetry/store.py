@@ -179,10 +179,9 @@ def read_events(days: int | None = None, file: Path | None = None) -> list[Event
     file = file or state_file()
     if not file.exists():
         return []
-    since = ""
-    if days is not None:
-        # Not before the clock's start.
-        since = time.strftime("%Y-%m-%d", time.localtime(max(0, int(time.time()) - (days - 1) * DAY_SECONDS)))
+    # Not before the clock's start.
+    first = 0 if days is None else max(0, int(time.time()) - (days - 1) * DAY_SECONDS)
+    since = time.strftime("%Y-%m-%d", time.localtime(first))
     try:
         with _open_database(file) as database:
             query = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE day >= ? ORDER BY moment"
