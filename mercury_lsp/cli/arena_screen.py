@@ -50,11 +50,11 @@ def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
     return code
 
 
-def figures(found: Mapping[str, Any]) -> RenderableType:
+def figures(standings: Mapping[str, Any]) -> RenderableType:
     """The figures of `standings`, for people."""
     results = table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
     answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "unasked", "exact", "start")
-    for name, own in found["contestants"].items():
+    for name, own in standings["contestants"].items():
         low, high = own["interval"] or ("-", "-")
         rate = own["win_rate"]
         results.add_row(
@@ -76,21 +76,21 @@ def figures(found: Mapping[str, Any]) -> RenderableType:
     lines += [
         f"{pair['one']} against {pair['two']}: won {pair['wins']}, lost {pair['losses']}, tied {pair['ties']}, "
         f"of which {pair['same']} alike"
-        for pair in found["pairs"]
-        if len(found["pairs"]) > 1
+        for pair in standings["pairs"]
+        if len(standings["pairs"]) > 1
     ]
     lines.append(
-        f"{found['comparisons']} comparisons at {found['places']} places; {found['same']} alike, "
-        f"{found['neither']} where neither was any good, {found['skipped']} skipped."
+        f"{standings['comparisons']} comparisons at {standings['places']} places; {standings['same']} alike, "
+        f"{standings['neither']} where neither was any good, {standings['skipped']} skipped."
         "\nShown: something fitted there; unasked: it was likely enough to come by itself; exact: what was written "
         "there; start: the share of that up to the first difference."
     )
-    if found["judge"] == "truth":
+    if standings["judge"] == "truth":
         lines.append(
             "Judged by what was written there: exactly that wins, else the longer start; less than "
             f"{TIE_SHARE:.0%} of it apart is a tie."
         )
-    elif first := found["shown_first"]:
+    elif first := standings["shown_first"]:
         low, high = first["interval"]
         lines.append(
             f"The one shown first was chosen {first['share']:.0%} of {first['chosen']} times "

@@ -50,8 +50,8 @@ class Guard:
 
 def is_loopback_host(host: str) -> bool:
     """Whether the value of a `Host` header names this machine's loopback, with or without a port."""
-    found = _HOST.fullmatch(host.strip())
-    return found is not None and is_loopback(found[1].strip("[]"))
+    match = _HOST.fullmatch(host.strip())
+    return match is not None and is_loopback(match[1].strip("[]"))
 
 
 def is_loopback(name: str) -> bool:

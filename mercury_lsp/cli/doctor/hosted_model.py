@@ -29,29 +29,29 @@ def hosted(report: Report) -> dict[str, Any]:
     from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
 
     fatal = config.remote == "always"
-    found: dict[str, Any] = {"remote": config.remote, "sent": None, "key": None, "answers": None}
+    facts: dict[str, Any] = {"remote": config.remote, "sent": None, "key": None, "answers": None}
     try:
         address = Address.of(config.remote_url)
         engine = RemoteEngine.of(config)
     except RemoteError as error:
         report.wrong(str(error).rstrip("."), _FIX, fatal)
-        return found
-    found["sent"] = sent(config.remote, engine.remote_status)
-    found["key"] = _key(report, config)
+        return facts
+    facts["sent"] = sent(config.remote, engine.remote_status)
+    facts["key"] = _key(report, config)
     if not address.keeps_secrets:
         report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")
     began = time.perf_counter()
     try:
         asked = Prompt("", "def add(a, b):\n    return ", "", "\n")
         infill = engine.infill(asked, Sampling(single_line=True, max_tokens=8))
-        found["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
+        facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
             report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
     except Unanswered as error:
         report.wrong(str(error), _FIX, fatal)
     finally:
         engine.close()
-    return found
+    return facts
 
 
 def _key(report: Report, config: Config) -> str:
