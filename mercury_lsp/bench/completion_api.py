@@ -58,10 +58,10 @@ class CompletionServer:
     def model(self) -> str:
         """The server's name of its model; empty if it does not tell."""
         try:
-            found, _ = self._exchange("GET", "/props", None)
+            answer, _ = self._exchange("GET", "/props", None)
         except Failure:
             return ""
-        name = str(found.get("model_path") or "") if isinstance(found, dict) else ""
+        name = str(answer.get("model_path") or "") if isinstance(answer, dict) else ""
         return name.replace("\\", "/").rpartition("/")[2]
 
     def read(self, ids: Sequence[int]) -> float:
@@ -93,21 +93,18 @@ class CompletionServer:
         }
         if one_line:
             question["stop"] = ["\n"]
-        found, ms = self._exchange("POST", PATH, json.dumps(question).encode())
-        tokens = found.get("tokens") if isinstance(found, dict) else None
+        answer, ms = self._exchange("POST", PATH, json.dumps(question).encode())
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise Failure(f"The server at {self.url} answers without token ids, which llama.cpp's has.")
-        if not tokens and found.get("content"):
+        if not tokens and answer.get("content"):
             raise Failure(f"The server at {self.url} does not return tokens; it may be too old.")
         return tokens, ms
 
-    def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=ANSWER_SECONDS)
-
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
         """The JSON of an answer, and the milliseconds from the request to its end, without connecting."""
-        connection = self._connection()
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
             connection.connect()
             began = time.perf_counter()
@@ -127,16 +124,16 @@ class CompletionServer:
         if answer.status == http.HTTPStatus.NOT_FOUND:
             raise Failure(f"The server at {self.url} has no {path}, so it is none with llama.cpp's API.")
         try:
-            found = json.loads(content)
+            value = json.loads(content)
         except ValueError as error:
             raise Failure(f"The server at {self.url} answered something that is no JSON.") from error
         if answer.status != http.HTTPStatus.OK:
-            raise Failure(f"The server at {self.url} refused: {_reason(found) or answer.reason}.")
-        return found, ms
+            raise Failure(f"The server at {self.url} refused: {_reason(value) or answer.reason}.")
+        return value, ms
 
 
-def _reason(found: Any) -> str:
+def _reason(value: Any) -> str:
     """The message of an error on one line."""
-    error = found.get("error") if isinstance(found, dict) else None
+    error = value.get("error") if isinstance(value, dict) else None
     words = error.get("message") if isinstance(error, dict) else error
     return " ".join(str(words or "").split()).rstrip(".")

@@ -24,6 +24,8 @@ from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
 
+# Lengths of the prompt's parts.
+PREFIX_TOKENS, FOLLOWING_TOKENS = 512, 192
 # Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
 SPARE_ROWS = 256
 # Tasks at once, which share passes: on a CPU, where more rows take more time, and on a GPU.
@@ -39,7 +41,7 @@ class LocalOptions:
     """How the engine runs.
 
     ``memory_mb``: for all sessions' keys and values. ``running``, ``waiting``: tasks at once, None for the device's
-    default. ``wait_s``: the longest wait in seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
+    default. ``wait_s``: the longest wait in seconds. ``max_tokens``: the longest middle.
     """
 
     device: str = "auto"
@@ -49,14 +51,12 @@ class LocalOptions:
     running: int | None = None
     waiting: int = 128
     wait_s: float = 15.0
-    prefix_tokens: int = 512
-    following_tokens: int = 192
     max_tokens: int = 256
 
     @property
     def rows(self) -> int:
         """The rows of a session's keys and values."""
-        tokens = self.prefix_tokens + self.following_tokens + prompt.REST_TOKENS + self.max_tokens
+        tokens = PREFIX_TOKENS + FOLLOWING_TOKENS + prompt.REST_TOKENS + self.max_tokens
         return -(-(tokens + SPARE_ROWS) // 64) * 64
 
 
@@ -95,9 +95,10 @@ class LocalBackend:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        self._slots: ContinuousBatcher | None = None
-        self._sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(options.running or MAX_GPU_TASKS, thread_name_prefix="mercury-task")
+        # The executors, after loading; the sessions, after the first task.
+        self.slots: ContinuousBatcher | None = None
+        self.sessions: Sessions[_Session] | None = None
+        self._pool = ThreadPoolExecutor(options.running or MAX_GPU_TASKS, "mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -106,34 +107,19 @@ class LocalBackend:
     @property
     def ready(self) -> bool:
         """See `Backend.ready`."""
-        return self._slots is not None and not self._closing.is_set()
-
-    @property
-    def device(self) -> str:
-        """The device, after loading."""
-        return self._slots.device if self._slots else ""
-
-    @property
-    def sessions(self) -> Sessions[_Session] | None:
-        """The sessions, after the first task."""
-        return self._sessions
-
-    @property
-    def slots(self) -> ContinuousBatcher | None:
-        """The executors, after loading."""
-        return self._slots
+        return self.slots is not None and not self._closing.is_set()
 
     async def run(self, task: Task) -> AsyncGenerator[Update, None]:
         """See `Backend.run`."""
-        if not self.ready or self._slots is None:
-            raise Unavailable(self._why_not())
-        if self._sessions is None:
-            self._sessions = self._make_sessions(self._slots)
-        sessions = self._sessions
+        if not self.ready or self.slots is None:
+            stopping = "The server is stopping." if self._closing.is_set() else ""
+            raise Unavailable(stopping or self.failure or "The model is loading.")
+        if self.sessions is None:
+            self.sessions = self._make_sessions(self.slots)
+        sessions = self.sessions
         asked = time.perf_counter()
         session = await sessions.take(task.key, task.asker)
-        queued = time.perf_counter() - asked
-        self.counts.queued.observe(queued)
+        self.counts.queued.observe(time.perf_counter() - asked)
         loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()
         stopped = threading.Event()
 
@@ -143,9 +129,7 @@ class LocalBackend:
         def tell(update: Update) -> None:
             loop.call_soon_threadsafe(updates.put_nowait, update)
 
-        job = loop.run_in_executor(
-            self._pool, self._work, self._slots, session, task, cancelled, tell, queued * 1e3
-        )
+        job = loop.run_in_executor(self._pool, self._work, self.slots, session, task, cancelled, tell)
         self._running.add(job)
         job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
         job.add_done_callback(lambda _: updates.put_nowait(None))
@@ -168,37 +152,25 @@ class LocalBackend:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._running, return_exceptions=True)
-        if self._slots is not None:
-            await asyncio.to_thread(self._slots.close)
+        if self.slots is not None:
+            await asyncio.to_thread(self.slots.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
-        options = self._options
+        own = self._options
+        memory = own.memory_mb << 20
         try:
-            self._slots = slots_for(
-                self._loaded,
-                options.device,
-                options.threads,
-                options.memory_mb << 20,
-                options.rows,
-            )
+            self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows)
         except Exception as error:
             # The process reports it, see `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
-    def _why_not(self) -> str:
-        if self._closing.is_set():
-            return "The server is stopping."
-        return self.failure or "The model is loading."
-
     def _make_sessions(self, slots: ContinuousBatcher) -> Sessions[_Session]:
-        fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
-        options = self._options
-        running = options.running or (MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS)
-        return Sessions(
-            _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
-        )
+        usual = MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS
+        own = self._options
+        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
+        return Sessions(_Session, _Session.end, most, own.running or usual, own.waiting, own.wait_s)
 
     def _done(
         self, sessions: Sessions[_Session], key: str, session: _Session, job: asyncio.Future[Update]
@@ -217,25 +189,15 @@ class LocalBackend:
         task: Task,
         cancelled: Callable[[], bool],
         tell: Callable[[Update], None],
-        queue_ms: float,
     ) -> Update:
         """Run a task, in a thread of the pool."""
-        began = time.perf_counter()
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
-        question = prompt.build(
-            task.path,
-            task.prefix,
-            task.suffix,
-            engine.count,
-            options.prefix_tokens,
-            options.following_tokens,
-            stem_start=engine.stem_start,
-        )
+        own, budgets = (task.path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
+        question = prompt.build(*own, engine.count, *budgets, stem_start=engine.stem_start)
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
             max_passes=2 * task.max_tokens,
-            single_line=task.single_line,
             temperature=task.temperature,
             seed=random.getrandbits(63) if task.seed is None else task.seed,
         )
@@ -266,8 +228,6 @@ class LocalBackend:
             infill.cached_tokens,
             infill.tokens,
             infill.forward_passes,
-            (time.perf_counter() - began) * 1e3,
-            queue_ms,
         )
 
 

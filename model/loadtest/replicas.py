@@ -21,7 +21,7 @@ class Service:
         self.url = ""
 
     def __enter__(self) -> Self:
-        from mercury_lsp.cluster.local import ray_here
+        from mercury_lsp.cluster.command import ray_here
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -22,6 +22,7 @@ from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.errors import Failure
 from mercury_lsp.models import downloads, local_files
 from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
@@ -41,7 +42,7 @@ _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint
 log = logging.getLogger(__name__)
 
 
-class CheckpointError(Exception):
+class CheckpointError(Failure):
     """A checkpoint cannot be used; the message is one sentence for the user."""
 
 
