@@ -1,6 +1,7 @@
 """Lists, downloads, selects and removes models: `mercury-lsp models`.
 
-Only downloads contact another machine, and only they import the modules that do.
+Only downloads contact another machine, and only they import the modules that do. A model that will run on the CPU is
+prepared for the kernel when it is selected, so that the editor's first start does not wait for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import shutil
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -24,8 +25,9 @@ from rich.progress import (
 from rich.table import Table
 
 from mercury_lsp.engine.checkpoints import checkpoint, contents
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.errors import BadUsage, Failure
-from mercury_lsp.models import downloads, selection
+from mercury_lsp.models import downloads, local_files, selection
 from mercury_lsp.models.registry import MODELS, known
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _rows(used: Path | None) -> list[dict[str, Any]]:
-    """The models that are shipped, downloaded, begun, selected by their folder or known, each as a JSON object."""
+    """The models that are shipped, downloaded, begun, other programs', selected by a path or known, as JSON objects."""
     rows = []
     for name, good_for in SHIPPED.items():
         if (place := _located(name)) is not None:
@@ -74,6 +76,8 @@ def _rows(used: Path | None) -> list[dict[str, Any]]:
     for repo in downloads.begun():
         rows.append(_row(repo, "unfinished", downloads.partial_folder(repo), used))
         listed.add(repo)
+    for local in local_files.local_files():
+        rows.append(_row(local.name, local.program, local.path, used))
     if used is not None and not any(row["selected"] for row in rows):
         rows.append(_row(str(used), "folder", used, used))
     return rows + [_row(entry.repo, "known", None, used) for entry in MODELS if entry.repo not in listed]
@@ -81,16 +85,17 @@ def _rows(used: Path | None) -> list[dict[str, Any]]:
 
 def _row(
     model: str,
-    state: Literal["shipped", "downloaded", "unfinished", "folder", "known"],
+    state: str,
     place: Path | None,
     used: Path | None,
     license: str | None = None,
 ) -> dict[str, Any]:
-    """One model. `bytes`: what it takes, or would; None where that is not known."""
+    """One model. state: where it is. `bytes`: what it takes, or would; None where that is not known."""
     entry = known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None
     if place is not None:
-        size = sum(file.stat().st_size for file in place.iterdir() if file.is_file())
+        files = [place] if place.is_file() else place.iterdir()
+        size = sum(file.stat().st_size for file in files if file.is_file())
     return {
         "name": entry.name if entry else model,
         "repo": entry.repo if entry else model if state in ("downloaded", "unfinished") else None,
@@ -188,8 +193,9 @@ def _agree(offer: Offer, agreed: bool, say: Console) -> None:
 def _select(model: str) -> None:
     folder = checkpoint.locate_model(model)
     contents.check_model_folder(folder)
+    _prepare(folder)
     download = downloads.find_download(model)
-    if model in SHIPPED and folder != Path(model):
+    if (model in SHIPPED and folder != Path(model)) or local_files.find_local(model) == folder:
         name = model
     else:
         name = download.name if download and download.folder == folder else str(folder.resolve())
@@ -197,6 +203,28 @@ def _select(model: str) -> None:
     print(f"{name} is used from the next start of the server, unless a setting names another.")
     if (used := selection.choose_model()).model != name:
         print(f"mercury-lsp: {used.by} names {used.model}, which comes first.", file=sys.stderr)
+
+
+def _prepare(folder: Path) -> None:
+    """Lay out a model's weights for the kernel if the CPU will run it, and tell what is slow there."""
+    from mercury_lsp.engine.backends.devices import pick_device, prepare
+    from mercury_lsp.engine.load import load_checkpoint
+    from mercury_lsp.engine.open_models.cost import seconds_for
+
+    if pick_device("auto") != "cpu":
+        return
+    loaded = load_checkpoint(str(folder.resolve()))
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(None), TimeRemainingColumn())
+    with Progress(*columns, console=say, transient=True, disable=not say.is_terminal) as progress:
+        bar = progress.add_task("preparing", total=1.0)
+        prepare(loaded, lambda share: progress.update(bar, completed=share))
+    if isinstance(loaded, OpenCheckpoint) and (seconds := seconds_for(loaded)) is not None:
+        say.print(
+            f"{loaded.name} reads the whole prompt again for each length that it tries: on this CPU a suggestion takes "
+            f"{seconds:.0f} s or more. A model that fills from left to right is faster; see docs/models.md.",
+            markup=False,
+        )
 
 
 def _remove(model: str) -> None:

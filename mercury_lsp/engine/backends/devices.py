@@ -144,6 +144,14 @@ def _native(
     return NativeNetwork.of(source, loaded.forbidden, threads, progress)
 
 
+def prepare(loaded: Checkpoint | OpenCheckpoint, progress: Callable[[float], None] | None = None) -> None:
+    """Lay out the weights of a checkpoint for the CPU's kernel, in the file that servers map.
+
+    Does nothing if the kernel cannot run the model. progress: called with the fraction done. Raises `CheckpointError`.
+    """
+    _native(loaded, "cpu", 1, "auto", progress)
+
+
 def has_torch() -> bool:
     """Whether torch is installed, without importing it."""
     return importlib.util.find_spec("torch") is not None
