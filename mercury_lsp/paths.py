@@ -47,6 +47,11 @@ def folder(kind: Kind) -> Path:
     return Path(base or _in_home(_USUAL.get(sys.platform, _USUAL["linux"])[kind])) / NAME
 
 
+def cache_folder() -> Path:
+    """The user's cache folder of this program; it may not exist."""
+    return folder("cache")
+
+
 def _in_home(path: str) -> str:
     """A path below the user's home; where nothing tells it, one that exists nowhere, so that nothing is read there."""
     expanded = os.path.expanduser(path)

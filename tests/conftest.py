@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.paths import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

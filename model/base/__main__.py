@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.paths import cache_folder
 from model.base import any_base
 from model.training.save import save
 

@@ -29,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.paths import cache_folder
 from model import SUITES
 from model.data.clean import Evaluation, Originals, flaw, normalized, tokens
 from model.data.fetch import KINDS, FetchError, fetch, members

@@ -28,9 +28,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.paths import cache_folder
 from model import RECIPES
 from model.data.groups import Branch, Group, Ids
 from model.data.step_data import Cuts, Groups, found

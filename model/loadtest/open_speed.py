@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_layout import Matrix
-from mercury_lsp.engine.backends.cpu_sources import Put
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights, prepare_weights
+from mercury_lsp.engine.backends.cpu.layout import Matrix
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.sources import Put
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights, prepare_weights
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import default_threads
 

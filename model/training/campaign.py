@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.paths import cache_folder
 from model import ROOT
 from model.training.recipe import Recipe
 

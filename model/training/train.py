@@ -30,10 +30,10 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.paths import cache_folder
 from model.compression.rounding import Rounding, bits
 from model.data.loader import groups_for, loader
 from model.data.step_data import Steps

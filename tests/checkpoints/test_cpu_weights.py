@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from support.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
 
-from mercury_lsp.engine.backends import cpu_weights
-from mercury_lsp.engine.backends.cpu_sources import PackedSource
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights, cache_folder
+from mercury_lsp.engine.backends.cpu import weights
+from mercury_lsp.engine.backends.cpu.sources import PackedSource
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.paths import cache_folder
 from model.training.save import save
 
 
@@ -90,7 +91,7 @@ def test_the_second_load_only_maps_the_file(
     def never(*_: object) -> None:
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(cpu_weights, "prepare_weights", never)
+    monkeypatch.setattr(weights, "prepare_weights", never)
     monkeypatch.setattr(Checkpoint, "weights", never)
     again = PreparedWeights.of(PackedSource(loaded))
     assert again is not None and mapped(again)
@@ -111,7 +112,7 @@ def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Che
     own = file_of(home)
     old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
     foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
-    long = cpu_weights.UNUSED_SECONDS + 60
+    long = weights.UNUSED_SECONDS + 60
     for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
         file.touch()
         os.utime(file, (time.time() - age,) * 2)
@@ -240,8 +241,8 @@ def test_a_disk_that_is_full_or_may_not_be_written(
 WRITER = """
 import sys, time
 from pathlib import Path
-from mercury_lsp.engine.backends import cpu_weights
-from mercury_lsp.engine.backends.cpu_sources import PackedSource
+from mercury_lsp.engine.backends.cpu import weights
+from mercury_lsp.engine.backends.cpu.sources import PackedSource
 from mercury_lsp.engine.checkpoints import checkpoint
 class Killed:
     def __init__(self, file): self.file = file; self.name = file.name
@@ -250,9 +251,9 @@ class Killed:
     def write(self, data):
         self.file.write(data[: len(data) // 2]); self.file.flush()
         print("written", flush=True); time.sleep(999)
-make = cpu_weights.tempfile.NamedTemporaryFile
-cpu_weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
-cpu_weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))
+make = weights.tempfile.NamedTemporaryFile
+weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
+weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))
 """
 
 
@@ -265,23 +266,21 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
         assert process.stdout is not None and process.stdout.readline() == b"written\n"
         process.kill()
     half = file_of(home)
-    assert half.name.startswith(cpu_weights.UNFINISHED_PREFIX) and half.stat().st_size > 0
+    assert half.name.startswith(weights.UNFINISHED_PREFIX) and half.stat().st_size > 0
     assert mapped(check(loaded))
     assert half.exists()  # somebody might still be writing it
     (own,) = set(half.parent.iterdir()) - {half}
-    os.utime(half, (time.time() - cpu_weights.UNFINISHED_SECONDS - 60,) * 2)
+    os.utime(half, (time.time() - weights.UNFINISHED_SECONDS - 60,) * 2)
     own.unlink()
     check(loaded)
     assert list(half.parent.iterdir()) == [own]
 
 
 def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
-    code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends import cpu_weights; "
+    code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends.cpu import weights; "
     code += "from mercury_lsp.engine.checkpoints import checkpoint; "
-    code += "from mercury_lsp.engine.backends.cpu_sources import PackedSource; sys.stdin.readline(); "
-    code += (
-        "assert cpu_weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))"
-    )
+    code += "from mercury_lsp.engine.backends.cpu.sources import PackedSource; sys.stdin.readline(); "
+    code += "assert weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))"
     command = [sys.executable, "-c", code, str(loaded.folder)]
     several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
     for process in several:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mercury_lsp.engine.backends import mapping
-from mercury_lsp.engine.backends.mapping import MappedFile
+from mercury_lsp.engine.backends.cpu import mapping
+from mercury_lsp.engine.backends.cpu.mapping import MappedFile
 
 SIZE = 10 * 4096 + 100
 
@@ -115,9 +115,9 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_sources import PackedSource
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.sources import PackedSource
+from mercury_lsp.paths import cache_folder
 from mercury_lsp.engine.backends.attention import TokenLayout
 loaded = checkpoint.read_checkpoint(Path(sys.argv[1]))
 executor = NativeExecutor(NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 2))

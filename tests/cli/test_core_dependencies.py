@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support import ROOT
 
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
 # Python imports this file when it starts, in the server's process as well.
 REFUSAL = "import sys\nsys.modules.update(dict.fromkeys({refused}))\n"

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.paths import cache_folder
 
 ASKED = os.environ.get("MERCURY_EDITORS", "")  # "install" installs what is missing
 CACHE = cache_folder() / "editors"  # the user's own: this is read before any test sets up another

@@ -13,7 +13,7 @@ import pytest
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.devices import executor_for, slots_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor

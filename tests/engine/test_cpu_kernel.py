@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from support.tiny_models import PACKABLE
 
-from mercury_lsp.engine.backends import cpu, cpu_kernel
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu import NativeBatch, NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
-from mercury_lsp.engine.backends.cpu_sources import PackedSource
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
+from mercury_lsp.engine.backends.cpu import kernel
+from mercury_lsp.engine.backends.cpu.kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu.network import NativeBatch, NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.sources import PackedSource
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.batching import SlotRows
@@ -117,7 +117,7 @@ def test_what_is_kept_outlives_the_growth_of_the_buffers(
 def test_scores_of_more_rows_than_any_pass_had(make: Make) -> None:
     ours = make()
     hidden = (
-        np.random.default_rng(2).normal(size=(cpu.BUFFER_STEP_ROWS + 9, PACKABLE.width)).astype(np.float32)
+        np.random.default_rng(2).normal(size=(kernel.BUFFER_STEP_ROWS + 9, PACKABLE.width)).astype(np.float32)
     )
     many = ours.scores(hidden)
     assert (many[-1:] == make().scores(hidden[-1:])).all()
@@ -218,7 +218,7 @@ def test_other_networks_are_left_to_others(
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}, {"vocabulary": 515}):
         assert fits(replace(loaded.shape, **kind))
     assert NativeNetwork.of(PackedSource(tiny), tiny.forbidden, 1) is None
-    monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
+    monkeypatch.setattr(kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
     assert NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 1) is None
 

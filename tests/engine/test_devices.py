@@ -10,9 +10,10 @@ import pytest
 import torch
 from support.tiny_open_models import save_open
 
-from mercury_lsp.engine.backends import cpu_kernel, devices
-from mercury_lsp.engine.backends.cpu import NativeExecutor
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends import devices
+from mercury_lsp.engine.backends.cpu import kernel
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints import checkpoint, huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -51,7 +52,7 @@ def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
 def test_where_there_is_no_kernel_packed_weights_are_torchs(
     packed_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)
+    monkeypatch.setattr(kernel, "kernel_library", lambda: None)
     assert isinstance(devices.executor_for(checkpoint.read_checkpoint(packed_model), "cpu", 1), TorchExecutor)
 
 

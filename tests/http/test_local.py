@@ -23,7 +23,7 @@ from support.tiny_open_models import save_open
 
 from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.batching import ContinuousBatcher, SlotRows

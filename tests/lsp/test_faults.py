@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import UNFINISHED_PREFIX
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.weights import UNFINISHED_PREFIX
 
 from .conftest import Client, Process, at, frame
 

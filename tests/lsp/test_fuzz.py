@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.fuzz_cases import cases
 
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
 from . import fuzzing
 from .fuzzing import Found, Session, fuzz, run

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.context.background import NICE
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
 from .conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.tiny_open_models import save_open
 
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.checkpoints.huggingface import read_open_checkpoint
 from mercury_lsp.engine.open_models.cost import seconds_for
 

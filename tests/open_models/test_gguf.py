@@ -15,11 +15,11 @@ from support.tiny_open_models import QWEN, save_open, write_tokenizer
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
-from mercury_lsp.engine.backends.cpu_rounding import HALF_BYTE_TYPES, half_byte_levels
-from mercury_lsp.engine.backends.cpu_sources import OpenSource
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, half_byte_levels
+from mercury_lsp.engine.backends.cpu.sources import OpenSource
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.backends.devices import open_executor_for
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError

@@ -11,8 +11,8 @@ import torch
 from support.tiny_open_models import BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.engine.backends.cpu import NativeExecutor
-from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor
 from mercury_lsp.engine.backends.devices import open_executor_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for, weights_bytes

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support import ROOT
 
-from mercury_lsp.engine.backends import cpu_kernel, mapping
+from mercury_lsp.engine.backends.cpu import kernel, mapping
 from model.release.__main__ import ALL
 
 FOLDER = ROOT / "mercury_lsp" / "engine" / "kernel"
@@ -162,7 +162,7 @@ def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyP
     build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
     mapping.kernel_library.cache_clear()
     try:
-        sets = cpu_kernel.instruction_sets()
+        sets = kernel.instruction_sets()
     finally:
         mapping.kernel_library.cache_clear()
     assert sets[-1] == "plain" and set(sets) <= set(build.SETS[LOCAL])

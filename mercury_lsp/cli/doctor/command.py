@@ -90,7 +90,7 @@ def _grammars(report: Report) -> dict[str, str | None]:
 
 def _devices(report: Report) -> dict[str, Any]:
     from mercury_lsp.engine.backends import devices
-    from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+    from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
     kernel = next(iter(instruction_sets()), None)
     if kernel is None:

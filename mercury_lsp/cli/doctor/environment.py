@@ -17,8 +17,8 @@ from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, scenes
 from mercury_lsp.cli.doctor.report import Report, asked
 from mercury_lsp.completion.types import Cause
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.errors import Failure
+from mercury_lsp.paths import cache_folder
 from mercury_lsp.telemetry import store
 
 PROGRAM = "mercury-lsp"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.cpu import NativeBatch, NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_sources import OpenSource, PackedSource, WeightSource
+from mercury_lsp.engine.backends.cpu.network import NativeBatch, NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.sources import OpenSource, PackedSource, WeightSource
 from mercury_lsp.engine.batching import ContinuousBatcher
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint

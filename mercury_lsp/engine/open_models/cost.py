@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
-from mercury_lsp.engine.backends.cpu_layout import Matrix
-from mercury_lsp.engine.backends.cpu_sources import Put
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights, prepare_weights
+from mercury_lsp.engine.backends.cpu.kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu.layout import Matrix
+from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.sources import Put
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights, prepare_weights
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.open_models.engine import CANVAS_SIZES

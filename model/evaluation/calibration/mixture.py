@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
 from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.paths import cache_folder
 from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
 from model.evaluation import tables

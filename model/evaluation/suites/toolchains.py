@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
+from mercury_lsp.paths import cache_folder
 
 VARIABLE = "MERCURY_TOOLCHAINS"
 NPM = "npm install --prefix {folder} --ignore-scripts typescript@7.0.2 @types/node@20.19.43 lodash@4.18.1 mathjs@14.0.1"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp import paths
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.models.downloads import models_folder
 from mercury_lsp.models.selection import config_file
+from mercury_lsp.paths import cache_folder
 from mercury_lsp.telemetry.store import state_file
 
 

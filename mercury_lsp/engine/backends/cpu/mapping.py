@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-LIBRARY = Path(__file__).resolve().parent.parent / "kernel" / "kernel.lib"
+LIBRARY = Path(__file__).resolve().parents[2] / "kernel" / "kernel.lib"
 
 
 @cache

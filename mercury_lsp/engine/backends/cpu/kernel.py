@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.mapping import kernel_library
+from mercury_lsp.engine.backends.cpu.mapping import kernel_library
 from mercury_lsp.engine.checkpoints.shape import Shape
 
 # As in the kernel.

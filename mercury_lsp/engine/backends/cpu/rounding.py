@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.cpu_layout import GROUP, HALF, ZERO, Levels
+from mercury_lsp.engine.backends.cpu.layout import GROUP, HALF, ZERO, Levels
 
 HALF_BYTE_TYPES = frozenset({"Q4_0", "Q4_1", "Q4_K"})
 """The types of GGUF whose levels the kernel keeps: 4 bits, with a scale and an offset for each 32 columns."""

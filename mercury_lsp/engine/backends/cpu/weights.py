@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp import paths
-from mercury_lsp.engine.backends.cpu_kernel import padded_vocabulary
-from mercury_lsp.engine.backends.cpu_layout import Matrix, matrix_bytes
-from mercury_lsp.engine.backends.cpu_sources import WeightSource
-from mercury_lsp.engine.backends.mapping import MappedFile
+from mercury_lsp.engine.backends.cpu.kernel import padded_vocabulary
+from mercury_lsp.engine.backends.cpu.layout import Matrix, matrix_bytes
+from mercury_lsp.engine.backends.cpu.mapping import MappedFile
+from mercury_lsp.engine.backends.cpu.sources import WeightSource
 from mercury_lsp.engine.system import default_threads
+from mercury_lsp.paths import cache_folder
 
 LAYOUT_VERSION = 2
 # A file is deleted after so long without use.
@@ -153,11 +153,6 @@ def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | 
         )
         at += size
     return parts
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of this program; it may not exist."""
-    return paths.folder("cache")
 
 
 def _mapped(path: Path, size: int) -> MappedFile | None:

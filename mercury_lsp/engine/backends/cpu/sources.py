@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.backends.cpu_layout import GROUP, LANES, ZERO, Levels, Matrix
-from mercury_lsp.engine.backends.cpu_rounding import (
+from mercury_lsp.engine.backends.cpu.layout import GROUP, LANES, ZERO, Levels, Matrix
+from mercury_lsp.engine.backends.cpu.rounding import (
     HALF_BYTE_TYPES,
     half_byte_levels,
     round_to_bytes,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.engine.backends.cpu_kernel import (
+from mercury_lsp.engine.backends.cpu.kernel import (
     BUFFER_STEP_ROWS,
     Buffers,
     Kernel,
@@ -25,11 +25,11 @@ from mercury_lsp.engine.backends.cpu_kernel import (
     instruction_sets,
     padded_vocabulary,
 )
-from mercury_lsp.engine.backends.cpu_layout import LANES
-from mercury_lsp.engine.backends.cpu_layout import Matrix as LaidOut
-from mercury_lsp.engine.backends.cpu_sources import WeightSource
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
-from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
+from mercury_lsp.engine.backends.cpu.layout import LANES
+from mercury_lsp.engine.backends.cpu.layout import Matrix as LaidOut
+from mercury_lsp.engine.backends.cpu.mapping import LIBRARY, kernel_library
+from mercury_lsp.engine.backends.cpu.sources import WeightSource
+from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.batching import SlotRows
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import zero_pages

@@ -1,0 +1,1 @@
+"""Runs networks on the CPU by the C kernel."""
