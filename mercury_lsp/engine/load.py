@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
 from mercury_lsp.engine.checkpoints import checkpoint, gguf_checkpoint, huggingface
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
@@ -43,3 +43,16 @@ def load_engine(
     if isinstance(loaded, OpenCheckpoint):
         return make_engine(loaded, open_executor_for(loaded, device, threads, quantization, progress))
     return make_engine(loaded, executor_for(loaded, device, threads, progress))
+
+
+def load_local_engine(model: str, device: str = "auto", threads: int = 0) -> LocalEngine:
+    """Load a model that writes from left to right: our own or an open autoregressive one.
+
+    Raises `CheckpointError`, also for open diffusion models.
+    """
+    engine = load_engine(model, device, threads)
+    if isinstance(engine, OpenModelEngine):
+        raise CheckpointError(
+            f"The model {engine.name} is an open diffusion model, and this is for other models."
+        )
+    return engine

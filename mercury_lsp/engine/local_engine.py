@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -67,21 +66,6 @@ class LocalEngine:
         if isinstance(loaded, OpenCheckpoint):
             # What the memory foretells is as likely with any model; only the mixture's weights are small's own.
             self._mixture = Mixture.load(checkpoint.SHIPPED / "small", min(self.layout.ends))
-
-    @classmethod
-    def load(
-        cls,
-        model: str = "small",
-        device: str = "auto",
-        threads: int = 0,
-        progress: Callable[[float], None] | None = None,
-    ) -> LocalEngine:
-        """Load a model by its name or folder.
-
-        device: auto, cpu, cuda or mps. threads: 0 for all cores, at most 4. Raises `CheckpointError`.
-        """
-        loaded = checkpoint.read_checkpoint(checkpoint.find_model(model))
-        return cls(loaded, executor_for(loaded, device, threads, progress))
 
     @property
     def passes(self) -> CachedModel:

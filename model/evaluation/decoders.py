@@ -30,6 +30,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.evaluation.bootstrap import interval, ratio
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sources = list(iter_documents("heldout", languages, given.corpus))
         places = draw(sources, languages, given.per_language, given.seed, given.kinds.split(","))
-        engine = LocalEngine.load(given.model, "cpu", given.threads)
+        engine = load_local_engine(given.model, "cpu", given.threads)
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

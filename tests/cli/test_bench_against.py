@@ -23,6 +23,7 @@ from mercury_lsp.bench.against import (
     server_for,
 )
 from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
@@ -31,7 +32,7 @@ PROMPT = Prompt("a.py", "def f(x):\n    return ", "", "\n")
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> LocalEngine:
-    return LocalEngine.load(str(tiny_model), "cpu", 1)
+    return load_local_engine(str(tiny_model), "cpu", 1)
 
 
 def test_all_sides_get_the_same_prompt_in_changing_order(

@@ -157,6 +157,6 @@ def test_without_a_gpu_a_shipped_model_runs_without_torch(model: str) -> None:
     statements = (
         "import os; os.environ.pop('MERCURY_MODEL', None)",
         "from mercury_lsp.engine.backends import devices; devices.may_have_gpu = lambda: False",
-        f"from mercury_lsp.engine.local_engine import LocalEngine; assert LocalEngine.load({model!r}).device == 'cpu'",
+        f"from mercury_lsp.engine.load import load_local_engine; assert load_local_engine({model!r}).device == 'cpu'",
     )
     assert "torch" not in started("; ".join(statements))

@@ -18,6 +18,7 @@ from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
@@ -30,7 +31,7 @@ OFFSET = TEXT.index("return ") + len("return ")
 
 @pytest.fixture(scope="module")
 def engine(unpacked_model: Path) -> LocalEngine:
-    return LocalEngine.load(str(unpacked_model), "cpu")
+    return load_local_engine(str(unpacked_model), "cpu")
 
 
 def snapshot(
@@ -373,7 +374,7 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine
 
 def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: Path) -> None:
     """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
-    engine, kept = LocalEngine.load(str(unpacked_model), "cpu"), Kept()
+    engine, kept = load_local_engine(str(unpacked_model), "cpu"), Kept()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     typed = "stock = paint(canvas)\n    other = Store()\n    "

@@ -7,7 +7,7 @@ import pytest
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.tokenizer import Prompt
 from model.compression.prune import compute
 
@@ -16,7 +16,7 @@ QUESTION = Prompt("sum.py", "def add(a, b):\n    ret", "", "\n\n\nprint(add(1, 2
 
 @pytest.mark.parametrize("name", ["small", "mini"])
 def test_a_shipped_model_loads_and_finishes_a_word(name: str) -> None:
-    engine = LocalEngine.load(name, "cpu", 1)
+    engine = load_local_engine(name, "cpu", 1)
     assert engine.name == name
     found = engine.infill(QUESTION, Sampling(single_line=True))
     assert found.text.startswith("urn")

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from mercury_lsp.completion.fitting.cutoff import Calibration
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.load import load_local_engine
 from model.data.corpus import CorpusError, iter_documents
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.calibration.calibration import beginnings, error, fit, reliability, token_surety, tokens
@@ -275,7 +275,7 @@ def _recorded(given: argparse.Namespace, console: Console) -> list[Keystrokes]:
     places = draw(sources, languages, given.per_language, given.seed, ("next",))
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
-    engine = LocalEngine.load(given.model, "cpu", given.threads)
+    engine = load_local_engine(given.model, "cpu", given.threads)
     cursors = [place[0] for place in places]
     lines = track(
         record(engine, cursors, sources, given.minutes), "typing", total=len(cursors), console=console

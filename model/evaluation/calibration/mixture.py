@@ -23,7 +23,7 @@ from rich.progress import track
 
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, LEVEL_FEATURES, SHARED_FEATURES, Mixture
-from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.paths import cache_folder
 from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
@@ -205,7 +205,7 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayo
         package_index = PackageIndex(
             ((source.package, source.path, source.text) for source in sources), SHELVED
         )
-        engine = LocalEngine.load(given.model, "cpu", given.threads)
+        engine = load_local_engine(given.model, "cpu", given.threads)
         record(engine, track(cursors, f"recording {split}", console=console), package_index, folder)
         done.touch()
     recorded = read(folder)

@@ -32,6 +32,7 @@ from mercury_lsp.context.retrieval.ranking import SOURCES, Related
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from model.data.corpus import CorpusError, iter_documents
@@ -209,7 +210,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
     package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
-    engine = LocalEngine.load(given.model, given.device, given.threads)
+    engine = load_local_engine(given.model, given.device, given.threads)
     began = time.monotonic()
     costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number, place in enumerate(places, start=1):

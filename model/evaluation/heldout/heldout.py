@@ -27,6 +27,7 @@ from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.retrieval.ranking import USUAL, Related
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.tree import Syntax
 from model.data.corpus import CorpusError, iter_documents
@@ -100,7 +101,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
     )
     if not places:
         raise CorpusError(f"no held-out package has code in {', '.join(languages)}")
-    engine = LocalEngine.load(given.model, given.device, given.threads)
+    engine = load_local_engine(given.model, given.device, given.threads)
     columns = (TextColumn("filling holes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began = time.monotonic()
     with Progress(*columns, console=console, refresh_per_second=2) as progress:

@@ -32,6 +32,7 @@ from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.document import Document
 from model.data.corpus import CorpusError, Source, iter_documents
@@ -224,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = list(iter_documents("heldout", languages, given.corpus))
         package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
         cursors = places(sources, languages, given.per_language, given.seed, kinds)
-        engine = LocalEngine.load(given.model)
+        engine = load_local_engine(given.model)
     except (CheckpointError, CorpusError, OSError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -35,6 +35,7 @@ from mercury_lsp.bench.against import (
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.errors import Failure
 from model.evaluation import tables
@@ -199,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
-        engine = LocalEngine.load(given.model, given.device, given.threads)
+        engine = load_local_engine(given.model, given.device, given.threads)
         tasks = choose(engine, load(given.suite), given)
         server = server_for(engine, given.url)
         sampling = Sampling(max_tokens=given.max_tokens, max_passes=2 * given.max_tokens)

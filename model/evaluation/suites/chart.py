@@ -27,6 +27,7 @@ from rich.progress import Progress
 
 from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation import tables
@@ -279,7 +280,7 @@ def _measured(given: argparse.Namespace, console: Console) -> Iterator[Line]:
         file = stack.enter_context(given.details.open("w", encoding="utf-8")) if given.details else None
         progress = stack.enter_context(Progress(console=console, refresh_per_second=2))
         for model in given.model or ("small", "mini"):
-            engine = LocalEngine.load(model, given.device, given.threads)
+            engine = load_local_engine(model, given.device, given.threads)
             for line in run(engine, tasks, asked, given.processes, progress):
                 if file is not None:
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from model.evaluation import tables
 from model.evaluation.compare import CompareError, Line, compare, read
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             models = (given.model, given.against) if given.against else (given.model,)
             runs = any(not suite.missing for suite in suites)
             engines = (
-                [LocalEngine.load(model, given.device, given.threads) for model in models] if runs else []
+                [load_local_engine(model, given.device, given.threads) for model in models] if runs else []
             )
         except CheckpointError as error:
             console.print(str(error), markup=False, highlight=False)

@@ -13,7 +13,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import never_cancelled
-from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.tokenizer import encode_prompt
 from mercury_lsp.syntax.document import Document
 from model.evaluation.heldout.ablation import (
@@ -79,7 +79,7 @@ def test_variants_differ_in_their_sources_alone() -> None:
 
 
 def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model: Path) -> None:
-    engine = LocalEngine.load(str(tiny_model), "cpu", 1)
+    engine = load_local_engine(str(tiny_model), "cpu", 1)
     document = Document("file:///a.py", "a.py", "python", 1, USES)
     prompt = question(Snapshot(document, Config()), len(USES) - 1, engine)
     ids, passes = list(encode_prompt(prompt, engine.tokenizer)), engine.passes

@@ -98,7 +98,7 @@ def test_the_command_records_fits_measures_and_goes_on_from_its_records(
     # The network is random, and the project says the same everywhere.
     assert answer["heldout"]["all"]["mixed"] < 0.5 * answer["heldout"]["all"]["model"]
     assert Mixture.load(tmp_path / "out", 0) is not None
-    monkeypatch.setattr("model.evaluation.calibration.mixture.LocalEngine", None)
+    monkeypatch.setattr("model.evaluation.calibration.mixture.load_local_engine", None)
     assert main(options) == 0
     assert json.loads(capsys.readouterr().out)["heldout"] == answer["heldout"]
 

@@ -13,7 +13,7 @@ from support import ROOT
 from test_suite import FUNCTION, LINE, METHOD, SPAN, TASKS, as_object, write
 
 from mercury_lsp.engine.api import Infill, Sampling
-from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.engine.load import load_local_engine
 from model.evaluation.bootstrap import interval
 from model.evaluation.reports import difference, figures
 from model.evaluation.suites.answers import Answer, Result, generate, judge
@@ -105,7 +105,7 @@ def test_the_difference_is_paired() -> None:
 
 
 def test_the_prompt_is_in_the_cache_before_either_mode_starts(tiny_model: Path) -> None:
-    engine = LocalEngine.load(str(tiny_model), "cpu", 1)
+    engine = load_local_engine(str(tiny_model), "cpu", 1)
     samplings = [Sampling(mode=mode, max_tokens=8) for mode in ("diffusion", "autoregressive")]
     for answers in generate(engine, TASKS, samplings, "solution.py"):
         assert len(answers) == 2
