@@ -235,9 +235,6 @@ def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None 
     )
     if config.project_files == "none" or config.remote == "always":  # nothing of other files is sent anywhere
         return shown
-    beside = ranking.choose if kept is None else kept.related.related
-    related = snapshot.related
-    snippets = beside(
-        document, offset, shown, snapshot.library, engine.count, related.tokens, related.sources
-    )
+    choose = ranking.choose if kept is None else kept.related.choose
+    snippets = choose(document, offset, shown, snapshot.library, engine.count, snapshot.related)
     return replace(shown, related=snippets)

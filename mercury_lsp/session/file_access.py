@@ -139,8 +139,7 @@ class Files:
     def wants(self, path: str) -> bool:
         """Whether a file in a folder that is looked into is one to read, by its name and the rules."""
         language = for_document("", path)
-        known = language is not None and language.outline != ()
-        return known and not is_private(path) and not self.ignores(path)
+        return language is not None and language.indexed and not is_private(path) and not self.ignores(path)
 
     def read(self, path: str, unless: Stamp | None = None) -> tuple[Stamp, str] | None:
         """A file's stamp and text; no text where the stamp is as told. None where it is not fit to be read."""

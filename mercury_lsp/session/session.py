@@ -131,14 +131,14 @@ class Session:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:
             self._take(uri, old.path, old.language_id, version, text)
-            self.workspace.change(self._documents[uri], None)
+            self.workspace.change(self._documents[uri])
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
         """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
         if (old := self.document(uri)) is not None:
             new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
-            self.workspace.change(self._documents[uri], start)
+            self.workspace.change(self._documents[uri])
 
     def close(self, uri: str) -> None:
         """Forget a document."""

@@ -137,11 +137,10 @@ class Workspace(Background):
                 self._publish()
                 self._changed.notify_all()
 
-    def change(self, document: Document, offset: int | None) -> None:
-        """Take a document's new text, and where it was edited last."""
+    def change(self, document: Document) -> None:
+        """Take a document's new text."""
         with self._changed:
-            if self._opened.change(document, offset):
-                self.library = self.library.changed(edits=self._opened.edits)
+            self._opened.change(document)
 
     def forget(self, uri: str) -> None:
         """Forget an open document: from here on, what counts is the file."""
@@ -220,8 +219,7 @@ class Workspace(Background):
             return True
         if (there := self._stale()) is not None:
             there.stale = False
-            document = there.document
-            self._keep(there.file, document.path, document.text, document.language_id, None)
+            self._keep(there.file, there.document.path, there.document.text, None)
             return True
         with self._changed:
             file = self._touched.pop() if self._touched else None
@@ -293,23 +291,17 @@ class Workspace(Background):
         if known is not None and known[1] == found[0]:
             return True
         self._wait_for_engine()
-        return self._keep(file, self._files.name(file), found[1], "", found[0], steps_away)
+        return self._keep(file, self._files.name(file), found[1], found[0], steps_away)
 
     def _may_be_read(self, file: str) -> bool:
         folder = file.rpartition("/")[0] or "/"
         return self._files.reaches(folder) and self._files.wants(file)
 
     def _keep(
-        self,
-        file: str,
-        path: str,
-        text: str,
-        language_id: str,
-        stamp: Stamp | None,
-        steps_away: int | None = None,
+        self, file: str, path: str, text: str, stamp: Stamp | None, steps_away: int | None = None
     ) -> bool:
         """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
-        entry = read(path, without(text), language_id)
+        entry = read(path, without(text))
         self._drop([file])
         if (
             sum(kept.size for kept, _ in self._kept.values()) + entry.size > self._limit
@@ -341,7 +333,7 @@ class Workspace(Background):
                     self._publish(entries)
 
     def _publish(self, entries: dict[str, Entry] | None = None) -> None:
-        self.library = self.library.changed(entries, self._opened.paths, self._opened.edits)
+        self.library = Library(self.library.entries if entries is None else entries, self._opened.paths)
         if self._indexer is not None:
             self._indexer.take(self.library.entries)
 
