@@ -41,11 +41,9 @@ class SlotPool(Protocol):
 
     def acquire(self) -> Slot:
         """A free slot with an empty cache. Raises `MemoryError` if all are taken."""
-        ...
 
     def close(self) -> None:
         """End; pending calls raise `Cancelled`."""
-        ...
 
 
 class Slot(Executor, Protocol):
@@ -53,11 +51,9 @@ class Slot(Executor, Protocol):
 
     def job(self, cancelled: Callable[[], bool]) -> Any:
         """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
-        ...
 
     def leave(self) -> None:
         """Free the slot for another session. It must not be used afterwards."""
-        ...
 
 
 class RoundRobin:
@@ -154,11 +150,9 @@ class Batch(Protocol):
 
     def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
         """The hidden rows of each part, as of `Executor.run`. No two parts have the same slot."""
-        ...
 
     def scores(self, hidden: Sequence[Any]) -> Sequence[NDArray[Any]]:
         """The scores of each, as of `Executor.scores`."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

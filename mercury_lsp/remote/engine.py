@@ -5,8 +5,9 @@ Nothing is known of a hosted model but its text, so:
 - `count` estimates three bytes a token. Code has more bytes a token with most tokenizers, so the sent text is rather
   too short than too long.
 - A forward pass stands for a request, because the real number is unknown.
-- `prefill` does nothing, and there are no alternatives: each would be another request to pay for, and the fastest
-  user would rarely see its result.
+- There is no memory, because the tokens are unknown.
+- `prefill` does nothing, so that nothing is sent without a request of the user, and there are no alternatives: each
+  would be another request to pay for, and the fastest user would rarely see its result.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
+from mercury_lsp.engine.api import Engine, Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
@@ -44,7 +45,7 @@ MAX_CHARACTERS_PER_TOKEN = 12
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine(RemoteBacked):
+class RemoteEngine(Engine, RemoteBacked):
     """Asks one hosted model. ``drafts``: whether to ask for whole drafts, which hosted Mercury sends."""
 
     device = "remote"
@@ -79,11 +80,6 @@ class RemoteEngine(RemoteBacked):
         """Close the connection; otherwise it is closed when the engine is collected."""
         self._link.close()
 
-    @property
-    def vocabulary(self) -> None:
-        """None, because the tokens of a hosted model are unknown."""
-        return None
-
     def count(self, text: str) -> int:
         """An estimate of the tokens of a text."""
         return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
@@ -91,10 +87,6 @@ class RemoteEngine(RemoteBacked):
     def stem_start(self, text: str) -> int:
         """The end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
-
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Do nothing, so that nothing is sent without a request of the user."""
-        return 0
 
     def infill(
         self,
@@ -139,17 +131,6 @@ class RemoteEngine(RemoteBacked):
             self._trouble = ""
         return written.infill(self.count)
 
-    def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
-    ) -> Iterator[Infill]:
-        """None, because each would be another request."""
-        return iter(())
-
     def _affinity(self, path: str) -> str:
         """A document's key for a server's cache, which reveals nothing of the path and changes with each start."""
         return hashlib.blake2b(path.encode(errors="replace"), key=self._salt, digest_size=8).hexdigest()
@@ -166,13 +147,7 @@ class RemoteEngine(RemoteBacked):
         """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
         scores = self._scores and self._api == "openai"
         asked = request_body(
-            self._api,
-            self._model,
-            sent,
-            sampling.max_tokens,
-            sampling.single_line,
-            scores,
-            self._drafts,
+            self._api, self._model, sent, sampling.max_tokens, sampling.single_line, scores, self._drafts
         )
         try:
             path, affinity = PATHS[self._api], self._affinity(about)

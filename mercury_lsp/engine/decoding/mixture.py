@@ -92,15 +92,12 @@ class Memory(Protocol):
 
     def follow(self, context: Sequence[int]) -> Match:
         """The continuations of the longest parts of a context that occur in the project."""
-        ...
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         """The likeliest continuation of a context, at most ``most`` tokens, with the evidence for each."""
-        ...
 
     def continuation(self, context: Sequence[int], most: int) -> Sequence[int]:
         """The tokens of `foretell`."""
-        ...
 
 
 LEVELS = ("project", "project, shorter", "document", "document, shorter")
