@@ -27,10 +27,6 @@ class OpenDocuments:
     def __init__(self) -> None:
         self._open: dict[str, Open] = {}  # the last used one last
 
-    def get(self, uri: str) -> Open | None:
-        """An open document."""
-        return self._open.get(uri)
-
     def take(self, document: Document, file: str) -> None:
         """A document is open now, or is again."""
         known = self._open.pop(document.uri, None)
@@ -75,11 +71,7 @@ class OpenDocuments:
         return tuple(there.document.path for there in reversed(list(self._open.values())) if there.inside)
 
     @property
-    def files(self) -> list[str]:
-        """Their files, the last used first."""
-        return [there.file for there in reversed(list(self._open.values())) if there.inside]
-
-    @property
     def folders(self) -> list[str]:
-        """The folders of these files, the last used first."""
-        return [file.rpartition("/")[0] for file in self.files]
+        """The folders of their files, the last used first."""
+        inside = [there for there in reversed(list(self._open.values())) if there.inside]
+        return [there.file.rpartition("/")[0] for there in inside]

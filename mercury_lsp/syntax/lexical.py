@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["string", "comment"]
 
-ROUND, CURLY, ALL = "()", "[]{}", "()[]{}"
+CURLY, ALL = "[]{}", "()[]{}"
 
 # After these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
 _BEFORE_LIFETIMES = frozenset("&<")
@@ -72,7 +72,7 @@ class Lexis:
 
 _C_BLOCK = (("/*", "*/"),)
 _MARKUP_BLOCK = (("<!--", "-->"),)
-_C_LIKE = Lexis(("//",), _C_BLOCK, "\"'", brackets=ALL)
+_C_LIKE = Lexis(("//",), _C_BLOCK, "\"'")
 _CHARACTERS = Lexis(("//",), _C_BLOCK, '"', ('"""',), characters=True)
 _SHARP = Lexis(("#",), (), "\"'", ('"""', "'''"))
 _DATA = Lexis(("#",), (), "\"'", brackets=CURLY)
@@ -115,7 +115,7 @@ _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (Lexis(("!",), (), "\"'"), "fortran fortran-modern FortranFreeForm", ".f90 .f95 .f03 .f08"),
     (Lexis(("--",), (), '"', characters=True), "ada vhdl", ".adb .ads .vhd .vhdl"),
     (Lexis(("//",), (("(*", "*)"), ("{", "}")), "'", brackets="()[]"), "pascal delphi", ".pas .dpr"),
-    (Lexis(("//",), _C_BLOCK, '"', brackets=ALL), "verilog systemverilog", ".sv .svh"),
+    (Lexis(("//",), _C_BLOCK, '"'), "verilog systemverilog", ".sv .svh"),
     (Lexis(("#",), (), "\"'", ('"""',)), "graphql", ".graphql .gql"),
     (Lexis((), (*_MARKUP_BLOCK, *_C_BLOCK), "\"`"), "vue vue-html svelte astro", ".vue .svelte .astro"),
     (_MARKUP, "markdown mdx html xml svg xhtml handlebars jinja jinja-html django-html htmldjango "

@@ -84,13 +84,6 @@ def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[No
     return cursor.captures(tree.root_node)
 
 
-def matched(query: Query, tree: Tree) -> list[dict[str, list[Node]]]:
-    """The matches of a query in a whole tree, each by capture."""
-    cursor = QueryCursor(query)
-    cursor.set_max_start_depth(MAX_QUERY_DEPTH)
-    return [captures for _, captures in cursor.matches(tree.root_node)]
-
-
 def around(tree: Tree, offset: int) -> list[Node]:
     """The nodes around the character left of an offset, innermost first.
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from tree_sitter import Node, Query
+from tree_sitter import Node, Query, QueryCursor
 
 from mercury_lsp.context.retrieval.index import Entry
-from mercury_lsp.syntax import parsing
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import Language
+from mercury_lsp.syntax.parsing import MAX_QUERY_DEPTH
 from mercury_lsp.syntax.tree import Syntax
 from model.data.outlines import OUTLINES
 
@@ -51,8 +51,10 @@ def definitions_of(entry: Entry) -> tuple[Definition, ...]:
     if syntax.tree is None or syntax.language is None or not OUTLINES[syntax.language.name].definitions:
         return ()
     text = syntax.document.text
-    matches = parsing.matched(_outline(syntax.language), syntax.tree)
-    found = {(captured["definition"][0].id): captured for captured in matches}
+    cursor = QueryCursor(_outline(syntax.language))
+    cursor.set_max_start_depth(MAX_QUERY_DEPTH)
+    matches = cursor.matches(syntax.tree.root_node)
+    found = {(captured["definition"][0].id): captured for _, captured in matches}
     nodes = sorted(
         ((captured["definition"][0], captured["name"][0]) for captured in found.values()),
         key=lambda pair: pair[0].start_byte,

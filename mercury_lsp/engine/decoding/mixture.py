@@ -67,11 +67,6 @@ class Match:
         """The continuations of the longest match, most frequent first."""
         return self.longest.ids if self.longest else ()
 
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """The frequency of each of ``ids``."""
-        return self.longest.counts if self.longest else ()
-
 
 class Step(NamedTuple):
     """One token of a continuation: it follows at ``agreeing`` of the ``total`` places that match so far.
@@ -95,9 +90,6 @@ class Memory(Protocol):
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         """The likeliest continuation of a context, at most ``most`` tokens, with the evidence for each."""
-
-    def continuation(self, context: Sequence[int], most: int) -> Sequence[int]:
-        """The tokens of `foretell`."""
 
 
 LEVELS = ("project", "project, shorter", "document", "document, shorter")

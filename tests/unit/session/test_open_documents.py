@@ -21,7 +21,7 @@ def opened(*names: str) -> OpenDocuments:
 
 def test_the_last_used_comes_first() -> None:
     there = opened("a", "b", "c")
-    assert there.paths == ("c", "b", "a") and there.files[0] == "/w/c"
+    assert there.paths == ("c", "b", "a") and there.folders == ["/w"] * 3
     assert there.use("file:///w/a") and not there.use("file:///w/a") and not there.use("file:///w/z")
     assert there.paths == ("a", "c", "b")
     there.close("file:///w/c")
@@ -31,7 +31,7 @@ def test_the_last_used_comes_first() -> None:
 def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
     there = OpenDocuments()
     there.take(document("a"), "/w/a")
-    assert (there.paths, there.files, there.holds("/w/a")) == ((), [], False)
+    assert (there.paths, there.folders, there.holds("/w/a")) == ((), [], False)
     assert there.admit("file:///w/a", True) and not there.admit("file:///w/a", True)
     assert there.paths == ("a",)
     assert there.admit("file:///w/a", False)
@@ -41,9 +41,7 @@ def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
 def test_what_is_being_written_is_not_out_of_date() -> None:
     there = opened("a", "b")
     for uri in ("a", "b"):
-        found = there.get(f"file:///w/{uri}")
-        assert found is not None
-        found.stale = False
+        there._open[f"file:///w/{uri}"].stale = False
     there.change(document("b"))
     assert there.next_stale() is None
     there.use("file:///w/a")
