@@ -13,8 +13,8 @@ from mercury_lsp.completion.committed import likelihood
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
-from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory

@@ -23,7 +23,7 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
 from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
-from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
