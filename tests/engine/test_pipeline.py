@@ -97,8 +97,8 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 ) -> None:
     """In a file that is larger than the windows, which move only at strides."""
     rows: list[int] = []
-    run = engine._passes.run
-    monkeypatch.setattr(engine._passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    run = engine.passes.run
+    monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
     tokens, canvas, moved = engine.tokenizer.encode, TorchExecutor.block + 1, 0
