@@ -104,9 +104,8 @@ class Syntax:
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return None
-        return lexical.unclosed(
-            self.document.line(line)[:column], self.language.line_comment if self.language else "#"
-        )
+        lexis = lexical.of_line(self.language.line_comment if self.language else "#")
+        return lexis.at(self.document.line(line)[:column], column)
 
     def multiline(self, offset: int) -> bool:
         """Whether a completion here should have several lines: a body begins here and is empty."""
