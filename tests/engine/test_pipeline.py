@@ -136,8 +136,8 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
-        prepare(there, 0, engine, lambda: True)
-    prepare(there, 0, engine)
+        prepare(there, 0, engine, lambda: True, None)
+    prepare(there, 0, engine, lambda: False, None)
     found = complete(there, 0, engine)
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
