@@ -7,6 +7,7 @@ own: it leaves out more, and gives nothing back that git ignores. Texts come in;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class Ignored:
     def __call__(self, path: str) -> bool:
         """Whether a path from the top folder, POSIX, is ignored, or lies in a folder that is. Folders end in `/`."""
         path = path.lower() if self.fold else path
-        steps = list(_steps(path))
+        steps = _steps(path)
         return any(self._ignores(family, step) for family in FAMILIES for step in steps)
 
     def _ignores(self, family: Iterable[str], path: str) -> bool:
@@ -62,13 +63,10 @@ class Ignored:
         return False
 
 
-def _steps(path: str) -> Iterator[str]:
+def _steps(path: str) -> list[str]:
     """The folders of a path, from the top, and itself: `a/b.py` is in `a/`."""
-    at = path.find("/") + 1
-    while 0 < at < len(path):
-        yield path[:at]
-        at = path.find("/", at) + 1
-    yield path
+    folders = [path[: slash.end()] for slash in re.finditer("/", path)]
+    return folders if path.endswith("/") else [*folders, path]
 
 
 def _above(path: str) -> Iterator[str]:

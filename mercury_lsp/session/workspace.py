@@ -273,7 +273,7 @@ class Workspace(Background):
     def _queue(self, folder: str) -> None:
         if folder not in self._queued:
             self._queued.add(folder)
-            heappush(self._heap, (self._distance(folder), folder))
+            heappush(self._heap, (distance(folder, self._opened.folders), folder))
 
     def _read(self, file: str, steps_away: int | None = None) -> bool:
         """Take a file's entry, or forget it. False where there is no more room for such a distance."""
@@ -302,8 +302,9 @@ class Workspace(Background):
         self._drop([file])
         sizes = {other: own.size for other, (own, _) in self._kept.items()}
         if sum(sizes.values()) + entry.size > self._limit or len(sizes) >= MAX_FILES:
-            away = self._distance(file.rpartition("/")[0]) if steps_away is None else steps_away
-            further = making_room(sizes, entry.size, self._limit, away, self._opened.folders)
+            folders = self._opened.folders
+            away = distance(file.rpartition("/")[0], folders) if steps_away is None else steps_away
+            further = making_room(sizes, entry.size, self._limit, away, folders)
             if further is None:
                 return False
             self._drop(further)
@@ -315,9 +316,6 @@ class Workspace(Background):
         with self._changed:
             for file in files:
                 self._kept.pop(file, None)
-
-    def _distance(self, folder: str) -> int:
-        return distance(folder, self._opened.folders)
 
     def _publish_all(self) -> None:
         with self._changed:

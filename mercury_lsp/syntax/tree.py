@@ -90,7 +90,7 @@ class Syntax:
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
-            for node in self._around(offset):
+            for node in parsing.around(self.tree, offset):
                 if node.type in self.language.interpolations:
                     # Right after the interpolation.
                     if offset == node.end_byte and self.document.text[offset - 1] in "})":
@@ -226,12 +226,6 @@ class Syntax:
         if self.tree is None or self.language is None:
             return {}
         return parsing.captured(_query(self.language), self.tree, low, high)
-
-    def _around(self, offset: int) -> Iterator[Node]:
-        """The nodes around the character left of an offset, innermost first."""
-        if self.tree is None or offset == 0:
-            return
-        yield from parsing.around(self.tree, offset)
 
     def broken(self) -> Iterator[Node]:
         """The error nodes and missing nodes, in no order."""
