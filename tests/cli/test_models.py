@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_hub import Repo, serving
-from support.tiny_models import WORD
+from support.models.tiny_models import WORD
+from support.servers.fake_hub import Repo, serving
 from test_fetch import FILES, NAME, User, sentence
 
 from mercury_lsp.cli.doctor import command

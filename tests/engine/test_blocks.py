@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from support.stems import NO_STEM
-from support.tiny_models import tiny_network
+from support.models.stems import NO_STEM
+from support.models.tiny_models import tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.kv_cache import CachedModel

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
+from support.servers.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
 
 from mercury_lsp.completion.pipeline import complete
 from mercury_lsp.completion.types import Snapshot

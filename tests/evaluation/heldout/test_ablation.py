@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from mercury_lsp.completion.pipeline import question
 from mercury_lsp.completion.types import Snapshot

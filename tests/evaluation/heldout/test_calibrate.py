@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from model.evaluation.calibration import calibrate
 from model.evaluation.calibration.calibrate import (

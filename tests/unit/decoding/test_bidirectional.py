@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.stems import NO_STEM
+from support.models.stems import NO_STEM
 
 from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
 from mercury_lsp.engine.decoding.decode import DecodeBudget
