@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mercury_lsp.errors import Failure
 from mercury_lsp.telemetry import store
 
 CHOICES = ("1", "2", "tie", "neither", "skip", "same")
@@ -21,13 +21,9 @@ SCORES = {"1": 1.0, "2": 0.0, "tie": 0.5, "neither": 0.5, "same": 0.5}
 JUDGES = ("user", "truth")
 
 
-class BallotsError(Exception):
-    """The file of ballots cannot be read or written; the message is a sentence."""
-
-
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two contestants at a place. `id`: see `contestants`; `exact`, `share`: see `verdicts.Worth`."""
+    """One of two contestants at a place. `id`: see `contestants`; `exact`, `share`: see `matches.Worth`."""
 
     id: str
     ms: float
@@ -63,46 +59,43 @@ def ballots_file() -> Path:
     return store.state_file().with_name("arena.jsonl")
 
 
+def private(path: str, flags: int) -> int:
+    """Opens a file that only the user may read, for `open`."""
+    return os.open(path, flags, 0o600)
+
+
 def append_ballot(ballot: Ballot) -> None:
-    """Append a ballot to the file. Raises `BallotsError`."""
+    """Append a ballot to the file. Raises `Failure`."""
     path = ballots_file()
     line = json.dumps(asdict(ballot)).encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        with open(path, "ab", buffering=0, opener=private) as file:
+            file.write(line)
     except OSError as error:
-        raise BallotsError(f"Your choice cannot be kept in {path}: {error.strerror}.") from error
+        raise Failure(f"Your choice cannot be kept in {path}: {error.strerror}.") from error
 
 
 def read_ballots() -> tuple[list[Ballot], int]:
-    """All ballots of the file, and the number of its damaged lines. Raises `BallotsError`."""
+    """All ballots of the file, and the number of its damaged lines. Raises `Failure`."""
     try:
         lines = ballots_file().read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return [], 0
     except OSError as error:
-        raise BallotsError(f"The choices in {ballots_file()} cannot be read: {error.strerror}.") from error
+        raise Failure(f"The choices in {ballots_file()} cannot be read: {error.strerror}.") from error
     ballots = [ballot for line in lines if (ballot := _parse_ballot(line)) is not None]
     return ballots, len(lines) - len(ballots)
 
 
 def delete_ballots() -> int:
-    """Delete the file; returns the number of its ballots. Raises `BallotsError`."""
+    """Delete the file; returns the number of its ballots. Raises `Failure`."""
     count = len(read_ballots()[0])
     try:
         ballots_file().unlink(missing_ok=True)
     except OSError as error:
-        raise BallotsError(f"The choices in {ballots_file()} cannot be deleted: {error.strerror}.") from error
+        raise Failure(f"The choices in {ballots_file()} cannot be deleted: {error.strerror}.") from error
     return count
-
-
-def places_met(ballots: Sequence[Ballot], pair: frozenset[str]) -> set[str]:
-    """The places at which a pair has met."""
-    return {ballot.place for ballot in ballots if ballot.pair == pair}
 
 
 def _parse_ballot(line: str) -> Ballot | None:

@@ -13,8 +13,8 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from typing import IO, cast
 
 from mercury_lsp.arena.edits import Edit, added_runs, removed_lines, sample_edits
 from mercury_lsp.context.secrets import is_secret
+from mercury_lsp.errors import Failure
 from mercury_lsp.session.file_access import MAX_FILE_BYTES, Files, by_hand
 from mercury_lsp.syntax.languages import for_document
 
@@ -49,10 +50,6 @@ _GENERATED = re.compile(
 _HEAD_CHARACTERS = 600
 
 
-class NoHistory(Exception):
-    """There are no commits to read; the message is a sentence."""
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """A file of a commit: its path and the blobs before and after; `before` is "" for a new file."""
@@ -68,25 +65,17 @@ class Commit:
 
     id: str
     root: bool
-    changes: tuple[Change, ...]
-
-
-@dataclass(slots=True)
-class LeftOut:
-    """The number of files and commits that were left out, by reason."""
-
-    files: Counter[str] = field(default_factory=Counter)
-    commits: Counter[str] = field(default_factory=Counter)
+    changes: list[Change]
 
 
 class Repository:
-    """The repository of a folder; only files below the folder count. Raises `NoHistory`."""
+    """The repository of a folder; only files below the folder count. Raises `Failure`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         top = self._ask("rev-parse", "--show-toplevel")
         if not top:
-            raise NoHistory(f"{folder} is in no git repository with files.")
+            raise Failure(f"{folder} is in no git repository with files.")
         self.top = Path(top).as_posix()
         self._shallow = self._ask("rev-parse", "--is-shallow-repository") == "true"
 
@@ -103,8 +92,8 @@ class Repository:
             "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MAX_COMMITS}", *by, "--", ".",
         )  # fmt: skip
         with _running(line) as (_, answer):
-            found = _commits(_fields(answer.read1))
-            yield from (commit for commit in found if not (commit.root and self._shallow))
+            commits = _commits(_fields(answer.read1))
+            yield from (commit for commit in commits if not (commit.root and self._shallow))
 
     @contextmanager
     def blobs(self) -> Iterator[Blobs]:
@@ -117,15 +106,10 @@ class Repository:
 
     def _ask(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(
-                self._line(*arguments),
-                capture_output=True,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-            )
+            line, null = self._line(*arguments), subprocess.DEVNULL
+            done = subprocess.run(line, capture_output=True, check=False, stdin=null, env=_environment())
         except OSError as error:
-            raise NoHistory(f"git cannot be run: {error.strerror}.") from error
+            raise Failure(f"git cannot be run: {error.strerror}.") from error
         return os.fsdecode(done.stdout).strip() if done.returncode == 0 else ""
 
 
@@ -151,19 +135,20 @@ def edits_of_author(
     author: str,
     limit: int,
     seed: int,
-    left_out: LeftOut,
-    tell: Callable[[int], None] = lambda found: None,
+    left_out: Counter[str],
+    tell: Callable[[int], None] = lambda count: None,
 ) -> list[Edit]:
     """At most ``limit`` edits of an author, most recent first; a larger sample begins with the smaller one.
 
-    tell: called after each commit with the number of edits so far.
+    left_out: counts the files and commits that are left out, by reason. tell: called after each commit with the number
+    of edits so far.
     """
     files = Files((repository.top,))
     edits: dict[str, Edit] = {}
     with repository.blobs() as blobs, closing(repository.commits(author)) as commits:
         for commit in commits:
             if len(commit.changes) > MAX_FILES_PER_COMMIT:
-                left_out.commits["many files"] += 1
+                left_out["commits: many files"] += 1
                 continue
             for edit in _of(commit, files, blobs, seed, left_out):
                 edits.setdefault(edit.key, edit)
@@ -173,31 +158,31 @@ def edits_of_author(
     return list(edits.values())[:limit]
 
 
-def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: LeftOut) -> list[Edit]:
-    texts: list[tuple[str, str, str]] = []
+def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: Counter[str]) -> list[Edit]:
+    texts: list[tuple[str, str, str, str]] = []
     for change in commit.changes:
-        if for_document("", change.path) is not None:
+        if language := for_document("", change.path):
             match _versions(change, files, blobs):
                 case str(reason):
-                    left_out.files[reason] += 1
+                    left_out[f"files: {reason}"] += 1
                 case before, after:
-                    texts.append((change.path, before, after))
-    moved = frozenset(line for _, before, after in texts for line in removed_lines(before, after))
-    random, found = Random(f"{seed}/{commit.id}"), list[Edit]()
-    for path, before, after in texts:
-        language = for_document("", path)
-        assert language is not None
-        edits = sample_edits(
-            path, language.ids[0], after, added_runs(before, after, moved), f"{seed}/{commit.id}"
-        )
-        found += edits if len(edits) <= MAX_EDITS_PER_FILE else random.sample(edits, MAX_EDITS_PER_FILE)
-    return found if len(found) <= MAX_EDITS_PER_COMMIT else random.sample(found, MAX_EDITS_PER_COMMIT)
+                    texts.append((change.path, language.ids[0], before, after))
+    moved = frozenset(line for _, _, before, after in texts for line in removed_lines(before, after))
+    own, edits = f"{seed}/{commit.id}", list[Edit]()
+    random = Random(own)
+    for path, language_id, before, after in texts:
+        of_file = sample_edits(path, language_id, after, added_runs(before, after, moved), own)
+        edits += of_file if len(of_file) <= MAX_EDITS_PER_FILE else random.sample(of_file, MAX_EDITS_PER_FILE)
+    return edits if len(edits) <= MAX_EDITS_PER_COMMIT else random.sample(edits, MAX_EDITS_PER_COMMIT)
 
 
 def _versions(change: Change, files: Files, blobs: Blobs) -> tuple[str, str] | str:
     """The texts of a file before and after, or the reason why the file is left out."""
-    if reason := _unfit(change.path, files):
-        return reason
+    path = f"{files.roots[0].rstrip('/')}/{change.path}"
+    if files.access(path).ignored or not files.wants(path):
+        return "private or ignored"
+    if not files.reaches(path.rpartition("/")[0]):
+        return "hidden, or of tools"
     after = _text(blobs.read(change.after))
     before = _text(blobs.read(change.before)) if change.before else ""
     if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEAD_CHARACTERS]):
@@ -205,22 +190,12 @@ def _versions(change: Change, files: Files, blobs: Blobs) -> tuple[str, str] | s
     return "secrets" if is_secret(after) else (before, after)
 
 
-def _unfit(path: str, files: Files) -> str | None:
-    """The reason why a file is left out; None if it is not."""
-    absolute = f"{files.roots[0].rstrip('/')}/{path}"
-    folder = absolute.rpartition("/")[0]
-    if files.access(absolute).ignored or not files.wants(absolute):
-        return "private or ignored"
-    return None if files.reaches(folder) else "hidden, or of tools"
-
-
 def _text(content: bytes | None) -> str | None:
     """The text in UTF-8; None if it is none."""
-    if content is None:
+    try:
+        return None if content is None else content.decode("utf-8-sig")
+    except UnicodeDecodeError:
         return None
-    with suppress(UnicodeDecodeError):
-        return content.decode("utf-8-sig")
-    return None
 
 
 def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
@@ -233,27 +208,23 @@ def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
 
 def _commits(fields: Iterator[str]) -> Iterator[Commit]:
     """The commits of `git log -z --raw`: a head, then for each file modes, blobs, status, and one or two paths."""
-    head, changes = "", list[Change]()
+    commit: Commit | None = None
     for text in fields:
         text = text.lstrip("\n")
         if text.startswith("\x01"):
-            if head:
-                yield _commit(head, changes)
-            head, changes = text[1:], []
-        elif text.startswith(":"):
+            if commit is not None:
+                yield commit
+            id_, _, parents = text[1:].partition(" ")
+            commit = Commit(id_, not parents.strip(), [])
+        elif commit is not None and text.startswith(":"):
             _, mode, before, after, status = text.split()
             path = next(fields)
             if status[0] in "RC":
                 path = next(fields)
             if mode in _FILE_MODES:
-                changes.append(Change(path, "" if set(before) == {"0"} else before, after))
-    if head:
-        yield _commit(head, changes)
-
-
-def _commit(head: str, changes: list[Change]) -> Commit:
-    id_, _, parents = head.partition(" ")
-    return Commit(id_, not parents.strip(), tuple(changes))
+                commit.changes.append(Change(path, "" if set(before) == {"0"} else before, after))
+    if commit is not None:
+        yield commit
 
 
 @contextmanager

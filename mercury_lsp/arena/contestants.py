@@ -20,6 +20,7 @@ from mercury_lsp.completion.pipeline import Job, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
@@ -92,32 +93,28 @@ class Player:
         began = time.perf_counter()
         try:
             asked = Snapshot(edit.document, config, invoked=True)
-            found = complete(asked, offset, self.infiller, Job(judge=judge))
+            completion = complete(asked, offset, self.infiller, Job(judge=judge))
         except Unanswered as error:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
-        # Files that are declined have no edits, so that this does not happen.
-        if found is None:
-            return ContestantAnswer("", offset, ms, 0, 0, False)
-        infill = found.infill
+        assert completion is not None  # files that are declined have no edits
+        infill, shown = completion.infill, completion.shown or ""
         likely = any(committed.unasked().shown is not None for committed in written)
-        return ContestantAnswer(
-            found.shown or "", found.end, ms, infill.forward_passes, infill.tokens, likely
-        )
+        return ContestantAnswer(shown, completion.end, ms, infill.forward_passes, infill.tokens, likely)
 
 
 def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:
-    """Parse the contestants of the command line. Raises `ValueError` with a sentence.
+    """Parse the contestants of the command line. Raises `BadUsage`.
 
     A second contestant of the same name gets a number in its name.
     """
-    found: list[Contestant] = []
+    contestants: list[Contestant] = []
     for spec in specs:
-        contestant = _parse_contestant(spec, settings)
-        same = sum(other.name.partition(" ")[0] == contestant.name for other in found)
-        found.append(replace(contestant, name=f"{contestant.name} ({same + 1})") if same else contestant)
-    return found
+        one = _parse_contestant(spec, settings)
+        same = sum(other.name.partition(" ")[0] == one.name for other in contestants)
+        contestants.append(replace(one, name=f"{one.name} ({same + 1})") if same else one)
+    return contestants
 
 
 def _parse_contestant(spec: str, settings: Config) -> Contestant:
@@ -126,7 +123,7 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
     if spec.partition(":")[0] == REMOTE and not Path(spec).exists():
         hosted = spec.partition(":")[2] or settings.remote_model
         if not settings.remote_url:
-            raise ValueError("There is no hosted model: the settings have no remote_url; see --settings.")
+            raise BadUsage("There is no hosted model: the settings have no remote_url; see --settings.")
         name = f"{REMOTE}:{hosted}" if hosted else REMOTE
         return Contestant(name, replace(local, remote="always", remote_model=hosted))
     if not model or Path(spec).exists():
@@ -135,7 +132,7 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
         if "/" in mode or "\\" in mode:  # of a path, such as C:\models
             model, mode = spec, settings.mode
         else:
-            raise ValueError(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
+            raise BadUsage(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
     name = Path(model).resolve().name if Path(model).is_dir() else model
     if mode != MODES[0]:
         name = f"{name}:{mode}"
@@ -143,13 +140,12 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
 
 
 def load_player(contestant: Contestant) -> Player:
-    """Load a contestant's model. Raises `CheckpointError`, and `ValueError` with a sentence."""
+    """Load a contestant's model. Raises `Failure`."""
     infiller = engines.load(contestant.config)
     if contestant.remote and infiller.device != REMOTE:
-        raise ValueError(f"{contestant.name} cannot take part: this version asks no hosted models.")
+        raise Failure(f"{contestant.name} cannot take part: this version asks no hosted models.")
     # A warm-up, because the first request of a process takes longer than any other.
     if not contestant.remote:
-        config = contestant.config
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
-        complete(Snapshot(document, config, invoked=True), len(document.text), infiller)
+        complete(Snapshot(document, contestant.config, invoked=True), len(document.text), infiller)
     return Player(contestant, infiller, str(getattr(infiller, "fingerprint", "")))

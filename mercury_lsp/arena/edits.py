@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from random import Random
+from typing import Any
 
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
@@ -74,12 +75,11 @@ class Edit:
             raise NotAnEdit(f"it is no JSON ({error})") from error
         if not isinstance(values, dict):
             raise NotAnEdit("it is no object")
-        texts: dict[str, str] = {}
-        for name in cls.__slots__:
-            value = values.get(name, "" if name == "kind" else None)
-            if not isinstance(value, str):
-                raise NotAnEdit(f"{name} is {'no text' if name in values else 'missing'}")
-            texts[name] = value
+        texts: dict[str, Any] = {
+            name: values.get(name, "" if name == "kind" else None) for name in cls.__slots__
+        }
+        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
+            raise NotAnEdit(f"{wrong[0]} is {'no text' if wrong[0] in values else 'missing'}")
         edit = cls(**texts)
         if not edit.middle.strip():
             raise NotAnEdit("its middle is blank")
@@ -101,7 +101,7 @@ def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> 
 
     moved: lines without blanks that were deleted elsewhere in the commit, and so were not written.
     """
-    old, new = ([*map(_squeezed, re.split(r"\r\n|\r|\n", text))] for text in (before, after))
+    old, new = _lines(before), _lines(after)
     runs = []
     for tag, _, _, start, end in SequenceMatcher(None, old, new).get_opcodes():
         if tag in ("insert", "replace"):
@@ -115,8 +115,8 @@ def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> 
 
 def removed_lines(before: str, after: str) -> frozenset[str]:
     """The lines of `before` that are not in `after`, without blanks."""
-    old, new = ({*map(_squeezed, re.split(r"\r\n|\r|\n", text))} for text in (before, after))
-    return frozenset(line for line in old - new if re.search(r"\w", line))
+    written = {*_lines(after)}
+    return frozenset(line for line in {*_lines(before)} - written if re.search(r"\w", line))
 
 
 def sample_edits(path: str, language: str, text: str, runs: Sequence[range], seed: str) -> list[Edit]:
@@ -166,5 +166,6 @@ def _indented(document: Document, number: int) -> int:
     return document.span(number)[0] + len(line) - len(line.lstrip())
 
 
-def _squeezed(line: str) -> str:
-    return "".join(line.split())
+def _lines(text: str) -> list[str]:
+    """The lines without blanks."""
+    return ["".join(line.split()) for line in re.split(r"\r\n|\r|\n", text)]

@@ -1,19 +1,35 @@
-"""Lets pairs of players answer at a place, and makes ballots of the judgments."""
+"""Lets pairs of players answer at a place, and makes ballots of the judgments.
+
+By the user's own text an answer equal to it beats one that is not. Otherwise the answer wins that shares more of its
+start with the user's text, by at least `TIE_SHARE` of the user's characters; else it is a tie. An empty answer shares
+nothing, so it ties with one that is wrong from its first character. If the missing text is one line, only the first
+line of an answer counts; blanks at the end never count.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from random import Random
+from typing import NamedTuple
 
-from mercury_lsp.arena import ballots, verdicts
 from mercury_lsp.arena.ballots import Ballot, Side
 from mercury_lsp.arena.contestants import ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
+from mercury_lsp.syntax.document import plain
 
+TIE_SHARE = 0.1
 Ask = Callable[[Edit, ContestantAnswer, ContestantAnswer], str | None]
 """Shows two answers and returns a choice of `ballots.CHOICES`; None if the user stops."""
+
+
+class Worth(NamedTuple):
+    """The agreement of an answer with the user's text: `exact`, or the `share` of characters before a difference."""
+
+    exact: bool
+    share: float
 
 
 def judge_by_truth(players: Sequence[Player], edit: Edit, seed: int) -> list[Ballot]:
@@ -22,20 +38,21 @@ def judge_by_truth(players: Sequence[Player], edit: Edit, seed: int) -> list[Bal
     The players answer in a random order for the place.
     """
     answers = _answers(_shuffled(players, edit, seed), edit)
-    found = []
+    ballots = []
     for one, two in combinations(players, 2):
         first, second = answers[one.id], answers[two.id]
-        score = verdicts.score(verdicts.answer_worth(edit, first), verdicts.answer_worth(edit, second))
-        choice = {1.0: "1", 0.0: "2", 0.5: "tie"}[score]
-        choice = "same" if verdicts.look_alike(first, second) else choice
-        found.append(_ballot("truth", edit, (one, first), (two, second), choice))
-    return found
+        choice = {1.0: "1", 0.0: "2", 0.5: "tie"}[
+            score(answer_worth(edit, first), answer_worth(edit, second))
+        ]
+        choice = "same" if look_alike(first, second) else choice
+        ballots.append(_ballot("truth", edit, (one, first), (two, second), choice))
+    return ballots
 
 
 def judge_by_user(
     players: Sequence[Player],
     edits: Sequence[Edit],
-    seen: Mapping[frozenset[str], Collection[str]],
+    met: Mapping[frozenset[str], Collection[str]],
     seed: int,
     ask: Ask,
     missed: Callable[[NoAnswer], None],
@@ -46,7 +63,7 @@ def judge_by_user(
     answer before either answer is shown. missed: called if a player has no answer.
     """
     for edit in edits:
-        pairs = [pair for pair in combinations(players, 2) if edit.key not in seen.get(_ids(pair), ())]
+        pairs = [pair for pair in combinations(players, 2) if edit.key not in met.get(_ids(pair), ())]
         if not pairs:
             continue
         pair = Random(f"{seed}/{edit.key}").choice(pairs)
@@ -57,15 +74,16 @@ def judge_by_user(
             continue
         one, two = _shuffled(pair, edit, seed + 1)
         first, second = answers[one.id], answers[two.id]
-        choice = "same" if verdicts.look_alike(first, second) else ask(edit, first, second)
+        choice = "same" if look_alike(first, second) else ask(edit, first, second)
         if choice is None:
             return
         yield _ballot("user", edit, (one, first), (two, second), choice)
 
 
-def seen_by(players: Sequence[Player], kept: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
-    """The keys of the places at which each pair of players has met."""
-    return {_ids(pair): ballots.places_met(kept, _ids(pair)) for pair in combinations(players, 2)}
+def places_met(players: Sequence[Player], ballots: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
+    """The keys of the places at which each pair of players has met, whoever was shown first."""
+    pairs = map(_ids, combinations(players, 2))
+    return {pair: {ballot.place for ballot in ballots if ballot.pair == pair} for pair in pairs}
 
 
 def _ids(pair: Sequence[Player]) -> frozenset[str]:
@@ -94,7 +112,7 @@ def _ballot(
 
 
 def _side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
-    worth = verdicts.answer_worth(edit, answer)
+    worth = answer_worth(edit, answer)
     return Side(
         id=player.id,
         ms=round(answer.ms, 1),
@@ -105,3 +123,31 @@ def _side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
         exact=worth.exact,
         share=round(worth.share, 4),
     )
+
+
+def answer_worth(edit: Edit, answer: ContestantAnswer) -> Worth:
+    """Compare an answer with the user's text."""
+    replaced = edit.suffix[: answer.end - len(edit.prefix)]
+    truth, shown = _bare(edit.middle + replaced), _bare(answer.shown)
+    if "\n" not in truth:
+        shown = shown.partition("\n")[0].rstrip()
+    shared = len(os.path.commonprefix([truth, shown]))
+    return Worth(truth == shown, shared / len(truth) if truth else 0.0)
+
+
+def score(one: Worth, two: Worth) -> float:
+    """The score of the first one: 1, 0, or 0.5 in a tie."""
+    if one.exact != two.exact:
+        return float(one.exact)
+    if abs(one.share - two.share) <= TIE_SHARE:
+        return 0.5
+    return float(one.share > two.share)
+
+
+def look_alike(one: ContestantAnswer, two: ContestantAnswer) -> bool:
+    """Whether two answers look alike."""
+    return _bare(one.shown) == _bare(two.shown) and (one.end == two.end or not one.shown)
+
+
+def _bare(text: str) -> str:
+    return "\n".join(line.rstrip() for line in plain(text).split("\n")).rstrip()

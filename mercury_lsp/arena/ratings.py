@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log10, sqrt
+from math import log10, prod, sqrt
 from random import Random
 
 PRIOR_TIES = 1.0
@@ -57,10 +57,8 @@ def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
             gained = sum(won[i][j] * p[j] / (p[i] + p[j]) for j in others)
             lost = sum(won[j][i] / (p[i] + p[j]) for j in others)
             p[i] = gained / lost if gained and lost else p[i]
-        product = 1.0
-        for strength in p:
-            product *= strength ** (1 / n)
-        p = [strength / product for strength in p]
+        mean = prod(strength ** (1 / n) for strength in p)
+        p = [strength / mean for strength in p]
         if all(abs(now - then) <= _TOLERANCE * then for now, then in zip(p, before, strict=True)):
             break
     return p

@@ -42,9 +42,7 @@ def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> d
             names[id_]: {
                 "rating": round(rated[number]),
                 "interval": [round(bound) for bound in spans[number]] if spans else None,
-                **_won(
-                    [_score(outcome, number) for outcome in every if number in (outcome.one, outcome.two)]
-                ),
+                **_won([_score(one, number) for one in every if number in (one.one, one.two)]),
                 **_answers(sides[id_].values()),
             }
             for id_, number in at.items()

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
@@ -62,8 +62,7 @@ class Turn:
 
 def server_for(engine: LocalEngine, url: str) -> CompletionServer:
     """The client of a server with the engine's model. Raises `BadUsage` for an invalid address."""
-    tokenizer = engine.tokenizer
-    return CompletionServer(url, tokenizer.specials.eot, tokenizer.newlines(), tokenizer.hidden)
+    return CompletionServer(url, engine.layout.ends, engine.tokenizer.newlines(), engine.forbidden)
 
 
 def compare(
@@ -76,7 +75,7 @@ def compare(
     """Ask all sides in changing order; a time is the median of the repeats."""
     orders = 0
     for question in questions:
-        ids = encode_prompt(question.prompt, engine.tokenizer)
+        ids = engine.layout.encode(question.prompt)
         began = time.perf_counter()
         engine.prefill(question.prompt)
         here = (time.perf_counter() - began) * 1e3
@@ -86,7 +85,9 @@ def compare(
             for side in _ORDERS[orders % len(_ORDERS)]:
                 time.sleep(_REST_SECONDS)
                 if side == SERVER:
-                    answer = _theirs(engine, server, ids, question, sampling)
+                    reply = server.complete(ids, sampling.max_tokens, question.single_line)
+                    text, tokens = engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished
+                    answer = SideAnswer(text, tokens, reply.ms)
                 else:
                     answer = _ours(engine, question, replace(sampling, mode=side))
                 asked[side].append(answer)
@@ -103,33 +104,21 @@ def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAn
     return SideAnswer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
 
 
-def _theirs(
-    engine: LocalEngine, server: CompletionServer, ids: Sequence[int], question: Question, sampling: Sampling
-) -> SideAnswer:
-    reply = server.complete(ids, sampling.max_tokens, question.single_line)
-    return SideAnswer(engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished, reply.ms)
-
-
 def long_questions(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
     """The questions with a long answer of our engine."""
-    return [
-        question
-        for question in questions
-        if engine.infill(question.prompt, replace(sampling, single_line=question.single_line)).tokens
-        >= LONG_TOKENS
-    ]
+    return [one for one in questions if _ours(engine, one, sampling).tokens >= LONG_TOKENS]
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, object]:
     """The figures of a comparison; None for a group without questions."""
-    single = [turn for turn in turns if turn.question.single_line]
+    same = {
+        mode: fmean(turn.answers[mode].text == turn.answers[SERVER].text for turn in turns) for mode in MODES
+    }
     return {
         "all": _group(turns),
-        "single_line": _group(single),
+        "single_line": _group([turn for turn in turns if turn.question.single_line]),
         LONG_GROUP: _group([turn for turn in turns if is_long(turn)]),
-        "same_text": {
-            mode: round(sum(_agree(turn, mode) for turn in turns) / len(turns), 3) for mode in MODES
-        },
+        "same_text": {mode: round(share, 3) for mode, share in same.items()},
         "read_ms": {
             "here": round(median(turn.read_here for turn in turns), 1),
             "there": round(median(turn.read_there for turn in turns), 1),
@@ -146,30 +135,19 @@ def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
     """Times and sizes of requests. `faster`: the ratio of total times, of texts that may differ."""
     if not turns:
         return None
-    total = {side: _ms(turns, side) for side in SIDES}
+    total = {side: sum(turn.answers[side].ms for turn in turns) for side in SIDES}
+    tokens = {side: sum(turn.answers[side].tokens for turn in turns) for side in SIDES}
     return {
         "n": len(turns),
         "ms": {side: spread([turn.answers[side].ms for turn in turns]) for side in SIDES},
-        "tokens": {side: _tokens(turns, side) for side in SIDES},
-        "ms_per_token": {side: round(total[side] / max(1, _tokens(turns, side)), 2) for side in SIDES},
+        "tokens": tokens,
+        "ms_per_token": {side: round(total[side] / max(1, tokens[side]), 2) for side in SIDES},
         "faster": {
             "diffusion_than_server": round(total[SERVER] / total["diffusion"], 2),
             "autoregressive_than_server": round(total[SERVER] / total["autoregressive"], 2),
             "diffusion_than_autoregressive": round(total["autoregressive"] / total["diffusion"], 2),
         },
     }
-
-
-def _ms(turns: Sequence[Turn], side: str) -> float:
-    return sum(turn.answers[side].ms for turn in turns)
-
-
-def _tokens(turns: Sequence[Turn], side: str) -> int:
-    return sum(turn.answers[side].tokens for turn in turns)
-
-
-def _agree(turn: Turn, mode: str) -> bool:
-    return turn.answers[mode].text == turn.answers[SERVER].text
 
 
 def spread(times: Sequence[float]) -> dict[str, float]:

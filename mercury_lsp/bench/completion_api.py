@@ -35,12 +35,12 @@ class ServerReply:
 class CompletionServer:
     """A server at `url`.
 
-    `end`: the id of the stop token. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
+    `ends`: ids of the stop tokens. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
     write.
     """
 
     def __init__(
-        self, url: str, end: int, newlines: Collection[int] = (), forbidden: Sequence[int] = ()
+        self, url: str, ends: Collection[int], newlines: Collection[int] = (), forbidden: Sequence[int] = ()
     ) -> None:
         parts = urlsplit(url)
         try:
@@ -52,16 +52,16 @@ class CompletionServer:
         self.url = url
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
         self._folder = parts.path.rstrip("/")
-        self.end, self._newlines = end, frozenset(newlines)
+        self._ends, self._newlines = frozenset(ends), frozenset(newlines)
         self._bias = [[token, False] for token in forbidden]
 
     def model(self) -> str:
         """The server's name of its model; empty if it does not tell."""
         try:
-            found, _ = self._exchange("GET", "/props", None)
+            answer, _ = self._exchange("GET", "/props", None)
         except Failure:
             return ""
-        name = str(found.get("model_path") or "") if isinstance(found, dict) else ""
+        name = str(answer.get("model_path") or "") if isinstance(answer, dict) else ""
         return name.replace("\\", "/").rpartition("/")[2]
 
     def read(self, ids: Sequence[int]) -> float:
@@ -77,7 +77,7 @@ class CompletionServer:
             more, ms_more = self._ask([*ids, *tokens], most - 1, True)
             tokens, ms = tokens + more, ms + ms_more
         for index, token in enumerate(tokens):
-            if token == self.end or (one_line and index and token in self._newlines):
+            if token in self._ends or (one_line and index and token in self._newlines):
                 return ServerReply(tuple(tokens[:index]), True, ms)
         return ServerReply(tuple(tokens), False, ms)
 
@@ -93,21 +93,18 @@ class CompletionServer:
         }
         if one_line:
             question["stop"] = ["\n"]
-        found, ms = self._exchange("POST", PATH, json.dumps(question).encode())
-        tokens = found.get("tokens") if isinstance(found, dict) else None
+        answer, ms = self._exchange("POST", PATH, json.dumps(question).encode())
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise Failure(f"The server at {self.url} answers without token ids, which llama.cpp's has.")
-        if not tokens and found.get("content"):
+        if not tokens and answer.get("content"):
             raise Failure(f"The server at {self.url} does not return tokens; it may be too old.")
         return tokens, ms
 
-    def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=ANSWER_SECONDS)
-
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
         """The JSON of an answer, and the milliseconds from the request to its end, without connecting."""
-        connection = self._connection()
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
             connection.connect()
             began = time.perf_counter()
@@ -127,16 +124,16 @@ class CompletionServer:
         if answer.status == http.HTTPStatus.NOT_FOUND:
             raise Failure(f"The server at {self.url} has no {path}, so it is none with llama.cpp's API.")
         try:
-            found = json.loads(content)
+            value = json.loads(content)
         except ValueError as error:
             raise Failure(f"The server at {self.url} answered something that is no JSON.") from error
         if answer.status != http.HTTPStatus.OK:
-            raise Failure(f"The server at {self.url} refused: {_reason(found) or answer.reason}.")
-        return found, ms
+            raise Failure(f"The server at {self.url} refused: {_reason(value) or answer.reason}.")
+        return value, ms
 
 
-def _reason(found: Any) -> str:
+def _reason(value: Any) -> str:
     """The message of an error on one line."""
-    error = found.get("error") if isinstance(found, dict) else None
+    error = value.get("error") if isinstance(value, dict) else None
     words = error.get("message") if isinstance(error, dict) else error
     return " ".join(str(words or "").split()).rstrip(".")

@@ -26,8 +26,6 @@ MODEL_LOAD_SECONDS = 300.0
 LOADING_TITLE = "Loading the model"
 ANSWER_SECONDS = 60.0
 EXIT_SECONDS = 10.0
-# LSP's MessageType.Error.
-_ERROR = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +132,12 @@ class Editor:
             raise Failure(self._complaint)
 
     async def _initialize(self, folder: Path, settings: Mapping[str, object]) -> None:
+        drafts = {"drafts": self._on_draft is not None}
         capabilities = {
             "general": {"positionEncodings": ["utf-32"]},  # characters, as in `Document`
             "textDocument": {"inlineCompletion": {}},
             "window": {"workDoneProgress": True},
-            "experimental": {"mercury": {"drafts": self._on_draft is not None}},
+            "experimental": {"mercury": drafts},
         }
         params = {
             "processId": os.getpid(),
@@ -146,12 +145,7 @@ class Editor:
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
             # The bundled files are no work of the user: no history, and no hosted model.
-            "initializationOptions": {
-                "history": False,
-                "remote": "off",
-                "drafts": self._on_draft is not None,
-                **settings,
-            },
+            "initializationOptions": {"history": False, "remote": "off", **drafts, **settings},
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":
@@ -184,9 +178,8 @@ class Editor:
                 header = await self._process.stdout.readuntil(b"\r\n\r\n")
                 size = int(header.lower().partition(b"content-length:")[2].split()[0])
                 self._receive(json.loads(await self._process.stdout.readexactly(size)))
-        self._complaint = (
-            self._complaint or f"The server has ended with exit status {await self._process.wait()}."
-        )
+        ended = f"The server has ended with exit status {await self._process.wait()}."
+        self._complaint = self._complaint or ended
         self._loaded.set()
         for answer in self._waiting.values():
             if not answer.done():
@@ -197,25 +190,25 @@ class Editor:
             case {"id": number, "method": _}:
                 # Requests such as the creation of a progress display are granted.
                 self._send({"id": number, "result": None})
-            case {"id": number, "error": error}:
-                if (answer := self._waiting.get(number)) and not answer.done():
+            case {"id": number}:
+                if (answer := self._waiting.get(number)) is None or answer.done():
+                    return
+                if error := message.get("error"):
                     answer.set_exception(Failure(f"The server answered with an error: {error['message']}."))
-            case {"id": number, "result": result}:
-                if (answer := self._waiting.get(number)) and not answer.done():
-                    answer.set_result(result)
-            case {
-                "method": "$/progress",
-                "params": {"token": token, "value": {"kind": "begin", "title": title}},
-            }:
-                self._displays[token] = title
+                else:
+                    answer.set_result(message["result"])
+            case {"method": "$/progress", "params": {"token": token, "value": {"kind": "begin"}}}:
+                self._displays[token] = message["params"]["value"]["title"]
             case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
                 if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
                     self._loaded.set()
             case {"method": "mercury/draft", "params": {"done": False}} if self._on_draft:
-                self._on_draft(_draft(message["params"]))
-            case {"method": "window/showMessage", "params": {"type": kind, "message": text}} if (
-                kind == _ERROR
-            ):
+                params = message["params"]
+                place = params["position"]["line"], params["position"]["character"]
+                version = params["textDocument"]["version"]
+                self._on_draft(Draft(version, place, params["committed"], params["draft"], params["pass"]))
+            case {"method": "window/showMessage", "params": {"type": 1, "message": text}}:
+                # LSP's MessageType.Error.
                 self._complaint = text.removeprefix("mercury: ")
                 self._loaded.set()
 
@@ -225,13 +218,9 @@ class Buffer:
 
     def __init__(self, editor: Editor, uri: str, language_id: str, text: str) -> None:
         self.document = Document(uri, "", language_id, 1, text)
-        self._editor = editor
+        self._editor, self._name = editor, {"uri": uri}
         item = {"uri": uri, "languageId": language_id, "version": 1, "text": text}
         editor.notify("textDocument/didOpen", {"textDocument": item})
-
-    @property
-    def _name(self) -> dict[str, object]:
-        return {"uri": self.document.uri}
 
     def replace(self, start: int, end: int, text: str) -> None:
         """Replace the text between two offsets."""
@@ -240,6 +229,16 @@ class Buffer:
         change = {"range": {"start": _position(old, start), "end": _position(old, end)}, "text": text}
         version = {**self._name, "version": self.document.version}
         self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
+
+    async def type(self, offset: int, text: str, pause: float = 0.0) -> list[float]:
+        """Type a text at an offset and ask after each key, `pause` seconds later; returns the milliseconds."""
+        times = []
+        for at, key in enumerate(text, offset):
+            self.replace(at, at, key)
+            if pause:
+                await asyncio.sleep(pause)
+            times.append((await self.complete(at + 1)).ms)
+        return times
 
     async def complete(self, offset: int, invoked: bool = False) -> Ghost:
         """Ask for ghost text at an offset, as at a key or manually, and time the answer."""
@@ -266,9 +265,3 @@ class Buffer:
 def _position(document: Document, offset: int) -> dict[str, int]:
     line, character = document.position(offset)
     return {"line": line, "character": character}
-
-
-def _draft(params: dict[str, Any]) -> Draft:
-    position = params["position"]["line"], params["position"]["character"]
-    version = params["textDocument"]["version"]
-    return Draft(version, position, params["committed"], params["draft"], params["pass"])

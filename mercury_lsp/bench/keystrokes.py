@@ -1,22 +1,24 @@
 """Measures the latency of a keystroke, from request to reply, in the real server with the bundled files.
 
-Each request is sent right after its change, as by editors without a debounce. A latency ends with the reply, with or
-without a suggestion.
+A latency ends with the reply, with or without a suggestion. Each request is sent right after its change, as by editors
+without a debounce, except in `working_ahead`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from rich.progress import Progress
 
+from mercury_lsp.bench.against import spread
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 
@@ -30,6 +32,10 @@ _MIDDLE_TOKENS = 160
 _BELOW_TOKENS = 192
 # Scenes of the largest file, and keys typed in each.
 _LONG_SCENES, _LONG_KEYS = 4, 6
+# Between a key and its request, in VS Code and others; and the keys in a scene.
+DEBOUNCE_SECONDS, _DEBOUNCED_KEYS = 0.075, 4
+# Between a suggestion and its acceptance.
+READING_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -76,14 +82,59 @@ def _visits() -> list[Sequence[Scene]]:
 async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[float]]) -> None:
     """Ask at the scene's start, which is one `kind` of keystroke, and after each key."""
     times[kind].append((await buffer.complete(scene.start)).ms)
-    cursor = scene.start
-    for key in scene.original[:_KEYS_PER_SCENE]:
-        buffer.replace(cursor, cursor, key)
-        cursor += 1
-        times["typing"].append((await buffer.complete(cursor)).ms)
+    typed = scene.original[:_KEYS_PER_SCENE]
+    times["typing"] += await buffer.type(scene.start, typed)
+    cursor = scene.start + len(typed)
     buffer.replace(cursor, cursor, "(")
     buffer.replace(cursor + 1, cursor + 1, ")")
     times["pair"].append((await buffer.complete(cursor + 1)).ms)
+
+
+async def working_ahead(
+    settings: Mapping[str, object], places: Sequence[Scene]
+) -> dict[str, dict[str, float] | None]:
+    """The gain of working ahead and of remembered results: milliseconds from request to reply, by the way of typing.
+
+    `typed_through`: each character of a suggestion. `accepted`: the request after an accepted suggestion.
+    `debounced_75_ms`: keys whose requests come so much later than their changes, and `.._without` any work ahead.
+    p50, p95 and the number; None without a suggestion.
+    """
+    times: dict[str, list[float]] = defaultdict(list)
+    async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
+        await editor.loaded()
+        for number, scene in enumerate(places):
+            buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
+            await _accept(buffer, scene, times["accepted"])
+            ghost = await buffer.complete(scene.start)
+            times["typed_through"] += await buffer.type(scene.start, ghost.text[:-1])
+            # In alternating order.
+            for anticipate in (number % 2 == 0, number % 2 == 1):
+                # Delete what was typed.
+                typed = len(buffer.document.text) - len(scene.cut)
+                buffer.replace(scene.start, scene.start + typed, "")
+                _configure(editor, anticipate)
+                name = "debounced_75_ms" if anticipate else "debounced_75_ms_without"
+                await buffer.complete(scene.start)
+                keys = scene.original[:_DEBOUNCED_KEYS]
+                times[name] += await buffer.type(scene.start, keys, DEBOUNCE_SECONDS)
+            _configure(editor, True)
+            buffer.close()
+    return {name: spread(own) | {"n": len(own)} if own else None for name, own in times.items()}
+
+
+def _configure(editor: Editor, anticipate: bool) -> None:
+    editor.notify("workspace/didChangeConfiguration", {"settings": {"anticipate": anticipate}})
+
+
+async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
+    """Accept a suggestion a while after it came, and undo it."""
+    ghost = await buffer.complete(scene.start)
+    if ghost.text:
+        await asyncio.sleep(READING_SECONDS)
+        replaced, end = buffer.document.text[ghost.start : ghost.end], ghost.start + len(ghost.text)
+        buffer.replace(ghost.start, ghost.end, ghost.text)
+        times.append((await buffer.complete(end)).ms)
+        buffer.replace(ghost.start, end, replaced)
 
 
 async def typing_by_context(
@@ -106,10 +157,7 @@ async def typing_by_context(
                 text, cursor = context_of(scene, size, count)
                 buffer = Buffer(editor, scene.uri, scene.language_id, text)
                 await buffer.complete(cursor)
-                for key in scene.original[:_LONG_KEYS]:
-                    buffer.replace(cursor, cursor, key)
-                    cursor += 1
-                    times[size].append((await buffer.complete(cursor)).ms)
+                times[size] += await buffer.type(cursor, scene.original[:_LONG_KEYS])
                 buffer.close()
     return {str(size): round(median(spent), 1) for size, spent in times.items()}
 

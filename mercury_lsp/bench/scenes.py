@@ -101,12 +101,12 @@ def _scene(name: str, marked: str) -> Scene:
 
 def long_lines(count: Callable[[str], int], least: int) -> list[Scene]:
     """Scenes without one line's text: all lines of the bundled files with at least ``least`` tokens."""
-    found = []
+    lines = []
     for path in sorted({scene.path for scene in scenes()}):
         text, at = path.read_text(encoding="utf-8"), 0
         for line in text.splitlines(keepends=True):
             start, end = at + len(line) - len(line.lstrip()), at + len(line.rstrip())
             if count(text[start:end]) >= least:
-                found.append(Scene(path, text, start, end))
+                lines.append(Scene(path, text, start, end))
             at += len(line)
-    return found
+    return lines

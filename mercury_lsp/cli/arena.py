@@ -11,7 +11,9 @@ import json
 import os
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,12 +23,11 @@ from rich.progress import track
 
 from mercury_lsp.arena import ballots, commits, contestants, edits, matches, standings
 from mercury_lsp.arena.ballots import JUDGES, Ballot
-from mercury_lsp.arena.contestants import Contestant, ContestantAnswer, NoAnswer, Player
+from mercury_lsp.arena.contestants import ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import TIE_SHARE
 from mercury_lsp.cli import arena_screen
 from mercury_lsp.cli.keys import END, keys
-from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.errors import BadUsage, Failure
@@ -36,30 +37,25 @@ PLACES = 100
 # Places in a row at which a hosted model gives no answer.
 MAX_UNANSWERED_PLACES = 5
 
-Found = dict[str, Any]
-
 
 def run(arguments: Namespace) -> int:
     """Compare, report, record or delete."""
     if arguments.limit is not None and arguments.limit < 1:
         raise BadUsage("The limit must be 1 at least.")
-    try:
-        if arguments.clear:
-            count = ballots.delete_ballots()
-            print(json.dumps({"deleted": count}) if arguments.json else f"{count} choices were deleted.")
-        elif arguments.report:
-            _print(_reported(arguments.seed), arguments.json)
-        elif arguments.names[:1] == [RECORD]:
-            _record(arguments)
-        else:
-            _print(_compared(arguments), arguments.json)
-    except (ballots.BallotsError, commits.NoHistory) as error:
-        raise Failure(str(error)) from error
+    if arguments.clear:
+        count = ballots.delete_ballots()
+        print(json.dumps({"deleted": count}) if arguments.json else f"{count} choices were deleted.")
+    elif arguments.report:
+        _print(_report(arguments.seed), arguments.json)
+    elif arguments.names[:1] == [RECORD]:
+        _record(arguments)
+    else:
+        _print(_compare(arguments), arguments.json)
     return 0
 
 
-def _compared(arguments: Namespace) -> Found:
-    specs, folder = _apart(arguments.names)
+def _compare(arguments: Namespace) -> dict[str, Any]:
+    specs, folder = _specs_and_folder(arguments.names)
     if len(specs) < 2:
         raise BadUsage("Name two contestants at least, such as small and mini; see mercury-lsp arena --help.")
     if model := os.environ.get("MERCURY_MODEL"):
@@ -70,109 +66,101 @@ def _compared(arguments: Namespace) -> Found:
         raise BadUsage(f"The judge must be one of {', '.join(JUDGES)}, not {judge!r}.")
     if judge == "user" and not terminal:
         raise BadUsage("To choose yourself needs a terminal; without one, say --judge truth.")
-    try:
-        named = contestants.parse_contestants(specs, _settings(arguments.settings))
-    except ValueError as error:
-        raise BadUsage(str(error)) from error
-    kept = ballots.read_ballots()[0] if judge == "user" else []
-    places, left_out = _places(arguments, folder, len({ballot.place for ballot in kept}))
+    named = contestants.parse_contestants(specs, read_settings(arguments.settings))
+    earlier = ballots.read_ballots()[0] if judge == "user" else []
+    places, left_out = _places(arguments, folder, len({ballot.place for ballot in earlier}))
     for contestant in named:
         if contestant.remote:
             where = contestant.config.remote_url
             print(f"The text around each place is sent to {where}, for {contestant.name}.", file=sys.stderr)
-    players = [_player(contestant) for contestant in named]
+    players: list[Player] = []
+    for contestant in named:
+        with Console(stderr=True).status(f"Loading {contestant.name} ..."):
+            players.append(contestants.load_player(contestant))
     match = _Matches(players, arguments.seed, arguments.limit or len(places))
     if judge == "user":
-        match.by_user(places, kept, Console(stderr=arguments.json, highlight=False))
-        made = [*kept, *match.made]
+        match.by_user(places, earlier, Console(stderr=arguments.json, highlight=False))
     else:
-        made = match.by_truth(places)
+        match.by_truth(places)
     return {
         "judge": judge,
         "seed": arguments.seed,
-        "margin": TIE_SHARE if judge == "truth" else None,
-        **standings.standings(made, [player.id for player in players], arguments.seed),
+        "margin": matches.TIE_SHARE if judge == "truth" else None,
+        **standings.standings(earlier + match.ballots, [player.id for player in players], arguments.seed),
         "left_out": left_out,
         "unanswered": match.unanswered,
     }
 
 
-def _reported(seed: int) -> Found:
-    kept, damaged = ballots.read_ballots()
-    if not kept:
+def _report(seed: int) -> dict[str, Any]:
+    earlier, damaged = ballots.read_ballots()
+    if not earlier:
         raise Failure(
             "Nothing was chosen yet: mercury-lsp arena small mini, on a terminal, is where that is done."
         )
-    return {
-        "judge": "user",
-        "seed": seed,
-        **standings.standings(kept, standings.met(kept), seed),
-        "damaged_records": damaged,
-    }
+    figures = standings.standings(earlier, standings.met(earlier), seed)
+    return {"judge": "user", "seed": seed, **figures, "damaged_records": damaged}
 
 
 def _record(arguments: Namespace) -> None:
     if len(arguments.names) > 2 or arguments.edits or arguments.out is None:
         raise BadUsage("To record edits, say mercury-lsp arena record [FOLDER] --out FILE.")
     folder = Path(arguments.names[1] if len(arguments.names) == 2 else ".")
-    found, left_out = _places(arguments, folder, 0)
+    places, left_out = _places(arguments, folder, 0)
     try:
         # What is in there is code of the user's, and nobody else's business.
-        with open(arguments.out, "x", encoding="utf-8", opener=_private) as file:
-            file.writelines(f"{edit.to_json()}\n" for edit in found)
+        with open(arguments.out, "x", encoding="utf-8", opener=ballots.private) as file:
+            file.writelines(f"{edit.to_json()}\n" for edit in places)
     except OSError as error:
         raise Failure(f"The edits cannot be written to {arguments.out}: {error.strerror}.") from error
     if arguments.json:
-        print(json.dumps({"edits": len(found), "left_out": left_out}))
+        print(json.dumps({"edits": len(places), "left_out": left_out}))
     else:
-        print(f"{len(found)} edits were written to {arguments.out}.{_told(left_out)}")
+        print(f"{len(places)} edits were written to {arguments.out}.{_reasons(left_out)}")
 
 
 class _Matches:
-    """Matches of some players. What was `made`, and at how many places a hosted model gave no answer."""
+    """Matches of some players: the new `ballots`, and the number of places at which a hosted model did not answer."""
 
     def __init__(self, players: Sequence[Player], seed: int, limit: int) -> None:
         self._players, self._seed, self._limit = players, seed, limit
-        self.made: list[Ballot] = []
+        self.ballots: list[Ballot] = []
         self.unanswered = self._in_a_row = 0
 
-    def by_truth(self, places: Sequence[Edit]) -> list[Ballot]:
+    def by_truth(self, places: Sequence[Edit]) -> None:
         """Every pair at every place."""
         console = Console(stderr=True)
         for edit in track(
             places, "comparing", console=console, transient=True, disable=not console.is_terminal
         ):
             try:
-                self.made += matches.judge_by_truth(self._players, edit, self._seed)
+                self.ballots += matches.judge_by_truth(self._players, edit, self._seed)
                 self._in_a_row = 0
             except NoAnswer as error:
                 self._missed(error)
-        return self.made
 
-    def by_user(self, places: Sequence[Edit], kept: Sequence[Ballot], console: Console) -> None:
-        """One pair a place, as long as the user likes; each choice is kept at once."""
+    def by_user(self, places: Sequence[Edit], earlier: Sequence[Ballot], console: Console) -> None:
+        """One pair a place, as long as the user likes; each choice is recorded at once."""
         waiting = console.status("Both are writing ...")
-        number = 0
+        numbers = count(1)
 
         def ask(edit: Edit, one: ContestantAnswer, two: ContestantAnswer) -> str | None:
-            nonlocal number
-            number += 1
             waiting.stop()
             console.clear()
-            console.print(arena_screen.place(edit, one, two, number))
+            console.print(arena_screen.place(edit, one, two, next(numbers)))
             while (pressed := key()) not in arena_screen.KEYS:
                 if pressed == END:
                     return None
             waiting.start()
             return arena_screen.KEYS[pressed]
 
-        seen = matches.seen_by(self._players, kept)
+        met = matches.places_met(self._players, earlier)
         with keys() as key, waiting:
-            for ballot in matches.judge_by_user(self._players, places, seen, self._seed, ask, self._missed):
+            for ballot in matches.judge_by_user(self._players, places, met, self._seed, ask, self._missed):
                 ballots.append_ballot(ballot)
-                self.made.append(ballot)
+                self.ballots.append(ballot)
                 self._in_a_row = 0
-                if len(self.made) == self._limit:
+                if len(self.ballots) == self._limit:
                     break
 
     def _missed(self, error: NoAnswer) -> None:
@@ -182,7 +170,7 @@ class _Matches:
             raise Failure(f"At {MAX_UNANSWERED_PLACES} places in a row, {error}.") from error
 
 
-def _apart(names: Sequence[str]) -> tuple[list[str], Path]:
+def _specs_and_folder(names: Sequence[str]) -> tuple[list[str], Path]:
     """The contestants, and the folder whose edits they are compared on: the last name, if it is none of a model."""
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find_model  # imports numpy
 
@@ -194,91 +182,56 @@ def _apart(names: Sequence[str]) -> tuple[list[str], Path]:
     return [*names], Path()
 
 
-def _places(arguments: Namespace, folder: Path, seen: int) -> tuple[list[Edit], dict[str, int]]:
-    """The edits to compare at, and what was left out by the reason; `seen` of them may have been judged already."""
+def _places(arguments: Namespace, folder: Path, judged: int) -> tuple[list[Edit], dict[str, int]]:
+    """The edits to compare at, and what was left out by the reason; so many may have been judged already."""
     if arguments.edits is not None:
-        found, left_out = _recorded(arguments.edits)
-        if arguments.limit is not None and arguments.limit + seen < len(found):
-            found = Random(arguments.seed).sample(found, arguments.limit + seen)
-    else:
-        repository = commits.Repository(folder)
-        author = arguments.author or repository.user
-        if not author:
-            raise BadUsage("Git does not know who you are, so say whose commits: --author EMAIL.")
-        out = commits.LeftOut()
-        with Console(stderr=True).status("Reading commits ...") as status:
-            limit = (arguments.limit or PLACES) + seen
-            found = commits.edits_of_author(
-                repository,
-                author,
-                limit,
-                arguments.seed,
-                out,
-                lambda count: status.update(f"Reading commits: {count} of {limit} edits ..."),
-            )
-        left_out = {f"files: {reason}": count for reason, count in out.files.items()}
-        left_out |= {f"commits: {reason}": count for reason, count in out.commits.items()}
-        if not found:
-            raise Failure(f"There are no edits of {author} to compare at in {folder}.{_told(left_out)}")
-    if not found:
-        raise Failure(f"There are no edits to compare at.{_told(left_out)}")
-    return found, left_out
+        places, left_out = _recorded(arguments.edits)
+        if arguments.limit is not None and arguments.limit + judged < len(places):
+            places = Random(arguments.seed).sample(places, arguments.limit + judged)
+        if not places:
+            raise Failure(f"There are no edits to compare at.{_reasons(left_out)}")
+        return places, left_out
+    repository = commits.Repository(folder)
+    author = arguments.author or repository.user
+    if not author:
+        raise BadUsage("Git does not know who you are, so say whose commits: --author EMAIL.")
+    limit, reasons = (arguments.limit or PLACES) + judged, Counter[str]()
+    with Console(stderr=True).status("Reading commits ...") as status:
+
+        def tell(read: int) -> None:
+            status.update(f"Reading commits: {read} of {limit} edits ...")
+
+        places = commits.edits_of_author(repository, author, limit, arguments.seed, reasons, tell)
+    if not places:
+        raise Failure(f"There are no edits of {author} to compare at in {folder}.{_reasons(reasons)}")
+    return places, dict(reasons)
 
 
 def _recorded(file: Path) -> tuple[list[Edit], dict[str, int]]:
     try:
         with open(file, encoding="utf-8") as lines:
-            found = list(edits.read_edits(lines))
+            recorded = list(edits.read_edits(lines))
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     except edits.NotAnEdit as error:
         raise BadUsage(f"{file} is no record of edits: {error}.") from error
     except ValueError as error:
         raise BadUsage(f"{file} is no text in UTF-8.") from error
-    fit = [edit for edit in found if not is_private(edit.path) and not is_secret(edit.whole)]
-    return fit, {"private, or with secrets": len(found) - len(fit)} if len(fit) < len(found) else {}
+    fit = [edit for edit in recorded if not is_private(edit.path) and not is_secret(edit.whole)]
+    unfit = len(recorded) - len(fit)
+    return fit, {"private, or with secrets": unfit} if unfit else {}
 
 
-def _settings(file: Path | None) -> Config:
-    if file is None:
-        return Config()
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
-    except ValueError as error:
-        raise BadUsage(f"{file} is no JSON: {error}.") from error
-    config, problems = parse(settings.get(SECTION, settings) if isinstance(settings, Mapping) else settings)
-    if problems:
-        raise BadUsage(problems[0])
-    return config
-
-
-def _player(contestant: Contestant) -> Player:
-    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError  # imports numpy
-    from mercury_lsp.remote.address import RemoteError
-
-    try:
-        with Console(stderr=True).status(f"Loading {contestant.name} ..."):
-            return contestants.load_player(contestant)
-    except (CheckpointError, RemoteError, ValueError) as error:
-        raise Failure(str(error)) from error
-
-
-def _print(found: Found, as_json: bool) -> None:
+def _print(figures: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(figures))
     else:
         console = Console(highlight=False)
-        console.print(arena_screen.figures(found), no_wrap=False)
-        if told := _told(found.get("left_out", {})):
-            console.print(told.strip(), markup=False)
+        console.print(arena_screen.figures(figures), no_wrap=False)
+        if reasons := _reasons(figures.get("left_out", {})):
+            console.print(reasons.strip(), markup=False)
 
 
-def _told(left_out: Mapping[str, int]) -> str:
-    told = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
-    return f" Left out were {told}." if told else ""
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _reasons(left_out: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
+    return f" Left out were {reasons}." if reasons else ""

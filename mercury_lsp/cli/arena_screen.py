@@ -10,122 +10,90 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import TIE_SHARE
+from mercury_lsp.arena.matches import TIE_SHARE
 from mercury_lsp.cli import ghost
-from mercury_lsp.cli.stats import bar
+from mercury_lsp.cli.stats import bar, number, table
 from mercury_lsp.syntax.document import plain
 
 KEYS = {"1": "1", "2": "2", "=": "tie", "0": "neither", "s": "skip", "q": None}
 """What a key chooses; None ends."""
+_CHOICES = tuple(zip(KEYS, ("first", "second", "as good", "neither", "skip", "quit"), strict=True))
 ABOVE, BELOW = 8, 4  # lines of the file around the place
 _NEAR = 1  # line above an answer
 
 
-def place(edit: Edit, one: ContestantAnswer, two: ContestantAnswer, number: int) -> RenderableType:
+def place(edit: Edit, one: ContestantAnswer, two: ContestantAnswer, nth: int) -> RenderableType:
     """The place with the cursor in it, and below it both answers as ghost text."""
-    choices = Text.assemble(
-        *(
-            part
-            for key, name in (("1", "first"), ("2", "second"), ("=", "as good"), ("0", "neither"))
-            for part in ((key, "bold"), f" {name}   ")
-        ),
-        ("s", "bold"), " skip   ", ("q", "bold"), " quit",
-    )  # fmt: skip
-    return Group(
-        Panel(_code(edit, "", len(edit.prefix), ABOVE, BELOW), title=f"{number}   {edit.path}", title_align="left"),
-        *(
-            Panel(
-                _code(edit, plain(answer.shown), answer.end, _NEAR, 0)
-                if answer.shown
-                else Text("nothing", style="bright_black italic"),
-                title=label,
-                title_align="left",
-                border_style="cyan",
-            )
-            for label, answer in (("1", one), ("2", two))
-        ),
-        choices,
-    )  # fmt: skip
+    file = _code(edit, "", len(edit.prefix), ABOVE, BELOW)
+    panels = [Panel(file, title=f"{nth}   {edit.path}", title_align="left")]
+    for label, answer in (("1", one), ("2", two)):
+        text = Text("nothing", style="bright_black italic")
+        if answer.shown:
+            text = _code(edit, plain(answer.shown), answer.end, _NEAR, 0)
+        panels.append(Panel(text, title=label, title_align="left", border_style="cyan"))
+    return Group(*panels, Text.from_markup("   ".join(f"[bold]{key}[/] {name}" for key, name in _CHOICES)))
 
 
 def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
     before, after = plain(edit.prefix), plain(edit.suffix[end - len(edit.prefix) :])
     lines = before.split("\n")
     top = max(0, len(lines) - 1 - above)
-    found = ghost.lines(
-        "\n".join(lines[top:]),
-        shown,
-        "\n".join(after.split("\n")[: below + 1]),
-        top + 1,
-        color=lambda code: ghost.colored(code, edit.language),
+    above_cursor, below_cursor = "\n".join(lines[top:]), "\n".join(after.split("\n")[: below + 1])
+    code = ghost.lines(
+        above_cursor, shown, below_cursor, top + 1, color=lambda code: ghost.colored(code, edit.language)
     )
-    found.no_wrap, found.overflow = True, "ellipsis"  # a long line is not to be taken for two
-    return found
+    code.no_wrap, code.overflow = True, "ellipsis"  # a long line is not to be taken for two
+    return code
 
 
-def figures(found: Mapping[str, Any]) -> RenderableType:
+def figures(standings: Mapping[str, Any]) -> RenderableType:
     """The figures of `standings`, for people."""
-    offline = found["judge"] == "truth"
-    results = _table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
-    answers = _table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "unasked", "exact", "start")
-    for name, own in found["contestants"].items():
+    results = table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
+    answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "unasked", "exact", "start")
+    for name, own in standings["contestants"].items():
         low, high = own["interval"] or ("-", "-")
         rate = own["win_rate"]
         results.add_row(
             name,
             f"{own['rating']}",
             f"{low} to {high}",
-            "-" if rate is None else f"{rate:.1%}",
+            number(rate, ".1%"),
             bar(rate or 0.0),
             "{:.0%} to {:.0%}".format(*own["win_rate_interval"]),
             *(f"{own[kind]}" for kind in ("wins", "losses", "ties")),
         )
         answers.add_row(
             name,
-            *(
-                "-" if own["ms"][percent] is None else f"{own['ms'][percent]:,.0f}"
-                for percent in ("p50", "p95")
-            ),
-            "-" if own["tokens_per_pass"] is None else f"{own['tokens_per_pass']:.2f}",
-            *(
-                "-" if own[kind] is None else f"{own[kind]:.0%}"
-                for kind in ("shown", "shown_unasked", "exact", "shared")
-            ),
+            *(number(own["ms"][percent], ",.0f") for percent in ("p50", "p95")),
+            number(own["tokens_per_pass"], ".2f"),
+            *(number(own[kind], ".0%") for kind in ("shown", "shown_unasked", "exact", "shared")),
         )
     lines: list[RenderableType] = [results, "", answers, ""]
     lines += [
         f"{pair['one']} against {pair['two']}: won {pair['wins']}, lost {pair['losses']}, tied {pair['ties']}, "
         f"of which {pair['same']} alike"
-        for pair in found["pairs"]
-        if len(found["pairs"]) > 1
+        for pair in standings["pairs"]
+        if len(standings["pairs"]) > 1
     ]
     lines.append(
-        f"{found['comparisons']} comparisons at {found['places']} places; {found['same']} alike, "
-        f"{found['neither']} where neither was any good, {found['skipped']} skipped."
+        f"{standings['comparisons']} comparisons at {standings['places']} places; {standings['same']} alike, "
+        f"{standings['neither']} where neither was any good, {standings['skipped']} skipped."
         "\nShown: something fitted there; unasked: it was likely enough to come by itself; exact: what was written "
         "there; start: the share of that up to the first difference."
     )
-    if offline:
+    if standings["judge"] == "truth":
         lines.append(
             "Judged by what was written there: exactly that wins, else the longer start; less than "
             f"{TIE_SHARE:.0%} of it apart is a tie."
         )
-    elif first := found["shown_first"]:
+    elif first := standings["shown_first"]:
         low, high = first["interval"]
         lines.append(
             f"The one shown first was chosen {first['share']:.0%} of {first['chosen']} times "
             f"(95%: {low:.0%} to {high:.0%}); without a bias it is half."
         )
     return Group(*lines)
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number and head else "left", no_wrap=True)
-    return table

@@ -19,22 +19,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mercury_lsp.bench import against, anticipation, picture, targets
+from mercury_lsp.bench import against, targets
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.bench.keystrokes import (
     FAR_TOKENS,
     SHORT_TOKENS,
     Measured,
-    context_of,
     keystrokes,
     typing_by_context,
+    working_ahead,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
-from mercury_lsp.cli.loading import engine_of
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
-from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
 
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Infill
     from mercury_lsp.engine.local_engine import LocalEngine
 
-_ROWS = (8, 16, 32)  # of a step
 _PASSES = (1, 8, 16, 32)  # rows of a pass
 _CACHED, _TIMES = 512, 30  # tokens before it; how often each is timed
 _EVERY = 4  # of the scenes one in so many shows what working ahead gains
@@ -53,41 +50,37 @@ _REPEATS = 2  # times that each request of a comparison is timed: there are few
 
 def run(arguments: Namespace) -> int:
     """Measure, and print the figures."""
-    given: dict[str, object] = {"model": arguments.model, "device": arguments.device}
-    given |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
-    given |= {"debounce_ms": 0, "in_strings_and_comments": True}  # and at every place
+    from mercury_lsp.engine.load import load_engine  # imports numpy
+
+    options: dict[str, object] = {"model": arguments.model, "device": arguments.device}
+    options |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
+    options |= {"debounce_ms": 0, "in_strings_and_comments": True}  # and at every place
     if arguments.context is not None:
-        given |= {"context_tokens": arguments.context}
-    settings = {name: value for name, value in given.items() if value is not None}
+        options |= {"context_tokens": arguments.context}
+    settings = {name: value for name, value in options.items() if value is not None}
     config, problems = parse(settings)
     if problems:
         raise BadUsage(problems[0])
-    if arguments.png is not None:
-        picture.check_picture(arguments.png)
-    engine, server = engine_of(config), None
+    engine, server = load_engine(config.model, config.device, config.threads, config.quantization), None
     own = own_engine(engine)
     if own is None and (arguments.long or arguments.against is not None):
         raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
     if own is not None and arguments.against is not None:
         server = against.server_for(own, arguments.against)
-        server.read((server.end,))  # lest minutes pass before it turns out not to be there
+        server.read((min(own.layout.ends),))  # lest minutes pass before it turns out not to be there
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
-        places = list(scenes()[::_EVERY])
         working = progress.add_task("working ahead", total=None)
-        ahead = asyncio.run(anticipation.measure(settings, places))
+        ahead = asyncio.run(working_ahead(settings, scenes()[::_EVERY]))
         progress.remove_task(working)
         figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
         if own is not None and arguments.long:
             typing = asyncio.run(typing_by_context(settings, own.count, progress))
             figures["typing_ms_by_context"] = typing
-            figures["pass_ms_by_context"] = _passes(own)
             figures["typing_4096_over_512"] = round(typing[str(FAR_TOKENS)] / typing[str(SHORT_TOKENS)], 2)
         if own is not None and server is not None:
             figures["against"] = _against(config, own, server, progress)
     figures["targets"] = targets.judged(figures)
-    if arguments.png is not None:
-        picture.draw_figures(figures, arguments.png)
     if arguments.json:
         print(json.dumps(figures))
     else:
@@ -119,7 +112,6 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
         "with_speculation": None,
         "pass_ms": _pass_ms(own) if own is not None else None,
-        "step_ms": _steps(config, own, progress) if own is not None else None,
         "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
         "tokens_per_pass": round(sum(infill.tokens for infill in decoded["diffusion"]) / passes, 2),
         "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2)
@@ -128,7 +120,6 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
         "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
         "rss_mb": measured.rss,
         "typing_ms_by_context": None,
-        "pass_ms_by_context": None,
         "typing_4096_over_512": None,
         "against": None,
     }
@@ -166,35 +157,6 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 
-def _steps(config: Config, engine: LocalEngine, progress: Progress) -> dict[str, float]:
-    """Milliseconds of one denoising step behind a cached context, by the rows of its block."""
-    from mercury_lsp.engine.api import Sampling  # imports numpy
-
-    times: dict[int, list[float]] = {rows: [] for rows in _ROWS}
-    for scene in progress.track(scenes()[:_DECODED], description="steps"):
-        asked = _prompt(config, engine, scene)
-        engine.prefill(asked)
-        for rows in _ROWS:
-            infill = engine.infill(asked, Sampling(verify=False, block=rows, max_tokens=rows, max_passes=4))
-            times[rows].append(infill.ms_denoise / infill.forward_passes)
-    return {str(rows): round(median(own), 1) for rows, own in times.items()}
-
-
-def _passes(engine: LocalEngine) -> dict[str, float]:
-    """Milliseconds of one of our decoder's passes by tokens of context: a key costs some, of which the text decides."""
-    scene, times = scenes()[0], {}
-    config = Config(context_tokens=2 * FAR_TOKENS)
-    for size in (SHORT_TOKENS, FAR_TOKENS):
-        text, cursor = context_of(scene, size, engine.count)
-        document = Document(scene.uri, scene.path.name, scene.language_id, 1, text)
-        found = [complete(Snapshot(document, config), cursor, engine) for _ in range(3)]
-        spent = [
-            one.infill.ms_denoise / max(1, one.infill.forward_passes) for one in found if one is not None
-        ]
-        times[str(size)] = round(min(spent), 1)
-    return times
-
-
 def _against(
     config: Config, engine: LocalEngine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
@@ -203,19 +165,16 @@ def _against(
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
     lines = long_lines(engine.count, _LEAST)
-    asked = progress.track(
-        [against.Question(_prompt(config, engine, scene), False) for scene in lines], description="long lines"
-    )
-    questions = [against.Question(_prompt(config, engine, scene), True) for scene in scenes()]
-    questions += against.long_questions(engine, asked, sampling)
-    turns = against.compare(
-        engine, server, progress.track(questions, description="against"), sampling, _REPEATS
-    )
+
+    def ask(scene: Scene, single_line: bool) -> against.Question:
+        snapshot = Snapshot(_document(scene), config)
+        return against.Question(question(snapshot, scene.start, engine), single_line)
+
+    asked = progress.track([ask(scene, False) for scene in lines], description="long lines")
+    questions = [ask(scene, True) for scene in scenes()] + against.long_questions(engine, asked, sampling)
+    tracked = progress.track(questions, description="against")
+    turns = against.compare(engine, server, tracked, sampling, _REPEATS)
     return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
-
-
-def _prompt(config: Config, engine: LocalEngine, scene: Scene) -> Prompt:
-    return question(Snapshot(_document(scene), config), scene.start, engine)
 
 
 def _document(scene: Scene) -> Document:
@@ -223,7 +182,6 @@ def _document(scene: Scene) -> Document:
 
 
 def _table(figures: Mapping[str, object]) -> Table:
-    """The figures as rows of their names and values."""
     table = Table(show_header=False, box=None)
     for name, value in _rows("", figures):
         table.add_row(name, value)
@@ -241,9 +199,7 @@ def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
                 yield from _rows(f"{name}.{part}" if name else part, inner)
         case list():  # targets
             for one in value:
-                yield (
-                    one["what"],
-                    f"{one['found']}, wanted {one['wanted']}: {'met' if one['met'] else 'missed'}",
-                )
+                verdict = "met" if one["met"] else "missed"
+                yield one["what"], f"{one['found']}, wanted {one['wanted']}: {verdict}"
         case _:
             yield name, str(value)

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mercury_lsp.cli import ghost
-from mercury_lsp.cli.loading import infiller_of
+from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Job, complete, declined
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.worker import Unanswered
@@ -37,7 +37,7 @@ _CONTEXT = 2  # lines of the file to show above
 
 def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
-    given = {
+    options = {
         "model": arguments.model,
         "mode": arguments.mode,
         "remote": None if arguments.remote is None else "always",
@@ -45,14 +45,14 @@ def run(arguments: Namespace) -> int:
         "remote_api": arguments.remote_api,
         "remote_model": arguments.remote_model,
     }
-    session = Session({name: value for name, value in given.items() if value is not None})
+    session = Session({name: value for name, value in options.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = read(arguments.place, session)
     snapshot = replace(snapshot, invoked=True)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
-    engine = infiller_of(snapshot.config)
+    engine = engines.load(snapshot.config)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():
@@ -60,8 +60,7 @@ def run(arguments: Namespace) -> int:
             completion = complete(snapshot, offset, engine, Job(on_progress=watching))
         except Unanswered as error:
             raise Failure(f"There is no answer: {error}.") from error
-    if completion is None:  # never: what was declined has been said above
-        raise Failure("Nothing is suggested there.")
+    assert completion is not None  # what is declined has been said above
     if arguments.json:
         print(json.dumps(_answer(completion, engine)))
     else:
@@ -80,8 +79,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     path = file.resolve()
-    inside = path.is_relative_to(Path.cwd())
-    name = path.relative_to(Path.cwd()).as_posix() if inside else path.name
+    name = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()
     session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
@@ -125,9 +123,8 @@ def _code(document: Document, start: int, end: int, text: str, styled: bool) -> 
 
 
 def _show(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
-    shown = completion.shown or ""
+    shown, infill = completion.shown or "", completion.infill
     output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
-    infill = completion.infill
     print(
         f"{'shown' if shown else 'nothing to show'}: {infill.tokens} tokens in {infill.forward_passes} passes, "
         f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms of them to read {infill.prompt_tokens} tokens), "

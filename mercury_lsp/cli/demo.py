@@ -12,13 +12,9 @@ import random
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 from rich.console import Console
-from rich.text import Text
 
 from mercury_lsp.bench.editor import Buffer, Draft, Editor, Ghost
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
@@ -33,7 +29,6 @@ _WORTH_TAB = 2  # least characters for which a person presses Tab
 _FLICKER_SECONDS = 0.03
 # So that a slow machine shows the same suggestions later; an editor waits for the default.
 _DEADLINE_MS = 5_000
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(arguments: Namespace) -> int:
@@ -48,123 +43,89 @@ def run(arguments: Namespace) -> int:
 class Hands:
     """A typist: how long a person takes for a key, a look and a decision. `pace` 0 does not wait at all."""
 
-    def __init__(self, pace: float, seed: int = 1) -> None:
-        self._pace = pace
-        self._random = random.Random(seed)
-
-    @property
-    def waits(self) -> bool:
-        """Whether a person could follow."""
-        return self._pace > 0
+    def __init__(self, pace: float) -> None:
+        self.pace = pace
+        self._random = random.Random(1)
 
     def key_seconds(self, key: str) -> float:
         """The time before the next key: about a twelfth of a second, and more at signs."""
         seconds = self._random.lognormvariate(-2.6, 0.35)
-        return seconds * (1 if key.isalnum() else 1.5) * self._pace
+        return seconds * (1 if key.isalnum() else 1.5) * self.pace
 
     async def pause(self, seconds: float) -> None:
         """Let the audience see something."""
-        if self._pace:
-            await asyncio.sleep(seconds * self._pace)
-
-
-@dataclass(slots=True)
-class Count:
-    """What has been typed and accepted so far, in keys and characters."""
-
-    keys: int = 0
-    tabs: int = 0
-    accepted: int = 0
-    ms: list[float] = field(default_factory=list)
-
-    @property
-    def pressed(self) -> int:
-        """Keys that were pressed, Tab included."""
-        return self.keys + self.tabs
-
-    @property
-    def saved(self) -> int:
-        """Keys that need not be pressed."""
-        return self.accepted - self.tabs
-
-    @property
-    def share(self) -> float:
-        """The share of keys saved."""
-        return self.saved / max(1, self.keys + self.accepted)
+        if self.pace:
+            await asyncio.sleep(seconds * self.pace)
 
 
 async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     began = time.perf_counter()
-    drafts: list[Callable[[Draft], object]] = [lambda _: None]
-    on_draft = (lambda draft: drafts[0](draft)) if hands.waits else None
+    drafts = asyncio.Queue[Draft | None]()
+    on_draft = drafts.put_nowait if hands.pace else None
     async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
         output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
         await editor.loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
         began = time.perf_counter()
-        count = Count()
-        with stage:
+        typist = Typist(editor, stage, hands, drafts)
+        with stage.live:
             for scene in _SCENES:
                 if time.perf_counter() - began > _SECONDS:
                     break
-                await Typist(editor, scene, stage, hands, count, drafts).type()
+                await typist.type(scene)
     if not stage.suggested:
         raise Failure("The server runs, but has suggested nothing; run mercury-lsp doctor.")
+    without = typist.keys - typist.tabs + typist.accepted
     output.print(
-        f"\n{count.pressed} keys instead of {count.keys + count.accepted}: {count.share:.0%} saved. "
-        f"{len(count.ms)} requests: p50 {median(count.ms):.0f} ms from request to reply.\n"
+        f"\n{typist.keys} keys instead of {without}: {1 - typist.keys / without:.0%} saved. "
+        f"{len(typist.ms)} requests: p50 {median(typist.ms):.0f} ms from request to reply.\n"
+        "Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each."
     )
-    for line in ways_on(_CHECKOUT):
-        output.print(line, soft_wrap=True)
 
 
 class Typist:
-    """Types one scene from its start to its end."""
+    """Types scenes in an editor.
+
+    `keys`: pressed ones, Tab among them. `accepted`: characters by its `tabs`. `ms`: of each answer.
+    """
 
     def __init__(
-        self,
-        editor: Editor,
-        scene: Scene,
-        stage: Screen | Lines,
-        hands: Hands,
-        count: Count,
-        drafts: list[Callable[[Draft], object]],
+        self, editor: Editor, stage: Screen | Lines, hands: Hands, drafts: asyncio.Queue[Draft | None]
     ) -> None:
-        self._scene, self._stage, self._hands, self._count, self._drafts = scene, stage, hands, count, drafts
-        self._buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
-        self._at = scene.start
-        self._by_model: list[tuple[int, int]] = []
+        self._editor, self._stage, self._hands, self._drafts = editor, stage, hands, drafts
+        self.keys = self.tabs = self.accepted = 0
+        self.ms: list[float] = []
 
-    async def type(self) -> None:
-        """Ask, and accept or type, until the text is whole again."""
-        self._stage.begin(self._scene)
-        while self._at < self._scene.end:
+    async def type(self, scene: Scene) -> None:
+        """Ask, and accept or type, until the text of a scene is whole again."""
+        self._scene, self._at, self._by_model = scene, scene.start, list[tuple[int, int]]()
+        self._buffer = Buffer(self._editor, scene.uri, scene.language_id, scene.cut)
+        self._stage.begin(scene)
+        while self._at < scene.end:
             answer = await self._ask()
-            self._count.ms.append(answer.ms)
-            self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end)
-            if (gain := worth(self._scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
+            self.ms.append(answer.ms)
+            self._show(answer)
+            if (gain := worth(scene, self._buffer.document.text, answer, self._at)) >= _WORTH_TAB:
                 await self._accept(answer, gain)
             else:
                 await self._press()
         self._show()
         await self._hands.pause(0.3)
-        self._stage.end(self._scene, self._by_model)
+        self._stage.end(scene, self._by_model)
         self._buffer.close()
 
     async def _ask(self) -> Ghost:
         """The answer, after its drafts were shown, each long enough to be seen."""
-        seen: asyncio.Queue[Draft | None] = asyncio.Queue()
-        self._drafts[0] = seen.put_nowait
         request = asyncio.ensure_future(self._buffer.complete(self._at))
-        request.add_done_callback(lambda _: seen.put_nowait(None))
+        request.add_done_callback(lambda _: self._drafts.put_nowait(None))
         try:
             await asyncio.wait({request}, timeout=_FLICKER_SECONDS)
             if not request.done():
                 self._show()
-            while (draft := await seen.get()) is not None:
+            while (draft := await self._drafts.get()) is not None:
                 document = self._buffer.document
                 if (draft.version, draft.position) == (document.version, document.position(self._at)):
-                    self._show(draft.committed, draft.rest, forward_pass=draft.forward_pass)
+                    self._show(draft=draft)
                     await self._hands.pause(0.1)
             return await request
         finally:
@@ -173,13 +134,14 @@ class Typist:
     async def _accept(self, answer: Ghost, gain: int) -> None:
         """Look at a suggestion, and press Tab."""
         await self._hands.pause(0.45)
-        self._show(answer.text, ms=answer.ms, start=answer.start, end=answer.end, tab=True)
+        self._show(answer, tab=True)
         await self._hands.pause(0.35)
         self._buffer.replace(answer.start, answer.end, answer.text)
         self._by_model.append((self._at, self._at + gain))
         self._at += gain
-        self._count.tabs += 1
-        self._count.accepted += gain
+        self.keys += 1
+        self.tabs += 1
+        self.accepted += gain
 
     async def _press(self) -> None:
         """Type the next character."""
@@ -187,27 +149,19 @@ class Typist:
         await self._hands.pause(self._hands.key_seconds(key))
         self._buffer.replace(self._at, self._at, key)
         self._at += 1
-        self._count.keys += 1
+        self.keys += 1
 
-    def _show(
-        self,
-        ghost: str = "",
-        rest: str = "",
-        *,
-        ms: float = 0,
-        start: int | None = None,
-        end: int | None = None,
-        tab: bool = False,
-        forward_pass: int = 0,
-    ) -> None:
-        count = self._count
-        status = f"keys pressed {count.pressed}, saved {count.saved}"
-        if forward_pass:
-            status += f"  draft after pass {forward_pass}"
-        elif ms:
-            status += f"  answered in {ms:.0f} ms"
-        place = (self._at if start is None else start, self._at if end is None else end)
-        self._stage.show(View(self._buffer.document, *place, ghost, rest, status, tab, tuple(self._by_model)))
+    def _show(self, answer: Ghost | None = None, draft: Draft | None = None, tab: bool = False) -> None:
+        start = end = self._at
+        text, rest, status = "", "", f"keys pressed {self.keys}, saved {self.accepted - self.tabs}"
+        if draft is not None:
+            text, rest = draft.committed, draft.rest
+            status += f"  draft after pass {draft.forward_pass}"
+        elif answer is not None:
+            text, start, end = answer.text, answer.start, answer.end
+            status += f"  answered in {answer.ms:.0f} ms"
+        view = View(self._buffer.document, start, end, text, rest, status, tab, tuple(self._by_model))
+        self._stage.show(view)
 
 
 def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
@@ -217,32 +171,3 @@ def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
         return scene.end - cursor
     fits = answer.end == cursor and len(after) <= scene.end and scene.text.startswith(after)
     return max(0, len(after) - cursor) if fits else 0
-
-
-def ways_on(checkout: Path) -> Iterator[Text]:
-    """What to run next for one's own editor; in a checkout with its path."""
-    editors = checkout / "editors"
-    if not editors.is_dir():
-        yield Text("Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each.")
-        return
-    yield Text("Go on in your own editor, as docs/editors.md says, after the first line:")
-    plugins = "~/.local/share/nvim/site/pack/mercury/start"
-    modes = "(mercury-setup-eglot '(python-base-mode)) (add-hook 'python-base-mode-hook #'eglot-ensure)"
-    for name, command in (
-        ("all", f"export PATH={Path(sys.executable).parent}:$PATH"),
-        (
-            "VS Code",
-            f"cd {editors}/vscode && npm ci && npm run package && code --install-extension mercury-lsp.vsix",
-        ),
-        (
-            "Neovim",
-            f"mkdir -p {plugins} ~/.config/nvim && ln -s {editors}/neovim {plugins}/mercury && "
-            """echo 'require("mercury").setup()' >> ~/.config/nvim/init.lua""",
-        ),
-        (
-            "Helix",
-            f"mkdir -p ~/.config/helix && cat {editors}/helix/languages.toml >> ~/.config/helix/languages.toml",
-        ),
-        ("Emacs", f"""emacs -l {editors}/emacs/mercury.el --eval "(progn {modes})" FILE.py"""),
-    ):
-        yield Text.assemble((f"  {name:8}", "bold"), command)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -37,26 +36,17 @@ class View:
     accepted: tuple[tuple[int, int], ...]
 
 
-class Screen(AbstractContextManager["Screen"]):
-    """A terminal, on which each view takes the place of the one before."""
+class Screen:
+    """A terminal, on which each view takes the place of the one before while it is `live`."""
 
     def __init__(self, output: Console) -> None:
         self._output = output
-        self._live = Live(console=output, auto_refresh=False, transient=True)
+        self.live = Live(console=output, auto_refresh=False, transient=True)
         self._title = Text()
         self._language = ""
         # An empty row below the results of earlier scenes.
         self._gap: list[Text] = []
         self.suggested = 0
-
-    def __enter__(self) -> Screen:
-        self._live.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.__exit__(kind, error, trace)
 
     def begin(self, scene: Scene) -> None:
         """Another file."""
@@ -70,13 +60,12 @@ class Screen(AbstractContextManager["Screen"]):
         status = Text.assemble(key, "  ", (view.status, "bright_black"), overflow="ellipsis", no_wrap=True)
         # Without colors, a suggestion needs brackets to differ from code.
         rows = code(view, self._language, not self._output.no_color)
-        shift = _shift(view, self._output.width)
-        if shift:
+        if shift := _shift(view, self._output.width):
             rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
         frame = Text("\n", no_wrap=True, overflow="ellipsis").join(
             [*self._gap, self._title, *rows, Text(), status]
         )
-        self._live.update(frame, refresh=True)
+        self.live.update(frame, refresh=True)
 
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
         """Leave a line of a scene on the screen, above the next."""
@@ -86,16 +75,14 @@ class Screen(AbstractContextManager["Screen"]):
         self._gap = [Text()]
 
 
-class Lines(AbstractContextManager["Lines"]):
+class Lines:
     """Output that is no terminal: for each scene the last suggestion that was accepted, or else the last one."""
 
     def __init__(self, output: Console) -> None:
         self._output = output
         self._view: View | None = None
+        self.live = nullcontext()
         self.suggested = 0
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
     def begin(self, scene: Scene) -> None:
         """Another file."""
@@ -126,32 +113,29 @@ def code(view: View, language: str, styled: bool) -> list[Text]:
     after = document.text[view.end : document.span(last)[1]]
 
     def colored(shown: str) -> Text:
-        found = ghost.colored(shown, language) if styled else Text(shown)
+        text = ghost.colored(shown, language) if styled else Text(shown)
         for start, end in view.accepted:
             if begin <= start and end <= view.start:
                 columns = (len(document.text[begin:at].expandtabs(ghost.TAB)) for at in (start, end))
-                found.stylize("underline green", *columns)
-        return found
+                text.stylize("underline green", *columns)
+        return text
 
-    return list(
-        ghost.lines(before, view.suggested, after, first + 1, styled, colored, view.rest).split(
-            "\n", allow_blank=True
-        )
-    )
+    lines = ghost.lines(before, view.suggested, after, first + 1, styled, colored, view.rest)
+    return list(lines.split("\n", allow_blank=True))
 
 
 def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> Text:
     """What was typed and accepted in a scene: `return ⟦self.hits⟧`, or in green what is in brackets here."""
-    found = Text(f"{scene.path.name:18} ", style="bold")
+    line = Text(f"{scene.path.name:18} ", style="bold")
     at = scene.start
     for start, end in [*accepted, (scene.end, scene.end)]:
-        found.append(scene.text[at:start], style="not bold")
+        line.append(scene.text[at:start], style="not bold")
         if end > start:
             written = scene.text[start:end]
-            found.append(written if styled else f"⟦{written}⟧", style="not bold underline green")
+            line.append(written if styled else f"⟦{written}⟧", style="not bold underline green")
         at = end
     keys = scene.end - scene.start - sum(end - start - 1 for start, end in accepted)
-    return found.append(f"  {keys} of {scene.end - scene.start} keys", style="not bold bright_black")
+    return line.append(f"  {keys} of {scene.end - scene.start} keys", style="not bold bright_black")
 
 
 def _shift(view: View, width: int) -> int:

@@ -50,5 +50,5 @@ def lines(
 
 def colored(code: str, language: str) -> Text:
     """Code in the colors of its language; without colors if they changed the text."""
-    found = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
-    return found if found.plain == code else Text(code)
+    text = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
+    return text if text.plain == code else Text(code)

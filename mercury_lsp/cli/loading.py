@@ -1,24 +1,18 @@
-"""Loads what several commands need, and ends with one clear sentence if that fails."""
+"""Reads the files that several commands take: tokens and settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from pathlib import Path
 
-from mercury_lsp.errors import BadUsage, Failure
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mercury_lsp.config import Config
-    from mercury_lsp.engine.api import Engine
-    from mercury_lsp.engine.local_engine import LocalEngine
-    from mercury_lsp.engine.open_models.engine import OpenModelEngine
+from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.errors import BadUsage
+from mercury_lsp.tokens import ENVIRONMENT, read_tokens
 
 
 def tokens_of(file: Path | None) -> dict[str, str]:
     """Names by token, of a file or the environment; see `read_tokens`. Raises `BadUsage`."""
-    from mercury_lsp.tokens import ENVIRONMENT, read_tokens
-
     try:
         return read_tokens(file)
     except (OSError, ValueError) as error:
@@ -27,24 +21,28 @@ def tokens_of(file: Path | None) -> dict[str, str]:
         raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
 
 
-def engine_of(config: Config) -> LocalEngine | OpenModelEngine:
-    """The local engine that a configuration asks for. Raises `Failure` where it cannot be loaded."""
-    from mercury_lsp.engine import load  # these import numpy
-    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+def read_settings(file: Path | None) -> Config:
+    """The configuration in a file, see `read_options`; without one, the defaults. Raises `BadUsage`."""
+    return Config() if file is None else parse(read_options(file))[0]
 
+
+def read_options(file: Path) -> Mapping[str, object]:
+    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
+
+    Raises `BadUsage` where the file, or an option in it, is wrong.
+    """
     try:
-        return load.load_engine(config.model, config.device, config.threads, config.quantization)
-    except CheckpointError as error:
-        raise Failure(str(error)) from error
-
-
-def infiller_of(config: Config) -> Engine:
-    """The engine of a configuration, local or remote. Raises `Failure` if it cannot be loaded."""
-    from mercury_lsp.completion import engines
-    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError  # imports numpy
-    from mercury_lsp.remote.address import RemoteError
-
-    try:
-        return engines.load(config)
-    except (CheckpointError, RemoteError) as error:
-        raise Failure(str(error)) from error
+        options = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
+    if isinstance(options, Mapping):
+        dotted = {
+            name.removeprefix(f"{SECTION}."): value
+            for name, value in options.items()
+            if name.startswith(f"{SECTION}.") and name.count(".") == 1
+        }
+        options = dotted or options.get(SECTION, options)
+    _, problems = parse(options)
+    if problems:
+        raise BadUsage(" ".join(problems))
+    return dict(options)

@@ -1,6 +1,7 @@
 """Lists, downloads, selects and removes models: `mercury-lsp models`.
 
-Only downloads contact another machine, and only they import the modules that do.
+Only downloads contact another machine, and only they import the modules that do. A model that will run on the CPU is
+prepared for the kernel when it is selected, so that the editor's first start does not wait for it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ import json
 import shutil
 import sys
 from argparse import Namespace
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -25,8 +25,9 @@ from rich.progress import (
 from rich.table import Table
 
 from mercury_lsp.engine.checkpoints import checkpoint, contents
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.errors import BadUsage, Failure
-from mercury_lsp.models import downloads, selection
+from mercury_lsp.models import downloads, local_files, selection
 from mercury_lsp.models.registry import MODELS, known
 
 if TYPE_CHECKING:
@@ -38,23 +39,6 @@ SHIPPED = {
 }
 _LICENSE = "apache-2.0"  # of those
 _STOPPED = 130  # the exit status of what the user has interrupted
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One model in the list. `state`: where it is; `bytes`: what it takes, or would; None where that is not known."""
-
-    name: str
-    repo: str | None
-    family: str | None
-    parameters: str | None
-    state: Literal["shipped", "downloaded", "unfinished", "folder", "known"]
-    bytes: int | None
-    license: str | None
-    revision: str | None
-    folder: str | None
-    good_for: str | None
-    selected: bool
 
 
 def run(arguments: Namespace) -> int:
@@ -78,52 +62,53 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def rows(used: str) -> list[Row]:
-    """All models that there are to tell of. used: the name or folder of the one that is selected."""
-    found, folder = [], _located(used)
+def _rows(used: Path | None) -> list[dict[str, Any]]:
+    """The models that are shipped, downloaded, begun, other programs', selected by a path or known, as JSON objects."""
+    rows = []
     for name, good_for in SHIPPED.items():
         if (place := _located(name)) is not None:
-            found.append(_row(name, "shipped", place, folder, _LICENSE, good_for=good_for))
+            rows.append(_row(name, "shipped", place, used, _LICENSE) | {"good_for": good_for})
     for download in downloads.downloaded():
         note = download.note
-        found.append(_row(note.repo, "downloaded", download.folder, folder, note.license, note.revision))
-    listed = {row.repo for row in found}
+        row = _row(note.repo, "downloaded", download.folder, used, note.license)
+        rows.append(row | {"revision": note.revision})
+    listed = {row["repo"] for row in rows}
     for repo in downloads.begun():
-        found.append(_row(repo, "unfinished", downloads.partial_folder(repo), folder, None))
-    if folder is not None and not any(row.selected for row in found):
-        found.append(_row(str(folder), "folder", folder, folder, None))
-    for entry in MODELS:
-        if entry.repo not in listed and entry.repo not in downloads.begun():
-            found.append(_row(entry.repo, "known", None, folder, entry.license))
-    return found
+        rows.append(_row(repo, "unfinished", downloads.partial_folder(repo), used))
+        listed.add(repo)
+    for local in local_files.local_files():
+        rows.append(_row(local.name, local.program, local.path, used))
+    if used is not None and not any(row["selected"] for row in rows):
+        rows.append(_row(str(used), "folder", used, used))
+    return rows + [_row(entry.repo, "known", None, used) for entry in MODELS if entry.repo not in listed]
 
 
 def _row(
     model: str,
-    state: Literal["shipped", "downloaded", "unfinished", "folder", "known"],
+    state: str,
     place: Path | None,
     used: Path | None,
-    license: str | None,
-    revision: str | None = None,
-    good_for: str | None = None,
-) -> Row:
+    license: str | None = None,
+) -> dict[str, Any]:
+    """One model. state: where it is. `bytes`: what it takes, or would; None where that is not known."""
     entry = known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None
     if place is not None:
-        size = sum(file.stat().st_size for file in place.iterdir() if file.is_file())
-    return Row(
-        name=entry.name if entry else model,
-        repo=entry.repo if entry else model if state in ("downloaded", "unfinished") else None,
-        family=entry.family if entry else None,
-        parameters=entry.parameters if entry else None,
-        state=state,
-        bytes=size,
-        license=license or (entry.license if entry else None),
-        revision=revision,
-        folder=str(place) if place else None,
-        good_for=entry.good_for if entry else good_for,
-        selected=place is not None and place == used,
-    )
+        files = [place] if place.is_file() else place.iterdir()
+        size = sum(file.stat().st_size for file in files if file.is_file())
+    return {
+        "name": entry.name if entry else model,
+        "repo": entry.repo if entry else model if state in ("downloaded", "unfinished") else None,
+        "family": entry.family if entry else None,
+        "parameters": entry.parameters if entry else None,
+        "state": state,
+        "bytes": size,
+        "license": license or (entry.license if entry else None),
+        "revision": None,
+        "folder": str(place) if place else None,
+        "good_for": entry.good_for if entry else None,
+        "selected": place is not None and place == used,
+    }
 
 
 def _located(model: str) -> Path | None:
@@ -135,33 +120,32 @@ def _located(model: str) -> Path | None:
 
 def _list(as_json: bool) -> None:
     used = selection.choose_model()
-    found = rows(used.model)
+    folder = _located(used.model)
+    rows = _rows(folder)
     if as_json:
-        chosen = {"model": used.model, "by": used.by, "problem": used.problem or None}
-        print(json.dumps({"selected": chosen, "models": [asdict(row) for row in found]}))
+        selected = {"model": used.model, "by": used.by, "problem": used.problem or None}
+        print(json.dumps({"selected": selected, "models": rows}))
         return
     output = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False)
     for title in ("", "name", "size", "license", "where"):
         table.add_column(title, no_wrap=True)
     table.add_column("good for")
-    for row in found:
-        size = "-" if row.bytes is None else _size(row.bytes)
-        where = "the hub" if row.state == "known" else row.state
-        mark = "*" if row.selected else ""
-        table.add_row(
-            mark, *map(downloads.printable, (row.name, size, row.license or "-", where, row.good_for or "-"))
-        )
+    for row in rows:
+        size = "-" if row["bytes"] is None else _size(row["bytes"])
+        where = "the hub" if row["state"] == "known" else row["state"]
+        cells = (row["name"], size, row["license"] or "-", where, row["good_for"] or "-")
+        table.add_row("*" if row["selected"] else "", *map(downloads.printable, cells))
     output.print(table)
     output.print(f"* is used: {used.model}, by {used.by}, unless a setting names another.", markup=False)
     if used.problem:
         print(f"mercury-lsp: {downloads.printable(used.problem)}", file=sys.stderr)
-    elif _located(used.model) is None:
+    elif folder is None:
         print(f"mercury-lsp: {used.model} is not there; select another.", file=sys.stderr)
 
 
-def _download(wanted: str, agreed: bool) -> None:
-    name, _, revision = wanted.partition("@")
+def _download(model: str, agreed: bool) -> None:
+    name, _, revision = model.partition("@")
     if name in SHIPPED:
         raise BadUsage(f"{name} is not downloaded: it is shipped, in a package of its own.")
     entry = known(name)
@@ -173,32 +157,30 @@ def _download(wanted: str, agreed: bool) -> None:
     say = Console(stderr=True, highlight=False, soft_wrap=True)
     say.print(f"Asking {hub.host()} for {repo}.", markup=False)
     try:
-        found = hub.offer(repo, revision or None)
-        old = downloads.find_download(found.repo)
-        if old is not None and old.note.revision == found.revision:
+        offer = hub.offer(repo, revision or None)
+        old = downloads.find_download(offer.repo)
+        if old is not None and old.note.revision == offer.revision:
             print(f"{old.name} is there already, in {old.folder}.")
             return
-        _agree(found, agreed, say)
-        with _progress(say) as progress:
-            bar = progress.add_task(entry.name if entry else repo, total=found.size)
-            folder = fetch.fetch(found, lambda count: progress.advance(bar, count))
+        _agree(offer, agreed, say)
+        columns = (TextColumn("{task.description}"), BarColumn(None), DownloadColumn(), TransferSpeedColumn())
+        with Progress(
+            *columns, TimeRemainingColumn(), console=say, transient=True, disable=not say.is_terminal
+        ) as progress:
+            bar = progress.add_task(entry.name if entry else repo, total=offer.size)
+            folder = fetch.fetch(offer, lambda count: progress.advance(bar, count))
     except hub.HubError as error:
         raise Failure(str(error)) from error
     except KeyboardInterrupt:
         raise Failure("The download was stopped: the same command goes on from there.", _STOPPED) from None
-    print(f"{found.repo} at {found.revision[:12]} is in {folder}.")
-    print(f"To use it: mercury-lsp models select {entry.name if entry else found.repo}")
+    print(f"{offer.repo} at {offer.revision[:12]} is in {folder}.")
+    print(f"To use it: mercury-lsp models select {entry.name if entry else offer.repo}")
 
 
-def _progress(say: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(None), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=say, transient=True, disable=not say.is_terminal)
-
-
-def _agree(found: Offer, agreed: bool, say: Console) -> None:
+def _agree(offer: Offer, agreed: bool, say: Console) -> None:
     """Show the license, and ask the user to accept it. Raises `Failure` where that does not happen."""
-    license = f"the license {found.license}" if found.license else "a license that its card does not name"
-    say.print(f"{found.repo}, {_size(found.size)}, has {license}: see {found.page}", markup=False)
+    license = f"the license {offer.license}" if offer.license else "a license that its card does not name"
+    say.print(f"{offer.repo}, {_size(offer.size)}, has {license}: see {offer.page}", markup=False)
     if agreed:
         return
     if not sys.stdin.isatty():
@@ -208,36 +190,56 @@ def _agree(found: Offer, agreed: bool, say: Console) -> None:
         raise Failure("Nothing was downloaded: the license was not accepted.")
 
 
-def _select(wanted: str) -> None:
-    try:
-        folder = checkpoint.locate_model(wanted)
-        contents.check_model_folder(folder)
-    except checkpoint.CheckpointError as error:
-        raise Failure(str(error)) from error
-    own = wanted in SHIPPED and folder != Path(wanted)
-    download = downloads.find_download(wanted)
-    name = (
-        wanted if own else download.name if download and download.folder == folder else str(folder.resolve())
-    )
+def _select(model: str) -> None:
+    folder = checkpoint.locate_model(model)
+    contents.check_model_folder(folder)
+    _prepare(folder)
+    download = downloads.find_download(model)
+    if (model in SHIPPED and folder != Path(model)) or local_files.find_local(model) == folder:
+        name = model
+    else:
+        name = download.name if download and download.folder == folder else str(folder.resolve())
     selection.select_model(name)
     print(f"{name} is used from the next start of the server, unless a setting names another.")
     if (used := selection.choose_model()).model != name:
         print(f"mercury-lsp: {used.by} names {used.model}, which comes first.", file=sys.stderr)
 
 
-def _remove(wanted: str) -> None:
-    entry, download = known(wanted), downloads.find_download(wanted)
-    repo = download.note.repo if download else entry.repo if entry else wanted
+def _prepare(folder: Path) -> None:
+    """Lay out a model's weights for the kernel if the CPU will run it, and tell what is slow there."""
+    from mercury_lsp.engine.backends.devices import pick_device, prepare
+    from mercury_lsp.engine.load import load_checkpoint
+    from mercury_lsp.engine.open_models.cost import seconds_for
+
+    if pick_device("auto") != "cpu":
+        return
+    loaded = load_checkpoint(str(folder.resolve()))
+    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(None), TimeRemainingColumn())
+    with Progress(*columns, console=say, transient=True, disable=not say.is_terminal) as progress:
+        bar = progress.add_task("preparing", total=1.0)
+        prepare(loaded, lambda share: progress.update(bar, completed=share))
+    if isinstance(loaded, OpenCheckpoint) and (seconds := seconds_for(loaded)) is not None:
+        say.print(
+            f"{loaded.name} reads the whole prompt again for each length that it tries: on this CPU a suggestion takes "
+            f"{seconds:.0f} s or more. A model that fills from left to right is faster; see docs/models.md.",
+            markup=False,
+        )
+
+
+def _remove(model: str) -> None:
+    entry, download = known(model), downloads.find_download(model)
+    repo = download.note.repo if download else entry.repo if entry else model
     begun = repo in downloads.begun()
-    if wanted in SHIPPED:
-        raise BadUsage(f"{wanted} is shipped: only models that were downloaded are removed.")
+    if model in SHIPPED:
+        raise BadUsage(f"{model} is shipped: only models that were downloaded are removed.")
     if download is None and not begun:
-        raise BadUsage(f"{wanted} is no model that was downloaded; see mercury-lsp models.")
+        raise BadUsage(f"{model} is no model that was downloaded; see mercury-lsp models.")
     freed = 0
-    for folder in (download.folder if download else None, downloads.partial_folder(repo) if begun else None):
-        if folder is not None:
-            freed += sum(file.stat().st_size for file in folder.iterdir())
-            shutil.rmtree(folder)
+    folders = [download.folder] if download else []
+    for folder in folders + ([downloads.partial_folder(repo)] if begun else []):
+        freed += sum(file.stat().st_size for file in folder.iterdir())
+        shutil.rmtree(folder)
     name = entry.name if entry else repo
     print(f"{name} was removed: {_size(freed)}.")
     if selection.selected_model() in (name, repo):

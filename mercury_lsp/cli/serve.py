@@ -25,8 +25,7 @@ INSTALL_CLUSTER = 'pip install "mercury-lsp[cluster]"'
 def run(arguments: Namespace) -> int:
     """Serve until the process is told to stop; 0 where that was asked for."""
     try:
-        from mercury_lsp.engine.checkpoints import checkpoint  # imports numpy
-        from mercury_lsp.engine.load import load_checkpoint
+        from mercury_lsp.engine.load import load_checkpoint  # imports numpy
         from mercury_lsp.http import process
         from mercury_lsp.http.app import application
         from mercury_lsp.http.connections import ConnectionLimits
@@ -43,10 +42,12 @@ def run(arguments: Namespace) -> int:
             f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
             f"or leave --host at 127.0.0.1 instead of {arguments.host}."
         )
-    log_to_stderr()
+    # One line for each request, and what goes wrong.
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
+    logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)
     settings = ServiceSettings(
         tokens=tokens,
-        aliases=tuple(arguments.alias),
+        aliases=tuple(arguments.alias or ()),
         max_tokens=arguments.max_tokens,
         per_minute=arguments.per_minute,
         timeout_s=arguments.timeout,
@@ -54,7 +55,6 @@ def run(arguments: Namespace) -> int:
     options = LocalOptions(
         device=arguments.device,
         threads=arguments.threads,
-        together={"auto": None, "on": True, "off": False}[arguments.batch],
         memory_mb=arguments.memory_mb,
         sessions=arguments.max_sessions,
         running=arguments.max_running,
@@ -73,13 +73,9 @@ def run(arguments: Namespace) -> int:
         raise Failure(
             f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror or error}."
         ) from error
-    try:
-        loaded = load_checkpoint(model)
-        backend = LocalBackend(loaded, options)
-        limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
-        process.serve(application(backend, settings), backend, listening, limits)
-    except (checkpoint.CheckpointError, process.NotLoaded) as error:
-        raise Failure(str(error)) from error
+    backend = LocalBackend(load_checkpoint(model), options)
+    limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
+    process.serve(application(backend, settings), backend, listening, limits)
     return 0
 
 
@@ -94,21 +90,13 @@ def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings:
     if most < fewest:
         raise BadUsage("--max-replicas cannot be less than --replicas.")
     command.serve(
-        command.ClusterRequest(
-            model=model,
-            options=options,
-            settings=settings,
-            replicas=fewest,
-            most=most,
-            address=arguments.address or "",
-            host=arguments.host,
-            port=arguments.port,
-        )
+        model,
+        options,
+        settings,
+        replicas=fewest,
+        most=most,
+        address=arguments.address or "",
+        host=arguments.host,
+        port=arguments.port,
     )
     return 0
-
-
-def log_to_stderr() -> None:
-    """One line for each request, and what goes wrong."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
-    logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)

@@ -10,9 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.bench import picture
-from mercury_lsp.cli import stats_picture
-from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.errors import BadUsage
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
@@ -21,22 +19,15 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def run(arguments: Namespace) -> int:
-    """Count, and print or draw; or delete."""
+    """Count and print, or delete."""
     if arguments.days is not None and arguments.days < 1:
         raise BadUsage("The days must be 1 at least.")
-    if arguments.png is not None:
-        picture.check_picture(arguments.png)
-    try:
-        if arguments.clear:
-            deleted = store.delete_events()
-            print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
-            return 0
-        events = store.read_events(arguments.days)
-    except store.HistoryError as error:
-        raise Failure(str(error)) from error
+    if arguments.clear:
+        deleted = store.delete_events()
+        print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
+        return 0
+    events = store.read_events(arguments.days)
     figures = count_events(events)
-    if arguments.png is not None and events:
-        stats_picture.draw(figures, arguments.png)
     if arguments.json:
         print(json.dumps(figures))
     elif not events:
@@ -50,36 +41,44 @@ def run(arguments: Namespace) -> int:
 def _show(figures: Mapping[str, Any]) -> None:
     output, whole = Console(highlight=False), figures["all"]
     days = list(figures["by_day"])
-    output.print(
-        f"[bold]{days[0]}[/bold] to [bold]{days[-1]}[/bold]" if len(days) > 1 else f"[bold]{days[0]}[/bold]"
-    )
-    for title, groups in (("language", "by_language"), ("day", "by_day")):
-        output.print(_table(title, figures[groups] | ({"all": whole} if title == "language" else {})))
-    times = Table("latency in ms", *(f"p{percent}" for percent in PERCENTILES), box=None, pad_edge=False)
+    output.print(" to ".join(f"[bold]{day}[/bold]" for day in dict.fromkeys((days[0], days[-1]))))
+    for title, groups in (("language", figures["by_language"] | {"all": whole}), ("day", figures["by_day"])):
+        output.print(_by_group(title, groups))
+    times = table("latency in ms", *(f"p{percent}" for percent in PERCENTILES))
     for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
         times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
     output.print(times)
     if because := figures["nothing_because"]:
-        told = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
-        output.print(f"Nothing was shown because: {told}.", markup=False)
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
+        output.print(f"Nothing was shown because: {causes}.", markup=False)
 
 
-def _table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(title, no_wrap=True, min_width=10)
-    for name in ("requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+def _by_group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    rows = table(title, "requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved")
     for name, group in groups.items():
         rate = group["acceptance"]
-        table.add_row(
+        rows.add_row(
             name,
             *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
-            "-" if rate is None else f"{rate:.0%}",
+            number(rate, ".0%"),
             bar(rate or 0.0),
-            *(_ms(group["latency_ms"][name]) for name in ("p50", "p95")),
+            *(_ms(group["latency_ms"][percent]) for percent in ("p50", "p95")),
             f"{group['characters_saved']:,}",
         )
+    return rows
+
+
+def table(*heads: str) -> Table:
+    """A table of numbers with names at the left; a column without a head is for bars."""
+    table = Table(box=None, pad_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place and head else "left", no_wrap=True)
     return table
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in Python's format, or a dash."""
+    return "-" if value is None else format(value, form)
 
 
 def bar(share: float) -> str:
@@ -89,4 +88,4 @@ def bar(share: float) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    return number(value, ".1f" if value is not None and value < 10 else ",.0f")

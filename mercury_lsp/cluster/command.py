@@ -1,76 +1,119 @@
-"""Runs `mercury-lsp serve --replicas N`: divides processors and GPUs between replicas, and serves until a signal."""
+"""Runs `mercury-lsp serve --replicas N`: divides processors and GPUs between replicas, and serves until a signal.
+
+Ray sends no usage statistics and shows no dashboard, and a Ray that is started here listens on loopback only.
+"""
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
 import sys
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from mercury_lsp.cluster.local import ray_here
 from mercury_lsp.engine.system import cores
 from mercury_lsp.errors import Failure
-from mercury_lsp.http.local import MAX_BATCHED_TASKS, LocalOptions
+from mercury_lsp.http.local import MAX_GPU_TASKS, LocalOptions
+from mercury_lsp.http.process import announce
 from mercury_lsp.http.settings import ServiceSettings
 
 # Of one replica, as of one process.
 MAX_THREADS = 4
+# Nothing here uses Ray's object store, so it is small.
+OBJECT_STORE_BYTES = 80_000_000
+
+# Ray reads these variables at import, or when it starts its processes.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# A proxy that is not ready after so many seconds is killed, and Serve does not start. The default of 5 is too short for
+# the imports on a busy machine.
+_PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+# The first variable keeps the node's address on loopback, on every platform. Other users of this machine can reach
+# Ray's ports, but need the token.
+_ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRequest:
-    """The arguments of the command. ``address``: of a Ray cluster, empty for this machine alone."""
-
-    model: str
-    options: LocalOptions
-    settings: ServiceSettings
-    replicas: int
-    most: int
-    address: str
-    host: str
-    port: int
-
-
-def serve(wanted: ClusterRequest) -> None:
+def serve(
+    model: str,
+    options: LocalOptions,
+    settings: ServiceSettings,
+    *,
+    replicas: int,
+    most: int,
+    address: str,
+    host: str,
+    port: int,
+) -> None:
     """Serve until a signal. On a cluster the application stays, until ``serve shutdown``.
 
-    Raises `Failure`.
+    address: of a Ray cluster, empty for this machine alone. Raises `Failure`.
     """
-    options = wanted.options
-    if not options.threads and not wanted.address:
-        share = cores() // wanted.most
-        options = replace(options, threads=max(1, min(MAX_THREADS, share)))
+    if not options.threads and not address:
+        options = replace(options, threads=max(1, min(MAX_THREADS, cores() // most)))
     cpus = max(1, options.threads)
     try:
-        with ray_here(wanted.address, cpus * wanted.most, wanted.host, wanted.port):
+        with ray_here(address, cpus * most, host, port):
+            import ray
+
             from mercury_lsp.cluster.deploy import Scale, deploy
             from mercury_lsp.cluster.replica import in_process
 
+            gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
             scale = Scale(
-                replicas=wanted.replicas,
-                most=wanted.most,
-                ongoing=options.running or MAX_BATCHED_TASKS,
+                replicas=replicas,
+                most=most,
+                ongoing=options.running or MAX_GPU_TASKS,
                 queued=options.waiting,
                 cpus=cpus,
-                gpus=float(options.device in ("auto", "cuda") and _gpus() > 0),
+                gpus=float(options.device in ("auto", "cuda") and gpus > 0),
             )
-            deploy(in_process(wanted.model, options), wanted.model, scale, wanted.settings)
-            host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
-            print(f"mercury-lsp serves on http://{host}:{wanted.port}", file=sys.stderr, flush=True)
-            _wait()
+            deploy(in_process(model, options), model, scale, settings)
+            announce(host, port)
+            ended = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: ended.set())
+            ended.wait()
     except (RuntimeError, ConnectionError, OSError) as error:
         raise Failure(f"Ray could not serve: {str(error).strip().splitlines()[0]}") from error
 
 
-def _gpus() -> float:
+@contextmanager
+def ray_here(address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: int = 8000) -> Iterator[None]:
+    """Run Ray with Serve's HTTP proxy at ``host`` and ``port`` during the block. Once in a process.
+
+    ``address``: of a cluster to join, which stays after the block; empty to start Ray here and end it with the block.
+    ``cpus``: the number that Ray assumes; 0 for all. Raises ``ConnectionError`` if there is no cluster, and
+    ``RuntimeError`` for errors of Ray, in the block too.
+    """
+    os.environ.update(_QUIET | _PATIENT)
+    # After the import of Ray the variables have no effect.
+    if not address and "ray" not in sys.modules:
+        os.environ.update(_ALONE)
     import ray
+    from ray import serve
+    from ray.exceptions import RayError
 
-    return float(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-
-
-def _wait() -> None:
-    """Return at the first signal to end."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+    if address:
+        ray.init(address=address, log_to_driver=False)
+    else:
+        ray.init(
+            num_cpus=cpus or None,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+        )
+    try:
+        serve.start(http_options={"host": host, "port": port}, proxy_location="HeadOnly")
+        yield
+    except RayError as error:
+        raise RuntimeError(str(error)) from error
+    finally:
+        if not address:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
-from mercury_lsp.cluster.forward import MAX_TRIES, Forward
+from mercury_lsp.cluster.forward import Forward
 from mercury_lsp.cluster.replica import Replica
 from mercury_lsp.cluster.router import AffinityRouter
 from mercury_lsp.http.backend import Backend
-from mercury_lsp.http.local import MAX_BATCHED_TASKS
+from mercury_lsp.http.local import MAX_GPU_TASKS
 from mercury_lsp.http.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from ray.serve import Application, Deployment
+    from ray.serve import Deployment
     from ray.serve.handle import DeploymentHandle
 
 NAME = "mercury"
@@ -35,72 +35,44 @@ class Scale:
 
     ``replicas``: their number, or the fewest if ``most`` is above it; then Ray scales so that each has ``target``
     requests at once on average. ``ongoing``: requests of one replica at once; more go to other replicas. ``queued``:
-    requests that may wait at each ingress; more are refused. ``cpus``, ``gpus``: reserved for each replica, maybe
-    fractions. ``ingresses``: HTTP processes. ``drain_s``: seconds in which a stopped replica may finish its requests.
-    ``health_s``: seconds between two health checks.
+    requests that may wait at the ingress; more are refused. ``cpus``, ``gpus``: reserved for each replica, maybe
+    fractions. ``drain_s``: seconds in which a stopped replica may finish its requests. ``health_s``: seconds between
+    two health checks.
     """
 
     replicas: int = 1
     most: int = 0
-    ongoing: int = MAX_BATCHED_TASKS
+    ongoing: int = MAX_GPU_TASKS
     queued: int = 64
     target: float = 2.0
     cpus: float = 1.0
     gpus: float = 0.0
-    ingresses: int = 1
     drain_s: float = 20.0
     health_s: float = 5.0
-    tries: int = MAX_TRIES
     upscale_delay_s: float = 10.0
     downscale_delay_s: float = 300.0
 
-    def __post_init__(self) -> None:
-        if self.replicas < 1 or self.ongoing < 1 or self.ingresses < 1 or self.tries < 1:
-            raise ValueError("There must be one replica or more, and each must take one request or more.")
-        if self.most and self.most < self.replicas:
-            raise ValueError("The most replicas cannot be fewer than the fewest.")
-
-
-def build(
-    make: Callable[[], Backend],
-    model: str,
-    scale: Scale,
-    settings: ServiceSettings | None = None,
-) -> Application:
-    """The application for ``serve.run``.
-
-    make: makes a replica's backend in the replica's process. model: the model's name until a replica answers.
-    """
-    own = settings or ServiceSettings()
-    replicas = _deployment(Replica).options(name=REPLICA, **_replica_options(scale))
-    ingress = _deployment(serve.ingress(_ingress(model, own, scale.tries))())
-    return ingress.options(
-        name=INGRESS,
-        num_replicas=scale.ingresses,
-        # The ingress only waits: the application refuses excess requests with a status and a message.
-        max_ongoing_requests=scale.queued + scale.ongoing * max(scale.replicas, scale.most) + 16,
-        ray_actor_options={"num_cpus": 0},
-    ).bind(replicas.bind(make))
-
 
 def deploy(
-    make: Callable[[], Backend],
-    model: str,
-    scale: Scale,
-    settings: ServiceSettings | None = None,
-    name: str = NAME,
+    make: Callable[[], Backend], model: str, scale: Scale, settings: ServiceSettings | None = None
 ) -> DeploymentHandle[Any]:
     """Run the application on the Ray of this process; returns the replicas' handle when all are ready.
 
-    A running application is replaced by a rolling restart, a few replicas at a time. Raises ``RuntimeError`` if Ray
-    gives up.
+    make: makes a replica's backend in the replica's process. model: the model's name until a replica answers. A
+    running application is replaced by a rolling restart, a few replicas at a time. Raises ``RuntimeError`` if Ray gives
+    up.
     """
-    serve.run(build(make, model, scale, settings), name=name)
-    return serve.get_deployment_handle(REPLICA, app_name=name)
-
-
-def _deployment(class_: type[Any]) -> Deployment:
-    return cast("Deployment", serve.deployment(class_))
+    web = serve.ingress(_ingress(model, settings or ServiceSettings()))()
+    # Ray's annotations know the form for decorators with arguments alone.
+    replica, ingress = (cast("Deployment", serve.deployment(part)) for part in (Replica, web))
+    app = ingress.options(
+        name=INGRESS,
+        # The ingress only waits: the application refuses excess requests with a status and a message.
+        max_ongoing_requests=scale.queued + scale.ongoing * max(scale.replicas, scale.most) + 16,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(replica.options(name=REPLICA, **_replica_options(scale)).bind(make))
+    serve.run(app, name=NAME)
+    return serve.get_deployment_handle(REPLICA, app_name=NAME)
 
 
 def _replica_options(scale: Scale) -> dict[str, Any]:
@@ -127,13 +99,13 @@ def _replica_options(scale: Scale) -> dict[str, Any]:
     return options
 
 
-def _ingress(model: str, settings: ServiceSettings, tries: int) -> Callable[[], FastAPI]:
+def _ingress(model: str, settings: ServiceSettings) -> Callable[[], FastAPI]:
     """A function that makes the HTTP application; Ray calls it in the ingress' process."""
 
     def made() -> FastAPI:
         from mercury_lsp.http.app import application
 
-        backend = Forward(serve.get_deployment_handle(REPLICA), model, tries)
+        backend = Forward(serve.get_deployment_handle(REPLICA), model)
         app = application(backend, settings)
         inner = app.router.lifespan_context
 

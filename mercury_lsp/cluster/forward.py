@@ -80,9 +80,9 @@ class _Progress:
 class Forward:
     """A `Backend` of replicas. ``handle``: of their deployment; ``model``: its name until a replica answers."""
 
-    def __init__(self, handle: Any, model: str, tries: int = MAX_TRIES) -> None:
+    def __init__(self, handle: Any, model: str) -> None:
         self.model, self.ready = model, False
-        self._handle, self._streaming, self._tries = handle, handle.options(stream=True), tries
+        self._handle, self._streaming = handle, handle.options(stream=True)
         self._registry = own = CollectorRegistry()
         self._retries = Counter("mercury_retries", "Tasks that were tried again.", registry=own)
         self._lost = Counter("mercury_lost", "Tasks given up after a replica failed.", registry=own)
@@ -103,12 +103,12 @@ class Forward:
             await asyncio.sleep(NAME_INTERVAL_SECONDS if self.ready else 0.2)
 
     async def run(self, task: Task) -> AsyncIterator[Update]:
-        """See `Backend.run`. Raises `Unavailable` after ``tries`` failures, and `Busy` if there is no room.
+        """See `Backend.run`. Raises `Unavailable` after `MAX_TRIES` failures, and `Busy` if there is no room.
 
         A task that has lost its replica waits for room first, up to `MAX_ROOM_WAIT_SECONDS`.
         """
         progress, avoided, why, failures, wait_until = _Progress(task), list[str](), "", 0, 0.0
-        while failures < self._tries:
+        while failures < MAX_TRIES:
             updates = self._streaming.run.remote(progress.rest(), tuple(avoided))
             try:
                 async for update in updates:
@@ -140,7 +140,7 @@ class Forward:
                 avoided.append(progress.last.replica)
             progress.failed(progress.last.committed)
             failures += 1
-            if failures < self._tries:
+            if failures < MAX_TRIES:
                 self._retries.inc()
                 log.warning("A replica failed; trying another.")
                 wait_until = time.monotonic() + MAX_ROOM_WAIT_SECONDS

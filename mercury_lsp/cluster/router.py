@@ -7,9 +7,11 @@ rank if all replicas of a rank are full.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from mercury_lsp.cluster.rendezvous import ranked
 from mercury_lsp.http.backend import Task
 
 
@@ -24,7 +26,9 @@ class AffinityRouter(RequestRouter):
             return [candidate_replicas]
         # Wait before the next attempt.
         pending_request.routing_context.should_backoff = True
-        key, avoided = _key_and_avoided(pending_request)
+        # The arguments of `Replica.run`; requests of its other methods have none.
+        task, avoided, *_ = (*pending_request.args, (), ())
+        key = task.key if isinstance(task, Task) else ""
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         names = ranked(key, replicas) if key else list(replicas)
         good = [replicas[name] for name in names if name not in avoided]
@@ -33,9 +37,15 @@ class AffinityRouter(RequestRouter):
         return [rank for rank in (good[:own], good[own:], bad) if rank]
 
 
-def _key_and_avoided(request: PendingRequest) -> tuple[str, frozenset[str]]:
-    """The key of a request's task and the replicas to avoid; both empty for requests of other methods."""
-    if request.args and isinstance(request.args[0], Task):
-        avoided = request.args[1] if len(request.args) > 1 else ()
-        return request.args[0].key, frozenset(avoided)
-    return "", frozenset()
+def ranked(key: str, names: Iterable[str]) -> list[str]:
+    """The names of replicas for a document's key, best first, by rendezvous hashing.
+
+    A pure function of the key and the set of names, so that all routers agree without communication. If a replica
+    leaves, only its own keys move (Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996).
+    """
+
+    def weight(name: str) -> bytes:
+        # Not Python's hash, which differs between processes. The length keeps (a, bc) and (ab, c) apart.
+        return hashlib.blake2b(f"{len(key)}:{key}{name}".encode(), digest_size=8).digest()
+
+    return sorted(names, key=weight, reverse=True)

@@ -1,7 +1,7 @@
 """Shares one network between many sessions: each has a slot, an executor of its own.
 
-`RoundRobin` is for executors that compute one sequence: they share the weights and take turns. `ContinuousBatcher`
-collects the pending calls and computes them as one batch. The engine of a session runs in a thread of its own.
+`ContinuousBatcher` collects the pending calls and computes them as one batch. The engine of a session runs in a thread
+of its own.
 """
 
 from __future__ import annotations
@@ -27,25 +27,6 @@ WAIT_SHARE_OF_LAST_PASS = 0.5
 MAX_WAIT_SECONDS = 0.02
 
 
-class SlotPool(Protocol):
-    """Executors on one network.
-
-    ``passes``: the number of forward passes by their number of sessions; ``bytes_each``: the most bytes that the keys
-    and values of one session take.
-    """
-
-    device: str
-    threads: int
-    passes: Counter[int]
-    bytes_each: int
-
-    def acquire(self) -> Slot:
-        """A free slot with an empty cache. Raises `MemoryError` if all are taken."""
-
-    def close(self) -> None:
-        """End; pending calls raise `Cancelled`."""
-
-
 class Slot(Executor, Protocol):
     """The executor of one session."""
 
@@ -54,77 +35,6 @@ class Slot(Executor, Protocol):
 
     def leave(self) -> None:
         """Free the slot for another session. It must not be used afterwards."""
-
-
-class RoundRobin:
-    """Slots whose passes take turns, in the order of the requests."""
-
-    def __init__(self, executor: Callable[[], Executor], bytes_each: int) -> None:
-        """executor: makes an executor; all of them share the weights."""
-        self._make, self._first = executor, executor()
-        self._spare = [self._first]
-        self.device, self.threads, self.bytes_each = self._first.device, self._first.threads, bytes_each
-        self.passes: Counter[int] = Counter()
-        self._lock = threading.Lock()
-        # The first has its turn.
-        self._waiting: deque[threading.Event] = deque()
-        self._closed = False
-
-    def acquire(self) -> Slot:
-        """See `SlotPool.acquire`."""
-        with self._lock:
-            executor = self._spare.pop() if self._spare else None
-        return _RoundRobinSlot(self, executor or self._make())
-
-    def close(self) -> None:
-        """See `SlotPool.close`."""
-        self._closed = True
-
-    @contextmanager
-    def turn(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Wait for the turn, and hold it. Raises `Cancelled`."""
-        mine = threading.Event()
-        with self._lock:
-            self._waiting.append(mine)
-            if len(self._waiting) == 1:
-                mine.set()
-        mine.wait()
-        try:
-            if self._closed or cancelled():
-                raise Cancelled
-            yield
-        finally:
-            with self._lock:
-                self._waiting.popleft()
-                if self._waiting:
-                    self._waiting[0].set()
-
-
-class _RoundRobinSlot:
-    def __init__(self, slots: RoundRobin, executor: Executor) -> None:
-        self._slots, self._executor, self._cancelled = slots, executor, never_cancelled
-        self.device, self.threads = executor.device, executor.threads
-        self.block, self.canvas_threshold = executor.block, executor.canvas_threshold
-
-    @contextmanager
-    def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        self._cancelled = cancelled
-        try:
-            yield
-        finally:
-            self._cancelled = never_cancelled
-
-    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
-        with self._slots.turn(self._cancelled):
-            self._slots.passes[1] += 1
-            return self._executor.run(ids, rows, past)
-
-    def scores(self, hidden: Any) -> NDArray[Any]:
-        with self._slots.turn(self._cancelled):
-            return self._executor.scores(hidden)
-
-    def leave(self) -> None:
-        """Do nothing: the executor's memory is freed with the slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +64,10 @@ class Batch(Protocol):
     def scores(self, hidden: Sequence[Any]) -> Sequence[NDArray[Any]]:
         """The scores of each, as of `Executor.scores`."""
 
+    def free(self, slot: int) -> None:
+        """Forget the keys and values of a slot that is left."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Call:
@@ -169,7 +83,8 @@ class ContinuousBatcher:
 
     While a batch runs, calls collect for the next. Before each batch the thread waits a moment for sessions that are
     between two calls, so that concurrent sessions keep step. Scores come before passes, because a session with scores
-    soon asks for a pass, and then the next pass has all sessions.
+    soon asks for a pass, and then the next pass has all sessions. ``passes``: the number of forward passes by their
+    number of sessions; ``bytes_each``: the most bytes that the keys and values of one session take.
     """
 
     def __init__(self, batch: Batch, max_rows: int = 2048) -> None:
@@ -188,7 +103,7 @@ class ContinuousBatcher:
         self._thread.start()
 
     def acquire(self) -> Slot:
-        """See `SlotPool.acquire`."""
+        """A free slot with an empty cache. Raises `MemoryError` if all are taken."""
         with self._changed:
             if not self._free:
                 raise MemoryError("all slots are taken")
@@ -197,10 +112,11 @@ class ContinuousBatcher:
     def leave(self, slot: int) -> None:
         """Mark a slot as free."""
         with self._changed:
+            self._batch.free(slot)
             self._free.append(slot)
 
     def close(self) -> None:
-        """See `SlotPool.close`."""
+        """End; pending calls raise `Cancelled`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
-from mercury_lsp.engine.checkpoints import checkpoint, huggingface
+from mercury_lsp.engine.checkpoints import checkpoint, gguf_checkpoint, huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 
 def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
-    """The checkpoint of a model by name or folder; "auto" is the user's selection. Raises `CheckpointError`."""
+    """The checkpoint of a model by name, folder or file; "auto" is the user's selection. Raises
+    `CheckpointError`."""
     folder = checkpoint.find_model(model)
+    if folder.is_file():
+        return gguf_checkpoint.read_gguf_checkpoint(folder)
     if huggingface.is_open(folder):
         return huggingface.read_open_checkpoint(folder)
     return checkpoint.read_checkpoint(folder)
@@ -23,7 +26,7 @@ def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
 
 def make_engine(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> LocalEngine | OpenModelEngine:
     """The engine of a checkpoint, on an executor that no other engine uses."""
-    if isinstance(loaded, OpenCheckpoint):
+    if isinstance(loaded, OpenCheckpoint) and not loaded.family.causal:
         return OpenModelEngine(loaded, executor)
     return LocalEngine(loaded, executor)
 

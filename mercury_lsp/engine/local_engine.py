@@ -1,4 +1,8 @@
-"""Fills in the middle of a prompt with one of our own checkpoints: encode, reuse the cache, prefill, decode, text."""
+"""Fills in the middle of a prompt from left to right: encode, reuse the cache, prefill, decode, text.
+
+Our own checkpoints and open autoregressive models run here; both are verified causally and draft from the project's
+memory, and our own draft by diffusion too.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.decoding.alternatives import BRANCH_TOKENS, branches
 from mercury_lsp.engine.decoding.decode import (
     DecodeBudget,
@@ -30,7 +35,8 @@ from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.decoding.sampling import greedy, sampled
 from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Tokenizer, Vocabulary, encode_prompt
+from mercury_lsp.engine.prompt_layout import layout_of
+from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Cancelled
 
 UNVERIFIED_BLOCK_TOKENS = 6
@@ -42,23 +48,28 @@ class LocalEngine:
     ``passes``: the executor and the cache, for other decoders between two calls of `infill`.
     """
 
-    def __init__(self, loaded: checkpoint.Checkpoint, executor: Executor) -> None:
+    def __init__(self, loaded: checkpoint.Checkpoint | OpenCheckpoint, executor: Executor) -> None:
         self.name = loaded.name
         self.fingerprint = loaded.fingerprint
-        self.tokenizer: Tokenizer = loaded.tokenizer
+        self.tokenizer: Vocabulary = loaded.tokenizer
         self.count, self.stem_start = self.tokenizer.count, self.tokenizer.stem_start
         self.parameters = loaded.shape.parameters
         self.device, self.threads = executor.device, executor.threads
         self._executor = executor
         self.passes = CachedModel(executor)
-        eot = frozenset([self.tokenizer.specials.eot])
-        self._any_end = StopCondition(eot, frozenset())
+        self.layout = layout_of(loaded)
+        self.forbidden = loaded.forbidden
+        self._any_end = StopCondition(self.layout.ends, frozenset())
         self._token_bytes = token_bytes(self.tokenizer)
-        self._line_end = StopCondition(eot, self._token_bytes.newlines)
+        self._line_end = StopCondition(self.layout.ends, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
         with checkpoint.as_checkpoint_error(loaded.folder):
-            self._mixture = Mixture.load(loaded.folder, self.tokenizer.specials.eot)
+            self._mixture = Mixture.load(loaded.folder, min(self.layout.ends))
+        self._mixes = self._mixture is not None
+        if isinstance(loaded, OpenCheckpoint):
+            # What the memory foretells is as likely with any model; only the mixture's weights are small's own.
+            self._mixture = Mixture.load(checkpoint.SHIPPED / "small", min(self.layout.ends))
 
     @classmethod
     def load(
@@ -204,16 +215,14 @@ class LocalEngine:
         """Ids of a prompt without its stem; kept, because within a word the next prompt differs in the stem alone."""
         read = replace(prompt, stem="")
         if self._encoded is None or self._encoded[0] != read:
-            self._encoded = read, encode_prompt(read, self.tokenizer)
+            self._encoded = read, self.layout.encode(read)
         return self._encoded[1]
 
     def _view(self, ids: Sequence[int], memory: Memory | None) -> MemoryView | None:
         """The memory, seen from the end of a prompt's prefix; ``ids`` are the prompt's."""
         if memory is None or self._mixture is None:
             return None
-        special = self.tokenizer.specials
-        start, end = ids.index(special.fim_prefix) + 1, ids.index(special.fim_rest)
-        return MemoryView(self._mixture, memory, ids[start:end])
+        return MemoryView(self._mixture, memory, self.layout.prefix(ids), self._mixes)
 
     def _result_builder(
         self,
@@ -249,15 +258,15 @@ class LocalEngine:
         first: NDArray[np.float32] | None = None,
         view: MemoryView | None = None,
     ) -> DecodeResult:
-        passes, mask = self.passes, self.tokenizer.specials.mask
+        passes, mask = self.passes, self.layout.mask
         pick = sampled(sampling.temperature, sampling.seed) if sampling.temperature else greedy
-        if sampling.mode == "autoregressive":
+        if sampling.mode == "autoregressive" or (mask is None and not sampling.verify):
             return decode_autoregressive(passes, tail, ends, budget, on_progress, stem, pick, view)
         if sampling.verify:
             threshold = sampling.canvas_threshold
             drafting = Drafting(
                 mask,
-                sampling.block or self._executor.block,
+                sampling.block or self.layout.draft_tokens or self._executor.block,
                 surety=sampling.draft_surety,
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,
@@ -268,6 +277,7 @@ class LocalEngine:
             return decode_speculative(
                 passes, tail, drafting, ends, budget, on_progress, stem, hint, opening, first, view
             )
+        assert mask is not None, "without a mask there are no canvases"
         block = sampling.block or UNVERIFIED_BLOCK_TOKENS
         return decode_block_diffusion(
             passes, tail, mask, block, commit_rule(sampling), ends, budget, on_progress, stem

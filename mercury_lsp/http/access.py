@@ -5,22 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from mercury_lsp.http.completions import Refused
 from mercury_lsp.tokens import Tokens
 
 # The rates of so many clients are kept, the latest ones.
 MAX_CLIENTS = 4096
-
-
-class InvalidToken(Exception):
-    """The token is unknown."""
-
-
-class RateLimited(Exception):
-    """The client exceeds its rate; in ``wait`` seconds one more request is allowed."""
-
-    def __init__(self, wait: float) -> None:
-        super().__init__(wait)
-        self.wait = wait
 
 
 class Access:
@@ -36,17 +25,18 @@ class Access:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def name(self, authorization: str) -> str:
-        """The name of the client with this header; empty if no token is needed. Raises `InvalidToken`."""
+        """The name of the client with this header; empty if no token is needed. Raises `Refused`."""
         if not self._tokens:
             return ""
         scheme, _, token = authorization.partition(" ")
         name = self._tokens.name(token.strip() if scheme.lower() == "bearer" else "")
         if name is None:
-            raise InvalidToken
+            kind = "authentication_error"
+            raise Refused(401, "This needs a valid token.", code="invalid_api_key", kind=kind)
         return name
 
     def take(self, client: str) -> None:
-        """Count a request of a client, by a token bucket of ten seconds' worth. Raises `RateLimited`."""
+        """Count a request of a client, by a token bucket of ten seconds' worth. Raises `Refused`."""
         if not self._per_second:
             return
         now = self._clock()
@@ -54,11 +44,8 @@ class Access:
         left = min(self._capacity, left + (now - at) * self._per_second)
         # The latest client is the last item.
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
-        _delete_oldest(self._buckets)
+        if len(self._buckets) > MAX_CLIENTS:
+            del self._buckets[next(iter(self._buckets))]
         if left < 1:
-            raise RateLimited((1 - left) / self._per_second)
-
-
-def _delete_oldest(buckets: dict[str, tuple[float, float]]) -> None:
-    for client in list(buckets)[: max(0, len(buckets) - MAX_CLIENTS)]:
-        del buckets[client]
+            code, kind, wait = "rate_limit_exceeded", "rate_limit_error", (1 - left) / self._per_second
+            raise Refused(429, "Too many requests.", code=code, kind=kind, wait=wait)

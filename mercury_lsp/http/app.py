@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from mercury_lsp import __version__
-from mercury_lsp.http.access import Access, InvalidToken, RateLimited
+from mercury_lsp.http.access import Access
 from mercury_lsp.http.backend import Backend, Busy, Task, Unavailable, Update
 from mercury_lsp.http.completions import CompletionFormat, Refused, body_schema, parse_request
 from mercury_lsp.http.counts import Counts
@@ -42,6 +42,7 @@ from mercury_lsp.http.settings import ServiceSettings
 MIN_RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("mercury_lsp.access")
+_FAILED = Refused(500, "The server failed to answer.", kind="server_error")
 
 
 @dataclass(slots=True)
@@ -95,11 +96,14 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
         app.add_api_route(path, look, response_model=None, responses=described, response_class=kind)
 
     async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        words = {404: "There is no such route.", 405: "The route takes another method."}
-        return error_response(Refused(error.status_code, words.get(error.status_code, str(error.detail))))
+        if isinstance(error, HTTPException):
+            words = {404: "There is no such route.", 405: "The route takes another method."}
+            error = Refused(error.status_code, words.get(error.status_code, str(error.detail)))
+        assert isinstance(error, Refused)
+        return error_response(error)
 
     app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Refused, refused)
     app.add_middleware(Guard, local=not settings.tokens)
     return app
 
@@ -133,7 +137,7 @@ class _Service:
                 # The error boundary: a failing request costs only its answer.
                 log.exception("A request failed.")
                 visit.status = 500
-                response = error_response(Refused(500, "The server failed to answer.", kind="server_error"))
+                response = error_response(_FAILED)
             finally:
                 if not isinstance(response, StreamedResponse):
                     self._finish(visit)
@@ -143,22 +147,16 @@ class _Service:
 
     async def models(self, request: Request) -> Response:
         """List the served model and its aliases."""
-        return self._plain(request, "/v1/models", self._models)
-
-    def _models(self) -> Response:
+        self._client(request)
         names = (self._backend.model, *self._settings.aliases)
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "mercury-lsp"} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
     async def metrics(self, request: Request) -> Response:
         """The counters in Prometheus' text format."""
-        return self._plain(
-            request,
-            "/metrics",
-            lambda: PlainTextResponse(
-                self._counts.text() + self._backend.metrics(), media_type="text/plain; version=0.0.4"
-            ),
-        )
+        self._client(request)
+        text = self._counts.text() + self._backend.metrics()
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def health(self) -> Response:
         """Whether the service answers requests now; needs no token."""
@@ -167,51 +165,31 @@ class _Service:
         ready = self._backend.ready
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
 
-    def _plain(self, request: Request, route: str, answer: Callable[[], Response]) -> Response:
-        """Answer a route that needs no backend."""
-        try:
-            self._enter(request, _Visit(route))
-            return answer()
-        except Refused as error:
-            return error_response(error)
+    def _client(self, request: Request) -> str:
+        """The name of the client with the request's token; empty if no token is needed. Raises `Refused`."""
+        return self._access.name(request.headers.get("authorization", ""))
 
-    def _enter(self, request: Request, visit: _Visit) -> str:
-        """Check the token; returns the client that owns the request's cache. Raises `Refused`."""
-        try:
-            name = self._access.name(request.headers.get("authorization", ""))
-        except InvalidToken:
-            raise Refused(
-                401, "This needs a valid token.", code="invalid_api_key", kind="authentication_error"
-            ) from None
-        visit.name = name or "-"
-        return name or (request.client.host if request.client else "")
+    def _refuse_if_stopping(self) -> None:
+        if self._state.stopping:
+            raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
 
     async def _complete(self, request: Request, visit: _Visit, fim: bool) -> Response:
-        client = self._enter(request, visit)
-        if self._state.stopping:
-            raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
-        try:
-            self._access.take(client)
-        except RateLimited as error:
-            raise Refused(
-                429,
-                "Too many requests.",
-                code="rate_limit_exceeded",
-                kind="rate_limit_error",
-                wait=error.wait,
-            ) from None
+        name, peer = self._client(request), request.client.host if request.client else ""
+        visit.name = name or "-"
+        # The owner of the request's cache.
+        client = name or peer
+        self._refuse_if_stopping()
+        self._access.take(client)
         body = await read_body(request, self._settings)
-        if self._state.stopping:
-            raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
+        self._refuse_if_stopping()
         visit.body_read = True
         self._state.running += 1
-        wanted = parse_request(body, (self._backend.model, *self._settings.aliases))
-        affinity = request.headers.get("x-affinity-key", "") or wanted.affinity
-        peer = request.client.host if request.client else ""
-        task = wanted.task(_key(client, affinity or peer), self._settings, _key(client, ""))
+        asked = parse_request(body, (self._backend.model, *self._settings.aliases))
+        affinity = request.headers.get("x-affinity-key", "") or asked.affinity
+        task = asked.task(_key(client, affinity or peer), self._settings, _key(client, ""))
         reply = CompletionFormat(self._backend.model, fim)
         updates = self._updates(request, task, visit)
-        if not wanted.stream:
+        if not asked.stream:
             async for _ in updates:
                 pass
             return JSONResponse(reply.whole(visit.last))
@@ -224,9 +202,8 @@ class _Service:
             self._finish(visit)
             await updates.aclose()
 
-        return StreamedResponse(
-            self._stream(reply, first, updates, visit, task.drafts, wanted.with_usage), on_end
-        )
+        events = self._stream(reply, first, updates, visit, task.drafts, asked.with_usage)
+        return StreamedResponse(events, on_end)
 
     async def _stream(
         self,
@@ -260,7 +237,7 @@ class _Service:
         except Exception:
             log.exception("A request failed.")
             visit.status = 500
-            yield server_sent_event(Refused(500, "The server failed to answer.", kind="server_error").body)
+            yield server_sent_event(_FAILED.body)
 
     async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
         """The backend's updates, until the client is gone or the timeout. Raises `Refused`, `ClientGone`."""
@@ -270,11 +247,9 @@ class _Service:
         try:
             while not visit.last.finish:
                 coming = asyncio.ensure_future(anext(running))
-                left = ends - asyncio.get_running_loop().time()
+                left = max(0, ends - asyncio.get_running_loop().time())
                 try:
-                    done, _ = await asyncio.wait(
-                        {coming, gone}, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED
-                    )
+                    done, _ = await asyncio.wait({coming, gone}, timeout=left, return_when="FIRST_COMPLETED")
                 finally:
                     if not coming.done():
                         coming.cancel()
@@ -308,15 +283,8 @@ class _Service:
         counts.passes.inc(last.forward_passes)
         counts.read.inc(last.prompt_tokens)
         counts.cached.inc(last.cached_tokens)
-        access_log.info(
-            "%s %s %d %.0f ms %d tokens %d passes",
-            visit.name,
-            visit.route,
-            visit.status,
-            seconds * 1e3,
-            last.tokens,
-            last.forward_passes,
-        )
+        numbers = visit.status, seconds * 1e3, last.tokens, last.forward_passes
+        access_log.info("%s %s %d %.0f ms %d tokens %d passes", visit.name, visit.route, *numbers)
 
 
 def _key(client: str, affinity: str) -> str:

@@ -12,9 +12,8 @@ class Task:
     """A request for the middle between ``prefix`` and ``suffix``, the client's text.
 
     ``key``: tasks of one key, such as those of one document, share a KV cache. ``asker``: the client, for equal shares.
-    ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``single_line``: whether the
-    middle ends with its line. ``temperature``: 0 takes the likeliest tokens; above 0 the same ``seed`` gives the same
-    text, and None a new one.
+    ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``temperature``: 0 takes the
+    likeliest tokens; above 0 the same ``seed`` gives the same text, and None a new one.
     """
 
     prefix: str
@@ -24,7 +23,6 @@ class Task:
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     seed: int | None = None
-    single_line: bool = False
     drafts: bool = False
     path: str = ""
     asker: str = ""
@@ -35,8 +33,7 @@ class Update:
     """The state of a middle. ``text`` is all of it, not only the new part.
 
     ``committed``: the number of characters from the left that do not change any more. The last update has a ``finish``:
-    stop if a stop token or a stop text ended the middle, length if a limit did. ``ms``: the engine's time;
-    ``queue_ms``: the wait before it.
+    stop if a stop token or a stop text ended the middle, length if a limit did.
     """
 
     text: str
@@ -46,8 +43,6 @@ class Update:
     cached_tokens: int = 0
     tokens: int = 0
     forward_passes: int = 0
-    ms: float = 0.0
-    queue_ms: float = 0.0
     replica: str = ""
 
 
@@ -71,19 +66,15 @@ class Backend(Protocol):
     @property
     def ready(self) -> bool:
         """Whether the backend can answer."""
-        ...
 
     def run(self, task: Task) -> AsyncIterator[Update]:
         """The updates of a task, the last with its ``finish``; closing the iterator cancels it.
 
         Raises `Busy`, `Unavailable`.
         """
-        ...
 
     def metrics(self) -> str:
         """The counters in Prometheus' text format."""
-        ...
 
     async def close(self) -> None:
         """End all work."""
-        ...

@@ -105,33 +105,35 @@ class CompletionRequest(BaseModel):
 def parse_request(body: bytes, models: tuple[str, ...]) -> CompletionRequest:
     """Parse the body of a request. Raises `Refused`, whose message quotes no text of the body."""
     try:
-        given = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
-    if not isinstance(given, dict):
+    if not isinstance(fields, dict):
         raise Refused(400, "The body is not a JSON object.")
     try:
-        wanted = CompletionRequest.model_validate(given)
+        request = CompletionRequest.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = str(first["loc"][0])
-        if param == "prompt" and "prompt" in given:
+        if param == "prompt" and "prompt" in fields:
             raise Refused(400, "prompt must be a text, or a list of one.", param) from None
         raise Refused(400, f"{param}: {first['msg']}.", param) from None
-    for text in (wanted.prompt, wanted.suffix, wanted.path, wanted.stop):
-        if any(not _encodable(part) for part in ([text] if isinstance(text, str) else text or [])):
-            raise Refused(400, "A text has half of a surrogate pair, which is no character.")
+    try:
+        for text in (request.prompt, request.suffix, request.path, request.stop):
+            "".join(text or "").encode()
+    except UnicodeEncodeError:
+        raise Refused(400, "A text has half of a surrogate pair, which is no character.") from None
     for param in ("n", "best_of"):
-        number = getattr(wanted, param)
+        number = getattr(request, param)
         if number is not None and number < 1:
             raise Refused(422, f"{param} must be 1 at least.", param)
     for param, most in (("n", 1), ("best_of", 1), ("echo", False), ("logprobs", 0)):
-        value = getattr(wanted, param)
+        value = getattr(request, param)
         if value is not None and (value is True or value > most):
             raise Refused(400, f"{param} is not supported here.", param, "unsupported_parameter")
-    if wanted.model not in (None, "", *models):
+    if request.model not in (None, "", *models):
         raise Refused(404, f"There is no such model here; there is {models[0]}.", "model", "model_not_found")
-    return wanted
+    return request
 
 
 def body_schema() -> dict[str, Any]:
@@ -148,14 +150,6 @@ def body_schema() -> dict[str, Any]:
 
     described: dict[str, Any] = resolve(schema)
     return described
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,16 +45,12 @@ class ConnectionLimits:
     most: int = 1024
     most_per_address: int = 512
 
-    def seconds(self, phase: Phase) -> float:
-        """The time limit of a phase in seconds."""
-        return {"head": self.head_s, "body": self.body_s, "answer": self.answer_s}[phase]
-
 
 class Connections:
-    """The open connections of one server, for the event loop's thread. ``clock``: in seconds."""
+    """The open connections of one server, for the event loop's thread."""
 
-    def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._clock = limits, clock
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
         # The stage of each connection and when it was first seen, in the order of arrival.
         self._since: dict[LimitedProtocol, tuple[tuple[Phase, int], float]] = {}
         self._addresses: Counter[str] = Counter()
@@ -63,12 +58,9 @@ class Connections:
         self._refused: Counter[tuple[str, str]] = Counter()
         self._logged_at = 0.0
 
-    def __len__(self) -> int:
-        return len(self._since)
-
     def add(self, connection: LimitedProtocol) -> None:
         """Count a new connection, and close one if there are too many."""
-        self._since[connection] = (connection.stage, self._clock())
+        self._since[connection] = (connection.stage, time.monotonic())
         self._addresses[connection.address] += 1
         if self._addresses[connection.address] > self._limits.most_per_address:
             self._make_room("too many connections of one address", connection.address)
@@ -84,15 +76,14 @@ class Connections:
 
     def look(self) -> None:
         """Close connections that exceed their time, and log the refused ones."""
-        now = self._clock()
+        now, own = time.monotonic(), self._limits
+        limits = {"head": own.head_s, "body": own.body_s, "answer": own.answer_s}
         for connection, (stage, since) in list(self._since.items()):
-            current = connection.stage
+            phase, _ = current = connection.stage
             if current != stage:
                 self._since[connection] = (current, now)
-            elif now - since > self._limits.seconds(current[0]):
-                self._end(
-                    connection, f"its {current[0]} took more than {self._limits.seconds(current[0]):g} s"
-                )
+            elif now - since > limits[phase]:
+                self._end(connection, f"its {phase} took more than {limits[phase]:g} s")
         if self._refused and now - self._logged_at >= LOG_INTERVAL_SECONDS:
             self._logged_at = now
             for (address, reason), count in self._refused.most_common(10):
@@ -190,12 +181,6 @@ class LimitedProtocol(H11Protocol):
         super().send_400_response(msg)
 
 
-def limited_protocol(limits: ConnectionLimits) -> tuple[Connections, type[LimitedProtocol]]:
-    """The connections of one server, empty at first, and the protocol that counts them."""
-    connections = Connections(limits)
-    return connections, type("Limited", (LimitedProtocol,), {"open": connections})
-
-
 def connection_limit(most: int) -> int:
     """The number of connections that the system allows, at most ``most``; raises the process's limit if possible."""
     if sys.platform == "win32":
@@ -203,18 +188,18 @@ def connection_limit(most: int) -> int:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most + 4 * RESERVED_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    needed = most + 4 * RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - RESERVED_DESCRIPTORS))
 
 
-def http_options(protocol: type[LimitedProtocol]) -> dict[str, Any]:
-    """uvicorn's options for this protocol: only HTTP/1.1, and no log line for a bad request."""
+def http_options(connections: Connections) -> dict[str, Any]:
+    """uvicorn's options for HTTP/1.1 alone, with its connections counted, and no log line for a bad request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return {
-        "http": protocol,
+        "http": type("Limited", (LimitedProtocol,), {"open": connections}),
         "ws": "none",
         "timeout_keep_alive": 5,
         "log_config": None,

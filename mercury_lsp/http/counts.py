@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from mercury_lsp.engine.batching import SlotPool
-    from mercury_lsp.http.sessions import Sessions
+    from mercury_lsp.http.local import LocalBackend
 
 _SESSIONS = (1, 2, 4, 8, 16, 32, 64)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -23,22 +22,15 @@ class Counts:
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
         self.requests = Counter("mercury_requests", "Requests answered.", ("route", "status"), registry=own)
-        self.seconds = Histogram(
-            "mercury_request_seconds",
-            "Time of a request, to its last byte.",
-            ("route",),
-            registry=own,
-            buckets=_SECONDS,
-        )
+        about = "Time of a request, to its last byte."
+        self.seconds = Histogram("mercury_request_seconds", about, ("route",), registry=own, buckets=_SECONDS)
         self.running = Gauge("mercury_requests_running", "Requests being answered.", registry=own)
-        self.cancelled = Counter(
-            "mercury_requests_cancelled", "Requests whose client went away.", registry=own
-        )
+        self.cancelled = Counter("mercury_requests_cancelled", "Requests whose client left.", registry=own)
         self.tokens = Counter("mercury_tokens", "Tokens of middles.", registry=own)
         self.passes = Counter("mercury_task_passes", "Forward passes, by the tasks in them.", registry=own)
         self.read = Counter("mercury_prompt_tokens", "Tokens of prompts.", registry=own)
         self.cached = Counter(
-            "mercury_prompt_tokens_cached", "Tokens of prompts that had been read before.", registry=own
+            "mercury_prompt_tokens_cached", "Those that had been read before.", registry=own
         )
 
     def text(self) -> str:
@@ -46,44 +38,27 @@ class Counts:
         return generate_latest(self._registry).decode()
 
 
-class _Counted(Protocol):
-    """The attributes of a backend that are read."""
-
-    @property
-    def sessions(self) -> Sessions[Any] | None: ...
-
-    @property
-    def slots(self) -> SlotPool | None: ...
-
-
 class EngineCounts(Collector):
     """The counters of a `LocalBackend`, and gauges that are read when Prometheus asks."""
 
-    def __init__(self, backend: _Counted) -> None:
+    def __init__(self, backend: LocalBackend) -> None:
         self._registry = own = CollectorRegistry()
         self._backend = backend
         self.queued = Histogram(
             "mercury_queue_seconds", "Wait of a task for its turn.", registry=own, buckets=_SECONDS
         )
         self.failed = Counter("mercury_tasks_failed", "Tasks that an error ended.", registry=own)
-        self.cancelled = Counter(
-            "mercury_tasks_cancelled", "Tasks that ended between two passes.", registry=own
-        )
+        self.cancelled = Counter("mercury_tasks_cancelled", "Tasks that ended between passes.", registry=own)
         own.register(self)
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
         sessions, slots = self._backend.sessions, self._backend.slots
         yield GaugeMetricFamily("mercury_ready", "Whether the model is loaded.", slots is not None)
-        yield GaugeMetricFamily(
-            "mercury_sessions", "Sessions with a cache.", sessions.kept if sessions else 0
-        )
-        yield GaugeMetricFamily(
-            "mercury_tasks_running", "Tasks being computed.", sessions.used if sessions else 0
-        )
-        yield GaugeMetricFamily(
-            "mercury_tasks_waiting", "Tasks that wait.", sessions.waiting if sessions else 0
-        )
+        kept, used, waiting = (sessions.kept, sessions.used, sessions.waiting) if sessions else (0, 0, 0)
+        yield GaugeMetricFamily("mercury_sessions", "Sessions with a cache.", kept)
+        yield GaugeMetricFamily("mercury_tasks_running", "Tasks being computed.", used)
+        yield GaugeMetricFamily("mercury_tasks_waiting", "Tasks that wait.", waiting)
         passes = dict(slots.passes) if slots is not None else {}
         buckets = [
             (str(most), float(sum(count for size, count in passes.items() if size <= most)))

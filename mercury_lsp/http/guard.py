@@ -42,17 +42,16 @@ class Guard:
             text = value.decode("latin-1")
             if name == b"host" and not is_loopback_host(text):
                 return Refused(403, "The Host must be this machine, as localhost or 127.0.0.1.")
-            if name == b"origin" and not _is_loopback_origin(text):
-                return Refused(403, "Pages of other sites may not ask.")
-            if name == b"sec-fetch-site" and text.strip().lower() == "cross-site":
+            cross_site = name == b"sec-fetch-site" and text.strip().lower() == "cross-site"
+            if cross_site or (name == b"origin" and not _is_loopback_origin(text)):
                 return Refused(403, "Pages of other sites may not ask.")
         return None
 
 
 def is_loopback_host(host: str) -> bool:
     """Whether the value of a `Host` header names this machine's loopback, with or without a port."""
-    found = _HOST.fullmatch(host.strip())
-    return found is not None and is_loopback(found[1].strip("[]"))
+    match = _HOST.fullmatch(host.strip())
+    return match is not None and is_loopback(match[1].strip("[]"))
 
 
 def is_loopback(name: str) -> bool:

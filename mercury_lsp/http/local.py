@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
 from mercury_lsp.engine.backends.devices import slots_for
-from mercury_lsp.engine.batching import RoundRobin, Slot, SlotPool
+from mercury_lsp.engine.batching import ContinuousBatcher, Slot
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.load import make_engine
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
 
+# Lengths of the prompt's parts.
+PREFIX_TOKENS, FOLLOWING_TOKENS = 512, 192
 # Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
 SPARE_ROWS = 256
-# Tasks at once that share passes.
-MAX_BATCHED_TASKS = 32
-# Tasks at once that take turns: one computes while another prepares.
-MAX_ALTERNATING_TASKS = 4
+# Tasks at once, which share passes: on a CPU, where more rows take more time, and on a GPU.
+MAX_CPU_TASKS, MAX_GPU_TASKS = 8, 32
 # Stands for a character with missing bytes.
 PARTIAL_CHARACTER = "\ufffd"
 
@@ -40,27 +40,23 @@ log = logging.getLogger(__name__)
 class LocalOptions:
     """How the engine runs.
 
-    ``memory_mb``: for all sessions' keys and values. ``together``: whether passes are batched, None for the device's
-    default. ``running``, ``waiting``: tasks at once, None for the device's default. ``wait_s``: the longest wait in
-    seconds. ``..._tokens``: lengths of the prompt's parts and of the middle.
+    ``memory_mb``: for all sessions' keys and values. ``running``, ``waiting``: tasks at once, None for the device's
+    default. ``wait_s``: the longest wait in seconds. ``max_tokens``: the longest middle.
     """
 
     device: str = "auto"
     threads: int = 0
-    together: bool | None = None
     memory_mb: int = 2048
     sessions: int = 256
     running: int | None = None
     waiting: int = 128
     wait_s: float = 15.0
-    prefix_tokens: int = 512
-    following_tokens: int = 192
     max_tokens: int = 256
 
     @property
     def rows(self) -> int:
         """The rows of a session's keys and values."""
-        tokens = self.prefix_tokens + self.following_tokens + prompt.REST_TOKENS + self.max_tokens
+        tokens = PREFIX_TOKENS + FOLLOWING_TOKENS + prompt.REST_TOKENS + self.max_tokens
         return -(-(tokens + SPARE_ROWS) // 64) * 64
 
 
@@ -71,7 +67,7 @@ class _Session:
         self.slot: Slot | None = None
         self.engine: Engine | None = None
 
-    def use(self, loaded: Checkpoint | OpenCheckpoint, slots: SlotPool) -> tuple[Engine, Slot]:
+    def use(self, loaded: Checkpoint | OpenCheckpoint, slots: ContinuousBatcher) -> tuple[Engine, Slot]:
         """The engine and the slot."""
         if self.slot is None or self.engine is None:
             self.slot = slots.acquire()
@@ -99,11 +95,10 @@ class LocalBackend:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        self._slots: SlotPool | None = None
-        self._sessions: Sessions[_Session] | None = None
-        self._pool = ThreadPoolExecutor(
-            options.running or MAX_BATCHED_TASKS, thread_name_prefix="mercury-task"
-        )
+        # The executors, after loading; the sessions, after the first task.
+        self.slots: ContinuousBatcher | None = None
+        self.sessions: Sessions[_Session] | None = None
+        self._pool = ThreadPoolExecutor(options.running or MAX_GPU_TASKS, "mercury-task")
         self._running: set[asyncio.Future[Update]] = set()
         self._closing = threading.Event()
         self.counts = EngineCounts(self)
@@ -112,34 +107,19 @@ class LocalBackend:
     @property
     def ready(self) -> bool:
         """See `Backend.ready`."""
-        return self._slots is not None and not self._closing.is_set()
-
-    @property
-    def device(self) -> str:
-        """The device, after loading."""
-        return self._slots.device if self._slots else ""
-
-    @property
-    def sessions(self) -> Sessions[_Session] | None:
-        """The sessions, after the first task."""
-        return self._sessions
-
-    @property
-    def slots(self) -> SlotPool | None:
-        """The executors, after loading."""
-        return self._slots
+        return self.slots is not None and not self._closing.is_set()
 
     async def run(self, task: Task) -> AsyncGenerator[Update, None]:
         """See `Backend.run`."""
-        if not self.ready or self._slots is None:
-            raise Unavailable(self._why_not())
-        if self._sessions is None:
-            self._sessions = self._make_sessions(self._slots)
-        sessions = self._sessions
+        if not self.ready or self.slots is None:
+            stopping = "The server is stopping." if self._closing.is_set() else ""
+            raise Unavailable(stopping or self.failure or "The model is loading.")
+        if self.sessions is None:
+            self.sessions = self._make_sessions(self.slots)
+        sessions = self.sessions
         asked = time.perf_counter()
         session = await sessions.take(task.key, task.asker)
-        queued = time.perf_counter() - asked
-        self.counts.queued.observe(queued)
+        self.counts.queued.observe(time.perf_counter() - asked)
         loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()
         stopped = threading.Event()
 
@@ -149,9 +129,7 @@ class LocalBackend:
         def tell(update: Update) -> None:
             loop.call_soon_threadsafe(updates.put_nowait, update)
 
-        job = loop.run_in_executor(
-            self._pool, self._work, self._slots, session, task, cancelled, tell, queued * 1e3
-        )
+        job = loop.run_in_executor(self._pool, self._work, self.slots, session, task, cancelled, tell)
         self._running.add(job)
         job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
         job.add_done_callback(lambda _: updates.put_nowait(None))
@@ -174,40 +152,25 @@ class LocalBackend:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._running, return_exceptions=True)
-        if self._slots is not None:
-            await asyncio.to_thread(self._slots.close)
+        if self.slots is not None:
+            await asyncio.to_thread(self.slots.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self) -> None:
-        options = self._options
+        own = self._options
+        memory = own.memory_mb << 20
         try:
-            self._slots = slots_for(
-                self._loaded,
-                options.device,
-                options.threads,
-                options.memory_mb << 20,
-                options.rows,
-                options.together,
-            )
+            self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows)
         except Exception as error:
             # The process reports it, see `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
-    def _why_not(self) -> str:
-        if self._closing.is_set():
-            return "The server is stopping."
-        return self.failure or "The model is loading."
-
-    def _make_sessions(self, slots: SlotPool) -> Sessions[_Session]:
-        fitting = max(1, (self._options.memory_mb << 20) // slots.bytes_each)
-        options = self._options
-        running = options.running or (
-            MAX_ALTERNATING_TASKS if isinstance(slots, RoundRobin) else MAX_BATCHED_TASKS
-        )
-        return Sessions(
-            _Session, _Session.end, min(options.sessions, fitting), running, options.waiting, options.wait_s
-        )
+    def _make_sessions(self, slots: ContinuousBatcher) -> Sessions[_Session]:
+        usual = MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS
+        own = self._options
+        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
+        return Sessions(_Session, _Session.end, most, own.running or usual, own.waiting, own.wait_s)
 
     def _done(
         self, sessions: Sessions[_Session], key: str, session: _Session, job: asyncio.Future[Update]
@@ -221,30 +184,20 @@ class LocalBackend:
 
     def _work(
         self,
-        slots: SlotPool,
+        slots: ContinuousBatcher,
         session: _Session,
         task: Task,
         cancelled: Callable[[], bool],
         tell: Callable[[Update], None],
-        queue_ms: float,
     ) -> Update:
         """Run a task, in a thread of the pool."""
-        began = time.perf_counter()
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
-        question = prompt.build(
-            task.path,
-            task.prefix,
-            task.suffix,
-            engine.count,
-            options.prefix_tokens,
-            options.following_tokens,
-            stem_start=engine.stem_start,
-        )
+        own, budgets = (task.path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
+        question = prompt.build(*own, engine.count, *budgets, stem_start=engine.stem_start)
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
             max_passes=2 * task.max_tokens,
-            single_line=task.single_line,
             temperature=task.temperature,
             seed=random.getrandbits(63) if task.seed is None else task.seed,
         )
@@ -275,8 +228,6 @@ class LocalBackend:
             infill.cached_tokens,
             infill.tokens,
             infill.forward_passes,
-            (time.perf_counter() - began) * 1e3,
-            queue_ms,
         )
 
 

@@ -12,13 +12,17 @@ import sys
 import time
 from dataclasses import replace
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
+from mercury_lsp.errors import Failure
 from mercury_lsp.http.app import ServiceState
-from mercury_lsp.http.connections import ConnectionLimits, connection_limit, http_options, limited_protocol
+from mercury_lsp.http.connections import ConnectionLimits, Connections, connection_limit, http_options
+
+if TYPE_CHECKING:
+    from mercury_lsp.http.local import LocalBackend
 
 # For the requests that run when the server stops.
 STOP_SECONDS = 15.0
@@ -28,50 +32,37 @@ LAST_BYTES_SECONDS = 5
 SWITCH_INTERVAL_SECONDS = 0.0005
 
 
-class NotLoaded(Exception):
-    """The backend cannot be used; the message is one sentence for the user."""
-
-
-class Loading(Protocol):
-    """A backend that loads. ``failure``: why loading failed, or empty."""
-
-    failure: str
-
-    @property
-    def ready(self) -> bool:
-        """Whether the backend can answer."""
-        ...
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; port 0 takes any free one. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def serve(
-    app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits | None = None
-) -> None:
-    """Serve an application until a signal. Raises `NotLoaded`."""
-    server = Server(app, backend, listening, limits or ConnectionLimits())
+def serve(app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits) -> None:
+    """Serve an application until a signal. Raises `Failure` where the backend cannot be loaded."""
+    server = Server(app, backend, listening, limits)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     server.run(sockets=[listening])
     if backend.failure:
-        raise NotLoaded(backend.failure)
+        raise Failure(backend.failure)
+
+
+def announce(host: str, port: int) -> None:
+    """Print the line by which a user and a program know that the service is ready."""
+    name = f"[{host}]" if ":" in host else host
+    print(f"mercury-lsp serves on http://{name}:{port}", file=sys.stderr, flush=True)
 
 
 class Server(uvicorn.Server):
     """uvicorn's server of one application, with limits on its connections."""
 
     def __init__(
-        self, app: FastAPI, backend: Loading, listening: socket.socket, limits: ConnectionLimits
+        self, app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits
     ) -> None:
         most = connection_limit(limits.most)
         most_per_address = min(limits.most_per_address, max(1, most - most // 8))
-        self._connections, protocol = limited_protocol(
-            replace(limits, most=most, most_per_address=most_per_address)
-        )
-        options = http_options(protocol)
+        self._connections = Connections(replace(limits, most=most, most_per_address=most_per_address))
+        options = http_options(self._connections)
         super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=LAST_BYTES_SECONDS, **options))
         self._state: ServiceState = app.state.service
         self._stop_by = math.inf
@@ -92,9 +83,7 @@ class Server(uvicorn.Server):
             self._stop_by = min(self._stop_by, now + STOP_SECONDS)
         if self._backend.ready and not self._announced:
             self._announced = True
-            host, port, *_ = self._listening.getsockname()
-            address = f"[{host}]" if ":" in host else host
-            print(f"mercury-lsp serves on http://{address}:{port}", file=sys.stderr, flush=True)
+            announce(*self._listening.getsockname()[:2])
         if self._backend.failure or (
             self._state.stopping and (not self._state.running or now > self._stop_by)
         ):

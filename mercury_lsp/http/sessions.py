@@ -28,17 +28,10 @@ class _Waiting:
     turn: asyncio.Future[None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Used:
-    asker: str
-    since: float
-
-
 class Sessions(Generic[S]):
-    """At most ``most`` sessions by key.
+    """At most ``most`` sessions by key, which ``make`` makes, and ``end`` ends when they are forgotten.
 
-    running: sessions in use at once. waiting: the longest queue. wait_s: the longest wait in seconds. make: makes a
-    session. end: ends one that is forgotten.
+    running: sessions in use at once. waiting: the longest queue. wait_s: the longest wait in seconds.
     """
 
     def __init__(
@@ -48,7 +41,7 @@ class Sessions(Generic[S]):
         most: int,
         running: int,
         waiting: int,
-        wait_s: float = 15.0,
+        wait_s: float,
     ) -> None:
         self._make, self._end = make, end
         self._most, self._running, self._most_waiting = most, min(running, most), waiting
@@ -57,7 +50,8 @@ class Sessions(Generic[S]):
         self._task_seconds: deque[float] = deque(maxlen=PACE_OF)
         # The most recently used session is last.
         self._idle: OrderedDict[str, S] = OrderedDict()
-        self._used: dict[str, _Used] = {}
+        # By key: the client, and since when.
+        self._used: dict[str, tuple[str, float]] = {}
         # In the order of arrival.
         self._queue: list[_Waiting] = []
 
@@ -91,7 +85,7 @@ class Sessions(Generic[S]):
 
     def give(self, key: str, session: S, keep: bool = True) -> None:
         """Return a session after use; it is ended if ``keep`` is False."""
-        self._task_seconds.append(asyncio.get_running_loop().time() - self._used[key].since)
+        self._task_seconds.append(asyncio.get_running_loop().time() - self._used[key][1])
         if keep:
             self._idle[key] = session
         else:
@@ -105,19 +99,15 @@ class Sessions(Generic[S]):
         self._queue.append(waiting)
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._turn(waiting)
-        except TimeoutError:
-            raise self._busy() from None
-
-    async def _turn(self, waiting: _Waiting) -> None:
-        try:
-            await waiting.turn
-        except asyncio.CancelledError:
+                await waiting.turn
+        except (asyncio.CancelledError, TimeoutError) as error:
             if waiting in self._queue:
                 self._queue.remove(waiting)
             elif waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
                 # It had its turn already.
                 self._freed(waiting.key)
+            if isinstance(error, TimeoutError):
+                raise self._busy() from None
             raise
 
     def _seconds_each(self) -> float:
@@ -142,7 +132,7 @@ class Sessions(Generic[S]):
         Raises `Busy` otherwise.
         """
         counts = Counter(waiting.asker for waiting in self._queue)
-        if not counts or max(counts.values()) <= counts[asker] + 1:
+        if max(counts.values(), default=0) <= counts[asker] + 1:
             raise self._busy()
         self._refuse_one()
 
@@ -164,7 +154,7 @@ class Sessions(Generic[S]):
         # Drop cancelled tasks.
         self._queue = [waiting for waiting in self._queue if not waiting.turn.done()]
         while possible := [waiting for waiting in self._queue if self._free(waiting.key)]:
-            running = Counter(used.asker for used in self._used.values())
+            running = Counter(asker for asker, _ in self._used.values())
             chosen = min(possible, key=lambda waiting: running[waiting.asker])
             self._queue.remove(chosen)
             self._use(chosen.key, chosen.asker)
@@ -173,7 +163,7 @@ class Sessions(Generic[S]):
             self._refuse_one()
 
     def _use(self, key: str, asker: str) -> None:
-        self._used[key] = _Used(asker, asyncio.get_running_loop().time())
+        self._used[key] = asker, asyncio.get_running_loop().time()
 
     def _free(self, key: str) -> bool:
         return key not in self._used and len(self._used) < self._running

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
+from mercury_lsp.errors import Failure
+
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 # RFC 1035.
 MAX_HOST_BYTES = 253
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
-class RemoteError(Exception):
+class RemoteError(Failure):
     """The options of a hosted model are invalid. The message is one sentence for the user."""
 
 

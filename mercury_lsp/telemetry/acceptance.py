@@ -1,6 +1,6 @@
 """Infers the outcome of each suggestion from the changes of the document.
 
-A pure state machine: answers, changes, requests and commands go in, outcomes come out. No protocol tells that a
+A state machine: answers, changes, requests and commands go in, outcomes come out. No protocol tells that a
 suggestion was shown or rejected, so both are inferred.
 
 A suggestion is *shown* if the document did not change between request and answer; for a client that reports what it
@@ -13,7 +13,8 @@ the rest of it, belongs to the same suggestion.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -57,53 +58,52 @@ class SuggestionOutcome(Generic[F]):
 class Feedback(Generic[F]):
     """The current suggestion of one client, and the previous one, whose command may be late.
 
-    Each method returns the outcomes that have become certain.
+    report: called with each outcome as soon as it is certain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[SuggestionOutcome[F]], None]) -> None:
+        self._report = report
         self._life: _Life[F] | None = None
         self._ended: _Life[F] | None = None
         # The client reports what it shows.
         self._tells = False
 
-    def asked(self, uri: str, cursor: int) -> list[SuggestionOutcome[F]]:
+    def requested(self, uri: str, cursor: int) -> None:
         """Note a request at a place; a suggestion at another place is gone."""
-        life = self._life
-        return [] if life is None or life.is_at(uri, cursor) else self._end("rejected")
+        if self._life is not None and not self._life.is_at(uri, cursor):
+            self._end("rejected")
 
-    def answered(
-        self, uri: str, cursor: int, items: Sequence[Item], around: str, facts: F
-    ) -> tuple[bool, list[SuggestionOutcome[F]]]:
-        """Note candidates for a document that has not changed since the request.
+    def suggested(self, uri: str, cursor: int, items: Sequence[Item], around: str, facts: F) -> bool:
+        """Note candidates for a document that has not changed since the request; returns whether they are new.
 
-        `around`: the document's text from the first item's start to the last one's end, see `spanned`. The first result
-        tells whether the suggestion is new; otherwise `facts` are not used.
+        `around`: the document's text from the first item's start to the last one's end, see `spanned`. `facts` are not
+        used if the candidates are the rest of the current suggestion.
         """
         life = self._life
         if life is not None and life.continues(uri, items):
-            return False, []
-        outcomes = self._end("replaced" if life is not None and life.is_at(uri, cursor) else "rejected")
+            return False
+        self._end("replaced" if life is not None and life.is_at(uri, cursor) else "rejected")
         self._life = _Life(uri, cursor, items, around, facts, seen=not self._tells)
-        return True, outcomes
+        return True
 
     def follows(self, uri: str) -> bool:
         """Whether changes of a document matter."""
         return self._life is not None and self._life.uri == uri
 
-    def changed(self, uri: str, edits: Sequence[Edit]) -> list[SuggestionOutcome[F]]:
+    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
         """Note the edits of one notification, each applied after the one before."""
         life = self._life
-        if life is None or life.uri != uri:
-            return []
-        life.change(edits)
-        return [] if life.kind is None else self._end(life.kind)
+        if life is not None and life.uri == uri:
+            life.change(edits)
+            if life.kind is not None:
+                self._end(life.kind)
 
-    def accepted(self, id_: str) -> list[SuggestionOutcome[F]]:
+    def accepted(self, id_: str) -> None:
         """Note the command of an item, which may come before or after its text was inserted."""
-        life = self._of(id_)
-        if life is not None:
+        if (life := self._of(id_)) is not None:
             life.accept(id_)
-        return self._end("accepted") if life is not None and life is self._life else []
+            if life is self._life:
+                self._end("accepted")
 
     def accepted_part(self, id_: str, units: int) -> None:
         """Note that the first ``units`` UTF-16 units of an item's text were accepted."""
@@ -116,21 +116,22 @@ class Feedback(Generic[F]):
         if (life := self._of(id_)) is not None:
             life.seen = True
 
-    def focused(self, uri: str) -> list[SuggestionOutcome[F]]:
+    def focused(self, uri: str) -> None:
         """Note that the user went to a document."""
-        return [] if self._life is None or self._life.uri == uri else self._end("rejected")
+        if not self.follows(uri):
+            self._end("rejected")
 
-    def closed(self, uri: str) -> list[SuggestionOutcome[F]]:
+    def closed(self, uri: str) -> None:
         """Note that a document was closed."""
-        return [] if self._life is None or self._life.uri != uri else self._end("rejected")
+        if self.follows(uri):
+            self._end("rejected")
 
-    def finish(self) -> list[SuggestionOutcome[F]]:
-        """The outcomes of all open suggestions, after the client is gone."""
-        outcomes = self._end("rejected")
+    def close(self) -> None:
+        """End all open suggestions, after the client is gone."""
+        self._end("rejected")
         if self._ended is not None:
-            outcomes.append(self._ended.outcome())
+            self._report(self._ended.outcome())
         self._ended = None
-        return outcomes
 
     def _of(self, id_: str) -> _Life[F] | None:
         for life in (self._life, self._ended):
@@ -138,15 +139,14 @@ class Feedback(Generic[F]):
                 return life
         return None
 
-    def _end(self, kind: Kind) -> list[SuggestionOutcome[F]]:
-        """End the current suggestion; the outcome of the previous one is certain now."""
+    def _end(self, kind: Kind) -> None:
+        """End the current suggestion, if there is one; the outcome of the previous one is certain now."""
         if self._life is None:
-            return []
-        certain = [] if self._ended is None else [self._ended.outcome()]
+            return
+        if self._ended is not None:
+            self._report(self._ended.outcome())
         self._ended, self._life = self._life, None
-        if self._ended.kind is None:
-            self._ended.kind = kind
-        return certain
+        self._ended.kind = self._ended.kind or kind
 
 
 class _Life(Generic[F]):
@@ -170,7 +170,7 @@ class _Life(Generic[F]):
         self._cursor = cursor - self._origin
         # The text after the cursor.
         self._tail = around[self._cursor :]
-        self._texts = {item.id: item.text for item in items}
+        self._texts: dict[str, str] = {}
         self._add(items)
 
     def is_at(self, uri: str, cursor: int) -> bool:
@@ -185,7 +185,6 @@ class _Life(Generic[F]):
         known = {with_newlines(goal) for goal in self.ids.values()}
         if not any(with_newlines(self._goal(item)) in known for item in items):
             return False
-        self._texts |= {item.id: item.text for item in items}
         self._add(items)
         return True
 
@@ -239,6 +238,7 @@ class _Life(Generic[F]):
         return SuggestionOutcome(kind, self._facts, self._shown, accepted)
 
     def _add(self, items: Sequence[Item]) -> None:
+        self._texts |= {item.id: item.text for item in items}
         self.ids |= {item.id: self._goal(item) for item in items}
 
     def _goal(self, item: Item) -> str:
@@ -296,9 +296,4 @@ def _keyed(text: str) -> bool:
 
 def _ends_word(text: str, offset: int) -> bool:
     """Whether no word continues across an offset."""
-    before, after = text[offset - 1 : offset], text[offset : offset + 1]
-    return bool(before) and not (_is_word(before) and _is_word(after))
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
+    return 0 < offset <= len(text) and not re.match(r"\w\w", text[offset - 1 : offset + 1])

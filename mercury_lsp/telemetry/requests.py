@@ -13,9 +13,8 @@ from pathlib import PurePath
 
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.acceptance import Feedback, Item, SuggestionOutcome, spanned
+from mercury_lsp.telemetry.acceptance import Feedback, Item, spanned
 from mercury_lsp.telemetry.store import MAX_NAME_CHARACTERS, Event, History
-from mercury_lsp.telemetry.text_edits import Edit
 
 
 @dataclass(slots=True)
@@ -55,19 +54,21 @@ class Request:
         self.cause, self.reason = cause, reason
 
 
-class Journal:
-    """The requests of one client. `editor`: its name."""
+class Journal(Feedback[Request]):
+    """The requests of one client, whose outcomes are written to the history. `editor`: its name."""
 
     def __init__(self, history: History) -> None:
+        super().__init__(
+            lambda outcome: self._write(outcome.facts, outcome.kind, outcome.shown, outcome.accepted)
+        )
         self.last: Request | None = None
         self.editor = ""
         self._history = history
-        self._feedback: Feedback[Request] = Feedback()
         self._numbers = itertools.count(1)
 
     def asked(self, request: Request) -> None:
         """Note a request."""
-        self._keep(self._feedback.asked(request.document.uri, request.cursor))
+        self.requested(request.document.uri, request.cursor)
 
     def offers(self, request: Request, completions: Sequence[Completion]) -> None:
         """Give an id to each completion that will be sent."""
@@ -93,46 +94,8 @@ class Journal:
             start, end = spanned(items)
             start, end = min(start, request.cursor), max(end, request.cursor)
             around = document.text[start:end]
-            new, outcomes = self._feedback.answered(document.uri, request.cursor, items, around, request)
-            self._keep(outcomes)
-            if not new:
+            if not self.suggested(document.uri, request.cursor, items, around, request):
                 self._write(request, "continued")
-
-    def follows(self, uri: str) -> bool:
-        """Whether changes of a document matter."""
-        return self._feedback.follows(uri)
-
-    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        """Note the edits of one notification."""
-        self._keep(self._feedback.changed(uri, edits))
-
-    def closed(self, uri: str) -> None:
-        """Note that a document was closed."""
-        self._keep(self._feedback.closed(uri))
-
-    def accepted(self, id_: str) -> None:
-        """Note the command of a sent completion."""
-        self._keep(self._feedback.accepted(id_))
-
-    def accepted_part(self, id_: str, units: int) -> None:
-        """Note that the first ``units`` UTF-16 units were accepted."""
-        self._feedback.accepted_part(id_, units)
-
-    def shown(self, id_: str) -> None:
-        """Note that the client shows a completion."""
-        self._feedback.shown(id_)
-
-    def focused(self, uri: str) -> None:
-        """Note that the user went to a document."""
-        self._keep(self._feedback.focused(uri))
-
-    def close(self) -> None:
-        """Write the open suggestions after the client is gone."""
-        self._keep(self._feedback.finish())
-
-    def _keep(self, outcomes: Sequence[SuggestionOutcome[Request]]) -> None:
-        for outcome in outcomes:
-            self._write(outcome.facts, outcome.kind, outcome.shown, outcome.accepted)
 
     def _write(self, request: Request, outcome: str, shown: int = 0, accepted: int = 0) -> None:
         infill = request.completions[0].infill if request.completions else None

@@ -9,13 +9,7 @@ from typing import Any
 from mercury_lsp.telemetry.store import Event
 
 PERCENTILES = (50, 90, 95, 99)
-SHOWN_OUTCOMES = (
-    "accepted",
-    "partly",
-    "typed",
-    "replaced",
-    "rejected",
-)
+SHOWN_OUTCOMES = ("accepted", "partly", "typed", "replaced", "rejected")
 
 
 def count_events(events: Sequence[Event]) -> dict[str, Any]:
@@ -67,9 +61,7 @@ def _group(events: Sequence[Event]) -> dict[str, Any]:
         **{kind: kinds[kind] for kind in SHOWN_OUTCOMES},
         "acceptance": round(accepted / shown, 4) if shown else None,
         "latency_ms": percentiles(event.latency_ms for event in answered),
-        "latency_ms_not_from_memory": percentiles(
-            event.latency_ms for event in answered if not event.recalled
-        ),
+        "latency_ms_not_from_memory": percentiles(one.latency_ms for one in answered if not one.recalled),
         "from_memory": sum(event.recalled for event in answered),
         "characters_shown": sum(event.shown for event in events if event.outcome in SHOWN_OUTCOMES),
         "characters_saved": sum(event.accepted for event in events),

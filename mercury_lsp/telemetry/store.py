@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp import paths
+from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
     import sqlite3
@@ -76,7 +77,7 @@ CREATE INDEX IF NOT EXISTS events_moment ON events (moment);
 """
 
 
-class HistoryError(Exception):
+class HistoryError(Failure):
     """The history cannot be read; the message is a sentence."""
 
 
@@ -148,35 +149,23 @@ class History:
                 return
 
     def _write(self, events: Sequence[Event], days: int) -> None:
-        """Write events and delete old ones. Warns once."""
+        """Write events and delete old ones; retry if the file is damaged or just being created. Warns once."""
         if forget := time.time() >= self._forget_at:
             self._forget_at = time.time() + DAY_SECONDS
         try:
-            self._store(events, days if forget else None)
-        except _Damaged as error:
-            with self._warns():
-                moved = _move_aside(self._file)
-                self._warn(
-                    f"The history was damaged ({error}); it is kept as {moved.name}, and a new one is begun."
-                )
-                self._store(events, None)
-
-    def _store(self, events: Sequence[Event], forget: int | None) -> None:
-        """Store events; retry if another writer is just creating the file."""
-        with self._warns():
             for again in (True, True, False):
                 try:
-                    _store_events(self._file, events, forget)
+                    _store_events(self._file, events, days if forget else None)
                     return
+                except _Damaged as error:
+                    moved = _move_aside(self._file).name
+                    self._warn(
+                        f"The history was damaged ({error}); it is kept as {moved}, and a new one is begun."
+                    )
                 except OSError as error:
                     if not again or "locked" not in str(error):
                         raise
-                time.sleep(GATHER_SECONDS)
-
-    @contextmanager
-    def _warns(self) -> Iterator[None]:
-        try:
-            yield
+                    time.sleep(GATHER_SECONDS)
         except (OSError, ValueError, HistoryError) as error:
             self._warn(f"The history cannot be written: {error}. Suggestions go on without it.")
 
@@ -190,10 +179,9 @@ def read_events(days: int | None = None, file: Path | None = None) -> list[Event
     file = file or state_file()
     if not file.exists():
         return []
-    since = ""
-    if days is not None:
-        # Not before the clock's start.
-        since = time.strftime("%Y-%m-%d", time.localtime(max(0, int(time.time()) - (days - 1) * DAY_SECONDS)))
+    # Not before the clock's start.
+    first = 0 if days is None else max(0, int(time.time()) - (days - 1) * DAY_SECONDS)
+    since = time.strftime("%Y-%m-%d", time.localtime(first))
     try:
         with _open_database(file) as database:
             query = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE day >= ? ORDER BY moment"

@@ -39,8 +39,8 @@ def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
             continue
         before, after = max(0, last.start - edit.start), max(0, edit.end - last.start - len(last.text))
         removed = edit.removed[:before] + last.removed + edit.removed[len(edit.removed) - after :]
-        kept, left = last.text[: max(0, edit.start - last.start)], last.text[max(0, edit.end - last.start) :]
-        joined[-1] = Edit(min(edit.start, last.start), removed, kept + edit.text + left)
+        head, tail = last.text[: max(0, edit.start - last.start)], last.text[max(0, edit.end - last.start) :]
+        joined[-1] = Edit(min(edit.start, last.start), removed, head + edit.text + tail)
     return joined
 
 

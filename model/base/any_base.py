@@ -21,19 +21,16 @@ from torch import Tensor
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, as_checkpoint_error
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, check_weights, weight_files
+from mercury_lsp.engine.checkpoints.huggingface import weight_files
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint, check_weights
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
-from mercury_lsp.engine.open_models.families import A2D, Family, Unsupported, checkpoint_weights, shape_of
+from mercury_lsp.engine.open_models.configurations import checkpoint_weights, shape_of
+from mercury_lsp.engine.open_models.families import LLAMA, QWEN2, QWEN3, Family, Unsupported
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.training.save import save
 
-_PLAIN = replace(A2D, name="llama", shift=True)
-FAMILIES = {
-    "llama": _PLAIN,
-    "qwen2": replace(_PLAIN, name="qwen2", qkv_bias=True),
-    "qwen3": replace(_PLAIN, name="qwen3", head_norms=True),
-}
-"""The shapes that the network here computes, by ``model_type``; ``A2D`` has the names of Llama's weights."""
+FAMILIES = {family.name: family for family in (LLAMA, QWEN2, QWEN3)}
+"""The shapes that the network here computes, by ``model_type``."""
 
 NAMES = {
     "eot": (
@@ -85,7 +82,9 @@ def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenChec
     if checkpoint_weights(family, "output.weight")[0] in files:
         shape = replace(shape, tied=False)
     tokenizer = OpenTokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()))
-    opened = OpenCheckpoint(folder.name, folder, family, shape, tokenizer, 0, None, frozenset(), files)
+    opened = OpenCheckpoint(
+        folder.name, folder, family, shape, tokenizer, None, None, frozenset(), None, files
+    )
     check_weights(opened)
     return opened
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mercury_lsp.bench.scenes import Scene, scenes
-from mercury_lsp.http.local import MAX_BATCHED_TASKS
+from mercury_lsp.http.local import MAX_GPU_TASKS
 from model.loadtest.typing_model import Typing, options, typing
 
 PATIENCE = 60.0  # seconds that an answer may take
@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="small", help="of the replicas started here (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of each such replica (%(default)s)")
     parser.add_argument(
-        "--ongoing", type=int, default=MAX_BATCHED_TASKS, help="requests that each takes (%(default)s)"
+        "--ongoing", type=int, default=MAX_GPU_TASKS, help="requests that each takes (%(default)s)"
     )
     parser.add_argument("--token", default="", help="the server's token")
     parser.add_argument("--typists", type=int, default=8, help="simulated programmers (%(default)s)")

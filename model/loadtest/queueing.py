@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.http.local import MAX_BATCHED_TASKS
+from mercury_lsp.http.local import MAX_GPU_TASKS
 from model.loadtest.load import Plan, Run
 from model.loadtest.queues import Fleet, Outcome, Service, simulate
 from model.loadtest.typing_model import Typing, options, typing
@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--percentile", type=float, default=95.0, help="of them (%(default)s)")
     asked.add_argument("--price", type=float, help="of one replica's GPU an hour, in any currency")
     asked.add_argument(
-        "--ongoing", type=int, default=MAX_BATCHED_TASKS, help="requests a replica takes (%(default)s)"
+        "--ongoing", type=int, default=MAX_GPU_TASKS, help="requests a replica takes (%(default)s)"
     )
     asked.add_argument("--queued", type=int, default=1_000_000, help="requests that may wait in common")
     asked.add_argument("--sessions", type=int, default=256, help="texts a replica keeps (%(default)s)")

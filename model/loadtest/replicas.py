@@ -9,19 +9,19 @@ import socket
 from contextlib import ExitStack
 from typing import Any, Self
 
-from mercury_lsp.http.local import MAX_BATCHED_TASKS, LocalOptions
+from mercury_lsp.http.local import MAX_GPU_TASKS, LocalOptions
 
 
 class Service:
     """Replicas of a shipped model or a checkpoint's folder, on the processor, each with so many threads."""
 
-    def __init__(self, model: str, threads: int = 1, ongoing: int = MAX_BATCHED_TASKS) -> None:
+    def __init__(self, model: str, threads: int = 1, ongoing: int = MAX_GPU_TASKS) -> None:
         self._model, self._options = model, LocalOptions(device="cpu", threads=threads)
         self._ongoing, self._stack = ongoing, ExitStack()
         self.url = ""
 
     def __enter__(self) -> Self:
-        from mercury_lsp.cluster.local import ray_here
+        from mercury_lsp.cluster.command import ray_here
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

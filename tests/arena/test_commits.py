@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,11 @@ from mercury_lsp.arena.commits import (
     ANY_AUTHOR,
     MAX_EDITS_PER_COMMIT,
     MAX_EDITS_PER_FILE,
-    LeftOut,
-    NoHistory,
     Repository,
     edits_of_author,
 )
 from mercury_lsp.arena.edits import Edit
+from mercury_lsp.errors import Failure
 
 ME, OTHER = "me@example.org", "someone+me@example.org"
 TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
@@ -51,8 +51,8 @@ class Repo:
 
     def edits(
         self, author: str = ME, limit: int = 100, seed: int = 0, folder: str = "."
-    ) -> tuple[list[Edit], LeftOut]:
-        out = LeftOut()
+    ) -> tuple[list[Edit], Counter[str]]:
+        out = Counter[str]()
         return edits_of_author(Repository(self.top / folder), author, limit, seed, out), out
 
 
@@ -117,7 +117,7 @@ def test_what_is_private_ignored_or_secret_is_left_out(repo: Repo) -> None:
     repo.git("commit", "-qm", "forced")
     edits, out = repo.edits()
     assert {edit.path for edit in edits} == {"fine.py"}
-    assert out.files == {"private or ignored": 3, "secrets": 1, "hidden, or of tools": 1}
+    assert out == {"files: private or ignored": 3, "files: secrets": 1, "files: hidden, or of tools": 1}
     assert not any(TOKEN in edit.whole for edit in edits)
 
 
@@ -132,10 +132,11 @@ def test_what_no_person_writes_is_left_out(repo: Repo) -> None:
     )
     edits, out = repo.edits()
     assert edits == []
-    assert out.files == {"large, generated, or no text": 5}
+    assert out == {"files: large, generated, or no text": 5}
     repo.commit(**{f"file{i}_dot_py": CODE.format(i) for i in range(41)})
     edits, out = repo.edits()
-    assert edits == [] and out.commits == {"many files": 1}
+    assert edits == []
+    assert out == {"files: large, generated, or no text": 5, "commits: many files": 1}
 
 
 def test_renames_and_moves_are_not_written(repo: Repo) -> None:
@@ -228,7 +229,7 @@ def test_nothing_of_the_repositorys_settings_is_run(repo: Repo, tmp_path: Path) 
 
 
 def test_where_there_is_no_repository(tmp_path: Path) -> None:
-    with pytest.raises(NoHistory, match="no git repository"):
+    with pytest.raises(Failure, match="no git repository"):
         Repository(tmp_path)
 
 

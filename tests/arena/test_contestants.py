@@ -15,6 +15,7 @@ from mercury_lsp.arena.edits import Edit
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import BadUsage, Failure
 
 HOSTED = Config(threads=1, remote_url="https://models.example/v1", remote_model="coder")
 
@@ -81,7 +82,7 @@ def test_a_local_contestant_asks_nobody_else_whatever_the_settings() -> None:
 
 @pytest.mark.parametrize(("spec", "says"), [("small:magic", "mode"), ("remote", "remote_url")])
 def test_what_makes_no_sense_is_told(spec: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(BadUsage, match=says):
         parse_contestants([spec], Config())
 
 
@@ -121,7 +122,7 @@ def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest
     local: Any = RemoteBacked("value")
     local.device = "cpu"
     monkeypatch.setattr(contestants.engines, "load", lambda config: local)
-    with pytest.raises(ValueError, match="cannot take part"):
+    with pytest.raises(Failure, match="cannot take part"):
         load_player(parse_contestants(["remote"], HOSTED)[0])
     assert local.asked == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.arena_players import places, save_saying
+from support.arena_players import ballot, places, save_saying, side
 from test_contestants import hosted
 
 from mercury_lsp.arena import matches
@@ -108,12 +108,19 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
     edits = places(12)
     made: list[Any] = []
     for _ in range(4):
-        seen = matches.seen_by(quick, made)
+        seen = matches.places_met(quick, made)
         made += matches.judge_by_user(quick, edits, seen, 0, lambda *_: "tie", never)
     met = Counter((ballot.place, ballot.pair) for ballot in made)
     assert len(made) == len(met) == 12 * 3
     first_round = Counter(ballot.pair for ballot in made[:12])
     assert len(first_round) == 3
+
+
+def test_a_pair_has_met_whoever_was_shown_first(quick: list[Player]) -> None:
+    one, two, other = (side(player.id) for player in quick)
+    ballots = [ballot(one, two, "1", "p"), ballot(two, one, "skip", "q"), ballot(one, other, "1", "r")]
+    met = matches.places_met(quick, ballots)
+    assert met[frozenset((one.id, two.id))] == {"p", "q"} and met[frozenset((two.id, other.id))] == set()
 
 
 def test_what_is_alike_is_not_asked_and_the_user_may_stop(quick: list[Player]) -> None:

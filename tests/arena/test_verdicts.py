@@ -6,7 +6,7 @@ import pytest
 
 from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.verdicts import TIE_SHARE, Worth, answer_worth, look_alike, score
+from mercury_lsp.arena.matches import TIE_SHARE, Worth, answer_worth, look_alike, score
 
 EDIT = Edit("a.py", "python", "total = ", ")\nprint(total)\n", "width * height")
 START = len(EDIT.prefix)

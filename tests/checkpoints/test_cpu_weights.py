@@ -18,6 +18,7 @@ import pytest
 from support.models.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.backends.cpu_weights import PreparedWeights, cache_folder
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
@@ -39,7 +40,7 @@ def loaded(packed_model: Path) -> Checkpoint:
 
 def check(loaded: Checkpoint) -> PreparedWeights:
     """Prepare a checkpoint, and compare all values with its own."""
-    found = PreparedWeights.of(loaded)
+    found = PreparedWeights.of(PackedSource(loaded))
     assert found is not None
     for name, weight in loaded.weights().items():
         if isinstance(weight, Packed):
@@ -82,7 +83,7 @@ def test_the_second_load_only_maps_the_file(
     home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[float] = []
-    PreparedWeights.of(loaded, told.append)
+    PreparedWeights.of(PackedSource(loaded), told.append)
     assert told == sorted(told) and told[-1] == 1.0
     before = file_of(home).stat()
 
@@ -91,7 +92,7 @@ def test_the_second_load_only_maps_the_file(
 
     monkeypatch.setattr(cpu_weights, "prepare_weights", never)
     monkeypatch.setattr(Checkpoint, "weights", never)
-    again = PreparedWeights.of(loaded)
+    again = PreparedWeights.of(PackedSource(loaded))
     assert again is not None and mapped(again)
     assert file_of(home).stat().st_ino == before.st_ino
 
@@ -240,6 +241,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from mercury_lsp.engine.backends import cpu_weights
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.checkpoints import checkpoint
 class Killed:
     def __init__(self, file): self.file = file; self.name = file.name
@@ -250,7 +252,7 @@ class Killed:
         print("written", flush=True); time.sleep(999)
 make = cpu_weights.tempfile.NamedTemporaryFile
 cpu_weights.tempfile.NamedTemporaryFile = lambda **how: Killed(make(**how))
-cpu_weights.PreparedWeights.of(checkpoint.read_checkpoint(Path(sys.argv[1])))
+cpu_weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))
 """
 
 
@@ -276,7 +278,10 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
 def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
     code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends import cpu_weights; "
     code += "from mercury_lsp.engine.checkpoints import checkpoint; "
-    code += "sys.stdin.readline(); assert cpu_weights.PreparedWeights.of(checkpoint.read_checkpoint(Path(sys.argv[1])))"
+    code += "from mercury_lsp.engine.backends.cpu_sources import PackedSource; sys.stdin.readline(); "
+    code += (
+        "assert cpu_weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv[1]))))"
+    )
     command = [sys.executable, "-c", code, str(loaded.folder)]
     several = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(3)]
     for process in several:
@@ -304,11 +309,11 @@ def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpo
 def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
     home: Path, unpacked_model: Path, tmp_path: Path
 ) -> None:
-    assert PreparedWeights.of(checkpoint.read_checkpoint(unpacked_model)) is None
+    assert PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(unpacked_model))) is None
     fine = tmp_path / "fine"
     network = tiny_network(shape=PACKABLE)
     save(fine, "fine", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 8)
-    assert PreparedWeights.of(checkpoint.read_checkpoint(fine)) is None
+    assert PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(fine))) is None
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
@@ -318,7 +323,7 @@ def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Pa
     for file in folder.glob("*.safetensors"):
         file.unlink()
     with pytest.raises(CheckpointError, match="weights are missing"):
-        PreparedWeights.of(loaded)
+        PreparedWeights.of(PackedSource(loaded))
 
 
 @pytest.mark.parametrize(

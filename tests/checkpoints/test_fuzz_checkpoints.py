@@ -21,8 +21,8 @@ from mercury_lsp.engine import load
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.json_values import MAX_FILE_BYTES
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.decoding.mixture import Mixture
 from mercury_lsp.engine.tokenizer import Prompt
 from model.training.save import save

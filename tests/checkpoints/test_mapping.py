@@ -115,10 +115,12 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu import NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.backends.attention import TokenLayout
-executor = NativeExecutor.of(checkpoint.read_checkpoint(Path(sys.argv[1])), 2)
+loaded = checkpoint.read_checkpoint(Path(sys.argv[1]))
+executor = NativeExecutor(NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 2))
 def answer(ids, past):
     hidden = executor.run(ids, TokenLayout.clean(past, len(ids)), past)
     return hidden.copy(), executor.scores(hidden).copy()

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support import ROOT
 
 from mercury_lsp.bench.editor import Ghost
 from mercury_lsp.bench.scenes import Scene, scenes
-from mercury_lsp.cli.demo import Hands, ways_on, worth
+from mercury_lsp.cli.demo import Hands, worth
 from mercury_lsp.cli.demo_screen import Lines, Screen, View, result
 from mercury_lsp.syntax.document import Document
 
@@ -68,7 +67,8 @@ def drawn(width: int, no_color: bool, *views: View) -> str:
     console = Console(
         file=output, force_terminal=True, width=width, height=20, no_color=no_color, color_system="truecolor"
     )
-    with Screen(console) as screen:
+    screen = Screen(console)
+    with screen.live:
         screen.begin(SCENE)
         for shown in views:
             screen.show(shown)
@@ -114,14 +114,6 @@ def test_a_result_is_the_whole_text_with_what_was_accepted_marked() -> None:
     scene = scenes()[0]
     marked = result(scene, [(scene.start + 5, scene.start + 9)], False).plain
     assert "self.⟦hits⟧ + self.misses  20 of 23 keys" in marked
-
-
-def test_the_ways_on_are_files_of_this_checkout(tmp_path: Path) -> None:
-    lines = "\n".join(line.plain for line in ways_on(ROOT))
-    assert all(name in lines for name in ("VS Code", "Neovim", "Helix", "Emacs"))
-    found = re.findall(rf"{re.escape(str(ROOT))}/(?!\.venv)\S+", lines)
-    assert len(found) == 4 and all(Path(path).exists() for path in found)
-    assert "docs/editors.md" in "\n".join(line.plain for line in ways_on(tmp_path))
 
 
 def test_interrupted_it_leaves_a_whole_terminal_and_no_server(model: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.gguf_files import save_gguf
 from support.models.tiny_models import WORD
+from support.models.tiny_open_models import save_open
 from support.servers.fake_hub import Repo, serving
 from test_fetch import FILES, NAME, User, sentence
 
@@ -18,13 +20,16 @@ from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.cli.main import main
 from mercury_lsp.models.registry import MODELS
 
+KERNEL = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1}
+
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """Whose folders are also those of commands that a test runs in its own process."""
     user = User(tmp_path)
-    for name in ("CONFIG", "DATA"):
+    for name in ("CONFIG", "DATA", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MERCURY_MODEL", raising=False)
     return user
 
@@ -75,17 +80,20 @@ def test_listing_selecting_and_removing_contact_nobody(user: User) -> None:
 
 
 def test_a_downloaded_model_is_listed_selected_and_removed(
-    user: User, capsys: pytest.CaptureFixture[str]
+    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(acme__tiny=Repo(dict(FILES))) as hub:
+    save_open(tmp_path / "open", "fast-dllm-v2", **KERNEL)
+    files = {file.name: file.read_bytes() for file in (tmp_path / "open").iterdir()}
+    with serving(acme__tiny=Repo(files)) as hub:
         assert user.download(hub).returncode == 0
+    capsys.readouterr()
     (row,) = [row for row in listed(capsys)["models"] if row["name"] == NAME]
     assert row["state"] == "downloaded" and not row["selected"]
     assert (row["license"], row["revision"]) == ("apache-2.0", "a" * 40)
     assert row["folder"] == str(user.folder)
     assert row["bytes"] == sum(file.stat().st_size for file in user.folder.iterdir())
     assert main(["models", "select", NAME]) == 0
-    capsys.readouterr()
+    assert capsys.readouterr().err == ""  # it keeps its prefix
     found = listed(capsys)
     assert used(found) == [NAME] and found["selected"]["by"] == "mercury-lsp models select"
     assert main(["models", "remove", NAME]) == 0
@@ -93,6 +101,33 @@ def test_a_downloaded_model_is_listed_selected_and_removed(
     assert used(listed(capsys)) == ["small"]
     assert not user.folder.exists()
     assert refused(capsys, "remove", NAME)[0] == 2
+
+
+def test_files_of_other_programs_are_listed_and_selected(
+    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama"))
+    (tmp_path / "llama").mkdir()
+    save_gguf(tmp_path / "llama" / "coder.gguf", "qwen2", "Q8_0")
+    save_gguf(tmp_path / "llama" / "chat.gguf", "llama", tokens=("<|endoftext|>",))
+    rows = {row["name"]: row for row in listed(capsys)["models"]}
+    assert rows["coder"]["state"] == "llama.cpp"
+    assert rows["coder"]["bytes"] == (tmp_path / "llama" / "coder.gguf").stat().st_size
+    assert "no tokens for infilling" in refused(capsys, "select", "chat")[1]
+    assert main(["models", "select", "coder"]) == 0
+    capsys.readouterr()
+    assert used(listed(capsys)) == ["coder"]
+    monkeypatch.chdir(tmp_path)
+    assert main(["models", "select", "./llama/coder.gguf"]) == 0
+    assert str(tmp_path / "llama" / "coder.gguf") in capsys.readouterr().out
+
+
+def test_what_a_model_that_sees_both_ways_costs_is_told(
+    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_open(tmp_path / "open", "dream", **KERNEL)
+    assert main(["models", "select", str(tmp_path / "open")]) == 0
+    assert "reads the whole prompt again" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_what_was_not_downloaded_to_the_end_is_removed(

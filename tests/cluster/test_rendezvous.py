@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mercury_lsp.cluster.rendezvous import ranked
+from mercury_lsp.cluster.router import ranked
 
 NAMES = ("a1", "b2", "c3", "d4")
 KEYS = [f"document-{number}" for number in range(2000)]

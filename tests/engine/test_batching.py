@@ -13,12 +13,11 @@ import pytest
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
-from mercury_lsp.engine.backends.cpu import NativeExecutor
 from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
+from mercury_lsp.engine.backends.devices import executor_for, slots_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, Slot, SlotRows
+from mercury_lsp.engine.batching import ContinuousBatcher, Slot, SlotRows
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -95,23 +94,14 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_in_turn_each_gets_its_own_text_and_the_weights_are_there_once(packed_model: Path) -> None:
+def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(packed_model)
-    prepared = PreparedWeights.of(loaded)
-    assert prepared is not None
-    made: list[NativeExecutor] = []
-
-    def make() -> NativeExecutor:
-        made.append(NativeExecutor(prepared, loaded.tokenizer.hidden, 1))
-        return made[-1]
-
-    slots = RoundRobin(make, 1)
+    slots = slots_for(loaded, "cpu", 1, 1 << 30, 1024)
     texts = at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt))
-    assert len(made) == len(PROMPTS)
-    places = {executor._network.vocabulary.levels for executor in made}
-    assert len(places) == 1  # one address
-    alone = NativeExecutor(prepared, loaded.tokenizer.hidden, 1)
-    assert texts == [LocalEngine(loaded, alone).infill(prompt, SAMPLING).text for prompt in PROMPTS]
+    alone = LocalEngine(loaded, executor_for(loaded, "cpu", 1))
+    assert texts == [alone.infill(prompt, SAMPLING).text for prompt in PROMPTS]
+    assert max(slots.passes) > len(PROMPTS) / 2
+    slots.close()
 
 
 class Scripted:
@@ -134,6 +124,9 @@ class Scripted:
 
     def scores(self, hidden: Sequence[Any]) -> Sequence[Any]:
         return hidden
+
+    def free(self, slot: int) -> None:
+        pass
 
 
 def waiting(slots: ContinuousBatcher, count: int) -> None:

@@ -16,11 +16,13 @@ from support.models.tiny_models import PACKABLE
 
 from mercury_lsp.engine.backends import cpu, cpu_kernel
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu import NativeBatch, NativeExecutor, NativeNetwork
 from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu_sources import PackedSource
 from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.batching import SlotRows
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
@@ -39,11 +41,11 @@ def loaded(packed_model: Path) -> Checkpoint:
 
 @pytest.fixture
 def make(loaded: Checkpoint) -> Make:
-    prepared = PreparedWeights.of(loaded)
+    prepared = PreparedWeights.of(PackedSource(loaded))
     assert prepared is not None
 
     def make(instructions: str | None = None, threads: int = 2) -> NativeExecutor:
-        return NativeExecutor(prepared, loaded.tokenizer.hidden, threads, instructions)
+        return NativeExecutor(NativeNetwork(prepared, loaded.tokenizer.hidden, threads, instructions))
 
     return make
 
@@ -159,6 +161,37 @@ def test_kept_rows_serve_as_fresh_ones(make: Make, instructions: str) -> None:
     near(clean(ours, 200, 300), at_once[200:], 1e-4)
 
 
+@pytest.mark.parametrize("instructions", SETS)
+def test_sequences_in_one_pass_are_those_that_run_alone(
+    loaded: Checkpoint, make: Make, instructions: str
+) -> None:
+    prepared = PreparedWeights.of(PackedSource(loaded))
+    assert prepared is not None
+    batch = NativeBatch(NativeNetwork(prepared, loaded.forbidden, 2, instructions), 1 << 30, 512)
+    starts = (0, 100, 300)
+    alone = [make(instructions) for _ in starts]
+    # Of different lengths, the third with a canvas that sees both ways.
+    for count, past in ((90, 0), (1, 90), (7, 91)):
+        parts, expected = [], []
+        for slot, start in enumerate(starts):
+            rows = TokenLayout.clean(past, count + slot)
+            if count == 7 and slot == 2:
+                rows = TokenLayout.join(
+                    TokenLayout.clean(past, 3), TokenLayout.block(past + 3, count + slot - 4)
+                )
+            ids = IDS[start + past : start + past + count + slot]
+            parts.append(SlotRows(slot, ids, rows, past))
+            expected.append(array(alone[slot].run(ids, rows, past)))
+        hidden = batch.run(parts)
+        assert all((a == b).all() for a, b in zip(hidden, expected, strict=True))
+        scores = batch.scores([own[-2:] for own in hidden])
+        assert (scores[1] == alone[1].scores(expected[1][-2:])).all()
+    batch.free(1)
+    again = make(instructions)
+    ids, rows = IDS[:20], TokenLayout.clean(0, 20)
+    assert (batch.run([SlotRows(1, ids, rows, 0)])[0] == array(again.run(ids, rows, 0))).all()
+
+
 def test_scores_are_log_probabilities_without_the_forbidden(make: Make, loaded: Checkpoint) -> None:
     ours = make()
     scores = ours.scores(clean(ours, 0, 5)[[4, 2]])
@@ -170,9 +203,9 @@ def test_scores_are_log_probabilities_without_the_forbidden(make: Make, loaded: 
 
 def test_a_checkpoint_that_the_kernel_can_run_needs_no_more(loaded: Checkpoint) -> None:
     told: list[float] = []
-    executor = NativeExecutor.of(loaded, 2, told.append)
-    assert executor is not None
-    assert (executor.device, executor.threads) == ("cpu", 2)
+    network = NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 2, told.append)
+    assert network is not None
+    assert network.threads == 2
     assert told == sorted(told)
 
 
@@ -182,12 +215,12 @@ def test_other_networks_are_left_to_others(
     tiny = checkpoint.read_checkpoint(unpacked_model)
     assert not fits(tiny.shape)
     assert fits(loaded.shape)
-    for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}):  # of open checkpoints
-        assert not fits(replace(loaded.shape, **kind))
-    assert NativeExecutor.of(tiny, 1) is None
+    for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}, {"vocabulary": 515}):
+        assert fits(replace(loaded.shape, **kind))
+    assert NativeNetwork.of(PackedSource(tiny), tiny.forbidden, 1) is None
     monkeypatch.setattr(cpu_kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()
-    assert NativeExecutor.of(loaded, 1) is None
+    assert NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 1) is None
 
 
 TEXT = Path(checkpoint.__file__).read_text(encoding="utf-8")
@@ -197,7 +230,7 @@ TEXT = Path(checkpoint.__file__).read_text(encoding="utf-8")
 def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float32]]:
     """A shipped model, ids of a real text, and the probabilities that torch computes with unrounded activations."""
     loaded = checkpoint.read_checkpoint(checkpoint.SHIPPED / model)
-    ids = loaded.tokenizer.encode(TEXT)[:192]
+    ids = loaded.tokenizer.encode(TEXT)[:512]
     torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
     return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))
 
@@ -205,9 +238,10 @@ def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float
 @pytest.mark.parametrize("model", ["small", "mini"])
 def test_the_shipped_models_say_what_their_exact_networks_say(model: str) -> None:
     loaded, ids, expected = expected_of(model)
-    ours = NativeExecutor.of(loaded, 2)
+    ours = NativeNetwork.of(PackedSource(loaded), loaded.forbidden, 2)
     assert ours is not None
-    scores = ours.scores(ours.run(ids, TokenLayout.clean(0, len(ids)), 0))
+    executor = NativeExecutor(ours)
+    scores = executor.scores(executor.run(ids, TokenLayout.clean(0, len(ids)), 0))
     shown = np.isfinite(expected[0])
     a, b = (each[:, shown] - each[:, shown].mean(-1, keepdims=True) for each in (scores, expected))
     cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)

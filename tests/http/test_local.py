@@ -7,9 +7,8 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -27,12 +26,12 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotRows
+from mercury_lsp.engine.batching import ContinuousBatcher, SlotRows
 from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, read_open_checkpoint
 from mercury_lsp.engine.load import load_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import MAX_ALTERNATING_TASKS, LocalBackend, LocalOptions
+from mercury_lsp.http.local import MAX_CPU_TASKS, LocalBackend, LocalOptions
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -253,39 +252,37 @@ def test_sessions_are_bounded_and_the_oldest_goes(unpacked_model: Path) -> None:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_on_a_processor_the_kernel_takes_sessions_in_turn(packed_model: Path) -> None:
+def test_on_a_processor_sessions_share_the_kernels_passes(packed_model: Path) -> None:
     backend = loaded(packed_model)
-    assert isinstance(backend.slots, RoundRobin)
     with served(backend) as client, ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: ask(client, str(i), max_tokens=8), range(4)))
         assert len({answer["choices"][0]["text"] for answer in found}) == 1
-        assert (
-            counted(client, "mercury_pass_sessions_count") == counted(client, "mercury_pass_sessions_sum") > 4
-        )
+        passes, shared = (counted(client, f"mercury_pass_sessions_{part}") for part in ("count", "sum"))
+        assert 4 < passes < shared
 
 
 def gated(backend: LocalBackend) -> threading.Event:
     """What its passes wait for."""
     slots, go_on = backend.slots, threading.Event()
-    assert isinstance(slots, RoundRobin)
-    turn = slots.turn
+    assert slots is not None
+    run = slots._batch.run
 
-    def wait(cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
+    def wait(parts: Sequence[SlotRows]) -> Any:
         assert go_on.wait(PATIENCE)
-        return turn(cancelled)
+        return run(parts)
 
-    slots.turn = wait  # type: ignore[method-assign]
+    slots._batch.run = wait  # type: ignore[method-assign]
     return go_on
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-@pytest.mark.parametrize(("running", "most"), [(None, MAX_ALTERNATING_TASKS), (1, 1), (6, 6)])
+@pytest.mark.parametrize(("running", "most"), [(None, MAX_CPU_TASKS), (1, 1), (6, 6)])
 def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, packed_model: Path) -> None:
     backend = loaded(packed_model, LocalOptions(threads=1, running=running))
     go_on = gated(backend)
-    with served(backend) as client, ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(ask, client, str(number)) for number in range(8)]
-        until(client, "mercury_tasks_waiting", 8 - most)
+    with served(backend) as client, ThreadPoolExecutor(10) as pool:
+        answers = [pool.submit(ask, client, str(number)) for number in range(10)]
+        until(client, "mercury_tasks_waiting", 10 - most)
         assert counted(client, "mercury_tasks_running") == most
         go_on.set()
         assert all(answer.result()["choices"] for answer in answers)

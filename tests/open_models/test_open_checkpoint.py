@@ -74,7 +74,6 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
         lambda at: (at / "tokenizer.json").write_text((at / "tokenizer.json").read_text().replace("Ċ", "ż")),
     ),
     "it is of type gpt2": ("dream", lambda at: configure(at, model_type="gpt2", architectures=["GPT2"])),
-    "it is of type llama": ("stable-diffcoder", lambda at: configure(at, architectures=["LlamaForCausalLM"])),
     "no tokens for infilling": (
         "stable-diffcoder",
         lambda at: write_tokenizer(at, ("<[end▁of▁sentence]>", "<[MASK_TOKEN]>")),
@@ -86,9 +85,9 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
         lambda at: (write_tokenizer(at, ("<|mask|>",)), configure(at, eos_token_id=None)),
     ),
     "has no hidden_size": ("dream", lambda at: configure(at, hidden_size=None)),
-    "its positions are scaled \\(yarn\\)": (
+    "its positions are scaled \\(dynamic\\)": (
         "dream",
-        lambda at: configure(at, rope_scaling={"rope_type": "yarn", "factor": 4.0}),
+        lambda at: configure(at, rope_scaling={"rope_type": "dynamic", "factor": 4.0}),
     ),
     "sliding windows": ("sdar", lambda at: configure(at, use_sliding_window=True)),
     "a mixture of experts": ("sdar", lambda at: configure(at, num_experts=8)),

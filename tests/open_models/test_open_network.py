@@ -11,11 +11,17 @@ import torch
 from support.models.tiny_open_models import BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
+from mercury_lsp.engine.backends.cpu import NativeExecutor
+from mercury_lsp.engine.backends.cpu_kernel import instruction_sets
+from mercury_lsp.engine.backends.devices import open_executor_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for, weights_bytes
 from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
+KERNEL_SIZES = {
+    "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1
+}  # fmt: skip
 IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
 
 
@@ -48,6 +54,22 @@ def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
     assert expected.std() > 0.5  # else any two models would agree
     logits = ours(load_network(loaded, "cpu", torch.float32), rows_of(loaded.family.block))
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
+@pytest.mark.parametrize("family", OPEN)
+def test_the_kernel_sees_what_torch_sees(family: str, tmp_path: Path) -> None:
+    head = {"head_dim": 64} if OPEN[family].base == "Qwen3" else {}
+    save_open(tmp_path, family, **KERNEL_SIZES | head)
+    loaded = huggingface.read_open_checkpoint(tmp_path)
+    rows = rows_of(loaded.family.block)
+    expected = ours(load_network(loaded, "cpu", torch.float32), rows)[0].log_softmax(-1).numpy()
+    executor = open_executor_for(loaded, "cpu", 2)
+    assert isinstance(executor, NativeExecutor)
+    hidden = executor.run(IDS[0].tolist(), rows, 0)
+    allowed = [i for i in range(loaded.shape.vocabulary) if i not in loaded.forbidden]
+    found, wanted = executor.scores(hidden)[:, allowed], expected[:, allowed]
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -8,7 +8,7 @@ import pytest
 from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine.checkpoints import huggingface
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.open_models.prompt_format import canvas_context, fim_prompt
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 

@@ -14,8 +14,8 @@ import pytest
 from support.models.scripted_engine import BEFORE, WHOLE, Scripted, place, shown
 from support.servers.hosted_server import WAIT, Hosted, hosting, refuse, silent, whole
 
-from mercury_lsp.cli.doctor import command
-from mercury_lsp.cli.doctor import hosted_model as check
+from mercury_lsp.cli.doctor import command, hosted_model
+from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.cli.main import main
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.fallback import FallbackEngine
@@ -190,16 +190,16 @@ def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_p
     file = tmp_path / "settings.json"
     with hosting(whole("a + b"), refuse(401)) as hosted:
         file.write_text(json.dumps(form({"remote": "always", "remote_url": hosted.url, "remote_model": "m"})))
-        report = command.Report(check.settings(file))
-        found = check.hosted(report)
+        report = command.Report(read_settings(file))
+        found = hosted_model.hosted(report)
         assert "is sent to 127.0.0.1" in found["sent"] and found["answers"]["model"] == "m"
         assert found["key"].startswith("found in the environment variable MERCURY_API_KEY")
         assert not report.problems and KEY not in str(found)
         assert hosted.bodies[0]["max_tokens"] == 8
-        check.hosted(report)
+        hosted_model.hosted(report)
         assert "refuses the key" in report.problems[0].problem and not report.usable
 
 
 def test_doctor_asks_nobody_where_that_is_off() -> None:
     report = command.Report()
-    assert check.hosted(report)["remote"] == "off" and not report.problems
+    assert hosted_model.hosted(report)["remote"] == "off" and not report.problems

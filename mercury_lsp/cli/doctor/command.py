@@ -13,7 +13,6 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from rich.table import Table
 from mercury_lsp import __version__
 from mercury_lsp.cli.doctor import editors, environment, hosted_model
 from mercury_lsp.cli.doctor.report import Report
+from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.config import Config
 from mercury_lsp.models.selection import choose_model
 
@@ -34,7 +34,7 @@ _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 def run(arguments: Namespace) -> int:
     """Check, and print what was found; 0 if mercury-lsp is usable here."""
-    report = examine(hosted_model.settings(arguments.settings))
+    report = examine(read_settings(arguments.settings))
     if arguments.json:
         problems = [asdict(problem) for problem in report.problems]
         print(json.dumps({"usable": report.usable, **report.facts, "problems": problems}))
@@ -98,36 +98,26 @@ def _devices(report: Report) -> dict[str, Any]:
             "the kernel for processors is not installed, so that torch runs the model, more slowly",
             "pip install --force-reinstall --no-deps mercury-lsp",
         )
-    found, build = {"cpu": platform.processor() or platform.machine()}, None
+    devices_here, build = {"cpu": platform.processor() or platform.machine()}, None
     nvidia = shutil.which("nvidia-smi") is not None
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
             report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
-        return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
-    if nvidia or devices.may_have_gpu():  # importing torch takes seconds
+    elif nvidia or devices.may_have_gpu():  # importing torch takes seconds
         import torch
 
         build = torch.__version__
         if torch.cuda.is_available():
-            found["cuda"] = torch.cuda.get_device_name()
+            devices_here["cuda"] = torch.cuda.get_device_name()
         elif nvidia:
             report.wrong(
                 "there is an NVIDIA driver, but this build of torch cannot use it",
                 "install a CUDA build of torch that suits the driver, as pytorch.org tells",
             )
         if torch.backends.mps.is_available():
-            found["mps"] = "Apple GPU"
-    return {"used": devices.pick_device("auto"), "found": found, "kernel": kernel, "torch_build": build}
-
-
-def _memory(report: Report) -> dict[str, int] | None:
-    """Megabytes; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    sizes = {line.partition(":")[0]: int(line.split()[1]) >> 10 for line in lines}
-    return {"total_mb": sizes["MemTotal"], "available_mb": sizes["MemAvailable"]}
+            devices_here["mps"] = "Apple GPU"
+    used = devices.pick_device("auto")
+    return {"used": used, "found": devices_here, "kernel": kernel, "torch_build": build}
 
 
 def _model(report: Report) -> dict[str, Any] | None:
@@ -176,7 +166,6 @@ _CHECKS: dict[str, Callable[[Report], Any]] = {
     "versions": _versions,
     "grammars": _grammars,
     "devices": _devices,
-    "memory": _memory,
     "model": _model,
     "hosted": hosted_model.hosted,
     "environment": environment.environment,

@@ -32,12 +32,10 @@ RECENT_DAYS = 7
 
 def environment(report: Report) -> dict[str, str | None]:
     """What the environment sets."""
-    model = os.environ.get("MERCURY_MODEL") or None
-    if model:
-        report.wrong(
-            f"MERCURY_MODEL is set to {model}, so the option model does not count", "unset it, if not meant"
-        )
-    return {"MERCURY_MODEL": model}
+    if model := os.environ.get("MERCURY_MODEL"):
+        problem = f"MERCURY_MODEL is set to {model}, so the option model does not count"
+        report.wrong(problem, "unset it, if not meant")
+    return {"MERCURY_MODEL": model or None}
 
 
 def program(report: Report) -> dict[str, str | None]:
@@ -69,32 +67,27 @@ def server(report: Report) -> dict[str, Any] | None:
     if not report.usable:  # what is wrong has been told
         return None
     try:
-        return asyncio.run(asyncio.wait_for(_tried(), TRIAL_SECONDS))
+        return asyncio.run(asyncio.wait_for(_try_server(), TRIAL_SECONDS))
     except (Failure, TimeoutError) as error:
-        said = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
+        reason = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
         report.wrong(
-            f"the server does not work over stdio: {said}",
+            f"the server does not work over stdio: {reason}",
             "start mercury-lsp --stdio in a terminal, and read what it says",
             fatal=True,
         )
         return None
 
 
-async def _tried() -> dict[str, Any]:
+async def _try_server() -> dict[str, Any]:
     scene, began = scenes()[0], time.perf_counter()
-
-    def passed() -> int:
-        return round((time.perf_counter() - began) * 1e3)
-
     async with Editor.start(FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
-        initialized = passed()
+        initialized = time.perf_counter()
         await editor.loaded()
-        ready = passed()
-        buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
-        answer = await buffer.complete(scene.start)
+        ready = time.perf_counter()
+        answer = await Buffer(editor, scene.uri, scene.language_id, scene.cut).complete(scene.start)
     return {
-        "initialize_ms": initialized,
-        "ready_ms": ready,
+        "initialize_ms": round((initialized - began) * 1e3),
+        "ready_ms": round((ready - began) * 1e3),
         "first_suggestion_ms": round(answer.ms),
         "suggested": bool(answer.text),
     }
@@ -102,24 +95,21 @@ async def _tried() -> dict[str, Any]:
 
 def folders(report: Report) -> dict[str, Any]:
     """Where the server writes, whether it can, and the room that there is, in megabytes."""
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for name, folder, loss in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
         ("history", store.state_file().parent, "mercury-lsp stats has nothing to count"),
     ):
         there = next(above for above in (folder, *folder.parents) if above.exists())
         free = shutil.disk_usage(there).free >> 20
-        writable = _writable(there)
-        found[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
+        writable, owner = _writable(there), f"make {there} your own, and writable"
+        facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
         if not writable:
-            report.wrong(
-                f"{folder} cannot be written, so that {loss}", f"make {there} your own, and writable"
-            )
+            report.wrong(f"{folder} cannot be written, so that {loss}", owner)
         elif name == "cache" and free < MIN_FREE_MB:
-            report.wrong(
-                f"there are {free} MB of room for {folder}, so that {loss}", f"free {MIN_FREE_MB} MB"
-            )
-    return found
+            room = f"there are {free} MB of room for {folder}, so that {loss}"
+            report.wrong(room, f"free {MIN_FREE_MB} MB")
+    return facts
 
 
 def _writable(folder: Path) -> bool:
@@ -128,12 +118,6 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _fix(cause: str | None) -> str:
-    """What helps against a cause of the history, which an other version may have written."""
-    fixes: dict[str | None, str] = {known.value: known.fix for known in Cause}
-    return fixes.get(cause) or "run mercury.explain in the editor"
 
 
 def lately(report: Report) -> dict[str, Any] | None:
@@ -147,8 +131,10 @@ def lately(report: Report) -> dict[str, Any] | None:
     causes = Counter(event.cause for event in events if event.cause)
     chief = next((cause for cause, _ in causes.most_common(1)), None)
     if events and not shown:
+        # Another version may have written a cause that is not known here.
+        fixes: dict[str | None, str] = {cause.value: cause.fix for cause in Cause}
         report.wrong(
             f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {chief}",
-            _fix(chief),
+            fixes.get(chief) or "run mercury.explain in the editor",
         )
     return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}

@@ -6,50 +6,19 @@ shows the key.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mercury_lsp.cli.doctor.report import Report
-from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.errors import BadUsage
 from mercury_lsp.lsp.status import sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 
 _FIX = "fix the options that begin with remote_, or set remote to off"
-
-
-def settings(file: Path | None) -> Config:
-    """The configuration in a file, see `given`; without one, the defaults. Raises `BadUsage`."""
-    return Config() if file is None else parse(given(file))[0]
-
-
-def given(file: Path) -> Mapping[str, object]:
-    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
-
-    Raises `BadUsage` where the file, or an option in it, is wrong.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
-    if isinstance(found, Mapping):
-        dotted = {
-            name.removeprefix(f"{SECTION}."): value
-            for name, value in found.items()
-            if name.startswith(f"{SECTION}.") and name.count(".") == 1
-        }
-        found = dotted or found.get(SECTION, found)
-    _, problems = parse(found)
-    if problems:
-        raise BadUsage(" ".join(problems))
-    return dict(found)
 
 
 def hosted(report: Report) -> dict[str, Any]:
@@ -60,29 +29,29 @@ def hosted(report: Report) -> dict[str, Any]:
     from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
 
     fatal = config.remote == "always"
-    found: dict[str, Any] = {"remote": config.remote, "sent": None, "key": None, "answers": None}
+    facts: dict[str, Any] = {"remote": config.remote, "sent": None, "key": None, "answers": None}
     try:
         address = Address.of(config.remote_url)
         engine = RemoteEngine.of(config)
     except RemoteError as error:
         report.wrong(str(error).rstrip("."), _FIX, fatal)
-        return found
-    found["sent"] = sent(config.remote, engine.remote_status)
-    found["key"] = _key(report, config)
+        return facts
+    facts["sent"] = sent(config.remote, engine.remote_status)
+    facts["key"] = _key(report, config)
     if not address.keeps_secrets:
         report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")
     began = time.perf_counter()
     try:
         asked = Prompt("", "def add(a, b):\n    return ", "", "\n")
         infill = engine.infill(asked, Sampling(single_line=True, max_tokens=8))
-        found["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
+        facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
             report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
     except Unanswered as error:
         report.wrong(str(error), _FIX, fatal)
     finally:
         engine.close()
-    return found
+    return facts
 
 
 def _key(report: Report, config: Config) -> str:

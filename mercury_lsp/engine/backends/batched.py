@@ -78,6 +78,9 @@ class BatchedNetwork:
         scores = logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
         return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
 
+    def free(self, slot: int) -> None:
+        """See `batching.Batch.free`: the slots share one buffer of constant size."""
+
     def _batch(self, parts: Sequence[SlotRows]) -> _Batch:
         n, longest = len(parts), max(len(part.ids) for part in parts)
         keys = max(part.past + len(part.ids) for part in parts)

@@ -1,10 +1,11 @@
-"""Runs a network of packed weights on the CPU by the C kernel, `kernel/kernel.c`."""
+"""Runs a network of prepared weights on the CPU by the C kernel, `kernel/kernel.c`, for one sequence or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import Structure, byref, pointer
+from ctypes import Structure, addressof, byref, c_void_p, pointer
 from math import prod
 
 import numpy as np
@@ -18,40 +19,66 @@ from mercury_lsp.engine.backends.cpu_kernel import (
     Layer,
     Matrix,
     Network,
+    Sequence,
     address_of,
     fits,
     instruction_sets,
+    padded_vocabulary,
 )
-from mercury_lsp.engine.backends.cpu_weights import LANES, PreparedWeights
+from mercury_lsp.engine.backends.cpu_layout import LANES
+from mercury_lsp.engine.backends.cpu_layout import Matrix as LaidOut
+from mercury_lsp.engine.backends.cpu_sources import WeightSource
+from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
 from mercury_lsp.engine.backends.mapping import LIBRARY, kernel_library
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
+from mercury_lsp.engine.batching import SlotRows
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import zero_pages
 
 MAX_THREADS = 15
 # Keys and values grow in this step; a row of the model small takes 23 KB.
 KV_STEP_ROWS = 64
+# Eight rows take twice as long as one, so there is one small canvas. Measured on 40 single lines, small, two cores:
+# 5.5 ms a token; 6.1 with a block of 6 tokens, 9.6 with canvases of 6 at each place, 6.0 autoregressive.
+CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD = 3, 1.0
 
 
-def kv_cache_bytes(shape: Shape, rows: int) -> int:
-    """The bytes of the keys and values of ``rows`` rows."""
-    return (
-        2 * 2 * shape.layers * shape.kv_heads * (-(-rows // KV_STEP_ROWS) * KV_STEP_ROWS) * shape.head_width
-    )
+class KeyValueCache:
+    """The keys and values of one sequence by layer, which grow with its rows."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self.capacity = 0
+        self._keys = self._values = np.empty(0, np.float16)
+        self._by_layer = (c_void_p * shape.layers)(), (c_void_p * shape.layers)()
+
+    def grow(self, rows: int) -> None:
+        """Make room for at least ``rows`` rows, and keep the old ones."""
+        shape, old = self._shape, self.capacity
+        if rows <= old:
+            return
+        capacity = -(-max(rows, old + old // 16) // KV_STEP_ROWS) * KV_STEP_ROWS
+        keys = _zeros_in_pages(shape.layers, shape.kv_heads, capacity // LANES, shape.head_width, LANES)
+        values = _zeros_in_pages(shape.layers, shape.kv_heads, capacity, shape.head_width)
+        if old:
+            keys[:, :, : old // LANES] = self._keys
+            values[:, :, :old] = self._values
+        self._keys, self._values, self.capacity = keys, values, capacity
+        for addresses, arrays in zip(self._by_layer, (keys, values), strict=True):
+            addresses[:] = [address_of(layer) for layer in arrays]
+
+    def sequence(self, first: int, rows: int, past: int, mask: NDArray[np.uint8]) -> Sequence:
+        """The description of a pass's rows from number ``first`` on, which follow ``past`` kept ones."""
+        keys, values = map(addressof, self._by_layer)
+        return Sequence(first, rows, past, self.capacity, address_of(mask), keys, values)
 
 
-class NativeExecutor:
+class NativeNetwork:
     """A network of prepared weights. ``forbidden``: ids with a score of -inf; ``threads``: at least 1."""
-
-    device = "cpu"
-    # Eight rows take twice as long as one, so there is one small canvas. Measured on 40 single lines, small, two cores:
-    # 5.5 ms a token; 6.1 with a block of 6 tokens, 9.6 with canvases of 6 at each place, 6.0 autoregressive.
-    block, canvas_threshold = 3, 1.0
 
     def __init__(
         self,
         prepared: PreparedWeights,
-        forbidden: Sequence[int],
+        forbidden: Items[int],
         threads: int,
         instructions: str | None = None,
     ) -> None:
@@ -61,48 +88,60 @@ class NativeExecutor:
             raise OSError(f"{LIBRARY} cannot be loaded")
         self.threads = min(threads, MAX_THREADS)
         self._kernel = Kernel(library, instructions or instruction_sets()[0])
-        self._prepared, self._shape = prepared, prepared.shape
+        self._prepared, self.shape = prepared, prepared.shape
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="mercury-kernel")
-        self._allowed = np.zeros(self._shape.vocabulary, np.float32)
-        self._allowed[list(forbidden)] = -np.inf
-        self._scores = np.empty((0, self._shape.vocabulary), np.float32)
-        self._layers = (Layer * self._shape.layers)()
+        self._allowed = np.zeros(padded_vocabulary(self.shape), np.float32)
+        self._allowed[self.shape.vocabulary :] = self._allowed[list(forbidden)] = -np.inf
+        self._scores = np.empty((0, len(self._allowed)), np.float32)
+        self._layers = (Layer * self.shape.layers)()
         self._network = self._describe()
-        self._cosine = self._sine = np.empty(0, np.float32)
-        self._keys = self._values = np.empty(0, np.float16)
-        self._grow(BUFFER_STEP_ROWS)
+        self._cosine = self._sine = np.empty((0, self.shape.head_width // 2), np.float32)
         self._buffers = Buffers(
-            self._shape, self._kernel, self.threads, BUFFER_STEP_ROWS // 4, BUFFER_STEP_ROWS
+            self.shape, self._kernel, self.threads, BUFFER_STEP_ROWS // 4, BUFFER_STEP_ROWS
         )
 
     @classmethod
     def of(
-        cls, loaded: Checkpoint, threads: int, progress: Callable[[float], None] | None = None
-    ) -> NativeExecutor | None:
-        """The executor of a checkpoint; None if the kernel is not installed or cannot run its network.
+        cls,
+        source: WeightSource,
+        forbidden: Items[int],
+        threads: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> NativeNetwork | None:
+        """The network of a checkpoint's weights; None if the kernel is not installed or cannot run the network.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        if not (instruction_sets() and fits(loaded.shape)):
+        if not (instruction_sets() and fits(source.shape)):
             return None
-        prepared = PreparedWeights.of(loaded, progress)
-        return None if prepared is None else cls(prepared, loaded.tokenizer.hidden, threads)
+        prepared = PreparedWeights.of(source, progress)
+        return None if prepared is None else cls(prepared, forbidden, threads)
 
-    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
-        """See `Executor.run`. The hidden rows are valid until the next run."""
-        count = len(ids)
-        if past + count > self._network.capacity:
-            self._grow(past + count)
-        if not self._buffers.hold(count, past + count):
-            self._buffers = Buffers(self._shape, self._kernel, self.threads, count, past + count)
+    def run(self, parts: Items[tuple[Items[int], TokenLayout, int, KeyValueCache]]) -> NDArray[np.float32]:
+        """Run one pass of the rows of several sequences, none of them twice: see `Executor.run`.
+
+        Returns the hidden rows of all parts, one after the other, valid until the next run.
+        """
+        count, keys = 0, 0
+        sequences, masks, ids = [], [], list[int]()
+        for own, rows, past, cache in parts:
+            cache.grow(past + len(own))
+            masks.append(attention_mask(rows, rows).astype(np.uint8))
+            sequences.append(cache.sequence(count, len(own), past, masks[-1]))
+            count, keys = count + len(own), max(keys, past + len(own))
+            ids += own
+        position = np.concatenate([rows.position for _, rows, _, _ in parts])
+        self._turn_up_to(int(position.max()) + 1)
+        if not self._buffers.hold(count, keys):
+            self._buffers = Buffers(self.shape, self._kernel, self.threads, count, keys)
         buffers = self._buffers
-        buffers.cosine[:count] = self._cosine[rows.position]
-        buffers.sine[:count] = self._sine[rows.position]
-        buffers.mask[: count * count] = attention_mask(rows, rows).ravel()
+        buffers.cosine[:count] = self._cosine[position]
+        buffers.sine[:count] = self._sine[position]
+        described = (Sequence * len(sequences))(*sequences)
 
         def compute() -> None:
             buffers.x[:count] = self._prepared.embedded(ids)
-            self._on_all_threads(self._kernel.run, buffers.passing(pointer(self._network), count, past))
+            self._on_all_threads(self._kernel.run, buffers.passing(pointer(self._network), count, described))
 
         self._with_restored_weights(compute)
         return buffers.x[:count]
@@ -113,9 +152,9 @@ class NativeExecutor:
         count = len(hidden)
         # More rows than in any run, so that `hidden` is a copy and not in the buffers.
         if not self._buffers.hold(count, 0):
-            self._buffers = Buffers(self._shape, self._kernel, self.threads, count, BUFFER_STEP_ROWS)
+            self._buffers = Buffers(self.shape, self._kernel, self.threads, count, BUFFER_STEP_ROWS)
         if len(self._scores) < count:
-            self._scores = np.empty((count, self._shape.vocabulary), np.float32)
+            self._scores = np.empty((count, len(self._allowed)), np.float32)
         scores = self._scores[:count]
 
         def compute() -> None:
@@ -125,7 +164,12 @@ class NativeExecutor:
             self._on_all_threads(self._kernel.scores, scoring)
 
         self._with_restored_weights(compute)
-        return scores
+        return scores[:, : self.shape.vocabulary]
+
+    def _turn_up_to(self, positions: int) -> None:
+        """Make the tables of rotary angles at least so long."""
+        if positions > len(self._cosine):
+            self._cosine, self._sine = self.shape.rotary_tables(-(-positions // 1024) * 1024)
 
     def _with_restored_weights(self, compute: Callable[[], None]) -> None:
         """Call ``compute``, again and again if the weights had to be restored meanwhile."""
@@ -142,7 +186,7 @@ class NativeExecutor:
                 helper.result()
 
     def _describe(self) -> Network:
-        shape, prepared = self._shape, self._prepared
+        shape, prepared = self.shape, self._prepared
         for i, layer in enumerate(self._layers):
             for name, key in (
                 ("qkv", "attention.qkv"),
@@ -150,42 +194,90 @@ class NativeExecutor:
                 ("gate_up", "gate_up"),
                 ("down", "down"),
             ):
-                setattr(layer, name, self._matrix(f"layers.{i}.{key}.weight"))
-            for name in ("attention_norm", "feed_norm"):
-                setattr(layer, name, address_of(prepared.vectors[f"layers.{i}.{name}.weight"]))
+                setattr(layer, name, _described(prepared.matrices[f"layers.{i}.{key}.weight"]))
+            for name, key in (
+                ("attention_norm", "attention_norm.weight"),
+                ("feed_norm", "feed_norm.weight"),
+                ("bias", "attention.qkv.bias"),
+                ("q_norm", "attention.q_norm.weight"),
+                ("k_norm", "attention.k_norm.weight"),
+            ):
+                vector = prepared.vectors.get(f"layers.{i}.{key}")
+                setattr(layer, name, None if vector is None else address_of(vector))
         return Network(
             shape.layers,
             shape.width,
             shape.heads,
             shape.kv_heads,
+            shape.head_width,
             shape.hidden,
-            0,
             shape.norm_eps,
             self._layers,
             address_of(prepared.vectors["norm.weight"]),
-            self._matrix("embedding.weight"),
+            _described(prepared.output),
             address_of(self._allowed),
         )
 
-    def _matrix(self, name: str) -> Matrix:
-        matrix = self._prepared.matrices[name]
-        return Matrix(address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs)
 
-    def _grow(self, rows: int) -> None:
-        """Make room for the keys and values of at least ``rows`` rows, and keep the old ones."""
-        shape, old = self._shape, self._network.capacity
-        capacity = -(-max(rows, old + old // 16) // KV_STEP_ROWS) * KV_STEP_ROWS
-        keys = _zeros_in_pages(shape.layers, shape.kv_heads, capacity // LANES, 64, LANES)
-        values = _zeros_in_pages(shape.layers, shape.kv_heads, capacity, 64)
-        if old:
-            keys[:, :, : old // LANES] = self._keys
-            values[:, :, :old] = self._values
-        self._keys, self._values, self._network.capacity = keys, values, capacity
-        for layer, key, value in zip(self._layers, keys, values, strict=True):
-            layer.keys, layer.values = address_of(key), address_of(value)
-        power = np.arange(0, 64, 2) / 64
-        angle = np.outer(np.arange(capacity), shape.rope_theta**-power)  # (capacity, D / 2)
-        self._cosine, self._sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+class NativeExecutor:
+    """See `Executor`: one sequence on a network that no other executor runs."""
+
+    device = "cpu"
+    block, canvas_threshold = CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD
+
+    def __init__(self, network: NativeNetwork) -> None:
+        self._network, self.threads = network, network.threads
+        self._cache = KeyValueCache(network.shape)
+
+    def run(self, ids: Items[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
+        """See `Executor.run`. The hidden rows are valid until the next run."""
+        return self._network.run([(ids, rows, past, self._cache)])
+
+    def scores(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Executor.scores`. The scores are valid until the next call."""
+        return self._network.scores(hidden)
+
+
+class NativeBatch:
+    """See `batching.Batch`: ``slots`` sequences of at most ``rows`` rows, whose keys and values grow as they are
+    used."""
+
+    device = "cpu"
+    block, canvas_threshold = CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD
+
+    def __init__(self, network: NativeNetwork, memory: int, rows: int) -> None:
+        """memory: bytes for the keys and values of all slots, of which there is at least one."""
+        self._network, self.threads, self.rows = network, network.threads, rows
+        shape = network.shape
+        self.bytes_each = 4 * shape.layers * shape.kv_heads * shape.head_width * rows
+        self.slots = max(1, memory // self.bytes_each)
+        self._caches: dict[int, KeyValueCache] = {}
+
+    def run(self, parts: Items[SlotRows]) -> list[NDArray[np.float32]]:
+        """See `batching.Batch.run`."""
+        caches = [self._caches.setdefault(part.slot, KeyValueCache(self._network.shape)) for part in parts]
+        hidden = self._network.run(
+            [(part.ids, part.rows, part.past, cache) for part, cache in zip(parts, caches, strict=True)]
+        )
+        edges = np.cumsum([len(part.ids) for part in parts])[:-1]
+        return np.split(hidden.copy(), edges)
+
+    def scores(self, hidden: Items[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """See `batching.Batch.scores`."""
+        parts = list(hidden)
+        edges = np.cumsum([len(own) for own in parts])[:-1]
+        return np.split(self._network.scores(np.concatenate(parts)).copy(), edges)
+
+    def free(self, slot: int) -> None:
+        """See `batching.Batch.free`."""
+        self._caches.pop(slot, None)
+
+
+def _described(matrix: LaidOut) -> Matrix:
+    """A matrix as the kernel's structure."""
+    return Matrix(
+        address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs, matrix.bits
+    )
 
 
 def _zeros_in_pages(*size: int) -> NDArray[np.float16]:

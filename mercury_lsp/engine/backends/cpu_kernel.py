@@ -13,7 +13,7 @@ from mercury_lsp.engine.backends.mapping import kernel_library
 from mercury_lsp.engine.checkpoints.shape import Shape
 
 # As in the kernel.
-PART, SLICE, STAGE_BYTES = 16, 256, 64
+PART, HALF, SLICE, STAGE_BYTES = 16, 32, 256, 64
 # The buffers hold a multiple of so many keys.
 BUFFER_STEP_ROWS = 512
 
@@ -23,11 +23,17 @@ _ENTRIES = ("pass", "scores", "scratch")
 class Matrix(Structure):
     """A matrix of prepared weights."""
 
-    _fields_ = (("levels", c_void_p), ("scales", c_void_p), ("outputs", c_int32), ("inputs", c_int32))
+    _fields_ = (
+        ("levels", c_void_p),
+        ("scales", c_void_p),
+        ("outputs", c_int32),
+        ("inputs", c_int32),
+        ("bits", c_int32),
+    )
 
 
 class Layer(Structure):
-    """The weights and the cache of one layer."""
+    """The weights of one layer."""
 
     _fields_ = (
         ("qkv", Matrix),
@@ -36,8 +42,9 @@ class Layer(Structure):
         ("down", Matrix),
         ("attention_norm", c_void_p),
         ("feed_norm", c_void_p),
-        ("keys", c_void_p),
-        ("values", c_void_p),
+        ("bias", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
     )
 
 
@@ -49,13 +56,27 @@ class Network(Structure):
         ("width", c_int32),
         ("heads", c_int32),
         ("kv_heads", c_int32),
+        ("head", c_int32),
         ("hidden", c_int32),
-        ("capacity", c_int32),
         ("epsilon", c_float),
         ("layer", POINTER(Layer)),
         ("norm", c_void_p),
         ("vocabulary", Matrix),
         ("allowed", c_void_p),
+    )
+
+
+class Sequence(Structure):
+    """Rows of a pass that belong to one sequence, with the addresses of its keys and values by layer."""
+
+    _fields_ = (
+        ("first", c_int32),
+        ("rows", c_int32),
+        ("past", c_int32),
+        ("capacity", c_int32),
+        ("mask", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
     )
 
 
@@ -66,18 +87,18 @@ class Pass(Structure):
         ("network", POINTER(Network)),
         ("threads", c_int32),
         ("rows", c_int32),
-        ("past", c_int32),
+        ("sequences", c_int32),
+        ("sequence", POINTER(Sequence)),
         ("cosine", c_void_p),
         ("sine", c_void_p),
-        ("mask", c_void_p),
         ("x", c_void_p),
         ("queries", c_void_p),
         ("mixed", c_void_p),
         ("fed", c_void_p),
         ("mixed_scale", c_void_p),
         ("fed_scale", c_void_p),
-        ("mixed_shift", c_void_p),
-        ("fed_shift", c_void_p),
+        ("mixed_total", c_void_p),
+        ("fed_total", c_void_p),
         ("scratch", c_void_p),
         ("scratch_bytes", c_size_t),
         ("stages", c_void_p),
@@ -123,13 +144,12 @@ def instruction_sets() -> tuple[str, ...]:
 
 def fits(shape: Shape) -> bool:
     """Whether the kernel can run a network of the shape."""
-    return (
-        shape.plain
-        and shape.head_width == 64
-        and shape.heads * 64 == shape.width
-        and shape.hidden % 64 == 0
-        and shape.vocabulary % SLICE == 0
-    )
+    return shape.head_width in (64, 128) and shape.width % 64 == 0 and shape.hidden % 64 == 0
+
+
+def padded_vocabulary(shape: Shape) -> int:
+    """The rows of the kernel's output matrix: the vocabulary, padded to whole slices."""
+    return -(-shape.vocabulary // SLICE) * SLICE
 
 
 class Buffers:
@@ -137,20 +157,19 @@ class Buffers:
 
     def __init__(self, shape: Shape, kernel: Kernel, threads: int, rows: int, keys: int) -> None:
         self._rows, self._keys, self._threads = rows, -(-keys // BUFFER_STEP_ROWS) * BUFFER_STEP_ROWS, threads
-        parts = {"mixed": shape.width // PART, "fed": shape.hidden // PART}
+        inner = shape.heads * shape.head_width
         self.x = np.empty((rows, shape.width), np.float32)
-        self.cosine, self.sine = (np.empty((rows, 32), np.float32) for _ in range(2))
-        self.mask = np.empty(rows * rows, np.uint8)
-        self._queries = np.empty((rows, shape.width), np.float32)
-        self._rounded = {
-            name: (
-                np.empty((rows, own * PART), np.int8),
-                np.empty((rows, own), np.float32),
-                np.empty((rows, own), np.float32),
+        self.cosine, self.sine = (np.empty((rows, shape.head_width // 2), np.float32) for _ in range(2))
+        self._queries = np.empty((rows, inner), np.float32)
+        self._rounded = tuple(
+            (
+                np.empty((rows, columns), np.int8),
+                np.empty((rows, columns // PART), np.float32),
+                np.empty((rows, columns // HALF), np.float32),
             )
-            for name, own in parts.items()
-        }
-        slices = shape.vocabulary // SLICE
+            for columns in (inner, shape.hidden)
+        )
+        slices = padded_vocabulary(shape) // SLICE
         self._peak, self._mass = (np.empty((slices, rows), np.float32) for _ in range(2))
         self._bytes = kernel.scratch(shape.width, rows, self._keys)
         self._scratch = _cache_aligned(self._bytes * threads)
@@ -160,17 +179,18 @@ class Buffers:
         """Whether the buffers are large enough."""
         return rows <= self._rows and keys <= self._keys
 
-    def passing(self, network: Any, rows: int, past: int) -> Pass:
-        """A pass in these buffers, for one run."""
+    def passing(self, network: Any, rows: int, sequences: Any) -> Pass:
+        """A pass of an array of `Sequence` in these buffers, for one run."""
         self._stages[:] = 0
-        (mixed, mixed_scale, mixed_shift), (fed, fed_scale, fed_shift) = self._rounded.values()
+        (mixed, mixed_scale, mixed_total), (fed, fed_scale, fed_total) = self._rounded
         return Pass(
             network,
             self._threads,
             rows,
-            past,
-            *map(address_of, (self.cosine, self.sine, self.mask, self.x, self._queries, mixed, fed)),
-            *map(address_of, (mixed_scale, fed_scale, mixed_shift, fed_shift, self._scratch)),
+            len(sequences),
+            sequences,
+            *map(address_of, (self.cosine, self.sine, self.x, self._queries, mixed, fed)),
+            *map(address_of, (mixed_scale, fed_scale, mixed_total, fed_total, self._scratch)),
             self._bytes,
             address_of(self._stages),
         )

@@ -15,27 +15,22 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp import paths
+from mercury_lsp.engine.backends.cpu_kernel import padded_vocabulary
+from mercury_lsp.engine.backends.cpu_layout import Matrix, matrix_bytes
+from mercury_lsp.engine.backends.cpu_sources import WeightSource
 from mercury_lsp.engine.backends.mapping import MappedFile
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
-from mercury_lsp.engine.checkpoints.pack import Packed
-from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import default_threads
 
-LAYOUT_VERSION = 1
-# As in the kernel: the outputs of a block, the columns of a scale, and the level of zero.
-LANES, GROUP, ZERO = 16, 64, 64
-# More bits would overflow in the kernel's sums of two products.
-MAX_LEVEL_BITS = 7
+LAYOUT_VERSION = 2
 # A file is deleted after so long without use.
 UNUSED_SECONDS = 30 * 24 * 3600
 # The name of a file while it is written, and the age after which its writer must be dead.
@@ -47,149 +42,117 @@ _CHECKSUM_BYTES = 8
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Matrix:
-    """A matrix (outputs, inputs) for the kernel.
-
-    ``levels``: uint8 (outputs / 16, inputs / 64, 16, 16, 4): blocks of outputs, then groups of four columns; `ZERO` is
-    zero. ``scales``: float32 (outputs / 16, inputs / 64, 16).
-    """
-
-    levels: NDArray[np.uint8]
-    scales: NDArray[np.float32]
-    outputs: int
-    inputs: int
-
-    def rows(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The values of the rows ``which``. (n, inputs)"""
-        block, lane = which // LANES, which % LANES
-        levels = self.levels[block, :, :, lane].reshape(len(which), -1, GROUP).astype(np.float32)
-        return ((levels - ZERO) * self.scales[block, :, lane][..., None]).reshape(len(which), -1)
-
-
 class PreparedWeights:
     """The weights of a network by name: ``matrices`` for the kernel, and ``vectors``."""
 
     def __init__(
-        self,
-        shape: Shape,
-        blob: NDArray[np.uint8],
-        mapping: MappedFile | None = None,
-        origin: Checkpoint | None = None,
+        self, source: WeightSource, blob: NDArray[np.uint8], mapping: MappedFile | None = None
     ) -> None:
-        """blob: of `prepare_weights`. mapping: the file of the blob. origin: the checkpoint to restore it from."""
-        self.shape = shape
-        self._blob, self._mapping, self._origin = blob, mapping, origin
+        """blob: of `prepare_weights`. mapping: the file of the blob, which is restored from ``source``."""
+        self.shape = source.shape
+        self._source, self._blob, self._mapping = source, blob, mapping
         self.matrices: dict[str, Matrix] = {}
         self.vectors: dict[str, NDArray[np.float32]] = {}
-        for name, (part, size) in _parts(shape, blob).items():
-            if len(size) == 1:
-                self.vectors[name] = part.view(np.float32)
-                continue
-            outputs, inputs = size
-            blocks = (outputs // LANES, inputs // GROUP, LANES)
-            levels, scales = part[: outputs * inputs], part[outputs * inputs :].view(np.float32)
-            self.matrices[name] = Matrix(
-                levels.reshape(*blocks, LANES, 4), scales.reshape(blocks), outputs, inputs
-            )
-        self._embedding = self.matrices["embedding.weight"]
+        for name, part in _parts(source, blob).items():
+            if isinstance(part, Matrix):
+                self.matrices[name] = part
+            else:
+                self.vectors[name] = part
 
     @classmethod
     def of(
-        cls, loaded: Checkpoint, progress: Callable[[float], None] | None = None
+        cls, source: WeightSource, progress: Callable[[float], None] | None = None
     ) -> PreparedWeights | None:
-        """The weights of a checkpoint, from their file if there is one; None if the kernel does not support them.
+        """The weights of a source, from their file if there is one; None if the kernel does not support them.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        path = cache_folder() / "prepared" / f"{loaded.fingerprint[:32]}-{LAYOUT_VERSION}.bin"
-        size = sum(_bytes(size) for size in loaded.shape.weights().values())
+        path = cache_folder() / "prepared" / f"{source.key[:32]}-{LAYOUT_VERSION}.bin"
+        size = sum(_sizes(source).values())
         mapping = _mapped(path, size)
         if mapping is None:
-            weights = loaded.weights()
-            if not all(map(_fits, weights.values())):
+            blob = prepare_weights(source, progress)
+            if blob is None:
                 return None
-            blob = prepare_weights(loaded.shape, weights, size, progress)
             mapping = _mapped(path, size) if _write(path, blob) else None
             if mapping is None:
-                return cls(loaded.shape, blob)
-        return cls(loaded.shape, mapping.blob[:size], mapping, loaded)
+                return cls(source, blob)
+        return cls(source, mapping.blob[:size], mapping)
 
     def restored(self) -> bool:
         """Whether the file was truncated, so that the results since the last call are wrong; restores the weights.
 
         Raises `CheckpointError` if the weights cannot be made again.
         """
-        if self._mapping is None or self._origin is None or not self._mapping.lost:
+        if self._mapping is None or not self._mapping.lost:
             return False
         log.warning("The file of the prepared weights was truncated while in use; it is made again.")
-        self._mapping.restore(prepare_weights(self.shape, self._origin.weights(), len(self._blob)))
+        blob = prepare_weights(self._source)
+        assert blob is not None, "the source was supported before"
+        self._mapping.restore(blob)
         return True
 
     def embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The embedding's rows of ids. (T, width)"""
-        return self._embedding.rows(np.asarray(ids, np.int64))
+        return self.matrices["embedding.weight"].rows(np.asarray(ids, np.int64))
+
+    @property
+    def output(self) -> Matrix:
+        """The matrix from hidden rows to logits, whose rows are padded."""
+        return self.matrices["embedding.weight" if self.shape.tied else "output.weight"]
 
 
 def prepare_weights(
-    shape: Shape,
-    weights: Mapping[str, Packed | NDArray[np.float32]],
-    size: int,
-    progress: Callable[[float], None] | None = None,
-) -> NDArray[np.uint8]:
-    """Lay out all weights of a checkpoint in the order in which a pass reads them. uint8 (size,)
+    source: WeightSource, progress: Callable[[float], None] | None = None
+) -> NDArray[np.uint8] | None:
+    """Lay out all weights of a source in the order in which a pass reads them, uint8 (size,); None if unsupported.
 
-    The levels of a matrix come first, then its scales.
+    The levels of a matrix come first, then its scales. Raises `CheckpointError`.
     """
-    blob = np.empty(size, np.uint8)
-    parts = _parts(shape, blob)
-
-    def lay(name: str) -> None:
-        weight, place = weights[name], parts[name][0]
-        if not isinstance(weight, Packed):
-            place.view(np.float32)[:] = weight
-            return
-        outputs, inputs = weight.shape
-        levels = weight.levels() + np.int8(ZERO)  # (outputs, inputs)
-        fours = levels.view(np.uint32).reshape(outputs // LANES, LANES, inputs // GROUP, LANES)
-        place[: outputs * inputs].view(np.uint32)[:] = fours.transpose(0, 2, 3, 1).ravel()
-        scales = weight.scale.reshape(outputs // LANES, LANES, -1).transpose(0, 2, 1)
-        place[outputs * inputs :].view(np.float32)[:] = scales.ravel()
-
+    put = source.reader()
+    if put is None:
+        return None
+    # The rows that pad the vocabulary stay zero.
+    blob = np.zeros(sum(_sizes(source).values()), np.uint8)
+    parts = _parts(source, blob)
     with ThreadPoolExecutor(default_threads()) as pool:
-        for done, _ in enumerate(pool.map(lay, parts), 1):
+        for done, _ in enumerate(pool.map(put, parts, parts.values()), 1):
             if progress is not None:
                 progress(done / len(parts))
     return blob
 
 
-def _fits(weight: Packed | NDArray[np.float32]) -> bool:
-    """Whether the kernel supports a weight: a vector, or a matrix packed in its groups with few enough bits."""
-    if not isinstance(weight, Packed):
-        return weight.ndim == 1
-    rows, columns = weight.shape
-    return (
-        weight.bits <= MAX_LEVEL_BITS
-        and weight.group == GROUP
-        and rows % (2 * LANES) == 0
-        and columns % GROUP == 0
-    )
+def _dimensions(source: WeightSource) -> dict[str, tuple[int, ...]]:
+    """The dimensions of each weight by name, in order; the matrices of the vocabulary are padded, and come last."""
+    sizes = source.shape.weights()
+    for name in ("embedding.weight", "output.weight"):
+        if name in sizes:
+            sizes[name] = (padded_vocabulary(source.shape), sizes.pop(name)[1])
+    return sizes
 
 
-def _parts(shape: Shape, blob: NDArray[np.uint8]) -> dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]]:
-    """The part of each weight in a blob by name, with the weight's dimensions; the embedding comes last."""
-    sizes = shape.weights()
-    sizes["embedding.weight"] = sizes.pop("embedding.weight")
-    parts, at = {}, 0
-    for name, size in sizes.items():
-        parts[name] = (blob[at : at + _bytes(size)], size)
-        at += _bytes(size)
+def _sizes(source: WeightSource) -> dict[str, int]:
+    """The bytes of each weight by name."""
+    return {
+        name: matrix_bytes(*size, source.bits(name)) if len(size) == 2 else 4 * size[0]
+        for name, size in _dimensions(source).items()
+    }
+
+
+def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | NDArray[np.float32]]:
+    """The part of each weight in a blob by name."""
+    parts: dict[str, Matrix | NDArray[np.float32]] = {}
+    at = 0
+    dimensions = _dimensions(source)
+    for name, size in _sizes(source).items():
+        part, dims = blob[at : at + size], dimensions[name]
+        parts[name] = (
+            Matrix.within(part, dims[0], dims[1], source.bits(name))
+            if len(dims) == 2
+            else part.view(np.float32)
+        )
+        at += size
     return parts
-
-
-def _bytes(size: tuple[int, ...]) -> int:
-    """The bytes of a weight: a vector has 4 a value; a matrix 1 a value and 4 a group."""
-    return 4 * size[0] if len(size) == 1 else size[0] * size[1] + size[0] * size[1] // GROUP * 4
 
 
 def cache_folder() -> Path:

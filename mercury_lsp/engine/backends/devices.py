@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.cpu import NativeExecutor, kv_cache_bytes
-from mercury_lsp.engine.backends.cpu_kernel import fits, instruction_sets
-from mercury_lsp.engine.backends.cpu_weights import PreparedWeights
-from mercury_lsp.engine.batching import ContinuousBatcher, RoundRobin, SlotPool
+from mercury_lsp.engine.backends.cpu import NativeBatch, NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu_sources import OpenSource, PackedSource, WeightSource
+from mercury_lsp.engine.batching import ContinuousBatcher
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.system import default_threads
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.backends.network import Network
 
+# Rows of a batch on a CPU, where a pass of more takes too long for those who wait.
+CPU_BATCH_ROWS = 256
 INSTALL_TORCH = 'pip install "mercury-lsp[torch]"'
 # Files of the drivers of NVIDIA, WSL and AMD.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -39,8 +40,9 @@ def executor_for(
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu" and (native := NativeExecutor.of(loaded, threads, progress)) is not None:
-        return native
+    native = _native(loaded, device, threads, "auto", progress)
+    if native is not None:
+        return NativeExecutor(native)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -53,35 +55,29 @@ def slots_for(
     threads: int,
     memory: int,
     rows: int,
-    together: bool | None = None,
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> SlotPool:
-    """The executors of many sessions on one network, see `batching`.
+) -> ContinuousBatcher:
+    """The executors of many sessions on one network, whose passes are batched, see `batching`.
 
-    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. together: whether passes
-    are batched; None for batches on a GPU only, because on a CPU the kernel is faster one by one. quantization: of an
-    open model. Raises `CheckpointError` if the device cannot run the model.
+    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. quantization: of an open
+    model. Raises `CheckpointError` if the device cannot run the model.
     """
     threads = threads or default_threads()
     device = pick_device(device)
-    if device == "cpu" and not together and isinstance(loaded, Checkpoint) and _native(loaded):
-        prepared = PreparedWeights.of(loaded, progress)
-        if prepared is not None:
-            return RoundRobin(
-                lambda: NativeExecutor(prepared, loaded.tokenizer.hidden, threads),
-                kv_cache_bytes(loaded.shape, rows),
-            )
+    native = _native(loaded, device, threads, quantization, progress)
+    if native is not None:
+        return ContinuousBatcher(NativeBatch(native, memory, rows), CPU_BATCH_ROWS)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.batched import BatchedNetwork
     from mercury_lsp.engine.backends.network import Network
     from mercury_lsp.engine.backends.torch_executor import dtype_for
 
     if isinstance(loaded, OpenCheckpoint):
-        network, forbidden = _open_network(loaded, device, quantization, progress), loaded.forbidden
+        network = _open_network(loaded, device, quantization, progress)
     else:
-        network, forbidden = Network.of(loaded, dtype_for(device), progress), loaded.tokenizer.hidden
-    return ContinuousBatcher(BatchedNetwork.of(network, forbidden, device, memory, rows, threads))
+        network = Network.of(loaded, dtype_for(device), progress)
+    return ContinuousBatcher(BatchedNetwork.of(network, loaded.forbidden, device, memory, rows, threads))
 
 
 def open_executor_for(
@@ -93,14 +89,19 @@ def open_executor_for(
 ) -> Executor:
     """The executor of an open model on a device; see `executor_for`.
 
-    quantization: auto, none, int8 or int4; auto takes the most exact one that fits into the device's memory.
+    quantization: auto, none, int8 or int4; auto takes int8 on a CPU, where the kernel is fastest, and elsewhere the
+    most exact one that fits into the device's memory.
     """
     device = pick_device(device)
+    threads = threads or default_threads()
+    native = _native(loaded, device, threads, quantization, progress)
+    if native is not None:
+        return NativeExecutor(native)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
     network = _open_network(loaded, device, quantization, progress)
-    return TorchExecutor(network, loaded.forbidden, device, threads or default_threads())
+    return TorchExecutor(network, loaded.forbidden, device, threads)
 
 
 def _require_torch(model: str, device: str) -> None:
@@ -125,9 +126,30 @@ def _open_network(
     )
 
 
-def _native(loaded: Checkpoint) -> bool:
-    """Whether the kernel is installed and can run the model."""
-    return bool(instruction_sets()) and fits(loaded.shape)
+def _native(
+    loaded: Checkpoint | OpenCheckpoint,
+    device: str,
+    threads: int,
+    quantization: str,
+    progress: Callable[[float], None] | None,
+) -> NativeNetwork | None:
+    """The network on the CPU's kernel; None if the kernel cannot run it, or if its weights must not be quantized."""
+    if device != "cpu" or (isinstance(loaded, OpenCheckpoint) and quantization == "none"):
+        return None
+    source: WeightSource
+    if isinstance(loaded, Checkpoint):
+        source = PackedSource(loaded)
+    else:
+        source = OpenSource(loaded, quantization.replace("auto", "int8"))
+    return NativeNetwork.of(source, loaded.forbidden, threads, progress)
+
+
+def prepare(loaded: Checkpoint | OpenCheckpoint, progress: Callable[[float], None] | None = None) -> None:
+    """Lay out the weights of a checkpoint for the CPU's kernel, in the file that servers map.
+
+    Does nothing if the kernel cannot run the model. progress: called with the fraction done. Raises `CheckpointError`.
+    """
+    _native(loaded, "cpu", 1, "auto", progress)
 
 
 def has_torch() -> bool:

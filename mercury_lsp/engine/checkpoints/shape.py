@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 MAX_FACTOR = 1e15
 _MAX_SIZES = {
     "vocabulary": 4_000_000, "width": 65_536, "layers": 1_000, "heads": 1_024, "kv_heads": 1_024, "head_width": 1_024,
     "hidden": 1_000_000, "positions": 65_536,
 }  # fmt: skip
-_OPEN_MODEL_FIELDS = frozenset({"qkv_bias", "head_norms", "tied"})
+_OPEN_MODEL_FIELDS = frozenset({"qkv_bias", "head_norms", "tied", "rope_factors", "rope_magnitude"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Sizes of a network. ``heads`` is a multiple of ``kv_heads``: grouped-query attention.
 
-    The last three fields are for open models. ``qkv_bias``: vectors are added to queries, keys and values, as in Qwen2.
+    The last fields are for open models. ``qkv_bias``: vectors are added to queries, keys and values, as in Qwen2.
     ``head_norms``: each query and key head has an RMSNorm, as in Qwen3. ``tied``: the embedding is also the output
-    matrix.
+    matrix. ``rope_factors``: divisors of the rotary frequencies (head_width / 2), none for 1, and ``rope_magnitude``,
+    the factor of the rotated values, with which models read longer texts than they were first trained for.
     """
 
     vocabulary: int
@@ -35,6 +39,8 @@ class Shape:
     qkv_bias: bool = False
     head_norms: bool = False
     tied: bool = True
+    rope_factors: tuple[float, ...] = ()
+    rope_magnitude: float = 1.0
 
     @classmethod
     def of(cls, values: dict[str, object]) -> Shape:
@@ -53,6 +59,10 @@ class Shape:
                 raise ValueError(f"its {name} must be a number above 0")
         if self.heads % self.kv_heads or self.head_width % 2:
             raise ValueError("its attention heads do not fit each other")
+        if self.rope_factors and len(self.rope_factors) != self.head_width // 2:
+            raise ValueError("its rotary frequencies and its attention heads do not fit each other")
+        if not all(0 < factor <= MAX_FACTOR for factor in (*self.rope_factors, self.rope_magnitude)):
+            raise ValueError("its rotary factors must be numbers above 0")
 
     @property
     def group(self) -> int:
@@ -62,7 +72,15 @@ class Shape:
     @property
     def plain(self) -> bool:
         """Whether the network is of the kind of our own checkpoints."""
-        return self.tied and not (self.qkv_bias or self.head_norms)
+        return self.tied and not (self.qkv_bias or self.head_norms or self.rope_factors)
+
+    def rotary_tables(self, positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosines and sines of the rotary angles of the first positions, each (positions, head_width / 2)."""
+        power = np.arange(0, self.head_width, 2) / self.head_width
+        frequency = self.rope_theta**-power / np.array(self.rope_factors or 1.0)
+        angle = np.outer(np.arange(positions), frequency)
+        cosine, sine = np.cos(angle) * self.rope_magnitude, np.sin(angle) * self.rope_magnitude
+        return cosine.astype(np.float32), sine.astype(np.float32)
 
     def values(self) -> dict[str, object]:
         """The fields for `of`, without those of open models if they have their defaults."""

@@ -16,10 +16,14 @@ SOURCE_NATS = 1.0
 
 
 class MemoryView:
-    """A memory, the weights that mix it, and the last tokens ``before`` the middle, at most `CONTEXT_TOKENS`."""
+    """A memory, the weights that mix it, and the last tokens ``before`` the middle, at most `CONTEXT_TOKENS`.
 
-    def __init__(self, mixture: Mixture, memory: Memory, before: Sequence[int]) -> None:
-        self._mixture, self._memory = mixture, memory
+    ``mixes``: whether the memory takes part in the scores; if not, it only drafts, for models that no weights were
+    fitted to.
+    """
+
+    def __init__(self, mixture: Mixture, memory: Memory, before: Sequence[int], mixes: bool = True) -> None:
+        self._mixture, self._memory, self._mixes = mixture, memory, mixes
         self._before = list(before[-CONTEXT_TOKENS:])
         # By a token's index: the file with the match, and the gain of each matching token in nats.
         self._gains: dict[int, tuple[str, dict[int, float]]] = {}
@@ -30,6 +34,8 @@ class MemoryView:
         The last row predicts the token after all of ``tokens``, the row before it the token after all but the last, and
         so on. The stem restricts the result afterwards, so that the better of the two predictions of the stem counts.
         """
+        if not self._mixes:
+            return scores
         first = len(tokens) - len(scores) + 1
         whole = [*self._before, *tokens]
         ends = range(len(whole) - len(scores) + 1, len(whole) + 1)
@@ -51,7 +57,7 @@ class MemoryView:
 
     def after(self, tokens: Sequence[int]) -> MemoryView:
         """The same memory, seen after more tokens."""
-        return MemoryView(self._mixture, self._memory, [*self._before, *tokens])
+        return MemoryView(self._mixture, self._memory, [*self._before, *tokens], self._mixes)
 
     def source(self, tokens: Sequence[int]) -> str:
         """The path of the file that makes a middle likelier by the most nats; empty below `SOURCE_NATS`."""

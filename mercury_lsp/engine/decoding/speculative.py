@@ -31,7 +31,7 @@ LOOKED_UP_PROBABILITY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """How `decode_speculative` drafts. ``mask``: the mask's id; ``block``: tokens of a canvas.
+    """How `decode_speculative` drafts. ``mask``: the mask's id, None without canvases; ``block``: tokens of a canvas.
 
     ``surety``: a draft goes on while the product of its tokens' probabilities is at least this; each token costs
     ``block + 2`` rows. ``lookup``: if the last so many tokens occurred before, their continuation there is the draft
@@ -44,7 +44,7 @@ class Drafting:
     the same as if each token were drawn in turn.
     """
 
-    mask: int
+    mask: int | None
     block: int
     surety: float
     lookup: int
@@ -158,6 +158,9 @@ def _run(
     canvases' predictions."""
     block, clean = drafting.block, [*known, *draft]
     n, first, k = len(clean), len(passes.cache.ids), len(known)
+    if drafting.mask is None:
+        scores = passes.scores(passes.run(clean, TokenLayout.clean(first, n))[k - 1 :])
+        return scores, CanvasScores({}, scores[:0])
     stops = _stops(odds, drafting.canvas_threshold)
     canvases = (TokenLayout.block(first + k + stop, block, number=stop + 1) for stop in stops)
     masked = [id_ for stop in stops for id_ in (clean[k - 1 + stop], *[drafting.mask] * block)]

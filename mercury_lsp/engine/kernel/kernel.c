@@ -1,13 +1,15 @@
-/* One forward pass on a CPU: the network of `engine/network.py` with weights of at most 7 bits.
+/* One forward pass on a CPU: the network of `backends/network.py` with weights of 4 to 8 bits.
 
    Owns the arithmetic and how threads share it. Knows no tokens, no file, and nothing of who sees whom: it is handed
-   the embedded rows, their rotary angles and a mask among the new rows, all of which see every earlier key.
+   the embedded rows of one or more sequences, their rotary angles and for each sequence a mask among its new rows, all
+   of which see every earlier key of their sequence.
 
-   Weights are levels of 0 to 127, of which 64 stands for zero, with an fp32 scale for each row and 64 columns.
+   A weight is a level of a byte with an fp32 scale for each row and 64 columns: 7 bits, of which 64 stands for zero, or
+   8 bits, of which 128 does. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
    Activations are rounded to 8 bits in groups of 16, each row by itself, so that a row's result does not depend on the
-   rows beside it. Products of a group add up in 32-bit integers, all else is fp32. That the weights stay below 128 is
-   what lets one layout serve every instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates
-   above 2^15, and Arm multiplies signed by signed.
+   rows beside it. Products of a group add up in 32-bit integers, all else is fp32. Levels below 128 fit every
+   instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates above 2^15, and Arm multiplies
+   signed by signed. Without VNNI a level of 8 bits is multiplied in two parts.
 
    The source is compiled once for each instruction set, whose name, SET, ends the names of the entry points. Vectors of
    16 lanes are the compiler's (GCC's vector extensions, which Clang has too), so only the dot product of bytes is
@@ -38,11 +40,11 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define INLINE static inline __attribute__((always_inline))
 
 #define LANES 16
-#define GROUP 64  /* columns of a weight that share a scale */
+#define GROUP 64  /* columns of a weight's byte levels that share a scale */
+#define HALF 32   /* columns of a weight's 4-bit levels that share a scale */
 #define PART 16   /* columns of an activation that share a scale */
-#define PARTS (GROUP / PART)
-#define ZERO 64   /* the level that stands for zero */
-#define HEAD 64   /* width of an attention head */
+#define PARTS (HALF / PART)
+#define WIDEST 128 /* of the attention heads, which have 64 or 128 columns */
 #define SPAN 32   /* outputs that one thread claims at once */
 #define SLICE 256 /* of the vocabulary, likewise */
 #define THREADS 15 /* at most */
@@ -63,27 +65,39 @@ enum { ROWS = 6, QUERIES = 12, MIXED = 6, COLUMNS = 4 };
 enum { ROWS = 3, QUERIES = 6, MIXED = 3, COLUMNS = 2 };
 #endif
 
+/* Bits 7 and 8: levels [outputs / 16][inputs / 64][16][16 outputs][4 inputs] of a byte, and fp32 scales
+   [outputs / 16][inputs / 64][16 outputs]. Bits 4: levels [outputs / 16][inputs / 64][8][16 outputs][4 inputs], of which
+   a byte's low half belongs to four inputs and its high half to the four after them, and fp16 scales
+   [outputs / 16][inputs / 32][scale, offset][16 outputs]: a weight is scale * level + offset. */
 typedef struct {
-    const uint8_t *levels; /* [outputs / 16][inputs / 64][16][16 outputs][4 inputs] */
-    const float *scales;   /* [outputs / 16][inputs / 64][16 outputs] */
-    int32_t outputs, inputs;
+    const uint8_t *levels;
+    const void *scales;
+    int32_t outputs, inputs, bits;
 } Matrix;
 
 typedef struct {
     Matrix qkv, out, gate_up, down;
     const float *attention_norm, *feed_norm;
-    half *keys;   /* [kv_heads][capacity / 16][HEAD][16 keys] */
-    half *values; /* [kv_heads][capacity][HEAD] */
+    const float *bias;          /* of qkv, or null */
+    const float *q_norm, *k_norm; /* [head] of each query and key head, or null */
 } Layer;
 
 typedef struct {
-    int32_t layers, width, heads, kv_heads, hidden, capacity;
+    int32_t layers, width, heads, kv_heads, head, hidden;
     float epsilon;
     const Layer *layer;
     const float *norm;
     Matrix vocabulary;
     const float *allowed; /* [vocabulary]: 0, or -inf for what must not be chosen */
 } Network;
+
+/* Some rows of a pass, which belong to one sequence, and its keys and values by layer. */
+typedef struct {
+    int32_t first, rows, past, capacity;
+    const uint8_t *mask; /* [rows][rows]: whether a new row sees another */
+    half *const *keys;   /* [kv_heads][capacity / 16][head][16 keys] of each layer */
+    half *const *values; /* [kv_heads][capacity][head] of each layer */
+} Sequence;
 
 /* A stage's shares are divided among the threads, so that each reads weights in order; who is through helps on. */
 typedef struct {
@@ -93,13 +107,13 @@ typedef struct {
 
 typedef struct {
     const Network *network;
-    int32_t threads, rows, past;
-    const float *cosine, *sine; /* [rows][HEAD / 2] */
-    const uint8_t *mask;        /* [rows][rows]: whether a new row sees another */
+    int32_t threads, rows, sequences;
+    const Sequence *sequence;
+    const float *cosine, *sine; /* [rows][head / 2] */
     float *x;                   /* [rows][width]: embedded rows, and in the end the hidden ones */
-    float *queries;             /* [rows][heads][HEAD] */
+    float *queries;             /* [rows][heads][head] */
     int8_t *mixed, *fed;        /* the rounded inputs of `out` and `down` */
-    float *mixed_scale, *fed_scale, *mixed_shift, *fed_shift;
+    float *mixed_scale, *fed_scale, *mixed_total, *fed_total;
     char *scratch; /* `scratch_bytes` for each thread */
     size_t scratch_bytes;
     Stage *stages; /* all zero: five a layer */
@@ -116,11 +130,11 @@ typedef struct {
     Stage *stages; /* two, all zero */
 } Scores;
 
-/* Rounded activations: [rows][inputs]; for each PART of a row its scale; and for each GROUP its shift: -ZERO times the
-   sum of its values, which takes back what the weights' levels have too much. */
+/* Rounded activations: [rows][inputs]; for each PART of a row its scale; and for each HALF its total, the sum of its
+   values, which takes back what the weights' levels have too much. */
 typedef struct {
     const int8_t *levels;
-    const float *scale, *shift;
+    const float *scale, *total;
 } Rounded;
 
 INLINE vf load(const float *from) { return *(const vf_any *)from; }
@@ -154,8 +168,8 @@ INLINE float largest_of(vf v) {
     return v[0];
 }
 
-/* acc + for each lane the dot product of 4 levels of a weight with 4 of an activation. */
-INLINE vi dot(vi acc, vi weight, vi activation) {
+/* acc + for each lane the dot product of 4 levels of a weight, below 128, with 4 of an activation. */
+INLINE vi dot_small(vi acc, vi weight, vi activation) {
 #if defined(__AVX512VNNI__)
     return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)weight, (__m512i)activation);
 #elif defined(__AVXVNNI__)
@@ -183,6 +197,18 @@ INLINE vi dot(vi acc, vi weight, vi activation) {
 #endif
 }
 
+/* The same for levels of `bits` bits. */
+INLINE vi dot(const int bits, vi acc, vi weight, vi activation) {
+#if !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+    if (bits == 8) {
+        vi upper = dot_small(splat_int(0), (weight >> 1) & 0x7f7f7f7f, activation);
+        return dot_small(acc, weight & 0x01010101, activation) + 2 * upper;
+    }
+#endif
+    (void)bits;
+    return dot_small(acc, weight, activation);
+}
+
 /* e^x for x <= 0, by a polynomial of 2^f, |f| <= 1/2; 0 below -80. Its relative error is below 3e-7. */
 INLINE vf exponential(vf x) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
@@ -198,102 +224,141 @@ INLINE vf exponential(vf x) {
     return (vf)(((vi)y + ((vi)t << 23)) & keep);
 }
 
-/* Round a group of values to levels of 8 bits, each part of it by a scale of its own. */
-INLINE void round_group(const float *from, int8_t *levels, float *scale, float *shift) {
+/* Round a HALF of values to levels of 8 bits. */
+INLINE void round_half(const float *from, int8_t *levels, float *scale, float *total) {
     const float magic = 12582912.0f;
-    *shift = 0;
+    *total = 0;
     for (int part = 0; part < PARTS; part++, from += PART, levels += PART) {
-        vf values = load(from); /* PART is LANES */
-        float peak = largest_of(absolute(values));
-        float up = peak > 0 ? 127.0f / peak : 0;
-        vi rounded = (vi)(values * up + magic) - 0x4b400000;
-        *(vb_any *)levels = __builtin_convertvector(rounded, vb);
+        vf peaks = absolute(load(from));
+        for (int i = LANES; i < PART; i += LANES) peaks = larger(peaks, absolute(load(from + i)));
+        float peak = largest_of(peaks), up = peak > 0 ? 127.0f / peak : 0;
+        vi sum = splat_int(0);
+        for (int i = 0; i < PART; i += LANES) {
+            vi rounded = (vi)(load(from + i) * up + magic) - 0x4b400000;
+            *(vb_any *)(levels + i) = __builtin_convertvector(rounded, vb);
+            sum += rounded;
+        }
         scale[part] = peak / 127.0f;
-        *shift -= ZERO * scale[part] * int_sum_of(rounded);
+        *total += scale[part] * int_sum_of(sum);
     }
 }
 
-INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, float *shift) {
-    for (int i = 0; i < width / GROUP; i++) round_group(from + i * GROUP, levels + i * GROUP, scale + i * PARTS, shift + i);
-}
-
-/* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
-INLINE void fetch(const uint8_t *levels, size_t distance) {
-    for (int line = 0; line < GROUP * LANES; line += 64) __builtin_prefetch(levels + distance + line, 0, 2);
+INLINE void round_row(const float *from, int width, int8_t *levels, float *scale, float *total) {
+    for (int i = 0; i < width / HALF; i++) round_half(from + i * HALF, levels + i * HALF, scale + i * PARTS, total + i);
 }
 
 /* What a tile is of: two blocks of 16 outputs, and rows of activations. */
 typedef struct {
     const uint8_t *weights[2];
-    const float *scales[2], *scale, *shift;
+    const void *scales[2];
+    const float *scale, *total;
     const int8_t *levels;
-    int inputs, groups, parts;
+    int inputs, groups;
     size_t distance; /* to the weights of the next tile */
 } Factors;
 
+/* Bytes of the levels, and of the scales, of a group of 16 outputs. */
+INLINE size_t level_bytes(int bits) { return bits == 4 ? GROUP * LANES / 2 : GROUP * LANES; }
+INLINE size_t scale_bytes(int bits) { return bits == 4 ? 4 * LANES * sizeof(half) : LANES * sizeof(float); }
+
 INLINE Factors factors(const Matrix *m, const int block[2], int ahead, const Rounded *a, int row) {
-    Factors f = {.inputs = m->inputs, .groups = m->inputs / GROUP, .parts = m->inputs / PART};
+    Factors f = {.inputs = m->inputs, .groups = m->inputs / GROUP};
     for (int c = 0; c < 2; c++) {
-        f.weights[c] = m->levels + (size_t)block[c] * f.groups * GROUP * LANES;
-        f.scales[c] = m->scales + (size_t)block[c] * f.groups * LANES;
+        f.weights[c] = m->levels + (size_t)block[c] * f.groups * level_bytes(m->bits);
+        f.scales[c] = (const char *)m->scales + (size_t)block[c] * f.groups * scale_bytes(m->bits);
     }
     f.levels = a->levels + (size_t)row * f.inputs;
-    f.scale = a->scale + (size_t)row * f.parts;
-    f.shift = a->shift + (size_t)row * f.groups;
-    f.distance = row == 0 ? (size_t)ahead * f.groups * GROUP * LANES : 0; /* further rows find them there */
+    f.scale = a->scale + (size_t)row * (f.inputs / PART);
+    f.total = a->total + (size_t)row * (f.inputs / HALF);
+    f.distance = row == 0 ? (size_t)ahead * f.groups * level_bytes(m->bits) : 0; /* further rows find them there */
     return f;
+}
+
+/* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
+INLINE void fetch(const int bits, const uint8_t *levels, size_t distance) {
+    for (size_t line = 0; line < level_bytes(bits); line += 64) __builtin_prefetch(levels + distance + line, 0, 2);
+}
+
+/* The weights number k of a group: for each of 16 outputs, those of four inputs. */
+INLINE vi weights_at(const int bits, const uint8_t *levels, int k) {
+    if (bits != 4) return load_bytes(levels + k * 4 * LANES);
+    vi two = load_bytes(levels + k / 2 * 4 * LANES);
+    return (k % 2 ? two >> 4 : two) & 0x0f0f0f0f;
 }
 
 /* The products of `rows` <= ROWS rows with two blocks. The sums stay in memory: registers hold one part's integers and
    one group's floats. */
-INLINE void tile(const int rows, const Factors *f, vf sum[ROWS][2]) {
+INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][2]) {
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = splat(0);
     for (int g = 0; g < f->groups; g++) {
-        const uint8_t *w[2] = {f->weights[0] + (size_t)g * GROUP * LANES, f->weights[1] + (size_t)g * GROUP * LANES};
+        const uint8_t *w[2] = {f->weights[0] + g * level_bytes(bits), f->weights[1] + g * level_bytes(bits)};
         vf group[ROWS][2];
-        if (f->distance) fetch(w[0], f->distance), fetch(w[1], f->distance);
-#pragma GCC unroll 4
-        for (int part = 0; part < PARTS; part++) {
-            vi acc[ROWS][2];
-            for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(0);
-#pragma GCC unroll 4
-            for (int k = 0; k < PART / 4; k++) {
-                int at = part * PART + k * 4;
-                vi w0 = load_bytes(w[0] + at * LANES), w1 = load_bytes(w[1] + at * LANES);
+        if (f->distance) fetch(bits, w[0], f->distance), fetch(bits, w[1], f->distance);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+#pragma GCC unroll 2
+            for (int part = 0; part < PARTS; part++) {
+                vi acc[ROWS][2];
+                for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(0);
+#pragma GCC unroll 8
+                for (int i = 0; i < PART / 4; i++) {
+                    int k = (h * HALF + part * PART) / 4 + i;
+                    vi w0 = weights_at(bits, w[0], k), w1 = weights_at(bits, w[1], k);
+                    for (int r = 0; r < rows; r++) {
+                        int32_t four;
+                        memcpy(&four, f->levels + (size_t)r * f->inputs + g * GROUP + 4 * k, 4);
+                        vi x = splat_int(four);
+                        acc[r][0] = dot(bits, acc[r][0], w0, x);
+                        acc[r][1] = dot(bits, acc[r][1], w1, x);
+                    }
+                }
                 for (int r = 0; r < rows; r++) {
-                    int32_t four;
-                    memcpy(&four, f->levels + (size_t)r * f->inputs + g * GROUP + at, 4);
-                    vi x = splat_int(four);
-                    acc[r][0] = dot(acc[r][0], w0, x);
-                    acc[r][1] = dot(acc[r][1], w1, x);
+                    vf scale = splat(f->scale[r * (f->inputs / PART) + (g * 2 + h) * PARTS + part]);
+                    for (int c = 0; c < 2; c++) {
+                        vf own = as_float(acc[r][c]) * scale;
+                        group[r][c] = part || (h && bits != 4) ? group[r][c] + own : own;
+                    }
                 }
             }
+            if (bits == 4)
+                for (int c = 0; c < 2; c++) {
+                    const half *own = (const half *)f->scales[c] + (g * 2 + h) * 2 * LANES;
+                    vf scale = load_half(own), offset = load_half(own + LANES);
+                    for (int r = 0; r < rows; r++)
+                        sum[r][c] += group[r][c] * scale + splat(f->total[r * (f->inputs / HALF) + g * 2 + h]) * offset;
+                }
+        }
+        if (bits != 4)
             for (int r = 0; r < rows; r++) {
-                vf scale = splat(f->scale[r * f->parts + g * PARTS + part]);
-                vf shift = splat(f->shift[r * f->groups + g]);
-                group[r][0] = as_float(acc[r][0]) * scale + (part ? group[r][0] : shift);
-                group[r][1] = as_float(acc[r][1]) * scale + (part ? group[r][1] : shift);
+                const float *total = f->total + r * (f->inputs / HALF) + g * 2;
+                vf excess = splat((total[0] + total[1]) * (bits == 8 ? 128.0f : 64.0f));
+                for (int c = 0; c < 2; c++)
+                    sum[r][c] += (group[r][c] - excess) * load((const float *)f->scales[c] + g * LANES);
             }
-        }
-        vf w0 = load(f->scales[0] + g * LANES), w1 = load(f->scales[1] + g * LANES);
-        for (int r = 0; r < rows; r++) {
-            sum[r][0] += group[r][0] * w0;
-            sum[r][1] += group[r][1] * w1;
-        }
     }
 }
+
+#define TILE(rows)                                                                                                     \
+    case rows:                                                                                                         \
+        if (m->bits == 4)                                                                                              \
+            tile(rows, 4, &f, sum);                                                                                    \
+        else if (m->bits == 8)                                                                                         \
+            tile(rows, 8, &f, sum);                                                                                    \
+        else                                                                                                           \
+            tile(rows, 7, &f, sum);                                                                                    \
+        return;
 
 static void multiply(int rows, const Matrix *m, const int block[2], int ahead, const Rounded *a, int row,
                      vf sum[ROWS][2]) {
     Factors f = factors(m, block, ahead, a, row);
     switch (rows) {
-    case 1: tile(1, &f, sum); return;
-    case 2: tile(2, &f, sum); return;
-    case 3: tile(3, &f, sum); return;
+        TILE(1)
+        TILE(2)
+        TILE(3)
 #if defined(__AVX512F__)
-    case 4: tile(4, &f, sum); return;
-    case 5: tile(5, &f, sum); return;
-    case 6: tile(6, &f, sum); return;
+        TILE(4)
+        TILE(5)
+        TILE(6)
 #endif
     }
 }
@@ -332,90 +397,101 @@ static void await(Stage *stage, int shares) {
     }
 }
 
-/* What a thread has for itself: rounded rows, a row of floats, a span's outputs, scores. */
+/* What a thread has for itself: rounded rows, a row of floats, a head's or a span's outputs, scores. */
 typedef struct {
     int8_t *levels;
-    float *scale, *shift, *row, *span, *scores;
+    float *scale, *total, *row, *span, *scores;
 } Scratch;
 
 static Scratch scratch_of(char *base, int rows, int width) {
     Scratch s;
-    size_t parts = (size_t)rows * width / PART;
     s.row = (float *)base;
     s.span = s.row + width;
-    s.scale = s.span + (size_t)rows * HEAD;
-    s.shift = s.scale + parts;
-    s.levels = (int8_t *)(s.shift + parts);
+    s.scale = s.span + (size_t)rows * WIDEST;
+    s.total = s.scale + (size_t)rows * width / PART;
+    s.levels = (int8_t *)(s.total + (size_t)rows * width / HALF);
     s.scores = (float *)(s.levels + (((size_t)rows * width + 63) & ~(size_t)63));
     return s;
 }
 
-/* The RMS norm of a row; `to` may be `from`. */
-INLINE void norm_row(const Network *net, const float *from, const float *weight, float *to) {
+/* The RMS norm of a vector; `to` may be `from`. */
+INLINE void norm_row(int width, float epsilon, const float *from, const float *weight, float *to) {
     vf squares = splat(0);
-    for (int i = 0; i < net->width; i += LANES) squares += load(from + i) * load(from + i);
-    float root = 1.0f / __builtin_sqrtf(sum_of(squares) / net->width + net->epsilon);
-    for (int i = 0; i < net->width; i += LANES) store(to + i, load(from + i) * root * load(weight + i));
+    for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
+    float root = 1.0f / __builtin_sqrtf(sum_of(squares) / width + epsilon);
+    for (int i = 0; i < width; i += LANES) store(to + i, load(from + i) * root * load(weight + i));
 }
 
 /* Round a row into a thread's scratch. */
 INLINE void keep_rounded(const Scratch *s, int row, int width, const float *from) {
     round_row(from, width, s->levels + (size_t)row * width, s->scale + (size_t)row * width / PART,
-              s->shift + (size_t)row * width / GROUP);
+              s->total + (size_t)row * width / HALF);
 }
 
 /* RMS norm of all rows, rounded. Every thread does it for itself, which costs less than to wait for each other. */
 static Rounded norm(const Network *net, const float *x, int rows, const float *weight, const Scratch *s) {
     for (int r = 0; r < rows; r++) {
-        norm_row(net, x + (size_t)r * net->width, weight, s->row);
+        norm_row(net->width, net->epsilon, x + (size_t)r * net->width, weight, s->row);
         keep_rounded(s, r, net->width, s->row);
     }
-    return (Rounded){s->levels, s->scale, s->shift};
+    return (Rounded){s->levels, s->scale, s->total};
 }
 
 /* One head's outputs of the joint projection: turned by the positions' angles, and where they belong. */
-static void project(const Pass *p, const Layer *layer, const Rounded *a, int head, float *span) {
+static void project(const Pass *p, int l, const Rounded *a, int number, float *span) {
     const Network *net = p->network;
-    for (int column = 0; column < HEAD; column += 2 * LANES) {
-        int block = (head * HEAD + column) / LANES, blocks[2] = {block, block + 1};
+    const Layer *layer = net->layer + l;
+    const int head = net->head;
+    for (int column = 0; column < head; column += 2 * LANES) {
+        int block = (number * head + column) / LANES, blocks[2] = {block, block + 1};
         for (int r = 0, n; r < p->rows; r += n) {
             vf sum[ROWS][2];
             multiply(n = tile_rows(p->rows - r), &layer->qkv, blocks, 2, a, r, sum);
-            for (int i = 0; i < n; i++)
-                for (int c = 0; c < 2; c++) store(span + (r + i) * HEAD + column + c * LANES, sum[i][c]);
+            for (int c = 0; c < 2; c++) {
+                vf bias = layer->bias ? load(layer->bias + (block + c) * LANES) : splat(0);
+                for (int i = 0; i < n; i++) store(span + (r + i) * head + column + c * LANES, sum[i][c] + bias);
+            }
         }
     }
-    int kv = head - net->heads, value = kv - net->kv_heads;
+    int kv = number - net->heads, value = kv - net->kv_heads;
     if (value >= 0) {
-        half *to = layer->values + ((size_t)value * net->capacity + p->past) * HEAD;
-        for (int i = 0; i < p->rows * HEAD; i++) to[i] = (half)span[i];
+        for (const Sequence *q = p->sequence; q < p->sequence + p->sequences; q++) {
+            const float *from = span + q->first * head;
+            half *to = q->values[l] + ((size_t)value * q->capacity + q->past) * head;
+            for (int i = 0; i < q->rows * head; i++) to[i] = (half)from[i];
+        }
         return;
     }
-    float shrink = kv < 0 ? 0.125f : 1.0f; /* of queries: 1 / sqrt(HEAD) */
+    const float *weight = kv < 0 ? layer->q_norm : layer->k_norm;
+    float shrink = kv < 0 ? 1.0f / __builtin_sqrtf(head) : 1.0f;
     for (int r = 0; r < p->rows; r++) {
-        float *y = span + r * HEAD;
-        const float *cosine = p->cosine + r * HEAD / 2, *sine = p->sine + r * HEAD / 2;
-        for (int i = 0; i < HEAD / 2; i += LANES) {
-            vf left = load(y + i) * shrink, right = load(y + HEAD / 2 + i) * shrink;
+        float *y = span + r * head;
+        const float *cosine = p->cosine + r * head / 2, *sine = p->sine + r * head / 2;
+        if (weight) norm_row(head, net->epsilon, y, weight, y);
+        for (int i = 0; i < head / 2; i += LANES) {
+            vf left = load(y + i) * shrink, right = load(y + head / 2 + i) * shrink;
             store(y + i, left * load(cosine + i) - right * load(sine + i));
-            store(y + HEAD / 2 + i, right * load(cosine + i) + left * load(sine + i));
+            store(y + head / 2 + i, right * load(cosine + i) + left * load(sine + i));
         }
-        if (kv < 0) {
-            memcpy(p->queries + ((size_t)r * net->heads + head) * HEAD, y, sizeof(float) * HEAD);
-        } else {
-            int at = p->past + r;
-            half *to = layer->keys + ((size_t)kv * net->capacity + at / LANES * LANES) * HEAD + at % LANES;
-            for (int i = 0; i < HEAD; i++) to[i * LANES] = (half)y[i];
-        }
+        if (kv < 0) memcpy(p->queries + ((size_t)r * net->heads + number) * head, y, sizeof(float) * head);
     }
+    if (kv < 0) return;
+    for (const Sequence *q = p->sequence; q < p->sequence + p->sequences; q++)
+        for (int r = 0; r < q->rows; r++) {
+            const float *from = span + (q->first + r) * head;
+            int at = q->past + r;
+            half *to = q->keys[l] + ((size_t)kv * q->capacity + at / LANES * LANES) * head + at % LANES;
+            for (int i = 0; i < head; i++) to[i * LANES] = (half)from[i];
+        }
 }
 
 /* Scores of `wide` <= QUERIES packed queries with all keys: [query][padded]. */
-INLINE void compare(const int wide, const float q[HEAD][QUERIES], const half *key, int padded, float *scores) {
-    for (int at = 0; at < padded; at += LANES, key += LANES * HEAD) {
+INLINE void compare(const int wide, const int head, const float q[WIDEST][QUERIES], const half *key, int padded,
+                    float *scores) {
+    for (int at = 0; at < padded; at += LANES, key += LANES * head) {
         vf acc[QUERIES];
         for (int i = 0; i < wide; i++) acc[i] = splat(0);
-        for (int d = 0; d < HEAD; d++) {
+        for (int d = 0; d < head; d++) {
             vf k = load_half(key + d * LANES);
             for (int i = 0; i < wide; i++) acc[i] += k * q[d][i];
         }
@@ -424,13 +500,14 @@ INLINE void compare(const int wide, const float q[HEAD][QUERIES], const half *ke
 }
 
 /* The values of all keys, mixed by the weights of `wide` <= MIXED queries. */
-INLINE void mix(const int wide, const float *weights, int padded, const half *values, int keys, float out[MIXED][HEAD]) {
-    for (int column = 0; column < HEAD; column += COLUMNS * LANES) {
+INLINE void mix(const int wide, const int head, const float *weights, int padded, const half *values, int keys,
+                float out[MIXED][WIDEST]) {
+    for (int column = 0; column < head; column += COLUMNS * LANES) {
         const half *value = values + column;
         vf acc[MIXED][COLUMNS];
         for (int j = 0; j < wide; j++)
             for (int c = 0; c < COLUMNS; c++) acc[j][c] = splat(0);
-        for (int at = 0; at < keys; at++, value += HEAD)
+        for (int at = 0; at < keys; at++, value += head)
             for (int c = 0; c < COLUMNS; c++) {
                 vf v = load_half(value + c * LANES);
                 for (int j = 0; j < wide; j++) acc[j][c] += v * weights[(size_t)j * padded + at];
@@ -440,32 +517,40 @@ INLINE void mix(const int wide, const float *weights, int padded, const half *va
     }
 }
 
-/* Softmax attention of up to `wide` query vectors from number `first` on, which count a row's heads of one group
-   first. */
-static void attend(const Pass *p, const Layer *layer, int kv, int first, int wide, float *scores) {
+/* How many query vectors a tile of attention has. Few queries are cut into narrower tiles, so that all threads get
+   some. */
+INLINE int tile_queries(int queries) { return queries > 2 * QUERIES ? QUERIES : QUERIES / 2; }
+
+INLINE int attention_tiles(const Network *net, const Sequence *s) {
+    int queries = s->rows * (net->heads / net->kv_heads), wide = tile_queries(queries);
+    return (queries + wide - 1) / wide;
+}
+
+/* Softmax attention of one tile of a sequence's queries, which count a row's heads of one group first. */
+INLINE void attend(const int head, const Pass *p, const Sequence *s, int l, int kv, int number, float *scores) {
     const Network *net = p->network;
-    const int group = net->heads / net->kv_heads, count = p->rows * group, keys = p->past + p->rows;
-    const int padded = (keys + LANES - 1) / LANES * LANES;
+    const int group = net->heads / net->kv_heads, count = s->rows * group, keys = s->past + s->rows;
+    const int padded = (keys + LANES - 1) / LANES * LANES, wide = tile_queries(count), first = number * wide;
     const int n = count - first < wide ? count - first : wide;
-    float q[HEAD][QUERIES] = {0};
+    float q[WIDEST][QUERIES] = {0};
     for (int i = 0; i < n; i++) {
-        int query = first + i;
-        const float *from = p->queries + ((size_t)(query / group) * net->heads + kv * group + query % group) * HEAD;
-        for (int d = 0; d < HEAD; d++) q[d][i] = from[d];
+        int row = s->first + (first + i) / group;
+        const float *from = p->queries + ((size_t)row * net->heads + kv * group + (first + i) % group) * head;
+        for (int d = 0; d < head; d++) q[d][i] = from[d];
     }
-    const half *key = layer->keys + (size_t)kv * net->capacity * HEAD;
+    const half *key = s->keys[l] + (size_t)kv * s->capacity * head;
     if (n <= 3)
-        compare(3, q, key, padded, scores);
+        compare(3, head, q, key, padded, scores);
     else if (n <= QUERIES / 2)
-        compare(QUERIES / 2, q, key, padded, scores);
+        compare(QUERIES / 2, head, q, key, padded, scores);
     else
-        compare(QUERIES, q, key, padded, scores);
+        compare(QUERIES, head, q, key, padded, scores);
     float mass[QUERIES];
     for (int i = 0; i < n; i++) {
         float *own = scores + (size_t)i * padded;
-        const uint8_t *seen = p->mask + (size_t)((first + i) / group) * p->rows;
-        for (int at = p->past; at < keys; at++)
-            if (!seen[at - p->past]) own[at] = -1e30f;
+        const uint8_t *seen = s->mask + (size_t)((first + i) / group) * s->rows;
+        for (int at = s->past; at < keys; at++)
+            if (!seen[at - s->past]) own[at] = -1e30f;
         for (int at = keys; at < padded; at++) own[at] = -1e30f;
         vf peak = load(own), sum = splat(0);
         for (int at = LANES; at < padded; at += LANES) peak = larger(peak, load(own + at));
@@ -477,21 +562,33 @@ static void attend(const Pass *p, const Layer *layer, int kv, int first, int wid
         }
         mass[i] = sum_of(sum);
     }
-    const half *values = layer->values + (size_t)kv * net->capacity * HEAD;
+    const half *values = s->values[l] + (size_t)kv * s->capacity * head;
     for (int i = 0; i < n; i += MIXED) {
         const int m = n - i < MIXED ? n - i : MIXED;
-        float out[MIXED][HEAD];
+        float out[MIXED][WIDEST];
         if (m <= 3)
-            mix(3, scores + (size_t)i * padded, padded, values, keys, out);
+            mix(3, head, scores + (size_t)i * padded, padded, values, keys, out);
         else
-            mix(MIXED, scores + (size_t)i * padded, padded, values, keys, out);
+            mix(MIXED, head, scores + (size_t)i * padded, padded, values, keys, out);
         for (int j = 0; j < m; j++) {
-            int query = first + i + j, head = kv * group + query % group, row = query / group;
-            size_t at = (size_t)row * net->heads + head;
-            for (int d = 0; d < HEAD; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
-            round_row(out[j], HEAD, p->mixed + at * HEAD, p->mixed_scale + at * PARTS, p->mixed_shift + at);
+            int query = first + i + j, row = s->first + query / group;
+            size_t at = ((size_t)row * net->heads + kv * group + query % group) * head;
+            for (int d = 0; d < head; d += LANES) store(out[j] + d, load(out[j] + d) * (1.0f / mass[i + j]));
+            round_row(out[j], head, p->mixed + at, p->mixed_scale + at / PART, p->mixed_total + at / HALF);
         }
     }
+}
+
+/* A share of attention: one tile of one key head of one sequence. */
+static void attend_share(const Pass *p, int l, int share, float *scores) {
+    const Network *net = p->network;
+    const Sequence *s = p->sequence;
+    int tiles = attention_tiles(net, s);
+    for (; share >= tiles * net->kv_heads; tiles = attention_tiles(net, ++s)) share -= tiles * net->kv_heads;
+    if (net->head == 64)
+        attend(64, p, s, l, share / tiles, share % tiles, scores);
+    else
+        attend(128, p, s, l, share / tiles, share % tiles, scores);
 }
 
 /* Add a span of a matrix' outputs to the rows of x. */
@@ -526,37 +623,36 @@ static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
             }
         }
         for (int i = 0; i < n; i++) {
-            size_t group = (size_t)(r + i) * hidden / GROUP + at;
-            round_group(y[i], p->fed + group * GROUP, p->fed_scale + group * PARTS, p->fed_shift + group);
+            size_t from = (size_t)(r + i) * hidden + at * GROUP;
+            round_row(y[i], GROUP, p->fed + from, p->fed_scale + from / PART, p->fed_total + from / HALF);
         }
     }
 }
 
 /* Bytes of scratch that a thread needs for so many rows and keys. */
 EXPORT size_t NAME(mercury_scratch)(int32_t width, int32_t rows, int32_t keys) {
-    size_t floats = width + (size_t)rows * HEAD + 2 * ((size_t)rows * width / PART) + (size_t)QUERIES * (keys + LANES);
-    return (floats * 4 + (size_t)rows * width + 127) & ~(size_t)63;
+    size_t rounded = (size_t)rows * width, parts = rounded / PART + rounded / HALF;
+    size_t floats = width + (size_t)rows * WIDEST + parts + (size_t)QUERIES * (keys + LANES);
+    return (floats * 4 + rounded + 127) & ~(size_t)63;
 }
 
 /* Run a pass. Each of the threads calls it, with a number of its own from 0 on; any of them may be missing. */
 EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     const Network *net = p->network;
-    const int heads = net->heads + 2 * net->kv_heads, group = net->heads / net->kv_heads;
-    /* Few queries are cut into narrower tiles, so that all threads get some. */
-    const int wide = p->rows * group > 2 * QUERIES ? QUERIES : QUERIES / 2;
-    const int tiles = (p->rows * group + wide - 1) / wide;
+    const int heads = net->heads + 2 * net->kv_heads;
+    int attention_shares = 0;
+    for (int i = 0; i < p->sequences; i++) attention_shares += net->kv_heads * attention_tiles(net, p->sequence + i);
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, net->width);
-    Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_shift}, fed = {p->fed, p->fed_scale, p->fed_shift}, normed;
+    Rounded mixed = {p->mixed, p->mixed_scale, p->mixed_total}, fed = {p->fed, p->fed_scale, p->fed_total}, normed;
     Stage *stage = p->stages;
     for (int l = 0; l < net->layers; l++) {
         const Layer *layer = net->layer + l;
         int shares = heads;
         if (unfinished(stage, shares)) normed = norm(net, p->x, p->rows, layer->attention_norm, &s);
-        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) project(p, layer, &normed, i, s.span);
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) project(p, l, &normed, i, s.span);
         await(stage++, shares);
-        shares = net->kv_heads * tiles;
-        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage))
-            attend(p, layer, i / tiles, i % tiles * wide, wide, s.scores);
+        shares = attention_shares;
+        for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) attend_share(p, l, i, s.scores);
         await(stage++, shares);
         shares = net->width / SPAN;
         for (int i; (i = claim(stage, shares, thread, p->threads)) >= 0; finish(stage)) add(p, &layer->out, &mixed, i);
@@ -571,7 +667,7 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     }
     if (thread == 0)
         for (int r = 0; r < p->rows; r++)
-            norm_row(net, p->x + (size_t)r * net->width, net->norm, p->x + (size_t)r * net->width);
+            norm_row(net->width, net->epsilon, p->x + (size_t)r * net->width, net->norm, p->x + (size_t)r * net->width);
 }
 
 /* Log-probabilities of what may follow hidden rows. Threads as for a pass. */
@@ -580,7 +676,7 @@ EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     const Matrix *m = &net->vocabulary;
     const int width = net->width, shares = m->outputs / SLICE;
     Scratch s = scratch_of(p->scratch + p->scratch_bytes * thread, p->rows, width);
-    Rounded a = {s.levels, s.scale, s.shift};
+    Rounded a = {s.levels, s.scale, s.total};
     Stage *stage = p->stages;
     if (unfinished(stage, shares))
         for (int r = 0; r < p->rows; r++)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.kv_cache import CachedModel
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.decoding.decode import DecodeBudget, StopCondition
 from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.mixture import Memory
@@ -49,9 +49,11 @@ class OpenModelEngine:
         self._token_bytes = token_bytes(loaded.tokenizer)
         self._newlines = self._token_bytes.newlines
         self._blocks: Blocks | None = None
+        assert loaded.mask is not None, "a diffusion model has a mask"
+        self._mask = loaded.mask
         if loaded.family.block_causal:
             family = loaded.family
-            self._blocks = Blocks(CachedModel(executor), family.block, loaded.mask, family.shift)
+            self._blocks = Blocks(CachedModel(executor), family.block, self._mask, family.shift)
         self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
 
     @property
@@ -119,7 +121,7 @@ class OpenModelEngine:
         )
         builder = result_builder(0, len(before) + len(after))
         between = BidirectionalCanvas(
-            self._executor, before, after, self._loaded.mask, family.shift, sampling.refresh
+            self._executor, before, after, self._mask, family.shift, sampling.refresh
         )
         budget.prefill_ends()
         if family.expand:

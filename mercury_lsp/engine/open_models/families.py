@@ -1,4 +1,4 @@
-"""Lists the families of open diffusion models that can run here, and recognizes the family of a folder.
+"""Lists the families of open models that can run here, and recognizes the family of a folder.
 
 A family tells the meaning of ``config.json`` and of the weights' names, the attention, and the special tokens. Each
 entry names the source of its facts. No code of a checkpoint runs.
@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mercury_lsp.engine.checkpoints.json_values import object_field, positive_number, token_id, whole_number
-from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.json_values import token_id, whole_number
 from mercury_lsp.errors import quoted
 
 MAX_POSITIONS = 16_384
 """The longest sequence: the options cannot ask for a longer one."""
-MIN_POSITIONS = 512
-"""The shortest sequence in which the longest suggestion, two blocks and some text around them fit."""
 MAX_BLOCK_TOKENS = 64
 
 Config = Mapping[str, Any]
@@ -45,7 +42,9 @@ QWEN_FIM = Fim("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 SEED_FIM = Fim("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True)
 """The tokens of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, have the same order."""
 STARCODER_FIM = Fim("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
-"""The tokens of StarCoder (Li et al. 2023), and of models with its vocabulary."""
+"""The tokens of StarCoder (Li et al. 2023), of Granite's code models, and of other models with its vocabulary."""
+DEEPSEEK_FIM = Fim("<\uff5cfim▁begin\uff5c>", "<\uff5cfim▁hole\uff5c>", "<\uff5cfim▁end\uff5c>")
+"""The tokens of DeepSeek-Coder (Guo et al. 2024), with its wide vertical lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +52,14 @@ class Family:
     """The properties of a kind of model.
 
     ``block``: 0 if every row sees every other; else a row sees its block of so many positions, counted from the first,
-    both ways, and all blocks before. ``shift``: row i predicts token i + 1, else token i. ``masks``: names of the mask
-    token, of which the first in the vocabulary counts; ``mask``: its id if the vocabulary has none of them. ``ends``:
-    names of the stop tokens. ``start``: the token at the start of a text, if there is one. ``closed``: a stop token
-    follows the suffix. ``fim``: the prompt tokens of a block-causal model, of which the first in the vocabulary count.
-    ``file_sep``: the token before a file's path in a prompt of several files. ``expand``: the token that adds a mask;
-    then a stop token removes one. ``positions``: the longest sequence, if the configuration promises more than the
-    model has learnt.
+    both ways, and all blocks before. ``causal``: every row sees itself and the rows before, and predicts the next
+    token: an autoregressive model, without a mask. ``shift``: row i predicts token i + 1, else token i. ``masks``:
+    names of the mask token, of which the first in the vocabulary counts; ``mask``: its id if the vocabulary has none of
+    them. ``ends``: names of the stop tokens. ``start``: the token at the start of a text, if there is one. ``closed``:
+    a stop token follows the suffix. ``fim``: the prompt tokens of a model that reads from left to right, the first that
+    are in the vocabulary. ``file_sep``: the token before a file's path in a prompt of several files. ``expand``: the
+    token that adds a mask; then a stop token removes one. ``positions``: the longest sequence, if the configuration
+    promises more than the model has learnt. ``names``: of its weights, see `configurations`.
     """
 
     name: str
@@ -75,13 +75,19 @@ class Family:
     expand: str = ""
     qkv_bias: bool = False
     head_norms: bool = False
-    olmo: bool = False
+    causal: bool = False
+    names: str = "llama"
     positions: int = MAX_POSITIONS
 
     @property
     def block_causal(self) -> bool:
-        """Whether rows see no later block, so that the suffix must come before the middle."""
+        """Whether rows see their own block both ways and no later one."""
         return self.block > 0
+
+    @property
+    def left_to_right(self) -> bool:
+        """Whether the suffix must come before the middle."""
+        return self.causal or self.block_causal
 
 
 _QWEN_ENDS = ("<|endoftext|>", "<|im_end|>")
@@ -135,7 +141,7 @@ CODA = Family(
 logits are shifted at inference; the mask's id is the configuration's."""
 LLADA = Family(
     "llada", shift=False, masks=("<|mdm_mask|>",), mask=126_336, start="<|startoftext|>",
-    ends=("<|endoftext|>", "<|eot_id|>"), olmo=True,
+    ends=("<|endoftext|>", "<|eot_id|>"), names="olmo",
 )  # fmt: skip
 """LLaDA 8B (Nie et al. 2025): Llama's shape in OLMo's names, both ways, no shift, mask 126336."""
 STABLE_DIFFCODER = Family(
@@ -145,7 +151,24 @@ STABLE_DIFFCODER = Family(
 """Stable-DiffCoder 8B (ByteDance Seed 2026): Seed-Coder, a Llama; blocks of 4, no shift, mask 5: its README and model
 code."""
 
+LLAMA = Family(
+    "llama", shift=True, masks=(), causal=True, fim=(QWEN_FIM, STARCODER_FIM, DEEPSEEK_FIM, SEED_FIM),
+    ends=(
+        *_QWEN_ENDS, "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<file_sep>", "<repo_name>",
+        "<\uff5cend▁of▁sentence\uff5c>", "<[end▁of▁sentence]>", "<|end_of_text|>", "<|eot_id|>",
+    ),
+    file_sep="<|file_sep|>",
+)  # fmt: skip
+"""Autoregressive models of Llama's shape with tokens for infilling, such as DeepSeek-Coder and Seed-Coder. After a
+middle, Qwen2.5-Coder and StarCoder may begin another file."""
+QWEN2 = replace(LLAMA, name="qwen2", qkv_bias=True)
+"""Qwen2.5-Coder (Hui et al. 2024), whose README has the prompt."""
+QWEN3 = replace(LLAMA, name="qwen3", head_norms=True)
+
 _BY_TYPE = {
+    "llama": LLAMA,
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
     "a2d-llama": A2D,
     "a2d-qwen2": replace(A2D, qkv_bias=True),
     "a2d-qwen3": replace(A2D, head_norms=True),
@@ -157,7 +180,7 @@ _BY_TYPE = {
 _BY_ARCHITECTURE = {"StableDiffcoderForCausalLM": STABLE_DIFFCODER, "CoDALanguageModel": CODA}
 _BLOCK_SIZES = ("block_size", "bd_size", "block_length")
 FAMILIES = (
-    DREAM, DREAMON, OPEN_DCODER, A2D, A2D_BLOCKS, FAST_DLLM, SDAR, CODA, LLADA, STABLE_DIFFCODER
+    DREAM, DREAMON, OPEN_DCODER, A2D, A2D_BLOCKS, FAST_DLLM, SDAR, CODA, LLADA, STABLE_DIFFCODER, LLAMA, QWEN2, QWEN3
 )  # fmt: skip
 
 
@@ -173,24 +196,28 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
     family = _BY_ARCHITECTURE.get(architecture) or _BY_TYPE.get(kind.lower())
     if kind.lower() == "dream" and architecture in ("DreamModel", ""):
         family = DREAMON if DREAMON.expand in tokens else DREAM
-    if family is None and kind == "qwen2" and (mask_name or tokens.keys() & set(OPEN_DCODER.masks)):
+    if kind == "qwen2" and (mask_name or tokens.keys() & set(OPEN_DCODER.masks)):
         family = OPEN_DCODER
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
         raise Unsupported(
-            f"it is of type {_word(kind) or 'unknown'} ({_word(architecture) or 'no architecture'}), not {known}"
+            f"it is of type {word(kind) or 'unknown'} ({word(architecture) or 'no architecture'}), not {known}"
         )
+    if family.causal and family.file_sep not in tokens:
+        family = replace(family, file_sep="<file_sep>")
     key = next((name for name in _BLOCK_SIZES if config.get(name) is not None), "")
     size = whole_number(config, key, MAX_BLOCK_TOKENS) if key else 0
     if family.name == A2D.name and (size or "bd3lm" in named.lower()):
         family = replace(family, name=A2D_BLOCKS.name, block=A2D_BLOCKS.block)
     if family.block_causal and size:
         family = replace(family, block=size)
-    return replace(family, masks=(mask_name, *family.masks)) if mask_name else family
+    return replace(family, masks=(mask_name, *family.masks)) if mask_name and not family.causal else family
 
 
-def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
-    """The mask's id, by the configuration, the vocabulary or the family. Raises `Unsupported`."""
+def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int | None:
+    """The mask's id, by the configuration, the vocabulary or the family; None without masks. Raises `Unsupported`."""
+    if family.causal:
+        return None
     if config.get("mask_token_id") is not None:
         return token_id(config["mask_token_id"], "mask_token_id")
     by_name = next((tokens[name] for name in family.masks if name in tokens), family.mask)
@@ -200,143 +227,16 @@ def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int:
 
 
 def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
-    """The prompt tokens of a block-causal model. Raises `Unsupported`."""
+    """The prompt tokens of a model that reads from left to right. Raises `Unsupported`."""
     for fim in family.fim:
         if {fim.prefix, fim.suffix, fim.middle} <= tokens.keys():
             return fim
-    raise Unsupported("it reads from left to right and its tokenizer has no tokens for infilling")
-
-
-def shape_of(family: Family, config: Config) -> Shape:
-    """The shape of a configuration. Raises ``ValueError``, or ``KeyError`` for a missing size."""
-    _refuse(config)
-    shape = _olmo(config) if family.olmo else _usual(family, config)
-    shape.check()
-    if shape.positions < MIN_POSITIONS:
-        raise Unsupported(f"it has {shape.positions} positions, and at least {MIN_POSITIONS} are needed")
-    return shape
-
-
-def _usual(family: Family, config: Config) -> Shape:
-    """The shape of a configuration with the names of Llama and Qwen."""
-    heads, width = whole_number(config, "num_attention_heads"), whole_number(config, "hidden_size")
-    theta = positive_number(object_field(config, "rope_parameters"), "rope_theta", 10_000.0)
-    if config.get("attention_bias") and not family.qkv_bias:
-        raise Unsupported("its attention has biases")
-    if config.get("mlp_bias"):
-        raise Unsupported("its feed-forward layers have biases")
-    return Shape(
-        vocabulary=whole_number(config, "vocab_size"),
-        width=width,
-        layers=whole_number(config, "num_hidden_layers"),
-        heads=heads,
-        kv_heads=_or(config, "num_key_value_heads", heads),
-        head_width=_or(config, "head_dim", width // heads),
-        hidden=whole_number(config, "intermediate_size"),
-        rope_theta=positive_number(config, "rope_theta", theta),
-        norm_eps=positive_number(config, "rms_norm_eps", 1e-6),
-        positions=min(_or(config, "max_position_embeddings", MAX_POSITIONS), family.positions),
-        qkv_bias=family.qkv_bias,
-        head_norms=family.head_norms,
-        tied=bool(config.get("tie_word_embeddings", False)),
+    raise Unsupported(
+        "it reads from left to right and its vocabulary has no tokens for infilling: take one that was trained to fill "
+        "in the middle, such as Qwen2.5-Coder"
     )
 
 
-MAX_MLP_RATIO = 64
-_OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
-_OLMO_REFUSED = (
-    "alibi", "attention_layer_norm", "include_bias", "include_qkv_bias", "bias_for_layer_norm", "input_emb_norm",
-    "scale_logits", "multi_query_attention", "clip_qkv",
-)  # fmt: skip
-
-
-def _olmo(config: Config) -> Shape:
-    """The shape of a configuration with the names of OLMo."""
-    for name, needed in _OLMO_NEEDS.items():
-        if config.get(name, needed) != needed:
-            raise Unsupported(f"its {name} is {_word(config[name])}, not {needed}")
-    for name in _OLMO_REFUSED:
-        if config.get(name):
-            raise Unsupported(f"its {name} is {_word(config[name])}")
-    heads, width = whole_number(config, "n_heads"), whole_number(config, "d_model")
-    hidden = _or(config, "mlp_hidden_size", 0) or whole_number(config, "mlp_ratio", MAX_MLP_RATIO) * width
-    return Shape(
-        vocabulary=_or(config, "embedding_size", 0) or whole_number(config, "vocab_size"),
-        width=width,
-        layers=whole_number(config, "n_layers"),
-        heads=heads,
-        kv_heads=_or(config, "n_kv_heads", heads),
-        head_width=width // heads,
-        hidden=hidden,
-        rope_theta=positive_number(config, "rope_theta", 10_000.0),
-        norm_eps=positive_number(config, "rms_norm_eps", 1e-5),
-        positions=min(_or(config, "max_sequence_length", MAX_POSITIONS), MAX_POSITIONS),
-        tied=bool(config.get("weight_tying", False)),
-    )
-
-
-def _or(config: Config, name: str, default: int) -> int:
-    """A whole number of a configuration; ``default`` if it is missing or null. Raises ``ValueError``."""
-    return default if config.get(name) is None else whole_number(config, name)
-
-
-def _slides(layer_types: object) -> bool:
-    return isinstance(layer_types, list) and "sliding_attention" in layer_types
-
-
-def _word(value: object) -> str:
+def word(value: object) -> str:
     """A value of a configuration for a message: short, on one line."""
     return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
-
-
-def _refuse(config: Config) -> None:
-    """Raises `Unsupported` for features that `Network` does not have."""
-    scaling = object_field(config, "rope_scaling") or object_field(config, "rope_parameters")
-    rope = scaling.get("rope_type", scaling.get("type", "default"))
-    if rope != "default":
-        raise Unsupported(f"its positions are scaled ({_word(rope)})")
-    if config.get("use_sliding_window") or _slides(config.get("layer_types")):
-        raise Unsupported("its attention has sliding windows")
-    if any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
-        raise Unsupported("it is a mixture of experts")
-    activation = config.get("hidden_act", "silu")
-    if activation not in ("silu", "swish"):
-        raise Unsupported(f"its activation is {_word(activation)}, not silu")
-    if config.get("quantization_config"):
-        raise Unsupported("its weights are quantized in a format of another program")
-
-
-_USUAL = {
-    "embedding.weight": ("model.embed_tokens.weight",),
-    "norm.weight": ("model.norm.weight",),
-    "output.weight": ("lm_head.weight",),
-    "attention_norm.weight": ("input_layernorm.weight",),
-    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
-    "attention.qkv.bias": ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
-    "attention.q_norm.weight": ("self_attn.q_norm.weight",),
-    "attention.k_norm.weight": ("self_attn.k_norm.weight",),
-    "attention.out.weight": ("self_attn.o_proj.weight",),
-    "feed_norm.weight": ("post_attention_layernorm.weight",),
-    "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-    "down.weight": ("mlp.down_proj.weight",),
-}
-_OLMO = {
-    "embedding.weight": ("model.transformer.wte.weight",),
-    "norm.weight": ("model.transformer.ln_f.weight",),
-    "output.weight": ("model.transformer.ff_out.weight",),
-    "attention_norm.weight": ("attn_norm.weight",),
-    "attention.qkv.weight": ("q_proj.weight", "k_proj.weight", "v_proj.weight"),
-    "attention.out.weight": ("attn_out.weight",),
-    "feed_norm.weight": ("ff_norm.weight",),
-    "gate_up.weight": ("ff_proj.weight", "up_proj.weight"),
-    "down.weight": ("ff_out.weight",),
-}
-
-
-def checkpoint_weights(family: Family, name: str) -> tuple[str, ...]:
-    """The names of the checkpoint's weights that, concatenated, are the network's weight ``name``."""
-    names, layers = (_OLMO, "model.transformer.blocks") if family.olmo else (_USUAL, "model.layers")
-    if not name.startswith("layers."):
-        return names[name]
-    _, index, rest = name.split(".", 2)
-    return tuple(f"{layers}.{index}.{part}" for part in names[rest])

@@ -5,7 +5,7 @@ Special tokens are inserted by their ids, so that no text can write them.
 
 from __future__ import annotations
 
-from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.tokenizer import Prompt
 
 # If not all text fits, the suffix gets one part of so many.
@@ -29,17 +29,19 @@ def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[l
 def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
     """The tokens, at most ``room``, after which a model that reads from left to right writes the middle.
 
-    ``related``, then prefix and suffix in the base model's format: with several files, Qwen2.5-Coder has the path of
-    the current file before the prefix's token.
+    ``start``, ``related``, then prefix and suffix in the base model's format: with several files, Qwen2.5-Coder has the
+    path of the current file before the prefix's token.
     """
     fim = loaded.fim
-    assert fim is not None, "only a block-causal model has this prompt"
+    assert fim is not None, "only a model that reads from left to right has this prompt"
     added = loaded.tokenizer.added
-    before, after = _fitting_context(prompt, loaded, room - 3)
-    related = _related_files(prompt, loaded, room - 3 - len(before) - len(after))
+    head = [] if loaded.start is None else [loaded.start]
+    room -= len(head) + 3
+    before, after = _fitting_context(prompt, loaded, room)
+    related = _related_files(prompt, loaded, room - len(before) - len(after))
     prefix, suffix = [added[fim.prefix], *before], [added[fim.suffix], *after]
     parts = suffix + prefix if fim.suffix_first else prefix + suffix
-    return [*related, *parts, added[fim.middle]]
+    return [*head, *related, *parts, added[fim.middle]]
 
 
 def _fitting_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[list[int], list[int]]:

@@ -27,7 +27,7 @@ from mercury_lsp.context.retrieval.ranking import choose
 from mercury_lsp.engine.backends import attention as layout
 from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, Vocabulary
 from model.data.corpus import Source
 from model.data.package_index import PackageIndex
 from model.evaluation.heldout.cursors import Cursor
@@ -129,8 +129,8 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
 
 
 def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
-    passes, eot = engine.passes, engine.tokenizer.specials.eot
-    ids = encode_prompt(asked, engine.tokenizer)
+    passes, eot = engine.passes, min(engine.layout.ends)
+    ids = engine.layout.encode(asked)
     cached = passes.cache.reuse(ids[:-1])
     passes.read(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
@@ -223,7 +223,7 @@ def look_up(
     )
 
 
-def memory_of(sources: Sequence[Source], tokenizer: Tokenizer) -> ProjectMemory:
+def memory_of(sources: Sequence[Source], tokenizer: Vocabulary) -> ProjectMemory:
     """The memory of some files, in one segment."""
     dtype = dtype_for(tokenizer.size)
     encoded = tokenizer.encode_all([source.text for source in sources])

@@ -33,7 +33,7 @@ from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Snippet, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
 from model.data.sources import SOURCES, fused
@@ -112,9 +112,9 @@ def trials(
 
 def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
     """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
-    passes, ids = engine.passes, encode_prompt(prompt, engine.tokenizer)
+    passes, ids = engine.passes, engine.layout.encode(prompt)
     passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never_cancelled)
-    told = [*engine.tokenizer.encode(hole), engine.tokenizer.specials.eot][:SCORED]
+    told = [*engine.tokenizer.encode(hole), min(engine.layout.ends)][:SCORED]
     rows = [ids[-1], *told[:-1]]
     scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
     return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)

@@ -21,7 +21,7 @@ from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.decoding.denoise import entropy, positions_to_commit
 from mercury_lsp.engine.decoding.denoise import entropy_bound as bounded
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 
 SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
 RULES = ("ranked", "revised", "confident", "oracle")
@@ -52,10 +52,11 @@ class Lengths:
     def __init__(
         self, engine: LocalEngine, bound: float = 0.3, calibration: float = 0.0, doubtful: float = 0.1
     ) -> None:
+        assert isinstance(engine.tokenizer, Tokenizer), "only our own models have canvases"
         self._tokenizer = engine.tokenizer
         self._enough, self._calibration, self._doubtful = bounded(bound), calibration, doubtful
         # Beside those that are never shown: what would end the line before the end that was told.
-        ends = {engine.tokenizer.specials.eot, *engine.tokenizer.newlines()}
+        ends = {self._tokenizer.specials.eot, *engine.tokenizer.newlines()}
         self._inner = sorted(ends)
         self._passes = engine.passes
 

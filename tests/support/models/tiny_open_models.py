@@ -74,7 +74,7 @@ def save_open(
     ids = write_tokenizer(folder, (*kind.tokens, kind.mask))
     sizes = SIZES | {"tie_word_embeddings": kind.config.get("tie_word_embeddings", False)} | changes
     if kind.base == "Qwen3":
-        sizes["head_dim"] = 16
+        sizes.setdefault("head_dim", 16)
     config = getattr(transformers, f"{kind.base}Config")(**sizes, attn_implementation="eager")
     torch.manual_seed(0)
     model = getattr(transformers, f"{kind.base}ForCausalLM")(config).eval()

@@ -16,7 +16,7 @@ NEWLINES = frozenset({NEWLINE})
 
 def test_it_asks_for_greedy_tokens_without_our_special_ones() -> None:
     with serving(writes(11, 12)) as (url, seen):
-        reply = CompletionServer(url, END, NEWLINES, (5, 6)).complete((1, 2, 3), 40, False)
+        reply = CompletionServer(url, (END,), NEWLINES, (5, 6)).complete((1, 2, 3), 40, False)
     assert (reply.tokens, reply.finished) == ((11, 12), True)
     assert reply.ms > 0
     (body,) = seen
@@ -28,7 +28,7 @@ def test_it_asks_for_greedy_tokens_without_our_special_ones() -> None:
 
 def test_reading_a_prompt_writes_one_token() -> None:
     with serving(writes(11)) as (url, seen):
-        assert CompletionServer(url + "/", END).read((1, 2)) > 0
+        assert CompletionServer(url + "/", (END,)).read((1, 2)) > 0
     assert seen[0]["n_predict"] == 1
 
 
@@ -47,15 +47,15 @@ def test_a_text_ends_where_the_engine_ends_it(
     tokens: tuple[int, ...], one_line: bool, reply: tuple[tuple[int, ...], bool], requests: int
 ) -> None:
     with serving(writes(*tokens, newlines=NEWLINES)) as (url, seen):
-        found = CompletionServer(url, END, NEWLINES).complete((1,), 4, one_line)
+        found = CompletionServer(url, (END,), NEWLINES).complete((1,), 4, one_line)
     assert (found.tokens, found.finished) == reply
     assert len(seen) == requests
 
 
 def test_its_models_name() -> None:
     with serving(writes()) as (url, _):
-        assert CompletionServer(url, END).model() == "tiny.gguf"
-    assert CompletionServer(url, END).model() == ""  # it is gone
+        assert CompletionServer(url, (END,)).model() == "tiny.gguf"
+    assert CompletionServer(url, (END,)).model() == ""  # it is gone
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_its_models_name() -> None:
 )
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(BadUsage, match="address is like"):
-        CompletionServer(url, END)
+        CompletionServer(url, (END,))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_addresses_that_are_none(url: str) -> None:
 )
 def test_answers_that_are_none_end_in_one_sentence(status: int, answer: object, says: str) -> None:
     with serving(lambda body: (status, answer)) as (url, _), pytest.raises(Failure, match=says) as failure:
-        CompletionServer(url, END).read((1,))
+        CompletionServer(url, (END,)).read((1,))
     assert url in str(failure.value)
     assert str(failure.value).endswith(".") and "\n" not in str(failure.value)
 
@@ -91,4 +91,4 @@ def test_a_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(Failure, match="cannot be asked: Connection refused"):
-        CompletionServer(f"http://127.0.0.1:{port}", END).read((1,))
+        CompletionServer(f"http://127.0.0.1:{port}", (END,)).read((1,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mercury_lsp.engine.open_models.configurations import checkpoint_weights, shape_of
 from mercury_lsp.engine.open_models.families import (
     A2D_BLOCKS,
     DREAM,
@@ -11,16 +12,15 @@ from mercury_lsp.engine.open_models.families import (
     FAMILIES,
     LLADA,
     OPEN_DCODER,
+    QWEN2,
     QWEN_FIM,
     SDAR,
     STABLE_DIFFCODER,
     STARCODER_FIM,
     Unsupported,
-    checkpoint_weights,
     family_of,
     fim_of,
     mask_of,
-    shape_of,
 )
 
 DREAM_7B = {
@@ -46,8 +46,10 @@ def test_families_that_share_a_type_are_told_apart() -> None:
     assert family_of({"model_type": "qwen2"}, {"<M>": 1}) is OPEN_DCODER
     named = family_of({"model_type": "qwen2"}, {"<other>": 1}, mask_name="<other>")
     assert mask_of(named, {}, {"<other>": 7}) == 7
-    with pytest.raises(Unsupported, match="it is of type qwen2"):
-        family_of({"model_type": "qwen2"}, {})
+    assert family_of({"model_type": "qwen2"}, {"<|file_sep|>": 1}) is QWEN2  # autoregressive without a mask
+    assert mask_of(QWEN2, {}, {}) is None
+    with pytest.raises(Unsupported, match="it is of type gemma2"):
+        family_of({"model_type": "gemma2"}, {})
     with pytest.raises(Unsupported, match="DreamForCausalLM"):  # blocks and no shift, under the same type
         family_of(DREAM_7B | {"architectures": ["DreamForCausalLM"]}, {})
     assert not family_of({"model_type": "a2d-llama"}, {}, "smollm2-diffusion-mdlm").block_causal

@@ -12,7 +12,7 @@ from mercury_lsp.http.sessions import PACE_FROM, Sessions
 
 def made(most: int = 2, running: int = 2, waiting: int = 2) -> tuple[Sessions[object], list[object]]:
     ended: list[object] = []
-    return Sessions(object, ended.append, most, running, waiting), ended
+    return Sessions(object, ended.append, most, running, waiting, 15.0), ended
 
 
 async def test_a_key_finds_its_session_again_until_others_need_the_room() -> None:

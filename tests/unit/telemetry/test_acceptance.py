@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import pytest
 
@@ -19,28 +18,27 @@ class Client:
     def __init__(self, text: str, cursor: int | None = None, uri: str = URI) -> None:
         self.text, self.uri = text, uri
         self.cursor = len(text) if cursor is None else cursor
-        self.feedback: Feedback[str] = Feedback()
+        self.feedback: Feedback[str] = Feedback(self.take)
         self.took: list[tuple[str, str, int]] = []
         self.fresh: list[bool] = []
 
-    def take(self, outcomes: Sequence[SuggestionOutcome[str]]) -> None:
-        self.took += [(one.kind, one.facts, one.accepted) for one in outcomes]
+    def take(self, outcome: SuggestionOutcome[str]) -> None:
+        self.took.append((outcome.kind, outcome.facts, outcome.accepted))
 
     def suggest(
         self, facts: str, *texts: str, replaced: int = 0, back: int = 0, at: int | None = None
     ) -> None:
         """A request at the cursor, answered with candidates whose ids are `facts` and a number."""
         self.cursor = self.cursor if at is None else at
-        self.take(self.feedback.asked(self.uri, self.cursor))
+        self.feedback.requested(self.uri, self.cursor)
         start, end = self.cursor - back, self.cursor + replaced
         items = [Item(f"{facts}{n}", start, self.text[start:end], text) for n, text in enumerate(texts)]
-        fresh, outcomes = self.feedback.answered(self.uri, self.cursor, items, self.text[start:end], facts)
-        self.fresh.append(fresh)
-        self.take(outcomes)
+        around = self.text[start:end]
+        self.fresh.append(self.feedback.suggested(self.uri, self.cursor, items, around, facts))
 
     def ask(self, at: int | None = None) -> None:
         """A request that is answered with nothing."""
-        self.take(self.feedback.asked(self.uri, self.cursor if at is None else at))
+        self.feedback.requested(self.uri, self.cursor if at is None else at)
 
     def edit(self, *edits: tuple[int, int, str], cursor: int | None = None) -> None:
         """One didChange. The cursor is then behind the last text, or where it is said to be."""
@@ -50,7 +48,7 @@ class Client:
             self.text = self.text[:start] + text + self.text[end:]
             self.cursor = start + len(text)
         self.cursor = self.cursor if cursor is None else cursor
-        self.take(self.feedback.changed(self.uri, made))
+        self.feedback.changed(self.uri, made)
 
     def type(self, text: str) -> None:
         """Key by key, a didChange each."""
@@ -61,7 +59,7 @@ class Client:
         self.edit((self.cursor, self.cursor, text))
 
     def end(self) -> list[tuple[str, str, int]]:
-        self.take(self.feedback.finish())
+        self.feedback.close()
         return self.took
 
 
@@ -69,7 +67,7 @@ def test_vs_code_tab_changes_the_document_and_then_runs_the_command() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.insert("total + 1")
-    client.take(client.feedback.accepted("a0"))
+    client.feedback.accepted("a0")
     client.ask()
     assert client.end() == [("accepted", "a", 9)]
 
@@ -79,14 +77,14 @@ def test_the_change_alone_is_an_acceptance_and_so_is_the_command_alone() -> None
     client.suggest("a", "total + 1")
     client.insert("total + 1")
     client.suggest("b", " + 2")
-    client.take(client.feedback.accepted("b0"))
+    client.feedback.accepted("b0")
     assert client.end() == [("accepted", "a", 9), ("accepted", "b", 4)]
 
 
 def test_neovim_may_run_the_command_before_it_sends_the_change() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
-    client.take(client.feedback.accepted("a0"))
+    client.feedback.accepted("a0")
     client.insert("total")
     client.type("\n")
     assert client.end() == [("accepted", "a", 5)]
@@ -96,7 +94,7 @@ def test_a_command_run_twice_or_of_an_unknown_item_counts_once() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     for id_ in ("a0", "a0", "z9", ""):
-        client.take(client.feedback.accepted(id_))
+        client.feedback.accepted(id_)
     assert client.end() == [("accepted", "a", 5)]
 
 
@@ -119,7 +117,7 @@ def test_type_through_followed_by_accept_spares_the_rest() -> None:
     client.type("to")
     client.suggest("b", "tal + 1")
     client.insert("tal + 1")
-    client.take(client.feedback.accepted("b0"))
+    client.feedback.accepted("b0")
     assert client.end() == [("accepted", "a", 7)]
 
 
@@ -127,7 +125,7 @@ def test_the_last_key_by_tab_is_told_apart_by_its_command() -> None:
     client = Client("x = ")
     client.suggest("a", "ab")
     client.type("ab")
-    client.take(client.feedback.accepted("a0"))
+    client.feedback.accepted("a0")
     assert client.end() == [("accepted", "a", 1)]
 
 
@@ -224,7 +222,7 @@ def test_a_bracket_that_the_editor_closes_is_typed_at_once_or_in_two_edits(pair:
         client.suggest("b", f"x{closing}", replaced=1)
         assert client.took == [] and client.fresh == [True, False]
         client.edit((2, 3, f"x{closing}"))
-        client.take(client.feedback.accepted("b0"))
+        client.feedback.accepted("b0")
         assert client.end() == [("accepted", "a", 1)]
 
 
@@ -276,7 +274,7 @@ def test_vs_codes_own_menu_begins_the_suggestion() -> None:
     client = Client("x = va")
     client.suggest("a", "value + 1", back=2)
     client.edit((4, 6, "value + 1"))
-    client.take(client.feedback.accepted("a0"))
+    client.feedback.accepted("a0")
     assert client.end() == [("accepted", "a", 7)]
 
 
@@ -311,13 +309,14 @@ def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there
     for event in ("asked", "focused"):
         client = Client("x = ")
         client.suggest("a", "total")
-        client.take(client.feedback.changed(OTHER, [Edit(0, "", "y")]))
-        client.take(client.feedback.closed(OTHER))
-        client.take(client.feedback.focused(URI))
+        client.feedback.changed(OTHER, [Edit(0, "", "y")])
+        client.feedback.closed(OTHER)
+        client.feedback.focused(URI)
         assert client.feedback.follows(URI) and not client.feedback.follows(OTHER)
-        assert client.feedback.accepted("none") == []
-        client.take(client.feedback.asked(OTHER, 4) if event == "asked" else client.feedback.focused(OTHER))
-        client.take(client.feedback.accepted("none"))
+        client.feedback.accepted("none")
+        assert client.took == []
+        client.feedback.requested(OTHER, 4) if event == "asked" else client.feedback.focused(OTHER)
+        client.feedback.accepted("none")
         assert client.end() == [("rejected", "a", 0)]
 
 
@@ -325,7 +324,7 @@ def test_a_closed_document_rejects_but_keeps_what_was_accepted_in_part() -> None
     client = Client("x = ")
     client.suggest("a", "total + rest")
     client.insert("total")
-    client.take(client.feedback.closed(URI))
+    client.feedback.closed(URI)
     assert client.end() == [("partly", "a", 5)]
 
 
@@ -334,7 +333,7 @@ def test_outcomes_are_certain_when_the_next_one_ends() -> None:
     client.suggest("a", "total")
     client.type("q")
     assert client.took == []
-    client.take(client.feedback.accepted("a0"))  # an editor that drew it again all the same
+    client.feedback.accepted("a0")  # an editor that drew it again all the same
     client.suggest("b", "more")
     assert client.took == []
     client.type("z")
@@ -376,7 +375,7 @@ def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
 def test_a_part_that_was_told_late_still_counts() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
-    client.take(client.feedback.changed(URI, [Edit(0, "x = ", "y")]))
+    client.feedback.changed(URI, [Edit(0, "x = ", "y")])
     client.feedback.accepted_part("a0", 5)
     client.feedback.accepted_part("never", 5)
     assert client.end() == [("partly", "a", 5)]
@@ -398,7 +397,7 @@ def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
     client = Client("x = \ny = 1\n", 4)
     client.suggest("a", "total")
     for new in ("x = t\ny = 1\n", "x = total\ny = 1\n"):
-        client.take(client.feedback.changed(URI, [difference(client.text, new)]))
+        client.feedback.changed(URI, [difference(client.text, new)])
         client.text = new
     assert client.end() == [("accepted", "a", 4)]
 
@@ -427,7 +426,7 @@ def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
                 case 4:
                     client.edit((place, min(place + generator.randrange(4), len(client.text)), "q"))
                 case 5:
-                    client.take(client.feedback.accepted(f"s{step - 1}-0"))
+                    client.feedback.accepted(f"s{step - 1}-0")
                 case 6:
                     client.feedback.accepted_part(f"s{step - 1}-0", generator.randrange(1, 5))
                 case 7 if place % 2:

@@ -81,15 +81,6 @@ def test_the_tables_fit_a_terminal(
     assert "deadline 1" in printed
 
 
-@pytest.mark.integration
-def test_the_picture_is_drawn(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
-    assert main(["stats", "--png", str(tmp_path / "stats.svg"), "--json"]) == 0
-    assert "<svg" in (tmp_path / "stats.svg").read_text(encoding="utf-8")
-    assert main(["stats", "--png", str(tmp_path / "none" / "stats.png")]) == 1
-    assert "there is no folder" in capsys.readouterr().err
-
-
 def test_an_empty_history_is_told_of_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,135 @@
+"""Reads the weights of a checkpoint for the CPU kernel, and rounds those that are not packed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.backends.cpu_layout import GROUP, LANES, ZERO, Levels, Matrix
+from mercury_lsp.engine.backends.cpu_rounding import (
+    HALF_BYTE_TYPES,
+    half_byte_levels,
+    round_to_bytes,
+    round_to_half_bytes,
+)
+from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, as_checkpoint_error
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.pack import Packed
+from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.stored_values import has_values, values
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
+
+# More bits in a packed matrix would need the slower products of 8 bits.
+PACKED_BITS = 7
+# Rows are converted in parts of so many values, so that a large matrix is never there as float32.
+PART_VALUES = 1 << 24
+
+
+Put = Callable[[str, Matrix | NDArray[np.float32]], None]
+"""A function that writes a weight, by its name, to its place. Raises `CheckpointError`."""
+
+
+class WeightSource(Protocol):
+    """The weights of a checkpoint for the kernel. ``key``: a hexadecimal name of the prepared weights."""
+
+    shape: Shape
+    key: str
+
+    def bits(self, name: str) -> int:
+        """The bits of a matrix's levels: 4, 7 or 8."""
+        ...
+
+    def reader(self) -> Put | None:
+        """Read the weights; None if the kernel does not support them. Raises `CheckpointError`."""
+        ...
+
+
+class PackedSource:
+    """The weights of one of our own checkpoints, whose matrices are packed."""
+
+    def __init__(self, loaded: Checkpoint) -> None:
+        self.shape, self.key = loaded.shape, loaded.fingerprint
+        self._loaded = loaded
+
+    def bits(self, name: str) -> int:
+        """See `WeightSource.bits`."""
+        return PACKED_BITS
+
+    def reader(self) -> Put | None:
+        """See `WeightSource.reader`."""
+        weights = self._loaded.weights()
+        if not all(map(_fits, weights.values())):
+            return None
+
+        def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
+            weight = weights[name]
+            if isinstance(place, Matrix) and isinstance(weight, Packed):
+                levels = (weight.levels() + np.int8(ZERO[PACKED_BITS])).view(np.uint8)
+                place.put(0, Levels(levels, weight.scale.astype(np.float32), PACKED_BITS))
+            elif isinstance(place, np.ndarray) and isinstance(weight, np.ndarray):
+                place[:] = weight
+
+        return put
+
+
+def _fits(weight: Packed | NDArray[np.float32]) -> bool:
+    """Whether the kernel supports a weight: a vector, or a matrix packed in its groups with few enough bits."""
+    if not isinstance(weight, Packed):
+        return weight.ndim == 1
+    return weight.bits <= PACKED_BITS and weight.group == GROUP and weight.shape[0] % (2 * LANES) == 0
+
+
+class OpenSource:
+    """The weights of an open checkpoint.
+
+    A matrix that is stored in 4 bits keeps them; others are rounded to 8 bits, or to 4 bits with the quantization int4.
+    The matrices of the vocabulary have 8 bits then, as in llama.cpp's files.
+    """
+
+    def __init__(self, loaded: OpenCheckpoint, quantization: str) -> None:
+        self.shape = loaded.shape
+        self._loaded, self._quantization = loaded, quantization
+        self._parts = dict(loaded.parts())
+        self.key = hashlib.sha256(f"{loaded.fingerprint}{quantization}".encode()).hexdigest()
+
+    def bits(self, name: str) -> int:
+        """See `WeightSource.bits`."""
+        if all(self._loaded.files[part].dtype in HALF_BYTE_TYPES for part in self._parts[name]):
+            return 4
+        in_layer = name.startswith("layers.")
+        return 4 if self._quantization == "int4" and in_layer else 8
+
+    def reader(self) -> Put | None:
+        """See `WeightSource.reader`."""
+        return self._put if all(has_values(stored.dtype) for stored in self._loaded.files.values()) else None
+
+    def _put(self, name: str, place: Matrix | NDArray[np.float32]) -> None:
+        with as_checkpoint_error(self._loaded.folder):
+            first = 0
+            for part in self._parts[name]:
+                stored = self._loaded.files[part]
+                raw = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape[0], -1)
+                order = self._loaded.row_order(part)
+                if order is not None:
+                    raw = raw[order]
+                if isinstance(place, Matrix):
+                    self._put_rows(place, first, stored, raw)
+                else:
+                    place[first : first + len(raw)] = values(stored.dtype, raw).ravel()
+                first += len(raw)
+
+    def _put_rows(self, place: Matrix, first: int, stored: StoredWeight, raw: NDArray[np.uint8]) -> None:
+        count = max(1, PART_VALUES // place.inputs // LANES) * LANES
+        for at in range(0, len(raw), count):
+            rows = raw[at : at + count]
+            if place.bits == 4 and stored.dtype in HALF_BYTE_TYPES:
+                levels = half_byte_levels(stored.dtype, rows)
+            elif place.bits == 4:
+                levels = round_to_half_bytes(values(stored.dtype, rows))
+            else:
+                levels = round_to_bytes(values(stored.dtype, rows))
+            place.put(first + at, levels)

@@ -1,0 +1,128 @@
+"""Reads a GGUF file of llama.cpp as an open checkpoint: weights, vocabulary and infilling tokens in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mercury_lsp.engine.checkpoints.checkpoint import as_checkpoint_error
+from mercury_lsp.engine.checkpoints.gguf_file import MAGIC, read_gguf
+from mercury_lsp.engine.checkpoints.gguf_tokenizer import tokenizer_of
+from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
+from mercury_lsp.engine.checkpoints.stored_values import values
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
+from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, family_of
+
+# The tokens of an infilling prompt, by the metadata's names of today and of before.
+_FIM_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
+_END_KEYS = ("eos", "eot", "fim_pad", "fim_rep", "fim_sep")
+# Divisors of the rotary frequencies, as Llama 3.1's files have them.
+_ROPE_FACTORS = "rope_freqs.weight"
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is a GGUF file; those of Ollama are named by their hashes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
+    """Read a file, and check its weights against its metadata. Raises `CheckpointError`."""
+    with as_checkpoint_error(path):
+        header = read_gguf(path)
+        metadata, files = header.metadata, dict(header.weights)
+        if metadata.get("split.count", 1) != 1:
+            raise Unsupported("it is one of several parts; join them with llama-gguf-split --merge")
+        fim_ids = [_special(metadata, names) for names in _FIM_KEYS]
+        ends = [number for name in _END_KEYS if (number := _special(metadata, (name,))) is not None]
+        special = {number for number in (*fim_ids, *ends) if number is not None}
+        tokenizer = tokenizer_of(metadata, special)
+        tokens = metadata["tokenizer.ggml.tokens"]
+        config = _configuration(metadata, files, ends)
+        family = replace(family_of(config, tokenizer.added), names="gguf")
+        if "blk.0.attn_q.bias" in files:
+            family = replace(family, qkv_bias=True)
+        if None not in fim_ids:
+            family = _with_fim(family, *(tokens[number] for number in fim_ids if number is not None))
+        start = _special(metadata, ("bos",)) if metadata.get("tokenizer.ggml.add_bos_token") is True else None
+        factors = files.pop(_ROPE_FACTORS, None)
+        first = "" if start is None else tokens[start]
+        loaded = OpenCheckpoint.of(path.stem, path, family, config, tokenizer, files, first)
+        return loaded if factors is None else _with_factors(loaded, factors)
+
+
+def _special(metadata: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    """The id of a special token by the first of its names; None if the file does not tell. Raises ``ValueError``."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    for name in names:
+        number = metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if number is not None:
+            if not isinstance(number, int) or not isinstance(tokens, list) or not 0 <= number < len(tokens):
+                raise ValueError(f"its {name} token is no token of its vocabulary")
+            return number
+    return None
+
+
+def _with_fim(family: Family, prefix: str, suffix: str, middle: str) -> Family:
+    """The family with the prompt tokens that the file names, in the order of the known prompt with these tokens."""
+    suffix_first = any(fim.suffix_first for fim in family.fim if fim.prefix == prefix)
+    return replace(family, fim=(Fim(prefix, suffix, middle, suffix_first), *family.fim))
+
+
+def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight], ends: list[int]) -> Config:
+    """The metadata in the words of a hub's ``config.json``. Raises ``KeyError`` or ``ValueError``."""
+    kind = metadata["general.architecture"]
+
+    def own(name: str, default: Any = None) -> Any:
+        return metadata.get(f"{kind}.{name}", default)
+
+    embedding = files.get("token_embd.weight")
+    if embedding is None:
+        raise ValueError("its weight token_embd.weight is missing")
+    heads, width = own("attention.head_count"), own("embedding_length")
+    config = {
+        "model_type": kind,
+        "vocab_size": embedding.shape[0],
+        "hidden_size": width,
+        "intermediate_size": own("feed_forward_length"),
+        "num_hidden_layers": own("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": own("attention.head_count_kv"),
+        "head_dim": own("attention.key_length"),
+        "max_position_embeddings": own("context_length"),
+        "rope_theta": own("rope.freq_base"),
+        "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
+        "num_experts": own("expert_count", 0),
+        "tie_word_embeddings": True,
+        "eos_token_id": ends,
+        "rope_scaling": {
+            "rope_type": own("rope.scaling.type", "default"),
+            "factor": own("rope.scaling.factor", own("rope.scale_linear")),
+            "original_max_position_embeddings": own("rope.scaling.original_context_length"),
+            "attention_factor": own("rope.scaling.attn_factor"),
+        },
+    }
+    if isinstance(heads, int) and isinstance(width, int) and heads:
+        head_width = own("attention.key_length", width // heads)
+        if {own("attention.value_length", head_width), own("rope.dimension_count", head_width)} != {
+            head_width
+        }:
+            raise Unsupported(
+                "its attention rotates a part of a head, or has values of another width than keys"
+            )
+    return config
+
+
+def _with_factors(loaded: OpenCheckpoint, stored: StoredWeight) -> OpenCheckpoint:
+    """The checkpoint with the file's divisors of the rotary frequencies."""
+    factors = values(stored.dtype, np.frombuffer(stored.read(), np.uint8)[None]).ravel()
+    shape = replace(loaded.shape, rope_factors=tuple(factors.tolist()))
+    shape.check()
+    return replace(loaded, shape=shape)

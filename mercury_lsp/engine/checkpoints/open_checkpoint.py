@@ -1,0 +1,142 @@
+"""Defines an open checkpoint: the meaning of its configuration, its vocabulary, and the places of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mercury_lsp.engine.checkpoints.json_values import token_id
+from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
+from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
+from mercury_lsp.engine.open_models.configurations import checkpoint_weights, shape_of
+from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, fim_of, mask_of
+
+# Tables that some programs save with the weights.
+_DERIVED = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCheckpoint:
+    """An open checkpoint without its weights.
+
+    ``folder``: of the checkpoint, or its one file. ``mask``: the mask's id; None for autoregressive models. ``fim``:
+    the prompt tokens of a model that reads from left to right, None for others. ``ends``: ids of the stop tokens.
+    ``start``: the token at the start of such a model's prompt, if there is one. ``files``: the place of each of the
+    checkpoint's weights by name.
+    """
+
+    name: str
+    folder: Path
+    family: Family
+    shape: Shape
+    tokenizer: OpenTokenizer
+    mask: int | None
+    fim: Fim | None
+    ends: frozenset[int]
+    start: int | None
+    files: Mapping[str, StoredWeight]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        folder: Path,
+        family: Family,
+        config: Config,
+        tokenizer: OpenTokenizer,
+        files: Mapping[str, StoredWeight],
+        start: str = "",
+    ) -> OpenCheckpoint:
+        """Interpret a configuration, and check the weights against it. Raises ``ValueError`` or ``KeyError``."""
+        shape = shape_of(family, config)
+        # Some output matrices are stored, though the configuration says that they are tied.
+        if checkpoint_weights(family, "output.weight")[0] in files:
+            shape = replace(shape, tied=False)
+        mask = mask_of(family, config, tokenizer.added)
+        ends = _ends(family, config, tokenizer)
+        if mask is not None and not mask < shape.vocabulary:
+            raise Unsupported(f"its mask {mask} is no row of its embedding")
+        if (largest := max(*ends, tokenizer.size - 1)) >= shape.vocabulary:
+            raise Unsupported(f"its token {largest} is no row of its embedding")
+        fim = fim_of(family, tokenizer.added) if family.left_to_right else None
+        first = tokenizer.added.get(start)
+        loaded = cls(name, folder, family, shape, tokenizer, mask, fim, ends, first, files)
+        check_weights(loaded)
+        return loaded
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the files' places, sizes and times: reading them all would take too long."""
+        files = sorted({stored.file.resolve() for stored in self.files.values()})
+        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return hashlib.sha256(repr(stats).encode()).hexdigest()
+
+    @property
+    def end(self) -> int:
+        """The stop token that closes a text in a prompt."""
+        added = self.tokenizer.added
+        return next(
+            (added[name] for name in self.family.ends if added.get(name) in self.ends), min(self.ends)
+        )
+
+    @property
+    def forbidden(self) -> tuple[int, ...]:
+        """Ids that must never be emitted: special tokens but stop tokens, and rows of the embedding without a token."""
+        allowed = set(self.ends)
+        if self.family.expand:
+            allowed.add(self.tokenizer.added[self.family.expand])
+        spare = range(self.tokenizer.size, self.shape.vocabulary)
+        masks = [] if self.mask is None else [self.mask]
+        return tuple(sorted({*self.tokenizer.added.values(), *spare, *masks} - allowed))
+
+    def parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The network's weights by name, in order, each with its weights in the checkpoint."""
+        return ((name, checkpoint_weights(self.family, name)) for name in self.shape.weights())
+
+    def row_order(self, part: str) -> NDArray[np.int64] | None:
+        """The row of the stored weight ``part`` for each of the network's rows; None if the order is the same.
+
+        GGUF files of Llama's shape have the rows of a query or key head in another order: llama.cpp rotates neighbors,
+        where `Network` rotates the halves of a head.
+        """
+        if self.family.names != "gguf" or self.family.name != "llama":
+            return None
+        heads = {"attn_q": self.shape.heads, "attn_k": self.shape.kv_heads}.get(part.split(".")[-2])
+        if heads is None:
+            return None
+        rows = np.arange(heads * self.shape.head_width).reshape(heads, -1, 2)
+        return rows.swapaxes(1, 2).ravel()
+
+
+def _ends(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset[int]:
+    """Ids of the stop tokens."""
+    value = config.get("eos_token_id")
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    ids = {token_id(number, "eos_token_id") for number in listed}
+    ids |= {tokenizer.added[name] for name in family.ends if name in tokenizer.added}
+    if not ids:
+        raise Unsupported("nothing tells which token ends a text")
+    return frozenset(ids)
+
+
+def check_weights(loaded: OpenCheckpoint) -> None:
+    """Raises ``ValueError`` if the weights differ from the shape's in name or dimensions."""
+    wanted = loaded.shape.weights()
+    used: set[str] = set()
+    for name, parts in loaded.parts():
+        if missing := [part for part in parts if part not in loaded.files]:
+            raise ValueError(f"its weight {missing[0]} is missing")
+        dims = [loaded.files[part].shape for part in parts]
+        whole = (sum(size[0] for size in dims), *dims[0][1:])
+        if whole != wanted[name]:
+            raise ValueError(f"its weights {', '.join(parts)} are {whole}, where {wanted[name]} is expected")
+        used.update(parts)
+    unused = [name for name in loaded.files if name not in used and not name.endswith(_DERIVED)]
+    if unused:
+        raise ValueError(f"its weight {unused[0]} has no place in a {loaded.family.name} model")

@@ -1,0 +1,29 @@
+"""Reads the numbers of stored weights, of safetensors and of GGUF, without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PLAIN: dict[str, type[np.generic]] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+GGML_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+"""The quantized types of GGUF that the package ``gguf`` reads here."""
+
+
+def has_values(dtype: str) -> bool:
+    """Whether `values` reads a type."""
+    return dtype in _PLAIN or dtype == "BF16" or dtype in GGML_TYPES
+
+
+def values(dtype: str, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The values of rows of bytes (R, B). (R, C) Raises ``ValueError`` for a type that is not known."""
+    if dtype in _PLAIN:
+        return np.ascontiguousarray(raw).view(_PLAIN[dtype]).astype(np.float32)
+    if dtype == "BF16":
+        # bf16 is the upper half of float32.
+        return (np.ascontiguousarray(raw).view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype not in GGML_TYPES:
+        raise ValueError(f"it has numbers of type {dtype}, which are not known here")
+    from gguf import GGMLQuantizationType, dequantize
+
+    return np.asarray(dequantize(raw, GGMLQuantizationType[dtype]), np.float32)
