@@ -26,9 +26,9 @@ SLOW = frozenset(
     ["cluster", "data", "evaluation/heldout", "evaluation/suites", "release", "training",
      "checkpoints/test_fuzz_checkpoints.py", "checkpoints/test_weight_file.py", "cli/test_bounds.py",
      "cli/test_commands.py", "cli/test_core_dependencies.py", "cli/test_fetch.py", "http/test_connections.py",
-     "http/test_local.py", "http/test_openapi.py", "arena/test_arena.py", "lsp/test_ends.py", "lsp/test_faults.py",
-     "lsp/test_findings.py", "lsp/test_fuzz.py", "lsp/test_large_documents.py", "lsp/test_served.py",
-     "open_models/test_open_infill.py"]
+     "http/test_local.py", "http/test_openapi.py", "arena/test_arena.py", "lsp/lifecycle/test_ends.py",
+     "lsp/lifecycle/test_faults.py", "lsp/test_findings.py", "lsp/protocol/test_fuzz.py",
+     "lsp/lifecycle/test_large_documents.py", "lsp/privacy/test_served.py", "open_models/test_open_infill.py"]
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers, which the kernel can run, so that no process waits for torch."""
-    from support.tiny_models import save_tiny
+    from support.models.tiny_models import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("tiny"))
 
@@ -89,7 +89,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def unpacked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers, which torch alone can run."""
-    from support.tiny_models import save_unpacked
+    from support.models.tiny_models import save_unpacked
 
     return save_unpacked(tmp_path_factory.mktemp("unpacked"))
 
@@ -97,7 +97,7 @@ def unpacked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
-    from support.tiny_models import save_packed
+    from support.models.tiny_models import save_packed
 
     return save_packed(tmp_path_factory.mktemp("packed"))
 
@@ -105,7 +105,7 @@ def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with weights set by hand: whatever it reads, it suggests `tiny_models.WORD`, with certainty."""
-    from support.tiny_models import WORD, save_pointing, suggesting
+    from support.models.tiny_models import WORD, save_pointing, suggesting
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
         return suggesting(tokenizer, unit, WORD)
@@ -116,6 +116,6 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Folder of a training corpus of three files."""
-    from support.tiny_corpus import SOURCE, write_corpus
+    from support.models.tiny_corpus import SOURCE, write_corpus
 
     return write_corpus(tmp_path / "corpus", "train", python={f"{i}.py": SOURCE for i in range(3)})

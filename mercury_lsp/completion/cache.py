@@ -31,9 +31,9 @@ def lookup(
     for closing brackets and quotes that the editor added and that come in the rest of it: they are overwritten. Only
     who asks is told of several suggestions, and then only by what was made for somebody who asked.
     """
-    several = snapshot.candidates > 1
+    several, surroundings = snapshot.candidates > 1, _surroundings(snapshot)
     for (earlier, place), completion in remembered:
-        if _alike(earlier, snapshot) and (earlier.candidates > 1 or not several):
+        if _surroundings(earlier) == surroundings and (earlier.candidates > 1 or not several):
             old, new = earlier.document.text, snapshot.document.text
             if completion.shown is None:
                 same = place == offset and earlier == snapshot
@@ -65,16 +65,11 @@ def draft_hint(
     return max(hints, key=lambda hint: len(hint.left), default=None)
 
 
-def _alike(one: Snapshot, other: Snapshot) -> bool:
-    """Whether two snapshots differ at most in their texts, and in who asked: what was shown may be shown to both."""
-    same = one.document.uri == other.document.uri and one.document.path == other.document.path
-    return (
-        same
-        and one.document.language_id == other.document.language_id
-        and one.config == other.config
-        and one.roots == other.roots
-        and one.indentation == other.indentation
-    )
+def _surroundings(snapshot: Snapshot) -> tuple[object, ...]:
+    """All of a snapshot but the text and who asked: where it is the same, what was shown may be shown again."""
+    document = snapshot.document
+    own = (document.uri, document.path, document.language_id)
+    return (*own, snapshot.config, snapshot.roots, snapshot.indentation)
 
 
 def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -> Completion | None:

@@ -34,24 +34,20 @@ class Committed:
         Who did not ask sees as much as has the highest expected gain, see `cutoff`; the whole text with a
         `show_likelihood` of 0.
         """
-        found = self.fitting(self.infill)
+        whole = self.fitting(self.infill)
         least = self.snapshot.config.show_likelihood
-        if found is None:
-            secret = is_secret(self.text)
-            return self._nothing(
-                "it looks like a secret" if secret else "nothing of what the model wrote fits there"
-            )
+        if whole is None:
+            misfit = "nothing of what the model wrote fits there"
+            return self._nothing("it looks like a secret" if is_secret(self.text) else misfit)
         if self.snapshot.invoked or not least:
-            return found
+            return whole
         document = self.snapshot.document
         line, column = document.position(self.offset)
         rest = document.line(line)[column:]
-        part = worth_showing(
-            self.infill, found, self.fitting, least, eol=document.eol, rest=rest, sound=self.sound
-        )
+        part = worth_showing(self.infill, whole, self.fitting, least, document.eol, rest, self.sound)
         if part is not None:
             return part
-        sure = likelihood_of(found.infill)
+        sure = likelihood_of(whole.infill)
         return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
 
     def unasked(self) -> Completion:
@@ -66,14 +62,9 @@ class Committed:
 
     def fitting(self, infill: Infill) -> Completion | None:
         """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
+        document, told = self.snapshot.document, self.snapshot.indentation
         shown = postprocess.shown(
-            infill.text,
-            self.snapshot.document,
-            self.offset,
-            self.syntax,
-            self.single_line,
-            infill.finished,
-            self.snapshot.indentation,
+            infill.text, document, self.offset, self.syntax, self.single_line, infill.finished, told
         )
         if shown is None:
             return None

@@ -19,10 +19,9 @@ def wanted(config: Config) -> tuple[object, ...]:
     changes."""
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
-        own = tuple(
-            getattr(config, name) for name in Config.__dataclass_fields__ if name.startswith("remote_")
-        )
-        remote += (*own, config.drafts)  # hosted Mercury is asked for drafts where they are drawn
+        names = (name for name in Config.__dataclass_fields__ if name.startswith("remote_"))
+        # Hosted Mercury is asked for drafts where they are drawn.
+        remote += (*(getattr(config, name) for name in names), config.drafts)
     if config.remote == "always":
         return remote
     return *remote, config.model, config.device, config.threads, config.quantization

@@ -6,15 +6,15 @@ happens to the request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mercury_lsp.completion.committed import likelihood
 from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
-from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
+from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
-from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
@@ -26,9 +26,11 @@ class FallbackEngine(RemoteBacked):
     """A local infiller, and a hosted model that it may ask; or, where the settings of that make no sense, why not."""
 
     def __init__(self, local: Engine, remote: RemoteEngine | str) -> None:
-        self.local = local
+        self.local, self._remote = local, remote
         self.name, self.device, self.threads = local.name, local.device, local.threads
-        self._remote = remote
+        # Only `infill` asks the hosted model: no memory is sent, and the stem is a part of the prefix there.
+        self.vocabulary, self.count, self.stem_start = local.vocabulary, local.count, local.stem_start
+        self.prefill, self.alternatives = local.prefill, local.alternatives
 
     @property
     def remote_status(self) -> RemoteStatus:
@@ -36,23 +38,6 @@ class FallbackEngine(RemoteBacked):
         if isinstance(self._remote, str):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """The local model's: nothing of the memory is sent."""
-        return self.local.vocabulary
-
-    def count(self, text: str) -> int:
-        """Tokens of a text, for the local model."""
-        return self.local.count(text)
-
-    def stem_start(self, text: str) -> int:
-        """Where the stem of a text begins, for the local model; the hosted one is sent it as a part of the prefix."""
-        return self.local.stem_start(text)
-
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Read a prompt ahead, here. Raises `Cancelled`."""
-        return self.local.prefill(prompt, cancelled, least)
 
     def infill(
         self,
@@ -74,17 +59,6 @@ class FallbackEngine(RemoteBacked):
         except Unanswered:
             return here  # why is in `remote_status`
         return there if _better(there, here) else here
-
-    def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
-    ) -> Iterator[Infill]:
-        """The local model's other middles than ``first``. Raises `Cancelled`."""
-        return self.local.alternatives(prompt, sampling, first, cancelled, memory)
 
 
 def _surest(infill: Infill) -> float:

@@ -131,23 +131,20 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
         config.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
     )
 
-    def seen(draft: Progress) -> None:
+    def on_progress(draft: Progress) -> None:
         job.commit(Committed(snapshot, offset, syntax, single_line, draft.committed))
         if job.on_progress is not None:
             job.on_progress(draft)
 
-    asked = question(snapshot, offset, engine, job.kept)
-    memory = None if job.kept is None else job.kept.memory(snapshot, offset, len(asked.stem), engine)
-    infill = engine.infill(asked, sampling, job.cancelled, seen, job.hint, memory)
+    asked, memory = _asked(snapshot, offset, engine, job.kept)
+    infill = engine.infill(asked, sampling, job.cancelled, on_progress, job.hint, memory)
     first = Committed(snapshot, offset, syntax, single_line, infill)
     found = job.judge(first)
     if found.shown is None and snapshot.invoked:
         return manual.found(
             first,
             lambda late: engine.alternatives(asked, sampling, infill, late, memory),
-            partial(
-                _middles, engine, replace(sampling, single_line=True, here=True), job.cancelled, job.kept
-            ),
+            partial(_middles, engine, replace(sampling, single_line=True, here=True), job),
             job.cancelled,
             manual.WAY_SECONDS if job.patience is None else job.patience,
         )
@@ -167,19 +164,12 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
 
 
 def _middles(
-    engine: Engine,
-    sampling: Sampling,
-    cancelled: Callable[[], bool],
-    kept: Kept | None,
-    snapshot: Snapshot,
-    offset: int,
-    late: Callable[[], bool],
+    engine: Engine, sampling: Sampling, job: Job, snapshot: Snapshot, offset: int, late: Callable[[], bool]
 ) -> Iterator[Infill]:
     """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
     if snapshot.config.remote != "always":
-        asked = question(snapshot, offset, engine, kept)
-        memory = None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
-        yield (infill := engine.infill(asked, sampling, cancelled, None, None, memory))
+        asked, memory = _asked(snapshot, offset, engine, job.kept)
+        yield (infill := engine.infill(asked, sampling, job.cancelled, None, None, memory))
         yield from engine.alternatives(asked, sampling, infill, late, memory)
 
 
@@ -207,18 +197,20 @@ def _bare(completion: Completion) -> str:
 
 
 def prepare(
-    snapshot: Snapshot,
-    offset: int,
-    engine: Engine,
-    cancelled: Callable[[], bool] = lambda: False,
-    kept: Kept | None = None,
+    snapshot: Snapshot, offset: int, engine: Engine, cancelled: Callable[[], bool], kept: Kept | None
 ) -> None:
     """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
     Syntax.of(snapshot.document)
-    asked = question(snapshot, offset, engine, kept)
-    if kept is not None:
-        kept.memory(snapshot, offset, len(asked.stem), engine)
+    asked, _ = _asked(snapshot, offset, engine, kept)
     engine.prefill(asked, cancelled)
+
+
+def _asked(
+    snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None
+) -> tuple[Prompt, DocumentMemory | None]:
+    """What the model is shown, and the project memory beside it."""
+    asked = question(snapshot, offset, engine, kept)
+    return asked, None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
 
 
 def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None) -> Prompt:
@@ -235,9 +227,6 @@ def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None 
     )
     if config.project_files == "none" or config.remote == "always":  # nothing of other files is sent anywhere
         return shown
-    beside = ranking.choose if kept is None else kept.related.related
-    related = snapshot.related
-    snippets = beside(
-        document, offset, shown, snapshot.library, engine.count, related.tokens, related.sources
-    )
+    choose = ranking.choose if kept is None else kept.related.choose
+    snippets = choose(document, offset, shown, snapshot.library, engine.count, snapshot.related)
     return replace(shown, related=snippets)

@@ -23,7 +23,7 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
 from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
-from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
@@ -47,9 +47,8 @@ class CompletionScheduler:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        self.draft: Callable[[cache.Place, Progress | None], None] | None = (
-            None  # told of drafts, by the worker
-        )
+        # Told of drafts, by the worker.
+        self.draft: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
@@ -57,9 +56,8 @@ class CompletionScheduler:
         self._arrivals = itertools.count(1)
         self._newest: tuple[int, cache.Place | None] = (0, None)  # the last request, and what it asks for
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
-        self.further: float | None = (
-            None  # seconds after a change, when further candidates are worked out ahead
-        )
+        # Seconds after a change, when further candidates are worked out ahead.
+        self.further: float | None = None
         self._further: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
@@ -150,10 +148,8 @@ class CompletionScheduler:
         worker = self._worker
         if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
             kept = self._kept
-            worker.anticipate(
-                ("opened", snapshot),
-                lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept),
-            )
+            key = ("opened", snapshot)
+            worker.anticipate(key, lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept))
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
@@ -172,12 +168,7 @@ class CompletionScheduler:
         """The number of a request that has just come: whatever it waits for, it stays older than the next."""
         return next(self._arrivals)
 
-    async def completion(
-        self,
-        snapshot: Snapshot,
-        offset: int,
-        arrival: int | None = None,
-    ) -> Reply:
+    async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
         """What to suggest, or why there is nothing in time.
 
         `arrival` is the request's number, if it came before now, see `arrived`.
@@ -246,10 +237,8 @@ class CompletionScheduler:
         config, engine = snapshot.config, self._worker.engine if self._worker else None
         here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
         there = config.remote_timeout_ms / 1000 + REMOTE_GRACE_SECONDS
-        usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}[
-            config.remote
-        ]
-        first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual
+        usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}
+        first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual[config.remote]
         times = MANUAL_DEADLINES if snapshot.invoked else 1
         return first * times, last * times
 
@@ -305,12 +294,10 @@ class CompletionScheduler:
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
                 hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
-            others = snapshot.candidates - 1
             on_progress = None if draft is None else partial(draft, (snapshot, offset))
+            job = Job(cancelled, on_progress, tell, hint, snapshot.candidates - 1, self._kept)
             try:
-                return complete(
-                    snapshot, offset, engine, Job(cancelled, on_progress, tell, hint, others, self._kept)
-                )
+                return complete(snapshot, offset, engine, job)
             finally:
                 if draft is not None:
                     draft((snapshot, offset), None)

@@ -20,19 +20,18 @@ SHOWN_AFTER_SECONDS = 1.0
 
 
 class Background(ABC):
-    """A thread that works whenever there is work. The state that it shares is guarded by ``_changed``."""
+    """A thread that works whenever there is work. The state that it shares is guarded by ``_changed``.
+
+    ``busy``: whether the engine works. ``show``: receives, from the thread, the done part of longer work, and at its
+    end None. ``guard``: a context around all that the thread does, given what that is.
+    """
 
     name = "mercury-background"
 
-    def __init__(
-        self,
-        busy: Callable[[], bool] = lambda: False,
-        show: Callable[[float | None], None] = lambda fraction: None,
-        guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
-    ) -> None:
-        """busy: whether the engine works. show: receives, from the thread, the done part of longer work, and at its end
-        None. guard: a context around all that the thread does, given what that is."""
-        self.busy, self.show, self.guard = busy, show, guard
+    def __init__(self) -> None:
+        self.busy: Callable[[], bool] = lambda: False
+        self.show: Callable[[float | None], None] = lambda fraction: None
+        self.guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext()
         self._changed = threading.Condition()
         self._resting = self._stop = False
         self._thread: threading.Thread | None = None

@@ -2,7 +2,7 @@
 
 The rules are those of editorconfig.org, without the properties other than indentation. Common libraries turn the
 patterns into regular expressions that backtrack: a section named by 14 stars keeps them busy for seconds. Here braces
-are expanded and each alternative is a `Wildmatch`, which never backtracks.
+are expanded and each alternative is a `Wildmatch`, whose time does not grow with the number of stars.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Token, Wildmatch, read_set
+from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Wildmatch, read_set
 from mercury_lsp.syntax.indentation import MAX_STEP_COLUMNS, Indentation
 
 NAME = ".editorconfig"
@@ -160,16 +160,16 @@ def _pattern(glob: str) -> Wildmatch:
     anywhere = "/" not in glob
     tokens = tuple(_tokens(glob.removeprefix("/")))
     if anywhere and MANY in tokens:  # which goes on into folders
-        return Wildmatch((DEEP, *tokens), take_back=False, folders=False, name=False)
-    return Wildmatch(tokens, take_back=False, folders=False, name=anywhere)
+        return Wildmatch((DEEP, *tokens))
+    return Wildmatch(tokens, name=anywhere)
 
 
-def _tokens(glob: str) -> Iterator[Token]:
+def _tokens(glob: str) -> Iterator[str]:
     i = 0
     while i < len(glob):
         character, after = glob[i], i + 1
         if character == "\\" and after < len(glob):
-            yield f"={glob[after]}"
+            yield re.escape(glob[after])
             after += 1
         elif character == "?":
             yield ANY
@@ -190,5 +190,5 @@ def _tokens(glob: str) -> Iterator[Token]:
             yield found[0]
             after = i + found[1]
         else:
-            yield f"={character}"
+            yield re.escape(character)
         i = after

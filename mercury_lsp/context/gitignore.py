@@ -7,15 +7,15 @@ own: it leaves out more, and gives nothing back that git ignores. Texts come in;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mercury_lsp.context.wildmatch import Wildmatch
 
 EXCLUDE = ".git/info/exclude"
 FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
 """Names from a folder; later ones of a family go before earlier ones."""
-NAMES = frozenset([".gitignore", ".mercuryignore"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +43,13 @@ class Rules:
 class Ignored:
     """All rules below a top folder, by the folder's path from there, "" for itself, and the rules file's name."""
 
-    rules: Mapping[str, Mapping[str, Rules]] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, Rules]]
     fold: bool = False
-
-    @classmethod
-    def of(cls, texts: Mapping[str, str], fold: bool = False) -> Ignored:
-        """From the texts of rules files by their paths from the top folder, such as `lib/.gitignore`."""
-        rules: dict[str, dict[str, Rules]] = {}
-        names = [name for family in FAMILIES for name in family]
-        for path, text in texts.items():
-            name = next(name for name in names if f"/{path}".endswith(f"/{name}"))
-            folder = path[: -len(name)].rstrip("/")
-            rules.setdefault(folder, {})[name] = Rules.of(text, fold)
-        return cls(rules, fold)
 
     def __call__(self, path: str) -> bool:
         """Whether a path from the top folder, POSIX, is ignored, or lies in a folder that is. Folders end in `/`."""
         path = path.lower() if self.fold else path
-        steps = list(_steps(path))
+        steps = _steps(path)
         return any(self._ignores(family, step) for family in FAMILIES for step in steps)
 
     def _ignores(self, family: Iterable[str], path: str) -> bool:
@@ -74,13 +63,10 @@ class Ignored:
         return False
 
 
-def _steps(path: str) -> Iterator[str]:
+def _steps(path: str) -> list[str]:
     """The folders of a path, from the top, and itself: `a/b.py` is in `a/`."""
-    at = path.find("/") + 1
-    while 0 < at < len(path):
-        yield path[:at]
-        at = path.find("/", at) + 1
-    yield path
+    folders = [path[: slash.end()] for slash in re.finditer("/", path)]
+    return folders if path.endswith("/") else [*folders, path]
 
 
 def _above(path: str) -> Iterator[str]:

@@ -52,6 +52,7 @@ _OTHERS = (
 _URL = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'`<>]{0,100}:(?P<value>[^\s/:@\"'`]{3,200})@[\w\[]"
 )
+_FOOT = re.compile(r"-----END [A-Z0-9 ]*-----|Private-MAC:.*|^\s*$(?<=\n)", re.MULTILINE)
 _BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
 # Characters without a blank or a sign: people write no more, and each form is looked for in all.
 _LONGEST_RUN = 4_000
@@ -130,26 +131,18 @@ _EXPRESSION = re.compile(
     r"[!&*-]?[A-Za-z_$][\w$]*(?:(?:\.|\?\.|->|::)[A-Za-z_$][\w$]*)*"
     r"(?P<more>[.(\[{<][^\n]*[)\]}>;?])?[;,]?"
 )
-_WORDS = frozenset(
-    ["pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"]
-)
+_WORDS = {"pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")  # of an expression that matches texts
-_KINDS = str.maketrans(
-    {
-        **dict.fromkeys(ascii_lowercase, "a"),
-        **dict.fromkeys(ascii_uppercase, "A"),
-        **dict.fromkeys(digits, "0"),
-    }
-)
+_KINDS = str.maketrans(ascii_lowercase + ascii_uppercase + digits, "a" * 26 + "A" * 26 + "0" * 10)
 _FIGURES = re.compile("0+")
 _PEOPLES = re.compile(r"[\w!@#$%^&*+?.,-]{8,40}", re.ASCII)
 _STRONG = frozenset("!@#$%^&*+?~=|\\<>(){}[];,'\"`")
 
 
-def is_secret(text: str, strict: bool = False) -> bool:
+def is_secret(text: str) -> bool:
     """Whether there is something in a text that looks like a password, a key or a token."""
-    return next(find(text, strict), None) is not None
+    return next(find(text), None) is not None
 
 
 def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
@@ -170,17 +163,14 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
                 yield match.span()
     if "://" in text:
         for match in _URL.finditer(text):
-            value = match["value"]
-            if not (
-                value.lower() in _WORDS
-                or _WHOLE.fullmatch(value)
-                or "pass" in value.lower()
-                or _SAID.search(value)
-            ):
+            value = match["value"].lower()
+            said = value in _WORDS or "pass" in value or _WHOLE.fullmatch(value) or _SAID.search(value)
+            if not said:
                 yield match.span("value")
     for match in _BLOCK.finditer(text):
         block = match.group()
-        if _mixed(block) and _entropy(block) > 4.5 and not _SAID.search(block):
+        kinds = set(block.translate(_KINDS))
+        if kinds.issuperset("aA0") and _entropy(block) > 4.5 and not _SAID.search(block):
             yield match.span()
     for pattern in (_USER, _IDENTIFIED):
         for match in pattern.finditer(text):
@@ -233,9 +223,7 @@ def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
 def _widened(text: str, start: int, end: int) -> tuple[int, int]:
     """A private key's span goes on from its head to its foot, or to where the text ends."""
     if text.startswith(("-----BEGIN", "PuTTY"), start):
-        foot = re.compile(r"-----END [A-Z0-9 ]*-----|Private-MAC:.*|^\s*$(?<=\n)", re.MULTILINE).search(
-            text, end
-        )
+        foot = _FOOT.search(text, end)
         end = foot.end() if foot else len(text)
     return start, end
 
@@ -282,14 +270,6 @@ def _is_code(match: re.Match[str]) -> bool:
     if not match["more"]:
         return any(sign in text for sign in (".", "->", "::"))
     return all(text.count(opener) == text.count(closer) for opener, closer in ("()", "[]", "{}"))
-
-
-def _mixed(value: str) -> bool:
-    return (
-        any(c.isdigit() for c in value)
-        and any(c.islower() for c in value)
-        and any(c.isupper() for c in value)
-    )
 
 
 def _entropy(value: str) -> float:

@@ -1,70 +1,51 @@
-"""Matches one pattern of `.gitignore` against paths, without backtracking in either.
+"""Matches one pattern of `.gitignore` against paths, by an expression that does not go back and back.
 
-All places in the pattern that the path may have come to are the bits of one number, and each character of the path
-moves them on: the time is the length of the path, whatever stars there are (Baeza-Yates and Gonnet 1992). The signs
-have the meaning of git's `wildmatch.c` and `dir.c`.
+The signs have the meaning of git's `wildmatch.c` and `dir.c`. Where something follows a star, the first place at which
+it fits is as good as any later one, because the next star takes what is left; so each star but the last is in an atomic
+group, and the time does not grow with the number of stars (as in Python's own `fnmatch`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 # Of a pattern; git's own paths end there.
 MAX_PATTERN_CHARACTERS = 4_096
-FEW = 1  # stars with which an expression goes back at most once through a path
 
-ANY, STAR, DEEP, MANY = "any", "star", "deep", "many"
-_CLASSES: dict[str, Callable[[str], bool]] = {
-    "alnum": str.isalnum,
-    "alpha": str.isalpha,
-    "blank": lambda c: c in " \t",
-    "cntrl": lambda c: ord(c) < 32 or ord(c) == 127,
-    "digit": lambda c: c in "0123456789",
-    "graph": lambda c: 32 < ord(c) < 127,
-    "lower": str.islower,
-    "print": lambda c: 32 <= ord(c) < 127,
-    "punct": lambda c: 32 < ord(c) < 127 and not c.isalnum(),
-    "space": lambda c: c in " \t\n\r\f\v",
-    "upper": str.isupper,
-    "xdigit": lambda c: c in "0123456789abcdefABCDEF",
+ANY = "[^/]"
+STAR, DEEP, MANY = "*", "**/", "**"
+_CLASSES = {
+    "alnum": "a-zA-Z0-9",
+    "alpha": "a-zA-Z",
+    "blank": r" \t",
+    "cntrl": r"\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": " -~",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r" \t\n\r\f\v",
+    "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Set:
-    """A set in brackets."""
-
-    negated: bool
-    parts: tuple[str | tuple[str, str], ...]  # characters, names of classes in colons, and ranges
-
-    def holds(self, character: str) -> bool:
-        found = any(
-            part[0] <= character <= part[1]
-            if isinstance(part, tuple)
-            else _CLASSES[part[1:-1]](character)
-            if len(part) > 1
-            else part == character
-            for part in self.parts
-        )
-        return found != self.negated and character != "/"
-
-
 _SIGN = re.compile(r"[*?\[\\]")
-Token = str | _Set  # a literal is `=` and its character
 
 
 @dataclass(frozen=True)
 class Wildmatch:
-    """A pattern. `take_back`: what it names is not ignored; `folders`: it names folders only; `name`: it is matched
-    against the last part of a path alone."""
+    """A pattern. `tokens`: `STAR`, `DEEP`, `MANY`, and expressions of one character each.
 
-    tokens: tuple[Token, ...]
-    take_back: bool
-    folders: bool
-    name: bool
+    `take_back`: what it names is not ignored; `folders`: it names folders only; `name`: it is matched against the last
+    part of a path alone.
+    """
+
+    tokens: tuple[str, ...]
+    take_back: bool = False
+    folders: bool = False
+    name: bool = False
 
     @classmethod
     def of(cls, line: str) -> Wildmatch | None:
@@ -89,77 +70,41 @@ class Wildmatch:
         path = path.rstrip("/")
         if self.name:
             path = path[path.rfind("/") + 1 :]
-        if self._literal is not None:
-            return path == self._literal
-        if self._expression is not None:
-            return self._expression.fullmatch(path) is not None
-        return self._walk(path)
+        return self._expression.fullmatch(path) is not None
 
     @cached_property
-    def _literal(self) -> str | None:
-        if all(isinstance(token, str) and token.startswith("=") for token in self.tokens):
-            return "".join(str(token)[1:] for token in self.tokens)
-        return None
-
-    @cached_property
-    def _expression(self) -> re.Pattern[str] | None:
-        """The same as an expression, which is quicker; None where it might go back again and again."""
-        if any(isinstance(token, _Set) for token in self.tokens):
-            return None
-        signs = {ANY: "[^/]", STAR: "[^/]*", DEEP: "(?:.*/)?", MANY: ".*"}
-        if sum(token in (STAR, DEEP, MANY) for token in self.tokens) > FEW:
-            return None
-        parts = (signs[str(t)] if t in signs else re.escape(str(t)[1:]) for t in self.tokens)
+    def _expression(self) -> re.Pattern[str]:
+        """`DEEP` is nothing, or all up to some slash."""
+        (_, first), *others = _sections(self.tokens, (DEEP, MANY))
+        parts = [_within_folder(first, last=not others)]
+        for number, (wildcard, tokens) in enumerate(others, 1):
+            if number == len(others):
+                before = "(?:.*/)?" if wildcard == DEEP else ".*"
+                parts.append(before + _within_folder(tokens, last=True))
+            else:
+                before = "(?:[^/]*/)*?" if wildcard == DEEP else ".*?"
+                parts.append(f"(?>{before}{_within_folder(tokens, last=False)})")
         return re.compile("".join(parts), re.DOTALL)
 
-    @cached_property
-    def _states(self) -> list[tuple[str, Token]]:
-        """What each bit waits for. Before `**/` there is a choice: none, or all up to some slash."""
-        states: list[tuple[str, Token]] = []
-        for token in self.tokens:
-            if token == DEEP:
-                states += [("enter", token), ("deep", token)]
-            else:
-                states.append((str(token) if token in (STAR, MANY) else "one", token))
-        return states
 
-    def _walk(self, path: str) -> bool:
-        skips = sum(1 << i for i, (kind, _) in enumerate(self._states) if kind in (STAR, MANY, "enter"))
-        enters = sum(1 << i for i, (kind, _) in enumerate(self._states) if kind == "enter")
-        moves: dict[str, tuple[int, int]] = {}
-
-        def free(bits: int) -> int:
-            """With all that needs no character."""
-            while (more := bits | (bits & skips) << 1 | (bits & enters) << 2) != bits:
-                bits = more
-            return bits
-
-        bits = free(1)
-        for character in path:
-            if character not in moves:
-                moves[character] = self._moves(character)
-            stay, step = moves[character]
-            bits = free((bits & stay) | (bits & step) << 1)
-            if not bits:
-                return False
-        return bool(bits >> len(self._states) & 1)
-
-    def _moves(self, character: str) -> tuple[int, int]:
-        """The bits that stay at a character, and those that go on."""
-        stay = step = 0
-        for i, (kind, token) in enumerate(self._states):
-            bit = 1 << i
-            if kind in ("deep", MANY) or (kind == STAR and character != "/"):
-                stay |= bit
-            if (kind == "deep" and character == "/") or (kind == "one" and _takes(token, character)):
-                step |= bit
-        return stay, step
+def _within_folder(tokens: Sequence[str], last: bool) -> str:
+    """The expression of tokens among which are neither `DEEP` nor `MANY`; with the last ones the path has to end."""
+    (_, first), *others = _sections(tokens, (STAR,))
+    parts = ["".join(first), *(f"(?>[^/]*?{''.join(own)})" for _, own in others)]
+    if last and others:
+        parts[-1] = f"[^/]*{''.join(others[-1][1])}"
+    return "".join(parts)
 
 
-def _takes(token: Token, character: str) -> bool:
-    if isinstance(token, _Set):
-        return token.holds(character)
-    return character != "/" if token == ANY else token == f"={character}"
+def _sections(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The tokens between wildcards, each with the wildcard before them; the first section has none."""
+    sections: list[tuple[str, list[str]]] = [("", [])]
+    for token in tokens:
+        if token in wildcards:
+            sections.append((token, []))
+        else:
+            sections[-1][1].append(token)
+    return sections
 
 
 def _trimmed(line: str) -> str:
@@ -172,18 +117,18 @@ def _trimmed(line: str) -> str:
     return line[:end]
 
 
-def _tokens(pattern: str, name: bool) -> tuple[Token, ...] | None:
+def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
     """The parts of a pattern; None where it can match nothing."""
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         return (MANY,)  # rather too much
-    tokens: list[Token] = []
+    tokens: list[str] = []
     i = 0
     while i < len(pattern):
         character = pattern[i]
         if character == "\\":
             if i + 1 == len(pattern):
                 return None
-            tokens.append(f"={pattern[i + 1]}")
+            tokens.append(re.escape(pattern[i + 1]))
             i += 2
         elif character == "?":
             tokens.append(ANY)
@@ -211,45 +156,40 @@ def _tokens(pattern: str, name: bool) -> tuple[Token, ...] | None:
                 tokens.append(token)
             i = end
         else:
-            tokens.append(f"={character}")
+            tokens.append(re.escape(character))
             i += 1
     return tuple(tokens)
 
 
-def read_set(pattern: str, start: int) -> tuple[_Set, int] | None:
-    """A set that begins at a bracket, and where it ends; None where it does not end."""
+def read_set(pattern: str, start: int) -> tuple[str, int] | None:
+    """The expression of a set that begins at a bracket, and where it ends; None where it does not end."""
     i = start + 1
     negated = pattern[i : i + 1] in ("!", "^") and pattern[i : i + 1] != ""
     i += negated
-    parts: list[str | tuple[str, str]] = []
-    first, before = True, ""
+    members, before = "", ""
+    first = i
     while True:
         character = pattern[i : i + 1]
         if not character:
             return None
-        if character == "]" and not first:
-            return _Set(negated, tuple(parts)), i + 1
-        first = False
+        if character == "]" and i > first:
+            wanted = f"[{members}]" if members else "(?!)"
+            return f"(?!{wanted})[^/]" if negated else f"(?!/){wanted}", i + 1
         if character == "[" and pattern.startswith("[:", i) and (end := pattern.find(":]", i + 2)) >= 0:
             named = pattern[i + 2 : end]
             if named not in _CLASSES:
                 return None
-            parts.append(f":{named}:")
+            members += _CLASSES[named]
             i, before = end + 2, ""
             continue
-        if character == "-" and before and pattern[i + 1 : i + 2] not in ("", "]"):
-            i += 1
-            if pattern[i] == "\\":
-                i += 1
-            if i == len(pattern):
-                return None
-            parts.append((before, pattern[i]))
-            i, before = i + 1, ""
-            continue
-        if character == "\\":
-            i += 1
-            if i == len(pattern):
-                return None
-        before = pattern[i]
-        parts.append(before)
+        ranged = character == "-" and before and pattern[i + 1 : i + 2] not in ("", "]")
+        i += bool(ranged)
+        i += pattern.startswith("\\", i)
+        if i == len(pattern):
+            return None
+        if not ranged:
+            members += re.escape(pattern[i])
+        elif before <= pattern[i]:
+            members += f"{re.escape(before)}-{re.escape(pattern[i])}"
+        before = "" if ranged else pattern[i]
         i += 1

@@ -161,7 +161,10 @@ def never_cancelled() -> bool:
 
 
 class Engine(Protocol):
-    """A loaded model, or the client of a hosted one; for one thread at a time. ``device``: cpu, cuda, mps or remote."""
+    """A loaded model, or the client of a hosted one; for one thread at a time. ``device``: cpu, cuda, mps or remote.
+
+    An engine that derives from this class uses no memory, reads nothing ahead and has no alternatives.
+    """
 
     name: str
     device: str
@@ -170,22 +173,20 @@ class Engine(Protocol):
     @property
     def vocabulary(self) -> Vocabulary | None:
         """The vocabulary that a project memory must use; None if the engine uses no memory."""
-        ...
+        return None
 
     def count(self, text: str) -> int:
         """The number of tokens in a text; an estimate for hosted models."""
-        ...
 
     def stem_start(self, text: str) -> int:
         """Index at which the stem of a text begins: the engine generates the stem again, see `Prompt`."""
-        ...
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
         """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
 
         Returns the number of tokens that were read: 0 if a prefill gains nothing. Raises `Cancelled`.
         """
-        ...
+        return 0
 
     def infill(
         self,
@@ -197,7 +198,6 @@ class Engine(Protocol):
         memory: Memory | None = None,
     ) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` soon after ``cancelled()`` turns true."""
-        ...
 
     def alternatives(
         self,
@@ -208,4 +208,4 @@ class Engine(Protocol):
         memory: Memory | None = None,
     ) -> Iterator[Infill]:
         """Other middles than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
-        ...
+        return iter(())

@@ -32,11 +32,9 @@ class Slot(Executor, Protocol):
 
     def job(self, cancelled: Callable[[], bool]) -> Any:
         """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
-        ...
 
     def leave(self) -> None:
         """Free the slot for another session. It must not be used afterwards."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,9 @@ class Batch(Protocol):
 
     def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
         """The hidden rows of each part, as of `Executor.run`. No two parts have the same slot."""
-        ...
 
     def scores(self, hidden: Sequence[Any]) -> Sequence[NDArray[Any]]:
         """The scores of each, as of `Executor.scores`."""
-        ...
 
     def free(self, slot: int) -> None:
         """Forget the keys and values of a slot that is left."""

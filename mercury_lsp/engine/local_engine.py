@@ -42,17 +42,20 @@ UNVERIFIED_BLOCK_TOKENS = 6
 
 
 class LocalEngine:
-    """A loaded model with its cache, on an executor that no other engine uses; for one thread at a time."""
+    """A loaded model with its cache, on an executor that no other engine uses; for one thread at a time.
+
+    ``passes``: the executor and the cache, for other decoders between two calls of `infill`.
+    """
 
     def __init__(self, loaded: checkpoint.Checkpoint | OpenCheckpoint, executor: Executor) -> None:
         self.name = loaded.name
         self.fingerprint = loaded.fingerprint
         self.tokenizer: Vocabulary = loaded.tokenizer
+        self.count, self.stem_start = self.tokenizer.count, self.tokenizer.stem_start
         self.parameters = loaded.shape.parameters
-        self.device = executor.device
-        self.threads = executor.threads
+        self.device, self.threads = executor.device, executor.threads
         self._executor = executor
-        self._passes = CachedModel(executor)
+        self.passes = CachedModel(executor)
         self.layout = layout_of(loaded)
         self.forbidden = loaded.forbidden
         self._any_end = StopCondition(self.layout.ends, frozenset())
@@ -68,22 +71,9 @@ class LocalEngine:
             self._mixture = Mixture.load(checkpoint.SHIPPED / "small", min(self.layout.ends))
 
     @property
-    def passes(self) -> CachedModel:
-        """The executor and the cache, for other decoders between two calls of `infill`."""
-        return self._passes
-
-    @property
     def vocabulary(self) -> Vocabulary | None:
         """The vocabulary that a memory must use; None if no mixture was fitted to the model."""
         return None if self._mixture is None else self.tokenizer
-
-    def count(self, text: str) -> int:
-        """The number of tokens in a text."""
-        return self.tokenizer.count(text)
-
-    def stem_start(self, text: str) -> int:
-        """Index at which the stem of a text begins, see `Vocabulary.stem_start`."""
-        return self.tokenizer.stem_start(text)
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
         """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
@@ -91,10 +81,10 @@ class LocalEngine:
         Returns the number of tokens that were read. Raises `Cancelled`.
         """
         ids = self._ids(prompt)
-        cached = self._passes.cache.reuse(ids)
+        cached = self.passes.cache.reuse(ids)
         if len(ids) - cached < least:
             return 0
-        self._passes.read(ids[cached:], cancelled)
+        self.passes.read(ids[cached:], cancelled)
         return len(ids) - cached
 
     def infill(
@@ -122,28 +112,21 @@ class LocalEngine:
             budget.prefill_ends()
             return self._result_builder(prompt, budget, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
-        if first is not None and self._passes.cache.reuse(ids) < len(ids):
+        if first is not None and self.passes.cache.reuse(ids) < len(ids):
             first = None
         cached = tail = len(ids)
         if first is None:
-            cached = self._passes.cache.reuse(ids[:-1])
+            cached = self.passes.cache.reuse(ids[:-1])
             # The decoder reads the last chunk, because its last row predicts the middle.
             tail = max(cached, len(ids) - PREFILL_CHUNK_ROWS)
-            self._passes.read(ids[cached:tail], cancelled)
+            self.passes.read(ids[cached:tail], cancelled)
         builder = self._result_builder(prompt, budget, began, cached, len(ids), view)
         watcher = builder.reporter(on_progress)
         looked_up, opening = self._hints(prompt.stem, hint)
+        opening = opening or stem.draft()
+        ends = self._ends(sampling)
         middle = self._decode(
-            ids[tail:],
-            sampling,
-            self._ends(sampling),
-            budget,
-            watcher,
-            stem,
-            looked_up,
-            opening or stem.draft(),
-            first,
-            view,
+            ids[tail:], sampling, ends, budget, watcher, stem, looked_up, opening, first, view
         )
         self._last = _Decoded(ids, sampling, stem, middle)
         return builder.infill(middle)
@@ -165,16 +148,16 @@ class LocalEngine:
         stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
         tokens = every[: stem.hidden(every) + BRANCH_TOKENS]
-        cached = self._passes.cache.reuse(ids[:-1])
-        self._passes.read(ids[cached:-1], cancelled)
+        cached = self.passes.cache.reuse(ids[:-1])
+        self.passes.read(ids[cached:-1], cancelled)
         clean = [ids[-1], *tokens]
-        hidden = self._passes.run(clean, TokenLayout.clean(len(ids) - 1, len(clean)))
-        scores = self._passes.scores(hidden)  # (n + 1, V)
+        hidden = self.passes.run(clean, TokenLayout.clean(len(ids) - 1, len(clean)))
+        scores = self.passes.scores(hidden)  # (n + 1, V)
         view = self._view(ids, memory)
         if view is not None:
             scores = view.mix(scores, tokens)
         scores = stem.restrict(scores, tokens)
-        self._passes.cache.keep(clean)
+        self.passes.cache.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
         for branch in branches(scores if to_end else scores[:-1], tokens):
@@ -187,7 +170,7 @@ class LocalEngine:
             if ends.after(stem.hidden(begun[:-1]))(branch.at, branch.token):
                 middle = DecodeResult(begun[:-1], sure, 0, True)
             elif budget.max_tokens > 0:
-                reused = self._passes.cache.reuse([*ids, *begun[:-1]])
+                reused = self.passes.cache.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
                     [*ids, *begun][reused:],
                     sampling,
@@ -234,10 +217,9 @@ class LocalEngine:
         read: int,
         view: MemoryView | None,
     ) -> ResultBuilder:
-        ends, stem = self._line_end, prompt.stem
-        texts = self._token_bytes.of
+        ends, texts = self._line_end, self._token_bytes.of
         return ResultBuilder(
-            self.tokenizer, ends.tokens, ends.newlines, budget, began, cached, read, texts, stem, view
+            self.tokenizer, ends.tokens, ends.newlines, budget, began, cached, read, texts, prompt.stem, view
         )
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
@@ -260,11 +242,12 @@ class LocalEngine:
         first: NDArray[np.float32] | None = None,
         view: MemoryView | None = None,
     ) -> DecodeResult:
-        passes, mask = self._passes, self.layout.mask
+        passes, mask = self.passes, self.layout.mask
         pick = sampled(sampling.temperature, sampling.seed) if sampling.temperature else greedy
         if sampling.mode == "autoregressive" or (mask is None and not sampling.verify):
             return decode_autoregressive(passes, tail, ends, budget, on_progress, stem, pick, view)
         if sampling.verify:
+            threshold = sampling.canvas_threshold
             drafting = Drafting(
                 mask,
                 sampling.block or self.layout.draft_tokens or self._executor.block,
@@ -272,9 +255,7 @@ class LocalEngine:
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
-                canvas_threshold=self._executor.canvas_threshold
-                if sampling.canvas_threshold is None
-                else sampling.canvas_threshold,
+                canvas_threshold=self._executor.canvas_threshold if threshold is None else threshold,
                 pick=pick,
             )
             return decode_speculative(

@@ -147,7 +147,12 @@ class Worker(Generic[E]):
             elif self._failure is not None:
                 future.set_exception(self._failure)
             else:
-                self._requested(key, work).futures.append(future)
+                job = self._current(key)
+                if job is None or job is self._ahead:
+                    self._supersede(self._running, self._waiting)
+                    job = self._waiting = job or _Job(key, work)
+                    self._ahead = None
+                job.futures.append(future)
                 self._changed.notify_all()
         return future
 
@@ -198,15 +203,6 @@ class Worker(Generic[E]):
                 return job
         return None
 
-    def _requested(self, key: object, work: Work[Any, Any]) -> _Job:
-        """The job that a new request joins."""
-        job = self._current(key)
-        if job is None or job is self._ahead:
-            self._supersede(self._running, self._waiting)
-            job = self._waiting = job or _Job(key, work)
-            self._ahead = None
-        return job
-
     def _stopped(self, job: _Job) -> bool:
         """Whether a job must stop; once true, always true."""
         with self._changed:
@@ -222,18 +218,13 @@ class Worker(Generic[E]):
                 _resolve(job, _JobResult())
 
     def _run(self) -> None:
-        self._work()
-        # Frees the memory although others still hold this worker.
-        self.engine = None
-
-    def _work(self) -> None:
-        while (engine := self._loaded()) is not None:
-            if not self._serve(engine):
-                return
+        while (engine := self._loaded()) is not None and self._serve(engine):
             log.warning("The engine failed %d times in a row; it is loaded again.", self._failures_allowed)
             # The fault may lie elsewhere, and then loading again and again would not help.
             self._failures_allowed *= 2
             self.engine = engine = None
+        # Frees the memory although others still hold this worker.
+        self.engine = None
 
     def _serve(self, engine: E) -> bool:
         """Run jobs until the worker stops, or until too many fail in a row: then return True."""
@@ -306,13 +297,10 @@ class Worker(Generic[E]):
             log.debug("a job failed", exc_info=True)
             return _JobResult(failure=_failure(error))
         if result is not None:
-            self._remember(job.key, result)
+            with self._changed:
+                others = [pair for pair in self._results if pair[0] != job.key]
+                self._results = [(job.key, result), *others[: REMEMBERED_RESULTS - 1]]
         return _JobResult(result)
-
-    def _remember(self, key: object, result: object) -> None:
-        with self._changed:
-            others = [pair for pair in self._results if pair[0] != key]
-            self._results = [(key, result), *others[: REMEMBERED_RESULTS - 1]]
 
     def _tell(self, state: EngineState) -> None:
         self.state = state

@@ -186,17 +186,12 @@ def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
     return {"version": document.version, "characters": len(document.text), "sha256": digest}
 
 
-def work(ls: Served, _: object) -> dict[str, object]:
-    """For debugging: what the worker has done and has to do."""
-    return ls.scheduler.work
-
-
-def status(ls: Served, _: object) -> dict[str, object]:
-    """What a user sees of the server's state."""
-    return ls.status.value
-
-
-REQUESTS: dict[str, Callable[..., Any]] = {DIGEST: document_digest, WORK: work, STATUS: status}
+REQUESTS: dict[str, Callable[..., Any]] = {
+    DIGEST: document_digest,
+    # For debugging: what the worker has done and has to do.
+    WORK: lambda ls, _: ls.scheduler.work,
+    STATUS: lambda ls, _: ls.status.value,
+}
 
 
 def quiet(ls: Served, request: Request) -> bool:

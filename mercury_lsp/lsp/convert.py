@@ -95,8 +95,8 @@ def file(uri: str) -> str:
 
     A version of a file that an editor shows under a scheme of its own is as private as the file.
     """
-    found = path(uri)
-    return found if _ABSOLUTE.match(found) else ""
+    name = path(uri)
+    return name if _ABSOLUTE.match(name) else ""
 
 
 def is_local(uri: str) -> bool:
@@ -125,18 +125,6 @@ def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding:
     start, end = span(document, chosen.range, encoding)
     text = well_formed(chosen.text)
     return document.replace(start, end, text, document.version), start + len(text)
-
-
-def placed(
-    completion: Completion,
-    assumed: Document,
-    document: Document,
-    chosen: types.SelectedCompletionInfo | None,
-    encoding: str,
-) -> Completion | None:
-    """A completion of the `assumed` document as the client can draw it in its own; None where it cannot."""
-    completion = inserted(completion, assumed)
-    return completion if chosen is None else with_chosen(completion, document, chosen, encoding)
 
 
 def inserted(completion: Completion, document: Document) -> Completion:
@@ -173,19 +161,15 @@ def with_chosen(
 
 def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
     """Ghost text, and what else may come instead of it."""
-    found = (completion, *completion.others)
-    return types.InlineCompletionList(items=[_inline(one, document, encoding) for one in found])
-
-
-def _inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionItem:
-    """Where an item replaces something, the client wants that to be a prefix of the filter text."""
-    shown = completion.shown or ""
-    replaced = document.text[completion.start : completion.end]
-    return types.InlineCompletionItem(
-        insert_text=shown,
-        filter_text=None if shown.startswith(replaced) else replaced + shown,
-        range=_range(document, completion.start, completion.end, encoding),
-    )
+    items = []
+    for candidate in (completion, *completion.others):
+        shown = candidate.shown or ""
+        # The client wants what an item replaces to be a prefix of the filter text.
+        replaced = document.text[candidate.start : candidate.end]
+        filter_text = None if shown.startswith(replaced) else replaced + shown
+        range_ = _range(document, candidate.start, candidate.end, encoding)
+        items.append(types.InlineCompletionItem(shown, filter_text=filter_text, range=range_))
+    return types.InlineCompletionList(items)
 
 
 def plain(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SETTINGS_WAIT_SECONDS = 2.0
 """How long the model waits for the client's settings."""
 TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
-SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.outline for suffix in language.suffixes)
+SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.indexed for suffix in language.suffixes)
 RULES = ("**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude", "**/.editorconfig")
 WATCHED = (f"**/*.{{{SUFFIXES}}}", *RULES)
 

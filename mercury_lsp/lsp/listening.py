@@ -119,19 +119,9 @@ class _Outlet:
 
 def tcp_socket(host: str, port: int) -> socket.socket:
     """A TCP socket that listens; port 0 is any free one. Raises `OSError`."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    own = socket.socket(family, kind, protocol)
-    try:
-        if sys.platform != "win32":  # there it would let others take the same port
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        own.bind(address)
-        own.listen()
-    except BaseException:
-        own.close()
-        raise
-    return own
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, dualstack_ipv6=both)
 
 
 def unix_socket(path: Path) -> socket.socket:
@@ -154,10 +144,10 @@ def unix_socket(path: Path) -> socket.socket:
 
 def _remove_stale(path: Path) -> None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return
-    if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid():
+    if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
             try:
                 other.settimeout(1)
@@ -198,11 +188,8 @@ def _initialize(body: bytes) -> dict[str, Any] | None:
 
 def _take_token(message: dict[str, Any]) -> str:
     """Remove the token from an `initialize`, as it stands among the options or in their section."""
-    found: list[object] = []
-    options = (
-        message["params"].get("initializationOptions") if isinstance(message.get("params"), dict) else None
-    )
-    for place in (options, options.get("mercury") if isinstance(options, dict) else None):
-        if isinstance(place, dict) and "token" in place:
-            found.append(place.pop("token"))
-    return next((token for token in found if isinstance(token, str)), "")
+    params = message.get("params")
+    options = params.get("initializationOptions") if isinstance(params, dict) else None
+    section = options.get("mercury") if isinstance(options, dict) else None
+    tokens = [place.pop("token", None) for place in (options, section) if isinstance(place, dict)]
+    return next((token for token in tokens if isinstance(token, str)), "")

@@ -17,8 +17,8 @@ from typing import BinaryIO, NoReturn
 
 from mercury_lsp.engine.system import wait_for_exit
 from mercury_lsp.lsp.listening import Reception, tcp_socket, unix_socket
-from mercury_lsp.lsp.protocol import Writer
-from mercury_lsp.lsp.server import boundary, serve, serve_messages
+from mercury_lsp.lsp.protocol import Writer, frames
+from mercury_lsp.lsp.server import boundary, serve
 from mercury_lsp.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(reader.feed_eof)
 
-        return await serve(reader, Output(stdout), overrides, lambda process: watch(process, end), hurry)
+        return await serve(frames(reader), Output(stdout), overrides, lambda id_: watch(id_, end), hurry)
 
     with suppress(KeyboardInterrupt):
         leave(asyncio.run(main()))
@@ -84,7 +84,7 @@ def _run(
     listening: socket.socket, tokens: Mapping[str, str], overrides: Mapping[str, object] | None
 ) -> NoReturn:
     async def serve_client(messages: AsyncIterator[bytes], writer: Writer) -> None:
-        await serve_messages(messages, writer, overrides)
+        await serve(messages, writer, overrides)
 
     reception = Reception(Tokens(tokens), serve_client)
 

@@ -136,9 +136,8 @@ class Protocol(LanguageServerProtocol):
         super().__init__(*args)
         self.exit_code: int | None = None
         self._initialized = False
-        self._asked: dict[
-            int | str, Future[Any]
-        ] = {}  # by us; pygls keeps them among the client's own requests
+        # By us; pygls keeps them among the client's own requests.
+        self._asked: dict[int | str, Future[Any]] = {}
         for method in (
             # pygls splits lines where the protocol does not, and moves positions that are out of range in place.
             types.TEXT_DOCUMENT_DID_OPEN,
@@ -285,14 +284,13 @@ def _filled(message: dict[str, Any]) -> dict[str, Any]:
         document = {**document, "version": NO_VERSION}
     params = {**params, "textDocument": document}
     if isinstance(changes := params.get("contentChanges"), list):
-        params["contentChanges"] = [_without_nulls(change) for change in changes]
+        params["contentChanges"] = [
+            {name: part for name, part in change.items() if part is not None}
+            if isinstance(change, dict)
+            else change
+            for change in changes
+        ]
     return {**message, "params": params}
-
-
-def _without_nulls(value: object) -> object:
-    if not isinstance(value, dict):
-        return value
-    return {name: part for name, part in value.items() if part is not None}
 
 
 def _is_message(message: object) -> bool:

@@ -28,7 +28,7 @@ from mercury_lsp.lsp import client_quirks, commands, convert, documents, handler
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
-from mercury_lsp.lsp.protocol import Protocol, Writer, frames
+from mercury_lsp.lsp.protocol import Protocol, Writer
 from mercury_lsp.lsp.status import Status
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import Session
@@ -103,9 +103,8 @@ class Server(LanguageServer):
 
     def register(self, method: str, options: object) -> None:
         """Ask the client for notifications that it sends only then."""
-        self.client_register_capability(
-            types.RegistrationParams([types.Registration(method, method, options)])
-        )
+        registration = types.Registration(method, method, options)
+        self.client_register_capability(types.RegistrationParams([registration]))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the messages, until it or the server ends."""
@@ -237,12 +236,12 @@ class Server(LanguageServer):
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
             with self._written_down(request):
-                found = await self._found(request, chosen, arrival)
-                if found is None:
+                completion = await self._completion(request, chosen, arrival)
+                if completion is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
-                self.journal.offers(request, (found, *found.others))
-                return commands.commanded(render(found, document, self.encoding), request.ids)
+                self.journal.offers(request, (completion, *completion.others))
+                return commands.commanded(render(completion, document, self.encoding), request.ids)
         return nothing
 
     @contextmanager
@@ -259,7 +258,7 @@ class Server(LanguageServer):
             self.journal.answered(request, self.session.document(request.document.uri))
             self.status.answered(request)
 
-    async def _found(
+    async def _completion(
         self, request: Request, chosen: types.SelectedCompletionInfo | None, arrival: int
     ) -> Completion | None:
         """What to show, as the client can draw it; None where that is nothing, and the request says why."""
@@ -267,17 +266,19 @@ class Server(LanguageServer):
             return None
         snapshot, start = self.session.joined(request.snapshot)
         reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
-        made = request.answer(moved(reply, start))
-        if made is None:
+        answer = request.answer(moved(reply, start))
+        if answer is None:
             return None
-        found = convert.placed(made, request.snapshot.document, request.document, chosen, self.encoding)
-        if found is None:
+        answer = convert.inserted(answer, request.snapshot.document)
+        if chosen is not None:
+            answer = convert.with_chosen(answer, request.document, chosen, self.encoding)
+        if answer is None:
             request.nothing(Cause.WITHHELD, "the editor would hide what replaces more than its own item")
-        return found
+        return answer
 
 
 async def serve(
-    reader: asyncio.StreamReader,
+    messages: AsyncIterator[bytes],
     writer: Writer,
     overrides: Mapping[str, object] | None = None,
     watch: Callable[[int], object] | None = None,
@@ -285,20 +286,9 @@ async def serve(
 ) -> int:
     """Serve one client until it exits or is gone; the exit status that the protocol asks for.
 
-    `watch` is given the id of the client's process. `ending` is told the status once it is known, before all that still
-    runs is ended.
+    `messages` are their bodies. `watch` is given the id of the client's process. `ending` is told the status once it is
+    known, before all that still runs is ended.
     """
-    return await serve_messages(frames(reader), writer, overrides, watch, ending)
-
-
-async def serve_messages(
-    messages: AsyncIterator[bytes],
-    writer: Writer,
-    overrides: Mapping[str, object] | None = None,
-    watch: Callable[[int], object] | None = None,
-    ending: Callable[[int], None] = lambda status: None,
-) -> int:
-    """As `serve`, given the bodies of the messages."""
     server = Server(overrides)
     server.watch = watch
     server.protocol.set_writer(writer)

@@ -17,7 +17,7 @@ from typing import Any
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.remote.address import host
-from mercury_lsp.remote.remote_status import RemoteStatus
+from mercury_lsp.remote.breaker import RemoteStatus
 from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 

@@ -1,11 +1,12 @@
 """Pauses requests to a server that fails again and again (a circuit breaker).
 
 Closed, it allows all requests; open, none until the pause is over; half open, the next request decides. Source: M. T.
-Nygard, Release It! (Pragmatic Bookshelf, 2007).
+Nygard, Release It! (Pragmatic Bookshelf, 2007). This module imports no HTTP client.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,3 +49,25 @@ class Breaker:
                 MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(10, self.failed - FAILURES_BEFORE_PAUSE)
             )
         self._until = now + max(pause, min(wish, MAX_PAUSE_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStatus:
+    """The status of a hosted model.
+
+    ``host``: receives the text. ``breaker``: whether requests are sent now. ``trouble``: why the last request failed,
+    as a sentence, or "".
+    """
+
+    host: str
+    breaker: BreakerState = "closed"
+    trouble: str = ""
+
+
+class RemoteBacked(ABC):
+    """An engine that asks a hosted model, always or sometimes."""
+
+    @property
+    @abstractmethod
+    def remote_status(self) -> RemoteStatus:
+        """The status; may be read from any thread."""

@@ -5,8 +5,9 @@ Nothing is known of a hosted model but its text, so:
 - `count` estimates three bytes a token. Code has more bytes a token with most tokenizers, so the sent text is rather
   too short than too long.
 - A forward pass stands for a request, because the real number is unknown.
-- `prefill` does nothing, and there are no alternatives: each would be another request to pay for, and the fastest
-  user would rarely see its result.
+- There is no memory, because the tokens are unknown.
+- `prefill` does nothing, so that nothing is sent without a request of the user, and there are no alternatives: each
+  would be another request to pay for, and the fastest user would rarely see its result.
 """
 
 from __future__ import annotations
@@ -22,15 +23,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
+from mercury_lsp.engine.api import Engine, Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
-from mercury_lsp.remote.breaker import Breaker
+from mercury_lsp.remote.breaker import Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Link, RequestFailed
-from mercury_lsp.remote.outgoing import Outgoing, outgoing
-from mercury_lsp.remote.remote_status import RemoteBacked, RemoteStatus
+from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.remote.shapes import LIMIT_REASONS, PATHS, Piece, request_body
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ MAX_CHARACTERS_PER_TOKEN = 12
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine(RemoteBacked):
+class RemoteEngine(Engine, RemoteBacked):
     """Asks one hosted model. ``drafts``: whether to ask for whole drafts, which hosted Mercury sends."""
 
     device = "remote"
@@ -79,11 +79,6 @@ class RemoteEngine(RemoteBacked):
         """Close the connection; otherwise it is closed when the engine is collected."""
         self._link.close()
 
-    @property
-    def vocabulary(self) -> None:
-        """None, because the tokens of a hosted model are unknown."""
-        return None
-
     def count(self, text: str) -> int:
         """An estimate of the tokens of a text."""
         return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
@@ -91,10 +86,6 @@ class RemoteEngine(RemoteBacked):
     def stem_start(self, text: str) -> int:
         """The end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
-
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Do nothing, so that nothing is sent without a request of the user."""
-        return 0
 
     def infill(
         self,
@@ -121,9 +112,7 @@ class RemoteEngine(RemoteBacked):
         if pause := self._breaker.left(time.monotonic()):
             last = self._trouble.rstrip(".") or "it asked for that"
             raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
-        written = _Written(
-            sampling.single_line, self._drafts, self.count(sent.prefix + sent.suffix), sampling.max_tokens
-        )
+        written = _Written(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
             self._read(sent, prompt.path, sampling, cancelled, on_progress, written)
         except RequestFailed as failed:
@@ -137,18 +126,7 @@ class RemoteEngine(RemoteBacked):
         else:
             self._breaker.succeeded()
             self._trouble = ""
-        return written.infill(self.count)
-
-    def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
-    ) -> Iterator[Infill]:
-        """None, because each would be another request."""
-        return iter(())
+        return written.infill(written.text)
 
     def _affinity(self, path: str) -> str:
         """A document's key for a server's cache, which reveals nothing of the path and changes with each start."""
@@ -156,7 +134,7 @@ class RemoteEngine(RemoteBacked):
 
     def _read(
         self,
-        sent: Outgoing,
+        sent: tuple[str, str],
         about: str,
         sampling: Sampling,
         cancelled: Callable[[], bool],
@@ -165,22 +143,14 @@ class RemoteEngine(RemoteBacked):
     ) -> None:
         """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
         scores = self._scores and self._api == "openai"
-        asked = request_body(
-            self._api,
-            self._model,
-            sent,
-            sampling.max_tokens,
-            sampling.single_line,
-            scores,
-            self._drafts,
-        )
+        asked = request_body(self._api, self._model, *sent, sampling, scores, self._drafts)
         try:
             path, affinity = PATHS[self._api], self._affinity(about)
             with closing(self._link.ask(path, asked, affinity, self._seconds, cancelled)) as pieces:
                 for piece in pieces:
                     written.take(piece)
                     if on_progress is not None:
-                        on_progress(written.draft(self.count))
+                        on_progress(written.draft())
                     if written.over:
                         return
         except RequestFailed as failed:
@@ -194,12 +164,14 @@ class RemoteEngine(RemoteBacked):
 class _Written:
     """The answer so far. With `whole`, each piece replaces those before."""
 
-    def __init__(self, single_line: bool, whole: bool, prompt_tokens: int, max_tokens: int) -> None:
+    def __init__(
+        self, sampling: Sampling, whole: bool, prompt_tokens: int, count: Callable[[str], int]
+    ) -> None:
         self.text = ""
-        self._max_characters = MAX_CHARACTERS_PER_TOKEN * max_tokens
+        self._max_characters = MAX_CHARACTERS_PER_TOKEN * sampling.max_tokens
         # All of the wanted text has come.
         self.over = False
-        self._single_line, self._whole = single_line, whole
+        self._single_line, self._whole, self._count = sampling.single_line, whole, count
         # None after a piece without log-probabilities.
         self._scored: list[tuple[str, float]] | None = None if whole else []
         self._finish = ""
@@ -222,21 +194,21 @@ class _Written:
         self._counts = piece.counts[0] or self._counts[0], piece.counts[1] or self._counts[1]
         if self._single_line and "\n" in self.text and (not self._whole or self._finish):
             self.text = self.text.partition("\n")[0]
-            self._scored = None if self._scored is None else _first_line(self._scored)
+            if self._scored is not None:
+                # Up to the token with the newline, which counts as the stop token.
+                end = next((i for i, (text, _) in enumerate(self._scored) if "\n" in text), len(self._scored))
+                self._scored = self._scored[: end + 1]
             self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
 
-    def draft(self, count: Callable[[str], int]) -> Progress:
-        """The progress so far."""
-        tokens = count(self.text)
+    def draft(self) -> Progress:
+        """The progress so far. Nothing is committed of a draft that another one will replace."""
+        tokens = self._count(self.text)
         if self._whole and not self._finish:
-            return Progress(self.text, 0, tokens, 1, self._as_infill("", count))
-        return Progress(self.text, tokens, tokens, 1, self._as_infill(self.text, count))
+            return Progress(self.text, 0, tokens, 1, self.infill(""))
+        return Progress(self.text, tokens, tokens, 1, self.infill(self.text))
 
-    def infill(self, count: Callable[[str], int]) -> Infill:
-        """The infill so far."""
-        return self._as_infill(self.text, count)
-
-    def _as_infill(self, text: str, count: Callable[[str], int]) -> Infill:
+    def infill(self, text: str) -> Infill:
+        """The infill with a text, which is all of what has come or nothing."""
         now = time.perf_counter()
         first = self._first or now
         finished = self._finish not in ("", *LIMIT_REASONS)
@@ -244,7 +216,7 @@ class _Written:
         logp = sum(value for _, value in scored)
         return Infill(
             text=text,
-            tokens=len(scored) or self._counts[1] or count(text) + finished,
+            tokens=len(scored) or self._counts[1] or self._count(text) + finished,
             steps=1,
             forward_passes=1,
             ms=(now - self._began) * 1e3,
@@ -255,28 +227,18 @@ class _Written:
             confidence=math.exp(logp / len(scored)) if scored else 1.0,
             finished=finished,
             lines=tuple(line for line in _lines(scored) if line.end < len(text)),
-            scored=_scored_tokens(scored, len(text)),
+            scored=tuple(
+                ScoredToken(min(end, len(text)), value)
+                for end, (_, value) in zip(accumulate(len(own) for own, _ in scored), scored, strict=True)
+            ),
         )
 
 
-def _first_line(scored: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """The tokens up to the one with the newline, which counts as the stop token."""
-    ends = [i for i, (text, _) in enumerate(scored) if "\n" in text]
-    return list(scored[: ends[0] + 1] if ends else scored)
-
-
-def _scored_tokens(scored: Sequence[tuple[str, float]], length: int) -> tuple[ScoredToken, ...]:
-    """The scored tokens of a text of ``length`` characters."""
-    ends = accumulate(len(text) for text, _ in scored)
-    return tuple(ScoredToken(min(end, length), value) for end, (_, value) in zip(ends, scored, strict=True))
-
-
-def _lines(scored: Sequence[tuple[str, float]]) -> tuple[Line, ...]:
+def _lines(scored: Sequence[tuple[str, float]]) -> Iterator[Line]:
     """The lines that end within the scored tokens."""
-    lines, at, logp = [], 0, 0.0
+    at, logp = 0, 0.0
     for i, (text, value) in enumerate(scored):
         logp += value
         if "\n" in text:
-            lines.append(Line(at + text.find("\n"), i + 1, logp))
+            yield Line(at + text.find("\n"), i + 1, logp)
         at += len(text)
-    return tuple(lines)

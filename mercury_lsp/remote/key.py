@@ -68,23 +68,21 @@ class Key:
         value = lines[0].strip() if lines else ""
         if self._command and not value:
             raise RemoteError(f"{self.source[:1].upper()}{self.source[1:]} prints no key.")
-        if (
-            not (value.isascii() and (value + "x").isprintable() and " " not in value)
-            or len(value) > MAX_KEY_CHARACTERS
-        ):
+        plain = value.isascii() and (value + "x").isprintable() and " " not in value
+        if not plain or len(value) > MAX_KEY_CHARACTERS:
             raise RemoteError(f"What {self.source} holds is no key: a key is one word of plain characters.")
         return value
 
 
 def _printed(command: tuple[str, ...]) -> str:
     """The output of a program, run without input or shell for `PROGRAM_SECONDS` at most. Raises `RemoteError`."""
-    null = subprocess.DEVNULL
+    null, program = subprocess.DEVNULL, f"The program {quoted(command[0])} (remote_key_command)"
     try:
         process = subprocess.Popen(
             command, stdin=null, stdout=subprocess.PIPE, stderr=null, start_new_session=True
         )
     except (OSError, ValueError):
-        raise RemoteError(f"The program {quoted(command[0])} (remote_key_command) cannot be run.") from None
+        raise RemoteError(f"{program} cannot be run.") from None
     try:
         output, _ = process.communicate(timeout=PROGRAM_SECONDS)
     except subprocess.TimeoutExpired:
@@ -95,11 +93,7 @@ def _printed(command: tuple[str, ...]) -> str:
                 # Its children too, because they would keep the pipe open.
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        raise RemoteError(
-            f"The program {quoted(command[0])} (remote_key_command) has not ended within {PROGRAM_SECONDS:g} s."
-        ) from None
+        raise RemoteError(f"{program} has not ended within {PROGRAM_SECONDS:g} s.") from None
     if process.returncode:
-        raise RemoteError(
-            f"The program {quoted(command[0])} (remote_key_command) failed with status {process.returncode}."
-        )
+        raise RemoteError(f"{program} failed with status {process.returncode}.")
     return output.decode(errors="replace")

@@ -12,11 +12,12 @@ import json
 import random
 import re
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -74,12 +75,7 @@ class Link:
         self.close = weakref.finalize(self, _close, self._loop, self._client)
 
     def ask(
-        self,
-        path: str,
-        body: dict[str, Any],
-        affinity: str,
-        seconds: float,
-        cancelled: Callable[[], bool],
+        self, path: str, body: dict[str, Any], affinity: str, seconds: float, cancelled: Callable[[], bool]
     ) -> Generator[Piece, None, None]:
         """The pieces of an answer, as they arrive. Closing the iterator aborts the request.
 
@@ -87,7 +83,9 @@ class Link:
         timeout. Raises `RequestFailed`, and `Cancelled` soon after ``cancelled()`` turns true.
         """
         inbox: SimpleQueue[Piece | None] = SimpleQueue()
-        exchange = _exchange(self.address, self._client, self._key, path, body, affinity, seconds, inbox.put)
+        # Without a reference to the link, so that a request does not keep it alive.
+        once = partial(_once, self.address, self._client, self._key, path, body, affinity, inbox.put)
+        exchange = _exchange(once, self._key, seconds)
         future = asyncio.run_coroutine_threadsafe(exchange, self._loop)
         future.add_done_callback(lambda _: inbox.put(None))
         try:
@@ -125,17 +123,8 @@ def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
         loop.call_soon_threadsafe(lambda: loop.create_task(end()))
 
 
-async def _exchange(
-    address: Address,
-    client: httpx2.AsyncClient,
-    key: Key,
-    path: str,
-    body: dict[str, Any],
-    affinity: str,
-    seconds: float,
-    put: Callable[[Piece], None],
-) -> None:
-    """One request with all its tries; without a reference to the link, so that a request does not keep it alive."""
+async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: float) -> None:
+    """One request with all its tries."""
     until, renewed, tried = asyncio.get_running_loop().time() + seconds, False, 0
     late = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms, which the option remote_timeout_ms sets")
     try:
@@ -143,7 +132,7 @@ async def _exchange(
             while True:
                 tried += 1
                 try:
-                    return await _once(address, client, key, path, body, affinity, put)
+                    return await once()
                 except RequestFailed as failed:
                     if failed.status == 401 and not renewed:
                         renewed = True
@@ -281,10 +270,8 @@ async def _code(response: httpx2.Response) -> str:
         candidates = [error.get("code"), error.get("type")] if isinstance(error, dict) else [error]
     except (ValueError, RecursionError, AttributeError, RequestFailed, httpx2.HTTPError):
         return ""
-    codes = (
-        code for code in candidates if isinstance(code, str) and len(code) <= 40 and _CODE.fullmatch(code)
-    )
-    return next(codes, "")
+    codes = [code for code in candidates if isinstance(code, str) and len(code) <= 40]
+    return next(filter(_CODE.fullmatch, codes), "")
 
 
 def _retry_after(header: str) -> float:

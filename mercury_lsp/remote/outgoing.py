@@ -8,7 +8,6 @@ private key, nothing leaves. Files that must not be read at all are refused befo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.tokenizer import Prompt
@@ -20,16 +19,8 @@ _TAIL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """The text before and after a cursor."""
-
-    prefix: str
-    suffix: str
-
-
-def outgoing(prompt: Prompt) -> Outgoing | None:
-    """The text of a prompt that may be sent; None if none may."""
+def outgoing(prompt: Prompt) -> tuple[str, str] | None:
+    """The text before and after a cursor that may be sent; None if none may."""
     suffix = prompt.rest + prompt.following
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)
@@ -40,4 +31,4 @@ def outgoing(prompt: Prompt) -> Outgoing | None:
             return None
     start, end = text.rfind("\n", 0, cursor) + 1, text.find("\n", cursor)
     line = slice(start, len(text) if end < 0 else end)
-    return Outgoing(clean[:cursor], clean[cursor:]) if clean[line] == text[line] else None
+    return (clean[:cursor], clean[cursor:]) if clean[line] == text[line] else None

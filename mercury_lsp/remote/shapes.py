@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mercury_lsp.remote.outgoing import Outgoing
+from mercury_lsp.engine.api import Sampling
 
 PATHS = {"fim": "/fim/completions", "openai": "/completions"}
 # Tokens, or nats: no text has more.
@@ -50,19 +50,19 @@ class Piece:
 
 
 def request_body(
-    api: str, model: str, sent: Outgoing, max_tokens: int, single_line: bool, scores: bool, drafts: bool
+    api: str, model: str, prefix: str, suffix: str, sampling: Sampling, scores: bool, drafts: bool
 ) -> dict[str, Any]:
     """The body of a request for the likeliest middle, streamed; ``scores``: with log-probabilities if possible."""
     request: dict[str, Any] = {
-        "prompt": sent.prefix,
-        "suffix": sent.suffix,
-        "max_tokens": max_tokens,
+        "prompt": prefix,
+        "suffix": suffix,
+        "max_tokens": sampling.max_tokens,
         "temperature": 0,
         "stream": True,
     }
     if model:
         request["model"] = model
-    if single_line:
+    if sampling.single_line:
         request["stop"] = ["\n"]
     if api == "openai" and scores:
         request["logprobs"] = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
 
 MAX_FILES = 5_000
 """Files of a workspace that are kept."""
@@ -10,17 +11,9 @@ MAX_FILES = 5_000
 
 def distance(folder: str, places: Sequence[str]) -> int:
     """Steps, up and down, from the nearest of some folders; from the root if there are none."""
-    parts = folder.split("/")
-    return min((_steps(parts, place.split("/")) for place in places), default=len(parts))
-
-
-def _steps(one: Sequence[str], other: Sequence[str]) -> int:
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    return len(one) + len(other) - 2 * common
+    here, others = folder.split("/"), (place.split("/") for place in places)
+    steps = (len(here) + len(there) - 2 * len(commonprefix([here, there])) for there in others)
+    return min(steps, default=len(here))
 
 
 def making_room(

@@ -11,9 +11,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
 from mercury_lsp.context.gitignore import EXCLUDE, FAMILIES, Ignored, Rules
@@ -24,19 +25,15 @@ from mercury_lsp.syntax.languages import for_document
 # Longer files are seldom written by people.
 MAX_FILE_BYTES = 200_000
 MAX_RULES_BYTES = 1_000_000
-MAX_STYLE_BYTES, MAX_STYLES = (
-    65_536,
-    16,
-)  # bytes of an `.editorconfig`, and how many of them are looked at for a file
-MAX_LINE_CHARACTERS, MAX_MEAN_CHARACTERS = (
-    5_000,
-    200,
-)  # characters, above which a file is taken to be minified
-SKIPPED = frozenset(
-    ["node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"]
-)
-MARKS = frozenset(["pyvenv.cfg", "cachedir.tag"])  # a folder with one of these is no source
-FOLD = sys.platform in ("win32", "darwin")  # whether upper and lower case mostly name the same file
+# Of an `.editorconfig`, and how many of them are looked at for a file.
+MAX_STYLE_BYTES, MAX_STYLES = 65_536, 16
+# A file with more is taken to be minified.
+MAX_LINE_CHARACTERS, MAX_MEAN_CHARACTERS = 5_000, 200
+SKIPPED = {"node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"}
+# A folder with one of these is no source.
+MARKS = {"pyvenv.cfg", "cachedir.tag"}
+# Whether upper and lower case mostly name the same file.
+FOLD = sys.platform in ("win32", "darwin")
 
 Stamp = tuple[int, int]
 """When a file was changed, in ns, and its bytes."""
@@ -97,14 +94,14 @@ class Files:
 
     def indentation(self, path: str) -> Indentation:
         """What `.editorconfig` files say of a file, from its own folder up to the repository's top."""
-        folder, found = _parent(path), list[dict[str, str]]()
+        folder, properties = _parent(path), list[dict[str, str]]()
         for above in _upwards(folder, self._top(folder)):
             style = self._style(above)
             if style != EditorConfig():
-                found.append(style.properties(path[len(above.rstrip("/")) + 1 :]))
-            if style.root or len(found) == MAX_STYLES:
+                properties.append(style.properties(path[len(above.rstrip("/")) + 1 :]))
+            if style.root or len(properties) == MAX_STYLES:
                 break
-        return indentation(found)
+        return indentation(properties)
 
     def ignores(self, path: str) -> bool:
         """Whether rules ignore a file, or a folder that it lies in. A path that ends in `/` is a folder's."""
@@ -125,38 +122,29 @@ class Files:
     def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
         """The files to read and the folders to look into that lie directly in a folder, each sorted."""
         with suppress(OSError), os.scandir(folder) as entries:
-            kinds = ((entry, entry.is_dir(follow_symlinks=False)) for entry in entries)
-            found = sorted(
-                (e.name, folder) for e, folder in kinds if folder or e.is_file(follow_symlinks=False)
-            )
-            if MARKS.isdisjoint(name.lower() for name, _ in found):
-                paths = [(f"{folder.rstrip('/')}/{name}", is_folder) for name, is_folder in found]
-                files = [path for path, is_folder in paths if not is_folder and self.wants(path)]
-                folders = [path for path, is_folder in paths if is_folder and self._looks_into(path)]
-                return files, [path for path in folders if path not in self.roots]
+            inner = sorted(entries, key=lambda entry: entry.name)
+            if MARKS.isdisjoint(entry.name.lower() for entry in inner):
+                base = folder.rstrip("/")
+                files = [f"{base}/{entry.name}" for entry in inner if entry.is_file(follow_symlinks=False)]
+                folders = [f"{base}/{entry.name}" for entry in inner if entry.is_dir(follow_symlinks=False)]
+                looked_into = [path for path in folders if path not in self.roots and self._looks_into(path)]
+                return [path for path in files if self.wants(path)], looked_into
         return [], []
 
     def wants(self, path: str) -> bool:
         """Whether a file in a folder that is looked into is one to read, by its name and the rules."""
         language = for_document("", path)
-        known = language is not None and language.outline != ()
-        return known and not is_private(path) and not self.ignores(path)
+        return language is not None and language.indexed and not is_private(path) and not self.ignores(path)
 
     def read(self, path: str, unless: Stamp | None = None) -> tuple[Stamp, str] | None:
         """A file's stamp and text; no text where the stamp is as told. None where it is not fit to be read."""
-        flags = (
-            os.O_RDONLY
-            | getattr(os, "O_NOFOLLOW", 0)
-            | getattr(os, "O_NONBLOCK", 0)
-            | getattr(os, "O_BINARY", 0)
-        )
         try:
             if os.path.islink(path):
                 return None
-            with open(os.open(path, flags), "rb") as file:
+            with _opened(path, getattr(os, "O_NOFOLLOW", 0)) as file:
                 status = os.fstat(file.fileno())
                 stamp = status.st_mtime_ns, status.st_size
-                if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+                if status.st_size > MAX_FILE_BYTES:
                     return None
                 if stamp == unless:
                     return stamp, ""
@@ -174,26 +162,26 @@ class Files:
     def _rules(self, folder: str) -> tuple[str, Ignored]:
         """The top folder whose rules, and those below it, count for what lies directly in a folder; and the rules."""
         chains, stamps = self._chains, self._stamps
-        if (found := chains.get(folder)) is None:
+        if folder not in chains:
             top = self._top(folder)
             rules = {}
             for above in _upwards(folder, top):
                 if own := dict(_rules_in(above, stamps)):
                     rules[above[len(top.rstrip("/")) + 1 :]] = own
-            found = chains[folder] = top, Ignored(rules, FOLD)
-        return found
+            chains[folder] = top, Ignored(rules, FOLD)
+        return chains[folder]
 
     def _style(self, folder: str) -> EditorConfig:
         """What a folder's own `.editorconfig` says: nothing where it is a link, too large, or no regular file."""
         styles, stamps = self._styles, self._stamps
-        if (found := styles.get(folder)) is None:
+        if folder not in styles:
             path, text = f"{folder.rstrip('/')}/{NAME}", ""
             stamps[path] = stamp = _stamp(path)
             with suppress(OSError, ValueError):
                 if stamp is not None and not os.path.islink(path) and 0 <= stamp[1] <= MAX_STYLE_BYTES:
                     text = _regular(path, MAX_STYLE_BYTES)
-            found = styles[folder] = EditorConfig.of(text)
-        return found
+            styles[folder] = EditorConfig.of(text)
+        return styles[folder]
 
     def _top(self, folder: str) -> str:
         """The repository around a folder's root, or around the folder where it has none; else the one or the other."""
@@ -210,26 +198,29 @@ def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[st
             yield name, Rules.of(_rules_text(path, stamp), FOLD)
 
 
-def _regular(path: str, most: int) -> str:
-    """The text of a regular file, no more of it than told. Raises `OSError` for anything else, and never waits."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+@contextmanager
+def _opened(path: str, flags: int = 0) -> Iterator[BinaryIO]:
+    """A regular file, for reading. Raises `OSError` for anything else, and never waits."""
+    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("no regular file")
-        return file.read(most).decode("utf-8", "replace")
+        yield file
+
+
+def _regular(path: str, limit: int) -> str:
+    """The text of a regular file, at most ``limit`` bytes of it. Raises `OSError`."""
+    with _opened(path) as file:
+        return file.read(limit).decode("utf-8", "replace")
 
 
 def _rules_text(path: str, stamp: Stamp) -> str:
-    try:
-        if (
-            stamp[1] <= MAX_RULES_BYTES
-            and len(text := _regular(path, MAX_RULES_BYTES + 1)) <= MAX_RULES_BYTES
-        ):
-            return text
+    with suppress(OSError, ValueError):  # a name with a null in it is none
         if os.path.isdir(path):  # for git, too, this is none
             return ""
-    except (OSError, ValueError):  # a name with a null in it is none
-        pass
+        text = "" if stamp[1] > MAX_RULES_BYTES else _regular(path, MAX_RULES_BYTES + 1)
+        if max(len(text), stamp[1]) <= MAX_RULES_BYTES:
+            return text
     return "*"
 
 
@@ -246,12 +237,8 @@ def _exclude(folder: str) -> str:
 def by_hand(text: str) -> bool:
     """Whether a text is one that people write and read, and no data."""
     lines = text.split("\n")
-    longest = max(map(len, lines))
-    return (
-        "\0" not in text
-        and longest <= MAX_LINE_CHARACTERS
-        and len(text) <= MAX_MEAN_CHARACTERS * len(lines) + 1_000
-    )
+    short = max(map(len, lines)) <= MAX_LINE_CHARACTERS
+    return short and "\0" not in text and len(text) <= MAX_MEAN_CHARACTERS * len(lines) + 1_000
 
 
 def is_project(folder: str) -> bool:

@@ -19,11 +19,12 @@ from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.notebooks import Notebooks
 from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document, well_formed
-from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
 # People write no larger file, and indexing one at every key would be felt.
 MAX_DOCUMENT_CHARACTERS = 2_000_000
+# Of a document of which it is not known yet whether rules ignore it.
+UNKNOWN = FileAccess(ignored=True, inside=False)
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,7 @@ class Session:
         self._documents: dict[str, Document] = {}
         self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
         self._files: dict[str, str] = {}  # of open documents, where they have one
-        self._usable: set[str] = set()  # open documents that are known not to be ignored
-        self._private: set[str] = set()  # and those whose files are known to hold secrets
-        self._indented: dict[str, Indentation] = {}  # as the project says of open documents
+        self._access: dict[str, FileAccess] = {}  # what may be done with open documents
         self.notebooks = Notebooks()
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
@@ -96,8 +95,9 @@ class Session:
         """
         self._take(uri, well_formed(path), well_formed(language_id), version, text)
         self._files[uri] = file
-        if not file:
-            self._usable.add(uri)
+        self._access[uri] = (
+            self._access.get(uri, UNKNOWN) if file else FileAccess(ignored=False, inside=False)
+        )
         self.workspace.open(self._documents[uri], file)
 
     def file(self, uri: str) -> str:
@@ -106,16 +106,10 @@ class Session:
 
     def admit(self, uri: str, access: FileAccess | None) -> None:
         """Take what may be done with an open document; None where that is not known, or not any more."""
-        if not self.file(uri):
-            return
-        if access is not None and not access.ignored:
-            self._usable.add(uri)
-        else:
-            self._usable.discard(uri)
-        if access is not None:
-            (self._private.add if access.private else self._private.discard)(uri)
-            self._indented[uri] = access.indentation
-            self.workspace.admit(uri, access.inside and not access.ignored)
+        if self.file(uri):
+            self._access[uri] = access or replace(self._access[uri], ignored=True)
+            if access is not None:
+                self.workspace.admit(uri, access.inside and not access.ignored)
 
     @property
     def with_files(self) -> list[str]:
@@ -131,23 +125,20 @@ class Session:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:
             self._take(uri, old.path, old.language_id, version, text)
-            self.workspace.change(self._documents[uri], None)
+            self.workspace.change(self._documents[uri])
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
         """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
         if (old := self.document(uri)) is not None:
             new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
-            self.workspace.change(self._documents[uri], start)
+            self.workspace.change(self._documents[uri])
 
     def close(self, uri: str) -> None:
         """Forget a document."""
-        self._documents.pop(uri, None)
+        for kept in (self._documents, self._access, self._files):
+            kept.pop(uri, None)
         self._withheld.discard(uri)
-        self._usable.discard(uri)
-        self._private.discard(uri)
-        self._indented.pop(uri, None)
-        self._files.pop(uri, None)
         self.workspace.forget(uri)
 
     def focus(self, uri: str) -> None:
@@ -172,17 +163,16 @@ class Session:
         if document is None:
             return None
         config = replace(self.config, anticipate=False) if self.snoozed else self.config
-        library, ignored = self.workspace.used(uri), uri not in self._usable
-        memory = self.workspace.memory if config.project_files == "all" else None
+        access = self._access[uri]
         return Snapshot(
             document,
             config,
             self.roots,
-            library=library,
-            ignored=ignored,
-            private=uri in self._private,
-            indentation=self._indented.get(uri, NO_INDENTATION),
-            memory=memory,
+            library=self.workspace.used(uri),
+            ignored=access.ignored,
+            private=access.private,
+            indentation=access.indentation,
+            memory=self.workspace.memory if config.project_files == "all" else None,
         )
 
     def joined(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
@@ -203,21 +193,18 @@ class Session:
             claim = None
         self.claim = claim
         config, problems = parse({**own, **harmless(given, claim)})
-        found = (*problems, unreadable, choose_model(config.model).problem)
-        return config, tuple(dict.fromkeys(filter(None, found)))
+        every = (*problems, unreadable, choose_model(config.model).problem)
+        return config, tuple(dict.fromkeys(filter(None, every)))
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
-        kept = "" if len(text) > MAX_DOCUMENT_CHARACTERS else well_formed(text)
-        self._keep(Document(uri, path, language_id, version, kept), len(text))
+        text_kept = "" if len(text) > MAX_DOCUMENT_CHARACTERS else well_formed(text)
+        self._keep(Document(uri, path, language_id, version, text_kept), len(text))
 
     def _keep(self, document: Document, size: int) -> None:
-        uri = document.uri
-        self._documents[uri] = document
-        if size <= MAX_DOCUMENT_CHARACTERS:
+        uri, limit = document.uri, MAX_DOCUMENT_CHARACTERS
+        self._documents[uri] = document if size <= limit else replace(document, text="")
+        if size <= limit:
             self._withheld.discard(uri)
         elif uri not in self._withheld:
-            log.warning(
-                "Nothing is suggested in %s: it has more than %d characters.", uri, MAX_DOCUMENT_CHARACTERS
-            )
             self._withheld.add(uri)
-            self._documents[uri] = Document(uri, document.path, document.language_id, document.version, "")
+            log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, limit)

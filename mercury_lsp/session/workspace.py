@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,21 +35,15 @@ RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editor
 class Workspace(Background):
     """One client's workspace.
 
-    rules: is called from the thread when rules of ignoring have changed, after which documents must be admitted again.
-    The others: see `Background`.
+    ``rules``: is called from the thread when rules of ignoring have changed, after which documents must be admitted
+    again.
     """
 
     name = "mercury-workspace"
 
-    def __init__(
-        self,
-        busy: Callable[[], bool] = lambda: False,
-        show: Callable[[float | None], None] = lambda fraction: None,
-        rules: Callable[[], None] = lambda: None,
-        guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
-    ) -> None:
-        super().__init__(busy, show, guard)
-        self.rules = rules
+    def __init__(self) -> None:
+        super().__init__()
+        self.rules: Callable[[], None] = lambda: None
         self.library = EMPTY  # as of now
         self.watched = False  # whether the editor tells of changes on the disk
         self._files = Files()
@@ -98,7 +91,10 @@ class Workspace(Background):
         if vocabulary is not None and self._indexer is None:
             from mercury_lsp.context.memory.indexer import Indexer
 
-            self._indexer = Indexer(lambda: self.busy(), self._show_indexing, lambda doing: self.guard(doing))
+            self._indexer = Indexer()
+            self._indexer.busy = lambda: self.busy()
+            self._indexer.guard = lambda doing: self.guard(doing)
+            self._indexer.show = self._show_indexing
         if self._indexer is not None:
             self._indexer.encode_with(vocabulary)
             with self._changed:
@@ -137,11 +133,10 @@ class Workspace(Background):
                 self._publish()
                 self._changed.notify_all()
 
-    def change(self, document: Document, offset: int | None) -> None:
-        """Take a document's new text, and where it was edited last."""
+    def change(self, document: Document) -> None:
+        """Take a document's new text."""
         with self._changed:
-            if self._opened.change(document, offset):
-                self.library = self.library.changed(edits=self._opened.edits)
+            self._opened.change(document)
 
     def forget(self, uri: str) -> None:
         """Forget an open document: from here on, what counts is the file."""
@@ -220,8 +215,7 @@ class Workspace(Background):
             return True
         if (there := self._stale()) is not None:
             there.stale = False
-            document = there.document
-            self._keep(there.file, document.path, document.text, document.language_id, None)
+            self._keep(there.file, there.document.path, there.document.text, None)
             return True
         with self._changed:
             file = self._touched.pop() if self._touched else None
@@ -279,45 +273,38 @@ class Workspace(Background):
     def _queue(self, folder: str) -> None:
         if folder not in self._queued:
             self._queued.add(folder)
-            heappush(self._heap, (self._distance(folder), folder))
+            heappush(self._heap, (distance(folder, self._opened.folders), folder))
 
     def _read(self, file: str, steps_away: int | None = None) -> bool:
         """Take a file's entry, or forget it. False where there is no more room for such a distance."""
         if self._opened.holds(file):
             return True  # its text is the editor's
-        known = self._kept.get(file)
-        found = self._files.read(file, known[1] if known else None) if self._may_be_read(file) else None
-        if found is None or not self._limit or not self._whole:
+        known = self._kept[file][1] if file in self._kept else None
+        content = self._files.read(file, known) if self._may_be_read(file) else None
+        if content is None or not self._limit or not self._whole:
             self._drop([file])
             return True
-        if known is not None and known[1] == found[0]:
+        stamp, text = content
+        if stamp == known:
             return True
         self._wait_for_engine()
-        return self._keep(file, self._files.name(file), found[1], "", found[0], steps_away)
+        return self._keep(file, self._files.name(file), text, stamp, steps_away)
 
     def _may_be_read(self, file: str) -> bool:
         folder = file.rpartition("/")[0] or "/"
         return self._files.reaches(folder) and self._files.wants(file)
 
     def _keep(
-        self,
-        file: str,
-        path: str,
-        text: str,
-        language_id: str,
-        stamp: Stamp | None,
-        steps_away: int | None = None,
+        self, file: str, path: str, text: str, stamp: Stamp | None, steps_away: int | None = None
     ) -> bool:
         """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
-        entry = read(path, without(text), language_id)
+        entry = read(path, without(text))
         self._drop([file])
-        if (
-            sum(kept.size for kept, _ in self._kept.values()) + entry.size > self._limit
-            or len(self._kept) >= MAX_FILES
-        ):
-            sizes = {other: kept.size for other, (kept, _) in self._kept.items()}
-            away = self._distance(file.rpartition("/")[0]) if steps_away is None else steps_away
-            further = making_room(sizes, entry.size, self._limit, away, self._opened.folders)
+        sizes = {other: own.size for other, (own, _) in self._kept.items()}
+        if sum(sizes.values()) + entry.size > self._limit or len(sizes) >= MAX_FILES:
+            folders = self._opened.folders
+            away = distance(file.rpartition("/")[0], folders) if steps_away is None else steps_away
+            further = making_room(sizes, entry.size, self._limit, away, folders)
             if further is None:
                 return False
             self._drop(further)
@@ -330,9 +317,6 @@ class Workspace(Background):
             for file in files:
                 self._kept.pop(file, None)
 
-    def _distance(self, folder: str) -> int:
-        return distance(folder, self._opened.folders)
-
     def _publish_all(self) -> None:
         with self._changed:
             if not self._recheck:
@@ -341,7 +325,7 @@ class Workspace(Background):
                     self._publish(entries)
 
     def _publish(self, entries: dict[str, Entry] | None = None) -> None:
-        self.library = self.library.changed(entries, self._opened.paths, self._opened.edits)
+        self.library = Library(self.library.entries if entries is None else entries, self._opened.paths)
         if self._indexer is not None:
             self._indexer.take(self.library.entries)
 

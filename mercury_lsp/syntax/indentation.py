@@ -132,9 +132,10 @@ def reindented(
     lines = text.split("\n")
     begins_line = left == "" and lines[0].strip() != ""
     whole = [above, *lines] if begins_line else [left + lines[0], *lines[1:]]
-    ours = _step(whole)
-    if ours is None:
+    steps = _steps(whole)
+    if not steps:
         return text
+    ours = steps.most_common(1)[0][0]
     theirs = _their_step(ours, any(line.startswith("\t") for line in whole), documents, project)
     if theirs == ours:
         return text
@@ -166,11 +167,6 @@ def _their_step(ours: int, tabs: bool, documents: Sequence[str], project: Indent
     counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
     # Some documents have blocks of several widths.
     return ours if counts is None or ours in counts else counts.most_common(1)[0][0]
-
-
-def _step(lines: Sequence[str]) -> int | None:
-    steps = _steps(lines)
-    return steps.most_common(1)[0][0] if steps else None
 
 
 def _steps(lines: Sequence[str]) -> Counter[int]:

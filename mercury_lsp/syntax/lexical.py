@@ -14,11 +14,10 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["string", "comment"]
 
-ROUND, CURLY, ALL = "()", "[]{}", "()[]{}"
+CURLY, ALL = "[]{}", "()[]{}"
 
-# After these, or after a word that is no prefix of a string, ' is an apostrophe or begins a lifetime.
-_BEFORE_LIFETIMES = frozenset("&<")
-_STRING_PREFIX = re.compile("[bfruBFRU]{1,2}")
+# After a word that is no prefix of a string ' is an apostrophe; after `&` and `<` it begins a lifetime.
+_BEFORE_STRING = r"(?:(?<![\w&<])|(?<=\b[bfruBFRU])|(?<=\b[bfruBFRU]{2}))"
 
 
 class Span(NamedTuple):
@@ -72,7 +71,7 @@ class Lexis:
 
 _C_BLOCK = (("/*", "*/"),)
 _MARKUP_BLOCK = (("<!--", "-->"),)
-_C_LIKE = Lexis(("//",), _C_BLOCK, "\"'", brackets=ALL)
+_C_LIKE = Lexis(("//",), _C_BLOCK, "\"'")
 _CHARACTERS = Lexis(("//",), _C_BLOCK, '"', ('"""',), characters=True)
 _SHARP = Lexis(("#",), (), "\"'", ('"""', "'''"))
 _DATA = Lexis(("#",), (), "\"'", brackets=CURLY)
@@ -115,7 +114,7 @@ _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (Lexis(("!",), (), "\"'"), "fortran fortran-modern FortranFreeForm", ".f90 .f95 .f03 .f08"),
     (Lexis(("--",), (), '"', characters=True), "ada vhdl", ".adb .ads .vhd .vhdl"),
     (Lexis(("//",), (("(*", "*)"), ("{", "}")), "'", brackets="()[]"), "pascal delphi", ".pas .dpr"),
-    (Lexis(("//",), _C_BLOCK, '"', brackets=ALL), "verilog systemverilog", ".sv .svh"),
+    (Lexis(("//",), _C_BLOCK, '"'), "verilog systemverilog", ".sv .svh"),
     (Lexis(("#",), (), "\"'", ('"""',)), "graphql", ".graphql .gql"),
     (Lexis((), (*_MARKUP_BLOCK, *_C_BLOCK), "\"`"), "vue vue-html svelte astro", ".vue .svelte .astro"),
     (_MARKUP, "markdown mdx html xml svg xhtml handlebars jinja jinja-html django-html htmldjango "
@@ -135,6 +134,12 @@ def for_document(language_id: str, path: str) -> Lexis:
     # `.gitignore` has no suffix.
     suffix = (name.suffix or name.name).lower()
     return _BY_ID.get(language_id) or _BY_SUFFIX.get(suffix) or UNKNOWN
+
+
+@cache
+def of_line(line_comment: str) -> Lexis:
+    """The marks of a line of a language with a grammar, where its tree is broken or not there."""
+    return Lexis((line_comment,) if line_comment else (), quotes="\"'`")
 
 
 @lru_cache(maxsize=4)
@@ -183,8 +188,7 @@ def _pattern(lexis: Lexis) -> re.Pattern[str]:
 
 
 def _string(quote: str) -> str:
-    # An apostrophe in a word is no quote.
-    before = r"(?<!\w)" if quote == "'" else ""
+    before = _BEFORE_STRING if quote == "'" else ""
     return rf"{before}{quote}(?:[^\\{quote}\r\n]|\\[^\r\n])*+{quote}?"
 
 
@@ -203,32 +207,3 @@ def _line_comment(lexis: Lexis) -> str:
         r"(?<!:)" if "//" in lexis.line_comments else r"(?<![\\\w$&])" if "#" in lexis.line_comments else ""
     )
     return rf"{before}(?:{marks}){after}[^\r\n]*"
-
-
-def unclosed(left: str, line_comment: str) -> Kind | None:
-    """Whether a line ends in an open string or comment, by its characters."""
-    # word: the start of the word before the current character.
-    quote, word = "", 0
-    i = 0
-    while i < len(left):
-        character = left[i]
-        if quote:
-            if character == "\\":
-                i += 1
-            elif character == quote:
-                quote = ""
-            word = i + 1
-        elif line_comment and left.startswith(line_comment, i):
-            return "comment"
-        elif character in '"`' or (character == "'" and not _is_apostrophe(left, word, i)):
-            quote = character
-        if not (character.isalnum() or character == "_"):
-            word = i + 1
-        i += 1
-    return "string" if quote else None
-
-
-def _is_apostrophe(left: str, word: int, at: int) -> bool:
-    if word == at:
-        return left[at - 1 : at] in _BEFORE_LIFETIMES
-    return at - word > 2 or _STRING_PREFIX.fullmatch(left, word, at) is None

@@ -9,7 +9,7 @@ counts the thread's own processor time, so that a busy machine loses no trees.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import thread_time
 
 from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
@@ -34,13 +34,13 @@ def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | N
     if _is_too_deep(source):
         return None
     view, parser = memoryview(source), Parser(grammar)
-    time_is_over = _stopwatch(len(source))
+    until = thread_time() + PARSE_SECONDS + PARSE_SECONDS_PER_CHARACTER * len(source)
 
     def read(at: int, _: object) -> memoryview:
         return view[at:]
 
     def stop(at: int, has_error: bool) -> bool:
-        return time_is_over()
+        return thread_time() > until
 
     try:
         # The method does not accept None.
@@ -84,13 +84,6 @@ def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[No
     return cursor.captures(tree.root_node)
 
 
-def matched(query: Query, tree: Tree) -> list[dict[str, list[Node]]]:
-    """The matches of a query in a whole tree, each by capture."""
-    cursor = QueryCursor(query)
-    cursor.set_max_start_depth(MAX_QUERY_DEPTH)
-    return [captures for _, captures in cursor.matches(tree.root_node)]
-
-
 def around(tree: Tree, offset: int) -> list[Node]:
     """The nodes around the character left of an offset, innermost first.
 
@@ -108,17 +101,12 @@ def around(tree: Tree, offset: int) -> list[Node]:
     return path[::-1]
 
 
-def _stopwatch(characters: int) -> Callable[[], bool]:
-    """A function that tells whether the time for a text is over, from now on."""
-    until = thread_time() + PARSE_SECONDS + PARSE_SECONDS_PER_CHARACTER * characters
-    return lambda: thread_time() > until
-
-
 def _is_too_deep(source: bytes) -> bool:
     if source.count(b"<") <= MAX_ANGLE_BRACKETS:
         return False
     depth = 0
-    for sign in _signs(source):
+    for match in _ANGLES.finditer(source.decode("ascii")):
+        sign = match.group()
         if sign == "<":
             depth += 1
             if depth > MAX_ANGLE_BRACKETS:
@@ -126,7 +114,3 @@ def _is_too_deep(source: bytes) -> bool:
         else:
             depth = max(0, depth - 1) if sign == ">" else 0
     return False
-
-
-def _signs(source: bytes) -> Iterator[str]:
-    return (match.group() for match in _ANGLES.finditer(source.decode("ascii")))

@@ -1,14 +1,14 @@
-"""Answers questions on the syntax at an offset: string or comment, definition around it, one line or several, errors.
+"""Answers questions on the syntax at an offset: string or comment, one line or several, errors.
 
 A language without a grammar, and a text over `MAX_PARSED_CHARACTERS`, have no tree, and are judged by their lines. The
-line at the cursor is mostly incomplete, so the tree is asked only for facts that survive errors (strings, comments,
-definitions around it); the lines tell where bodies begin.
+line at the cursor is mostly incomplete, so the tree is asked only for facts that survive errors (strings, comments);
+the lines tell where bodies begin.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -24,7 +24,6 @@ from mercury_lsp.syntax.languages import Language, for_document
 MAX_PARSED_CHARACTERS = 1_000_000
 # Shorter texts are always parsed, longer ones only up to this mean length of a line.
 ALWAYS_PARSED_CHARACTERS, MAX_MEAN_LINE_CHARACTERS = 100_000, 500
-HOLES = ("arguments", "condition", "body")
 # The most characters of a logical line that patterns see.
 MAX_HEAD_CHARACTERS = 1_000
 # The lines above and below in which the start and end of a body are searched.
@@ -37,7 +36,6 @@ _CHARACTER = re.compile(r"[^\r\n]")
 # For languages without a tree, and without a known syntax.
 _COMMENT_LINE = re.compile(r"^[ \t]*(#|//).*", re.MULTILINE)
 _OPENER = re.compile(r"[{:]$|\b(do|then|begin|else)$")
-_BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,31 +57,6 @@ class Syntax:
     def errors(self) -> int:
         """The number of error nodes and missing nodes; 0 without a tree."""
         return sum(1 for _ in self.broken())
-
-    def nodes(self, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
-        """Start, end and kind of pieces that a programmer writes at once, for holes in training; sorted.
-
-        Arguments, conditions and bodies come without outer brackets and blanks; empty ones and those with errors are
-        left out.
-        """
-        text = self.document.text
-        pieces = []
-        captured = self._captured(0, len(text))
-        for kind in kinds:
-            for node in captured.get(kind, []):
-                start, end = _inside(node)
-                inside = text[start:end]
-                start, end = end - len(inside.lstrip()), start + len(inside.rstrip())
-                if start < end and not node.has_error:
-                    pieces.append((start, end, kind))
-        return sorted(pieces)
-
-    def scope(self, offset: int) -> tuple[int, int] | None:
-        """Start and end of the innermost definition (function, class and the like) around an offset."""
-        for node in self._around(offset):
-            if self.language and node.type in self.language.definitions:
-                return node.start_byte, node.end_byte
-        return None
 
     @property
     def lexis(self) -> lexical.Lexis | None:
@@ -117,7 +90,7 @@ class Syntax:
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
-            for node in self._around(offset):
+            for node in parsing.around(self.tree, offset):
                 if node.type in self.language.interpolations:
                     # Right after the interpolation.
                     if offset == node.end_byte and self.document.text[offset - 1] in "})":
@@ -131,9 +104,8 @@ class Syntax:
             start, end = self.document.span(line)
             if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
                 return None
-        return lexical.unclosed(
-            self.document.line(line)[:column], self.language.line_comment if self.language else "#"
-        )
+        lexis = lexical.of_line(self.language.line_comment if self.language else "#")
+        return lexis.at(self.document.line(line)[:column], column)
 
     def multiline(self, offset: int) -> bool:
         """Whether a completion here should have several lines: a body begins here and is empty."""
@@ -255,12 +227,6 @@ class Syntax:
             return {}
         return parsing.captured(_query(self.language), self.tree, low, high)
 
-    def _around(self, offset: int) -> Iterator[Node]:
-        """The nodes around the character left of an offset, innermost first."""
-        if self.tree is None or offset == 0:
-            return
-        yield from parsing.around(self.tree, offset)
-
     def broken(self) -> Iterator[Node]:
         """The error nodes and missing nodes, in no order."""
         return parsing.broken(self.tree) if self.tree else iter(())
@@ -292,31 +258,11 @@ def _plain(run: re.Match[str]) -> str:
 
 @cache
 def _query(language: Language) -> Query:
-    kinds = {
-        "comment": language.comments,
-        "string": language.strings,
-        "arguments": language.arguments,
-        "body": language.bodies,
-        "stray": language.strays,
-    }
+    kinds = {"comment": language.comments, "string": language.strings, "stray": language.strays}
     patterns = [f"({node}) @{capture}" for capture, nodes in kinds.items() for node in nodes]
     grammar = language.grammar()
     assert grammar is not None  # there is a tree
-    if grammar.field_id_for_name("condition") is not None:
-        patterns.append("(_ condition: (_) @condition)")
     return Query(grammar, "\n".join(patterns))
-
-
-def _inside(node: Node) -> tuple[int, int]:
-    """The range of a node without its outer brackets."""
-    start, end = node.start_byte, node.end_byte
-    if node.child_count > 1:
-        first, last = node.children[0], node.children[-1]
-        if first.type in _BRACKETS:
-            start = first.end_byte
-        if last.type in _BRACKETS:
-            end = max(start, last.start_byte)
-    return start, end
 
 
 def _blank(match: re.Match[str]) -> str:

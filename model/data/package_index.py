@@ -1,7 +1,6 @@
 """Builds the libraries of the corpus's packages, as a server in the package's folder would have them.
 
-Owns which files of a package are in its library, and which of them are taken to be open. Recent edits are not in it:
-a corpus does not tell in which order its lines were written, and any guess would flatter or wrong that source.
+Owns which files of a package are in its library, and which of them are taken to be open.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ OPENED = 5  # documents open beside the one that is edited
 
 
 class PackageIndex:
-    """The packages' files (package, path and text), parsed when a library of theirs is first asked for.
+    """The packages' files (package, path and text), read when a library of theirs is first asked for.
 
     limit: files of a package at most, drawn by chance from its name alone; 0 for all.
     """
@@ -42,7 +41,7 @@ class PackageIndex:
             opened.shuffle(others)
         others.sort(key=lambda other: other.rpartition("/")[0] != folder)
         many = OPENED if opened is None else opened.randint(0, OPENED)
-        return whole.changed(opened=tuple(others[:many]))
+        return Library(whole.entries, tuple(others[:many]))
 
     def _read(self, package: str) -> Library:
         files = sorted(self._files.get(package, ()))
@@ -50,6 +49,4 @@ class PackageIndex:
             files = Random(package).sample(files, self._limit)
         if not files:
             return EMPTY
-        library = Library({path: read(path, text) for path, text in files})
-        library.defined(())  # indexes it, for all that are made of it
-        return library
+        return Library({path: read(path, text) for path, text in files})

@@ -18,6 +18,7 @@ from mercury_lsp.context import prompt
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
+from model.data.nodes import nodes as syntax_nodes
 from model.training.recipe import KINDS
 
 MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end within the canvases that we attach
@@ -53,7 +54,7 @@ def node_finder(path: str, text: str) -> Nodes:
 
     @cache
     def found() -> list[tuple[int, int, str]]:
-        return Syntax.of(Document(uri="", path=path, language_id="", version=0, text=text)).nodes()
+        return syntax_nodes(Syntax.of(Document(uri="", path=path, language_id="", version=0, text=text)))
 
     return lambda start, end: [(a, b) for a, b, _ in found() if start <= b <= end]
 

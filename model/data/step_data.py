@@ -1,7 +1,7 @@
 """Makes the data of each training step from (seed, step) alone: groups of holes, and their batches of rows.
 
 Owns the choice of files, budgets and holes where contexts are cut as they are needed, what other files are shown beside
-(chosen by the server's own `context.related`), and the share of a step's contexts that each of several processes takes.
+(chosen by the server's own `ranking.choose`), and the share of a step's contexts that each of several processes takes.
 Where groups come from shards, only noise, block sizes and canvases are drawn here. Cutting imports a parser; streaming
 shards does not.
 """
@@ -78,18 +78,19 @@ class Cuts:
 
     def _beside(self, package: str, path: str, random: Random) -> Beside:
         """Chooses from the package's other files as a server would, with sources and a budget drawn by chance."""
-        from mercury_lsp.context.retrieval import ranking
+        from mercury_lsp.context.retrieval.ranking import Related, choose
         from mercury_lsp.syntax.document import Document
+        from model.data.sources import SOURCES, fused
 
         library = self.package_index.library(package, path, random)
         tokens = random.randint(*self.recipe.related_tokens)
-        sources = random.sample(ranking.SOURCES, random.randint(1, len(ranking.SOURCES)))
+        related = Related(tokens, fused(random.sample(list(SOURCES), random.randint(1, len(SOURCES)))))
 
-        def choose(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
+        def beside(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
-            return ranking.choose(document, offset, shown, library, self.tokenizer.count, tokens, sources)
+            return choose(document, offset, shown, library, self.tokenizer.count, related)
 
-        return choose
+        return beside
 
 
 def found(groups: Groups, number: int) -> Group:

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.decoding import noise
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data.groups import Group, Ids
+from model.training import noise
 
 BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
 NO_TARGET = -100

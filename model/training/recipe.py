@@ -11,7 +11,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mercury_lsp.engine.decoding.noise import ALL_MASKED
+from model.training.noise import ALL_MASKED
 
 # The package's own names, without what cuts holes: a machine that trains from shards need not have a parser.
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}

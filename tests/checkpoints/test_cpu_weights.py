@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 import pytest
-from support.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
+from support.models.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.engine.backends.cpu import weights
 from mercury_lsp.engine.backends.cpu.sources import PackedSource

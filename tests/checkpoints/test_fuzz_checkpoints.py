@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz_cases import fuzzed
-from support.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
-from support.tiny_open_models import save_open
+from support.models.tiny_models import PACKABLE, TOKENIZER_JSON, tiny_network
+from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine import load
 from mercury_lsp.engine.api import Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.tiny_models import TINY, tiny_network
+from support.models.tiny_models import TINY, tiny_network
 
 from mercury_lsp.engine.checkpoints.shape import Shape
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.fuzz_cases import cases
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine.backends.quantized_load import DTYPES, _tensor
 from mercury_lsp.engine.checkpoints.weight_file import read_weight_index

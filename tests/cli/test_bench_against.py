@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.completion_server import serving, writes
+from support.servers.completion_server import serving, writes
 
 from mercury_lsp.bench import targets
 from mercury_lsp.bench.against import (

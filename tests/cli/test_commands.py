@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.completion_server import serving, writes
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
+from support.servers.completion_server import serving, writes
 
 from mercury_lsp.bench import keystrokes
 from mercury_lsp.bench.editor import Buffer, Editor

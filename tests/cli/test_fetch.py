@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from support.fake_hub import TOKEN, Hub, Repo, serving
+from support.servers.fake_hub import TOKEN, Hub, Repo, serving
 
 from mercury_lsp.models.downloads import NOTE_FILE
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_hub import Repo, serving
 from support.gguf_files import save_gguf
-from support.tiny_models import WORD
-from support.tiny_open_models import save_open
+from support.models.tiny_models import WORD
+from support.models.tiny_open_models import save_open
+from support.servers.fake_hub import Repo, serving
 from test_fetch import FILES, NAME, User, sentence
 
 from mercury_lsp.cli.doctor import command

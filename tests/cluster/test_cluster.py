@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
-from support import replica_backends
+from support.servers import replica_backends
 
 from mercury_lsp.cluster.router import ranked
 from mercury_lsp.http.backend import Task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from model.data.definitions import defining
 from model.data.package_index import OPENED, PackageIndex
 
 FILES = [
@@ -17,7 +18,8 @@ def test_a_library_has_a_packages_files_and_no_others() -> None:
     package_index = PackageIndex([*FILES, *OTHERS])
     library = package_index.library("p", "a/y.py")
     assert set(library.entries) == {path for _, path, _ in FILES}
-    assert library.defined(["x0", "other"]) == {"x0": ("a/x.py",)}
+    found = defining(tuple(library.entries.values()))
+    assert found["x0"] == ("a/x.py",) and "other" not in found
     assert package_index.library("none", "a/y.py").entries == {}
 
 
@@ -37,6 +39,6 @@ def test_a_limit_takes_the_same_files_each_time() -> None:
     assert one == other and len(one) == 4
 
 
-def test_a_packages_files_are_parsed_once() -> None:
+def test_a_packages_files_are_read_once() -> None:
     package_index = PackageIndex(FILES)
     assert package_index.library("p", "a/x.py").entries is package_index.library("p", "b/v.py").entries

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_models import TOKENIZER_JSON
+from support.models.tiny_models import TOKENIZER_JSON
 
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 from support import ROOT
-from support.http_service import Scripted, served
-from support.tiny_models import WORD
+from support.models.tiny_models import WORD
+from support.servers.http_service import Scripted, served
 
 from mercury_lsp.config import OPTIONS, SECTION, parse
 from mercury_lsp.http.backend import Update

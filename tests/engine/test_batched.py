@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import TINY, tiny_network
+from support.models.tiny_models import TINY, tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from support.stems import NO_STEM
-from support.tiny_models import tiny_network
+from support.models.stems import NO_STEM
+from support.models.tiny_models import tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import DecodeBudget
-from mercury_lsp.engine.decoding.denoise import CommitRule
+from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound
 from mercury_lsp.engine.open_models.blocks import (
     Blocks,
     decode_in_blocks,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.tiny_models import PACKABLE
+from support.models.tiny_models import PACKABLE
 
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu import kernel

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import tiny_network
+from support.models.tiny_models import tiny_network
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout

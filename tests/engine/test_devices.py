@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine.backends import devices
 from mercury_lsp.engine.backends.cpu import kernel

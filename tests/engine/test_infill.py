@@ -209,7 +209,7 @@ def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: s
             hinted = anew(engine).infill(asked, sampling, hint=Hint(text, typed))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
-            assert len(engine._passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
+            assert len(engine.passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
 
 
 def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
@@ -272,7 +272,7 @@ def test_trust_spares_the_passes_that_would_have_verified(
 
 def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
-    kept = engine.tokenizer.decode(engine._passes.cache.ids[got.prompt_tokens :])
+    kept = engine.tokenizer.decode(engine.passes.cache.ids[got.prompt_tokens :])
     assert kept == got.text
 
 

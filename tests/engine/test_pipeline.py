@@ -98,8 +98,8 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 ) -> None:
     """In a file that is larger than the windows, which move only at strides."""
     rows: list[int] = []
-    run = engine._passes.run
-    monkeypatch.setattr(engine._passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    run = engine.passes.run
+    monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
     tokens, canvas, moved = engine.tokenizer.encode, TorchExecutor.block + 1, 0
@@ -137,8 +137,8 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
-        prepare(there, 0, engine, lambda: True)
-    prepare(there, 0, engine)
+        prepare(there, 0, engine, lambda: True, None)
+    prepare(there, 0, engine, lambda: False, None)
     found = complete(there, 0, engine)
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
@@ -364,7 +364,7 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine
     found = question(beside(CALLS), offset, engine)
     assert [snippet.path for snippet in found.related] == ["store.py"]
     assert replace(found, related=()) == question(beside(CALLS, project_files="none"), offset, engine)
-    none = question(replace(beside(CALLS), related=Related(96, ("edits",))), offset, engine)
+    none = question(replace(beside(CALLS), related=Related(96, lambda *_: [])), offset, engine)
     assert none.related == ()
     read_ = complete(beside(CALLS), offset, engine)
     alone = complete(beside(CALLS, project_files="none"), offset, engine)

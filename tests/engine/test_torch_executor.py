@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import TINY, tiny_network
+from support.models.tiny_models import TINY, tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor

@@ -10,7 +10,7 @@ import socket
 import httpx2
 import pytest
 from starlette.types import Message
-from support.http_service import Scripted, counted, served
+from support.servers.http_service import Scripted, counted, served
 
 from mercury_lsp.http.app import application
 from mercury_lsp.http.backend import Busy, Unavailable, Update

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import httpx2
 import pytest
-from support.http_service import Scripted, served
+from support.servers.http_service import Scripted, served
 
 from mercury_lsp.http.backend import Update
 from mercury_lsp.http.connections import MAX_HEADER_BYTES, ConnectionLimits

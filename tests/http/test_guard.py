@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.http_service import Scripted, served
+from support.servers.http_service import Scripted, served
 
 from mercury_lsp.http.connections import MAX_HEADER_BYTES
 from mercury_lsp.http.guard import Guard, is_loopback_host

@@ -18,8 +18,8 @@ import httpx2
 import openai
 import pytest
 import torch
-from support.http_service import counted, served
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
+from support.servers.http_service import counted, served
 
 from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.fuzz_cases import cases
-from support.http_service import Scripted, served
+from support.servers.http_service import Scripted, served
 
 from mercury_lsp.http.backend import Update
 from mercury_lsp.http.settings import ServiceSettings

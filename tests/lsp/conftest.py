@@ -14,7 +14,7 @@ from threading import Thread
 from typing import IO, Any
 
 import pytest
-from support.tiny_models import WORD
+from support.models.tiny_models import WORD
 
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
 PATIENCE = 120.0  # seconds, after which a test is stuck; nothing here measures time

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_models import save_pointing, suggesting
+from support.models.tiny_models import save_pointing, suggesting
 from torch import Tensor
 
 from mercury_lsp.engine.tokenizer import Tokenizer

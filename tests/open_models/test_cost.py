@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.checkpoints.huggingface import read_open_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.gguf_files import model_of, save_gguf
-from support.tiny_open_models import QWEN, save_open, write_tokenizer
+from support.models.tiny_open_models import QWEN, save_open, write_tokenizer
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.tiny_open_models import QWEN, save_open, write_tokenizer
+from support.models.tiny_open_models import QWEN, save_open, write_tokenizer
 
 from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
+from support.models.tiny_open_models import BLOCK_CAUSAL, BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import complete

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_open_models import BOTH_WAYS, OPEN, save_open
+from support.models.tiny_open_models import BOTH_WAYS, OPEN, save_open
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets

@@ -10,7 +10,7 @@ from unicodedata import normalize
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tiny_open_models import QWEN, TEXT, save_open, write_tokenizer
+from support.models.tiny_open_models import QWEN, TEXT, save_open, write_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from mercury_lsp.cli.main import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.tiny_open_models import save_open
+from support.models.tiny_open_models import save_open
 
 from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint

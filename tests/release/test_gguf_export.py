@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import TINY
+from support.models.tiny_models import TINY
 
 from mercury_lsp.engine.backends.network import rotate
 from mercury_lsp.engine.checkpoints import checkpoint

@@ -11,8 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from support.hosted_server import WAIT, Hosted, hosting, refuse, silent, whole
-from support.scripted_engine import BEFORE, WHOLE, Scripted, place, shown
+from support.models.scripted_engine import BEFORE, WHOLE, Scripted, place, shown
+from support.servers.hosted_server import WAIT, Hosted, hosting, refuse, silent, whole
 
 from mercury_lsp.cli.doctor import command, hosted_model
 from mercury_lsp.cli.loading import read_settings

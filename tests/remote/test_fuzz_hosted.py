@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzz_cases import fuzzed
-from support.hosted_server import Answer, Exchange, hosting
+from support.servers.hosted_server import Answer, Exchange, hosting
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Sampling

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
+from support.servers.hosted_server import WAIT, Hosted, cut, goes_on, hosting, refuse, silent, streamed, whole
 
 from mercury_lsp.completion.pipeline import complete
 from mercury_lsp.completion.types import Snapshot
@@ -25,7 +25,7 @@ from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE, PAUSE_SECONDS, Breaker
 from mercury_lsp.remote.engine import RemoteEngine
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.outgoing import Outgoing, outgoing
+from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.syntax.document import Document
 
 KEY = "sk-test-123-secret-key"
@@ -315,12 +315,13 @@ def test_lines_with_secrets_leave_blank() -> None:
     before, after = f'token = "{TOKEN}"\nx = ', f'\n{PEM}password = "hunter2!Xy9z"\ny = 1\n'
     sent = outgoing(Prompt("a.py", before, "", after, (Snippet("b.py", "related"),)))
     assert sent is not None
-    assert sent.prefix.endswith("\nx = ") and sent.suffix.endswith("\ny = 1\n")
-    assert (len(sent.prefix), len(sent.suffix)) == (len(before), len(after))
+    prefix, suffix = sent
+    assert prefix.endswith("\nx = ") and suffix.endswith("\ny = 1\n")
+    assert (len(prefix), len(suffix)) == (len(before), len(after))
     for secret in (TOKEN, "MIIE", "Qk3x", "hunter2", "related", "b.py"):
-        assert secret not in sent.prefix + sent.suffix
+        assert secret not in prefix + suffix
     plain = Prompt("a.py", "x = ", "(1)", "\ny\n")
-    assert outgoing(plain) == Outgoing("x = ", "(1)\ny\n")
+    assert outgoing(plain) == ("x = ", "(1)\ny\n")
 
 
 @pytest.mark.parametrize(
@@ -345,8 +346,8 @@ def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after
 
 def test_of_a_window_that_begins_inside_of_a_key_that_part_is_blank() -> None:
     sent = outgoing(Prompt("", f"{PEM.partition(chr(10))[2]}x = ", "", "\n"))
-    assert sent is not None and "MIIE" not in sent.prefix and "Qk3x" not in sent.prefix
-    assert sent.prefix.endswith("x = ")
+    assert sent is not None and "MIIE" not in sent[0] and "Qk3x" not in sent[0]
+    assert sent[0].endswith("x = ")
 
 
 def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:

@@ -15,6 +15,7 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.api import Infill
+from mercury_lsp.lsp.protocol import frames
 from mercury_lsp.lsp.server import serve
 from mercury_lsp.session.session import Session
 
@@ -81,7 +82,7 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An editor whose server waits until its model is loaded, and is gone after the test."""
     monkeypatch.setattr(scheduler, "MODEL_WAIT_SECONDS", 120)
     editor = Editor()
-    serving = asyncio.create_task(serve(editor.reader, editor))
+    serving = asyncio.create_task(serve(frames(editor.reader), editor))
     yield editor
     editor.reader.feed_eof()
     assert await serving == 1

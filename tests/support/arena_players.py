@@ -9,7 +9,7 @@ from torch import Tensor
 from mercury_lsp.arena.ballots import Ballot, Side
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.engine.tokenizer import Tokenizer
-from support.tiny_models import save_pointing, suggesting
+from support.models.tiny_models import save_pointing, suggesting
 
 
 def places(count: int, middle: str = "value") -> list[Edit]:

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import torch
 
-from support.tiny_open_models import QWEN, write_tokenizer
+from support.models.tiny_open_models import QWEN, write_tokenizer
 
 SIZES = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 1024,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_open_models import QWEN, SIZES, write_tokenizer
+from support.models.tiny_open_models import QWEN, SIZES, write_tokenizer
 
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.network import Network

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.tiny_models import TINY
+from support.models.tiny_models import TINY
 from test_objective import batch
 from torch import Tensor
 from torch.nn.attention import flex_attention as flex

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support import ROOT
-from support.tiny_models import TINY
+from support.models.tiny_models import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 from mercury_lsp.engine.backends.network import Network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.tiny_models import tiny_network
+from support.models.tiny_models import tiny_network
 from test_objective import contexts
 
 from mercury_lsp.engine.tokenizer import Tokenizer

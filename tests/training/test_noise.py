@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from mercury_lsp.engine.decoding import noise
+from model.training import noise
 
 
 def draws(count: int = 4000) -> list[tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return [noise.draw_masks(16, generator) for _ in range(count)]
+    masks, weights, paired = noise.mask_blocks(count, 16, generator)
+    canvases = (1 + paired.long()).tolist()
+    return [(masks[i, :n], weights[i, :n, None].expand(-1, 16)) for i, n in enumerate(canvases)]
 
 
 def test_a_block_is_drafted_from_nothing_or_by_a_complementary_pair() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from support.tiny_models import TINY, tiny_network
+from support.models.tiny_models import TINY, tiny_network
 from torch import Tensor
 
 from mercury_lsp.context import prompt

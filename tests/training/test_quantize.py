@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from support.tiny_models import tiny_network
+from support.models.tiny_models import tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from model.compression.quantization_grid import pack, unpack

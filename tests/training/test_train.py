@@ -16,7 +16,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from support import ROOT
-from support.tiny_models import TOKENIZER_JSON
+from support.models.tiny_models import TOKENIZER_JSON
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mercury_lsp.engine.backends.network import Network

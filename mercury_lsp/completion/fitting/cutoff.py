@@ -12,6 +12,12 @@ so that a doubtful rest is cut off, and lines are added as long as they are like
 those before. Nothing is shown where no ``k`` has a positive gain.
 
 ``c`` follows from the option `show_likelihood`: with it, a word of `TYPICAL_KEYS` breaks even at just that probability.
+The model's probabilities count as they are: they are calibrated (expected error 0.025 to 0.039 on two halves of the
+held-out projects), and offset and slope of their log-odds, fitted on one half, (0.441, 0.869), were worse on the other
+(0.034 instead of 0.025). Recorded and reported by ``python -m model.evaluation.calibration.calibrate --record
+keystrokes.jsonl --per-language 40 --minutes 13``: 129 lines of 14 held-out projects, model ``small``. The default of
+`show_likelihood` is 0.5, of these lines all together: at 0.2 they are spared 53.9% of the keys with 30% of what is
+shown wrong from its first word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
 Semantics of what is accepted: acceptance word by word as editors have it. Showing by expected utility: Horvitz 1999;
 for code completion, Mozannar et al. 2024.
 """
@@ -38,19 +44,6 @@ TYPICAL_KEYS = 5.0
 READING_KEYS = 0.25
 """Keys that reading a wrong word is worth."""
 
-Calibration = tuple[float, float]
-
-CALIBRATION: Calibration = (0.0, 1.0)
-"""Offset and slope by which the log-odds of the model's probability of a token become those of its being right.
-
-None is fitted: the mixed probabilities are calibrated as they are (expected error 0.025 to 0.039 on two halves of the
-held-out projects), and what was fitted on one half, (0.441, 0.869), was worse on the other (0.034 instead of 0.025).
-Recorded and reported by ``python -m model.evaluation.calibration.calibrate --record keystrokes.jsonl --per-language
-40 --minutes 13``: 129 lines of 14 held-out projects, model ``small``. The default of `show_likelihood` is 0.5, of
-these lines all together: at 0.2 they are spared 53.9% of the keys with 30% of what is shown wrong from its first
-word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
-"""
-
 MAX_JUDGED = 4
 """Beginnings of a text for which it is looked again what fits, and for which the syntax is asked: milliseconds each."""
 
@@ -66,9 +59,7 @@ class Cut:
     gain: float
 
 
-def cuts(
-    text: str, pieces: Sequence[ScoredToken], show_likelihood: float, calibration: Calibration = CALIBRATION
-) -> list[Cut]:
+def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
     """The beginnings of a text that are worth showing, the best first.
 
     ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
@@ -79,7 +70,7 @@ def cuts(
         return [Cut(len(text), 1.0)]
     cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
     found, accepted, read = [], 0.0, 0.0
-    surety, closed = words(text, pieces, calibration), _closed_ends(text)
+    surety, closed = words(text, pieces), _closed_ends(text)
     for k, (end, right) in enumerate(surety, 1):
         read += READING_KEYS * (1 - right)
         gain = right * (end - 1) + accepted - cost * (1 - surety[0][1]) - read
@@ -95,7 +86,6 @@ def worth_showing(
     found: Completion,
     fitting: Callable[[Infill], Completion | None],
     least: float,
-    calibration: Calibration = CALIBRATION,
     eol: str = "\n",
     rest: str = "",
     sound: Callable[[str], bool] = lambda text: True,
@@ -111,7 +101,7 @@ def worth_showing(
     same = len(commonprefix([shown, infill.text]))
     text = shown if same == len(shown) else infill.text
     judged = tried = 0
-    for cut in cuts(text, infill.scored, least, calibration):
+    for cut in cuts(text, infill.scored, least):
         if cut.end >= min(len(shown.rstrip()), len(text)):
             return found
         if found.end > found.start or not text[: cut.end].strip():
@@ -131,14 +121,12 @@ def worth_showing(
     return None
 
 
-def words(
-    text: str, pieces: Sequence[ScoredToken], calibration: Calibration = CALIBRATION
-) -> list[tuple[int, float]]:
+def words(text: str, pieces: Sequence[ScoredToken]) -> list[tuple[int, float]]:
     """Where each word of a text ends, and the probability that the text is right so far.
 
     That is so if all tokens are right which begin before that end. Words are accepted with the blanks before them.
     """
-    sums = [0.0, *accumulate(math.log(calibrated(piece.logp, calibration)) for piece in pieces)]
+    sums = [0.0, *accumulate(piece.logp for piece in pieces)]
     begins = [0, *(piece.end for piece in pieces)]
     found, at = [], 0
     for match in _WORD.finditer(text):
@@ -168,16 +156,3 @@ def _closed_ends(text: str) -> set[int]:
         if not awaited:
             found.add(at)
     return found
-
-
-def calibrated(logp: float, calibration: Calibration = CALIBRATION) -> float:
-    """The probability that a token is right, above 0, by the natural logarithm of what the model gives it."""
-    offset, slope = calibration
-    odds = offset + slope * log_odds(logp)
-    return 1 / (1 + math.exp(-odds))
-
-
-def log_odds(logp: float) -> float:
-    """The logarithm of the odds of a probability, by its own logarithm; the probability is kept off 0 and 1."""
-    probability = min(max(math.exp(logp), 1e-6), 1 - 1e-6)
-    return math.log(probability / (1 - probability))

@@ -18,18 +18,15 @@ from mercury_lsp.syntax.tree import NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
-
 END_SEARCH_CHARACTERS = 400
 
 _ENDS_LIST = re.compile(r"\s*[)\]}]")
 _ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b", re.IGNORECASE)  # of SQL
-_STUCK = re.compile(
-    r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE
-)  # a brace behind something that does not open it
+# A brace behind something that does not open it.
+_STUCK = re.compile(r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE)
 _APART = re.compile(r"^[ \t]*\}", re.MULTILINE)
-_BEGINS_BLOCK = re.compile(
-    r"\s*(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?\s*$"
-)  # what may stand behind its brace
+# What may stand behind its brace.
+_BEGINS_BLOCK = re.compile(r"\s*(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?\s*$")
 
 Bracket = tuple[int, str]  # offset and character
 
@@ -87,10 +84,8 @@ class Site:
 
     def above(self) -> str:
         """The nearest line above that says something; empty where none does nearby."""
-        lines = (
-            self.syntax.document.line(i) for i in range(self.line - 1, max(-1, self.line - NEARBY_LINES), -1)
-        )
-        return next((line for line in lines if line.strip()), "")
+        numbers = range(self.line - 1, max(-1, self.line - NEARBY_LINES), -1)
+        return next(filter(str.strip, map(self.syntax.document.line, numbers)), "")
 
     def try_out(self, text: str, end: int) -> Trial:
         """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look.
@@ -197,19 +192,16 @@ class Site:
     def _fit(self, after: Syntax, end: int, last: int, unmatched: int) -> Fit:
         stop = last + len(self.rest) - (end - self.offset)
         here, elsewhere = self._errors(after, stop)
-        if len(elsewhere) > self._elsewhere or len(here) + len(elsewhere) > self._everywhere:
-            return Fit.BROKEN
-        if unmatched > self._unmatched:
-            return Fit.BROKEN
-        if after.tree is None and self._opens_string(after, last):
-            return Fit.BROKEN
-        if after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)):
-            return Fit.BROKEN
-        if after.language and after.language.offside and self._misindented(after, last):
-            return Fit.BROKEN
-        if not all(node.is_missing for node in here):
-            return Fit.BROKEN
-        return Fit.OPEN if here else Fit.SOUND
+        broken = (
+            len(elsewhere) > self._elsewhere
+            or len(here) + len(elsewhere) > self._everywhere
+            or unmatched > self._unmatched
+            or (after.tree is None and self._opens_string(after, last))
+            or (after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)))
+            or (after.language and after.language.offside and self._misindented(after, last))
+            or not all(node.is_missing for node in here)
+        )
+        return Fit.BROKEN if broken else Fit.OPEN if here else Fit.SOUND
 
     def _opens_string(self, after: Syntax, last: int) -> bool:
         """Whether a line is left in a string that was not before; for documents without a tree, which tells of that."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import thread_time
 
 from mercury_lsp.completion.fitting.block_ends import without_surplus_end
@@ -109,13 +109,9 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
     start = document.span(first)[0]
     end = document.span(min(line + VICINITY_LINES, document.line_count - 1))[1]
     if end - start > MAX_PARSED_CHARACTERS:  # lines that nobody wrote
-        start, end = (
-            max(start, offset - MAX_PARSED_CHARACTERS // 8),
-            min(end, offset + MAX_PARSED_CHARACTERS // 8),
-        )
-    near = Document(
-        document.uri, document.path, document.language_id, document.version, document.text[start:end]
-    )
+        reach = MAX_PARSED_CHARACTERS // 8
+        start, end = max(start, offset - reach), min(end, offset + reach)
+    near = replace(document, text=document.text[start:end])
     return Site(Syntax.of(near), offset - start)
 
 

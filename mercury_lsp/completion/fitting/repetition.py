@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from mercury_lsp.completion.fitting.elements import without_equal_elements
 from mercury_lsp.completion.fitting.insertion import PAIRS, Site
@@ -55,9 +56,7 @@ def without_loops(text: str, left: str) -> str:
 
 def _alike(one: str, other: str, indented: bool) -> bool:
     """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
-    if indented and width(one) != width(other):
-        return False
-    return _said(one) == _said(other)
+    return not (indented and width(one) != width(other)) and _said(one) == _said(other)
 
 
 def _said(line: str) -> str:
@@ -71,20 +70,15 @@ def without_following(text: str, site: Site, rest: str) -> str:
     """
     document = site.syntax.document
     last = min(site.line + 1 + 2 * FOLLOWING_LINES, document.line_count)
-    following = [line for line in map(document.line, range(site.line + 1, last)) if line.strip()][
-        :FOLLOWING_LINES
-    ]
+    below = map(document.line, range(site.line + 1, last))
+    following = [line for line in below if line.strip()][:FOLLOWING_LINES]
     lines = text.split("\n")
     whole = [site.left + lines[0], *lines[1:]]
     whole[-1] += rest
     for i, line in enumerate(whole):
-        here = [line for line in whole[i:] if line.strip()]
-        pairs = list(zip(here, following, strict=False))
-        if (
-            line.strip()
-            and all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
-            and any(re.search(r"\w", one) for one, _ in pairs)
-        ):
+        pairs = list(zip(filter(str.strip, whole[i:]), following, strict=False))
+        alike = all(_alike(one, other, indented=i + n > 0) for n, (one, other) in enumerate(pairs))
+        if line.strip() and alike and any(re.search(r"\w", one) for one, _ in pairs):
             return "\n".join(lines[:i])
     return text
 
@@ -141,15 +135,13 @@ def _item_again(whole: list[str], first: int, site: Site) -> int | None:
     """The line with which the first item begins that is in the list; an item is a line and those indented below it."""
     column = width(whole[first])
     above = [*_nearby(site, -1, column)][::-1]
-    seen = {
-        _said(" ".join(item))
-        for _, item in (*_items(above, column), *_items(_nearby(site, 1, column), column))
-    }
+    others = [*_items(above, column), *_items(_nearby(site, 1, column), column)]
+    known = {_said(" ".join(item)) for _, item in others}
     for at, item in _items(whole[first:], column):
         said = _said(" ".join(item))
-        if said in seen and re.search(r"\w", said):
+        if said in known and re.search(r"\w", said):
             return first + at
-        seen.add(said)
+        known.add(said)
     return None
 
 
@@ -188,8 +180,8 @@ def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
 
 def _line_again(whole: list[str], first: int, site: Site) -> int | None:
     """The first line that stands in the run of such lines around the cursor, without a blank one between."""
-    kind = _kind(site)
-    seen = dict[str, list[int]]()
+    kind = partial(_is_listed, of_code=site.syntax.brackets != "")
+    known = dict[str, list[int]]()
     for step in (-1, 1):
         document = site.syntax.document
         last = max(-1, min(document.line_count, site.line + step * (LIST_LINES + 1)))
@@ -197,13 +189,13 @@ def _line_again(whole: list[str], first: int, site: Site) -> int | None:
             line = document.line(number)
             if not kind(line) or width(line) != width(whole[first]) or _SECTION.fullmatch(line):
                 break
-            seen.setdefault(_said(line), []).append(number)
+            known.setdefault(_said(line), []).append(number)
     own, looks = set[str](), 0
     for i, line in enumerate(whole[first:], first):
         said = _said(line)
-        if not kind(line) and not (kind(line + ",") and (said in seen or said in own)):
+        if not kind(line) and not (kind(line + ",") and (said in known or said in own)):
             break
-        twins = seen.get(said, [])[: MAX_TWINS - looks]
+        twins = known.get(said, [])[: MAX_TWINS - looks]
         looks += len(twins)
         if said in own or any(_in_one_list(site, number) for number in twins):
             return i
@@ -229,16 +221,9 @@ def _leaves(code: str) -> bool:
     return depth > 0
 
 
-def _kind(site: Site) -> Callable[[str], bool]:
-    """Tells of a line whether it is of a list in which none comes twice."""
-    if not site.syntax.brackets:  # of prose and of data, a line each
-
-        def is_entry(line: str) -> bool:
-            return bool(_ENTRY.match(line) or (not line.lstrip().startswith("<") and _LETTERS.search(line)))
-
-        return is_entry
-
-    def is_element(line: str) -> bool:
-        return bool(_ENTRY.match(line) or (_ELEMENT.fullmatch(line.rstrip()) and _LETTERS.search(line)))
-
-    return is_element
+def _is_listed(line: str, of_code: bool) -> bool:
+    """Whether a line is of a list in which none comes twice; of prose and of data, it is a line with a word."""
+    if _ENTRY.match(line):
+        return True
+    element = _ELEMENT.fullmatch(line.rstrip()) if of_code else not line.lstrip().startswith("<")
+    return bool(element and _LETTERS.search(line))

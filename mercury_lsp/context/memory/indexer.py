@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -26,13 +25,8 @@ class Indexer(Background):
 
     name = "mercury-indexer"
 
-    def __init__(
-        self,
-        busy: Callable[[], bool] = lambda: False,
-        show: Callable[[float | None], None] = lambda fraction: None,
-        guard: Callable[[str], AbstractContextManager[None]] = lambda doing: nullcontext(),
-    ) -> None:
-        super().__init__(busy, show, guard)
+    def __init__(self) -> None:
+        super().__init__()
         self._entries: Mapping[str, Entry] = {}  # what is to be in the memory
         self._vocabulary: Vocabulary | None = None
         self._indexed: dict[str, Entry] = {}  # what is in its segments, alive
@@ -134,15 +128,13 @@ class Indexer(Background):
             if self._vocabulary is not vocabulary:
                 return
             # What became dead while this was sorted must stay so.
-            paths = {path for path, entry in self._indexed.items()}
-            paths |= {entry.path for entry, _ in encoded if self._entries.get(entry.path) is entry}
+            added = {own.path: own for own, _ in encoded if self._entries.get(own.path) is own}
+            paths = self._indexed.keys() | added.keys()
             masks = dict(zip(map(id, self._memory.segments), self._memory.dead, strict=True))
             segments = (*(part for part, _ in kept), segment)
             dead = (*(masks[id(part)] for part, _ in kept), frozenset(segment.paths) - paths)
             self._memory = ProjectMemory(segments, dead, vocabulary)
-            self._indexed |= {
-                entry.path: entry for entry, _ in encoded if self._entries.get(entry.path) is entry
-            }
+            self._indexed |= added
 
 
 Part = tuple[Segment, frozenset[str]]

@@ -49,11 +49,6 @@ class ProjectMemory:
         segments = tuple(segment for segment in living if segment.places)
         return DocumentMemory(path, segments, Passage(before, after), after[:RESUMED].tolist())
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes."""
-        return sum(segment.size for segment in self.segments)
-
 
 EMPTY = ProjectMemory()
 
@@ -77,10 +72,6 @@ class DocumentMemory:
         if last not in self._kept:
             self._kept[last] = self._follow(last) if last else Match()
         return self._kept[last]
-
-    def continuation(self, context: Sequence[int], most: int) -> list[int]:
-        """See `Memory.continuation`."""
-        return [step.token for step in self.foretell(context, most)]
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         """See `Memory.foretell`. Of the places that match longest those go on that the majority agrees with."""

@@ -93,11 +93,6 @@ class Segment:
         text = reverse.astype(dtype.newbyteorder(">")).tobytes()
         return cls(paths, np.array([*starts, at], np.int64), text, _sorted(reverse))
 
-    @property
-    def size(self) -> int:
-        """Bytes that it takes."""
-        return len(self.text) + self._order.nbytes + 120 * len(self.paths)
-
     def count(self, paths: Collection[str]) -> int:
         """How many tokens some of its files have."""
         numbers = [self.numbers[path] for path in paths]

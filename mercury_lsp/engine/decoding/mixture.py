@@ -67,11 +67,6 @@ class Match:
         """The continuations of the longest match, most frequent first."""
         return self.longest.ids if self.longest else ()
 
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """The frequency of each of ``ids``."""
-        return self.longest.counts if self.longest else ()
-
 
 class Step(NamedTuple):
     """One token of a continuation: it follows at ``agreeing`` of the ``total`` places that match so far.
@@ -92,15 +87,9 @@ class Memory(Protocol):
 
     def follow(self, context: Sequence[int]) -> Match:
         """The continuations of the longest parts of a context that occur in the project."""
-        ...
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         """The likeliest continuation of a context, at most ``most`` tokens, with the evidence for each."""
-        ...
-
-    def continuation(self, context: Sequence[int], most: int) -> Sequence[int]:
-        """The tokens of `foretell`."""
-        ...
 
 
 LEVELS = ("project", "project, shorter", "document", "document, shorter")
@@ -108,13 +97,8 @@ LEVEL_FEATURES = (
     "length", "short", "places", "unanimity", "evidence", "spread", "model's surety of it", "model agrees",
 )  # fmt: skip
 SHARED_FEATURES = (
-    "model's surety",
-    "model's surety of the end",
-    "model ends",
-    "resumes",
-    "resumes long",
-    "agreement",
-)
+    "model's surety", "model's surety of the end", "model ends", "resumes", "resumes long", "agreement",
+)  # fmt: skip
 FEATURES = (*(f"{level}: {name}" for level in LEVELS for name in LEVEL_FEATURES), *SHARED_FEATURES)
 EXPERTS = ("model", *LEVELS, "end")
 """The distributions that are mixed, in the order of the gate's outputs."""
@@ -208,6 +192,7 @@ class Mixture:
 
     FILE = "mixture.json"
     FORMAT = 1
+    ARRAYS = ("mean", "scale", "hidden", "hidden_bias", "out", "out_bias", "step")
 
     @classmethod
     def load(cls, folder: Path, end: int) -> Mixture | None:
@@ -225,29 +210,23 @@ class Mixture:
         if kept.get("format") != cls.FORMAT or names != (list(FEATURES), list(EXPERTS), list(STEP_FEATURES)):
             raise ValueError(f"{cls.FILE} is of another version")
         try:
-            arrays = {name: np.array(kept.get(name), np.float32) for name in cls._arrays()}
+            arrays = {name: np.array(kept.get(name), np.float32) for name in cls.ARRAYS}
         except (TypeError, ValueError) as error:
             raise ValueError(f"{cls.FILE} has something else than numbers") from error
         units = arrays["hidden_bias"].size
         shapes = {"mean": (len(FEATURES),), "scale": (len(FEATURES),), "hidden": (len(FEATURES), units)}
         shapes |= {"hidden_bias": (units,), "out": (units, len(EXPERTS)), "out_bias": (len(EXPERTS),)}
         shapes |= {"step": (len(STEP_FEATURES) + 1,)}
-        wrong = [
-            name for name, own in arrays.items() if own.shape != shapes[name] or not np.isfinite(own).all()
-        ]
-        if wrong:
-            raise ValueError(f"{cls.FILE} has wrong numbers: {', '.join(wrong)}")
+        for name, own in arrays.items():
+            if own.shape != shapes[name] or not np.isfinite(own).all():
+                raise ValueError(f"{cls.FILE} has wrong numbers: {name}")
         return cls(end, **arrays)
 
     def kept(self) -> dict[str, Any]:
         """The weights as a JSON object."""
-        arrays = {name: np.round(getattr(self, name).astype(float), 5).tolist() for name in self._arrays()}
+        arrays = {name: np.round(getattr(self, name).astype(float), 5).tolist() for name in self.ARRAYS}
         names = {"features": list(FEATURES), "experts": list(EXPERTS), "steps": list(STEP_FEATURES)}
         return {"format": self.FORMAT} | names | arrays
-
-    @staticmethod
-    def _arrays() -> tuple[str, ...]:
-        return ("mean", "scale", "hidden", "hidden_bias", "out", "out_bias", "step")
 
     def mix(
         self, scores: NDArray[np.float32], contexts: Sequence[Sequence[int]], memory: Memory
@@ -281,12 +260,10 @@ class Mixture:
 
     def _row(self, scores: NDArray[np.float32], match: Match) -> Row:
         best = int(scores.argmax())
-        wanted = [
-            best,
-            self.end,
-            *(token for level in (*match.project, *match.document) for token in level.ids),
-        ]
-        return Row.of(match, dict(zip(wanted, scores[wanted].tolist(), strict=True)), best, self.end)
+        ids = [best, self.end]
+        for level in (*match.project, *match.document):
+            ids += level.ids
+        return Row.of(match, dict(zip(ids, scores[ids].tolist(), strict=True)), best, self.end)
 
     def weights(
         self,
@@ -304,9 +281,8 @@ class Mixture:
         """The probability that each token of a continuation is right if the tokens before it are."""
         if not steps:
             return []
-        logits = (
-            np.array([step_features(step) for step in steps], np.float32) @ self.step[:-1] + self.step[-1]
-        )
+        features = np.array([step_features(step) for step in steps], np.float32)
+        logits = features @ self.step[:-1] + self.step[-1]
         return [float(chance) for chance in 1 / (1 + np.exp(-logits))]
 
 

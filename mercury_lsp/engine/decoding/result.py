@@ -8,9 +8,8 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from mercury_lsp.engine.api import UNDECIDED, Infill, Line, Progress, Sampling, ScoredToken
-from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
 from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
-from mercury_lsp.engine.decoding.denoise import CommitRule
+from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound, threshold
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.tokenizer import Vocabulary
 

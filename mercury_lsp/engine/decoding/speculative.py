@@ -178,9 +178,8 @@ def _stops(odds: Sequence[float], canvas_threshold: float) -> list[int]:
     for right in (*odds, 0.0):
         chances.append(reached * (1 - right))
         reached *= right
-    return [i for i, chance in enumerate(chances) if chance >= canvas_threshold] or [
-        chances.index(max(chances))
-    ]
+    likely = [i for i, chance in enumerate(chances) if chance >= canvas_threshold]
+    return likely or [chances.index(max(chances))]
 
 
 def _accepted(

@@ -29,19 +29,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.fitting.cutoff import Calibration
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from model.data.corpus import CorpusError, iter_documents
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.calibration.calibration import beginnings, error, fit, reliability, token_surety, tokens
 from model.evaluation.calibration.keystrokes import Keystrokes, Rule, read, record, replay, write
+from model.evaluation.calibration.odds import IDENTITY, Calibration
 from model.evaluation.heldout.cursors import LANGUAGES, draw
 from model.evaluation.heldout.records import DetailsError
 
 BOUND = 0.3
 """Share of the suggestions shown that may be wrong from their first word."""
-IDENTITY: Calibration = (0.0, 1.0)
 EARLIER = 0.11
 """Likelihood of the whole text from which on it was shown before there was a cut."""
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(1, 50))
@@ -209,7 +208,7 @@ def advice(answer: Mapping[str, Any]) -> str:
     offset, slope = answer["calibration"]
     figures, exchanged = answer["reported_on"]["rules"][FITTED], answer["exchanged"]
     words = [
-        f"CALIBRATION = ({offset}, {slope}) and show_likelihood = {answer['show_likelihood']}.",
+        f"Offset {offset}, slope {slope} and show_likelihood = {answer['show_likelihood']}.",
         f"On the projects that they were not fitted on, {_with_interval(figures['keys_spared'])} of the keys are",
         f"spared, and {_with_interval(figures['wrong_of_shown'])} of what is shown is wrong from its first word.",
         f"With the halves exchanged they are {tuple(exchanged['calibration'])} and {exchanged['show_likelihood']}.",

@@ -8,15 +8,17 @@ over bins of equal size.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.completion.fitting.cutoff import Calibration, calibrated, log_odds, words
+from mercury_lsp.completion.fitting.cutoff import words
 from mercury_lsp.engine.api import ScoredToken
 from model.evaluation.calibration.keystrokes import Keystrokes
+from model.evaluation.calibration.odds import Calibration, calibrated, log_odds
 
 BINS = 10
 RIDGE = 1e-3
@@ -51,7 +53,9 @@ def beginnings(lines: Iterable[Keystrokes], calibration: Calibration) -> list[tu
     return [
         (probability, agrees(text, end, truth))
         for text, scored, truth in _texts(lines)
-        for end, probability in words(text, [ScoredToken(*piece) for piece in scored], calibration)
+        for end, probability in words(
+            text, [ScoredToken(end, math.log(calibrated(logp, calibration))) for end, logp in scored]
+        )
     ]
 
 

@@ -28,7 +28,7 @@ from mercury_lsp.completion.pipeline import question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
-from mercury_lsp.context.retrieval.ranking import SOURCES, Related
+from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -37,6 +37,7 @@ from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
+from model.data.sources import SOURCES, fused
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.heldout.cursors import KINDS, LANGUAGES, Cursor, draw
 from model.evaluation.heldout.figures import gains
@@ -86,9 +87,9 @@ def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[
     made = {NOTHING: Related(0)}
     for budget in budgets:
         for source in sources:
-            made[f"{source} {budget}"] = Related(budget, (source,))
+            made[f"{source} {budget}"] = Related(budget, SOURCES[source])
         if len(sources) > 1:
-            made[f"{ALL} {budget}"] = Related(budget, tuple(sources))
+            made[f"{ALL} {budget}"] = Related(budget, fused(sources))
     return made
 
 

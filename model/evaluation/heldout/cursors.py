@@ -27,6 +27,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import for_document
 from mercury_lsp.syntax.tree import Syntax
 from model.data.corpus import Source
+from model.data.nodes import nodes
 from model.data.spans import MIDDLE_CHARACTERS
 
 KINDS = ("rest", "next", "line", "lines", "node", "span")
@@ -161,8 +162,8 @@ class _File:
             ]
             return (self._indented(random.choice(above)), end) if above else None
         if kind == "node":
-            nodes = [(a, b) for a, b, _ in self.syntax.nodes() if 2 < b - a <= MIDDLE_CHARACTERS]
-            near = [(a, b) for a, b in nodes if start <= b <= end] or nodes
+            pieces = [(a, b) for a, b, _ in nodes(self.syntax) if 2 < b - a <= MIDDLE_CHARACTERS]
+            near = [(a, b) for a, b in pieces if start <= b <= end] or pieces
             return random.choice(near) if near else None
         if kind == BEGUN:
             names = [m for m in _IDENTIFIER.finditer(self.bare[line]) if m.group() not in KEYWORDS]
@@ -190,7 +191,7 @@ class _File:
     def _text(self, kind: str, random: Random) -> tuple[int, int] | None:
         """From within a string or a comment of the file to its closing quote, or to the end of its first line."""
         holes = []
-        for a, b, _ in self.syntax.nodes((kind,)):
+        for a, b, _ in nodes(self.syntax, (kind,)):
             end = min(self.document.span(self.document.position(a)[0])[1], b - (kind == "string"))
             if end - a > 6:
                 holes.append((a, end))

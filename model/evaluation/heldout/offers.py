@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.fitting.cutoff import CALIBRATION, Calibration, worth_showing
+from mercury_lsp.completion.fitting.cutoff import worth_showing
 from mercury_lsp.completion.pipeline import Job, Kept, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
+from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +71,22 @@ class Offer:
         """What fits of the whole text."""
         return next((fit for fit in self.fits if fit.end == len(self.text)), None)
 
-    def shown(self, least: float, calibration: Calibration = CALIBRATION) -> Fit | None:
+    def shown(self, least: float, calibration: Calibration = IDENTITY) -> Fit | None:
         """What a server shows of it unasked, with ``least`` as its `show_likelihood`; None where that is nothing."""
         whole = self.whole
         if whole is None or not least:
             return whole
         infill = self._infill()
+        if calibration != IDENTITY:
+            scored = (
+                ScoredToken(own.end, math.log(calibrated(own.logp, calibration))) for own in infill.scored
+            )
+            infill = replace(infill, scored=tuple(scored))
 
         def fitting(part: Infill) -> Completion | None:
             return next((self._completion(fit) for fit in self.fits if fit.end == len(part.text)), None)
 
-        part = worth_showing(infill, self._completion(whole), fitting, least, calibration)
+        part = worth_showing(infill, self._completion(whole), fitting, least)
         return None if part is None else Fit(len(part.infill.text), part.shown or "", part.end)
 
     def _completion(self, fit: Fit) -> Completion:

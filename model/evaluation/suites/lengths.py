@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import Infill, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.decoding.commit import entropy_bound as bounded
-from mercury_lsp.engine.decoding.commit import positions_to_commit
-from mercury_lsp.engine.decoding.denoise import entropy
+from mercury_lsp.engine.decoding.denoise import entropy, positions_to_commit
+from mercury_lsp.engine.decoding.denoise import entropy_bound as bounded
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from mercury_lsp.completion.pipeline import question
 from mercury_lsp.completion.types import Snapshot
@@ -16,6 +16,7 @@ from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.tokenizer import encode_prompt
 from mercury_lsp.syntax.document import Document
+from model.data.sources import SOURCES
 from model.evaluation.heldout.ablation import (
     ALL,
     NOTHING,
@@ -75,7 +76,7 @@ def test_what_cannot_be_compared_is_said(corpus: Path, capsys: pytest.CaptureFix
 def test_variants_differ_in_their_sources_alone() -> None:
     made = variants([64], ["header", "opened"])
     assert list(made) == [NOTHING, "header 64", "opened 64", f"{ALL} 64"]
-    assert made["header 64"] == Related(64, ("header",))
+    assert made["header 64"] == Related(64, SOURCES["header"])
 
 
 def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model: Path) -> None:

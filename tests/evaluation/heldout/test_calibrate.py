@@ -9,13 +9,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
-from mercury_lsp.completion.fitting.cutoff import Calibration, calibrated
 from model.evaluation.calibration import calibrate
 from model.evaluation.calibration.calibrate import (
     FITTED,
-    IDENTITY,
     accounts,
     choose,
     cutting,
@@ -35,6 +33,7 @@ from model.evaluation.calibration.calibration import (
     tokens,
 )
 from model.evaluation.calibration.keystrokes import Keystrokes, Request, read, replay, write
+from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
 from model.evaluation.heldout.offers import Fit, Offer
 
 WORDS = ["compute", "values", "canvas", "height", "return"]
@@ -54,6 +53,18 @@ def line(number: int, random: Random, calibration: Calibration, package: str = "
         said, True, math.exp(sum(logp for _, logp in scored)), tuple(scored), (Fit(len(said), said, 0),)
     )
     return Keystrokes("m", "python", package, f"{number}.py", 0, text, "", (Request(0, "", offer),))
+
+
+def test_a_calibration_changes_what_is_worth_showing() -> None:
+    def shown(first: float, calibration: Calibration) -> bool:
+        scored = ((3, math.log(first)), (7, math.log(0.9)))
+        return (
+            Offer("foo(bar", True, 0.1, scored, (Fit(7, "foo(bar", 0),)).shown(0.3, calibration) is not None
+        )
+
+    assert shown(0.2, (2.0, 1.0)) and not shown(0.2, IDENTITY)
+    assert shown(0.5, IDENTITY) and not shown(0.5, (-2.0, 1.0))
+    assert 0 < calibrated(-1e9, IDENTITY) < calibrated(-1.0, IDENTITY) < calibrated(0.0, IDENTITY) < 1
 
 
 def lines(count: int, calibration: Calibration = IDENTITY, seed: int = 0) -> list[Keystrokes]:

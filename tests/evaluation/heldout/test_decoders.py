@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from model.evaluation.decoders import BASELINE, CONTENDERS, Decoding, figures, main
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, STEP_FEATURES, Mixture
 from model.evaluation.calibration.memory_rows import Hole, TokenLayout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_models import TOKENIZER_JSON, tiny_network
+from support.models.tiny_models import TOKENIZER_JSON, tiny_network
 
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer
 from model.data.groups import encode_group

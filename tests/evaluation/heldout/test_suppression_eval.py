@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from model.evaluation.heldout import suppression_eval as manners
 from model.evaluation.heldout.suppression_eval import (

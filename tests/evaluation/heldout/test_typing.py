@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import ROOT
-from support.tiny_corpus import write_corpus
+from support.models.tiny_corpus import write_corpus
 
 from model.data.corpus import iter_documents
 from model.evaluation.heldout.cursors import BEGUN, KEYWORDS, draw
@@ -27,7 +27,7 @@ from model.evaluation.typing.workspace import without_lines
 ABOVE = "def area(width, height):\n"
 TYPED = "return width * height"
 BELOW = "\n\n\n# the end\n"
-SCRIPT = ROOT / "tests" / "support" / "scripted_server.py"
+SCRIPT = ROOT / "tests" / "support" / "servers" / "scripted_server.py"
 
 
 @pytest.fixture(autouse=True)

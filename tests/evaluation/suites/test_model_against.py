@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.completion_server import serving, writes
+from support.servers.completion_server import serving, writes
 
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.evaluation.suites import against

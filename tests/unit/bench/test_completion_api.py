@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from support.completion_server import serving, writes
+from support.servers.completion_server import serving, writes
 
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.errors import BadUsage, Failure

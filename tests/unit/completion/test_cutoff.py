@@ -7,15 +7,9 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.completion.fitting.cutoff import READING_KEYS, TYPICAL_KEYS, Cut, calibrated, worth_showing
-from mercury_lsp.completion.fitting.cutoff import cuts as cuts_by
+from mercury_lsp.completion.fitting.cutoff import READING_KEYS, TYPICAL_KEYS, cuts, worth_showing
 from mercury_lsp.completion.types import Completion
 from mercury_lsp.engine.api import Infill, ScoredToken
-
-
-def cuts(text: str, scored: tuple[ScoredToken, ...], least: float) -> list[Cut]:
-    """Of a model whose probabilities are those of being right."""
-    return cuts_by(text, scored, least, (0.0, 1.0))
 
 
 def pieces(text: str, *probabilities: float) -> tuple[ScoredToken, ...]:
@@ -104,16 +98,6 @@ def test_a_line_that_opens_a_block_is_shown_without_the_block() -> None:
     text = "if (a) {|\n|    b();|\n}"
     ends = [cut.end for cut in cuts(text.replace("|", ""), pieces(text, *[0.99] * 4), 0.5)]
     assert len("if (a) {") in ends and len("if (a) {\n    b") not in ends
-
-
-def test_probabilities_stay_between_none_and_certain() -> None:
-    assert 0 < calibrated(-1e9) < calibrated(-1.0) < calibrated(0.0) < 1
-
-
-def test_a_calibration_changes_what_is_worth_showing() -> None:
-    text = "foo|(bar"
-    assert cuts_by("foo(bar", pieces(text, 0.2, 0.9), 0.3, (2.0, 1.0))
-    assert not cuts_by("foo(bar", pieces(text, 0.5, 0.9), 0.3, (-2.0, 1.0))
 
 
 def test_a_beginning_that_breaks_the_syntax_is_not_shown() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from support.scripted_engine import BEFORE, WAIT, WHOLE, WRITTEN, Scripted, place, shown
+from support.models.scripted_engine import BEFORE, WAIT, WHOLE, WRITTEN, Scripted, place, shown
 
 from mercury_lsp.completion.committed import Committed
 from mercury_lsp.completion.debounce import Debounce

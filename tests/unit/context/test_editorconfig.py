@@ -87,6 +87,7 @@ SIZE = "\nindent_size=2\n"
 HOSTILE = {
     "stars": f"[{'*a' * 500}b]{SIZE}" * 60,
     "double stars": f"[{'**a' * 300}b]{SIZE}" * 60,
+    "stars after double stars": f"[**a*c*b]{SIZE}" * 4_000,
     "question marks": f"[{'*?' * 500}]{SIZE}" * 60,
     "choices": f"[{'{a,b}' * 200}]{SIZE}" * 60,
     "nested": f"[{'{a,' * 300}{'}' * 300}]{SIZE}" * 60,

@@ -11,13 +11,23 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context.gitignore import Ignored
+from mercury_lsp.context.gitignore import FAMILIES, Ignored, Rules
+
+
+def rules_of(texts: dict[str, str], fold: bool = False) -> Ignored:
+    """From the texts of rules files by their paths from the top folder, such as `lib/.gitignore`."""
+    rules: dict[str, dict[str, Rules]] = {}
+    names = [name for family in FAMILIES for name in family]
+    for path, text in texts.items():
+        name = next(name for name in names if f"/{path}".endswith(f"/{name}"))
+        rules.setdefault(path[: -len(name)].rstrip("/"), {})[name] = Rules.of(text, fold)
+    return Ignored(rules, fold)
 
 
 def ignored(path: str, fold: bool = False, **texts: str) -> bool:
     """By the rules of `.gitignore` files, whose folders are the keywords: `top`, `a` and so on."""
     names = {"top": ".gitignore", "mercury": ".mercuryignore"}
-    return Ignored.of({names.get(key, f"{key}/.gitignore"): text for key, text in texts.items()}, fold)(path)
+    return rules_of({names.get(key, f"{key}/.gitignore"): text for key, text in texts.items()}, fold)(path)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,7 @@ def test_case_may_be_the_same() -> None:
 
 
 def test_the_repositorys_own_list_goes_behind_the_files() -> None:
-    rules = Ignored.of({".git/info/exclude": "*.py", ".gitignore": "!a.py", "in/.git/info/exclude": "c"})
+    rules = rules_of({".git/info/exclude": "*.py", ".gitignore": "!a.py", "in/.git/info/exclude": "c"})
     assert rules("b.py") and not rules("a.py") and rules("in/c") and not rules("c")
 
 
@@ -122,7 +132,7 @@ def test_git_says_the_same(tmp_path: Path) -> None:
             command, input="\n".join(files), capture_output=True, text=True, env=environment
         )
         assert asked.returncode in (0, 1), asked.stderr
-        rules = Ignored.of(texts)
+        rules = rules_of(texts)
         assert [file for file in files if rules(file)] == asked.stdout.splitlines(), texts
 
 
@@ -133,7 +143,7 @@ def test_git_says_the_same(tmp_path: Path) -> None:
      "(a+)+$*" * 20, "*" * 5000 + "b", "a" * 100_000 + "*", "\n".join(["*a*a*a*b*c*"] * 400)],
 )  # fmt: skip
 def test_no_pattern_goes_back_and_back(text: str) -> None:
-    rules = Ignored.of({".gitignore": text})
+    rules = rules_of({".gitignore": text})
     began = thread_time()
     for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
         rules(path)

@@ -139,8 +139,8 @@ def test_a_continuation_follows_the_majority_with_what_speaks_for_it() -> None:
     assert [step.token for step in steps] == [3, 4, 6]
     assert [(step.length, step.total, step.agreeing) for step in steps] == [(2, 4, 3), (3, 3, 3), (4, 3, 2)]
     assert not any(step.document for step in steps)
-    assert beside(memory).continuation([1, 2], 2) == [3, 4]
-    assert beside(memory).continuation([], 2) == [] and beside(memory).continuation([99], 2) == []
+    assert beside(memory).foretell([1, 2], 2) == steps[:2]
+    assert beside(memory).foretell([], 2) == [] and beside(memory).foretell([99], 2) == []
 
 
 def test_the_documents_own_continuation_comes_first_where_it_matches_as_long() -> None:
@@ -165,8 +165,8 @@ def test_size_is_bounded_by_tokens(vocabulary: int) -> None:
     dtype = dtype_for(vocabulary)
     ids = np.random.default_rng(0).integers(0, 50_000, 100_000).astype(dtype)
     segment = Segment.build([("a", ids)], dtype)
-    assert segment.size <= (4 + dtype.itemsize) * len(ids) + 1000
-    assert len(segment.text) + segment.indices(0, len(ids), len(ids)).nbytes <= segment.size
+    order = segment.indices(0, len(ids), len(ids))
+    assert len(segment.text) + order.nbytes <= (4 + dtype.itemsize) * len(ids) + 1000
 
 
 def test_a_look_up_does_not_read_the_whole_index() -> None:

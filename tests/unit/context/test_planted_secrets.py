@@ -57,9 +57,9 @@ def session(there: planted.Planted) -> Iterator[Session]:
 
 def told(library: Library) -> str:
     """All text that a library holds."""
-    texts = [path + text for path, text in library.edits] + list(library.opened)
+    texts = list(library.opened)
     for entry in library.entries.values():
-        texts += [entry.path, entry.text, *(f"{d.name} {d.owner} {d.text}" for d in entry.definitions)]
+        texts += [entry.path, entry.text]
         texts += [chunk.text for chunk in entry.chunks]
     return "\n".join(texts)
 

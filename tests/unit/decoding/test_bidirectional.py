@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.stems import NO_STEM
+from support.models.stems import NO_STEM
 
 from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
-from mercury_lsp.engine.decoding.commit import entropy_bound
 from mercury_lsp.engine.decoding.decode import DecodeBudget
-from mercury_lsp.engine.decoding.denoise import CommitRule
+from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound
 from mercury_lsp.engine.open_models.bidirectional import (
     FIRST_MASKS,
     BidirectionalCanvas,

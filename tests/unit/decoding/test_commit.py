@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mercury_lsp.engine.decoding.commit import entropy_bound, positions_to_commit, threshold
+from mercury_lsp.engine.decoding.denoise import entropy_bound, positions_to_commit, threshold
 
 NONE = [False] * 5
 

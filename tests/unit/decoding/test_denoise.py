@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.stems import NO_STEM
+from support.models.stems import NO_STEM
 
-from mercury_lsp.engine.decoding.commit import entropy_bound, threshold
-from mercury_lsp.engine.decoding.denoise import Block, CommitRule, Predict, denoise
+from mercury_lsp.engine.decoding.denoise import Block, CommitRule, Predict, denoise, entropy_bound, threshold
 from mercury_lsp.engine.worker import Cancelled
 
 EOT = 0

@@ -31,9 +31,6 @@ class Told:
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
         return []
 
-    def continuation(self, context: Sequence[int], most: int) -> Sequence[int]:
-        return []
-
 
 def mixture(bias: Sequence[float] = (0.0,) * len(EXPERTS), seed: int = 0) -> Mixture:
     """One of random weights."""

@@ -58,12 +58,17 @@ def opened(there: Workspace, file: Path, text: str | None = None) -> Document:
     return document
 
 
-def test_definitions_of_all_files_are_known(tmp_path: Path, workspace: Workspace) -> None:
+def holding(there: Workspace, text: str) -> list[str]:
+    """The files in the library that hold a text."""
+    return [path for path, entry in there.library.entries.items() if text in entry.text]
+
+
+def test_the_texts_of_all_files_are_known(tmp_path: Path, workspace: Workspace) -> None:
     for name in ("a", "lib/b", "lib/deep/c"):
         put(tmp_path / f"w/{name}.py", SOURCE.format(name=name.rpartition("/")[2] + "_function"))
     begin(workspace, tmp_path / "w")
     assert set(workspace.library.entries) == {"a.py", "lib/b.py", "lib/deep/c.py"}
-    assert workspace.library.defined(["c_function"]) == {"c_function": ("lib/deep/c.py",)}
+    assert holding(workspace, "def c_function") == ["lib/deep/c.py"]
 
 
 def test_without_folders_or_memory_nothing_is_read(tmp_path: Path, workspace: Workspace) -> None:
@@ -121,7 +126,7 @@ def test_changes_on_the_disk_are_followed(tmp_path: Path, workspace: Workspace) 
     workspace.touch([str(root / name) for name in ("a.py", "new.py", "gone")])
     until(lambda: set(workspace.library.entries) == {"a.py", "new.py"})
     committed(workspace)
-    assert workspace.library.defined(["old", "renewed"]) == {"renewed": ("a.py",)}
+    assert (holding(workspace, "def old"), holding(workspace, "def renewed")) == ([], ["a.py"])
 
 
 def test_rules_that_change_take_files_away_at_once(tmp_path: Path, workspace: Workspace) -> None:
@@ -167,15 +172,15 @@ def test_an_open_document_is_read_when_another_is_used(tmp_path: Path, workspace
     workspace.used(a.uri)
     committed(workspace)
     changed = a.replace(0, 0, SOURCE.format(name="typed"), 2)
-    workspace.change(changed, 5)
+    workspace.change(changed)
     committed(workspace)
-    assert workspace.used(a.uri).defined(["typed"]) == {}
-    assert workspace.library.edits[0][0] == "a.py" and "typed" in workspace.library.edits[0][1]
+    workspace.used(a.uri)
+    assert holding(workspace, "def typed") == []
     workspace.used(b.uri)
-    until(lambda: workspace.library.defined(["typed"]) == {"typed": ("a.py",)})
+    until(lambda: holding(workspace, "def typed") == ["a.py"])
     assert workspace.library.opened == ("b.py", "a.py")
     workspace.forget(a.uri)
-    until(lambda: workspace.library.defined(["typed", "a_saved"]) == {"a_saved": ("a.py",)})
+    until(lambda: (holding(workspace, "def typed"), holding(workspace, "def a_saved")) == ([], ["a.py"]))
     assert workspace.library.opened == ("b.py",)
 
 
@@ -201,11 +206,11 @@ def test_a_document_from_outside_never_enters(tmp_path: Path, workspace: Workspa
     begin(workspace, tmp_path / "w")
     for file in (tmp_path / "out/b.py", tmp_path / "w/link.py"):
         document = opened(workspace, file)
-        workspace.change(document.replace(0, 0, "# x\n", 2), 2)
+        workspace.change(document.replace(0, 0, "# x\n", 2))
     workspace.used(opened(workspace, tmp_path / "w/a.py").uri)
     committed(workspace)
     library = workspace.library
-    assert set(library.entries) == {"a.py"} and library.opened == ("a.py",) and library.edits == ()
+    assert set(library.entries) == {"a.py"} and library.opened == ("a.py",)
 
 
 def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, workspace: Workspace) -> None:
@@ -214,13 +219,13 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     put(root / "b.py", SOURCE.format(name="once"))
     begin(workspace, root)
     b = opened(workspace, root / "b.py")
-    workspace.change(b.replace(0, 0, "# x\n", 2), 2)
+    workspace.change(b.replace(0, 0, "# x\n", 2))
     put(root / ".mercuryignore", "b.py")
     workspace.touch([str(root / ".mercuryignore")])
     workspace.admit(b.uri, False)
     committed(workspace)
     library = workspace.library
-    assert set(library.entries) == {"a.py"} and library.opened == () and library.edits == ()
+    assert set(library.entries) == {"a.py"} and library.opened == ()
 
 
 def used(workspace: Workspace) -> int:

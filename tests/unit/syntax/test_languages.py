@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from tree_sitter import Query
 
 from mercury_lsp.completion.fitting.insertion import Fit, Site
 from mercury_lsp.syntax import languages
@@ -25,56 +24,11 @@ def test_every_kind_is_in_its_grammar(language: Language) -> None:
         language.comments,
         language.strings,
         language.interpolations,
-        language.definitions,
         language.bodies,
         language.strays,
-        language.arguments,
     ):
         assert set(names) <= kinds
     re.compile(language.opener)
-
-
-@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
-def test_the_outline_is_a_query_of_its_grammar(language: Language) -> None:
-    grammar = language.grammar()
-    assert grammar is not None
-    assert bool(language.outline) != (language.name in ("CSS", "HTML"))  # nothing that other files use
-    for pattern in language.outline:
-        Query(grammar, f"({pattern}) @definition")
-        assert "@name" in pattern
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "statements"),
-    [
-        (
-            "Python",
-            "import os\nfrom a import (\n    b,\n    c,\n)\n    from .d import e\nimported = 1\n",
-            ["import os", "from a import (\n    b,\n    c,\n)", "    from .d import e"],
-        ),
-        (
-            "TypeScript",
-            "import { a,\n  b } from './c';\nimport 'd';\nexport * from \"e\";\nexport const x = 'y';\n",
-            ["import { a,\n  b } from './c';", "import 'd';", 'export * from "e";'],
-        ),
-        ("JavaScript", "const a = require('b');\nconst c = d('e');\n", ["const a = require('b');"]),
-        ("Go", 'import "a"\nimport (\n\t"b"\n)\nvar c = 1\n', ['import "a"', 'import (\n\t"b"\n)']),
-        ("Rust", "use a::{b,\n c};\nmod d;\nmod e {}\nlet used = 1;\n", ["use a::{b,\n c};", "mod d;"]),
-        ("C", '#include <a.h>\n# include "b.h"\n#if c\n', ["#include <a.h>", '# include "b.h"']),
-        ("C++", "#include <a>\nusing std::b;\n", ["#include <a>", "using std::b;"]),
-        ("Java", "import a.b.C;\nimport static d.E.f;\nint i;\n", ["import a.b.C;", "import static d.E.f;"]),
-        ("Bash", ". ./a.sh\nsource b.sh\nc\n", [". ./a.sh", "source b.sh"]),
-        ("PHP", "use A\\B;\nrequire_once 'c.php';\n$d = 1;\n", ["use A\\B;", "require_once 'c.php';"]),
-        ("Ruby", "require 'a'\nrequire_relative 'b'\nc = 1\n", ["require 'a'", "require_relative 'b'"]),
-        ("C#", "using A.B;\nglobal using C;\nusing (var d = e) { }\n", ["using A.B;", "global using C;"]),
-        ("Kotlin", "import a.b\nimport c.d as e\nval imported = 1\n", ["import a.b", "import c.d as e"]),
-        ("Swift", "import A\n@testable import B\nlet c = 1\n", ["import A", "@testable import B"]),
-        ("Lua", "local a = require('b')\nrequire 'c'\nd()\n", ["local a = require('b')", "require 'c'"]),
-    ],
-)
-def test_imports_are_found(name: str, text: str, statements: list[str]) -> None:
-    language = next(language for language in LANGUAGES if language.name == name)
-    assert re.findall(language.imports, text, re.MULTILINE) == statements
 
 
 def test_no_identifier_or_suffix_twice() -> None:

@@ -162,51 +162,6 @@ def test_outside_of_strings_and_comments(language_id: str, marked: str) -> None:
     assert not syntax.in_string_or_comment(offset)
 
 
-def test_scope_is_the_innermost_definition() -> None:
-    text = "é = 1\nclass A:\n    def f(self):\n        pass\n\nx = 2\n"
-    syntax = parse("python", text)
-
-    def scope(needle: str) -> str | None:
-        found = syntax.scope(text.index(needle) + 1)
-        return text[slice(*found)] if found else None
-
-    assert scope("pass") == "def f(self):\n        pass"
-    assert (scope("A:") or "").startswith("class A:")
-    assert scope("x = 2") is None
-    assert parse("yaml", "a: b").scope(2) is None
-
-
-@pytest.mark.parametrize(
-    ("language_id", "text", "holes"),
-    [
-        (
-            "python",
-            "def f():\n    if é(x, '𐐷') and y:\n        return g(1)\n",
-            [
-                ("body", "if é(x, '𐐷') and y:\n        return g(1)"),
-                ("condition", "é(x, '𐐷') and y"),
-                ("arguments", "x, '𐐷'"),
-                ("body", "return g(1)"),
-                ("arguments", "1"),
-            ],
-        ),
-        ("python", "f()\ndef g(): x(\n", []),
-        ("javascript", "if (a) { f( b ) }", [("condition", "a"), ("body", "f( b )"), ("arguments", "b")]),
-        ("c", "int f() { }", []),
-        ("shellscript", "for x in y; do\n  z\ndone\n", [("body", "z")]),
-        ("rust", "fn f() { g(1) }", [("body", "g(1)"), ("arguments", "1")]),
-        ("ruby", "while a do\n  b(1)\nend", [("condition", "a"), ("body", "b(1)"), ("arguments", "1")]),
-        ("plaintext", "f(1)", []),
-    ],
-)
-def test_nodes(language_id: str, text: str, holes: list[tuple[str, str]]) -> None:
-    assert [(kind, text[start:end]) for start, end, kind in parse(language_id, text).nodes()] == holes
-
-
-def test_nodes_of_chosen_kinds() -> None:
-    assert parse("python", "if f(1): pass").nodes(["condition"]) == [(3, 7, "condition")]
-
-
 def test_errors() -> None:
     assert parse("python", "x = 1\n").errors() == 0
     assert parse("python", "x = (1\n").errors() > 0
@@ -219,7 +174,6 @@ def test_other_line_endings_parse_alike(eol: str) -> None:
     text = f"def f():{eol}    x = 1{eol}{eol}{eol}y = 2{eol}"
     syntax = parse("python", text)
     assert syntax.errors() == 0
-    assert text[slice(*syntax.scope(text.index("x")) or ())] == f"def f():{eol}    x = 1"
 
 
 def test_odd_characters_parse() -> None:
@@ -243,7 +197,7 @@ def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pyte
     assert syntax.multiline(len("if x:"))
     assert not syntax.multiline(len("if x"))
     assert syntax.in_string_or_comment(offset - 6)
-    assert (syntax.errors(), syntax.nodes(), syntax.scope(offset)) == (0, [], None)
+    assert syntax.errors() == 0
 
 
 def test_a_large_file_keeps_no_other_thread_waiting() -> None:

@@ -25,6 +25,8 @@ OTHERS = ["some", "many  more words", "many things", "few", "none"]
 class Scripted:
     """Writes `WRITTEN`, or what it is told, a token a pass. While held, it waits for each pass to be let through."""
 
+    vocabulary = None
+
     def __init__(self) -> None:
         self.device = "cpu"
         self.prompts: list[str] = []

@@ -1,4 +1,4 @@
-"""Defines the noise of absorbing-state (masked) diffusion, once for the trainer and the sampler.
+"""Defines the noise of absorbing-state (masked) diffusion.
 
 The forward process masks each token of a canvas independently with probability t. The evidence bound of that process
 is the cross-entropy of the masked tokens weighted by 1/t, t uniform (Sahoo et al. 2024, MDLM; Shi et al. 2024). Two
@@ -15,13 +15,6 @@ T_MIN = 0.02
 WEIGHT_MAX = 10.0
 # The share of blocks with all tokens masked, as at the start of sampling and in speculative drafts.
 ALL_MASKED = 0.5
-
-
-def draw_masks(size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Masks and loss weights of the canvases of one block of ``size`` tokens. bool and float (C, size)."""
-    masks, weights, paired = mask_blocks(1, size, generator)
-    canvases = 1 + int(paired[0])
-    return masks[0, :canvases], weights[0, :canvases, None].expand(-1, size)
 
 
 def mask_blocks(

@@ -17,7 +17,7 @@ from threading import Thread
 import httpx2
 import pytest
 
-from .conftest import PATIENCE
+from ..conftest import PATIENCE
 
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ASKED = {"prompt": "some words and ", "max_tokens": 4}

@@ -18,7 +18,7 @@ import pytest
 
 from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_STRANGERS
 
-from .conftest import COMMAND, INLINE, PATIENCE, Client, frame
+from ..conftest import COMMAND, INLINE, PATIENCE, Client, frame
 
 Message = dict[str, Any]
 SESAME = "sesame-0123456789"

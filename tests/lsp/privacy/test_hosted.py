@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.hosted_server import hosting, refuse, whole
+from support.servers.hosted_server import hosting, refuse, whole
 
 from mercury_lsp.models.selection import config_file
 
-from .conftest import WORD, Process
+from ..conftest import WORD, Process
 
 Launch = Callable[..., Process]
 KEY = "sk-test-123-secret-key"

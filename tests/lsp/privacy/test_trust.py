@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hosted_server import hosting, whole
+from support.servers.hosted_server import hosting, whole
 
 from mercury_lsp.models.selection import config_file
 
-from .conftest import COMMAND, INLINE, WORD, Client, Process
+from ..conftest import COMMAND, INLINE, WORD, Client, Process
 
 Launch = Callable[..., Process]
 ASKING: dict[str, Any] = {**INLINE, "window": {"workDoneProgress": True, "showMessage": {}}}

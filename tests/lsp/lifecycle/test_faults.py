@@ -10,7 +10,7 @@ import pytest
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu.weights import UNFINISHED_PREFIX
 
-from .conftest import Client, Process, at, frame
+from ..conftest import Client, Process, at, frame
 
 Launch = Callable[..., Process]
 OPTIONS = {

@@ -14,7 +14,7 @@ import pytest
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
-from .conftest import COMMAND, INLINE, Process, frame
+from ..conftest import COMMAND, INLINE, Process, frame
 from .mirror import ENCODINGS, Mirror
 
 URI = "file:///w/edited.py"

@@ -15,7 +15,7 @@ import pytest
 from mercury_lsp.context.background import NICE
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
-from .conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame
+from ..conftest import COMMAND, INLINE, PATIENCE, Client, Process, at, frame
 
 Launch = Callable[..., Process]
 

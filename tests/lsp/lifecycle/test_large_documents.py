@@ -9,7 +9,7 @@ import pytest
 
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 
-from .conftest import INLINE, Process, at, change
+from ..conftest import INLINE, Process, at, change
 
 pytestmark = pytest.mark.skipif(not (SHIPPED / "small" / "config.json").is_file(), reason="no weights here")
 

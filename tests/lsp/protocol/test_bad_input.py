@@ -16,7 +16,7 @@ import pytest
 
 from mercury_lsp.engine.tokenizer import Tokenizer
 
-from .conftest import COMMAND, PATIENCE, Client, Message, Process, at, change, frame
+from ..conftest import COMMAND, PATIENCE, Client, Message, Process, at, change, frame
 
 
 def test_a_truncated_header_is_skipped(client: Client) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.planted_secrets import workspace
 
-from .conftest import INLINE, WORD, Process, change, frame
+from ..conftest import INLINE, WORD, Process, change, frame
 
 WATCHING = {**INLINE, "workspace": {"didChangeWatchedFiles": {"dynamicRegistration": True}}}
 # Python tells its audit hooks of each socket that is to be connected, bound or written to, and of each name looked up.

@@ -2,7 +2,7 @@
 
 What must hold: the process lives and answers; each request has exactly one answer; the mirrors' documents are as they
 were edited; nothing but frames comes on stdout, and no unexpected error in the log; memory stays flat. From the command
-line: `python -m tests.lsp.fuzzing --messages 1000000 --seed 7`.
+line: `python -m tests.lsp.protocol.fuzzing --messages 1000000 --seed 7`.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def main() -> int:
     from tests.conftest import save_packed
 
     parser = argparse.ArgumentParser(
-        prog="python -m tests.lsp.fuzzing", description=__doc__.partition("\n")[0]
+        prog="python -m tests.lsp.protocol.fuzzing", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--seed", default=str(random.randrange(10**6)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Process, at, frame
+from ..conftest import Process, at, frame
 
 LIMIT = 1.0  # seconds, on a machine that has nothing else to do
 SLACK = 2.0  # seconds more on one that has: a process may have to wait for its turn

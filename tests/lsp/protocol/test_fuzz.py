@@ -21,7 +21,7 @@ MESSAGES = cases(10_000)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/PID/status")
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_the_server_stays_sound(packed_model: Path, tmp_path: Path) -> None:
-    """A failure names its seed: `python -m tests.lsp.fuzzing --seed SEED` sends the same messages."""
+    """A failure names its seed: `python -m tests.lsp.protocol.fuzzing --seed SEED` sends the same messages."""
     seed = str(random.randrange(10**6))
     print("seed", seed)
     fuzz(packed_model, MESSAGES, seed, tmp_path)

@@ -1,0 +1,65 @@
+"""Finds the pieces of a file that a programmer writes at once, for holes: arguments, conditions, bodies, and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from tree_sitter import Node, Query
+
+from mercury_lsp.syntax import parsing
+from mercury_lsp.syntax.languages import Language
+from mercury_lsp.syntax.tree import Syntax
+from model.data.outlines import OUTLINES
+
+HOLES = ("arguments", "condition", "body")
+_BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then", ":"])
+
+
+def nodes(syntax: Syntax, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
+    """Start, end and kind of the pieces of a document, sorted; none without a tree.
+
+    kinds: of `HOLES`, or string or comment. The pieces come without outer brackets and blanks; empty ones and those
+    with errors are left out.
+    """
+    if syntax.tree is None or syntax.language is None:
+        return []
+    text = syntax.document.text
+    pieces = []
+    captured = parsing.captured(_query(syntax.language), syntax.tree, 0, len(text))
+    for kind in kinds:
+        for node in captured.get(kind, []):
+            start, end = _inside(node)
+            inside = text[start:end]
+            start, end = end - len(inside.lstrip()), start + len(inside.rstrip())
+            if start < end and not node.has_error:
+                pieces.append((start, end, kind))
+    return sorted(pieces)
+
+
+@cache
+def _query(language: Language) -> Query:
+    kinds = {
+        "comment": language.comments,
+        "string": language.strings,
+        "arguments": OUTLINES[language.name].arguments,
+        "body": language.bodies,
+    }
+    patterns = [f"({node}) @{capture}" for capture, names in kinds.items() for node in names]
+    grammar = language.grammar()
+    assert grammar is not None  # there is a tree
+    if grammar.field_id_for_name("condition") is not None:
+        patterns.append("(_ condition: (_) @condition)")
+    return Query(grammar, "\n".join(patterns))
+
+
+def _inside(node: Node) -> tuple[int, int]:
+    """The range of a node without its outer brackets."""
+    start, end = node.start_byte, node.end_byte
+    if node.child_count > 1:
+        first, last = node.children[0], node.children[-1]
+        if first.type in _BRACKETS:
+            start = first.end_byte
+        if last.type in _BRACKETS:
+            end = max(start, last.start_byte)
+    return start, end

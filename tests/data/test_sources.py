@@ -1,0 +1,190 @@
+"""The further sources of text beside the window, by what each shows, and all of them together."""
+
+from __future__ import annotations
+
+import pytest
+
+from mercury_lsp.context import prompt
+from mercury_lsp.context.retrieval.index import EMPTY, Library, read
+from mercury_lsp.context.retrieval.ranking import Related, choose
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode_prompt
+from mercury_lsp.syntax.document import Document
+from model.data.sources import ELSEWHERE, SOURCES, fused
+
+BUDGET = 200
+INVENTORY = '''"""Stocks of goods."""
+
+import json
+
+
+class Inventory:
+    """How much there is of what."""
+
+    def add_stock(self, product: str, amount: int) -> None:
+        """Put goods into the store."""
+        self.stock[product] += amount
+
+    def lowest_stock(self) -> str:
+        """The product that runs out first."""
+        return min(self.stock, key=self.stock.get)
+
+
+def load_inventory(path: str) -> Inventory:
+    """Read an inventory from a file of JSON."""
+    return Inventory(**json.loads(path))
+'''
+OTHER = '''"""Unrelated."""
+
+
+def paint(canvas, color):
+    """Fill a canvas."""
+    canvas.fill(color)
+'''
+LIBRARY = Library(
+    {path: read(path, text) for path, text in (("shop/inventory.py", INVENTORY), ("ui.py", OTHER))}
+)
+USES = (
+    "from shop.inventory import Inventory, load_inventory\n\n\n"
+    "def main():\n    store = load_inventory('x.json')\n    \n"
+)
+
+
+def document(text: str, path: str = "shop/main.py") -> Document:
+    return Document(f"file:///w/{path}", path, "", 1, text)
+
+
+def chosen(
+    text: str,
+    offset: int,
+    library: Library,
+    tokenizer: Tokenizer,
+    sources: tuple[str, ...] = tuple(SOURCES),
+    budget: int = BUDGET,
+    path: str = "shop/main.py",
+    window: int = 512,
+) -> tuple[Snippet, ...]:
+    shown = prompt.build(path, text[:offset], text[offset:], tokenizer.count, window)
+    related = Related(budget, fused(sources))
+    return choose(document(text, path), offset, shown, library, tokenizer.count, related)
+
+
+def test_definitions_of_imported_names_come_from_their_files(tokenizer: Tokenizer) -> None:
+    found = chosen(USES, len(USES) - 1, LIBRARY, tokenizer, ("definitions",))
+    assert {snippet.path for snippet in found} == {"shop/inventory.py"}
+    text = "\n".join(snippet.text for snippet in found)
+    assert "def load_inventory(path: str) -> Inventory:" in text
+    assert "class Inventory:" in text and "def lowest_stock(self) -> str:" in text
+
+
+def test_a_name_that_is_only_used_is_found_where_few_define_it(tokenizer: Tokenizer) -> None:
+    text = "def show(canvas):\n    paint(canvas, 1)\n    \n"
+    found = chosen(text, len(text) - 1, LIBRARY, tokenizer, ("definitions",))
+    assert [snippet.path for snippet in found] == ["ui.py"]
+    many = {f"ui{i}.py": read(f"ui{i}.py", OTHER) for i in range(ELSEWHERE + 1)}
+    assert chosen(text, len(text) - 1, Library(many), tokenizer, ("definitions",)) == ()
+
+
+def test_definitions_are_of_the_same_language(tokenizer: Tokenizer) -> None:
+    text = "func Show() {\n\tpaint(canvas, 1)\n\t\n}\n"
+    assert chosen(text, len(text) - 3, LIBRARY, tokenizer, path="show.go") == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("tests/test_inventory.py", "shop/inventory.py"),
+        ("shop/inventory.py", "tests/test_inventory.py"),
+        ("src/pool.c", "include/pool.h"),
+        ("pool_test.go", "pool.go"),
+        ("src/Pool.java", "test/PoolTest.java"),
+        ("a/pool.spec.ts", "a/pool.ts"),
+        ("shop/main.py", "shop/__init__.py"),
+    ],
+)
+def test_neighbors_are_told_by_their_names(path: str, other: str, tokenizer: Tokenizer) -> None:
+    lines = "alpha_count = beta_count + gamma_count\nprint(alpha_count, beta_count, gamma_count)\n"
+    library = Library({name: read(name, lines) for name in (other, "elsewhere/other.py", "b/thing.go")})
+    text = f"beta_count = gamma_count\nalpha_count = beta_count\n# {path}\n\n"
+    found = chosen(text, len(text), library, tokenizer, ("neighbors",), path=path)
+    assert [snippet.path for snippet in found] == [other]
+
+
+LONG = (
+    "from shop.inventory import Inventory\nimport unused_module\n\n\nclass Shop:\n    def sell(\n        self,\n"
+    "        product: str,\n    ) -> None:\n        if product:\n"
+    + "".join(f"            line_{i} = store.find({i}, product)\n" for i in range(80))
+    + "            stock: Inventory = self.find()\n            \n"
+)
+
+
+def test_the_own_header_and_signatures_are_shown_where_the_window_hides_them(tokenizer: Tokenizer) -> None:
+    found = chosen(LONG, len(LONG) - 1, EMPTY, tokenizer, window=256)
+    texts = {snippet.text for snippet in found}
+    assert {snippet.path for snippet in found} == {"shop/main.py"}
+    assert "from shop.inventory import Inventory" in texts
+    assert (
+        "class Shop:\n    def sell(\n        self,\n        product: str,\n    ) -> None:" in texts
+    )  # and not the `if`
+    assert chosen(LONG, len(LONG) - 1, EMPTY, tokenizer, window=4096) == ()
+
+
+def test_of_the_header_only_what_is_used_near_the_cursor_is_shown(tokenizer: Tokenizer) -> None:
+    """Another import near the cursor makes none used: `import` itself is no name."""
+    text = LONG[:-1] + "from other import thing\n            \n"
+    found = chosen(text, len(text) - 1, EMPTY, tokenizer, ("header",), window=256)
+    assert [snippet.text for snippet in found] == ["from shop.inventory import Inventory"]
+
+
+def test_braces_of_their_own_belong_to_the_line_above(tokenizer: Tokenizer) -> None:
+    body = "".join(f"    total += step({i}, total);\n" for i in range(80))
+    text = f"int\nsum_all(int total)\n{{\n{body}    \n}}\n"
+    found = chosen(text, len(text) - 3, EMPTY, tokenizer, ("signatures",), path="sum.c", window=128)
+    assert [snippet.text for snippet in found] == ["sum_all(int total)\n{"]
+
+
+def test_carriage_returns_change_nothing(tokenizer: Tokenizer) -> None:
+    text = LONG.replace("\n", "\r\n")
+    assert chosen(text, len(text) - 2, LIBRARY, tokenizer, window=256) == chosen(
+        LONG, len(LONG) - 1, LIBRARY, tokenizer, window=256
+    )
+
+
+def test_the_budget_holds_and_is_used(tokenizer: Tokenizer) -> None:
+    library = Library(LIBRARY.entries, tuple(LIBRARY.entries))
+    sizes = []
+    for budget in (0, 8, 20, 40, 80, 160, 400):
+        found = chosen(USES, len(USES) - 1, library, tokenizer, budget=budget)
+        ids = encode_prompt(Prompt("", "", "", "", found), tokenizer)
+        sizes.append(len(ids) - len(encode_prompt(Prompt("", "", "", ""), tokenizer)))
+        assert sizes[-1] <= budget
+    assert sizes == sorted(sizes) and sizes[1] == 0 < sizes[3]
+
+
+def test_nothing_is_shown_twice(tokenizer: Tokenizer) -> None:
+    same = Library(
+        {"copy.py": read("copy.py", INVENTORY), "shop/inventory.py": read("shop/inventory.py", INVENTORY)}
+    )
+    same = Library(same.entries, ("shop/inventory.py", "copy.py"))
+    found = chosen(USES, len(USES) - 1, same, tokenizer, budget=2000)
+    lines = [line for snippet in found for line in snippet.text.split("\n") if len(line.strip()) > 20]
+    assert lines and len(lines) < 1.5 * len(set(lines))
+    inside = USES + INVENTORY
+    assert chosen(inside, len(USES) - 1, same, tokenizer, budget=2000) == ()  # all of it is in the window
+    own = Library({"shop/main.py": read("shop/main.py", INVENTORY)}, ("shop/main.py",))
+    assert chosen(USES, len(USES) - 1, own, tokenizer) == ()
+
+
+def test_the_cursors_own_line_is_no_evidence(tokenizer: Tokenizer) -> None:
+    library = Library(LIBRARY.entries, ("shop/inventory.py", "ui.py"))
+    expected = chosen(USES, len(USES) - 1, library, tokenizer)
+    for typed in ("s", "store.add_stock(", "paint(canvas", "import json", "}}} def class"):
+        text = USES[:-1] + typed + "\n"
+        assert chosen(text, len(text) - 1, library, tokenizer) == expected != ()
+
+
+def test_odd_places_are_no_error(tokenizer: Tokenizer) -> None:
+    library = Library(LIBRARY.entries, tuple(LIBRARY.entries))
+    for text in ("", "\n", "\r", "}" * 9, "def f(:\n" * 30, "\0", ")\n" * 40):
+        for path in ("", "a", "a.py", "a.c", ".", "x/.py"):
+            for offset in (0, len(text) // 2, len(text)):
+                chosen(text, offset, library, tokenizer, path=path, window=16)
