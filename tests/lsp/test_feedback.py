@@ -298,7 +298,7 @@ def test_explain_tells_that_the_model_is_not_there(launch: Launch, tmp_path: Pat
 
 def test_explain_tells_of_a_deadline_and_of_a_newer_request(launch: Launch) -> None:
     client = launch().client
-    client.start(options={"debounce_ms": 500})
+    client.start(options={"debounce_ms": 2000})
     client.open(TEXT, URI)
     older, newer = client.new_id(), client.new_id()
     client.write(
