@@ -94,8 +94,7 @@ def _row(
     entry = known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None
     if place is not None:
-        files = [place] if place.is_file() else place.iterdir()
-        size = sum(file.stat().st_size for file in files if file.is_file())
+        size = contents.model_bytes(place)
     return {
         "name": entry.name if entry else model,
         "repo": entry.repo if entry else model if state in ("downloaded", "unfinished") else None,

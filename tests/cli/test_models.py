@@ -117,6 +117,8 @@ def test_files_of_other_programs_are_listed_and_selected(
     assert main(["models", "select", "coder"]) == 0
     capsys.readouterr()
     assert used(listed(capsys)) == ["coder"]
+    facts = command._model(Report())
+    assert facts["name"] == "coder" and facts["folder"] == str(tmp_path / "llama" / "coder.gguf")
     monkeypatch.chdir(tmp_path)
     assert main(["models", "select", "./llama/coder.gguf"]) == 0
     assert str(tmp_path / "llama" / "coder.gguf") in capsys.readouterr().out

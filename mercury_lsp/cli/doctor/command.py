@@ -124,7 +124,7 @@ def _model(report: Report) -> dict[str, Any] | None:
     """Load the model, and let it complete a line."""
     from mercury_lsp.engine import load
     from mercury_lsp.engine.api import Sampling
-    from mercury_lsp.engine.checkpoints import checkpoint
+    from mercury_lsp.engine.checkpoints import checkpoint, contents
     from mercury_lsp.engine.tokenizer import Prompt
 
     if report.config.remote == "always":  # nothing is loaded then
@@ -138,7 +138,9 @@ def _model(report: Report) -> dict[str, Any] | None:
         engine = load.load_engine(choice.model)
     except checkpoint.CheckpointError as error:
         report.wrong(
-            str(error), _REINSTALL + ", or choose another: mercury-lsp models select NAME", fatal=True
+            str(error).rstrip("."),
+            _REINSTALL + ", or choose another: mercury-lsp models select NAME",
+            fatal=True,
         )
         return None
     except MemoryError:
@@ -154,7 +156,7 @@ def _model(report: Report) -> dict[str, Any] | None:
         "folder": str(folder),
         "fingerprint": getattr(engine, "fingerprint", None),  # an open model has none
         "parameters": engine.parameters,
-        "size_mb": sum(file.stat().st_size for file in folder.iterdir()) >> 20,
+        "size_mb": contents.model_bytes(folder) >> 20,
         "device": engine.device,
         "threads": engine.threads,
         "load_ms": round((loaded - began) * 1e3),

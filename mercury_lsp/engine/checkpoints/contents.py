@@ -17,6 +17,12 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 _VOCABULARY = ("vocab.json", "merges.txt")
 
 
+def model_bytes(model: Path) -> int:
+    """The bytes of a model's folder or file. Raises ``OSError``."""
+    files = [model] if model.is_file() else model.iterdir()
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def check_model_folder(folder: Path) -> None:
     """Raises `CheckpointError` if a folder holds no model that can be read, or a GGUF file none that can run here.
 
