@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from support.gguf_files import model_of, save_gguf
 from support.models.tiny_open_models import QWEN, save_open, write_tokenizer
 
+from mercury_lsp.context.memory.project import ProjectMemory
+from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
@@ -275,3 +278,26 @@ def test_the_rows_that_pad_the_vocabulary_are_zero(tmp_path: Path) -> None:
     assert prepared is not None
     assert prepared.output.outputs == 768
     assert not prepared.output.rows(np.arange(515, 768)).any()
+
+
+def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: Path) -> None:
+    save_gguf(tmp_path / "a.gguf", "qwen2")
+    engine = engine_of(tmp_path / "a.gguf")
+    vocabulary = engine.vocabulary
+    assert vocabulary is engine.tokenizer
+    greedy = Sampling(mode="autoregressive", max_tokens=24)
+    alone = engine.infill(PROMPT, greedy)
+    assert engine._last is not None
+    # Its text is no UTF-8, so that the tokens are taken as they are.
+    written = [*vocabulary.encode(PROMPT.prefix), *engine._last.middle.tokens]
+    known = np.array(written, dtype_for(vocabulary.size))
+    before, after = (
+        np.array(vocabulary.encode(text), known.dtype) for text in (PROMPT.prefix, PROMPT.following)
+    )
+    project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
+    memory = project.beside("shape.py", before, after)
+    # The prompt has no repetition to look up, so drafts are the project's.
+    drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), memory=memory)
+    assert drafted.text == alone.text
+    assert drafted.forward_passes < alone.forward_passes / 2
+    assert drafted.confidence == pytest.approx(alone.confidence, rel=0.02)
