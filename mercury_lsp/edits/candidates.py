@@ -10,15 +10,15 @@ from typing import Literal
 from mercury_lsp.edits import matching
 from mercury_lsp.edits.history import Edit, by_line
 from mercury_lsp.edits.patterns import Atom, Hole, Occurrence, Pattern, generalize, occurrences
-from mercury_lsp.edits.tokens import is_identifier, is_word
-from mercury_lsp.syntax.names import Name, Names
+from mercury_lsp.edits.tokens import Tokens, is_identifier, is_word
+from mercury_lsp.syntax.names import DEFINING, Name, Names, Resolved
 from mercury_lsp.syntax.tree import Syntax
 
-RECENT_EDITS = 4
-COMPARED_EDITS = 16
+RECENT_EDITS = 8
+COMPARED_EDITS = 24
 MAX_OCCURRENCES = 32
 MAX_CANDIDATES = 40
-SEARCH_SECONDS = 0.03
+SEARCH_SECONDS = 0.04
 
 Kind = Literal["parameter", "local", "definition", "import", "member", "rename", "replace", "insert", "argument"]
 
@@ -34,8 +34,9 @@ class Limits:
 
     replace: tuple[int, int] = (1, 1)
     insert: tuple[int, int] = (4, 2)
-    words: int = 1
-    single: frozenset[str] = frozenset({"parameter", "local", "definition", "import", "member"})
+    rename: tuple[int, int] = (1, 1)
+    words: int = 2
+    single: frozenset[str] = frozenset({"parameter", "local", "definition", "import"})
 
 
 USUAL = Limits()
@@ -67,14 +68,15 @@ def candidates(
     """The places where the document's recent edits (the newest last) come next, the best first."""
     text, until = syntax.document.text, monotonic() + seconds
     found: list[list[Occurrence]] = []
-    for edit in by_line(text, edits)[::-1][:COMPARED_EDITS]:
+    joined = by_line(text, edits)
+    for edit in joined[::-1][:COMPARED_EDITS]:
         found.append(occurrences(text, edit)[:MAX_OCCURRENCES])
         if monotonic() > until:
             break
     names = Names(syntax)
     done = [(edit.start, edit.end) for edit in edits]
     made: dict[tuple[int, int], Candidate] = {}
-    for candidate in _raw(syntax, names, found, limits, until):
+    for candidate in _raw(syntax, names, found, limits, until, joined):
         if len(made) >= MAX_CANDIDATES or monotonic() > until:
             break
         candidate = _keyed(syntax, candidate)
@@ -90,12 +92,13 @@ def candidates(
 
 
 def _raw(
-    syntax: Syntax, names: Names, found: Sequence[Sequence[Occurrence]], limits: Limits, until: float
+    syntax: Syntax, names: Names, found: Sequence[Sequence[Occurrence]], limits: Limits, until: float,
+    edits: Sequence[Edit],
 ) -> Iterator[Candidate]:
     for recent in found[:RECENT_EDITS]:
         for occurrence in recent:
             if occurrence.rename is not None:
-                yield from _renames(names, occurrence, [o for edit in found for o in edit], limits)
+                yield from _renames(names, occurrence, [o for edit in found for o in edit], limits, len(recent) == 1, edits)
     document: matching.Document | None = None
     seen: set[Pattern] = set()
     for number, recent in enumerate(found[:RECENT_EDITS]):
@@ -122,7 +125,8 @@ def _raw(
 
 
 def _renames(
-    names: Names, occurrence: Occurrence, every: Iterable[Occurrence], limits: Limits
+    names: Names, occurrence: Occurrence, every: Iterable[Occurrence], limits: Limits, alone: bool,
+    edits: Sequence[Edit],
 ) -> Iterator[Candidate]:
     """The other uses of a name that was replaced by another one."""
     assert occurrence.rename is not None
@@ -133,17 +137,33 @@ def _renames(
     if at is None:
         return
     here = names.at(*at)
-    resolved = names.resolve(old, *at)
+    # Once its definition is renamed, the old name has none, and what is left of it means the new one.
+    resolved = names.resolve(old, *at) or _renamed(names, (old, new), at, edits)
     if here is None or resolved is None:
         return
     kind: Kind = resolved.role if resolved.role in ("parameter", "local", "definition", "import") else "member"  # type: ignore[assignment]
+    # The definition must be gone, so that what is left has none.
+    if names.defined(old, resolved):
+        return
     if support < 2:
         single = f"{kind} use" if here.role == "use" else kind
         known = [name for name in names.all(new) if resolved.start <= name.start < resolved.end]
-        if single not in limits.single or len(known) > 1:
+        if single not in limits.single or len(known) > 1 or (kind == "import" and not alone):
             return
     for name in names.uses(old, resolved):
         yield Candidate(name.start, name.end, new, kind, support)
+
+
+def _renamed(names: Names, pair: tuple[str, str], at: tuple[int, int], edits: Sequence[Edit]) -> Resolved | None:
+    """What a new name at a place resolves to, if its definition is in an edit that took the old name away."""
+    old, new = pair
+    resolved = names.resolve(new, *at)
+    if resolved is None:
+        return None
+    taken = [edit for edit in edits if old in Tokens.of(edit.before).texts]
+    defined = [name for name in names.all(new) if resolved.start <= name.start < resolved.end and name.role in DEFINING]
+    found = any(edit.start <= name.start and name.end <= edit.end for edit in taken for name in defined)
+    return resolved if found else None
 
 
 def _name_range(names: Names, occurrence: Occurrence, new: str) -> tuple[int, int] | None:
@@ -153,7 +173,7 @@ def _name_range(names: Names, occurrence: Occurrence, new: str) -> tuple[int, in
 
 def _cut(pattern: Pattern, limits: Limits) -> Pattern | None:
     """The pattern with as many atoms around it as a place must have; None if it says too little."""
-    near = limits.insert if pattern.inserts else limits.replace
+    near = limits.insert if pattern.inserts else limits.rename if _is_rename(pattern) else limits.replace
     left = pattern.left[max(0, len(pattern.left) - near[0]) :]
     right = pattern.right[: near[1]]
     # A hole at the outer end says nothing.
@@ -162,16 +182,27 @@ def _cut(pattern: Pattern, limits: Limits) -> Pattern | None:
     while right and isinstance(right[-1], Hole):
         right = right[:-1]
     around: tuple[Atom, ...] = (*left, *right)
-    words = sum(isinstance(atom, str) and is_word(atom) for atom in (*around, *pattern.middle))
-    if words < (limits.words if pattern.inserts else 1):
+    old = [atom for part in pattern.replaced for atom in part.before]
+    new = [atom for part in pattern.replaced for atom in part.after]
+    if not _words((*old, *new)):
         return None
-    if any(isinstance(atom, Hole) and not _bound(atom, (*around, *pattern.middle)) for part in pattern.replaced for atom in part.after):
+    if any(isinstance(atom, Hole) and atom not in (*around, *pattern.middle) for atom in new):
+        return None
+    if pattern.inserts:
+        if "\n" in new or not _words(new):
+            return None
+        if not pattern.is_list_item and (_words(around) < limits.words or any(isinstance(atom, Hole) for atom in around)):
+            return None
+        if pattern.is_list_item and not _words(left):
+            return None
+    elif not _words(old) or any(isinstance(atom, Hole) and atom not in new for atom in old):
+        # What differs on the old side must be on the new one, or else the edit is not one and the same.
         return None
     return Pattern(left, right, pattern.replaced, pattern.kept)
 
 
-def _bound(hole: Hole, atoms: Sequence[Atom]) -> bool:
-    return hole in atoms
+def _words(atoms: Iterable[Atom]) -> int:
+    return sum(isinstance(atom, str) and is_word(atom) for atom in atoms)
 
 
 def _matches(
@@ -183,7 +214,10 @@ def _matches(
     until: float,
 ) -> Iterator[Candidate]:
     kind: Kind = "argument" if pattern.is_list_item else "insert" if pattern.inserts else "replace"
-    renames = len(pattern.replaced) == 1 and _is_rename(pattern)
+    inside = syntax.text_around(occurrence.start + 1)
+    renames = _is_rename(pattern)
+    if inside == "comment" or (renames and inside):
+        return
     role = None
     if renames:
         kind = "rename"
@@ -192,10 +226,13 @@ def _matches(
     for place in matching.places(document, pattern, (len(pattern.left), len(pattern.right)), until):
         if renames and names.parsed and _role(names.at(place.start, place.end)) != role:
             continue
-        yield Candidate(place.start, place.end, place.text, kind, 2, place.context)
+        if syntax.text_around(place.start + 1) == inside:
+            yield Candidate(place.start, place.end, place.text, kind, 2, place.context)
 
 
 def _is_rename(pattern: Pattern) -> bool:
+    if len(pattern.replaced) != 1:
+        return False
     match pattern.replaced[0].before, pattern.replaced[0].after:
         case (str(old),), (str(new),):
             return is_identifier(old) and is_identifier(new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_EDITS = 24
+MAX_EDITS = 40
 MAX_EDIT_CHARACTERS = 2_000
 MAX_DOCUMENTS = 16
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.tokens import Hunk, Tokens, hunks, is_identifier, is_word
@@ -98,7 +99,10 @@ class Pattern:
 
 
 def occurrences(text: str, edit: Edit) -> list[Occurrence]:
-    """The occurrences in an edit: the hunks of each line together, then each alone; `text` has the edit."""
+    """The occurrences in an edit: the hunks of each line together, then by twos, then each alone.
+
+    `text` has the edit.
+    """
     found = hunks(text, edit)
     groups: list[list[Hunk]] = []
     for hunk in found:
@@ -106,7 +110,8 @@ def occurrences(text: str, edit: Edit) -> list[Occurrence]:
             groups[-1].append(hunk)
         else:
             groups.append([hunk])
-    made = groups + [[hunk] for group in groups if len(group) > 1 for hunk in group]
+    pairs = [list(pair) for group in groups if len(group) > 2 for pair in pairwise(group)]
+    made = groups + pairs + [[hunk] for group in groups if len(group) > 1 for hunk in group]
     return [_occurrence(text, group) for group in made]
 
 
@@ -116,7 +121,7 @@ def _occurrence(text: str, group: Sequence[Hunk]) -> Occurrence:
     right = Tokens.of(text[end : end + 120]).texts[:CONTEXT_TOKENS]
     kept = [
         tuple(Tokens.of(text[one.end : other.start]).texts)
-        for one, other in zip(group, group[1:], strict=False)
+        for one, other in pairwise(group)
     ]
     parts = []
     for hunk in group:
@@ -207,16 +212,16 @@ def _block(
     return (holes.setdefault((" ".join(one), " ".join(other) + " "), Hole(len(holes), True)),)
 
 
-def _call(one: Occurrence, other: Occurrence) -> tuple[str, str] | None:
-    """The function and the bracket, if both occurrences add a last argument to calls of the same function."""
+def _call(one: Occurrence, other: Occurrence) -> tuple[str, ...] | None:
+    """The function with the token before it, and the bracket, if both occurrences add a last argument to calls of the same function."""
     if one.right[:1] != (")",) or other.right[:1] != (")",) or one.replaced[0].after[0] != ",":
         return None
     called, twin = _called(one.left), _called(other.left)
-    return (called, "(") if called is not None and called == twin else None
+    return (*called, "(") if called is not None and called == twin else None
 
 
-def _called(left: Sequence[str]) -> str | None:
-    """The word before the bracket that is open at the end of some tokens."""
+def _called(left: Sequence[str]) -> tuple[str, ...] | None:
+    """The word before the bracket that is open at the end of some tokens, and the token before it."""
     depth = 0
     for number in range(len(left) - 1, 0, -1):
         if left[number] in _CLOSE:
@@ -224,7 +229,7 @@ def _called(left: Sequence[str]) -> str | None:
         elif left[number] in _OPEN:
             depth -= 1
             if depth < 0:
-                return left[number - 1] if left[number] == "(" and is_word(left[number - 1]) else None
+                return tuple(left[max(0, number - 2) : number]) if left[number] == "(" and is_word(left[number - 1]) else None
     return None
 
 

@@ -42,7 +42,7 @@ class Hunk:
     """Tokens that were replaced by others in a document.
 
     `start` and `end` are those of the new text, from the end of the token before up to the token after, so that both
-    sides have the blanks around them: `before_text` and `after_text`.
+    sides have the blanks around them: `before_text` and `after_text`. `was`: the start in the old text, without a base.
     """
 
     start: int
@@ -51,6 +51,7 @@ class Hunk:
     after: tuple[str, ...]
     before_text: str
     after_text: str
+    was: int
 
 
 def is_word(token: str) -> bool:
@@ -92,6 +93,7 @@ def compared(old: str, new: str, base: int = 0) -> list[Hunk]:
                 tuple(other.texts[first:last]),
                 old[was_start:was_end],
                 new[start:end],
+                was_start,
             )
         )
     return made

@@ -27,6 +27,8 @@ _SHORTHANDS = frozenset({"shorthand_property_identifier", "shorthand_property_id
 _IMPORTS = re.compile(r"import|use_(?:declaration|list|clause)|namespace_use")
 _PARAMETER = re.compile(r"parameter|lambda_parameters")
 _NAMED = re.compile(r"declarat|definition|_item|_spec|specifier|class|method|function|alias|interface")
+_COMPREHENSION = re.compile(r"comprehension|generator_expression")
+_LOOP = re.compile(r"^(?:enhanced_)?for_")
 _FUNCTION = re.compile(r"function|lambda|method|constructor|closure|_item\Z|init_declaration")
 
 
@@ -194,18 +196,35 @@ class Names:
                 return "local"
             if kind == "as_pattern_target":
                 return "local"
-            if not kind.endswith(("pattern", "list", "tuple", "declarator", "expression_list", "identifier")):
+            if not kind.endswith(("pattern", "dotted_name", "list", "tuple", "declarator", "expression_list", "identifier")):
                 return None
             child, parent, steps = parent, parent.parent, steps + 1
         return None
+
+    def _is_own_scope(self, kind: str) -> bool:
+        """Whether names that are made in a node's head hold in that node alone."""
+        return bool(_COMPREHENSION.search(kind) or (not self._assigns and _LOOP.search(kind)))
+
+    def defined(self, text: str, resolved: Resolved) -> bool:
+        """Whether a name has a definition within the range of another one, itself included."""
+        return any(
+            name.role in DEFINING or (resolved.role == "member" and self._is_assigned(name))
+            for name in self.all(text)
+            if resolved.start <= name.start < resolved.end
+        )
+
+    def _is_assigned(self, name: Name) -> bool:
+        return bool(re.match(r"\s*(?::[^=\n]*)?=(?!=)", self._text[name.end : name.end + 80]))
 
     def _scope(self, node: Node, role: Role) -> tuple[int, int]:
         """The range in which a definition holds."""
         language = self._syntax.language
         kinds = language.definitions if language else ()
+        blocks = () if self._assigns or language is None else language.bodies
         for around in _parents(node):
-            inside = around.type in kinds or around.type in ("lambda", "closure_expression")
-            if not inside:
+            if role == "local" and (around.type in blocks or self._is_own_scope(around.type)):
+                return around.start_byte, around.end_byte
+            if around.type not in kinds and around.type not in ("lambda", "closure_expression"):
                 continue
             if role == "parameter":
                 return around.start_byte, around.end_byte
