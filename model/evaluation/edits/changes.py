@@ -26,7 +26,10 @@ LANGUAGES = {
 }  # fmt: skip
 _GENERATED = re.compile(r"(?:^|/)(?:dist|build|lib/(?:commonjs|module|typescript)|node_modules|esm|cjs|umd)/|\.min\.|\.d\.ts$")
 REPOSITORY = Path(__file__).parents[3]
-HISTORY_COMMITS = 400
+HISTORY = {
+    "tune": ("2026-11-25T14:00:00Z", "2026-11-29T04:00:00Z"),
+    "report": ("2026-11-01T00:00:00Z", "2026-11-25T13:50:00Z"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +170,10 @@ def package_changes(pair: Pair, downloads: Path) -> Iterator[Change]:
 
 
 def repository_changes(part: str, repository: Path = REPOSITORY) -> Iterator[Change]:
-    """The changes of this repository's commits; every other commit is of the part "tune"."""
-    log = _git(repository, "log", "--no-merges", "--format=%H", f"-{HISTORY_COMMITS}").split()
-    for commit in log[part == "report" :: 2]:
+    """The changes of this repository's commits of some days; limits were chosen on later ones than are reported."""
+    since, until = HISTORY[part]
+    log = _git(repository, "log", "--no-merges", "--format=%H", f"--since={since}", f"--until={until}").split()
+    for commit in log:
         for line in _git(repository, "diff-tree", "-r", "--no-commit-id", "--diff-filter=M", commit).splitlines():
             meta, _, path = line.partition("\t")
             _, _, old, new, _ = meta.split()

@@ -6,23 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mercury_lsp.edits.candidates import Candidate
-from mercury_lsp.edits.history import DocumentEdits
+from mercury_lsp.edits.candidates import USUAL, Candidate, Limits, candidates
+from mercury_lsp.edits.history import DocumentEdits, Edit
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 from model.evaluation.edits.changes import Change, Step, applied
 
-Offers = Callable[[Syntax, DocumentEdits], Sequence[Candidate]]
-"""What is offered for a document with its recent edits, the best first."""
+PATIENCE_SECONDS = 5.0
+"""No clock is to decide what is measured."""
+Judge = Callable[[Document, Sequence[Candidate], Sequence[Edit]], Candidate | None]
+"""Which of the candidates is shown, the best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What was offered for the first time: whether it is the change's, and its place in the list."""
+    """What was offered: its kind, the edits it is drawn from, whether it is the change's, and its line."""
 
     kind: str
+    support: int
     right: bool
-    rank: int
     line: str
 
 
@@ -30,28 +32,28 @@ class Offer:
 class Moment:
     """What happened after some steps of a change: `prior` earlier edits had the next one's key.
 
-    `first`, `any`: whether the next edit was the first one offered, or any. `offered`: how many were.
+    `first`: whether the next edit was shown; `any`: whether it was among the candidates; `shown`: whether anything was.
     """
 
     prior: int
     first: bool
     any: bool
-    offered: int
+    shown: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A change's moments, and all that was offered in it, each once."""
+    """A change's moments; what was among the candidates, and what was shown, each place and text once."""
 
     source: str
     path: str
     language: str
     moments: tuple[Moment, ...]
-    offers: tuple[Offer, ...]
+    candidates: tuple[Offer, ...]
     shown: tuple[Offer, ...]
 
 
-def replay(change: Change, offers: Offers) -> Replayed:
+def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
     """Make the change's edits from its top to its end, looking at the offers after each but the last."""
     moments: list[Moment] = []
     known: dict[tuple[int, str, str], Offer] = {}
@@ -65,23 +67,41 @@ def replay(change: Change, offers: Offers) -> Replayed:
         keys.append(step.key)
         text = applied(change.text, done)
         syntax = Syntax.of(Document("", change.path, change.language, count, text))
-        found = offers(syntax, edits)
+        found = candidates(syntax, edits.edits, limits=limits, seconds=PATIENCE_SECONDS)
+        best = judge(syntax.document, found, edits.edits)
         shift += len(step.after) - len(step.before)
         origin = _origin(done)
-        matches = [_steps_of(one, change, rest, shift, text) for one in found]
-        for rank, (one, steps) in enumerate(zip(found, matches, strict=True)):
+        first = among = False
+        for one in found:
+            steps = steps_of(one, change, rest, shift)
             line, _ = syntax.document.position(one.start)
             place = (origin(one.start), text[one.start : one.end], one.text)
-            offer = Offer(one.kind, bool(steps), rank, _drawn(syntax.document.line(line), one, text))
+            offer = Offer(one.kind, one.support, bool(steps), _drawn(syntax.document.line(line), one, text))
             known.setdefault(place, offer)
-            if not rank:
+            among |= rest[0] in steps
+            if one is best:
                 shown.setdefault(place, offer)
+                first = rest[0] in steps
         prior = keys.count(rest[0].key) if rest[0].key is not None else 0
-        hits = [rest[0] in steps for steps in matches]
-        moments.append(Moment(prior, bool(hits) and hits[0], any(hits), len(found)))
+        moments.append(Moment(prior, first, among, best is not None))
     return Replayed(
         change.source, change.path, change.language, tuple(moments), tuple(known.values()), tuple(shown.values())
     )
+
+
+def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
+    """What is shown after one edit of a change, made alone in the old text."""
+    step = change.steps[number]
+    edits = DocumentEdits()
+    edits.change(step.start, step.before, step.after)
+    text = applied(change.text, (step,))
+    syntax = Syntax.of(Document("", change.path, change.language, 1, text))
+    found = candidates(syntax, edits.edits, limits=limits, seconds=PATIENCE_SECONDS)
+    best = judge(syntax.document, found, edits.edits)
+    if best is None:
+        return None
+    line, _ = syntax.document.position(best.start)
+    return Offer(best.kind, best.support, False, _drawn(syntax.document.line(line), best, text))
 
 
 def _origin(done: Sequence[Step]) -> Callable[[int], int]:
@@ -98,13 +118,9 @@ def _origin(done: Sequence[Step]) -> Callable[[int], int]:
     return origin
 
 
-def _steps_of(
-    one: Candidate, change: Change, rest: Sequence[Step], shift: int, text: str
-) -> tuple[Step, ...]:
+def steps_of(one: Candidate, change: Change, rest: Sequence[Step], shift: int) -> tuple[Step, ...]:
     """The edits of the change, not made yet, that an offer makes; none if it makes anything else."""
     start, end = one.start - shift, one.end - shift
-    if start < rest[0].start - len(rest[0].before) - 200:
-        return ()
     near = [step for step in rest if step.start <= end and start <= step.end][:6]
     if start < 0 or not near:
         return ()
