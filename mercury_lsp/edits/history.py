@@ -71,9 +71,9 @@ def _joined(new: Edit, touched: Sequence[Edit]) -> Edit:
     if not touched:
         return new
     end = new.start + len(new.before)
-    low, high = min(new.start, touched[0].start), max(end, touched[-1].end)
+    low = min(new.start, touched[0].start)
     before, at = [], low
-    # The text from `low` to `high` as it was before all of these edits.
+    # The text from `low` on as it was before all of these edits.
     for edit in touched:
         before.append(new.before[max(0, at - new.start) : max(0, edit.start - new.start)])
         before.append(edit.before)
@@ -82,7 +82,6 @@ def _joined(new: Edit, touched: Sequence[Edit]) -> Edit:
     first, last = touched[0], touched[-1]
     head = first.after[: max(0, new.start - first.start)]
     tail = last.after[len(last.after) - max(0, last.end - end) :] if last.end > end else ""
-    assert low + len(head) == new.start and end + len(tail) == high
     return Edit(low, "".join(before), head + new.after + tail)
 
 

@@ -1,7 +1,7 @@
 """Judges a candidate by the model: how much likelier the lines concerned are with it than without.
 
-Both likelihoods are exact, and given the same context: what stands above and below the lines, and, if they are not near,
-the lines of the newest edit.
+Both likelihoods are exact, and given the same context: what stands above and below the lines, and the lines of the
+newest edit, if they are further away.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mercury_lsp.context import prompt
-from mercury_lsp.edits.candidates import Candidate, Kind
 from mercury_lsp.edits.history import Edit
+from mercury_lsp.edits.search import Candidate, Kind
 from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.tokenizer import Snippet
 from mercury_lsp.syntax.document import Document, plain
@@ -25,8 +25,17 @@ PREFIX_TOKENS, FOLLOWING_TOKENS = 128, 64
 MAX_JUDGED_LINES = 4
 # An edit further away is shown beside the context.
 NEAR_LINES = 12
-LEAST_GAIN: Mapping[Kind, float] = {"import": -8.0, "replace": -2.0, "rename": 0.0, "argument": 0.0, "insert": 0.0}
-"""The least gain in nats of the kinds that need a judge, by `python -m model.evaluation.edits --part tune --gains FILE`.
+LEAST_GAIN: Mapping[Kind, float] = {
+    "import": -8.0,
+    "parameter": -4.0,
+    "replace": -2.0,
+    "rename": 0.0,
+    "delete": 0.0,
+    "argument": 0.0,
+    "insert": 0.0,
+}
+"""The least gain in nats of the kinds that need a judge, by the gains that
+`python -m model.evaluation.edits --part tune --gains FILE` writes.
 
 Of the other kinds, which are renames of resolved names, the gain tells right from wrong no better than chance.
 """
@@ -52,7 +61,9 @@ def gain(
     if edits and abs(document.position(edits[-1].start)[0] - first) > NEAR_LINES:
         begin, _ = document.position(edits[-1].start)
         end, _ = document.position(edits[-1].end)
-        lines = text[document.span(max(0, begin - 2))[0] : document.span(min(end + 2, document.line_count - 1))[1]]
+        lines = text[
+            document.span(max(0, begin - 2))[0] : document.span(min(end + 2, document.line_count - 1))[1]
+        ]
         beside = [Snippet(document.path, plain(lines))]
     asked = prompt.build(
         document.path,
@@ -64,7 +75,9 @@ def gain(
         stem_start=engine.stem_start,
     )
     old, new = text[low:high], text[low : candidate.start] + candidate.text + text[candidate.end : high]
-    likelihoods = log_likelihoods(engine, replace(asked, related=tuple(beside)), (plain(old), plain(new)), cancelled)
+    likelihoods = log_likelihoods(
+        engine, replace(asked, related=tuple(beside)), (plain(old), plain(new)), cancelled
+    )
     return likelihoods[1] - likelihoods[0]
 
 

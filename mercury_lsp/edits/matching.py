@@ -18,12 +18,11 @@ Filled = dict[int, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Replaces the text from `start` to `end`. `context`: how many tokens around are those of the pattern."""
+    """Replaces the text from `start` to `end`."""
 
     start: int
     end: int
     text: str
-    context: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,10 @@ class Document:
         return cls(text, tokens, numbers)
 
 
-def places(document: Document, pattern: Pattern, near: tuple[int, int], until: float) -> Iterator[Place]:
-    """The places of a pattern with so many of its atoms on the left and on the right; none after a time."""
-    left = pattern.left[max(0, len(pattern.left) - near[0]) :]
-    right = pattern.right[: near[1]]
-    atoms = (*left, *pattern.middle, *right)
+def places(document: Document, pattern: Pattern, until: float) -> Iterator[Place]:
+    """The places of a pattern with all its atoms; none after a time."""
+    left = pattern.left
+    atoms = (*left, *pattern.middle, *pattern.right)
     anchor = _anchor(document, atoms)
     if anchor is None:
         return
@@ -79,7 +77,12 @@ def _anchor(document: Document, atoms: Sequence[Atom]) -> int | None:
 
 
 def _matches(
-    texts: Sequence[str], at: int, atoms: Sequence[Atom], middle: int, index: int = 0, filled: Filled | None = None
+    texts: Sequence[str],
+    at: int,
+    atoms: Sequence[Atom],
+    middle: int,
+    index: int = 0,
+    filled: Filled | None = None,
 ) -> Iterator[tuple[Filled, int]]:
     """How the atoms from `index` on match the tokens from `at` on, and where the atom `middle` does."""
     filled = filled or {}
@@ -113,7 +116,7 @@ def _matches(
 
 def _written(document: Document, pattern: Pattern, at: int, filled: Filled) -> Place | None:
     """The pattern's new side where its middle begins at a token; None where a hole of it is not filled."""
-    tokens, text = document.tokens, document.text
+    text = document.text
     pieces: list[str] = []
     begin = cursor = None
     for number, part in enumerate(pattern.replaced):
@@ -130,8 +133,9 @@ def _written(document: Document, pattern: Pattern, at: int, filled: Filled) -> P
         if number < len(pattern.kept):
             for atom in pattern.kept[number]:
                 at = filled[atom.number][1] if isinstance(atom, Hole) and atom.block else at + 1
-    assert begin is not None and cursor is not None
-    return Place(begin, cursor, "".join(pieces), _context(tokens.texts, pattern, at, filled))
+    assert begin is not None
+    assert cursor is not None
+    return Place(begin, cursor, "".join(pieces))
 
 
 def _replacement(document: Document, part: Replaced, at: int, filled: Filled) -> tuple[int, int, str | None]:
@@ -157,13 +161,3 @@ def _replacement(document: Document, part: Replaced, at: int, filled: Filled) ->
         new += [first if blank is None else blank, atom]
     new.append(last if part.blanks[-1] is None else part.blanks[-1])
     return low, high, "".join(new)
-
-
-def _context(texts: Sequence[str], pattern: Pattern, end: int, filled: Filled) -> int:
-    """How many tokens right of the middle are as in the pattern, and as many on its left."""
-    count = 0
-    for atom, token in zip(pattern.right, texts[end:], strict=False):
-        if isinstance(atom, str) and atom != token:
-            break
-        count += 1
-    return count

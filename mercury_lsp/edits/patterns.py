@@ -119,10 +119,7 @@ def _occurrence(text: str, group: Sequence[Hunk]) -> Occurrence:
     start, end = group[0].start, group[-1].end
     left = Tokens.of(text[text.rfind("\n", 0, max(0, start - 200)) + 1 : start]).texts[-MAX_BLOCK_TOKENS:]
     right = Tokens.of(text[end : end + 120]).texts[:CONTEXT_TOKENS]
-    kept = [
-        tuple(Tokens.of(text[one.end : other.start]).texts)
-        for one, other in pairwise(group)
-    ]
+    kept = [tuple(Tokens.of(text[one.end : other.start]).texts) for one, other in pairwise(group)]
     parts = []
     for hunk in group:
         parts.append(Replaced(hunk.before, hunk.after, _blanks(hunk)))
@@ -186,7 +183,8 @@ def _unified(
         return None
     atoms: list[Atom] = []
     for a, b in zip(one, other, strict=True):
-        assert isinstance(a, str) and isinstance(b, str)
+        assert isinstance(a, str)
+        assert isinstance(b, str)
         if a == b:
             atoms.append(a)
         elif is_word(a) and is_word(b) and (found := hole((a, b), holes)) is not None:
@@ -213,7 +211,7 @@ def _block(
 
 
 def _call(one: Occurrence, other: Occurrence) -> tuple[str, ...] | None:
-    """The function with the token before it, and the bracket, if both occurrences add a last argument to calls of the same function."""
+    """The function and the bracket, if both occurrences add a last argument to calls of the same function."""
     if one.right[:1] != (")",) or other.right[:1] != (")",) or one.replaced[0].after[0] != ",":
         return None
     called, twin = _called(one.left), _called(other.left)
@@ -221,7 +219,7 @@ def _call(one: Occurrence, other: Occurrence) -> tuple[str, ...] | None:
 
 
 def _called(left: Sequence[str]) -> tuple[str, ...] | None:
-    """The word before the bracket that is open at the end of some tokens, and the token before it."""
+    """The word before the bracket that is open at the end of some tokens, after its word or dot if it has one."""
     depth = 0
     for number in range(len(left) - 1, 0, -1):
         if left[number] in _CLOSE:
@@ -229,7 +227,10 @@ def _called(left: Sequence[str]) -> tuple[str, ...] | None:
         elif left[number] in _OPEN:
             depth -= 1
             if depth < 0:
-                return tuple(left[max(0, number - 2) : number]) if left[number] == "(" and is_word(left[number - 1]) else None
+                if left[number] != "(" or not is_word(left[number - 1]):
+                    return None
+                marked = number > 1 and (is_word(left[number - 2]) or left[number - 2] == ".")
+                return tuple(left[number - 1 - marked : number])
     return None
 
 

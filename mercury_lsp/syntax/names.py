@@ -81,7 +81,11 @@ class Names:
         if role in ("member", "key"):
             return Resolved("member", 0, len(self._text))
         if role == "use":
-            found = [(self._scope(other, name.role), name.role) for name, other in self._all(text) if name.role in DEFINING]
+            found = [
+                (self._scope(other, name.role), name.role)
+                for name, other in self._all(text)
+                if name.role in DEFINING
+            ]
             around = [(scope, role) for scope, role in found if scope[0] <= start and end <= scope[1]]
             if around:
                 scope, role = min(around, key=lambda one: one[0][1] - one[0][0])
@@ -132,7 +136,7 @@ class Names:
 
     def _all(self, text: str) -> list[tuple[Name, Node]]:
         if text not in self._named:
-            found = []
+            found: list[tuple[Name, Node]] = []
             for match in re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", self._text):
                 if len(found) == MAX_OCCURRENCES:
                     break
@@ -175,7 +179,16 @@ class Names:
         while parent is not None and steps < 6:
             field = _field(parent, child)
             kind = parent.type
-            if field in ("type", "value", "default", "default_value", "right", "body", "return_type", "superclasses"):
+            if field in (
+                "type",
+                "value",
+                "default",
+                "default_value",
+                "right",
+                "body",
+                "return_type",
+                "superclasses",
+            ):
                 return None
             if _IMPORTS.search(kind):
                 return "import"
@@ -187,7 +200,11 @@ class Names:
                 return "parameter"
             if field in ("name", "declarator") and _NAMED.search(kind):
                 return "definition" if _FUNCTION.search(kind) or "class" in kind else "local"
-            if self._assigns and field == "left" and kind in ("assignment", "for_statement", "for_in_clause", "named_expression"):
+            if (
+                self._assigns
+                and field == "left"
+                and kind in ("assignment", "for_statement", "for_in_clause", "named_expression")
+            ):
                 return "local"
             if field in ("left", "name", "pattern", "alias") and kind in (
                 "for_in_statement", "short_var_declaration", "let_declaration", "range_clause", "as_pattern",
@@ -196,7 +213,9 @@ class Names:
                 return "local"
             if kind == "as_pattern_target":
                 return "local"
-            if not kind.endswith(("pattern", "dotted_name", "list", "tuple", "declarator", "expression_list", "identifier")):
+            if not kind.endswith(
+                ("pattern", "dotted_name", "list", "tuple", "declarator", "expression_list", "identifier")
+            ):
                 return None
             child, parent, steps = parent, parent.parent, steps + 1
         return None
@@ -206,14 +225,21 @@ class Names:
         return bool(_COMPREHENSION.search(kind) or (not self._assigns and _LOOP.search(kind)))
 
     def defined(self, text: str, resolved: Resolved) -> bool:
-        """Whether a name has a definition within the range of another one, itself included."""
-        return any(
-            name.role in DEFINING or (resolved.role == "member" and self._is_assigned(name))
-            for name in self.all(text)
-            if resolved.start <= name.start < resolved.end
-        )
+        """Whether a name has a definition in the range of another one; those of narrower scopes do not count."""
+        for name, node in self._all(text):
+            if not resolved.start <= name.start < resolved.end:
+                continue
+            if resolved.role == "member":
+                if name.role in DEFINING or self.is_assigned(name):
+                    return True
+            elif name.role in DEFINING:
+                low, high = self._scope(node, name.role)
+                if low <= resolved.start and resolved.end <= high:
+                    return True
+        return False
 
-    def _is_assigned(self, name: Name) -> bool:
+    def is_assigned(self, name: Name) -> bool:
+        """Whether a member gets a value where it stands."""
         return bool(re.match(r"\s*(?::[^=\n]*)?=(?!=)", self._text[name.end : name.end + 80]))
 
     def _scope(self, node: Node, role: Role) -> tuple[int, int]:
@@ -256,6 +282,10 @@ def _field(parent: Node, child: Node) -> str | None:
 def _child_node(node: Node) -> Node | None:
     """The node of the name that a definition gives."""
     found = node.child_by_field_name("name") or node.child_by_field_name("declarator")
-    while found is not None and found.child_count and (inner := found.child_by_field_name("declarator")) is not None:
+    while (
+        found is not None
+        and found.child_count
+        and (inner := found.child_by_field_name("declarator")) is not None
+    ):
         found = inner
     return found

@@ -4,11 +4,12 @@
     python -m model.evaluation.edits --part tune --gains gains.jsonl    # the part that limits were chosen on
     python -m model.evaluation.edits --no-judge --details wrong.jsonl
 
-A change is a file in two consecutive versions of a package, or before and after a commit of this repository; its edits
-are made from its top to its end. *After n* counts edits of which n earlier ones of the change were the same,
-generalized: equal tokens on both sides but for words that both sides have. An offer counts once for each place and
-text, and is right if it makes edits of the change that are not made yet, and nothing else. So what is offered above
-the last edit counts as wrong. In addition, edits that nothing in their change repeats are made alone.
+A change is a file in two consecutive versions of a package, or before and after a commit of this repository. It is
+made as its author would: line by line, taking each offer that makes edits of the change and nothing else, and
+dismissing the others. *Precision* is the share of offers that were taken. *Recall after n* is the share of edits made
+by taking an offer, of those of which n earlier edits of the change were the same, generalized: equal tokens on both
+sides but for words that both sides have. In addition, lines whose edits nothing in their change repeats are edited
+alone.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.edits.candidates import Candidate
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.judge import LEAST_GAIN, gain, judged
+from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -44,7 +45,9 @@ REPOSITORY_CHANGES = 250
 SINGLE_EDITS = 200
 
 
-def changes(part: str, sources: Sequence[str], downloads: Path, console: Console, seed: int = 0) -> list[Change]:
+def changes(
+    part: str, sources: Sequence[str], downloads: Path, console: Console, seed: int = 0
+) -> list[Change]:
     """The changes of a part; packages that cannot be had are named and left out."""
     found: list[Change] = []
     for pair in PAIRS:
@@ -61,14 +64,17 @@ def changes(part: str, sources: Sequence[str], downloads: Path, console: Console
 
 
 def singles(found: Sequence[Change], seed: int, count: int = SINGLE_EDITS) -> list[tuple[Change, int]]:
-    """Edits that nothing in their change repeats, by their numbers."""
+    """Lines, by their numbers among those that are edited, whose edits nothing in their change repeats."""
     made = []
     for change in found:
-        keys = Counter(step.key for step in change.steps)
+        keys = Counter(step.key for step in change.steps if step.key is not None)
         pairs = Counter((step.before.strip(), step.after.strip()) for step in change.steps)
-        for number, step in enumerate(change.steps):
-            lonely = keys[step.key] == 1 or step.key is None
-            if lonely and pairs[step.before.strip(), step.after.strip()] == 1:
+        for number, line in enumerate(change.lines):
+            if all(
+                pairs[step.before.strip(), step.after.strip()] == 1
+                and (step.key is None or keys[step.key] == 1)
+                for step in line
+            ):
                 made.append((change, number))
     random.Random(seed).shuffle(made)
     return made[:count]
@@ -99,7 +105,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--downloads", type=Path, help="instead of the folder in the cache folder")
-    made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each offer")
+    made.add_argument(
+        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each offer"
+    )
     made.add_argument("--gains", type=Path, metavar="FILE", help="and for the gain of each first candidate")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
@@ -118,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     judge = judge_of(engine, gains)
-    several = [change for change in found if len(change.steps) > 1]
+    several = [change for change in found if len(change.lines) > 1]
     replayed = [replay(change, judge) for change in track(several, "replaying", console=console)]
     lonely = singles(found, given.seed)
     offered: list[tuple[Change, Offer]] = []
@@ -134,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if given.details is not None:
         lines = [(one.source, one.path, asdict(offer)) for one in replayed for offer in one.shown]
-        lines += [(change.source, change.path, {**asdict(offer), "single": True}) for change, offer in offered]
+        lines += [
+            (change.source, change.path, {**asdict(offer), "single": True}) for change, offer in offered
+        ]
         given.details.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     if gains is not None:
         given.gains.write_text("".join(json.dumps(line) + "\n" for line in gains), encoding="utf-8")

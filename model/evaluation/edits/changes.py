@@ -24,11 +24,14 @@ LANGUAGES = {
     ".py": "python", ".js": "javascript", ".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript",
     ".ts": "typescript", ".tsx": "typescriptreact",
 }  # fmt: skip
-_GENERATED = re.compile(r"(?:^|/)(?:dist|build|lib/(?:commonjs|module|typescript)|node_modules|esm|cjs|umd)/|\.min\.|\.d\.ts$")
+_GENERATED = re.compile(
+    r"(?:^|/)(?:dist|build|lib/(?:commonjs|module|typescript)|node_modules|esm|cjs|umd)/|\.min\.|\.d\.ts$"
+)
 REPOSITORY = Path(__file__).parents[3]
+# Of this repository: the commits of some days. Limits were chosen on all of them.
 HISTORY = {
-    "tune": ("2026-11-25T14:00:00Z", "2026-11-29T04:00:00Z"),
-    "report": ("2026-11-01T00:00:00Z", "2026-11-25T13:50:00Z"),
+    "tune": ("2026-11-01T00:00:00Z", "2026-11-29T04:00:00Z"),
+    "report": ("2026-11-29T04:00:00Z", "2026-11-29T04:16:20Z"),
 }
 
 
@@ -53,19 +56,36 @@ PAIRS = (
     Pair("npm", "express", "4.21.2", "5.1.0", "MIT", "tune"),
     Pair("npm", "rxjs", "7.5.7", "7.8.2", "Apache-2.0", "tune"),
     Pair("npm", "@tanstack/query-core", "5.90.2", "5.108.4", "MIT", "tune"),
-    Pair("pypi", "textual", "8.0.2", "8.2.0", "MIT", "report"),
-    Pair("pypi", "glom", "24.11.0", "25.12.0", "BSD-3-Clause", "report"),
-    Pair("pypi", "pyrsistent", "0.19.3", "0.20.0", "MIT", "report"),
-    Pair("pypi", "flask", "2.2.5", "3.0.0", "BSD-3-Clause", "report"),
-    Pair("pypi", "marshmallow", "3.26.1", "4.0.0", "MIT", "report"),
-    Pair("pypi", "requests", "2.31.0", "2.32.5", "Apache-2.0", "report"),
-    Pair("pypi", "structlog", "24.4.0", "25.5.0", "MIT OR Apache-2.0", "report"),
-    Pair("npm", "mongoose", "9.11.1", "9.12.1", "MIT", "report"),
-    Pair("npm", "koa", "3.0.0", "3.3.0", "MIT", "report"),
-    Pair("npm", "fastify", "5.10.0", "5.12.8", "MIT", "report"),
-    Pair("npm", "commander", "14.0.1", "15.1.0", "MIT", "report"),
-    Pair("npm", "react-native-paper", "5.14.0", "5.15.3", "MIT", "report"),
-    Pair("npm", "@tanstack/router-core", "1.150.0", "1.171.39", "MIT", "report"),
+    Pair("pypi", "textual", "8.0.2", "8.2.0", "MIT", "tune"),
+    Pair("pypi", "glom", "24.11.0", "25.12.0", "BSD-3-Clause", "tune"),
+    Pair("pypi", "pyrsistent", "0.19.3", "0.20.0", "MIT", "tune"),
+    Pair("pypi", "flask", "2.2.5", "3.0.0", "BSD-3-Clause", "tune"),
+    Pair("pypi", "marshmallow", "3.26.1", "4.0.0", "MIT", "tune"),
+    Pair("pypi", "requests", "2.31.0", "2.32.5", "Apache-2.0", "tune"),
+    Pair("pypi", "structlog", "24.4.0", "25.5.0", "MIT OR Apache-2.0", "tune"),
+    Pair("npm", "mongoose", "9.11.1", "9.12.1", "MIT", "tune"),
+    Pair("npm", "koa", "3.0.0", "3.3.0", "MIT", "tune"),
+    Pair("npm", "fastify", "5.10.0", "5.12.8", "MIT", "tune"),
+    Pair("npm", "commander", "14.0.1", "15.1.0", "MIT", "tune"),
+    Pair("npm", "react-native-paper", "5.14.0", "5.15.3", "MIT", "tune"),
+    Pair("npm", "@tanstack/router-core", "1.150.0", "1.171.39", "MIT", "tune"),
+    Pair("pypi", "attrs", "23.1.0", "24.2.0", "MIT", "report"),
+    Pair("pypi", "cattrs", "23.2.3", "24.1.0", "MIT", "report"),
+    Pair("pypi", "uvicorn", "0.30.6", "0.34.0", "BSD-3-Clause", "report"),
+    Pair("pypi", "websockets", "12.0", "14.0", "BSD-3-Clause", "report"),
+    Pair("pypi", "typer", "0.12.5", "0.16.0", "MIT", "report"),
+    Pair("pypi", "tomlkit", "0.12.0", "0.13.2", "MIT", "report"),
+    Pair("pypi", "prompt-toolkit", "3.0.36", "3.0.48", "BSD-3-Clause", "report"),
+    Pair("pypi", "arrow", "1.2.3", "1.3.0", "Apache-2.0", "report"),
+    Pair("pypi", "redis", "5.0.8", "5.2.0", "MIT", "report"),
+    Pair("npm", "preact", "10.19.0", "10.24.0", "MIT", "report"),
+    Pair("npm", "svelte", "5.0.0", "5.10.0", "MIT", "report"),
+    Pair("npm", "knex", "2.5.1", "3.1.0", "MIT", "report"),
+    Pair("npm", "pino", "8.16.0", "9.5.0", "MIT", "report"),
+    Pair("npm", "nodemailer", "6.9.7", "6.9.16", "MIT-0", "report"),
+    Pair("npm", "@tanstack/table-core", "8.10.7", "8.20.5", "MIT", "report"),
+    Pair("npm", "@tanstack/form-core", "0.30.0", "0.40.0", "MIT", "report"),
+    Pair("npm", "@tanstack/react-router", "1.70.0", "1.90.0", "MIT", "report"),
 )
 
 
@@ -91,7 +111,9 @@ class Step:
         Two edits of the same key are one edit, generalized: what differs is reused on the new side.
         """
         common = [token for token in dict.fromkeys(self.old) if token in self.new and token[0].isalpha()]
-        if not any(token[0].isalnum() or token[0] == "_" for token in (*self.old, *self.new) if token not in common):
+        if not any(
+            token[0].isalnum() or token[0] == "_" for token in (*self.old, *self.new) if token not in common
+        ):
             return None
         if len(self.old) + len(self.new) > 40 or self.old == self.new:
             return None
@@ -112,6 +134,17 @@ class Change:
     text: str
     steps: tuple[Step, ...]
 
+    @property
+    def lines(self) -> list[tuple[Step, ...]]:
+        """The edits of each line together, which a person makes before leaving the line."""
+        groups: list[list[Step]] = []
+        for step in self.steps:
+            if groups and "\n" not in self.text[groups[-1][-1].end : step.start]:
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+        return [tuple(group) for group in groups]
+
 
 def steps(old: str, new: str) -> tuple[Step, ...]:
     """The edits between two texts: lines that differ, and in them tokens that differ."""
@@ -125,7 +158,9 @@ def steps(old: str, new: str) -> tuple[Step, ...]:
             continue
         before, after = "".join(one[low:high]), "".join(other[first:last])
         for hunk in compared(before, after):
-            made.append(Step(starts[low] + hunk.was, hunk.before_text, hunk.after_text, hunk.before, hunk.after))
+            made.append(
+                Step(starts[low] + hunk.was, hunk.before_text, hunk.after_text, hunk.before, hunk.after)
+            )
     return tuple(made)
 
 
@@ -172,9 +207,13 @@ def package_changes(pair: Pair, downloads: Path) -> Iterator[Change]:
 def repository_changes(part: str, repository: Path = REPOSITORY) -> Iterator[Change]:
     """The changes of this repository's commits of some days; limits were chosen on later ones than are reported."""
     since, until = HISTORY[part]
-    log = _git(repository, "log", "--no-merges", "--format=%H", f"--since={since}", f"--until={until}").split()
+    log = _git(
+        repository, "log", "--no-merges", "--format=%H", f"--since={since}", f"--until={until}"
+    ).split()
     for commit in log:
-        for line in _git(repository, "diff-tree", "-r", "--no-commit-id", "--diff-filter=M", commit).splitlines():
+        for line in _git(
+            repository, "diff-tree", "-r", "--no-commit-id", "--diff-filter=M", commit
+        ).splitlines():
             meta, _, path = line.partition("\t")
             _, _, old, new, _ = meta.split()
             if PurePosixPath(path).suffix in LANGUAGES:
@@ -185,5 +224,9 @@ def repository_changes(part: str, repository: Path = REPOSITORY) -> Iterator[Cha
 
 def _git(repository: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True, errors="replace"
+        ["git", "-C", str(repository), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        errors="replace",
     ).stdout

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mercury_lsp.edits.candidates import USUAL, Candidate, Limits, candidates
+from mercury_lsp.edits.candidates import candidates
 from mercury_lsp.edits.history import DocumentEdits, Edit
+from mercury_lsp.edits.search import USUAL, Candidate, Dismissals, Limits
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 from model.evaluation.edits.changes import Change, Step, applied
@@ -29,112 +31,133 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What happened after some steps of a change: `prior` earlier edits had the next one's key.
+class Made:
+    """An edit of a change that was made: `prior` earlier ones had its key.
 
-    `first`: whether the next edit was shown; `any`: whether it was among the candidates; `shown`: whether anything was.
+    `offered`: it was made by taking an offer; `candidate`: it was so, or was among the candidates when made by hand.
     """
 
     prior: int
-    first: bool
-    any: bool
-    shown: bool
+    offered: bool
+    candidate: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A change's moments; what was among the candidates, and what was shown, each place and text once."""
+    """How a change was made: its edits but those of the first line, and all that was shown."""
 
     source: str
     path: str
     language: str
-    moments: tuple[Moment, ...]
-    candidates: tuple[Offer, ...]
+    made: tuple[Made, ...]
     shown: tuple[Offer, ...]
 
 
-def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
-    """Make the change's edits from its top to its end, looking at the offers after each but the last."""
-    moments: list[Moment] = []
-    known: dict[tuple[int, str, str], Offer] = {}
-    shown: dict[tuple[int, str, str], Offer] = {}
-    edits = DocumentEdits()
-    keys: list[object] = []
-    for count, step in enumerate(change.steps[:-1], start=1):
-        done, rest = change.steps[:count], change.steps[count:]
-        shift = sum(len(other.after) - len(other.before) for other in done[:-1])
-        edits.change(step.start + shift, step.before, step.after)
-        keys.append(step.key)
-        text = applied(change.text, done)
-        syntax = Syntax.of(Document("", change.path, change.language, count, text))
-        found = candidates(syntax, edits.edits, limits=limits, seconds=PATIENCE_SECONDS)
-        best = judge(syntax.document, found, edits.edits)
-        shift += len(step.after) - len(step.before)
-        origin = _origin(done)
-        first = among = False
-        for one in found:
-            steps = steps_of(one, change, rest, shift)
-            line, _ = syntax.document.position(one.start)
-            place = (origin(one.start), text[one.start : one.end], one.text)
-            offer = Offer(one.kind, one.support, bool(steps), _drawn(syntax.document.line(line), one, text))
-            known.setdefault(place, offer)
-            among |= rest[0] in steps
-            if one is best:
-                shown.setdefault(place, offer)
-                first = rest[0] in steps
-        prior = keys.count(rest[0].key) if rest[0].key is not None else 0
-        moments.append(Moment(prior, first, among, best is not None))
-    return Replayed(
-        change.source, change.path, change.language, tuple(moments), tuple(known.values()), tuple(shown.values())
-    )
+class Replay:
+    """Makes a change as its author would: line by line, taking each offer that is the change's.
 
+    The first line that is not done yet is edited by hand, whenever nothing is offered or the offer is wrong; a wrong
+    one is dismissed.
+    """
 
-def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
-    """What is shown after one edit of a change, made alone in the old text."""
-    step = change.steps[number]
-    edits = DocumentEdits()
-    edits.change(step.start, step.before, step.after)
-    text = applied(change.text, (step,))
-    syntax = Syntax.of(Document("", change.path, change.language, 1, text))
-    found = candidates(syntax, edits.edits, limits=limits, seconds=PATIENCE_SECONDS)
-    best = judge(syntax.document, found, edits.edits)
-    if best is None:
-        return None
-    line, _ = syntax.document.position(best.start)
-    return Offer(best.kind, best.support, False, _drawn(syntax.document.line(line), best, text))
+    def __init__(self, change: Change, judge: Judge, limits: Limits = USUAL) -> None:
+        self._change, self._judge, self._limits = change, judge, limits
+        self._edits = DocumentEdits()
+        self._done: list[Step] = []
+        self._dismissed = Dismissals()
+        self._keys: Counter[object] = Counter()
+        self.made: list[Made] = []
+        self.shown: list[Offer] = []
 
+    def run(self) -> Replayed:
+        """Make the whole change."""
+        rest = list(self._change.steps)
+        among: tuple[Step, ...] = ()
+        for line in self._change.lines:
+            by_hand = [step for step in line if step in rest]
+            if not by_hand:
+                continue
+            self._make(by_hand, False, among)
+            rest = [step for step in rest if step not in by_hand]
+            while rest:
+                taken, among = self.offered(rest)
+                if not taken:
+                    break
+                self._make(taken, True, taken)
+                rest = [step for step in rest if step not in taken]
+        first = self._change.lines[0]
+        change = self._change
+        return Replayed(
+            change.source, change.path, change.language, tuple(self.made[len(first) :]), tuple(self.shown)
+        )
 
-def _origin(done: Sequence[Step]) -> Callable[[int], int]:
-    """Where a place of the text was before some steps."""
+    def _make(self, steps: Sequence[Step], offered: bool, among: Sequence[Step]) -> None:
+        for step in steps:
+            shift = sum(len(one.after) - len(one.before) for one in self._done if one.start < step.start)
+            self._edits.change(step.start + shift, step.before, step.after)
+            self._done.append(step)
+            prior = self._keys[step.key] if step.key is not None else 0
+            self.made.append(Made(prior, offered, step in among))
+        self._keys.update(step.key for step in steps)
 
-    def origin(at: int) -> int:
-        for step in done:
-            # What is in a step's new text keeps its distance from the step's start.
+    def offered(self, rest: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """The edits that the offer makes, none if it is wrong; and those that any candidate makes."""
+        text = applied(self._change.text, tuple(self._done))
+        syntax = Syntax.of(Document("", self._change.path, self._change.language, len(self._done), text))
+        found = candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
+        best = self._judge(syntax.document, found, self._edits.edits)
+        among = tuple({step for one in found for step in self._steps_of(one, rest)})
+        if best is None:
+            return (), among
+        steps = self._steps_of(best, rest)
+        line, _ = syntax.document.position(best.start)
+        drawn = _drawn(syntax.document.line(line), best, text)
+        self.shown.append(Offer(best.kind, best.support, bool(steps), drawn))
+        if not steps:
+            self._dismissed.add(best)
+        return steps, among
+
+    def _steps_of(self, one: Candidate, rest: Sequence[Step]) -> tuple[Step, ...]:
+        """The edits of the change, not made yet, that an offer makes; none if it makes anything else."""
+        old = self._change.text
+        start, end = self._origin(one.start), self._origin(one.end)
+        near = [step for step in rest if step.start <= end and start <= step.end][:6]
+        if not near:
+            return ()
+        low, high = min(start, near[0].start), max(end, near[-1].end)
+        if any(low < step.end and step.start < high for step in self._done):
+            return ()
+        offered = old[low:start] + one.text + old[end:high]
+        for count in range(1, len(near) + 1):
+            for chosen in combinations(near, count):
+                pieces, at = [], low
+                for step in chosen:
+                    pieces += [old[at : step.start], step.after]
+                    at = step.end
+                if "".join([*pieces, old[at:high]]) == offered:
+                    return chosen
+        return ()
+
+    def _origin(self, at: int) -> int:
+        """Where a place was in the old text."""
+        for step in sorted(self._done, key=lambda step: step.start):
             if at < step.start + len(step.after):
                 return min(at, step.end) if at > step.start else at
             at -= len(step.after) - len(step.before)
         return at
 
-    return origin
+
+def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
+    """Make a change, see `Replay`."""
+    return Replay(change, judge, limits).run()
 
 
-def steps_of(one: Candidate, change: Change, rest: Sequence[Step], shift: int) -> tuple[Step, ...]:
-    """The edits of the change, not made yet, that an offer makes; none if it makes anything else."""
-    start, end = one.start - shift, one.end - shift
-    near = [step for step in rest if step.start <= end and start <= step.end][:6]
-    if start < 0 or not near:
-        return ()
-    low, high = min(start, near[0].start), max(end, near[-1].end)
-    offered = change.text[low:start] + one.text + change.text[end:high]
-    for count in range(1, len(near) + 1):
-        for chosen in combinations(near, count):
-            pieces, at = [], low
-            for step in chosen:
-                pieces += [change.text[at : step.start], step.after]
-                at = step.end
-            if "".join([*pieces, change.text[at:high]]) == offered:
-                return chosen
-    return ()
+def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
+    """What is shown after the edits of one line of a change, made alone in the old text."""
+    made = Replay(change, judge, limits)
+    made._make(change.lines[number], False, ())
+    made.offered(())
+    return made.shown[0] if made.shown else None
 
 
 def _drawn(line: str, one: Candidate, text: str) -> str:
