@@ -47,9 +47,8 @@ class CompletionScheduler:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        self.draft: Callable[[cache.Place, Progress | None], None] | None = (
-            None  # told of drafts, by the worker
-        )
+        # Told of drafts, by the worker.
+        self.draft: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
         self._loaded = asyncio.Event()  # the model is ready, or will never be
@@ -57,9 +56,8 @@ class CompletionScheduler:
         self._arrivals = itertools.count(1)
         self._newest: tuple[int, cache.Place | None] = (0, None)  # the last request, and what it asks for
         self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
-        self.further: float | None = (
-            None  # seconds after a change, when further candidates are worked out ahead
-        )
+        # Seconds after a change, when further candidates are worked out ahead.
+        self.further: float | None = None
         self._further: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
@@ -104,6 +102,11 @@ class CompletionScheduler:
                 timer.cancel()
         if self._worker is not None:
             self._worker.stop(CLOSE_SECONDS)
+
+    @property
+    def worker(self) -> Worker[Engine] | None:
+        """For other work, see `idle`; None before a model is wanted."""
+        return self._worker
 
     @property
     def model(self) -> str:

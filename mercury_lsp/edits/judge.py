@@ -27,7 +27,6 @@ MAX_JUDGED_LINES = 4
 NEAR_LINES = 12
 LEAST_GAIN: Mapping[Kind, float] = {
     "import": -8.0,
-    "parameter": -4.0,
     "replace": -2.0,
     "rename": 0.0,
     "delete": 0.0,
