@@ -6,6 +6,7 @@
  * edit where the cursor is in its line; then the next one is asked for.
  */
 import {
+  CancellationTokenSource,
   commands,
   type Disposable,
   Range,
@@ -16,7 +17,6 @@ import {
   window,
   workspace,
 } from "vscode";
-import { CancellationTokenSource } from "vscode-languageclient/node";
 import { type InlineEdit, NEXT_EDIT } from "./protocol";
 import type { Service } from "./service";
 
