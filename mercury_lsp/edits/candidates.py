@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 from time import monotonic
 
+from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.edits import renames, repeats
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.search import (
@@ -39,12 +40,9 @@ def candidates(
             continue
         edited = any(edit.start <= candidate.end and candidate.start <= edit.end for edit in edits)
         taken = any(one.start < candidate.end and candidate.start < one.end for one in made)
-        if (
-            not edited
-            and not taken
-            and candidate not in made
-            and not _is_done(syntax.document.text, candidate)
-        ):
+        if edited or taken or candidate in made or _is_done(syntax.document.text, candidate):
+            continue
+        if not _has_secret(syntax, candidate):
             made.append(candidate)
     newest = edits[-1].start if edits else 0
     scope = syntax.scope(newest + 1) or (0, len(syntax.document.text))
@@ -73,6 +71,15 @@ def _is_done(text: str, one: Candidate) -> bool:
     new, reach = one.text.strip(), len(one.text) + 20
     before, after = text[max(0, one.start - reach) : one.start], text[one.end : one.end + reach]
     return before.rstrip().endswith(new) or after.lstrip().startswith(new)
+
+
+def _has_secret(syntax: Syntax, one: Candidate) -> bool:
+    """Whether the lines with the candidate have something that looks like a password, a key or a token."""
+    document = syntax.document
+    low = document.span(document.position(one.start)[0])[0]
+    high = document.span(document.position(one.end)[0])[1]
+    text = document.text
+    return is_secret(text[low : one.start] + one.text + text[one.end : high])
 
 
 def _rank(one: Candidate, newest: int, scope: tuple[int, int]) -> tuple[bool, bool, int]:

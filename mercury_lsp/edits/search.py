@@ -17,7 +17,7 @@ RECENT_EDITS = 8
 COMPARED_EDITS = 24
 MAX_OCCURRENCES = 32
 MAX_CANDIDATES = 40
-SEARCH_SECONDS = 0.035
+SEARCH_SECONDS = 0.03
 # An edit that was dismissed somewhere is offered elsewhere only after so many more occurrences.
 OCCURRENCES_PER_DISMISSAL = 2
 

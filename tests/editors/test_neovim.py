@@ -540,7 +540,7 @@ def renaming(neovim: Neovim) -> None:
 
 
 NEXT_EDIT = (
-    "luaeval('(function() local one = require(\"mercury.next_edit\").current()"
+    'luaeval(\'(function() local one = require("mercury.next_edit").current()'
     " return one and { one.first[1], one.text } or {} end)()')"
 )
 

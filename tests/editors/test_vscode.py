@@ -328,7 +328,10 @@ def test_a_parameter_is_renamed_by_tabs(window: Open, project: Path) -> None:
         made.press("Tab")
         made.page.locator(".statusbar-item", has_text=f"Ln {line}, ").wait_for()
         made.press("Tab")
-        until(lambda: made.decorations.count("amount") >= line or not made.decorations[-1], "the edit")
+        until(
+            lambda line=line: made.decorations.count("amount") >= line or not made.decorations[-1],
+            "the edit",
+        )
     expected = RENAMED.replace("count", "amount").replace("'amount'", "'count'")
     until(lambda: made.save(file) == expected, "the whole rename")
 

@@ -142,7 +142,14 @@ def test_the_command(
     archive(tmp_path / "downloads", "2", NEW)
     monkeypatch.setattr(command, "PAIRS", (Pair("npm", "tiny", "1", "2", "MIT", "report"),))
     details = tmp_path / "details.jsonl"
-    options = ["--sources", "packages", "--downloads", str(tmp_path / "downloads"), "--model", str(tiny_model)]
+    options = [
+        "--sources",
+        "packages",
+        "--downloads",
+        str(tmp_path / "downloads"),
+        "--model",
+        str(tiny_model),
+    ]
     assert command.main([*options, "--details", str(details), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["languages"]["all"]["precision"]["n"] == 2

@@ -84,6 +84,14 @@ def test_nothing_is_offered(text: str, first: tuple[str, str], second: tuple[str
     assert typist.offers() == []
 
 
+def test_no_secret_is_repeated() -> None:
+    for value, count in (("retries", 1), ("'gH7kQ2mZx9Lw4TbV'", 0)):
+        typist = Typist("python", "connect(one)\nconnect(two)\nconnect(three)\n")
+        typist.type("connect(one", f"connect(one, password={value}")
+        typist.type("connect(two", f"connect(two, password={value}")
+        assert len(typist.offers()) == count
+
+
 def test_an_edited_place_is_not_edited_again() -> None:
     typist = Typist("python", "a = f(x)\nb = f(y)\n")
     typist.type("f(x)", "f(f(x))")
