@@ -80,6 +80,9 @@ class Config:
         True,
         "Whether work starts at each change, before the editor asks, goes on behind what is shown, and is remembered.",
     )
+    next_edit: bool = _option(
+        True, "Whether the server looks for the next edit: what was just edited, where it comes again."
+    )
     drafts: bool = _option(
         False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
     )

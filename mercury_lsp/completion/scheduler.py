@@ -104,6 +104,11 @@ class CompletionScheduler:
             self._worker.stop(CLOSE_SECONDS)
 
     @property
+    def worker(self) -> Worker[Engine] | None:
+        """For other work, see `idle`; None before a model is wanted."""
+        return self._worker
+
+    @property
     def model(self) -> str:
         """The name of the model that is loaded, or ""."""
         engine = self._worker.engine if self._worker else None

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from typing import Protocol as Interface
 
 from lsprotocol import types
@@ -25,6 +25,9 @@ from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.stats import count_events
 
+if TYPE_CHECKING:
+    from mercury_lsp.lsp.next_edit import NextEdits
+
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
 SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
@@ -40,6 +43,7 @@ class Served(Interface):
     ignore_check: IgnoreCheck
     scheduler: CompletionScheduler
     journal: Journal
+    next_edits: NextEdits
     status: Status
 
     @property
@@ -50,7 +54,7 @@ class Served(Interface):
 def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
     """Which notifications of ours a client can take, by its own word."""
     ours = _part(capabilities.experimental, "mercury")
-    return frozenset(name for name in ("status", "drafts") if _part(ours, name) is True)
+    return frozenset(name for name in ("status", "drafts", "nextEdit") if _part(ours, name) is True)
 
 
 def commanded(list_: L, ids: Sequence[str]) -> L:

@@ -24,6 +24,7 @@ def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
     language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
     file = convert.file(document.uri)
     version = 0 if document.version == NO_VERSION else document.version
+    ls.next_edits.forget(document.uri)
     ls.session.open(document.uri, path, language_id, version, document.text, file)
     if file:
         ls.ignore_check.opened(document.uri)
@@ -44,12 +45,15 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
             if document is not None and follows:
                 edits.append(difference(document.text, change.text))
+            if document is not None:
+                ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
             typed = None  # where, it does not say
         elif document is not None:
             start, end = convert.span(document, change.range, ls.encoding)
             if follows:
                 edits.append(Edit(start, document.text[start:end], change.text))
+            ls.next_edits.changed(uri, start, document.text[start:end], change.text)
             ls.session.replace(uri, version, start, end, change.text)
             typed = (start, change.text) if change.text or end - start < MAX_DELETED_CHARACTERS else None
     ls.journal.changed(uri, edits)
@@ -62,6 +66,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
 def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
     ls.session.close(params.text_document.uri)
+    ls.next_edits.forget(params.text_document.uri)
     ls.journal.closed(params.text_document.uri)
 
 

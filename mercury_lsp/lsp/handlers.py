@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from mercury_lsp.config import SECTION
-from mercury_lsp.lsp import client_quirks, commands, convert
+from mercury_lsp.lsp import client_quirks, commands, convert, next_edit
 from mercury_lsp.lsp.previews import DRAFT, Drafts
 from mercury_lsp.lsp.status import STATUS
 from mercury_lsp.syntax.languages import LANGUAGES
@@ -38,6 +38,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     ls.configure(params.initialization_options, first=True)
     ls.client = client_quirks.client(params)
     ls.scheduler.further = ls.client.further
+    next_edit.register_action(ls, params)
     if not ls.client.ghost:
         options = types.CompletionOptions(trigger_characters=TRIGGERS)
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)

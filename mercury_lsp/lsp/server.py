@@ -24,7 +24,7 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import EngineState
-from mercury_lsp.lsp import client_quirks, commands, convert, documents, handlers
+from mercury_lsp.lsp import client_quirks, commands, convert, documents, handlers, next_edit
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
@@ -77,6 +77,7 @@ class Server(LanguageServer):
         self.scheduler = CompletionScheduler()
         self.history = History()
         self.journal = Journal(self.history)
+        self.next_edits = next_edit.NextEdits(boundary)
         self.status = Status(self.session, self.scheduler)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,6 +92,7 @@ class Server(LanguageServer):
             self.feature(method)(handler)
         for name, handler in commands.COMMANDS.items():
             self.command(name)(handler)
+        next_edit.register(self)
 
     @property
     def encoding(self) -> str:

@@ -70,3 +70,45 @@ def test_the_suggestion_is_in_the_menu_and_is_accepted(
     terminal.until(lambda screen: "written" in screen, "the file being written")
     saved = path.read_text(encoding="utf-8").splitlines()
     assert saved == [*lines[: LINE - 1], "        " + DOTTED + label[1], *lines[LINE:]]
+
+
+RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
+
+
+def test_the_next_edit_is_a_code_action(
+    terminal: Terminal, helix: Program, project: Path, server: list[str]
+) -> None:
+    path = project / "renamed.py"
+    path.write_text(RENAMED, encoding="utf-8")
+    begin(terminal, helix, project, path.name, server)
+
+    def answered(screen: str) -> bool:
+        """What is typed before the server has the document is no edit."""
+        terminal.type(" a")
+        time.sleep(1)
+        return "No code actions" in screen
+
+    terminal.until(answered, "an answer of the server")
+    terminal.type("ggf(lecamount")
+    terminal.press("Escape")
+    terminal.until(lambda screen: "spent(amount, price)" in screen, "the new name")
+    for line in (2, 3):
+        title = f"Apply next edit in line {line}: count → amount"
+
+        def offered(screen: str, title: str = title) -> bool:
+            """Helix asks once; before it has told the server of the change, there is nothing."""
+            if title in screen:
+                return True
+            terminal.press("Escape")
+            terminal.type(" a")
+            time.sleep(1)
+            return False
+
+        terminal.until(offered, title)
+        terminal.press("Enter")
+        terminal.until(lambda screen, line=line: screen.count("amount") >= line, "the edit")
+    terminal.type(":w")
+    terminal.press("Enter")
+    terminal.until(lambda screen: "written" in screen, "the file being written")
+    expected = RENAMED.replace("count", "amount").replace("'amount'", "'count'")
+    assert path.read_text(encoding="utf-8") == expected

@@ -522,3 +522,57 @@ def test_the_help_has_its_tags(neovim: Neovim) -> None:
     assert set(re.findall(r"\|(:?[Mm]ercury[\w-]*)\|", text)) <= tags
     neovim.terminal.type(":help mercury-keys\r")
     neovim.wait("expand('%:t')", lambda name: name == "mercury.txt")
+
+
+RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
+
+
+def renaming(neovim: Neovim) -> None:
+    """Rename the parameter in its signature, and wait for the next edit."""
+    (neovim.project / "renamed.py").write_text(RENAMED, encoding="utf-8")
+    neovim.start("renamed.py")
+    neovim.ready()
+    neovim.terminal.type("gg0f(lcw")
+    neovim.terminal.type("amount")
+    neovim.terminal.press("Escape")
+    neovim.wait("getline(1)", lambda line: line == "def spent(amount, price):")
+    neovim.wait(NEXT_EDIT, lambda told: told == [1, "amount"])
+
+
+NEXT_EDIT = (
+    'luaeval(\'(function() local one = require("mercury.next_edit").current()'
+    " return one and { one.first[1], one.text } or {} end)()')"
+)
+
+
+def test_a_parameter_is_renamed_by_tabs(neovim: Neovim) -> None:
+    renaming(neovim)
+    neovim.terminal.until(lambda screen: "countamount * price" in screen, "the next edit")
+    neovim.terminal.save(f"neovim-next-edit-{neovim.version}")
+    for line in (2, 3):
+        neovim.wait(NEXT_EDIT, lambda told, line=line: told == [line - 1, "amount"])
+        neovim.terminal.press("Tab")
+        neovim.wait("line('.')", lambda told, line=line: told == line)
+        neovim.terminal.press("Tab")
+    expected = RENAMED.replace("count", "amount").replace("'amount'", "'count'").splitlines()
+    neovim.wait("getline(1, '$')", lambda lines: lines == expected)
+    neovim.wait(NEXT_EDIT, lambda told: told in ([], {}))
+    # One `u` takes back one edit.
+    neovim.terminal.type("u")
+    neovim.wait("getline(3)", lambda line: line == "    return total, count")
+
+
+def test_a_dismissed_edit_does_not_come_back(neovim: Neovim) -> None:
+    renaming(neovim)
+    neovim.terminal.press("Escape")
+    neovim.wait(NEXT_EDIT, lambda told: told in ([], {}))
+    neovim.terminal.type("Go")
+    neovim.terminal.press("Escape")
+    time.sleep(1.0)
+    assert neovim.ask(NEXT_EDIT) in ([], {})
+    # The key is Neovim's own again.
+    neovim.terminal.type("gg")
+    neovim.wait("line('.')", lambda told: told == 1)
+    neovim.terminal.press("Tab")
+    time.sleep(0.3)
+    assert neovim.lines[:3] == RENAMED.replace("count", "amount", 1).splitlines()[:3]

@@ -307,3 +307,48 @@ def start_ours(wheel: Path, command: list[str]) -> None:
         for name, text in files.items():
             archive.writestr(name, text)
         archive.writestr(record, "".join(f"{name},,\n" for name in [*files, record]))
+
+
+RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
+
+
+def test_a_parameter_is_renamed_by_tabs(window: Open, project: Path) -> None:
+    file = project / "renamed.py"
+    file.write_text(RENAMED, encoding="utf-8")
+    made = window()
+    made.open("renamed.py", "Python")
+    made.await_status(r"Mercury$")
+    made.record()
+    made.rewrite(1, "def spent(amount, price):")
+    made.press("Home")
+    until(lambda: made.decorations and made.decorations[-1] == "amount", "the next edit")
+    made.picture("next-edit")
+    for line in (2, 3):
+        until(lambda: made.decorations[-1] == "amount", "the next edit")
+        made.press("Tab")
+        made.page.locator(".statusbar-item", has_text=f"Ln {line}, ").wait_for()
+        made.press("Tab")
+        until(
+            lambda line=line: made.decorations.count("amount") >= line or not made.decorations[-1],
+            "the edit",
+        )
+    expected = RENAMED.replace("count", "amount").replace("'amount'", "'count'")
+    until(lambda: made.save(file) == expected, "the whole rename")
+
+
+def test_a_dismissed_edit_does_not_come_back(window: Open, project: Path) -> None:
+    (project / "renamed.py").write_text(RENAMED, encoding="utf-8")
+    made = window()
+    made.open("renamed.py", "Python")
+    made.await_status(r"Mercury$")
+    made.record()
+    made.rewrite(1, "def spent(amount, price):")
+    made.press("Home")
+    until(lambda: made.decorations and made.decorations[-1] == "amount", "the next edit")
+    made.press("Escape")
+    until(lambda: made.decorations[-1] == "", "the end of the next edit")
+    shown = len(made.decorations)
+    made.press("Control+End")
+    made.type("y = 1")
+    made.page.wait_for_timeout(1000)
+    assert "amount" not in made.decorations[shown:]

@@ -1,5 +1,5 @@
 /**
- * Puts the parts together: the service that runs the server, the status bar, the drafts, the commands.
+ * Puts the parts together: the service that runs the server, the status bar, the drafts, the next edit, the commands.
  *
  * Ghost text itself is the language client's work.
  */
@@ -8,6 +8,7 @@ import type { Middleware } from "vscode-languageclient/node";
 import { register } from "./commands";
 import { Drafts } from "./drafts";
 import { find } from "./find";
+import { NextEdit } from "./nextEdit";
 import { Service } from "./service";
 import { StatusBar } from "./status";
 
@@ -36,6 +37,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     output,
     drafts,
     status,
+    new NextEdit(running),
     workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration(COMMAND)) void running.restart();
       if (change.affectsConfiguration("mercury.disabled_languages")) status.draw();

@@ -3,10 +3,18 @@
  *
  * A server that lacks them is served as well; then the status bar tells less, and no drafts are drawn.
  */
-import type { ClientCapabilities, Position, StaticFeature, VersionedTextDocumentIdentifier } from "vscode-languageclient";
+import type {
+  ClientCapabilities,
+  Command,
+  Position,
+  Range,
+  StaticFeature,
+  VersionedTextDocumentIdentifier,
+} from "vscode-languageclient";
 
 export const STATUS = "mercury/status"; // a notification, and a request without parameters
 export const DRAFT = "mercury/draft";
+export const NEXT_EDIT = "textDocument/copilotInlineEdit"; // a request, of Copilot's protocol
 export const MASK = "░"; // in a draft, for each token that is not decided
 
 export interface Status {
@@ -30,11 +38,18 @@ export interface Draft {
   done: boolean;
 }
 
+export interface InlineEdit {
+  text: string;
+  range: Range;
+  textDocument: VersionedTextDocumentIdentifier;
+  command: Command; // to be run when the edit is made
+}
+
 /** Tells the server what this client can take. */
 export const announcement: StaticFeature = {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
     const others = (capabilities.experimental ?? {}) as object;
-    capabilities.experimental = { ...others, mercury: { status: true, drafts: true } };
+    capabilities.experimental = { ...others, mercury: { status: true, drafts: true, nextEdit: true } };
   },
   initialize: () => undefined,
   getState: () => ({ kind: "static" }),

@@ -4,6 +4,7 @@
 local drawn = require("mercury.drawn")
 local menu = require("mercury.menu")
 local native = require("mercury.native")
+local next_edit = require("mercury.next_edit")
 local server = require("mercury.server")
 local suggestion = require("mercury.suggestion")
 
@@ -47,10 +48,18 @@ end
 
 --- All of it. While a completion menu is open its keys are the menu's.
 function M.accept()
-  return not menu.is_open() and accept(function(rest)
+  if menu.is_open() then
+    return false
+  end
+  return accept(function(rest)
     return rest
-  end)
+  end) or next_edit.take_seen()
 end
+
+--- Jump to the next edit, or make it; in normal mode.
+M.next_edit = next_edit.take
+
+M.dismiss_edit = next_edit.dismiss
 
 function M.accept_word()
   return accept(suggestion.word)

@@ -3,7 +3,7 @@
 
 local M = {}
 
----@class mercury.Keys keys in insert mode; a list of keys, or false for none, may stand in each place
+---@class mercury.Keys keys in insert mode, and two in normal mode; a list of keys, or false for none, may stand in each place
 ---@field accept string|string[]|false all of the ghost text
 ---@field accept_word string|string[]|false its next word
 ---@field accept_line string|string[]|false the rest of its line
@@ -11,6 +11,8 @@ local M = {}
 ---@field previous string|string[]|false the one before
 ---@field ask string|string[]|false ask for suggestions now, also where none would come unasked
 ---@field dismiss string|string[]|false take the ghost text away
+---@field next_edit string|string[]|false in normal mode: jump to the next edit, then make it
+---@field dismiss_edit string|string[]|false in normal mode: dismiss the next edit
 
 ---@class mercury.Options
 ---@field cmd? string[] the server and its arguments; mercury-lsp of the PATH if nil
@@ -20,6 +22,7 @@ local M = {}
 ---@field engine? "drawn"|"native" who asks and draws: this plugin, or Neovim 0.12
 ---@field debounce_ms? integer how long this plugin waits for further typing before it asks; Neovim waits 200
 ---@field menu? "beside"|"hide" whether ghost text is shown while a completion menu is open
+---@field next_edit? boolean whether the next edit is looked for and drawn
 ---@field keys? mercury.Keys|false
 
 ---@type mercury.Options
@@ -29,6 +32,7 @@ M.defaults = {
   engine = "drawn",
   debounce_ms = 30,
   menu = "beside",
+  next_edit = true,
   keys = {
     accept = "<Tab>",
     accept_word = "<M-Right>",
@@ -37,6 +41,8 @@ M.defaults = {
     previous = "<M-[>",
     ask = "<M-\\>",
     dismiss = "<C-]>",
+    next_edit = "<Tab>",
+    dismiss_edit = "<Esc>",
   },
 }
 
@@ -50,6 +56,7 @@ local types = {
   engine = { "drawn", "native" },
   debounce_ms = "number",
   menu = { "beside", "hide" },
+  next_edit = "boolean",
   keys = "table",
 }
 

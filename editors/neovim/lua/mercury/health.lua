@@ -136,7 +136,7 @@ local function key_conflicts()
     end
     for _, key in ipairs(bound) do
       local mapping = vim.api.nvim_buf_call(visited(), function()
-        return vim.fn.maparg(key, "i", false, true)
+        return vim.fn.maparg(key, keys.mode(action), false, true)
       end)
       local whose = mapping.desc or mapping.rhs or "something"
       if vim.startswith(mapping.desc or "", keys.MARK) then
@@ -171,7 +171,7 @@ function M.check()
   end
   health.start("mercury: settings of the server")
   settings()
-  health.start("mercury: keys in insert mode")
+  health.start("mercury: keys in insert mode and normal mode")
   key_conflicts()
 end
 

@@ -30,6 +30,11 @@ function M.setup(given)
       end
     end)
   end
+  if options.next_edit then
+    require("mercury.next_edit").watch()
+  else
+    options.keys.next_edit, options.keys.dismiss_edit = false, false
+  end
   require("mercury.keys").setup(options.keys, actions)
   require("mercury.command").create()
   server.setup(function(buf)
@@ -47,7 +52,7 @@ function M.status()
 end
 
 --- The actions as functions, for mappings of one's own: `accept`, `accept_word`, `accept_line`, `next`, `previous`,
---- `ask`, `dismiss`. Each returns whether there was anything to do.
+--- `ask`, `dismiss`, `next_edit`, `dismiss_edit`. Each returns whether there was anything to do.
 setmetatable(M, {
   __index = function(_, name)
     return require("mercury.config").defaults.keys[name] and require("mercury.actions")[name] or nil

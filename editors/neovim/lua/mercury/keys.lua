@@ -14,29 +14,33 @@ local meanings = {
   previous = "previous suggestion",
   ask = "ask for suggestions",
   dismiss = "dismiss the suggestion",
+  next_edit = "go to the next edit, or make it",
+  dismiss_edit = "dismiss the next edit",
 }
+local normal = { next_edit = true, dismiss_edit = true } -- the others are insert mode's
 
-local formers = {} ---@type table<string, string> by key, what to type for what it did before
+local formers = {} ---@type table<string, string> by mode and key, what to type for what it did before
 
 --- Keep what a key did before under a name of its own.
 ---@param key string
+---@param mode string
 ---@return string what to type for it
-local function former(key)
+local function former(key, mode)
   local name = "<Plug>(mercury-former-" .. key:gsub("[<>|]", "") .. ")"
-  local mapping = vim.fn.maparg(key, "i", false, true)
+  local mapping = vim.fn.maparg(key, mode, false, true)
   if mapping.buffer == 1 then
     mapping = {}
-    for _, one in ipairs(vim.api.nvim_get_keymap("i")) do
+    for _, one in ipairs(vim.api.nvim_get_keymap(mode)) do
       if one.lhsraw == vim.keycode(key) then
         mapping = vim.fn.extend({ buffer = 0 }, one)
       end
     end
   end
   if vim.tbl_isempty(mapping) then
-    vim.keymap.set("i", name, key)
+    vim.keymap.set(mode, name, key)
   else
     mapping.lhs, mapping.lhsraw, mapping.lhsrawalt = name, vim.keycode(name), nil
-    mapping.mode = "i"
+    mapping.mode = mode
     mapping.mode_bits = nil
     vim.fn.mapset(mapping)
   end
@@ -48,12 +52,21 @@ end
 ---@param action string
 ---@param act fun(): boolean
 local function bind(key, action, act)
-  formers[key] = formers[key] or former(key)
-  vim.keymap.set("i", key, function()
+  local mode = M.mode(action)
+  local own = mode .. key
+  formers[own] = formers[own] or former(key, mode)
+  vim.keymap.set(mode, key, function()
     if not act() then
-      vim.api.nvim_feedkeys(formers[key], "im", false)
+      vim.api.nvim_feedkeys(formers[own], "im", false)
     end
   end, { desc = M.MARK .. meanings[action] })
+end
+
+--- The mode of an action's keys.
+---@param action string
+---@return string
+function M.mode(action)
+  return normal[action] and "n" or "i"
 end
 
 --- The keys of an action, as a list.

@@ -92,7 +92,7 @@ function M.setup(attached)
     settings = settings(),
     capabilities = {
       textDocument = { inlineCompletion = { dynamicRegistration = false } },
-      experimental = { mercury = { status = true } },
+      experimental = { mercury = { status = true, nextEdit = M.options.next_edit } },
     },
     flags = { debounce_text_changes = 10 }, -- the server begins to work at each change
     handlers = {

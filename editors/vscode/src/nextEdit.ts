@@ -1,0 +1,147 @@
+/**
+ * The next edit: asked for after each change, drawn, and made.
+ *
+ * Owns the decorations and the context key `mercury.nextEdit`, by which Tab and Esc are ours while an edit is drawn.
+ * What goes is struck through, what comes stands behind it in the color of ghost text. Tab jumps there, or makes the
+ * edit where the cursor is in its line; then the next one is asked for.
+ */
+import {
+  CancellationTokenSource,
+  commands,
+  type Disposable,
+  Range,
+  Selection,
+  type TextEditor,
+  TextEditorRevealType,
+  ThemeColor,
+  window,
+  workspace,
+} from "vscode";
+import { type InlineEdit, NEXT_EDIT } from "./protocol";
+import type { Service } from "./service";
+
+const DEBOUNCE = 150; // ms after a change
+const LONGEST = 200; // characters that are drawn of a line
+const CONTEXT = "mercury.nextEdit";
+const AUTOMATIC = 2;
+
+interface Shown {
+  editor: TextEditor;
+  version: number;
+  range: Range;
+  text: string;
+  id: unknown[];
+  command: string;
+}
+
+export class NextEdit implements Disposable {
+  private readonly old = window.createTextEditorDecorationType({
+    textDecoration: "line-through",
+    backgroundColor: new ThemeColor("diffEditor.removedTextBackground"),
+  });
+  private readonly fresh = window.createTextEditorDecorationType({
+    after: { color: new ThemeColor("editorGhostText.foreground"), fontStyle: "italic" },
+  });
+  private readonly line = window.createTextEditorDecorationType({
+    isWholeLine: true,
+    overviewRulerColor: new ThemeColor("editorOverviewRuler.modifiedForeground"),
+    borderWidth: "0 0 0 2px",
+    borderStyle: "solid",
+    borderColor: new ThemeColor("editorGutter.modifiedBackground"),
+  });
+  private readonly listeners: Disposable[];
+  private shown: Shown | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private asked: CancellationTokenSource | undefined;
+
+  constructor(private readonly service: Service) {
+    this.listeners = [
+      workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
+        const editor = window.activeTextEditor;
+        if (document !== editor?.document || contentChanges.length === 0) return;
+        this.clear();
+        this.timer = setTimeout(() => void this.ask(editor), DEBOUNCE);
+      }),
+      window.onDidChangeActiveTextEditor(() => this.clear()),
+      commands.registerCommand("mercury.nextEdit.take", () => this.take()),
+      commands.registerCommand("mercury.nextEdit.dismiss", () => this.dismiss()),
+    ];
+  }
+
+  clear(): void {
+    clearTimeout(this.timer);
+    this.asked?.cancel();
+    this.asked = undefined;
+    if (!this.shown) return;
+    const { editor } = this.shown;
+    [this.old, this.fresh, this.line].forEach((type) => editor.setDecorations(type, []));
+    this.shown = undefined;
+    void commands.executeCommand("setContext", CONTEXT, false);
+  }
+
+  dispose(): void {
+    this.clear();
+    [...this.listeners, this.old, this.fresh, this.line].forEach((owned) => owned.dispose());
+  }
+
+  private async ask(editor: TextEditor): Promise<void> {
+    this.clear();
+    const client = this.service.client;
+    const { document } = editor;
+    if (!client) return;
+    const source = (this.asked = new CancellationTokenSource());
+    const { version } = document;
+    const params = {
+      textDocument: { uri: client.code2ProtocolConverter.asUri(document.uri), version },
+      position: client.code2ProtocolConverter.asPosition(editor.selection.active),
+      context: { triggerKind: AUTOMATIC },
+    };
+    let edits: InlineEdit[];
+    try {
+      ({ edits } = await client.sendRequest<{ edits: InlineEdit[] }>(NEXT_EDIT, params, source.token));
+    } catch {
+      return; // cancelled, or a server that does not know the request
+    }
+    const [edit] = edits;
+    if (!edit || this.asked !== source || document.version !== version || edit.textDocument.version !== version) return;
+    const range = client.protocol2CodeConverter.asRange(edit.range);
+    this.draw({ editor, version, range, text: edit.text, id: edit.command.arguments ?? [], command: edit.command.command });
+  }
+
+  private draw(shown: Shown): void {
+    const { editor, range, text } = shown;
+    const [first = "", ...more] = text.split(/\r?\n/);
+    const drawn = first.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0"); // CSS would join blanks
+    const contentText = more.length > 0 ? `${drawn}\u00a0↵` : drawn;
+    editor.setDecorations(this.old, range.isEmpty ? [] : [range]);
+    editor.setDecorations(this.fresh, [{ range: new Range(range.end, range.end), renderOptions: { after: { contentText } } }]);
+    editor.setDecorations(this.line, [new Range(range.start, range.start)]);
+    this.shown = shown;
+    void commands.executeCommand("setContext", CONTEXT, true);
+  }
+
+  /** Jumps to the edit, or makes it where the cursor is in its line. */
+  private async take(): Promise<void> {
+    const shown = this.shown;
+    if (!shown || shown.editor.document.version !== shown.version) return;
+    const { editor, range, text } = shown;
+    if (editor.selection.active.line !== range.start.line) {
+      editor.selection = new Selection(range.start, range.start);
+      editor.revealRange(range, TextEditorRevealType.InCenterIfOutsideViewport);
+      return;
+    }
+    const start = editor.document.offsetAt(range.start);
+    this.clear();
+    if (!(await editor.edit((builder) => builder.replace(range, text)))) return;
+    const end = editor.document.positionAt(start + text.length);
+    editor.selection = new Selection(end, end);
+    await this.service.run(shown.command, shown.id);
+    await this.ask(editor);
+  }
+
+  private async dismiss(): Promise<void> {
+    const shown = this.shown;
+    this.clear();
+    if (shown) await this.service.run("mercury.editDismissed", shown.id);
+  }
+}

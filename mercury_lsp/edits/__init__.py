@@ -1,0 +1,1 @@
+"""Finds the next edit: generalizes recent edits and offers them where they come next."""

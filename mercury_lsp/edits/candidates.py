@@ -1,0 +1,87 @@
+"""Finds the places of a document where a recent edit comes next: uses of a renamed name, and matches of patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from time import monotonic
+
+from mercury_lsp.context.secrets import is_secret
+from mercury_lsp.edits import renames, repeats
+from mercury_lsp.edits.history import Edit
+from mercury_lsp.edits.search import (
+    MAX_CANDIDATES,
+    SEARCH_SECONDS,
+    USUAL,
+    Candidate,
+    Dismissals,
+    Limits,
+    Search,
+)
+from mercury_lsp.syntax.tree import Syntax
+
+
+def candidates(
+    syntax: Syntax,
+    edits: Sequence[Edit],
+    dismissals: Dismissals | None = None,
+    limits: Limits = USUAL,
+    seconds: float = SEARCH_SECONDS,
+) -> list[Candidate]:
+    """The places where the document's recent edits (the newest last) come next, the best first."""
+    search = Search.of(syntax, edits, limits, monotonic() + seconds)
+    made: list[Candidate] = []
+    for candidate in chain(renames.candidates(search), repeats.candidates(search)):
+        if len(made) == MAX_CANDIDATES or search.late:
+            break
+        candidate = _placed(syntax, candidate)
+        if dismissals is not None and not dismissals.allows(candidate):
+            continue
+        edited = any(edit.start <= candidate.end and candidate.start <= edit.end for edit in edits)
+        taken = any(one.start < candidate.end and candidate.start < one.end for one in made)
+        if edited or taken or candidate in made or _is_done(syntax.document.text, candidate):
+            continue
+        if not _has_secret(syntax, candidate):
+            made.append(candidate)
+    newest = edits[-1].start if edits else 0
+    scope = syntax.scope(newest + 1) or (0, len(syntax.document.text))
+    return sorted(made, key=lambda one: _rank(one, newest, scope))
+
+
+def _placed(syntax: Syntax, candidate: Candidate) -> Candidate:
+    """The candidate with its key, and without what its text and the document have in common; names stay whole."""
+    document = syntax.document
+    edit = Edit(candidate.start, document.text[candidate.start : candidate.end], candidate.text).trimmed()
+    line, column = document.position(edit.start)
+    key = (document.line(line).strip(), column, candidate.text.strip())
+    if candidate.kind == "rename":
+        old, new = document.text[candidate.start : candidate.end], candidate.text
+        start, end = candidate.end - len(old.lstrip()), candidate.start + len(old.rstrip())
+        return replace(candidate, start=start, end=end, text=new.strip(), key=key)
+    if candidate.kind not in ("replace", "delete", "insert", "argument"):
+        return replace(candidate, key=key)
+    return replace(candidate, start=edit.start, end=edit.start + len(edit.before), text=edit.after, key=key)
+
+
+def _is_done(text: str, one: Candidate) -> bool:
+    """Whether the document has the candidate's text there already."""
+    if one.start < one.end:
+        return text[one.start : one.end] == one.text
+    new, reach = one.text.strip(), len(one.text) + 20
+    before, after = text[max(0, one.start - reach) : one.start], text[one.end : one.end + reach]
+    return before.rstrip().endswith(new) or after.lstrip().startswith(new)
+
+
+def _has_secret(syntax: Syntax, one: Candidate) -> bool:
+    """Whether the lines with the candidate have something that looks like a password, a key or a token."""
+    document = syntax.document
+    low = document.span(document.position(one.start)[0])[0]
+    high = document.span(document.position(one.end)[0])[1]
+    text = document.text
+    return is_secret(text[low : one.start] + one.text + text[one.end : high])
+
+
+def _rank(one: Candidate, newest: int, scope: tuple[int, int]) -> tuple[bool, bool, int]:
+    """Places in the scope of the newest edit come first, then those below it, the nearest first."""
+    return not scope[0] <= one.start < scope[1], one.start < newest, abs(one.start - newest)

@@ -1,0 +1,102 @@
+"""Judges a candidate by the model: how much likelier the lines concerned are with it than without.
+
+Both likelihoods are exact, and given the same context: what stands above and below the lines, and the lines of the
+newest edit, if they are further away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mercury_lsp.context import prompt
+from mercury_lsp.edits.history import Edit
+from mercury_lsp.edits.search import Candidate, Kind
+from mercury_lsp.engine.api import never_cancelled
+from mercury_lsp.engine.tokenizer import Snippet
+from mercury_lsp.syntax.document import Document, plain
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.local_engine import LocalEngine
+
+PREFIX_TOKENS, FOLLOWING_TOKENS = 128, 64
+# Lines of a candidate: a longer one is not judged, and not offered where a judge is needed.
+MAX_JUDGED_LINES = 4
+# An edit further away is shown beside the context.
+NEAR_LINES = 12
+LEAST_GAIN: Mapping[Kind, float] = {
+    "import": -8.0,
+    "replace": -2.0,
+    "rename": 0.0,
+    "delete": 0.0,
+    "argument": 0.0,
+    "insert": 0.0,
+}
+"""The least gain in nats of the kinds that need a judge, by the gains that
+`python -m model.evaluation.edits --part tune --gains FILE` writes.
+
+Of the other kinds, which are renames of resolved names, the gain tells right from wrong no better than chance.
+"""
+
+
+def gain(
+    document: Document,
+    candidate: Candidate,
+    edits: Sequence[Edit],
+    engine: LocalEngine,
+    cancelled: Callable[[], bool] = never_cancelled,
+) -> float | None:
+    """Nats by which a document is likelier with a candidate; None if its lines are too many. Raises `Cancelled`."""
+    from mercury_lsp.engine.likelihood import log_likelihoods  # imports numpy
+
+    text = document.text
+    first, _ = document.position(candidate.start)
+    last, _ = document.position(candidate.end)
+    if last - first >= MAX_JUDGED_LINES or candidate.text.count("\n") >= MAX_JUDGED_LINES:
+        return None
+    low, high = document.span(first)[0], document.span(last)[1]
+    beside = []
+    if edits and abs(document.position(edits[-1].start)[0] - first) > NEAR_LINES:
+        begin, _ = document.position(edits[-1].start)
+        end, _ = document.position(edits[-1].end)
+        lines = text[
+            document.span(max(0, begin - 2))[0] : document.span(min(end + 2, document.line_count - 1))[1]
+        ]
+        beside = [Snippet(document.path, plain(lines))]
+    asked = prompt.build(
+        document.path,
+        text[:low],
+        text[high:],
+        engine.count,
+        PREFIX_TOKENS,
+        FOLLOWING_TOKENS,
+        stem_start=engine.stem_start,
+    )
+    old, new = text[low:high], text[low : candidate.start] + candidate.text + text[candidate.end : high]
+    likelihoods = log_likelihoods(
+        engine, replace(asked, related=tuple(beside)), (plain(old), plain(new)), cancelled
+    )
+    return likelihoods[1] - likelihoods[0]
+
+
+def judged(
+    document: Document,
+    found: Sequence[Candidate],
+    edits: Sequence[Edit],
+    engine: LocalEngine | None,
+    cancelled: Callable[[], bool] = never_cancelled,
+    least: Mapping[Kind, float] = LEAST_GAIN,
+) -> Candidate | None:
+    """The first candidate that needs no judge, or that the model finds likely enough. Raises `Cancelled`.
+
+    Without a model, what needs a judge is not offered.
+    """
+    for candidate in found:
+        if candidate.kind not in least:
+            return candidate
+        if engine is not None:
+            gained = gain(document, candidate, edits, engine, cancelled)
+            if gained is not None and gained >= least[candidate.kind]:
+                return candidate
+    return None

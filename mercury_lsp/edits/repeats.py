@@ -1,0 +1,174 @@
+"""Finds the places of edits that were made at least twice, by the patterns of their occurrences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from mercury_lsp.edits import matching
+from mercury_lsp.edits.patterns import Atom, Hole, Occurrence, Pattern, generalize
+from mercury_lsp.edits.renames import name_at
+from mercury_lsp.edits.search import MAX_OCCURRENCES, RECENT_EDITS, Candidate, Kind, Limits, Search
+from mercury_lsp.edits.tokens import is_identifier, is_word
+from mercury_lsp.syntax.names import DEFINING, Name, Names
+
+
+def candidates(search: Search) -> Iterator[Candidate]:
+    """The places of all patterns that recent edits are occurrences of."""
+    patterns: dict[Pattern, Occurrence] = {}
+    # By what is replaced, whatever is around it.
+    starts: dict[str, set[int]] = {}
+    for pattern, occurrence, other in _patterns(search):
+        patterns.setdefault(pattern, occurrence)
+        starts.setdefault(_edit(pattern), set()).update((occurrence.start, other.start))
+    document: matching.Document | None = None
+    for pattern, occurrence in patterns.items():
+        support = len(starts[_edit(pattern)])
+        kind = _kind(pattern)
+        if kind == "delete" and support < search.limits.delete:
+            continue
+        document = document or matching.Document.of(search.syntax.document.text)
+        for place in _places(search, document, pattern, occurrence):
+            yield Candidate(place.start, place.end, place.text, kind, support, _edit(pattern))
+
+
+def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]]:
+    """The patterns of pairs of occurrences, of which the first is recent."""
+    for number, recent in enumerate(search.found[:RECENT_EDITS]):
+        whole: list[Occurrence] = []
+        for index, occurrence in enumerate(recent):
+            others = [*recent[index + 1 :], *(o for edit in search.found[number + 1 :] for o in edit)]
+            for other in others[:MAX_OCCURRENCES]:
+                if search.late:
+                    return
+                if other.start < occurrence.end and occurrence.start < other.end:
+                    continue
+                if any(one.start <= occurrence.start and occurrence.end <= one.end for one in whole):
+                    # The whole line's edit has a pattern, and this is a part of it.
+                    continue
+                pattern = generalize(occurrence, other)
+                if pattern is None or (pattern := _cut(search, pattern, occurrence)) is None:
+                    continue
+                if len(pattern.replaced) > 1:
+                    whole.append(occurrence)
+                yield pattern, occurrence, other
+
+
+def _edit(pattern: Pattern) -> str:
+    """What a pattern replaces by what."""
+    return " ".join(f"{_drawn(part.before)} -> {_drawn(part.after)}" for part in pattern.replaced)
+
+
+def _drawn(atoms: Iterable[Atom]) -> str:
+    return " ".join(atom if isinstance(atom, str) else f"<{atom.number}>" for atom in atoms)
+
+
+def _kind(pattern: Pattern) -> Kind:
+    if pattern.is_list_item:
+        return "argument"
+    if pattern.inserts:
+        return "insert"
+    if _is_rename(pattern):
+        return "rename"
+    return "replace" if any(part.after for part in pattern.replaced) else "delete"
+
+
+def _is_rename(pattern: Pattern) -> bool:
+    if len(pattern.replaced) != 1:
+        return False
+    match pattern.replaced[0].before, pattern.replaced[0].after:
+        case (str(old),), (str(new),):
+            return is_identifier(old) and is_identifier(new)
+    return False
+
+
+def _near(search: Search, pattern: Pattern, occurrence: Occurrence) -> tuple[int, int]:
+    """How many tokens on the left and right of a place must match."""
+    limits: Limits = search.limits
+    if pattern.inserts:
+        return limits.insert
+    if not _is_rename(pattern):
+        return limits.replace
+    here = name_at(search.names, occurrence, str(pattern.replaced[0].after[0]))
+    return limits.member if _role(here) == "member" else limits.rename
+
+
+def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | None:
+    """The pattern with as many atoms around it as a place must have; None if it says too little."""
+    near = _near(search, pattern, occurrence)
+    left = pattern.left[max(0, len(pattern.left) - near[0]) :]
+    right = pattern.right[: near[1]]
+    # A hole at the outer end says nothing.
+    while left and isinstance(left[0], Hole):
+        left = left[1:]
+    while right and isinstance(right[-1], Hole):
+        right = right[:-1]
+    around: tuple[Atom, ...] = (*left, *right)
+    old = [atom for part in pattern.replaced for atom in part.before]
+    new = [atom for part in pattern.replaced for atom in part.after]
+    if any(isinstance(atom, Hole) and atom not in (*around, *pattern.middle) for atom in new):
+        return None
+    if not pattern.inserts:
+        # What differs on the old side must be on the new one, or else the edit is not one and the same.
+        lost = any(isinstance(atom, Hole) and atom not in new for atom in old)
+        return None if lost or not _names(old) else replace(pattern, left=left, right=right)
+    if "\n" in new or not _words(new):
+        return None
+    if pattern.is_list_item:
+        return replace(pattern, left=left, right=right) if _words(left) else None
+    vague = _words(around) < search.limits.words or any(isinstance(atom, Hole) for atom in around)
+    return None if vague else replace(pattern, left=left, right=right)
+
+
+def _words(atoms: Iterable[Atom]) -> int:
+    return sum(isinstance(atom, str) and is_word(atom) for atom in atoms)
+
+
+def _names(atoms: Iterable[Atom]) -> int:
+    return sum(isinstance(atom, str) and is_identifier(atom) for atom in atoms)
+
+
+def _places(
+    search: Search, document: matching.Document, pattern: Pattern, occurrence: Occurrence
+) -> Iterator[matching.Place]:
+    """The places of a pattern in code, and of a name those in which it is a name of the same role."""
+    syntax, names = search.syntax, search.names
+    if syntax.text_around(occurrence.start + 1) or syntax.text_around(occurrence.end):
+        return
+    renames = _is_rename(pattern)
+    role = _role(name_at(names, occurrence, str(pattern.replaced[0].after[0]))) if renames else None
+    for place in matching.places(document, pattern, search.until):
+        low, high = _bare(document.text, place)
+        if syntax.text_around(low + 1) or syntax.text_around(high):
+            continue
+        if (
+            renames
+            and names.parsed
+            and not _is_same(names, document.text[low:high], names.at(low, high), role)
+        ):
+            continue
+        yield place
+
+
+def _is_same(names: Names, old: str, name: Name | None, role: str | None) -> bool:
+    """Whether a name may be the one that was renamed: it has the same role, and no narrower definition of its own."""
+    # A label belongs to the function that is called.
+    if _role(name) != role or role == "label":
+        return False
+    if name is None or name.role != "use":
+        return True
+    resolved = names.resolve(old, name.start, name.end)
+    return resolved is None or resolved.start == 0
+
+
+def _bare(text: str, place: matching.Place) -> tuple[int, int]:
+    """The range of a place without the blanks around it."""
+    old = text[place.start : place.end]
+    return place.end - len(old.lstrip()), place.start + len(old.rstrip())
+
+
+def _role(name: Name | None) -> str | None:
+    """Whether a name is a member, a label, a definition or a use; None in a string."""
+    if name is None:
+        return None
+    return "definition" if name.role in DEFINING else "member" if name.role == "key" else name.role

@@ -1,0 +1,119 @@
+"""Defines what is searched, what is found, and what the user has dismissed of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+from mercury_lsp.edits.history import Edit, by_line
+from mercury_lsp.edits.patterns import Occurrence, occurrences
+from mercury_lsp.syntax.names import Names
+from mercury_lsp.syntax.tree import Syntax
+
+RECENT_EDITS = 8
+COMPARED_EDITS = 24
+MAX_OCCURRENCES = 32
+MAX_CANDIDATES = 40
+SEARCH_SECONDS = 0.03
+# An edit that was dismissed somewhere is offered elsewhere only after so many more occurrences.
+OCCURRENCES_PER_DISMISSAL = 2
+
+Key = tuple[str, int, str]
+Kind = Literal[
+    "parameter",
+    "local",
+    "definition",
+    "import",
+    "member",
+    "rename",
+    "replace",
+    "delete",
+    "insert",
+    "argument",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a place must have in common with the occurrences of an edit.
+
+    `rename`, `member`, `replace`, `insert`: the tokens on the left and right that must match. `words`: how many words
+    an insertion needs among them. `delete`: the occurrences that a deletion needs. `single`: the kinds of renames for
+    which one occurrence suffices.
+    """
+
+    rename: tuple[int, int] = (1, 1)
+    member: tuple[int, int] = (2, 1)
+    replace: tuple[int, int] = (1, 1)
+    insert: tuple[int, int] = (4, 2)
+    words: int = 2
+    delete: int = 3
+    single: frozenset[str] = frozenset({"parameter", "local", "definition", "import"})
+
+
+USUAL = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Replaces the text from `start` to `end`. `support`: the number of occurrences it is drawn from.
+
+    `edit` is what is repeated; `key` is the same for the same edit of the same line, wherever the line is by then.
+    """
+
+    start: int
+    end: int
+    text: str
+    kind: Kind
+    support: int
+    edit: str
+    key: Key = ("", 0, "")
+
+
+class Dismissals:
+    """What the user has dismissed: these places, and how often each edit."""
+
+    def __init__(self) -> None:
+        self._places: set[Key] = set()
+        self._edits: Counter[str] = Counter()
+
+    def add(self, candidate: Candidate) -> None:
+        """The user does not want a candidate."""
+        self._places.add(candidate.key)
+        self._edits[candidate.edit] += 1
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Whether a candidate may be offered."""
+        needed = OCCURRENCES_PER_DISMISSAL * self._edits[candidate.edit]
+        return candidate.key not in self._places and (not needed or candidate.support >= 1 + needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search works on: a document, its names, and the occurrences in its recent edits, the newest first."""
+
+    syntax: Syntax
+    names: Names
+    edits: Sequence[Edit]
+    found: Sequence[Sequence[Occurrence]]
+    limits: Limits
+    until: float
+
+    @classmethod
+    def of(cls, syntax: Syntax, edits: Sequence[Edit], limits: Limits, until: float) -> Search:
+        """Cut the edits into occurrences, as many as there is time for."""
+        joined = by_line(syntax.document.text, edits)
+        found: list[Sequence[Occurrence]] = []
+        for edit in joined[: -COMPARED_EDITS - 1 : -1]:
+            found.append(occurrences(syntax.document.text, edit)[:MAX_OCCURRENCES])
+            if monotonic() > until:
+                break
+        return cls(syntax, Names(syntax), joined, found, limits, until)
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return monotonic() > self.until

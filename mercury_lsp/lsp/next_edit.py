@@ -1,0 +1,280 @@
+"""Offers the next edit: by Copilot's request `textDocument/copilotInlineEdit`, and as a code action.
+
+The search runs in a thread, because it is short; what the model has to judge waits on the worker until no completion
+wants it. An answer has one edit at most: the best.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+
+from mercury_lsp.completion.idle import when_idle
+from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.types import Snapshot
+from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.history import Edit, EditHistory
+from mercury_lsp.edits.judge import LEAST_GAIN, judged
+from mercury_lsp.edits.search import Candidate, Dismissals
+from mercury_lsp.lsp import convert
+from mercury_lsp.lsp.commands import Served, experimental
+from mercury_lsp.lsp.ignore_check import Guard
+from mercury_lsp.syntax.tree import Syntax
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.api import Engine
+    from mercury_lsp.lsp.server import Server
+
+INLINE_EDIT = "textDocument/copilotInlineEdit"
+DID_SHOW = "textDocument/didShowInlineEdit"
+EDIT_ACCEPTED, EDIT_DISMISSED = "mercury.editAccepted", "mercury.editDismissed"
+TITLE = "Apply next edit"
+# Offers that can still be accepted or dismissed.
+REMEMBERED_OFFERS = 32
+# Characters of an edit in the title of a code action.
+MAX_SHOWN_CHARACTERS = 40
+# Triggered by the client, and not by its user.
+AUTOMATIC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A candidate that a client was given for a document's version."""
+
+    uri: str
+    version: int
+    candidate: Candidate
+
+
+class NextEdits:
+    """The recent edits of the open documents, what was offered for them, and what was dismissed."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self._history = EditHistory()
+        self._dismissed: dict[str, Dismissals] = {}
+        self._offers: dict[str, Offer] = {}
+        self._numbers = count(1)
+        self._searches: dict[str, asyncio.Task[Candidate | None]] = {}
+
+    def changed(self, uri: str, start: int, removed: str, text: str) -> None:
+        """Note a change of a document; what is searched in its old text is of no use any more."""
+        self._history.change(uri, start, removed, text)
+        self._cancel(uri)
+
+    def rewritten(self, uri: str, old: str, new: str) -> None:
+        """Note a document's whole new text."""
+        self._history.rewrite(uri, old, new)
+        self._cancel(uri)
+
+    def forget(self, uri: str) -> None:
+        """Forget a document that was closed or opened."""
+        self._history.forget(uri)
+        self._dismissed.pop(uri, None)
+        self._cancel(uri)
+
+    def dismiss(self, id_: str) -> None:
+        """The user dismissed an offer. One that is not known any more does not matter."""
+        if (offer := self._offers.pop(id_, None)) is not None:
+            self._dismissed.setdefault(offer.uri, Dismissals()).add(offer.candidate)
+
+    def accept(self, id_: str) -> None:
+        """The user took an offer."""
+        self._offers.pop(id_, None)
+
+    def offered(self, offer: Offer) -> str:
+        """The id under which an offer can be accepted and dismissed."""
+        id_ = f"edit-{next(self._numbers)}"
+        self._offers[id_] = offer
+        while len(self._offers) > REMEMBERED_OFFERS:
+            del self._offers[next(iter(self._offers))]
+        return id_
+
+    async def find(self, ls: Server, snapshot: Snapshot, cursor: int) -> Candidate | None:
+        """The next edit of a document; None if there is none, or the document changes meanwhile."""
+        uri = snapshot.document.uri
+        edits = self._history.edits(uri)
+        if not edits:
+            return None
+        self._cancel(uri)
+        search = asyncio.ensure_future(self._search(ls, snapshot, cursor, edits))
+        self._searches[uri] = search
+        try:
+            await asyncio.wait([search])
+            return None if search.cancelled() else search.result()
+        finally:
+            search.cancel()
+            if self._searches.get(uri) is search:
+                del self._searches[uri]
+
+    async def _search(
+        self, ls: Server, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]
+    ) -> Candidate | None:
+        document, dismissed = snapshot.document, self._dismissed.get(snapshot.document.uri)
+        found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
+        if not found or found[0].kind not in LEAST_GAIN:
+            return found[0] if found else None
+
+        def judge(engine: Engine, cancelled: Callable[[], bool]) -> Candidate | None:
+            from mercury_lsp.engine.local_engine import LocalEngine
+
+            local = engine if isinstance(engine, LocalEngine) else None
+            best = judged(document, found, edits, local, cancelled)
+            if local is not None and snapshot.config.anticipate:
+                # The next completion finds its prompt read again.
+                engine.prefill(question(snapshot, cursor, engine), cancelled)
+            return best
+
+        if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
+            return judged(document, found, edits, None)
+        return await when_idle(ls.scheduler, judge)
+
+    def _cancel(self, uri: str) -> None:
+        if (search := self._searches.pop(uri, None)) is not None:
+            search.cancel()
+
+
+async def inline_edit(ls: Server, params: Any) -> dict[str, list[dict[str, Any]]]:
+    """The next edit in Copilot's form: none for a version that is not the document's."""
+    nothing: dict[str, list[dict[str, Any]]] = {"edits": []}
+    with ls.next_edits.guard("looking for the next edit"):
+        named = getattr(params, "textDocument", None)
+        uri, version = getattr(named, "uri", None), getattr(named, "version", None)
+        place = getattr(params, "position", None)
+        line, character = (_count(getattr(place, name, None)) for name in ("line", "character"))
+        invoked = getattr(getattr(params, "context", None), "triggerKind", AUTOMATIC) != AUTOMATIC
+        if not isinstance(uri, str):
+            return nothing
+        offer = await _offer(ls, uri, types.Position(line, character), version, invoked)
+        if offer is None:
+            return nothing
+        range_ = _range(ls, offer)
+        edit = {
+            "text": offer.candidate.text,
+            "range": {
+                "start": {"line": range_.start.line, "character": range_.start.character},
+                "end": {"line": range_.end.line, "character": range_.end.character},
+            },
+            "textDocument": {"uri": uri, "version": offer.version},
+            "command": {
+                "title": "Accept inline edit",
+                "command": EDIT_ACCEPTED,
+                "arguments": [ls.next_edits.offered(offer)],
+            },
+        }
+        return {"edits": [edit]}
+    return nothing
+
+
+async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.CodeAction]:
+    """The next edit as an action, where the user asks for actions, for clients that cannot draw it."""
+    context = params.context
+    wanted = context.only is None or any("refactor.rewrite".startswith(kind) for kind in context.only)
+    if context.trigger_kind == types.CodeActionTriggerKind.Automatic or not wanted:
+        return []
+    with ls.next_edits.guard("looking for the next edit"):
+        offer = await _offer(ls, params.text_document.uri, params.range.start, None, True)
+        if offer is None:
+            return []
+        edit = types.TextEdit(_range(ls, offer), offer.candidate.text)
+        id_ = ls.next_edits.offered(offer)
+        return [
+            types.CodeAction(
+                title=_title(ls, offer),
+                kind=types.CodeActionKind.RefactorRewrite,
+                edit=types.WorkspaceEdit(changes={offer.uri: [edit]}),
+                command=types.Command(title="Accept inline edit", command=EDIT_ACCEPTED, arguments=[id_]),
+            )
+        ]
+    return []
+
+
+async def _offer(
+    ls: Server, uri: str, position: types.Position, version: object, invoked: bool
+) -> Offer | None:
+    snapshot = ls.session.snapshot(uri)
+    if snapshot is None or not snapshot.config.next_edit:
+        return None
+    document = snapshot.document
+    if (version is not None and version != document.version) or (ls.session.snoozed and not invoked):
+        return None
+    if ls.ignore_check.pending(uri):
+        snapshot = await ls.ignore_check.committed(snapshot)
+    if declined(snapshot):
+        return None
+    cursor = convert.offset(document, position, ls.encoding)
+    candidate = await ls.next_edits.find(ls, snapshot, cursor)
+    known = ls.session.document(uri)
+    if candidate is None or known is None or known.version != document.version or known != document:
+        return None
+    return Offer(uri, document.version, candidate)
+
+
+def _range(ls: Server, offer: Offer) -> types.Range:
+    document = ls.session.document(offer.uri)
+    assert document is not None
+    start, end = offer.candidate.start, offer.candidate.end
+    return types.Range(
+        convert.position(document, start, ls.encoding), convert.position(document, end, ls.encoding)
+    )
+
+
+def _title(ls: Server, offer: Offer) -> str:
+    document, candidate = ls.session.document(offer.uri), offer.candidate
+    assert document is not None
+    line, _ = document.position(candidate.start)
+    old = _short(document.text[candidate.start : candidate.end])
+    return f"{TITLE} in line {line + 1}: {old or 'insert'} → {_short(candidate.text) or 'delete'}"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else 0
+
+
+def did_show(ls: Served, params: Any) -> None:
+    """A client of Copilot shows an edit. Nothing depends on it."""
+
+
+def edit_accepted(ls: Served, *arguments: object) -> None:
+    """An edit was taken; its id is the argument."""
+    ls.next_edits.accept(_id(EDIT_ACCEPTED, arguments))
+
+
+def edit_dismissed(ls: Served, *arguments: object) -> None:
+    """An edit was dismissed; its id is the argument."""
+    ls.next_edits.dismiss(_id(EDIT_DISMISSED, arguments))
+
+
+def _id(command: str, arguments: tuple[object, ...]) -> str:
+    match arguments:
+        case (str(id_),):
+            return id_
+    raise JsonRpcInvalidParams(f"{command} takes the id of an edit.")
+
+
+def register(ls: Server) -> None:
+    """Take the requests and commands of next edits."""
+    ls.feature(INLINE_EDIT)(inline_edit)
+    ls.feature(DID_SHOW)(did_show)
+    ls.command(EDIT_ACCEPTED)(edit_accepted)
+    ls.command(EDIT_DISMISSED)(edit_dismissed)
+
+
+def register_action(ls: Server, params: types.InitializeParams) -> None:
+    """Offer the next edit as a code action to a client that has these, and does not say that it draws next edits."""
+    text = params.capabilities.text_document
+    if text is None or text.code_action is None or "nextEdit" in experimental(params.capabilities):
+        return
+    options = types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.RefactorRewrite])
+    ls.feature(types.TEXT_DOCUMENT_CODE_ACTION, options)(code_action)

@@ -1,0 +1,1 @@
+"""Measures next edits on consecutive versions of packages, and on this repository's history."""

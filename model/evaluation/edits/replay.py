@@ -1,0 +1,164 @@
+"""Replays a change edit by edit, and notes what is offered after each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.history import DocumentEdits, Edit
+from mercury_lsp.edits.search import USUAL, Candidate, Dismissals, Limits
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
+from model.evaluation.edits.changes import Change, Step, applied
+
+PATIENCE_SECONDS = 5.0
+"""No clock is to decide what is measured."""
+Judge = Callable[[Document, Sequence[Candidate], Sequence[Edit]], Candidate | None]
+"""Which of the candidates is shown, the best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What was offered: its kind, the edits it is drawn from, whether it is the change's, and its line."""
+
+    kind: str
+    support: int
+    right: bool
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An edit of a change that was made: `prior` earlier ones had its key.
+
+    `offered`: it was made by taking an offer; `candidate`: it was so, or was among the candidates when made by hand.
+    """
+
+    prior: int
+    offered: bool
+    candidate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How a change was made: its edits but those of the first line, and all that was shown."""
+
+    source: str
+    path: str
+    language: str
+    made: tuple[Made, ...]
+    shown: tuple[Offer, ...]
+
+
+class Replay:
+    """Makes a change as its author would: line by line, taking each offer that is the change's.
+
+    The first line that is not done yet is edited by hand, whenever nothing is offered or the offer is wrong; a wrong
+    one is dismissed.
+    """
+
+    def __init__(self, change: Change, judge: Judge, limits: Limits = USUAL) -> None:
+        self._change, self._judge, self._limits = change, judge, limits
+        self._edits = DocumentEdits()
+        self._done: list[Step] = []
+        self._dismissed = Dismissals()
+        self._keys: Counter[object] = Counter()
+        self.made: list[Made] = []
+        self.shown: list[Offer] = []
+
+    def run(self) -> Replayed:
+        """Make the whole change."""
+        rest = list(self._change.steps)
+        among: tuple[Step, ...] = ()
+        for line in self._change.lines:
+            by_hand = [step for step in line if step in rest]
+            if not by_hand:
+                continue
+            self._make(by_hand, False, among)
+            rest = [step for step in rest if step not in by_hand]
+            while rest:
+                taken, among = self.offered(rest)
+                if not taken:
+                    break
+                self._make(taken, True, taken)
+                rest = [step for step in rest if step not in taken]
+        first = self._change.lines[0]
+        change = self._change
+        return Replayed(
+            change.source, change.path, change.language, tuple(self.made[len(first) :]), tuple(self.shown)
+        )
+
+    def _make(self, steps: Sequence[Step], offered: bool, among: Sequence[Step]) -> None:
+        for step in steps:
+            shift = sum(len(one.after) - len(one.before) for one in self._done if one.start < step.start)
+            self._edits.change(step.start + shift, step.before, step.after)
+            self._done.append(step)
+            prior = self._keys[step.key] if step.key is not None else 0
+            self.made.append(Made(prior, offered, step in among))
+        self._keys.update(step.key for step in steps)
+
+    def offered(self, rest: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        """The edits that the offer makes, none if it is wrong; and those that any candidate makes."""
+        text = applied(self._change.text, tuple(self._done))
+        syntax = Syntax.of(Document("", self._change.path, self._change.language, len(self._done), text))
+        found = candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
+        best = self._judge(syntax.document, found, self._edits.edits)
+        among = tuple({step for one in found for step in self._steps_of(one, rest)})
+        if best is None:
+            return (), among
+        steps = self._steps_of(best, rest)
+        line, _ = syntax.document.position(best.start)
+        drawn = _drawn(syntax.document.line(line), best, text)
+        self.shown.append(Offer(best.kind, best.support, bool(steps), drawn))
+        if not steps:
+            self._dismissed.add(best)
+        return steps, among
+
+    def _steps_of(self, one: Candidate, rest: Sequence[Step]) -> tuple[Step, ...]:
+        """The edits of the change, not made yet, that an offer makes; none if it makes anything else."""
+        old = self._change.text
+        start, end = self._origin(one.start), self._origin(one.end)
+        near = [step for step in rest if step.start <= end and start <= step.end][:6]
+        if not near:
+            return ()
+        low, high = min(start, near[0].start), max(end, near[-1].end)
+        if any(low < step.end and step.start < high for step in self._done):
+            return ()
+        offered = old[low:start] + one.text + old[end:high]
+        for count in range(1, len(near) + 1):
+            for chosen in combinations(near, count):
+                pieces, at = [], low
+                for step in chosen:
+                    pieces += [old[at : step.start], step.after]
+                    at = step.end
+                if "".join([*pieces, old[at:high]]) == offered:
+                    return chosen
+        return ()
+
+    def _origin(self, at: int) -> int:
+        """Where a place was in the old text."""
+        for step in sorted(self._done, key=lambda step: step.start):
+            if at < step.start + len(step.after):
+                return min(at, step.end) if at > step.start else at
+            at -= len(step.after) - len(step.before)
+        return at
+
+
+def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
+    """Make a change, see `Replay`."""
+    return Replay(change, judge, limits).run()
+
+
+def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
+    """What is shown after the edits of one line of a change, made alone in the old text."""
+    made = Replay(change, judge, limits)
+    made._make(change.lines[number], False, ())
+    made.offered(())
+    return made.shown[0] if made.shown else None
+
+
+def _drawn(line: str, one: Candidate, text: str) -> str:
+    return f"{line.strip()[:90]} | {text[one.start : one.end]!r} -> {one.text!r}"[:200]

@@ -1,0 +1,113 @@
+"""Edits made twice are generalized, and offered where their old side matches."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from support.typing_edits import Typist
+
+from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.syntax.document import Document
+from mercury_lsp.syntax.tree import Syntax
+
+
+def test_an_argument_is_added_to_calls() -> None:
+    typist = Typist("python", "foo(a, b)\nx = foo(c, d[1, 2])\ny = [foo(e(1), f)]\nbar(1)\nfoo()\n")
+    typist.type(")", ", timeout=10)")
+    assert typist.offers() == []
+    typist.type("])", "], timeout=10)")
+    typist.take_all()
+    assert typist.text == (
+        "foo(a, b, timeout=10)\nx = foo(c, d[1, 2], timeout=10)\ny = [foo(e(1), f, timeout=10)]\nbar(1)\nfoo()\n"
+    )
+
+
+def test_what_differs_is_reused() -> None:
+    typist = Typist(
+        "python",
+        "    self.assertEqual(a, b)\n    self.assertEqual(c.d, e)\n    self.assertEqual(f(1, 2), g[3])\n"
+        "    self.assertIn(a, b)\n",
+    )
+    typist.type("self.assertEqual(a, b)", "assert a == b")
+    typist.type("self.assertEqual(c.d, e)", "assert c.d == e")
+    typist.take_all()
+    assert typist.text == (
+        "    assert a == b\n    assert c.d == e\n    assert f(1, 2) == g[3]\n    self.assertIn(a, b)\n"
+    )
+
+
+def test_a_type_is_changed_at_its_uses() -> None:
+    typist = Typist(
+        "python", "a: Optional[int] = 1\nb: Optional[str] = 2\nc: Optional[list[int]] = 3\nd: int = 4\n"
+    )
+    typist.type("Optional[int]", "int | None")
+    typist.type("Optional[str]", "str | None")
+    typist.take_all()
+    assert typist.text == "a: int | None = 1\nb: str | None = 2\nc: list[int] | None = 3\nd: int = 4\n"
+
+
+def test_lines_of_a_list() -> None:
+    typist = Typist("javascript", "const a = {\n  x: get('x'),\n  yes: get('yes'),\n  no: get('no'),\n};\n")
+    typist.type("get('x')", "fetch('x', 1)")
+    typist.type("get('yes')", "fetch('yes', 1)")
+    typist.take_all()
+    assert typist.text == (
+        "const a = {\n  x: fetch('x', 1),\n  yes: fetch('yes', 1),\n  no: fetch('no', 1),\n};\n"
+    )
+
+
+def test_a_place_keeps_its_own_blanks() -> None:
+    typist = Typist("python", "old.call(1)\nif x:\n    old.call(2)\n        \n    y =   old.call(3)\n")
+    typist.type("old", "new.first")
+    typist.type("old", "new.first")
+    typist.take_all()
+    assert (
+        typist.text
+        == "new.first.call(1)\nif x:\n    new.first.call(2)\n        \n    y =   new.first.call(3)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        ("a = 'old x'\nb = 'old y'\nc = 'old z'\n", ("old x", "new x"), ("old y", "new y")),
+        ("# old x\n# old y\n# old z\n", ("old x", "new x"), ("old y", "new y")),
+        ("a = 1\nb = 2\nc = 3\n", ("1", "10"), ("2", "20")),
+        ("f(1)\ng(2)\nh(3)\n", ("f(1)\n", ""), ("g(2)\n", "")),
+    ],
+)
+def test_nothing_is_offered(text: str, first: tuple[str, str], second: tuple[str, str]) -> None:
+    typist = Typist("python", text)
+    typist.type(*first)
+    typist.type(*second)
+    assert typist.offers() == []
+
+
+def test_no_secret_is_repeated() -> None:
+    for value, count in (("retries", 1), ("'gH7kQ2mZx9Lw4TbV'", 0)):
+        typist = Typist("python", "connect(one)\nconnect(two)\nconnect(three)\n")
+        typist.type("connect(one", f"connect(one, password={value}")
+        typist.type("connect(two", f"connect(two, password={value}")
+        assert len(typist.offers()) == count
+
+
+def test_an_edited_place_is_not_edited_again() -> None:
+    typist = Typist("python", "a = f(x)\nb = f(y)\n")
+    typist.type("f(x)", "f(f(x))")
+    typist.type("f(y)", "f(f(y))")
+    assert typist.offers() == []
+
+
+def test_the_time_is_bounded() -> None:
+    lines = [f"value_{number} = call(value_{number % 7}, other[{number}], name)\n" for number in range(2_000)]
+    typist = Typist("python", "".join(lines))
+    for number in range(3, 12):
+        typist.type(lines[number][:-2], lines[number][:-2] + ", more=1")
+    syntax = Syntax.of(Document("", "a.py", "python", 1, typist.text))
+    began = time.thread_time()
+    found = candidates(syntax, typist.history.edits, seconds=0.0)
+    # A generous bound, because the machine may be busy; without one it takes a second.
+    assert time.thread_time() - began < 0.25
+    assert found == []
+    assert candidates(syntax, typist.history.edits, seconds=60)
