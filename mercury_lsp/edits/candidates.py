@@ -19,6 +19,7 @@ from mercury_lsp.edits.search import (
     Limits,
     Search,
 )
+from mercury_lsp.syntax.definitions import scope as scope_of
 from mercury_lsp.syntax.tree import Syntax
 
 
@@ -45,7 +46,7 @@ def candidates(
         if not _has_secret(syntax, candidate):
             made.append(candidate)
     newest = edits[-1].start if edits else 0
-    scope = syntax.scope(newest + 1) or (0, len(syntax.document.text))
+    scope = scope_of(syntax, newest + 1) or (0, len(syntax.document.text))
     return sorted(made, key=lambda one: _rank(one, newest, scope))
 
 

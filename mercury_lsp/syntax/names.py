@@ -14,6 +14,7 @@ from typing import Literal
 
 from tree_sitter import Node
 
+from mercury_lsp.syntax.definitions import DEFINITIONS
 from mercury_lsp.syntax.tree import Syntax
 
 Role = Literal["parameter", "local", "definition", "import", "member", "label", "key", "use"]
@@ -245,7 +246,7 @@ class Names:
     def _scope(self, node: Node, role: Role) -> tuple[int, int]:
         """The range in which a definition holds."""
         language = self._syntax.language
-        kinds = language.definitions if language else ()
+        kinds = DEFINITIONS.get(language.name, ()) if language else ()
         blocks = () if self._assigns or language is None else language.bodies
         for around in _parents(node):
             if role == "local" and (around.type in blocks or self._is_own_scope(around.type)):

@@ -31,9 +31,10 @@ from rich.progress import track
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.judge import LEAST_GAIN, gain, judged
 from mercury_lsp.edits.search import Candidate
-from mercury_lsp.engine.backends.cpu_weights import cache_folder
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
+from mercury_lsp.paths import cache_folder
 from mercury_lsp.syntax.document import Document
 from model.data.fetch import FetchError
 from model.evaluation.edits.changes import PAIRS, Change, package_changes, repository_changes
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         downloads = given.downloads or cache_folder() / "downloads"
         found = changes(given.part, given.sources.split(","), downloads, console, given.seed)
-        engine = None if given.no_judge else LocalEngine.load(given.model, "cpu", given.threads)
+        engine = None if given.no_judge else load_local_engine(given.model, "cpu", given.threads)
     except (CheckpointError, OSError, subprocess.CalledProcessError) as error:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1

@@ -15,6 +15,7 @@ from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.judge import gain, judged
 from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.likelihood import log_likelihoods
+from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document
@@ -94,7 +95,7 @@ def test_figures_count_by_language() -> None:
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> LocalEngine:
-    return LocalEngine.load(str(tiny_model), "cpu", 1)
+    return load_local_engine(str(tiny_model), "cpu", 1)
 
 
 def test_likelihoods_do_not_depend_on_the_cache(engine: LocalEngine) -> None:
