@@ -70,7 +70,7 @@ def stats(*options: str) -> str:
 def test_the_commands_are_offered(launch: Launch) -> None:
     server = launch()
     offered = server.client.initialize()["executeCommandProvider"]["commands"]
-    ours = ("accepted", "explain", "snooze", "resume", "stats")
+    ours = ("accepted", "explain", "snooze", "resume", "stats", "editAccepted", "editDismissed")
     assert offered == [f"mercury.{name}" for name in ours]
 
 
