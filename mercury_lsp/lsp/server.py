@@ -24,9 +24,10 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import EngineState
-from mercury_lsp.lsp import client_quirks, commands, convert, documents, handlers, next_edit
+from mercury_lsp.lsp import client_quirks, convert
 from mercury_lsp.lsp.client import ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
+from mercury_lsp.lsp.handlers import commands, documents, next_edit, workspace
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.protocol import Protocol, Writer
 from mercury_lsp.lsp.status import Status
@@ -86,7 +87,7 @@ class Server(LanguageServer):
         self.ignore_check = IgnoreCheck(
             self.session, self.scheduler, self.spawn, lambda: Progress(self), boundary
         )
-        for method, handler, options in handlers.FEATURES:
+        for method, handler, options in workspace.FEATURES:
             self.feature(method, options)(handler)
         for method, handler in (documents.NOTIFICATIONS | commands.NOTIFICATIONS | commands.REQUESTS).items():
             self.feature(method)(handler)

@@ -14,7 +14,7 @@ from mercury_lsp import __version__
 from mercury_lsp.cli.main import main
 from mercury_lsp.config import OPTIONS
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
-from mercury_lsp.lsp.commands import COMMANDS, NOTIFICATIONS, REQUESTS
+from mercury_lsp.lsp.handlers.commands import COMMANDS, NOTIFICATIONS, REQUESTS
 
 README_BYTES = 8192
 PATTERNS = ("*.md", "docs/*.md", "editors/*/README.md", "model/*.md", "mercury_lsp/weights/*/README.md")

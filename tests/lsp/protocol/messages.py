@@ -16,8 +16,8 @@ from typing import Any
 from lsprotocol import types
 
 from mercury_lsp.config import OPTIONS
-from mercury_lsp.lsp import commands as actions
-from mercury_lsp.lsp import handlers
+from mercury_lsp.lsp.handlers import commands as actions
+from mercury_lsp.lsp.handlers import workspace as handlers
 
 from .mirror import PIECES, Mirror
 from .values import Values

@@ -17,7 +17,7 @@ from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
-from mercury_lsp.lsp import commands as actions
+from mercury_lsp.lsp.handlers import commands as actions
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.status import Status, explained
 from mercury_lsp.session.file_access import FileAccess

@@ -8,7 +8,7 @@ from typing import Any
 from lsprotocol import types
 
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.commands import Served
+from mercury_lsp.lsp.handlers.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
 from mercury_lsp.telemetry.text_edits import Edit, difference
 

@@ -23,7 +23,7 @@ from mercury_lsp.edits.history import Edit, EditHistory
 from mercury_lsp.edits.judge import LEAST_GAIN, judged
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.commands import Served, experimental
+from mercury_lsp.lsp.handlers.commands import Served, experimental
 from mercury_lsp.lsp.ignore_check import Guard
 from mercury_lsp.syntax.tree import Syntax
 

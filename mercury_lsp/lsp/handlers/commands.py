@@ -26,7 +26,7 @@ from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.stats import count_events
 
 if TYPE_CHECKING:
-    from mercury_lsp.lsp.next_edit import NextEdits
+    from mercury_lsp.lsp.handlers.next_edit import NextEdits
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"

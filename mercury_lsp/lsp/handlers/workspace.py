@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from mercury_lsp.config import SECTION
-from mercury_lsp.lsp import client_quirks, commands, convert, next_edit
+from mercury_lsp.lsp import client_quirks, convert
+from mercury_lsp.lsp.handlers import commands, next_edit
 from mercury_lsp.lsp.previews import DRAFT, Drafts
 from mercury_lsp.lsp.status import STATUS
 from mercury_lsp.syntax.languages import LANGUAGES

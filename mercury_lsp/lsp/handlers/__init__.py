@@ -1,0 +1,1 @@
+"""Handles the messages of an editor: one module for each kind."""
