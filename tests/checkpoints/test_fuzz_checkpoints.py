@@ -69,8 +69,10 @@ def try_folder(folder: Path, ask: bool = True) -> None:
     try:
         loaded = load.load_checkpoint(str(folder))
         if isinstance(loaded, OpenCheckpoint):
-            assert max(loaded.mask, loaded.end, *loaded.ends) < loaded.shape.vocabulary
-            assert min(loaded.mask, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
+            masks = [] if loaded.mask is None else [loaded.mask]
+            assert max(*masks, loaded.end, *loaded.ends) < loaded.shape.vocabulary
+            assert min(*masks, loaded.end, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
+            assert loaded.family.causal == (loaded.mask is None)
         if ask:
             engine = load.load_engine(str(folder), "cpu", 1)
             engine.infill(Prompt("a.py", "def f", "", "\n"), Sampling(max_tokens=4, single_line=True))

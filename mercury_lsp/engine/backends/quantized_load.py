@@ -14,6 +14,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, as_checkp
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.stored_values import has_values, values
+from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
 # So many values of a row share a scale in int4.
 INT4_GROUP_VALUES = 64
@@ -48,7 +49,7 @@ def load_network(
     parts = list(loaded.parts())
     with as_checkpoint_error(loaded.folder):
         for done, (name, names) in enumerate(parts, 1):
-            tensors = [_tensor(loaded, part) for part in names]
+            tensors = [_in_order(loaded, part, _tensor(loaded.files[part], part)) for part in names]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
             _put(network, name, whole.to(device, dtype))
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
@@ -59,16 +60,18 @@ def load_network(
     return network.requires_grad_(False).eval()
 
 
-def _tensor(loaded: OpenCheckpoint, part: str) -> Tensor:
+def _tensor(stored: StoredWeight, name: str) -> Tensor:
     """Read a stored weight. Raises ``OSError`` or ``ValueError``."""
-    stored = loaded.files[part]
     if stored.dtype in DTYPES:
-        weight = torch.frombuffer(stored.read(), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
-    elif has_values(stored.dtype):
-        raw = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape[0], -1)
-        weight = torch.from_numpy(values(stored.dtype, raw)).reshape(stored.shape)
-    else:
-        raise ValueError(f"its weight {part} is of the type {stored.dtype}, which is not known here")
+        return torch.frombuffer(stored.read(), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
+    if not has_values(stored.dtype):
+        raise ValueError(f"its weight {name} is of the type {stored.dtype}, which is not known here")
+    raw = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape[0], -1)
+    return torch.from_numpy(values(stored.dtype, raw)).reshape(stored.shape)
+
+
+def _in_order(loaded: OpenCheckpoint, part: str, weight: Tensor) -> Tensor:
+    """The rows of a stored weight in the order of the network's."""
     order = loaded.row_order(part)
     return weight if order is None else weight[torch.from_numpy(order)]
 
