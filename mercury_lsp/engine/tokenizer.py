@@ -116,11 +116,19 @@ class Vocabulary:
         return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes of each token, by id; empty for special tokens."""
+        """The bytes of each token, by id; empty for special tokens, and for those that are spelt in no bytes'
+        letters."""
         letters = _byte_letters()
         added = set(self.added.values())
         spelt = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
-        return [bytes(letters[letter] for letter in token) for token in spelt]
+
+        def bytes_of(token: str) -> bytes:
+            try:
+                return bytes([letters[letter] for letter in token])
+            except KeyError:
+                return b""
+
+        return [bytes_of(token) for token in spelt]
 
     def newlines(self) -> frozenset[int]:
         """Ids of the tokens with a newline in their text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from support.gguf_files import model_of, save_gguf
 from support.models.tiny_open_models import QWEN, save_open, write_tokenizer
+from tokenizers import pre_tokenizers
 
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
@@ -28,6 +30,7 @@ from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.gguf_checkpoint import read_gguf_checkpoint
 from mercury_lsp.engine.checkpoints.gguf_file import read_gguf
+from mercury_lsp.engine.checkpoints.gguf_tokenizer import tokenizer_of
 from mercury_lsp.engine.checkpoints.huggingface import read_open_checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.load import load_engine
@@ -301,3 +304,27 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
     assert drafted.text == alone.text
     assert drafted.forward_passes < alone.forward_passes / 2
     assert drafted.confidence == pytest.approx(alone.confidence, rel=0.02)
+
+
+def test_an_array_that_never_ends_is_one_sentence(tmp_path: Path) -> None:
+    key = b"tokenizer.ggml.tokens"
+    for item, count in ((8, 1 << 62), (8, 30_000_000), (0, 250_000_000), (4, 1 << 61)):
+        head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key
+        (tmp_path / "a.gguf").write_bytes(head + struct.pack("<IIQ", 9, item, count))
+        with (tmp_path / "a.gguf").open("r+b") as file:
+            file.truncate(300 << 20)  # a hole: it takes no room
+        with pytest.raises(CheckpointError, match="an array that is too long"):
+            read_gguf_checkpoint(tmp_path / "a.gguf")
+
+
+def test_a_token_in_no_bytes_letters_is_no_text() -> None:
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "日本"]
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.merges": ["a b"],
+    }
+    tokenizer = tokenizer_of(metadata, ())
+    assert tokenizer.token_bytes()[-2:] == [b"ab", b""]
+    assert tokenizer.decode(tokenizer.encode("日本 ab")) == "日本 ab"

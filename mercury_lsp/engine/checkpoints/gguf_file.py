@@ -20,6 +20,8 @@ VERSIONS = (2, 3)
 MAX_ENTRIES = 65_536
 MAX_HEADER_BYTES = 256 << 20
 MAX_NAME_BYTES = 65_535
+# Of an array: more than any vocabulary or its merges have.
+MAX_ITEMS = 2_000_000
 DEFAULT_ALIGNMENT = 32
 # Numbers of the metadata's types.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -108,10 +110,10 @@ class _Header:
         if kind != _ARRAY:
             raise ValueError("its GGUF header has a value of unknown type")
         item, count = self._numbers("IQ")
+        if count > MAX_ITEMS:
+            raise ValueError("its GGUF header has an array that is too long")
         if item in _SCALARS:
-            # The bytes are counted before any number is made of them.
-            values = self._bytes(count * struct.calcsize(f"<{_SCALARS[item]}"))
-            return list(struct.unpack(f"<{count}{_SCALARS[item]}", values))
+            return list(self._numbers(f"{count}{_SCALARS[item]}"))
         if item != _STRING:
             raise ValueError("its GGUF header has an array of unknown type")
         return [self._text() for _ in range(count)]
