@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,8 +244,15 @@ def _draft(
         remembered = _without_end(remembered, ends.after(-before))
         chances = chances[: len(remembered)]
         if _expected(chances) > _expected(odds):
-            return remembered, chances
+            count = _worthwhile(chances, drafting.surety)
+            return remembered[:count], chances[:count]
     return draft, odds
+
+
+def _worthwhile(odds: Sequence[float], surety: float) -> int:
+    """The tokens of a draft, from the left, that are reached and right with at least the probability ``surety``."""
+    reached = list(accumulate(odds, mul))
+    return next((i for i, chance in enumerate(reached) if chance < surety), len(reached))
 
 
 def _expected(odds: Sequence[float]) -> float:
