@@ -14,8 +14,10 @@ from mercury_lsp.engine.open_models.engine import OpenModelEngine
 
 
 def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
-    """The checkpoint of a model by name, folder or file; "auto" is the user's selection. Raises
-    `CheckpointError`."""
+    """Read the checkpoint of a model by name, folder or file; "auto" is the user's selection.
+
+    Raises `CheckpointError`.
+    """
     folder = checkpoint.find_model(model)
     if folder.is_file():
         return gguf_checkpoint.read_gguf_checkpoint(folder)

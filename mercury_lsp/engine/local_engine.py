@@ -63,16 +63,16 @@ class LocalEngine:
         self._line_end = StopCondition(self.layout.ends, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
-        with checkpoint.as_checkpoint_error(loaded.folder):
-            self._mixture = Mixture.load(loaded.folder, min(self.layout.ends))
-        self._mixes = self._mixture is not None
-        if isinstance(loaded, OpenCheckpoint):
-            # What the memory foretells is as likely with any model; only the mixture's weights are small's own.
-            self._mixture = Mixture.load(checkpoint.SHIPPED / "small", min(self.layout.ends))
+        # A mixture is fitted to one of our own models. An open model takes from that of `small` only how likely the
+        # memory's drafts are, which does not depend on the model.
+        self._mixes = not isinstance(loaded, OpenCheckpoint)
+        folder = loaded.folder if self._mixes else checkpoint.SHIPPED / "small"
+        with checkpoint.as_checkpoint_error(folder):
+            self._mixture = Mixture.load(folder, min(self.layout.ends))
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary that a memory must use; None if no mixture was fitted to the model."""
+        """The vocabulary that a memory must use; None if there is no mixture, so that a memory has no use."""
         return None if self._mixture is None else self.tokenizer
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:

@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from support.shop import INVENTORY, LIBRARY, OTHER, USES, document
 
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 from mercury_lsp.context.retrieval.ranking import Related, choose
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode_prompt
-from mercury_lsp.syntax.document import Document
 from model.data.sources import ELSEWHERE, SOURCES, fused
 
 BUDGET = 200
-INVENTORY = '''"""Stocks of goods."""
-
-import json
-
-
-class Inventory:
-    """How much there is of what."""
-
-    def add_stock(self, product: str, amount: int) -> None:
-        """Put goods into the store."""
-        self.stock[product] += amount
-
-    def lowest_stock(self) -> str:
-        """The product that runs out first."""
-        return min(self.stock, key=self.stock.get)
-
-
-def load_inventory(path: str) -> Inventory:
-    """Read an inventory from a file of JSON."""
-    return Inventory(**json.loads(path))
-'''
-OTHER = '''"""Unrelated."""
-
-
-def paint(canvas, color):
-    """Fill a canvas."""
-    canvas.fill(color)
-'''
-LIBRARY = Library(
-    {path: read(path, text) for path, text in (("shop/inventory.py", INVENTORY), ("ui.py", OTHER))}
-)
-USES = (
-    "from shop.inventory import Inventory, load_inventory\n\n\n"
-    "def main():\n    store = load_inventory('x.json')\n    \n"
-)
-
-
-def document(text: str, path: str = "shop/main.py") -> Document:
-    return Document(f"file:///w/{path}", path, "", 1, text)
 
 
 def chosen(

@@ -257,11 +257,7 @@ def _worthwhile(odds: Sequence[float], surety: float) -> int:
 
 def _expected(odds: Sequence[float]) -> float:
     """The expected number of accepted tokens of a draft, by the probability of each."""
-    reached, total = 1.0, 0.0
-    for chance in odds:
-        reached *= chance
-        total += reached
-    return total
+    return sum(accumulate(odds, mul), 0.0)
 
 
 def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) -> list[int]:

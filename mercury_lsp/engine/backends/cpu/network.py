@@ -239,8 +239,7 @@ class NativeExecutor:
 
 
 class NativeBatch:
-    """See `batching.Batch`: ``slots`` sequences of at most ``rows`` rows, whose keys and values grow as they are
-    used."""
+    """See `batching.Batch`: ``slots`` sequences of at most ``rows`` rows, whose keys and values grow with use."""
 
     device = "cpu"
     block, canvas_threshold = CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD
@@ -255,9 +254,11 @@ class NativeBatch:
 
     def run(self, parts: Items[SlotRows]) -> list[NDArray[np.float32]]:
         """See `batching.Batch.run`."""
-        caches = [self._caches.setdefault(part.slot, KeyValueCache(self._network.shape)) for part in parts]
+        for part in parts:
+            if part.slot not in self._caches:
+                self._caches[part.slot] = KeyValueCache(self._network.shape)
         hidden = self._network.run(
-            [(part.ids, part.rows, part.past, cache) for part, cache in zip(parts, caches, strict=True)]
+            [(part.ids, part.rows, part.past, self._caches[part.slot]) for part in parts]
         )
         edges = np.cumsum([len(part.ids) for part in parts])[:-1]
         return np.split(hidden.copy(), edges)
