@@ -50,7 +50,7 @@ def compute(shape: Shape) -> float:
 def loss(network: Network, batches: Sequence[Batch]) -> float:
     """The mean joint loss of some batches."""
     with torch.no_grad():
-        return sum(float(loss_of(network, batch, torch.bfloat16).total) for batch in batches) / len(batches)
+        return sum(float(loss_of(network, batch).total) for batch in batches) / len(batches)
 
 
 def drop_layers(network: Network, wanted: int, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.progress import track
 from torch import Tensor
 
@@ -37,7 +36,7 @@ def round_all(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
     def run() -> Iterator[object]:
         for step in track(range(steps), "reading", transient=True):
             for part in data[step]:
-                yield loss_of(network, part, torch.bfloat16)
+                yield loss_of(network, part)
 
     weights = dict(network.matrices())
     scales = {}

@@ -21,6 +21,7 @@ from model import RECIPES
 from model.data.step_data import Cuts, Steps
 from model.evaluation.bootstrap import interval, ratio
 from model.training.attention import attention
+from model.training.hardware import fastest_dtype
 from model.training.layout import NO_TARGET, Batch
 from model.training.recipe import Recipe
 
@@ -54,9 +55,11 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
 
 @torch.no_grad()
 def costs(
-    network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype = torch.bfloat16
+    network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype | None = None
 ) -> list[Cost]:
-    """What each hole of the batches costs a network, in their order."""
+    """What each hole of the batches costs a network, in their order. dtype: of products, the device's fastest by
+    default."""
+    dtype = dtype or fastest_dtype(next(network.parameters()).device)
     made = []
     for batch in given:
         attend, mask = attention(batch.rows, batch.lengths, network.shape.group)

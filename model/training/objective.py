@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from mercury_lsp.engine.backends.network import Network
 from model.training.attention import attention
 from model.training.fused_loss import cross_entropy
+from model.training.hardware import fastest_dtype
 from model.training.layout import NO_TARGET, Batch
 
 
@@ -131,7 +132,8 @@ class Objective(nn.Module):
         return hard, hard + share * (soft - hard)
 
 
-def loss_of(network: Network, batch: Batch, dtype: torch.dtype) -> Loss:
-    """The joint loss of one batch."""
+def loss_of(network: Network, batch: Batch, dtype: torch.dtype | None = None) -> Loss:
+    """The joint loss of one batch. dtype: of products, the device's fastest by default."""
+    dtype = dtype or fastest_dtype(next(network.parameters()).device)
     loss: Loss = Objective(network, dtype)(batch)
     return loss

@@ -37,7 +37,7 @@ from mercury_lsp.paths import cache_folder
 from model.compression.rounding import Rounding, bits
 from model.data.loader import groups_for, loader
 from model.data.step_data import Steps
-from model.training.hardware import Work, ceiling, flops, keep_memory, return_memory, settle
+from model.training.hardware import Work, ceiling, fastest_dtype, flops, keep_memory, return_memory, settle
 from model.training.heldout_middles import batches, costs, report
 from model.training.lanes import Lanes
 from model.training.layout import Batch
@@ -87,7 +87,7 @@ class Run:
         self.network = Network.of(self.base).train().to(self.device)
         for name, weight in self.network.named_parameters():
             weight.requires_grad_(not name.startswith(recipe.frozen))
-        self.dtype = torch.bfloat16 if recipe.bf16 else torch.float32
+        self.dtype = fastest_dtype(self.device) if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
             teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)

@@ -46,7 +46,7 @@ Sums = tuple[tuple[float, float], tuple[float, float]]
 def measure(network: Network, batches: Iterable[Batch]) -> list[Sums]:
     """The sums of each batch."""
     with torch.no_grad():
-        sums = [loss_of(network, batch, torch.bfloat16).sums.tolist() for batch in batches]
+        sums = [loss_of(network, batch).sums.tolist() for batch in batches]
     return [((next_, count), (masked, asked)) for next_, count, masked, asked in sums]
 
 
