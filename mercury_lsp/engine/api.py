@@ -37,7 +37,7 @@ class Sampling:
     block: int = 0
     max_tokens: int = 64
     max_passes: int = 64
-    draft_surety: float = 0.1
+    draft_surety: float | None = None
     draft_lookup: int = 2
     draft_slack: float = 0.0
     draft_trust: float = 1.0

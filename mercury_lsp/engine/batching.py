@@ -52,8 +52,7 @@ class Batch(Protocol):
 
     device: str
     threads: int
-    block: int
-    canvas_threshold: float
+    row_cost: float
     slots: int
     rows: int
     bytes_each: int
@@ -202,7 +201,7 @@ class _BatchSlot:
     def __init__(self, slots: ContinuousBatcher, batch: Batch, slot: int) -> None:
         self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never_cancelled
         self.device, self.threads = batch.device, batch.threads
-        self.block, self.canvas_threshold = batch.block, batch.canvas_threshold
+        self.row_cost = batch.row_cost
 
     @contextmanager
     def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:

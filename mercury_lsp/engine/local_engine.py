@@ -33,7 +33,7 @@ from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.decoding.sampling import greedy, sampled
-from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
+from mercury_lsp.engine.decoding.speculative import DRAFT_TOKENS, Drafting, affordable, decode_speculative
 from mercury_lsp.engine.prompt_layout import layout_of
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Cancelled
@@ -247,15 +247,17 @@ class LocalEngine:
         if sampling.mode == "autoregressive" or (mask is None and not sampling.verify):
             return decode_autoregressive(passes, tail, ends, budget, on_progress, stem, pick, view)
         if sampling.verify:
-            threshold = sampling.canvas_threshold
+            pays = affordable(self._executor.row_cost)
+            surety, threshold = sampling.draft_surety, sampling.canvas_threshold
+            canvases = pays.canvases or sampling.block or threshold is not None
             drafting = Drafting(
-                mask,
-                sampling.block or self.layout.draft_tokens or self._executor.block,
-                surety=sampling.draft_surety,
+                mask if canvases else None,
+                sampling.block or (pays.block if mask is not None and canvases else DRAFT_TOKENS),
+                surety=pays.surety if surety is None else surety,
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,
                 trust=sampling.draft_trust,
-                canvas_threshold=self._executor.canvas_threshold if threshold is None else threshold,
+                canvas_threshold=pays.canvas_threshold if threshold is None else threshold,
                 pick=pick,
             )
             return decode_speculative(

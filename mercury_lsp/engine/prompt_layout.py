@@ -12,8 +12,6 @@ from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
 # Tokens of the longest sequence that are left for the middle, or half of it if that is less.
 MIDDLE_TOKENS = 1024
-# Tokens of a canvas without a mask: how many a draft has that is looked up.
-DRAFT_TOKENS = 9
 
 
 class PromptLayout(Protocol):
@@ -29,11 +27,6 @@ class PromptLayout(Protocol):
         """The id of the mask; None without canvases."""
         ...
 
-    @property
-    def draft_tokens(self) -> int:
-        """See `speculative.Drafting.block`; 0 for the default of the device."""
-        ...
-
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """Ids of all that the model reads before the middle; the stem is not part of them."""
         ...
@@ -45,8 +38,6 @@ class PromptLayout(Protocol):
 
 class OwnLayout:
     """The layout of our own checkpoints, see `tokenizer.encode_prompt`."""
-
-    draft_tokens = 0
 
     def __init__(self, loaded: Checkpoint) -> None:
         self._tokenizer = loaded.tokenizer
@@ -67,7 +58,6 @@ class FimLayout:
     """The layout of an autoregressive infilling model, see `prompt_format.fim_prompt`."""
 
     mask = None
-    draft_tokens = DRAFT_TOKENS
 
     def __init__(self, loaded: OpenCheckpoint) -> None:
         assert loaded.fim is not None, "an autoregressive model is loaded only with tokens for infilling"

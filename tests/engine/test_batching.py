@@ -107,7 +107,7 @@ def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None
 class Scripted:
     """A batch that waits until it is let go on, and fails where it is told to."""
 
-    device, threads, block, canvas_threshold, slots, rows, bytes_each = "cpu", 1, 6, 0.0, 4, 64, 1
+    device, threads, row_cost, slots, rows, bytes_each = "cpu", 1, 0.0, 4, 64, 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -192,6 +192,10 @@ def test_sequences_in_one_pass_are_those_that_run_alone(
     assert (batch.run([SlotRows(1, ids, rows, 0)])[0] == array(again.run(ids, rows, 0))).all()
 
 
+def test_a_row_costs_a_share_of_a_pass(make: Make) -> None:
+    assert 0.01 <= make()._network.row_cost() < 2
+
+
 def test_scores_are_log_probabilities_without_the_forbidden(make: Make, loaded: Checkpoint) -> None:
     ours = make()
     scores = ours.scores(clean(ours, 0, 5)[[4, 2]])

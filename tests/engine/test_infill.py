@@ -175,6 +175,17 @@ def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: 
     assert drafted.forward_passes == one_by_one.forward_passes
 
 
+def test_what_a_row_costs_changes_passes_and_no_text(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one, results = engine.infill(PROMPT, MODES["autoregressive"]), []
+    for row_cost in (0.0, 0.1, 0.4):
+        monkeypatch.setattr(engine._executor, "row_cost", row_cost)
+        results.append(anew(engine).infill(PROMPT, MODES["verified"]))
+    assert {result.text for result in results} == {one_by_one.text}
+    assert results[-1].forward_passes <= one_by_one.forward_passes
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_draft_that_is_looked_up_is_verified_as_any(engine: LocalEngine, length: int) -> None:
     one_by_one = engine.infill(PROMPT, MODES["autoregressive"])

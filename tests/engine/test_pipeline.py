@@ -18,6 +18,7 @@ from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+from mercury_lsp.engine.decoding.speculative import affordable
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
@@ -102,7 +103,7 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
     monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
-    tokens, canvas, moved = engine.tokenizer.encode, TorchExecutor.block + 1, 0
+    tokens, canvas, moved = engine.tokenizer.encode, affordable(TorchExecutor.row_cost).block + 1, 0
     complete(snapshot(text=before + rest + after), len(before), engine)
     old = question(snapshot(text=before + rest + after), len(before), engine)
     for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":

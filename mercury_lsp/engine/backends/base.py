@@ -14,14 +14,13 @@ from mercury_lsp.engine.backends.attention import TokenLayout
 class Executor(Protocol):
     """A network on a device, with its keys and values by row number; `kv_cache` knows the tokens of these rows.
 
-    ``device``: cpu, cuda or mps. ``threads``: of the CPU. ``block``, ``canvas_threshold``: the `Drafting` that is
-    fastest on the device: where more rows cost nothing, large canvases at each place.
+    ``device``: cpu, cuda or mps. ``threads``: of the CPU. ``row_cost``: the time that one row more takes, as a share of
+    a pass of one row; 0 where rows cost nothing. `speculative.affordable` chooses the drafts by it.
     """
 
     device: str
     threads: int
-    block: int
-    canvas_threshold: float
+    row_cost: float
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         """Run one pass of rows (T,) after the first ``past`` kept rows, which are clean.

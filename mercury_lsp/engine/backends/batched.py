@@ -27,7 +27,7 @@ FIELDS = [field.name for field in fields(TokenLayout)]
 class BatchedNetwork:
     """See `batching.Batch`. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
 
-    block, canvas_threshold = 6, 0.0
+    row_cost = 0.0
 
     def __init__(
         self,

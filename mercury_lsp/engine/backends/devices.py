@@ -42,7 +42,7 @@ def executor_for(
     device = pick_device(device)
     native = _native(loaded, device, threads, "auto", progress)
     if native is not None:
-        return NativeExecutor(native)
+        return NativeExecutor(native, native.row_cost())
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -67,7 +67,7 @@ def slots_for(
     device = pick_device(device)
     native = _native(loaded, device, threads, quantization, progress)
     if native is not None:
-        return ContinuousBatcher(NativeBatch(native, memory, rows), CPU_BATCH_ROWS)
+        return ContinuousBatcher(NativeBatch(native, memory, rows, native.row_cost()), CPU_BATCH_ROWS)
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.batched import BatchedNetwork
     from mercury_lsp.engine.backends.network import Network
@@ -96,7 +96,7 @@ def open_executor_for(
     threads = threads or default_threads()
     native = _native(loaded, device, threads, quantization, progress)
     if native is not None:
-        return NativeExecutor(native)
+        return NativeExecutor(native, native.row_cost())
     _require_torch(loaded.name, device)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 

@@ -20,7 +20,7 @@ KV_STEP_ROWS = 256
 class TorchExecutor:
     """A network of torch. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
 
-    block, canvas_threshold = 6, 0.0
+    row_cost = 0.0
 
     def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
         if threads:

@@ -27,8 +27,39 @@ Scores = NDArray[np.float32]
 MAX_MEMORY_DRAFT_TOKENS = 12
 """The most tokens of a draft from the project memory."""
 
+DRAFT_TOKENS = 9
+"""The most tokens of a draft that is looked up, and one, where there are no canvases."""
+
 LOOKED_UP_PROBABILITY = 0.5
 """The assumed probability of a looked-up token without a canvas."""
+
+FREE_ROW_COST, MAX_CANVAS_ROW_COST = 0.02, 0.12
+"""The row costs, see `Executor`, up to which canvases stand at each place, and up to which there is one."""
+
+TOKEN_COST = 0.8
+"""What a token costs without a draft, in passes of one row: most passes commit one token, some more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Affordable:
+    """The drafts that save more time than they cost. ``canvases``: whether any pay; the others: see `Drafting`."""
+
+    canvases: bool
+    block: int
+    canvas_threshold: float
+    surety: float
+
+
+def affordable(row_cost: float) -> Affordable:
+    """The drafts for an executor's row cost.
+
+    A token that is reached and right with the probability p saves p tokens' costs, and costs a row. A canvas of three
+    tokens costs four rows and saves about half a token; where rows cost nothing, larger ones stand at each place.
+    """
+    surety = max(0.1, row_cost / TOKEN_COST)
+    if row_cost <= FREE_ROW_COST:
+        return Affordable(True, 6, 0.0, surety)
+    return Affordable(row_cost <= MAX_CANVAS_ROW_COST, 3, 1.0, surety)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import Structure, addressof, byref, c_void_p, pointer
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,11 @@ from mercury_lsp.engine.system import zero_pages
 MAX_THREADS = 15
 # Keys and values grow in this step; a row of the model small takes 23 KB.
 KV_STEP_ROWS = 64
-# Eight rows take twice as long as one, so there is one small canvas. Measured on 40 single lines, small, two cores:
-# 5.5 ms a token; 6.1 with a block of 6 tokens, 9.6 with canvases of 6 at each place, 6.0 autoregressive.
-CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD = 3, 1.0
+# Of processors with AVX-512 VNNI; `NativeNetwork.row_cost` measures that of a machine.
+TYPICAL_ROW_COST = 0.1
+# Rows of a pass with a small draft and a canvas, with which a pass of one row is compared; how often each is timed; and
+# seconds after which it is not timed again.
+COST_ROWS, COST_TURNS, MAX_COST_SECONDS = 6, 4, 0.25
 
 
 class KeyValueCache:
@@ -166,6 +169,23 @@ class NativeNetwork:
         self._with_restored_weights(compute)
         return scores[:, : self.shape.vocabulary]
 
+    def row_cost(self) -> float:
+        """See `Executor.row_cost`, measured by the fastest of a few passes, because other programs use the cores too.
+
+        The first passes only load the weights. All take 0.1 s with the model small, and at least four passes with any.
+        """
+        cache, fastest = KeyValueCache(self.shape), {1: math.inf, COST_ROWS: math.inf}
+        began = time.perf_counter()
+        for turn in range(1 + COST_TURNS):
+            for count, least in fastest.items():
+                started = time.perf_counter()
+                self.scores(self.run([(range(count), TokenLayout.clean(0, count), 0, cache)]).copy())
+                if turn:
+                    fastest[count] = min(least, time.perf_counter() - started)
+            if turn and time.perf_counter() - began > MAX_COST_SECONDS:
+                break
+        return max(0.01, (fastest[COST_ROWS] / fastest[1] - 1) / (COST_ROWS - 1))
+
     def _turn_up_to(self, positions: int) -> None:
         """Make the tables of rotary angles at least so long."""
         if positions > len(self._cosine):
@@ -223,10 +243,9 @@ class NativeExecutor:
     """See `Executor`: one sequence on a network that no other executor runs."""
 
     device = "cpu"
-    block, canvas_threshold = CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD
 
-    def __init__(self, network: NativeNetwork) -> None:
-        self._network, self.threads = network, network.threads
+    def __init__(self, network: NativeNetwork, row_cost: float = TYPICAL_ROW_COST) -> None:
+        self._network, self.threads, self.row_cost = network, network.threads, row_cost
         self._cache = KeyValueCache(network.shape)
 
     def run(self, ids: Items[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
@@ -242,11 +261,12 @@ class NativeBatch:
     """See `batching.Batch`: ``slots`` sequences of at most ``rows`` rows, whose keys and values grow with use."""
 
     device = "cpu"
-    block, canvas_threshold = CPU_BLOCK_TOKENS, CPU_CANVAS_THRESHOLD
 
-    def __init__(self, network: NativeNetwork, memory: int, rows: int) -> None:
+    def __init__(
+        self, network: NativeNetwork, memory: int, rows: int, row_cost: float = TYPICAL_ROW_COST
+    ) -> None:
         """memory: bytes for the keys and values of all slots, of which there is at least one."""
-        self._network, self.threads, self.rows = network, network.threads, rows
+        self._network, self.threads, self.rows, self.row_cost = network, network.threads, rows, row_cost
         shape = network.shape
         self.bytes_each = 4 * shape.layers * shape.kv_heads * shape.head_width * rows
         self.slots = max(1, memory // self.bytes_each)
@@ -283,4 +303,4 @@ def _described(matrix: LaidOut) -> Matrix:
 
 def _zeros_in_pages(*size: int) -> NDArray[np.float16]:
     """A large array of zeros whose memory returns to the system when it is freed."""
-    return np.frombuffer(zero_pages(2 * prod(size)), np.float16).reshape(size)
+    return np.frombuffer(zero_pages(2 * math.prod(size)), np.float16).reshape(size)
