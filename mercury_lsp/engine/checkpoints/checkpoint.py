@@ -21,6 +21,7 @@ from safetensors import SafetensorError, deserialize
 from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
 from mercury_lsp.models import downloads, local_files
@@ -30,6 +31,7 @@ from mercury_lsp.models.selection import AUTO_MODEL, choose_model
 
 FORMAT = 1
 CONFIG = "config.json"
+PLANES = ".planes"
 MAX_NAME_CHARACTERS = 100
 MAX_REASON_CHARACTERS = 300
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
@@ -61,6 +63,14 @@ class Checkpoint:
     def forbidden(self) -> tuple[int, ...]:
         """Ids that must never be emitted."""
         return self.tokenizer.hidden
+
+    def packed_bits(self) -> dict[str, int]:
+        """The bits of a value of each packed matrix by name, by the files' headers. Raises `CheckpointError`."""
+        with as_checkpoint_error(self.folder):
+            files = sorted(self.folder.glob("*.safetensors"))
+            stored = {name: weight for file in files for name, weight in read_weight_index(file).items()}
+            planes = {name: weight for name, weight in stored.items() if name.endswith(PLANES) and weight.shape}
+            return {name.removesuffix(PLANES): weight.shape[0] for name, weight in planes.items()}
 
     def weights(
         self, progress: Callable[[float], None] | None = None

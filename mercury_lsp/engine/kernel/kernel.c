@@ -4,12 +4,13 @@
    the embedded rows of one or more sequences, their rotary angles and for each sequence a mask among its new rows, all
    of which see every earlier key of their sequence.
 
-   A weight is a level of a byte with an fp32 scale for each row and 64 columns: 7 bits, of which 64 stands for zero, or
-   8 bits, of which 128 does. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
+   A weight is a level of a byte with an fp32 scale for each row and 64 columns, of 5 to 8 bits, of which 2^(bits - 1)
+   stands for zero. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
    Activations are rounded to 8 bits in groups of 16, each row by itself, so that a row's result does not depend on the
    rows beside it. Products of a group add up in 32-bit integers, all else is fp32. Levels below 128 fit every
    instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates above 2^15, and Arm multiplies
-   signed by signed. Without VNNI a level of 8 bits is multiplied in two parts.
+   signed by signed. Without VNNI a level of 8 bits is multiplied in two parts, and AVX2 adds the products of small
+   levels in 16 bits as long as they fit.
 
    The source is compiled once for each instruction set, whose name, SET, ends the names of the entry points. Vectors of
    16 lanes are the compiler's (GCC's vector extensions, which Clang has too), so only the dot product of bytes is
@@ -65,7 +66,7 @@ enum { ROWS = 6, QUERIES = 12, MIXED = 6, COLUMNS = 4 };
 enum { ROWS = 3, QUERIES = 6, MIXED = 3, COLUMNS = 2 };
 #endif
 
-/* Bits 7 and 8: levels [outputs / 16][inputs / 64][16][16 outputs][4 inputs] of a byte, and fp32 scales
+/* Bits 5 to 8: levels [outputs / 16][inputs / 64][16][16 outputs][4 inputs] of a byte, and fp32 scales
    [outputs / 16][inputs / 64][16 outputs]. Bits 4: levels [outputs / 16][inputs / 64][8][16 outputs][4 inputs], of which
    a byte's low half belongs to four inputs and its high half to the four after them, and fp16 scales
    [outputs / 16][inputs / 32][scale, offset][16 outputs]: a weight is scale * level + offset. */
@@ -168,6 +169,12 @@ INLINE float largest_of(vf v) {
     return v[0];
 }
 
+#if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+#define PAIRS 1
+#else
+#define PAIRS 0
+#endif
+
 /* acc + for each lane the dot product of 4 levels of a weight, below 128, with 4 of an activation. */
 INLINE vi dot_small(vi acc, vi weight, vi activation) {
 #if defined(__AVX512VNNI__)
@@ -207,6 +214,43 @@ INLINE vi dot(const int bits, vi acc, vi weight, vi activation) {
 #endif
     (void)bits;
     return dot_small(acc, weight, activation);
+}
+
+#if PAIRS
+/* The sums of two products in 16 bits, and how many such sums fit into them: a level times 127, twice. */
+INLINE vi pairs_of(vi weight, vi activation) {
+    union { vi v; __m256i h[2]; } w = {weight}, x = {activation};
+    for (int i = 0; i < 2; i++) w.h[i] = _mm256_maddubs_epi16(w.h[i], x.h[i]);
+    return w.v;
+}
+
+INLINE vi add_pairs(vi one, vi other) {
+    union { vi v; __m256i h[2]; } a = {one}, b = {other};
+    for (int i = 0; i < 2; i++) a.h[i] = _mm256_add_epi16(a.h[i], b.h[i]);
+    return a.v;
+}
+
+INLINE vi sum_pairs(vi acc, vi pairs) {
+    union { vi v; __m256i h[2]; } a = {acc}, p = {pairs};
+    for (int i = 0; i < 2; i++) a.h[i] = _mm256_add_epi32(a.h[i], _mm256_madd_epi16(p.h[i], _mm256_set1_epi16(1)));
+    return a.v;
+}
+
+INLINE int fitting(const int bits) { return bits <= 5 ? 4 : bits == 6 ? 2 : 1; }
+#endif
+
+/* Add the dot product number i of a part to acc, by way of `pairs` where the instruction set has them. */
+INLINE void add_dot(const int bits, const int i, vi *acc, vi *pairs, vi weight, vi activation) {
+#if PAIRS
+    if (bits <= 6) {
+        vi own = pairs_of(weight, activation);
+        *pairs = i % fitting(bits) ? add_pairs(*pairs, own) : own;
+        if (i % fitting(bits) == fitting(bits) - 1) *acc = sum_pairs(*acc, *pairs);
+        return;
+    }
+#endif
+    (void)i, (void)pairs;
+    *acc = dot(bits, *acc, weight, activation);
 }
 
 /* e^x for x <= 0, by a polynomial of 2^f, |f| <= 1/2; 0 below -80. Its relative error is below 3e-7. */
@@ -254,6 +298,7 @@ typedef struct {
     const float *scale, *total;
     const int8_t *levels;
     int inputs, groups;
+    float zero;      /* the level that stands for zero, if it has no offset */
     size_t distance; /* to the weights of the next tile */
 } Factors;
 
@@ -262,7 +307,7 @@ INLINE size_t level_bytes(int bits) { return bits == 4 ? GROUP * LANES / 2 : GRO
 INLINE size_t scale_bytes(int bits) { return bits == 4 ? 4 * LANES * sizeof(half) : LANES * sizeof(float); }
 
 INLINE Factors factors(const Matrix *m, const int block[2], int ahead, const Rounded *a, int row) {
-    Factors f = {.inputs = m->inputs, .groups = m->inputs / GROUP};
+    Factors f = {.inputs = m->inputs, .groups = m->inputs / GROUP, .zero = (float)(1 << (m->bits - 1))};
     for (int c = 0; c < 2; c++) {
         f.weights[c] = m->levels + (size_t)block[c] * f.groups * level_bytes(m->bits);
         f.scales[c] = (const char *)m->scales + (size_t)block[c] * f.groups * scale_bytes(m->bits);
@@ -298,7 +343,7 @@ INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][
         for (int h = 0; h < 2; h++) {
 #pragma GCC unroll 2
             for (int part = 0; part < PARTS; part++) {
-                vi acc[ROWS][2];
+                vi acc[ROWS][2], pairs[ROWS][2];
                 for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = splat_int(0);
 #pragma GCC unroll 8
                 for (int i = 0; i < PART / 4; i++) {
@@ -308,8 +353,8 @@ INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][
                         int32_t four;
                         memcpy(&four, f->levels + (size_t)r * f->inputs + g * GROUP + 4 * k, 4);
                         vi x = splat_int(four);
-                        acc[r][0] = dot(bits, acc[r][0], w0, x);
-                        acc[r][1] = dot(bits, acc[r][1], w1, x);
+                        add_dot(bits, i, &acc[r][0], &pairs[r][0], w0, x);
+                        add_dot(bits, i, &acc[r][1], &pairs[r][1], w1, x);
                     }
                 }
                 for (int r = 0; r < rows; r++) {
@@ -331,7 +376,7 @@ INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][
         if (bits != 4)
             for (int r = 0; r < rows; r++) {
                 const float *total = f->total + r * (f->inputs / HALF) + g * 2;
-                vf excess = splat((total[0] + total[1]) * (bits == 8 ? 128.0f : 64.0f));
+                vf excess = splat((total[0] + total[1]) * f->zero);
                 for (int c = 0; c < 2; c++)
                     sum[r][c] += (group[r][c] - excess) * load((const float *)f->scales[c] + g * LANES);
             }
@@ -342,6 +387,10 @@ INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][
     case rows:                                                                                                         \
         if (m->bits == 4)                                                                                              \
             tile(rows, 4, &f, sum);                                                                                    \
+        else if (PAIRS && m->bits == 5)                                                                                \
+            tile(rows, 5, &f, sum);                                                                                    \
+        else if (PAIRS && m->bits == 6)                                                                                \
+            tile(rows, 6, &f, sum);                                                                                    \
         else if (m->bits == 8)                                                                                         \
             tile(rows, 8, &f, sum);                                                                                    \
         else                                                                                                           \

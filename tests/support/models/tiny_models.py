@@ -44,9 +44,14 @@ def save_unpacked(folder: Path) -> Path:
 
 
 def save_packed(folder: Path) -> Path:
-    """Make a folder the checkpoint that `packed_model` is."""
+    """Make a folder the checkpoint that `packed_model` is, with matrices of 5, 6 and 7 bits."""
     network = tiny_network(shape=PACKABLE)
-    save(folder, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
+    kinds = {"gate_up.weight": 5, "down.weight": 5, "qkv.weight": 7}
+
+    def bits(name: str) -> int:
+        return next((count for kind, count in kinds.items() if name.endswith(kind)), 6)
+
+    save(folder, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=bits)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Lays out matrices for the CPU kernel: levels of 4, 7 or 8 bits with their scales, as in `kernel/kernel.c`."""
+"""Lays out matrices for the CPU kernel: levels of 4 to 8 bits with their scales, as in `kernel/kernel.c`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 # As in the kernel: the outputs of a block, and the columns that share a scale in byte levels and in 4-bit levels.
 LANES, GROUP, HALF = 16, 64, 32
-# The level that stands for zero in byte levels.
-ZERO = {7: 64, 8: 128}
+# The level that stands for zero in byte levels, by their bits.
+ZERO = {5: 16, 6: 32, 7: 64, 8: 128}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
     """Rows (R, C) of a matrix as unsigned integers.
 
-    ``bits`` 7 or 8: a value is ``(levels - ZERO[bits]) * scales``, with float32 scales (R, C / 64). ``bits`` 4: a value
+    ``bits`` 5 to 8: a value is ``(levels - ZERO[bits]) * scales``, with float32 scales (R, C / 64). ``bits`` 4: a value
     is ``levels * scales + offsets``, with float16 scales and offsets (R, C / 32).
     """
 
@@ -38,7 +38,7 @@ def matrix_bytes(outputs: int, inputs: int, bits: int) -> int:
 class Matrix:
     """A matrix (outputs, inputs) for the kernel.
 
-    ``bits`` 7 or 8: ``levels`` is uint8 (outputs / 16, inputs / 64, 16, 16, 4), blocks of outputs, then groups of four
+    ``bits`` 5 to 8: ``levels`` is uint8 (outputs / 16, inputs / 64, 16, 16, 4), blocks of outputs, then groups of four
     columns; ``scales`` is float32 (outputs / 16, inputs / 64, 16). ``bits`` 4: ``levels`` is uint8 (outputs / 16,
     inputs / 64, 8, 16, 4), of which the low half of a byte belongs to a group of four columns and the high half to the
     next group; ``scales`` is float16 (outputs / 16, inputs / 32, 2, 16), scales and offsets.

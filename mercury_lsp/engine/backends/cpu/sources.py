@@ -23,8 +23,8 @@ from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.stored_values import has_values, values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
-# More bits in a packed matrix would need the slower products of 8 bits.
-PACKED_BITS = 7
+# Levels of more bits would need the slower products of 8 bits; fewer have no products of their own.
+MIN_PACKED_BITS, MAX_PACKED_BITS = 5, 7
 # Rows are converted in parts of so many values, so that a large matrix is never there as float32.
 PART_VALUES = 1 << 24
 
@@ -40,7 +40,7 @@ class WeightSource(Protocol):
     key: str
 
     def bits(self, name: str) -> int:
-        """The bits of a matrix's levels: 4, 7 or 8."""
+        """The bits of a matrix's levels: 4 to 8."""
         ...
 
     def reader(self) -> Put | None:
@@ -53,11 +53,11 @@ class PackedSource:
 
     def __init__(self, loaded: Checkpoint) -> None:
         self.shape, self.key = loaded.shape, loaded.fingerprint
-        self._loaded = loaded
+        self._loaded, self._bits = loaded, loaded.packed_bits()
 
     def bits(self, name: str) -> int:
         """See `WeightSource.bits`."""
-        return PACKED_BITS
+        return max(MIN_PACKED_BITS, min(self._bits.get(name, MAX_PACKED_BITS), MAX_PACKED_BITS))
 
     def reader(self) -> Put | None:
         """See `WeightSource.reader`."""
@@ -68,8 +68,8 @@ class PackedSource:
         def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
             weight = weights[name]
             if isinstance(place, Matrix) and isinstance(weight, Packed):
-                levels = (weight.levels() + np.int8(ZERO[PACKED_BITS])).view(np.uint8)
-                place.put(0, Levels(levels, weight.scale.astype(np.float32), PACKED_BITS))
+                levels = (weight.levels() + np.int8(ZERO[place.bits])).view(np.uint8)
+                place.put(0, Levels(levels, weight.scale.astype(np.float32), place.bits))
             elif isinstance(place, np.ndarray) and isinstance(weight, np.ndarray):
                 place[:] = weight
 
@@ -80,7 +80,7 @@ def _fits(weight: Packed | NDArray[np.float32]) -> bool:
     """Whether the kernel supports a weight: a vector, or a matrix packed in its groups with few enough bits."""
     if not isinstance(weight, Packed):
         return weight.ndim == 1
-    return weight.bits <= PACKED_BITS and weight.group == GROUP and weight.shape[0] % (2 * LANES) == 0
+    return weight.bits <= MAX_PACKED_BITS and weight.group == GROUP and weight.shape[0] % (2 * LANES) == 0
 
 
 class OpenSource:

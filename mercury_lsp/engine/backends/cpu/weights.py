@@ -30,7 +30,7 @@ from mercury_lsp.engine.backends.cpu.sources import WeightSource
 from mercury_lsp.engine.system import default_threads
 from mercury_lsp.paths import cache_folder
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 # A file is deleted after so long without use.
 UNUSED_SECONDS = 30 * 24 * 3600
 # The name of a file while it is written, and the age after which its writer must be dead.
