@@ -37,7 +37,7 @@ from mercury_lsp.engine.load import load_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 
-KINDS = ("llama", "qwen2", "qwen3")
+KINDS = ("llama", "qwen2", "qwen3", "granite")
 IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "factor": 4.0},

@@ -15,7 +15,14 @@ from support.models.tiny_open_models import QWEN, write_tokenizer
 SIZES = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 1024,
          "rms_norm_eps": 1e-6}  # fmt: skip
-BASES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+BASES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "granite": "Granite"}
+# Granite's multipliers: transformers' names, llama.cpp's, and values other than those that change nothing.
+MULTIPLIERS = {
+    "embedding_multiplier": ("embedding_scale", 12.0),
+    "attention_multiplier": ("attention.scale", 0.03),
+    "residual_multiplier": ("residual_scale", 0.22),
+    "logits_scaling": ("logit_scale", 1.5),
+}
 NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
@@ -29,7 +36,8 @@ def model_of(kind: str, **changes: Any) -> Any:
     """A model of transformers with random weights."""
     import transformers
 
-    sizes = SIZES | {"tie_word_embeddings": True} | changes
+    multipliers = {name: value for name, (_, value) in MULTIPLIERS.items()} if kind == "granite" else {}
+    sizes = SIZES | {"tie_word_embeddings": True} | multipliers | changes
     config = getattr(transformers, f"{BASES[kind]}Config")(**sizes, attn_implementation="eager")
     torch.manual_seed(0)
     model = getattr(transformers, f"{BASES[kind]}ForCausalLM")(config).eval()
@@ -67,6 +75,8 @@ def save_gguf(
         "attention.key_length": 64,
         "attention.value_length": 64,
     }
+    if kind == "granite":
+        own |= {theirs: getattr(config, name) for name, (theirs, _) in MULTIPLIERS.items()}
     described = {f"{kind}.{name}": value for name, value in own.items()} | (metadata or {})
     for name, value in described.items():
         if isinstance(value, bool):
@@ -88,7 +98,7 @@ def save_gguf(
             raw = gguf.quants.quantize(theirs, stored)
             weight.copy_(torch.from_numpy(gguf.quants.dequantize(raw, stored).reshape(theirs.shape)))
             stem, _, last = name.rpartition(".")
-            if kind == "llama" and ("q_proj" in stem or "k_proj" in stem):
+            if kind in ("llama", "granite") and ("q_proj" in stem or "k_proj" in stem):
                 # llama.cpp rotates neighbors, so its converter lays the halves of each head side by side.
                 raw = raw.reshape(-1, 2, 32, raw.shape[-1]).swapaxes(1, 2).reshape(raw.shape)
             if stem.startswith("model.layers."):

@@ -49,7 +49,7 @@ def load_network(
     parts = list(loaded.parts())
     with as_checkpoint_error(loaded.folder):
         for done, (name, names) in enumerate(parts, 1):
-            tensors = [_in_order(loaded, part, _tensor(loaded.files[part], part)) for part in names]
+            tensors = [_stored(loaded, name, index, part) for index, part in enumerate(names)]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
             _put(network, name, whole.to(device, dtype))
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
@@ -70,10 +70,12 @@ def _tensor(stored: StoredWeight, name: str) -> Tensor:
     return torch.from_numpy(values(stored.dtype, raw)).reshape(stored.shape)
 
 
-def _in_order(loaded: OpenCheckpoint, part: str, weight: Tensor) -> Tensor:
-    """The rows of a stored weight in the order of the network's."""
-    order = loaded.row_order(part)
-    return weight if order is None else weight[torch.from_numpy(order)]
+def _stored(loaded: OpenCheckpoint, name: str, index: int, part: str) -> Tensor:
+    """A stored weight, number ``index`` of those of ``name``, with its rows in the network's order and its factor."""
+    weight = _tensor(loaded.files[part], part)
+    order, factor = loaded.row_order(part), loaded.factor(name, index)
+    weight = weight if order is None else weight[torch.from_numpy(order)]
+    return weight if factor == 1.0 else weight.float() * factor
 
 
 def _put(network: Network, name: str, weight: Tensor) -> None:

@@ -69,7 +69,9 @@ class Checkpoint:
         with as_checkpoint_error(self.folder):
             files = sorted(self.folder.glob("*.safetensors"))
             stored = {name: weight for file in files for name, weight in read_weight_index(file).items()}
-            planes = {name: weight for name, weight in stored.items() if name.endswith(PLANES) and weight.shape}
+            planes = {
+                name: weight for name, weight in stored.items() if name.endswith(PLANES) and weight.shape
+            }
             return {name.removesuffix(PLANES): weight.shape[0] for name, weight in planes.items()}
 
     def weights(

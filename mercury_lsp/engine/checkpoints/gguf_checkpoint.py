@@ -100,7 +100,11 @@ def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight
         "rope_theta": own("rope.freq_base"),
         "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
         "num_experts": own("expert_count", 0),
-        "tie_word_embeddings": True,
+        "embedding_multiplier": own("embedding_scale"),
+        "attention_multiplier": own("attention.scale"),
+        "residual_multiplier": own("residual_scale"),
+        "logits_scaling": own("logit_scale"),
+        "tie_word_embeddings": "output.weight" not in files,
         "eos_token_id": ends,
         "rope_scaling": {
             "rope_type": own("rope.scaling.type", "default"),

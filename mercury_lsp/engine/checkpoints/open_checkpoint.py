@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mercury_lsp.engine.checkpoints.json_values import token_id
 from mercury_lsp.engine.checkpoints.open_tokenizer import OpenTokenizer
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
-from mercury_lsp.engine.open_models.configurations import checkpoint_weights, shape_of
+from mercury_lsp.engine.open_models.configurations import QUERY, checkpoint_weights, shape_of, weight_factors
 from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, fim_of, mask_of
 
 # Tables that some programs save with the weights.
@@ -28,7 +28,7 @@ class OpenCheckpoint:
     ``folder``: of the checkpoint, or its one file. ``mask``: the mask's id; None for autoregressive models. ``fim``:
     the prompt tokens of a model that reads from left to right, None for others. ``ends``: ids of the stop tokens.
     ``start``: the token at the start of such a model's prompt, if there is one. ``files``: the place of each of the
-    checkpoint's weights by name.
+    checkpoint's weights by name. ``factors``: see `configurations.weight_factors`.
     """
 
     name: str
@@ -41,6 +41,7 @@ class OpenCheckpoint:
     ends: frozenset[int]
     start: int | None
     files: Mapping[str, StoredWeight]
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -66,7 +67,8 @@ class OpenCheckpoint:
             raise Unsupported(f"its token {largest} is no row of its embedding")
         fim = fim_of(family, tokenizer.added) if family.left_to_right else None
         first = tokenizer.added.get(start)
-        loaded = cls(name, folder, family, shape, tokenizer, mask, fim, ends, first, files)
+        factors = weight_factors(config, shape)
+        loaded = cls(name, folder, family, shape, tokenizer, mask, fim, ends, first, files, factors)
         check_weights(loaded)
         return loaded
 
@@ -99,13 +101,20 @@ class OpenCheckpoint:
         """The network's weights by name, in order, each with its weights in the checkpoint."""
         return ((name, checkpoint_weights(self.family, name)) for name in self.shape.weights())
 
+    def factor(self, name: str, index: int) -> float:
+        """The factor of the stored weight number ``index`` of those that are the network's weight ``name``."""
+        if name.endswith(("attention.qkv.weight", "attention.qkv.bias")):
+            return self.factors.get(QUERY, 1.0) if index == 0 else 1.0
+        outer = name if not name.startswith("layers.") else name.split(".", 2)[2]
+        return self.factors.get(outer, 1.0)
+
     def row_order(self, part: str) -> NDArray[np.int64] | None:
         """The row of the stored weight ``part`` for each of the network's rows; None if the order is the same.
 
-        GGUF files of Llama's shape have the rows of a query or key head in another order: llama.cpp rotates neighbors,
-        where `Network` rotates the halves of a head.
+        GGUF files of Llama and Granite have the rows of a query or key head in another order: llama.cpp rotates
+        neighbors, where `Network` rotates the halves of a head.
         """
-        if self.family.names != "gguf" or self.family.name != "llama":
+        if self.family.names != "gguf" or self.family.name not in ("llama", "granite"):
             return None
         heads = {"attn_q": self.shape.heads, "attn_k": self.shape.kv_heads}.get(part.split(".")[-2])
         if heads is None:

@@ -97,6 +97,37 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
     return tuple((1 / (kept + (1 - kept) / factor)).tolist()), magnitude
 
 
+def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
+    """The factors of stored weights by the ends of the network's names, in place of Granite's multipliers.
+
+    Granite multiplies the embedded rows, the scores of attention instead of dividing them by the root of the head's
+    width, and what a layer adds; and divides the logits (transformers' ``GraniteConfig``). In a network that does none
+    of these, the matrices before and after have the factors instead; `QUERY` is that of the queries' rows.
+    """
+    given = {name: config.get(name) for name in _MULTIPLIERS}
+    if all(value is None for value in given.values()):
+        return {}
+    embedding, attention, residual, logits = (
+        positive_number(config, name, default) for name, default in _MULTIPLIERS.items()
+    )
+    factors = {
+        "embedding.weight": embedding,
+        QUERY: attention * math.sqrt(shape.head_width) if given["attention_multiplier"] is not None else 1.0,
+        "attention.out.weight": residual,
+        "down.weight": residual,
+        # A tied output matrix has the embedding's factor, too.
+        "norm.weight": 1 / (logits * (embedding if shape.tied else 1.0)),
+    }
+    return {name: factor for name, factor in factors.items() if factor != 1.0}
+
+
+QUERY = "query"
+_MULTIPLIERS = {
+    "embedding_multiplier": 1.0,
+    "attention_multiplier": 1.0,
+    "residual_multiplier": 1.0,
+    "logits_scaling": 1.0,
+}
 MAX_MLP_RATIO = 64
 _OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
 _OLMO_REFUSED = (

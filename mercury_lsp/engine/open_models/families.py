@@ -164,11 +164,14 @@ middle, Qwen2.5-Coder and StarCoder may begin another file."""
 QWEN2 = replace(LLAMA, name="qwen2", qkv_bias=True)
 """Qwen2.5-Coder (Hui et al. 2024), whose README has the prompt."""
 QWEN3 = replace(LLAMA, name="qwen3", head_norms=True)
+GRANITE = replace(LLAMA, name="granite")
+"""Granite 3 (IBM 2024): Llama's shape with four multipliers, see `configurations.weight_factors`."""
 
 _BY_TYPE = {
     "llama": LLAMA,
     "qwen2": QWEN2,
     "qwen3": QWEN3,
+    "granite": GRANITE,
     "a2d-llama": A2D,
     "a2d-qwen2": replace(A2D, qkv_bias=True),
     "a2d-qwen3": replace(A2D, head_norms=True),
@@ -180,7 +183,8 @@ _BY_TYPE = {
 _BY_ARCHITECTURE = {"StableDiffcoderForCausalLM": STABLE_DIFFCODER, "CoDALanguageModel": CODA}
 _BLOCK_SIZES = ("block_size", "bd_size", "block_length")
 FAMILIES = (
-    DREAM, DREAMON, OPEN_DCODER, A2D, A2D_BLOCKS, FAST_DLLM, SDAR, CODA, LLADA, STABLE_DIFFCODER, LLAMA, QWEN2, QWEN3
+    DREAM, DREAMON, OPEN_DCODER, A2D, A2D_BLOCKS, FAST_DLLM, SDAR, CODA, LLADA, STABLE_DIFFCODER, LLAMA, QWEN2, QWEN3,
+    GRANITE,
 )  # fmt: skip
 
 

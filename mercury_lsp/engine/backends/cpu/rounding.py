@@ -11,6 +11,9 @@ HALF_BYTE_TYPES = frozenset({"Q4_0", "Q4_1", "Q4_K"})
 """The types of GGUF whose levels the kernel keeps: 4 bits, with a scale and an offset for each 32 columns."""
 
 
+ONE = np.float32(1)
+
+
 def round_to_bytes(values: NDArray[np.float32]) -> Levels:
     """Round rows (R, C) to levels of 8 bits, symmetric about zero."""
     groups = values.reshape(len(values), -1, GROUP)
@@ -32,8 +35,8 @@ def round_to_half_bytes(values: NDArray[np.float32]) -> Levels:
     return Levels(levels, scales, 4, offsets)
 
 
-def half_byte_levels(dtype: str, raw: NDArray[np.uint8]) -> Levels:
-    """The levels, scales and offsets of rows of bytes (R, B) of a type of `HALF_BYTE_TYPES`.
+def half_byte_levels(dtype: str, raw: NDArray[np.uint8], factor: np.float32 = ONE) -> Levels:
+    """The levels, scales and offsets of rows of bytes (R, B) of a type of `HALF_BYTE_TYPES`, times a factor.
 
     The layouts are those of ggml's ``block_q4_0``, ``block_q4_1`` and ``block_q4_K``: of 32 values, the first 16 are in
     the low halves of the bytes.
@@ -57,7 +60,7 @@ def half_byte_levels(dtype: str, raw: NDArray[np.uint8]) -> Levels:
     levels = np.stack([packed & 15, packed >> 4], 2).reshape(count, -1)
     return Levels(
         np.ascontiguousarray(levels),
-        scales.astype(np.float16).reshape(count, -1),
+        (scales * factor).astype(np.float16).reshape(count, -1),
         4,
-        offsets.astype(np.float16).reshape(count, -1),
+        (offsets * factor).astype(np.float16).reshape(count, -1),
     )

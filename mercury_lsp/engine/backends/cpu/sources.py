@@ -110,26 +110,29 @@ class OpenSource:
     def _put(self, name: str, place: Matrix | NDArray[np.float32]) -> None:
         with as_checkpoint_error(self._loaded.folder):
             first = 0
-            for part in self._parts[name]:
+            for index, part in enumerate(self._parts[name]):
                 stored = self._loaded.files[part]
                 raw = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape[0], -1)
                 order = self._loaded.row_order(part)
                 if order is not None:
                     raw = raw[order]
+                factor = np.float32(self._loaded.factor(name, index))
                 if isinstance(place, Matrix):
-                    self._put_rows(place, first, stored, raw)
+                    self._put_rows(place, first, stored, raw, factor)
                 else:
-                    place[first : first + len(raw)] = values(stored.dtype, raw).ravel()
+                    place[first : first + len(raw)] = values(stored.dtype, raw).ravel() * factor
                 first += len(raw)
 
-    def _put_rows(self, place: Matrix, first: int, stored: StoredWeight, raw: NDArray[np.uint8]) -> None:
+    def _put_rows(
+        self, place: Matrix, first: int, stored: StoredWeight, raw: NDArray[np.uint8], factor: np.float32
+    ) -> None:
         count = max(1, PART_VALUES // place.inputs // LANES) * LANES
         for at in range(0, len(raw), count):
             rows = raw[at : at + count]
             if place.bits == 4 and stored.dtype in HALF_BYTE_TYPES:
-                levels = half_byte_levels(stored.dtype, rows)
+                levels = half_byte_levels(stored.dtype, rows, factor)
             elif place.bits == 4:
-                levels = round_to_half_bytes(values(stored.dtype, rows))
+                levels = round_to_half_bytes(values(stored.dtype, rows) * factor)
             else:
-                levels = round_to_bytes(values(stored.dtype, rows))
+                levels = round_to_bytes(values(stored.dtype, rows) * factor)
             place.put(first + at, levels)
