@@ -54,7 +54,6 @@ class Config:
         choices=("auto", "none", "int8", "int4"),
     )
     nice: int = _option(0, "How far the server stands back behind other programs; 0 not at all.", 0, 19)
-    mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))
     max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
     multiline: str = _option(
         "auto",

@@ -39,7 +39,6 @@ def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
     options = {
         "model": arguments.model,
-        "mode": arguments.mode,
         "remote": None if arguments.remote is None else "always",
         "remote_url": arguments.remote,
         "remote_api": arguments.remote_api,
@@ -49,7 +48,7 @@ def run(arguments: Namespace) -> int:
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = read(arguments.place, session)
-    snapshot = replace(snapshot, invoked=True)
+    snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
     engine = engines.load(snapshot.config)

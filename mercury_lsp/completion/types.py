@@ -26,7 +26,7 @@ class Snapshot:
     the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
     its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
     user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
-    `indentation`: as the project says. `related`: what is shown beside the window.
+    `indentation`: as the project says. `related`: what is shown beside the window. `mode`: one of `engine.api.MODES`.
     """
 
     document: Document
@@ -40,6 +40,7 @@ class Snapshot:
     memory: ProjectMemory | None = field(default=None, compare=False)
     indentation: Indentation = NO_INDENTATION
     related: ranking.Related = ranking.USUAL
+    mode: str = "diffusion"
 
     @property
     def candidates(self) -> int:
