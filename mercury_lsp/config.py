@@ -135,10 +135,13 @@ class Config:
         (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
     )
     remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
-    history: bool = _option(
-        True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
+    history_days: int = _option(
+        90,
+        "Days for which outcomes of suggestions are recorded on this machine: counts and times, never code; 0 records "
+        "nothing.",
+        0,
+        3650,
     )
-    history_days: int = _option(90, "Days after which what is recorded is deleted.", 1, 3650)
     log_level: str = _option(
         "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
     )

@@ -145,7 +145,7 @@ class Editor:
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
             # The bundled files are no work of the user: no history, and no hosted model.
-            "initializationOptions": {"history": False, "remote": "off", **drafts, **settings},
+            "initializationOptions": {"history_days": 0, "remote": "off", **drafts, **settings},
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":

@@ -171,7 +171,7 @@ def _processes(name: str) -> list[int]:
 
 async def _answer(folder: Path, model: str, command: Sequence[str] = SERVER) -> str:
     """What a new server suggests in a folder."""
-    settings = {**PATIENT, "model": model, "history": True}
+    settings = {**PATIENT, "model": model, "history_days": 90}
     async with Editor.start(folder, settings, command) as editor:
         await editor.loaded()
         buffer = Buffer(editor, (folder / "area.py").as_uri(), "python", CODE)
