@@ -104,7 +104,6 @@ class Config:
     in_strings_and_comments: bool = _option(
         True, "Whether anything is suggested automatically in strings and comments."
     )
-    candidates: int = _option(3, "Most suggestions for a manual request; an automatic one has one.", 1, 5)
     debounce_ms: int = _option(
         -1,
         "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
@@ -134,7 +133,6 @@ class Config:
     remote_key_command: tuple[str, ...] = _option(
         (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
     )
-    remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
     history_days: int = _option(
         90,
         "Days for which outcomes of suggestions are recorded on this machine: counts and times, never code; 0 records "

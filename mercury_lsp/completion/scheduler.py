@@ -23,7 +23,7 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
 from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
-from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import ANSWER_SECONDS, RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
@@ -241,7 +241,7 @@ class CompletionScheduler:
         """
         config, engine = snapshot.config, self._worker.engine if self._worker else None
         here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
-        there = config.remote_timeout_ms / 1000 + REMOTE_GRACE_SECONDS
+        there = ANSWER_SECONDS + REMOTE_GRACE_SECONDS
         usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}
         first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual[config.remote]
         times = MANUAL_DEADLINES if snapshot.invoked else 1

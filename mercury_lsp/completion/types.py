@@ -16,6 +16,9 @@ from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
 
+# Suggestions for a manual request: more take longer, and users rarely step further.
+MANUAL_CANDIDATES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -44,8 +47,8 @@ class Snapshot:
 
     @property
     def candidates(self) -> int:
-        """How many suggestions there may be."""
-        return self.config.candidates if self.invoked or self.several else 1
+        """The largest number of suggestions."""
+        return MANUAL_CANDIDATES if self.invoked or self.several else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from mercury_lsp.engine.api import Engine, Infill, Line, Progress, Sampling, Sco
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
-from mercury_lsp.remote.breaker import Breaker, RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import ANSWER_SECONDS, Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Link, RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
@@ -50,11 +50,9 @@ class RemoteEngine(Engine, RemoteBacked):
     device = "remote"
     threads = 0
 
-    def __init__(
-        self, address: Address, key: Key, api: str, model: str, seconds: float, drafts: bool = False
-    ) -> None:
+    def __init__(self, address: Address, key: Key, api: str, model: str, drafts: bool = False) -> None:
         self.name = model or address.host
-        self._link, self._api, self._model, self._seconds = Link(address, key), api, model, seconds
+        self._link, self._api, self._model = Link(address, key), api, model
         self._drafts = drafts and api == "fim" and model.lower().startswith("mercury")
         # Until the server refuses to send log-probabilities.
         self._scores = True
@@ -67,8 +65,7 @@ class RemoteEngine(Engine, RemoteBacked):
         """Make the engine of the options, without a request. Raises `RemoteError`."""
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
-        seconds = config.remote_timeout_ms / 1000
-        return cls(address, key, config.remote_api, config.remote_model, seconds, config.drafts)
+        return cls(address, key, config.remote_api, config.remote_model, config.drafts)
 
     @property
     def remote_status(self) -> RemoteStatus:
@@ -146,7 +143,7 @@ class RemoteEngine(Engine, RemoteBacked):
         asked = request_body(self._api, self._model, *sent, sampling, scores, self._drafts)
         try:
             path, affinity = PATHS[self._api], self._affinity(about)
-            with closing(self._link.ask(path, asked, affinity, self._seconds, cancelled)) as pieces:
+            with closing(self._link.ask(path, asked, affinity, ANSWER_SECONDS, cancelled)) as pieces:
                 for piece in pieces:
                     written.take(piece)
                     if on_progress is not None:

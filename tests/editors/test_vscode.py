@@ -142,7 +142,7 @@ def test_typing_what_is_suggested_keeps_it(window: Open) -> None:
 
 
 def test_several_suggestions_are_gone_through(window: Open) -> None:
-    made = window({"candidates": 5})
+    made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, "return ")
     first = made.await_ghost("return ")

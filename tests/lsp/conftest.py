@@ -101,7 +101,6 @@ class Client:
         params: Message = {"processId": os.getpid(), "rootUri": root, "capabilities": capabilities}
         params["initializationOptions"] = {
             "deadline_ms": 60_000,
-            "candidates": 1,  # of several, what is there in time differs
             **(options or {}),
         }  # a busy machine is no failure
         return self.ask("initialize", params)["result"]["capabilities"]

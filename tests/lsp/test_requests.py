@@ -51,7 +51,7 @@ def test_who_asks_may_have_several_suggestions_and_the_first_is_the_same(
     launch: Callable[..., Process],
 ) -> None:
     client = launch().client
-    client.start(options={"candidates": 3, "max_tokens": 8})
+    client.start(options={"max_tokens": 8})
     items = client.complete(client.open("some words and "), 0, 15)
     assert items[0]["insertText"] == WORD
     assert 1 <= len({item["insertText"] for item in items}) == len(items) <= 3

@@ -37,11 +37,12 @@ LINE, LINES = Sampling(single_line=True), Sampling()
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
 
 
 def engine(hosted: Hosted | str, **options: Any) -> RemoteEngine:
     url = hosted if isinstance(hosted, str) else hosted.url
-    given = {"remote_model": "m", "remote_timeout_ms": 30_000, **options}
+    given = {"remote_model": "m", **options}
     return RemoteEngine.of(Config(remote="always", remote_url=url, **given))
 
 
@@ -131,14 +132,16 @@ def test_a_connection_is_kept() -> None:
     assert len(hosted.seen) == 3 and len(hosted.connections) == 1
 
 
-def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
+def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
         remote = engine(hosted)
         assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
         assert "before its answer was whole" in remote.remote_status.trouble
-        late = engine(hosted, remote_timeout_ms=200)
+        late = engine(hosted)
+        monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 0.2)
         assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
         assert "200 ms" in late.remote_status.trouble
+        monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
         with pytest.raises(Unanswered, match="before its answer was whole"):
             remote.infill(PROMPT, LINES)
 
