@@ -119,12 +119,10 @@ class Config:
         guarded=True,
     )
     remote_url: str = _option(
-        "", "A hosted model's address, such as https://api.example.com/v1.", guarded=True
-    )
-    remote_api: str = _option(
-        "fim",
-        "What it speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.",
-        choices=("fim", "openai"),
+        "",
+        "A hosted model's address, such as https://api.example.com/v1, to which `/fim/completions` is added; one that "
+        "ends in `/completions` speaks OpenAI's, with a suffix.",
+        guarded=True,
     )
     remote_model: str = _option("", "The model's name there.")
     remote_key_env: str = _option(

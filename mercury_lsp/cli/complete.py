@@ -41,7 +41,6 @@ def run(arguments: Namespace) -> int:
         "model": arguments.model,
         "remote": None if arguments.remote is None else "always",
         "remote_url": arguments.remote,
-        "remote_api": arguments.remote_api,
         "remote_model": arguments.remote_model,
     }
     session = Session({name: value for name, value in options.items() if value is not None})

@@ -71,8 +71,8 @@ def slow() -> Iterator[Hosted]:
         yield hosted
 
 
-def hedged(hosted: Hosted, confidence: float, **options: object) -> FallbackEngine:
-    config = Config(remote="fallback", remote_url=hosted.url, **options)  # type: ignore[arg-type]
+def hedged(hosted: Hosted, confidence: float, openai: bool = False) -> FallbackEngine:
+    config = Config(remote="fallback", remote_url=hosted.url + "/completions" * openai)
     return FallbackEngine(Local(confidence), RemoteEngine.of(config))
 
 
@@ -102,7 +102,7 @@ def test_whatever_becomes_of_it_the_local_text_stays(answer: object) -> None:
 def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) -> None:
     told = {"tokens": ["there"], "token_logprobs": [logp]}
     with hosting(whole("there", key="text", logprobs=told)) as hosted:
-        assert hedged(hosted, UNSURE, remote_api="openai").infill(PROMPT, Sampling()).text == text
+        assert hedged(hosted, UNSURE, openai=True).infill(PROMPT, Sampling()).text == text
 
 
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_the_command_line_asks_a_hosted_model(tmp_path: Path, capsys: pytest.Cap
         assert main(line) == 1
         told = capsys.readouterr().err
         assert "refuses the key" in told and KEY not in told
-        assert main([*line, "--remote-api", "grpc"]) == 2
+        assert main([*line, "--mode", "magic"]) == 2
         assert main(["complete", f"{file}:2:12", "--remote", "nowhere"]) == 1
 
 

@@ -78,10 +78,10 @@ BODIES = st.one_of(
 )  # fmt: skip
 
 
-def asked(answer: Answer, api: str = "openai", **options: Any) -> Infill | str:
+def asked(answer: Answer, path: str = "/completions", **options: Any) -> Infill | str:
     """What comes of a request: an infill, or the sentence for the user."""
     with hosting(answer) as hosted:
-        config = Config(remote="always", remote_url=hosted.url, remote_api=api)
+        config = Config(remote="always", remote_url=f"{hosted.url}{path}")
         engine = RemoteEngine.of(config)
         began = monotonic()
         try:
@@ -114,19 +114,19 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     st.sampled_from(STATUSES),
     st.sampled_from(KINDS),
     BODIES,
-    st.sampled_from(["fim", "openai"]),
+    st.sampled_from(["/fim/completions", "/completions"]),
     st.booleans(),
     st.sampled_from(
         ["", "0", "-1", "9" * 30, "Fri, 99 Foo 9999", "\x1b[2J", "Fri, 31 Dec 9999 23:59:59 GMT"]
     ),
 )
 def test_any_answer_is_a_suggestion_or_a_sentence(
-    status: int, kind: str, body: bytes, api: str, single_line: bool, retry: str
+    status: int, kind: str, body: bytes, path: str, single_line: bool, retry: str
 ) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.reply(status, body, kind, Retry_After=retry, Location="http://[::1/")
 
-    check(asked(answer, api, single_line=single_line))
+    check(asked(answer, path, single_line=single_line))
 
 
 @fuzzed(20)

@@ -62,7 +62,7 @@ def test_a_request_in_the_fim_shape() -> None:
 def test_a_request_in_openais_shape_has_a_likelihood() -> None:
     told = {"tokens": ["a", " + b"], "token_logprobs": [-0.1, -0.3]}
     with hosting(whole("a + b", key="text", logprobs=told)) as hosted:
-        infill = engine(hosted, remote_api="openai").infill(PROMPT, LINES)
+        infill = engine(f"{hosted.url}/completions").infill(PROMPT, LINES)
     assert infill.tokens == 2 and infill.confidence == pytest.approx(math.exp(-0.2))
     assert hosted.seen[0]["path"] == "/v1/completions" and hosted.bodies[0]["logprobs"] == 1
     assert "stop" not in hosted.bodies[0]
@@ -70,7 +70,7 @@ def test_a_request_in_openais_shape_has_a_likelihood() -> None:
 
 def test_a_server_without_log_probabilities_is_asked_without() -> None:
     with hosting(refuse(400), whole("a", key="text")) as hosted:
-        remote = engine(hosted, remote_api="openai")
+        remote = engine(f"{hosted.url}/completions")
         assert [remote.infill(PROMPT, LINE).text for _ in range(2)] == ["a", "a"]
     assert ["logprobs" in body for body in hosted.bodies] == [True, False, False]
 
@@ -257,7 +257,21 @@ def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
 def test_addresses(url: str, host: str, safe: bool) -> None:
     address = Address.of(url)
     assert (address.host, address.keeps_secrets) == (host, safe)
-    assert not address.url.endswith("/")
+    assert address.url.endswith("/fim/completions") and not address.openai
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "openai"),
+    [
+        ("https://a.b", "https://a.b/fim/completions", False),
+        ("https://a.b/v1/", "https://a.b/v1/fim/completions", False),
+        ("https://a.b/v1/fim/completions", "https://a.b/v1/fim/completions", False),
+        ("https://a.b/v1/completions/", "https://a.b/v1/completions", True),
+    ],
+)
+def test_the_end_of_an_address_tells_the_api(url: str, asked: str, openai: bool) -> None:
+    address = Address.of(url)
+    assert (address.url, address.openai) == (asked, openai)
 
 
 @pytest.mark.parametrize(
