@@ -14,7 +14,9 @@ from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
 from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
-EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
+EDITORS_OWN = frozenset(
+    {"server", "trace", "drafts"}
+)  # what an extension keeps in the same section for itself
 # Of one text: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256
@@ -81,9 +83,6 @@ class Config:
     )
     next_edit: bool = _option(
         True, "Whether the server looks for the next edit: what was just edited, where it comes again."
-    )
-    drafts: bool = _option(
-        False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
     )
     context_tokens: int = _option(
         704,

@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> int:
     snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
-    engine = engines.load(snapshot.config)
+    engine = engines.load(snapshot.config, drafts=arguments.watch)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():

@@ -47,7 +47,7 @@ class CompletionScheduler:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        # Told of drafts, by the worker.
+        # Told of drafts, by the worker, if the client draws them; set before the model is loaded.
         self.draft: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
@@ -75,7 +75,7 @@ class CompletionScheduler:
         def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
             lower_priority(config.nice)
-            engine = engines.load(config, report)
+            engine = engines.load(config, report, drafts=self.draft is not None)
             release_memory()
             return engine
 
@@ -290,7 +290,7 @@ class CompletionScheduler:
     def _job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
     ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
-        draft = self.draft if snapshot.config.drafts else None
+        draft = self.draft
 
         def work(
             engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]

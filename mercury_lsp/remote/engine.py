@@ -61,11 +61,11 @@ class RemoteEngine(Engine, RemoteBacked):
         self._salt = secrets.token_bytes(16)
 
     @classmethod
-    def of(cls, config: Config) -> RemoteEngine:
+    def of(cls, config: Config, drafts: bool = False) -> RemoteEngine:
         """Make the engine of the options, without a request. Raises `RemoteError`."""
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
-        return cls(address, key, config.remote_model, config.drafts)
+        return cls(address, key, config.remote_model, drafts)
 
     @property
     def remote_status(self) -> RemoteStatus:

@@ -40,10 +40,10 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
 
 
-def engine(hosted: Hosted | str, **options: Any) -> RemoteEngine:
+def engine(hosted: Hosted | str, drafts: bool = False, **options: Any) -> RemoteEngine:
     url = hosted if isinstance(hosted, str) else hosted.url
     given = {"remote_model": "m", **options}
-    return RemoteEngine.of(Config(remote="always", remote_url=url, **given))
+    return RemoteEngine.of(Config(remote="always", remote_url=url, **given), drafts)
 
 
 def test_a_request_in_the_fim_shape() -> None:
