@@ -124,8 +124,8 @@ class Client:
         return uri
 
     def complete(self, uri: str, line: int, character: int) -> list[Message]:
-        """The items of a request for ghost text."""
-        return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"]
+        """The first item of a manual request for ghost text, if there is any: of several, what is there in time differs."""
+        return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"][:1]
 
     def messages(self) -> list[str]:
         """What the user was shown. Reads all that the server sent before."""
