@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -16,35 +15,12 @@ MIDDLE_TOKENS = 1024
 DRAFT_TOKENS = 9
 
 
-class PromptLayout(Protocol):
-    """The tokens around a middle."""
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """Ids of the stop tokens."""
-        ...
-
-    @property
-    def mask(self) -> int | None:
-        """The id of the mask; None without canvases."""
-        ...
-
-    @property
-    def draft_tokens(self) -> int:
-        """See `speculative.Drafting.block`; 0 for the default of the device."""
-        ...
-
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Ids of all that the model reads before the middle; the stem is not part of them."""
-        ...
-
-    def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """The tokens right before the cursor, of ids of `encode`."""
-        ...
-
-
 class OwnLayout:
-    """The layout of our own checkpoints, see `tokenizer.encode_prompt`."""
+    """The layout of our own checkpoints, see `tokenizer.encode_prompt`.
+
+    ``ends``: ids of the stop tokens. ``mask``: the id of the mask, None without canvases. ``draft_tokens``: see
+    `speculative.Drafting.block`, 0 for the default of the device.
+    """
 
     draft_tokens = 0
 
@@ -54,11 +30,11 @@ class OwnLayout:
         self.mask: int | None = loaded.tokenizer.specials.mask
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """See `PromptLayout.encode`."""
+        """Ids of all that the model reads before the middle; the stem is not part of them."""
         return encode_prompt(prompt, self._tokenizer)
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """See `PromptLayout.prefix`."""
+        """The tokens right before the cursor, of ids of `encode`."""
         special = self._tokenizer.specials
         return ids[ids.index(special.fim_prefix) + 1 : ids.index(special.fim_rest)]
 
@@ -78,15 +54,15 @@ class FimLayout:
         self._first, self._last = added[fim.prefix], added[fim.middle if fim.suffix_first else fim.suffix]
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """See `PromptLayout.encode`."""
+        """See `OwnLayout.encode`."""
         return tuple(fim_prompt(prompt, self._loaded, self._room))
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """See `PromptLayout.prefix`."""
+        """See `OwnLayout.prefix`."""
         first = ids.index(self._first) + 1
         return ids[first : ids.index(self._last, first)]
 
 
-def layout_of(loaded: Checkpoint | OpenCheckpoint) -> PromptLayout:
+def layout_of(loaded: Checkpoint | OpenCheckpoint) -> OwnLayout | FimLayout:
     """The layout for a checkpoint that writes from left to right."""
     return OwnLayout(loaded) if isinstance(loaded, Checkpoint) else FimLayout(loaded)
