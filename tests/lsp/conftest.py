@@ -124,7 +124,7 @@ class Client:
         return uri
 
     def complete(self, uri: str, line: int, character: int) -> list[Message]:
-        """The first item of a manual request for ghost text, if there is any: of several, what is there in time differs."""
+        """The first item of a manual request for ghost text, if any: of several, what is there in time differs."""
         return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"][:1]
 
     def messages(self) -> list[str]:
