@@ -14,7 +14,9 @@ from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
 from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
-EDITORS_OWN = frozenset({"server", "trace"})  # what an extension keeps in the same section for itself
+EDITORS_OWN = frozenset(
+    {"server", "trace", "drafts"}
+)  # what an extension keeps in the same section for itself
 # Of one text: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256
@@ -54,7 +56,6 @@ class Config:
         choices=("auto", "none", "int8", "int4"),
     )
     nice: int = _option(0, "How far the server stands back behind other programs; 0 not at all.", 0, 19)
-    mode: str = _option("diffusion", "How tokens are decoded.", choices=("diffusion", "autoregressive"))
     max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
     multiline: str = _option(
         "auto",
@@ -83,9 +84,6 @@ class Config:
     next_edit: bool = _option(
         True, "Whether the server looks for the next edit: what was just edited, where it comes again."
     )
-    drafts: bool = _option(
-        False, "Whether an editor that can draw drafts is sent them while they sharpen, pass by pass."
-    )
     context_tokens: int = _option(
         704,
         "Tokens around the cursor that the model sees: 8 of 11 before it, the rest from the lines after its own.",
@@ -105,7 +103,6 @@ class Config:
     in_strings_and_comments: bool = _option(
         True, "Whether anything is suggested automatically in strings and comments."
     )
-    candidates: int = _option(3, "Most suggestions for a manual request; an automatic one has one.", 1, 5)
     debounce_ms: int = _option(
         -1,
         "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
@@ -121,12 +118,10 @@ class Config:
         guarded=True,
     )
     remote_url: str = _option(
-        "", "A hosted model's address, such as https://api.example.com/v1.", guarded=True
-    )
-    remote_api: str = _option(
-        "fim",
-        "What it speaks: `/fim/completions`, or OpenAI's `/completions` with a suffix.",
-        choices=("fim", "openai"),
+        "",
+        "A hosted model's address, such as https://api.example.com/v1, to which `/fim/completions` is added; one that "
+        "ends in `/completions` speaks OpenAI's, with a suffix.",
+        guarded=True,
     )
     remote_model: str = _option("", "The model's name there.")
     remote_key_env: str = _option(
@@ -135,11 +130,13 @@ class Config:
     remote_key_command: tuple[str, ...] = _option(
         (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
     )
-    remote_timeout_ms: int = _option(2000, "How long its answer may take, in milliseconds.", 50, 60_000)
-    history: bool = _option(
-        True, "Whether a local record is kept of what became of suggestions: counts and times, never code."
+    history_days: int = _option(
+        90,
+        "Days for which outcomes of suggestions are recorded on this machine: counts and times, never code; 0 records "
+        "nothing.",
+        0,
+        3650,
     )
-    history_days: int = _option(90, "Days after which what is recorded is deleted.", 1, 3650)
     log_level: str = _option(
         "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
     )

@@ -18,7 +18,8 @@ from mercury_lsp.completion import engines
 from mercury_lsp.completion.committed import Committed
 from mercury_lsp.completion.pipeline import Job, complete
 from mercury_lsp.completion.types import Completion, Snapshot
-from mercury_lsp.config import OPTIONS, Config
+from mercury_lsp.config import Config
+from mercury_lsp.engine.api import MODES
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.syntax.document import Document
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine
 
 REMOTE = "remote"
-MODES = next(option.choices for option in OPTIONS if option.name == "mode")
 
 
 class NoAnswer(Exception):
@@ -36,10 +36,11 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A name to show, and its settings."""
+    """A name to show, the settings, and one of `MODES`."""
 
     name: str
     config: Config
+    mode: str = MODES[0]
 
     @property
     def remote(self) -> bool:
@@ -92,7 +93,7 @@ class Player:
 
         began = time.perf_counter()
         try:
-            asked = Snapshot(edit.document, config, invoked=True)
+            asked = Snapshot(edit.document, config, invoked=True, mode=self.contestant.mode)
             completion = complete(asked, offset, self.infiller, Job(judge=judge))
         except Unanswered as error:
             # Only a hosted model raises this.
@@ -127,16 +128,16 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
         name = f"{REMOTE}:{hosted}" if hosted else REMOTE
         return Contestant(name, replace(local, remote="always", remote_model=hosted))
     if not model or Path(spec).exists():
-        model, mode = spec, settings.mode
+        model, mode = spec, MODES[0]
     elif mode not in MODES:
         if "/" in mode or "\\" in mode:  # of a path, such as C:\models
-            model, mode = spec, settings.mode
+            model, mode = spec, MODES[0]
         else:
             raise BadUsage(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
     name = Path(model).resolve().name if Path(model).is_dir() else model
     if mode != MODES[0]:
         name = f"{name}:{mode}"
-    return Contestant(name, replace(local, model=model, mode=mode))
+    return Contestant(name, replace(local, model=model), mode)
 
 
 def load_player(contestant: Contestant) -> Player:

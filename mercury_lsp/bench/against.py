@@ -16,13 +16,13 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from mercury_lsp.bench.completion_api import CompletionServer
+from mercury_lsp.engine.api import MODES
 from mercury_lsp.engine.tokenizer import Prompt
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Sampling
     from mercury_lsp.engine.local_engine import LocalEngine
 
-MODES = ("diffusion", "autoregressive")
 SERVER = "server"
 SIDES = (*MODES, SERVER)
 LONG_TOKENS = 24

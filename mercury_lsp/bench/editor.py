@@ -132,12 +132,11 @@ class Editor:
             raise Failure(self._complaint)
 
     async def _initialize(self, folder: Path, settings: Mapping[str, object]) -> None:
-        drafts = {"drafts": self._on_draft is not None}
         capabilities = {
             "general": {"positionEncodings": ["utf-32"]},  # characters, as in `Document`
             "textDocument": {"inlineCompletion": {}},
             "window": {"workDoneProgress": True},
-            "experimental": {"mercury": drafts},
+            "experimental": {"mercury": {"drafts": self._on_draft is not None}},
         }
         params = {
             "processId": os.getpid(),
@@ -145,7 +144,7 @@ class Editor:
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
             # The bundled files are no work of the user: no history, and no hosted model.
-            "initializationOptions": {"history": False, "remote": "off", **drafts, **settings},
+            "initializationOptions": {"history_days": 0, "remote": "off", **settings},
         }
         answer = await self.request("initialize", params)
         if answer["capabilities"].get("positionEncoding") != "utf-32":

@@ -11,7 +11,6 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
+from mercury_lsp.engine.api import MODES
 from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
 
@@ -97,7 +97,7 @@ def own_engine(engine: Engine) -> LocalEngine | None:
 
 def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
     own = own_engine(engine)
-    modes = against.MODES if own is not None else ("diffusion",)  # an open model only denoises
+    modes = MODES if own is not None else ("diffusion",)  # an open model only denoises
     decoded = _decode(config, engine, modes, progress)
     speed = {
         mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
@@ -132,7 +132,7 @@ def _decode(
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
         for mode in modes if number % 2 else reversed(modes):  # either is first as often
-            snapshot = Snapshot(_document(scene), replace(config, mode=mode))
+            snapshot = Snapshot(_document(scene), config, mode=mode)
             completion = complete(snapshot, scene.start, engine)
             if completion is not None:  # always: none of the files is one that is declined
                 infills[mode].append(completion.infill)

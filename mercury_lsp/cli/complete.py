@@ -39,20 +39,18 @@ def run(arguments: Namespace) -> int:
     """Complete at one place, and print the answer."""
     options = {
         "model": arguments.model,
-        "mode": arguments.mode,
         "remote": None if arguments.remote is None else "always",
         "remote_url": arguments.remote,
-        "remote_api": arguments.remote_api,
         "remote_model": arguments.remote_model,
     }
     session = Session({name: value for name, value in options.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = read(arguments.place, session)
-    snapshot = replace(snapshot, invoked=True)
+    snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
     if reason := declined(snapshot):
         raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
-    engine = engines.load(snapshot.config)
+    engine = engines.load(snapshot.config, drafts=arguments.watch)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
     with watching.live if watching else nullcontext():

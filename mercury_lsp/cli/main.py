@@ -83,10 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     _value(complete, "place", "FILE:LINE:COLUMN", "the cursor; both count from 1")
     _switch(complete, "--json", _JSON)
     _value(complete, "--model", "NAME_OR_DIR", _MODEL)
-    _value(complete, "--mode", "MODE", "diffusion or autoregressive")
+    modes = ("diffusion", "autoregressive")
+    _value(complete, "--mode", "MODE", " or ".join(modes), choices=modes, default=modes[0])
     _switch(complete, "--watch", "show the draft while it sharpens")
     _value(complete, "--remote", "URL", "ask a hosted model: the text around the cursor is sent there")
-    _value(complete, "--remote-api", "API", "what it speaks, fim or openai")
     _value(complete, "--remote-model", "NAME", "the model's name there")
 
     demo = commands.add_parser("demo", help="watch the real server complete while somebody types")

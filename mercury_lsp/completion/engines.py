@@ -20,15 +20,15 @@ def wanted(config: Config) -> tuple[object, ...]:
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
         names = (name for name in Config.__dataclass_fields__ if name.startswith("remote_"))
-        # Hosted Mercury is asked for drafts where they are drawn.
-        remote += (*(getattr(config, name) for name in names), config.drafts)
+        remote += tuple(getattr(config, name) for name in names)
     if config.remote == "always":
         return remote
     return *remote, config.model, config.device, config.threads, config.quantization
 
 
-def load(config: Config, progress: Callable[[float], None] | None = None) -> Engine:
-    """Load what the settings name. progress: called with the fraction done.
+def load(config: Config, progress: Callable[[float], None] | None = None, drafts: bool = False) -> Engine:
+    """Load what the settings name. progress: called with the fraction done. drafts: they are drawn, so that hosted
+    Mercury is asked for them.
 
     Raises `CheckpointError`; and `RemoteError` where the settings of a hosted model, which alone is to answer, make no
     sense. One that is only to be asked at times does not keep the local model from working: its settings are then
@@ -41,9 +41,9 @@ def load(config: Config, progress: Callable[[float], None] | None = None) -> Eng
     from mercury_lsp.remote.engine import RemoteEngine  # these import an HTTP client
 
     if config.remote == "always":
-        return RemoteEngine.of(config)
+        return RemoteEngine.of(config, drafts)
     try:
-        remote: RemoteEngine | str = RemoteEngine.of(config)
+        remote: RemoteEngine | str = RemoteEngine.of(config, drafts)
     except RemoteError as error:
         remote = str(error)
     return FallbackEngine(_local(config, progress), remote)

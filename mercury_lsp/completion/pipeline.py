@@ -128,7 +128,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
-        config.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
+        snapshot.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
     )
 
     def on_progress(draft: Progress) -> None:

@@ -23,7 +23,7 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
 from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
-from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import ANSWER_SECONDS, RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
@@ -47,7 +47,7 @@ class CompletionScheduler:
     """One client's completions, and the worker that makes them."""
 
     def __init__(self) -> None:
-        # Told of drafts, by the worker.
+        # Told of drafts, by the worker, if the client draws them; set before the model is loaded.
         self.draft: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
@@ -75,7 +75,7 @@ class CompletionScheduler:
         def load(report: Callable[[float], None]) -> Engine:
             # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
             lower_priority(config.nice)
-            engine = engines.load(config, report)
+            engine = engines.load(config, report, drafts=self.draft is not None)
             release_memory()
             return engine
 
@@ -241,7 +241,7 @@ class CompletionScheduler:
         """
         config, engine = snapshot.config, self._worker.engine if self._worker else None
         here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
-        there = config.remote_timeout_ms / 1000 + REMOTE_GRACE_SECONDS
+        there = ANSWER_SECONDS + REMOTE_GRACE_SECONDS
         usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}
         first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual[config.remote]
         times = MANUAL_DEADLINES if snapshot.invoked else 1
@@ -290,7 +290,7 @@ class CompletionScheduler:
     def _job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
     ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
-        draft = self.draft if snapshot.config.drafts else None
+        draft = self.draft
 
         def work(
             engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]

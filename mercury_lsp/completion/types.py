@@ -16,6 +16,9 @@ from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
 
+# Suggestions for a manual request: more take longer, and users rarely step further.
+MANUAL_CANDIDATES = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -26,7 +29,7 @@ class Snapshot:
     the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
     its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
     user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
-    `indentation`: as the project says. `related`: what is shown beside the window.
+    `indentation`: as the project says. `related`: what is shown beside the window. `mode`: one of `engine.api.MODES`.
     """
 
     document: Document
@@ -40,11 +43,12 @@ class Snapshot:
     memory: ProjectMemory | None = field(default=None, compare=False)
     indentation: Indentation = NO_INDENTATION
     related: ranking.Related = ranking.USUAL
+    mode: str = "diffusion"
 
     @property
     def candidates(self) -> int:
-        """How many suggestions there may be."""
-        return self.config.candidates if self.invoked or self.several else 1
+        """The largest number of suggestions."""
+        return MANUAL_CANDIDATES if self.invoked or self.several else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
 
 UNDECIDED = "░"
+MODES = ("diffusion", "autoregressive")
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to infill.
 
-    ``mode``: diffusion or autoregressive. ``verify``: whether diffusion drafts are verified, see `speculative`.
+    ``mode``: one of `MODES`. ``verify``: whether diffusion drafts are verified, see `speculative`.
     ``block``: tokens of a canvas; 0 for the device's default. ``max_tokens``, ``max_passes``: limits of one middle.
     ``draft_...`` and ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound`` in nats, or
     a ``threshold`` of probability if that is not 0: what a pass commits without verifying. ``refresh``: the number of

@@ -19,22 +19,11 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.worker import Cancelled
 
 # A batch waits so long for sessions that are about to ask, as a share of the last pass's time.
 WAIT_SHARE_OF_LAST_PASS = 0.5
 MAX_WAIT_SECONDS = 0.02
-
-
-class Slot(Executor, Protocol):
-    """The executor of one session."""
-
-    def job(self, cancelled: Callable[[], bool]) -> Any:
-        """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
-
-    def leave(self) -> None:
-        """Free the slot for another session. It must not be used afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +95,7 @@ class ContinuousBatcher:
         with self._changed:
             if not self._free:
                 raise MemoryError("all slots are taken")
-            return _BatchSlot(self, self._batch, self._free.pop())
+            return Slot(self, self._batch, self._free.pop())
 
     def leave(self, slot: int) -> None:
         """Mark a slot as free."""
@@ -197,7 +186,9 @@ class ContinuousBatcher:
                 call.future.set_exception(Cancelled() if call.cancelled() else failure)
 
 
-class _BatchSlot:
+class Slot:
+    """The `Executor` of one session."""
+
     def __init__(self, slots: ContinuousBatcher, batch: Batch, slot: int) -> None:
         self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never_cancelled
         self.device, self.threads = batch.device, batch.threads
@@ -205,6 +196,7 @@ class _BatchSlot:
 
     @contextmanager
     def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:
+        """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
         self._cancelled = cancelled
         try:
             with self._slots.job():
@@ -213,13 +205,16 @@ class _BatchSlot:
             self._cancelled = never_cancelled
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
+        """See `Executor.run`."""
         if past + len(ids) > self._rows:
             raise ValueError(f"{past + len(ids)} rows do not fit into a slot of {self._rows}")
         return self._slots.ask(SlotRows(self._index, ids, rows, past), len(ids), self._cancelled)
 
     def scores(self, hidden: Any) -> NDArray[Any]:
+        """See `Executor.scores`."""
         scores: NDArray[Any] = self._slots.ask(hidden, len(hidden), self._cancelled)
         return scores
 
     def leave(self) -> None:
+        """Free the slot for another session. It must not be used afterwards."""
         self._slots.leave(self._index)

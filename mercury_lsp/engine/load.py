@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.devices import executor_for, open_executor_for
+from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.checkpoints import checkpoint, gguf_checkpoint, huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -40,11 +40,9 @@ def load_engine(
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> LocalEngine | OpenModelEngine:
-    """Load a model by its name or folder: see `executor_for` and `open_executor_for`. Raises `CheckpointError`."""
+    """Load a model by its name or folder, see `executor_for`. Raises `CheckpointError`."""
     loaded = load_checkpoint(model)
-    if isinstance(loaded, OpenCheckpoint):
-        return make_engine(loaded, open_executor_for(loaded, device, threads, quantization, progress))
-    return make_engine(loaded, executor_for(loaded, device, threads, progress))
+    return make_engine(loaded, executor_for(loaded, device, threads, quantization, progress))
 
 
 def load_local_engine(model: str, device: str = "auto", threads: int = 0) -> LocalEngine:

@@ -217,10 +217,8 @@ class LocalEngine:
         read: int,
         view: MemoryView | None,
     ) -> ResultBuilder:
-        ends, texts = self._line_end, self._token_bytes.of
-        return ResultBuilder(
-            self.tokenizer, ends.tokens, ends.newlines, budget, began, cached, read, texts, prompt.stem, view
-        )
+        tokens, ends = self._token_bytes, self.layout.ends
+        return ResultBuilder(tokens, ends, budget, began, cached, read, prompt.stem, view)
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
         """The tokens in which drafts are looked up, and those of them that are still to come, from the stem on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -14,30 +13,11 @@ from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 MIDDLE_TOKENS = 1024
 
 
-class PromptLayout(Protocol):
-    """The tokens around a middle."""
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """Ids of the stop tokens."""
-        ...
-
-    @property
-    def mask(self) -> int | None:
-        """The id of the mask; None without canvases."""
-        ...
-
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Ids of all that the model reads before the middle; the stem is not part of them."""
-        ...
-
-    def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """The tokens right before the cursor, of ids of `encode`."""
-        ...
-
-
 class OwnLayout:
-    """The layout of our own checkpoints, see `tokenizer.encode_prompt`."""
+    """The layout of our own checkpoints, see `tokenizer.encode_prompt`.
+
+    ``ends``: ids of the stop tokens. ``mask``: the id of the mask, None without canvases.
+    """
 
     def __init__(self, loaded: Checkpoint) -> None:
         self._tokenizer = loaded.tokenizer
@@ -45,11 +25,11 @@ class OwnLayout:
         self.mask: int | None = loaded.tokenizer.specials.mask
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """See `PromptLayout.encode`."""
+        """Ids of all that the model reads before the middle; the stem is not part of them."""
         return encode_prompt(prompt, self._tokenizer)
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """See `PromptLayout.prefix`."""
+        """The tokens right before the cursor, of ids of `encode`."""
         special = self._tokenizer.specials
         return ids[ids.index(special.fim_prefix) + 1 : ids.index(special.fim_rest)]
 
@@ -68,15 +48,15 @@ class FimLayout:
         self._first, self._last = added[fim.prefix], added[fim.middle if fim.suffix_first else fim.suffix]
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """See `PromptLayout.encode`."""
+        """See `OwnLayout.encode`."""
         return tuple(fim_prompt(prompt, self._loaded, self._room))
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """See `PromptLayout.prefix`."""
+        """See `OwnLayout.prefix`."""
         first = ids.index(self._first) + 1
         return ids[first : ids.index(self._last, first)]
 
 
-def layout_of(loaded: Checkpoint | OpenCheckpoint) -> PromptLayout:
+def layout_of(loaded: Checkpoint | OpenCheckpoint) -> OwnLayout | FimLayout:
     """The layout for a checkpoint that writes from left to right."""
     return OwnLayout(loaded) if isinstance(loaded, Checkpoint) else FimLayout(loaded)

@@ -191,7 +191,7 @@ class Server(LanguageServer):
     def load(self) -> None:
         """Do what the settings say: load their model, unless that is done or under way, and keep a history."""
         self.consent.look()
-        self.history.configure(self.session.config.history, self.session.config.history_days)
+        self.history.configure(self.session.config.history_days)
         progress = Progress(self)
 
         def show(state: EngineState) -> None:

@@ -15,6 +15,8 @@ from mercury_lsp.errors import Failure
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 # RFC 1035.
 MAX_HOST_BYTES = 253
+# The ends of an address: of the API of hosted infilling models, and of OpenAI's; see `shapes`.
+FIM_PATH, OPENAI_PATH = "/fim/completions", "/completions"
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
@@ -26,18 +28,19 @@ class RemoteError(Failure):
 class Address:
     """A server's address.
 
-    ``url``: without a slash at its end. ``host``: for messages, with the port unless it is the default. ``secure``: by
-    TLS. ``near``: this machine, or a private address.
+    ``url``: of the API, without a slash at its end. ``host``: for messages, with the port unless it is the default.
+    ``secure``: by TLS. ``near``: this machine, or a private address. ``openai``: it speaks OpenAI's completions.
     """
 
     url: str
     host: str
     secure: bool
     near: bool
+    openai: bool = False
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """Parse the option `remote_url`. Raises `RemoteError`."""
+        """Parse the option `remote_url`, whose path may end with that of the API. Raises `RemoteError`."""
         example = "such as https://api.example.com/v1"
         if not url.strip():
             raise RemoteError(f"The option remote_url is needed for a hosted model, {example}.")
@@ -60,7 +63,11 @@ class Address:
         host = f"[{name}]" if ":" in name else name
         if port not in (None, 443 if secure else 80):
             host += f":{port}"
-        return cls(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", host, secure, _near(name))
+        path = parts.path.rstrip("/")
+        openai = path.endswith(OPENAI_PATH) and not path.endswith(FIM_PATH)
+        if not path.endswith(OPENAI_PATH):
+            path += FIM_PATH
+        return cls(f"{parts.scheme}://{host}{path}", host, secure, _near(name), openai)
 
     @property
     def keeps_secrets(self) -> bool:

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+# For a request with all its tries: by then the user has typed on, and a later answer is shown to nobody.
+ANSWER_SECONDS = 2.0
 # So many failures in a row open the breaker.
 FAILURES_BEFORE_PAUSE = 4
 # The first pause; each further failure doubles it.

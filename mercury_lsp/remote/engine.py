@@ -27,11 +27,11 @@ from mercury_lsp.engine.api import Engine, Infill, Line, Progress, Sampling, Sco
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
-from mercury_lsp.remote.breaker import Breaker, RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import ANSWER_SECONDS, Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Link, RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
-from mercury_lsp.remote.shapes import LIMIT_REASONS, PATHS, Piece, request_body
+from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.decoding.mixture import Memory
@@ -50,25 +50,22 @@ class RemoteEngine(Engine, RemoteBacked):
     device = "remote"
     threads = 0
 
-    def __init__(
-        self, address: Address, key: Key, api: str, model: str, seconds: float, drafts: bool = False
-    ) -> None:
+    def __init__(self, address: Address, key: Key, model: str, drafts: bool = False) -> None:
         self.name = model or address.host
-        self._link, self._api, self._model, self._seconds = Link(address, key), api, model, seconds
-        self._drafts = drafts and api == "fim" and model.lower().startswith("mercury")
+        self._link, self._model = Link(address, key), model
+        self._drafts = drafts and not address.openai and model.lower().startswith("mercury")
         # Until the server refuses to send log-probabilities.
-        self._scores = True
+        self._scores = address.openai
         self._breaker = Breaker()
         self._trouble = ""
         self._salt = secrets.token_bytes(16)
 
     @classmethod
-    def of(cls, config: Config) -> RemoteEngine:
+    def of(cls, config: Config, drafts: bool = False) -> RemoteEngine:
         """Make the engine of the options, without a request. Raises `RemoteError`."""
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
-        seconds = config.remote_timeout_ms / 1000
-        return cls(address, key, config.remote_api, config.remote_model, seconds, config.drafts)
+        return cls(address, key, config.remote_model, drafts)
 
     @property
     def remote_status(self) -> RemoteStatus:
@@ -142,11 +139,10 @@ class RemoteEngine(Engine, RemoteBacked):
         written: _Written,
     ) -> None:
         """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
-        scores = self._scores and self._api == "openai"
-        asked = request_body(self._api, self._model, *sent, sampling, scores, self._drafts)
+        asked = request_body(self._model, *sent, sampling, self._scores, self._drafts)
         try:
-            path, affinity = PATHS[self._api], self._affinity(about)
-            with closing(self._link.ask(path, asked, affinity, self._seconds, cancelled)) as pieces:
+            affinity = self._affinity(about)
+            with closing(self._link.ask(asked, affinity, ANSWER_SECONDS, cancelled)) as pieces:
                 for piece in pieces:
                     written.take(piece)
                     if on_progress is not None:
@@ -154,7 +150,7 @@ class RemoteEngine(Engine, RemoteBacked):
                     if written.over:
                         return
         except RequestFailed as failed:
-            if not scores or failed.status not in (400, 422):
+            if not self._scores or failed.status not in (400, 422):
                 raise
             # The server may not support log-probabilities.
             self._scores = False

@@ -75,7 +75,7 @@ class Link:
         self.close = weakref.finalize(self, _close, self._loop, self._client)
 
     def ask(
-        self, path: str, body: dict[str, Any], affinity: str, seconds: float, cancelled: Callable[[], bool]
+        self, body: dict[str, Any], affinity: str, seconds: float, cancelled: Callable[[], bool]
     ) -> Generator[Piece, None, None]:
         """The pieces of an answer, as they arrive. Closing the iterator aborts the request.
 
@@ -84,7 +84,7 @@ class Link:
         """
         inbox: SimpleQueue[Piece | None] = SimpleQueue()
         # Without a reference to the link, so that a request does not keep it alive.
-        once = partial(_once, self.address, self._client, self._key, path, body, affinity, inbox.put)
+        once = partial(_once, self.address, self._client, self._key, body, affinity, inbox.put)
         exchange = _exchange(once, self._key, seconds)
         future = asyncio.run_coroutine_threadsafe(exchange, self._loop)
         future.add_done_callback(lambda _: inbox.put(None))
@@ -126,7 +126,7 @@ def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
 async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: float) -> None:
     """One request with all its tries."""
     until, renewed, tried = asyncio.get_running_loop().time() + seconds, False, 0
-    late = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms, which the option remote_timeout_ms sets")
+    late = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms")
     try:
         async with asyncio.timeout_at(until):
             while True:
@@ -160,7 +160,6 @@ async def _once(
     address: Address,
     client: httpx2.AsyncClient,
     key: Key,
-    path: str,
     body: dict[str, Any],
     affinity: str,
     put: Callable[[Piece], None],
@@ -174,7 +173,7 @@ async def _once(
             )
         headers["Authorization"] = f"Bearer {value}"
     try:
-        async with client.stream("POST", address.url + path, json=body, headers=headers) as response:
+        async with client.stream("POST", address.url, json=body, headers=headers) as response:
             if response.status_code != 200:
                 raise await _refusal(response, bool(value), key)
             if response.headers.get("content-type", "").startswith("text/event-stream"):

@@ -20,7 +20,6 @@ from typing import Any
 
 from mercury_lsp.engine.api import Sampling
 
-PATHS = {"fim": "/fim/completions", "openai": "/completions"}
 # Tokens, or nats: no text has more.
 MAX_COUNT = 10**9
 # The values of finish_reason if a limit ended the text.
@@ -50,9 +49,12 @@ class Piece:
 
 
 def request_body(
-    api: str, model: str, prefix: str, suffix: str, sampling: Sampling, scores: bool, drafts: bool
+    model: str, prefix: str, suffix: str, sampling: Sampling, scores: bool, drafts: bool
 ) -> dict[str, Any]:
-    """The body of a request for the likeliest middle, streamed; ``scores``: with log-probabilities if possible."""
+    """The body of a request for the likeliest middle, streamed.
+
+    ``scores``: with log-probabilities, in OpenAI's format. ``drafts``: as whole drafts, from hosted Mercury.
+    """
     request: dict[str, Any] = {
         "prompt": prefix,
         "suffix": suffix,
@@ -64,9 +66,9 @@ def request_body(
         request["model"] = model
     if sampling.single_line:
         request["stop"] = ["\n"]
-    if api == "openai" and scores:
+    if scores:
         request["logprobs"] = 1
-    if api == "fim" and drafts:
+    if drafts:
         request["diffusing"] = True
     return request
 

@@ -91,8 +91,8 @@ class History:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file or state_file()
-        # Days for which rows are kept; None keeps no rows.
-        self._days: int | None = None
+        # Days for which rows are kept; 0 keeps no rows.
+        self._days = 0
         self._waiting: list[Event] = []
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -100,20 +100,20 @@ class History:
         # The time of the next deletion of old rows.
         self._forget_at = 0.0
 
-    def configure(self, on: bool, days: int) -> None:
-        """Keep rows for ``days`` days from now on, or none; delete older ones."""
+    def configure(self, days: int) -> None:
+        """Keep rows for ``days`` days from now on, and delete older ones; 0 keeps no new ones and deletes nothing."""
         with self._changed:
-            self._days = days if on else None
+            self._days = days
             self._forget_at = time.time() + SETTLED_SECONDS
-            if not on:
-                self._waiting.clear()
-            else:
+            if days:
                 self._awake()
+            else:
+                self._waiting.clear()
 
     def add(self, events: Sequence[Event]) -> None:
         """Queue events. Returns at once; drops events if the queue is full."""
         with self._changed:
-            if self._days is not None and events and len(self._waiting) < MAX_WAITING_ROWS:
+            if self._days and events and len(self._waiting) < MAX_WAITING_ROWS:
                 self._waiting.extend(events)
                 self._awake()
 
@@ -141,10 +141,10 @@ class History:
                 self._changed.wait_for(lambda: self._stop, GATHER_SECONDS)
                 events, self._waiting = self._waiting, []
                 days, stop = self._days, self._stop
-            if days is None:
-                self._forget_at = time.time() + DAY_SECONDS
-            else:
+            if days:
                 self._write(events, days)
+            else:
+                self._forget_at = time.time() + DAY_SECONDS
             if stop:
                 return
 

@@ -16,7 +16,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,7 @@ def decodings(
         for name in names[first:] + names[:first]:
             mode, remembers = CONTENDERS[name]
             memory = memories[package] if remembers else None
-            snapshot = Snapshot(cursor.document(), replace(Config(), mode=mode), memory=memory)
+            snapshot = Snapshot(cursor.document(), Config(), memory=memory, mode=mode)
             _, committed = written(snapshot, cursor.start, engine, kept)
             if committed is not None:
                 infill = committed.infill

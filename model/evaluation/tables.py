@@ -11,7 +11,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-MODES = ("diffusion", "autoregressive")
+from mercury_lsp.engine.api import MODES
+
 RUN = ("suite", "n", "shots", "mode", "pass@1", "95%", "exact", "passes", "tokens/pass", "ms p50")
 COMPARED = ("suite", "mode", "n", "first", "second", "pass@1, difference", "exact, difference", "passes")
 WIDE = 140  # columns, where there is no terminal to ask

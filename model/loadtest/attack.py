@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 300.0
 QUIET_SECONDS = 10.0  # after which nothing that nobody waits for may run
 CODE = "def area(width, height):\n    return "
 BODY = {"prompt": CODE, "suffix": "\n", "max_tokens": 16, "temperature": 0}
-PATIENT = {"deadline_ms": 60_000, "candidates": 1, "max_tokens": 8}
+PATIENT = {"deadline_ms": 60_000, "max_tokens": 8}
 Figures = tuple[bool, str]
 """Whether a part holds, and its sentence."""
 Part = Callable[[str, int], Coroutine[None, None, Figures]]
@@ -171,7 +171,7 @@ def _processes(name: str) -> list[int]:
 
 async def _answer(folder: Path, model: str, command: Sequence[str] = SERVER) -> str:
     """What a new server suggests in a folder."""
-    settings = {**PATIENT, "model": model, "history": True}
+    settings = {**PATIENT, "model": model, "history_days": 90}
     async with Editor.start(folder, settings, command) as editor:
         await editor.loaded()
         buffer = Buffer(editor, (folder / "area.py").as_uri(), "python", CODE)

@@ -139,7 +139,7 @@ def test_bad_usage_is_one_sentence(
         (["remote", "mini"], "remote_url"),
         ([*models, "--edits", tmp_path / "none"], "No such file"),
         ([*models, "--edits", tmp_path / "bad.jsonl"], "line 1"),
-        ([*models, "--settings", tmp_path / "bad.json"], "did you mean mode"),
+        ([*models, "--settings", tmp_path / "bad.json"], "did you mean model"),
         (["record", "--edits", record], "record"),
     ):
         status, sentence = refused(capsys, *arguments)

@@ -52,7 +52,7 @@ def test_names_and_modes(tiny_model: Path) -> None:
         ["small", "small:autoregressive", "mini:diffusion", str(tiny_model)], Config(threads=3)
     )
     assert [one.name for one in found] == ["small", "small:autoregressive", "mini", tiny_model.name]
-    assert [(one.config.model, one.config.mode) for one in found] == [
+    assert [(one.config.model, one.mode) for one in found] == [
         ("small", "diffusion"),
         ("small", "autoregressive"),
         ("mini", "diffusion"),

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
-from mercury_lsp.engine.checkpoints.contents import INDEX, check_model_folder
+from mercury_lsp.engine.checkpoints.contents import check_model_folder
+from mercury_lsp.engine.checkpoints.huggingface import INDEX
 
 
 @pytest.fixture
@@ -54,16 +55,20 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "an unknown form": ("config.json", lambda file: file.write_text('{"format": 99}'), "update mercury-lsp"),
     "no tokenizer": ("tokenizer.json", Path.unlink, "has no tokenizer.json"),
     "a shard less": ("two.safetensors", Path.unlink, "two.safetensors is missing"),
-    "a shard cut": ("two.safetensors", cut, "not whole"),
-    "a shard too long": ("two.safetensors", lengthen, "not whole"),
-    "a shard empty": ("two.safetensors", lambda file: file.write_bytes(b""), "not whole"),
-    "a pointer": ("two.safetensors", lambda file: file.write_text("version https://git-lfs"), "not whole"),
+    "a shard cut": ("two.safetensors", cut, "damaged or incomplete"),
+    "a shard too long": ("two.safetensors", lengthen, "damaged or incomplete"),
+    "a shard empty": ("two.safetensors", lambda file: file.write_bytes(b""), "damaged or incomplete"),
+    "a pointer": (
+        "two.safetensors",
+        lambda file: file.write_text("version https://git-lfs"),
+        "damaged or incomplete",
+    ),
     "a header of lists": (
         "two.safetensors",
         lambda file: file.write_bytes(b"\2" + bytes(7) + b"[]"),
-        "not whole",
+        "damaged or incomplete",
     ),
-    "an index of nothing": (INDEX, lambda file: file.write_text('{"weight_map": [1]}'), "names no files"),
+    "an index of nothing": (INDEX, lambda file: file.write_text('{"weight_map": [1]}'), "no object"),
 }
 
 
@@ -81,7 +86,7 @@ def test_a_model_of_pickles_is_refused(folder: Path) -> None:
     for file in (*folder.glob("*.safetensors"), folder / INDEX):
         file.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(CheckpointError, match="never loaded"):
+    with pytest.raises(CheckpointError, match="never read"):
         check_model_folder(folder)
 
 
@@ -98,4 +103,5 @@ def test_an_index_leads_nowhere_else(folder: Path, tmp_path_factory: pytest.Temp
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "one.safetensors"
     elsewhere.write_bytes(b"")
     (folder / INDEX).write_text(json.dumps({"weight_map": {"one": str(elsewhere)}}))
-    check_model_folder(folder)  # the file of this name beside it
+    with pytest.raises(CheckpointError, match="outside of the folder"):
+        check_model_folder(folder)

@@ -114,7 +114,7 @@ import os, sys
 from pathlib import Path
 from mercury_lsp.context.prompt import build
 from mercury_lsp.engine.api import Sampling
-from mercury_lsp.engine.backends.devices import open_executor_for
+from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.huggingface import read_open_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
@@ -130,7 +130,7 @@ try:
     read = read_open_checkpoint(folder)
     if moment == "before":
         os.truncate(file, 100)
-    engine = OpenModelEngine(read, open_executor_for(read, "cpu", 1, "none", cut))
+    engine = OpenModelEngine(read, executor_for(read, "cpu", 1, "none", cut))
 except CheckpointError as error:
     print(error)
     sys.exit(3)

@@ -100,7 +100,7 @@ def test_places_that_are_none(
 def test_a_mode_that_is_none(capsys: pytest.CaptureFixture[str], source: Path) -> None:
     status, sentence = refused(capsys, "complete", f"{source}:2:12", "--mode", "magic")
     assert status == 2
-    assert "diffusion, autoregressive" in sentence
+    assert "'diffusion', 'autoregressive'" in sentence
 
 
 def test_a_model_that_is_none(capsys: pytest.CaptureFixture[str], source: Path) -> None:

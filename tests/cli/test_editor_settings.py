@@ -29,7 +29,8 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     told = VSCODE["contributes"]["configuration"]["properties"]
     own = {name for name in told if name.split(".")[1] in EDITORS_OWN}
     assert own == {
-        f"{SECTION}.{name}" for name in ("server.command", "server.python", "server.package", "trace.server")
+        f"{SECTION}.{name}"
+        for name in ("drafts", "server.command", "server.python", "server.package", "trace.server")
     }
     assert told.keys() - own == {f"{SECTION}.{option.name}" for option in OPTIONS}
     assert told[f"{SECTION}.threads"] == {
@@ -46,12 +47,10 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     ) in told.items():  # a workspace cannot turn on what sends text elsewhere, nor name a program
         elsewhere = name.startswith(f"{SECTION}.remote")
         assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
-    assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 7
+    assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 5
     document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert (
-        '\n| `mode` | `"diffusion"` | one of diffusion, autoregressive | How tokens are decoded. |\n'
-        in document
-    )
+    row = '| `device` | `"auto"` | one of auto, cpu, cuda, mps | Where the model runs. |'
+    assert f"\n{row}\n" in document
 
 
 def test_what_is_generated_and_nothing_else_is_mended(tmp_path: Path) -> None:
@@ -59,7 +58,9 @@ def test_what_is_generated_and_nothing_else_is_mended(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         wrong = re.sub(r"^\| `nice` .*\n", "", text, flags=re.MULTILINE)
-        wrong = wrong.replace('"maximum": 64', '"maximum": 65').replace('"mercury.mode"', '"mercury.gone"')
+        wrong = wrong.replace('"maximum": 64', '"maximum": 65').replace(
+            '"mercury.multiline"', '"mercury.gone"'
+        )
         assert wrong != text
         (tmp_path / name).write_text(wrong, encoding="utf-8")
     before = [(tmp_path / name).read_text(encoding="utf-8") for name in GENERATED]

@@ -21,7 +21,7 @@ DOTTED = "self.lock = threading."  # at its end, editors with menus ask
 LINE = 1 + [
     line.strip()[: len(TYPED)] for line in (SAMPLES / "expiring_cache.py").read_text().splitlines()
 ].index(TYPED)
-SETTINGS = {"show_likelihood": 0, "deadline_ms": 60_000, "history": False}  # a slow machine is no failure
+SETTINGS = {"show_likelihood": 0, "deadline_ms": 60_000, "history_days": 0}  # a slow machine is no failure
 SECRET = "API_TOKEN=correct-horse-battery-staple\nHOST=localhost\n"
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ COMMON = """(setq native-comp-jit-compilation nil native-comp-enable-subr-trampo
 (setq inhibit-startup-screen t make-backup-files nil)
 (load "{mercury}")
 (setq mercury-command '({command}))
-(setq mercury-settings '(:show_likelihood 0 :deadline_ms 60000 :history :json-false))
+(setq mercury-settings '(:show_likelihood 0 :deadline_ms 60000 :history_days 0))
 """
 EGLOT = """(mercury-setup-eglot '(python-base-mode))
 (add-hook 'python-base-mode-hook #'eglot-ensure)

@@ -267,7 +267,7 @@ def test_accepting_at_once_after_a_key_puts_nothing_in_twice(neovim: Neovim) -> 
 
 
 def test_others_are_asked_for_and_gone_through(neovim: Neovim) -> None:
-    neovim.start(candidates=3)
+    neovim.start()
     neovim.ready()
     neovim.type_line("return s")
     neovim.ghost(lambda text: text.startswith("elf."))

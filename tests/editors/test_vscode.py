@@ -142,7 +142,7 @@ def test_typing_what_is_suggested_keeps_it(window: Open) -> None:
 
 
 def test_several_suggestions_are_gone_through(window: Open) -> None:
-    made = window({"candidates": 5})
+    made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, "return ")
     first = made.await_ghost("return ")
@@ -217,7 +217,7 @@ def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
 def test_statistics_are_shown(window: Open, command: list[str], tmp_path: Path, theme: str) -> None:
     own = ["env", f"XDG_STATE_HOME={tmp_path}", *command]  # where nothing else is counted
     made = window(
-        {"history": True, "server.command": own},
+        {"history_days": 90, "server.command": own},
         {"workbench.colorTheme": f"Default {theme} Modern"},
         (1000, 900),
     )

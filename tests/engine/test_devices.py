@@ -27,7 +27,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(unpacked_model)
     told: list[float] = []
-    executor = devices.executor_for(loaded, "cpu", 1, told.append)
+    executor = devices.executor_for(loaded, "cpu", 1, progress=told.append)
     assert isinstance(executor, TorchExecutor)
     assert (executor.device, executor.threads) == ("cpu", 1)
     assert told == sorted(told) and told[-1] == 1.0
@@ -94,11 +94,11 @@ def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     loaded = huggingface.read_open_checkpoint(tmp_path)
     told: list[float] = []
-    executor = devices.open_executor_for(loaded, "cpu", 1, "int8", told.append)
+    executor = devices.executor_for(loaded, "cpu", 1, "int8", told.append)
     assert isinstance(executor, TorchExecutor)
     assert (executor.device, executor.threads, told[-1]) == ("cpu", 1, 1.0)
     assert type(executor.network.output.weight).__name__ == "Int8Tensor"
-    whole = devices.open_executor_for(loaded, "cpu", 1, "none")
+    whole = devices.executor_for(loaded, "cpu", 1, "none")
     assert isinstance(whole, TorchExecutor)
     assert type(whole.network.output.weight).__name__ == "Parameter"
 
@@ -107,13 +107,13 @@ def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.M
     save_open(tmp_path, "dream")
     loaded = huggingface.read_open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="set quantization to int8"):
-        devices.open_executor_for(loaded, "cpu", 1, "int4")
+        devices.executor_for(loaded, "cpu", 1, "int4")
     if not torch.cuda.is_available():
         with pytest.raises(CheckpointError, match="Torch cannot use cuda here"):
-            devices.open_executor_for(loaded, "cuda")
+            devices.executor_for(loaded, "cuda")
     monkeypatch.setattr(devices, "has_torch", lambda: False)
     with pytest.raises(CheckpointError, match="mercury-lsp\\[torch\\]"):
-        devices.open_executor_for(loaded, "cpu")
+        devices.executor_for(loaded, "cpu")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
@@ -122,6 +122,6 @@ def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
 ) -> None:
     made: list[type] = []
     monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.has_device", lambda device: True)
-    monkeypatch.setattr(TorchExecutor, "of", classmethod(lambda cls, *_: made.append(cls)))
+    monkeypatch.setattr(TorchExecutor, "__init__", lambda self, *_: made.append(type(self)))
     devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
     assert made == [TorchExecutor]

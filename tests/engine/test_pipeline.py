@@ -50,9 +50,11 @@ def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: LocalEn
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
-def test_the_settings_reach_the_engine(engine: LocalEngine, mode: str) -> None:
+def test_the_settings_and_the_mode_reach_the_engine(engine: LocalEngine, mode: str) -> None:
     drafts: list[Progress] = []
-    found = complete(snapshot(mode=mode, max_tokens=5), OFFSET, engine, Job(on_progress=drafts.append))
+    found = complete(
+        replace(snapshot(max_tokens=5), mode=mode), OFFSET, engine, Job(on_progress=drafts.append)
+    )
     assert found is not None and found.infill.tokens <= 5 and drafts
     long = f"{'x = 1  # one of many lines' * 3}\r\n" * 60 + TEXT
     tokens = []

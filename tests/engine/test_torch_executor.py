@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from support.models.tiny_models import TINY, tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.checkpoints import checkpoint
 
 FORBIDDEN = (3, 17)
 IDS = torch.randint(17, TINY.vocabulary, (600,), generator=torch.Generator().manual_seed(1)).tolist()
@@ -64,10 +61,10 @@ def test_scores_are_log_probabilities_without_the_forbidden(executor: TorchExecu
     np.testing.assert_allclose(scores[0], executor.scores(hidden[4:])[0], rtol=1e-5)
 
 
-def test_threads_are_set_and_told(tiny_model: Path) -> None:
+def test_threads_are_set_and_told() -> None:
     before = torch.get_num_threads()
     try:
-        executor = TorchExecutor.of(checkpoint.read_checkpoint(tiny_model), "cpu", 1)
+        executor = TorchExecutor(tiny_network(), FORBIDDEN, "cpu", 1)
         assert (executor.device, executor.threads, torch.get_num_threads()) == ("cpu", 1, 1)
     finally:
         torch.set_num_threads(before)

@@ -101,7 +101,6 @@ class Client:
         params: Message = {"processId": os.getpid(), "rootUri": root, "capabilities": capabilities}
         params["initializationOptions"] = {
             "deadline_ms": 60_000,
-            "candidates": 1,  # of several, what is there in time differs
             **(options or {}),
         }  # a busy machine is no failure
         return self.ask("initialize", params)["result"]["capabilities"]
@@ -125,8 +124,8 @@ class Client:
         return uri
 
     def complete(self, uri: str, line: int, character: int) -> list[Message]:
-        """The items of a request for ghost text."""
-        return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"]
+        """The first item of a manual request for ghost text, if any: of several, what is there in time differs."""
+        return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"][:1]
 
     def messages(self) -> list[str]:
         """What the user was shown. Reads all that the server sent before."""

@@ -20,7 +20,7 @@ def started(launch: Launch, name: str, capabilities: Message) -> Process:
         return ask(method, {**params, "clientInfo": {"name": name}} if method == "initialize" else params)
 
     server.client.ask = named  # type: ignore[method-assign, assignment]
-    server.client.start(capabilities, {"candidates": 3, "max_tokens": 8})
+    server.client.start(capabilities, {"max_tokens": 8})
     return server
 
 

@@ -205,7 +205,7 @@ def test_two_servers_write_at_once(launch: Launch, state: Path) -> None:
 def test_switched_off_there_is_no_history(launch: Launch, state: Path) -> None:
     server = launch()
     client = server.client
-    client.start(options={"history": False})
+    client.start(options={"history_days": 0})
     client.open(TEXT, URI)
     (item,) = client.complete(URI, 0, 15)
     command(client, "mercury.accepted", *item["command"]["arguments"])

@@ -58,7 +58,7 @@ Ask = Callable[..., Place]
 def server() -> Iterator[Process]:
     """One server with a shipped model for all inputs."""
     process = Process(MODEL)
-    process.client.start(options={"candidates": 1, "max_tokens": 48})
+    process.client.start(options={"max_tokens": 48})
     yield process
     assert process.end() == 0
 

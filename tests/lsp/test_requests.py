@@ -31,7 +31,7 @@ def test_a_change_and_a_request_in_one_piece_are_answered_for_the_right_text(cli
             change(uri, 3, "", (0, 0), (2, 0)),  # in the text after it, the request's place is out of range
         )
     )
-    (item,) = client.answer(asked["id"])["result"]["items"]
+    item, *_ = client.answer(asked["id"])["result"]["items"]
     assert item["range"]["start"] == {"line": 1, "character": 17}
     assert client.complete(uri, 1, 17) == [] or client.complete(uri, 1, 17)[0]["range"]["start"]["line"] == 0
 
@@ -51,8 +51,8 @@ def test_who_asks_may_have_several_suggestions_and_the_first_is_the_same(
     launch: Callable[..., Process],
 ) -> None:
     client = launch().client
-    client.start(options={"candidates": 3, "max_tokens": 8})
-    items = client.complete(client.open("some words and "), 0, 15)
+    client.start(options={"max_tokens": 8})
+    items = client.ask(METHOD, at(client.open("some words and "), 0, 15))["result"]["items"]
     assert items[0]["insertText"] == WORD
     assert 1 <= len({item["insertText"] for item in items}) == len(items) <= 3
     params = at(client.open("some words or "), 0, 14)
@@ -109,7 +109,7 @@ def test_what_is_typed_of_a_suggestion_is_answered_without_a_pass(client: Client
         asked = request(client, uri, 0, 15 + typed)
         at_end = (0, 14 + typed)
         client.write(frame(change(uri, 1 + typed, WORD[typed - 1], at_end, at_end), asked))
-        (item,) = client.answer(asked["id"])["result"]["items"]
+        item, *_ = client.answer(asked["id"])["result"]["items"]
         assert item["insertText"] == WORD[typed:]
         assert item["range"]["start"] == item["range"]["end"] == {"line": 0, "character": 15 + typed}
     assert rest(client) == begun
@@ -127,7 +127,7 @@ def test_the_item_chosen_in_a_menu_is_part_of_the_answer(client: Client) -> None
     params = at(uri, 0, 7)
     range_ = {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 7}}
     params["context"]["selectedCompletionInfo"] = {"range": range_, "text": "words and "}
-    (item,) = client.ask(METHOD, params)["result"]["items"]
+    item, *_ = client.ask(METHOD, params)["result"]["items"]
     assert item["insertText"] == f"words and {WORD}"
     assert item["range"] == range_
 

@@ -91,7 +91,7 @@ def test_a_model_that_cannot_be_loaded_is_told(launch: Launch, tmp_path: Path) -
 
 def test_who_does_not_say_that_it_takes_them_is_told_nothing_and_may_ask(launch: Launch) -> None:
     client = launch().client
-    client.start(options={"max_tokens": 8, "drafts": True})
+    client.start(options={"max_tokens": 8})
     assert client.complete(client.open(TEXT), 0, 15)
     status = client.ask("mercury/status", None)["result"]
     assert status["state"] == "ready" and status["last"]["shown"]
@@ -101,7 +101,7 @@ def test_who_does_not_say_that_it_takes_them_is_told_nothing_and_may_ask(launch:
 @pytest.mark.parametrize("anticipate", [False, True])
 def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipate: bool) -> None:
     client = launch().client
-    client.start(ALL, {"max_tokens": 8, "drafts": True, "anticipate": anticipate})
+    client.start(ALL, {"max_tokens": 8, "anticipate": anticipate})
     for number in range(20):
         uri = client.open("some words an", f"file:///w/b{number}.txt")
         asked = {"id": client.new_id(), "method": "textDocument/inlineCompletion", "params": at(uri, 0, 15)}
@@ -132,9 +132,11 @@ def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipat
     assert told(client, "mercury/draft") == [*drafts, end]
 
 
-def test_drafts_are_off_unless_they_are_wanted(launch: Launch) -> None:
+def test_drafts_are_off_unless_the_client_wants_them(launch: Launch) -> None:
     client = launch().client
-    client.start(ALL, {"max_tokens": 8})
+    wanted = {"mercury": {"status": True, "drafts": False}}
+    client.start({**ALL, "experimental": wanted}, {"max_tokens": 8, "drafts": True})
+    assert client.messages() == []  # what an editor keeps in the section for itself is no unknown setting
     assert client.complete(client.open(TEXT), 0, 15)
     client.ask("mercury/status", None)
     assert told(client, "mercury/draft") == []

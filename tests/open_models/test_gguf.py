@@ -25,7 +25,7 @@ from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwor
 from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, half_byte_levels
 from mercury_lsp.engine.backends.cpu.sources import OpenSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
-from mercury_lsp.engine.backends.devices import open_executor_for
+from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.checkpoints.gguf_checkpoint import read_gguf_checkpoint
@@ -269,8 +269,8 @@ def test_a_block_causal_model_runs_on_the_kernel(tmp_path: Path) -> None:
     sizes = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1}
     save_open(tmp_path, "fast-dllm-v2", **sizes)
     loaded = read_open_checkpoint(tmp_path)
-    assert isinstance(open_executor_for(loaded, "cpu", 1), NativeExecutor)
-    assert not isinstance(open_executor_for(loaded, "cpu", 1, "none"), NativeExecutor)
+    assert isinstance(executor_for(loaded, "cpu", 1), NativeExecutor)
+    assert not isinstance(executor_for(loaded, "cpu", 1, "none"), NativeExecutor)
 
 
 @needs_kernel

@@ -13,7 +13,7 @@ from support.models.tiny_open_models import BOTH_WAYS, OPEN, save_open
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor
-from mercury_lsp.engine.backends.devices import open_executor_for
+from mercury_lsp.engine.backends.devices import executor_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for, weights_bytes
 from mercury_lsp.engine.checkpoints import huggingface
@@ -64,7 +64,7 @@ def test_the_kernel_sees_what_torch_sees(family: str, tmp_path: Path) -> None:
     loaded = huggingface.read_open_checkpoint(tmp_path)
     rows = rows_of(loaded.family.block)
     expected = ours(load_network(loaded, "cpu", torch.float32), rows)[0].log_softmax(-1).numpy()
-    executor = open_executor_for(loaded, "cpu", 2)
+    executor = executor_for(loaded, "cpu", 2)
     assert isinstance(executor, NativeExecutor)
     hidden = executor.run(IDS[0].tolist(), rows, 0)
     allowed = [i for i in range(loaded.shape.vocabulary) if i not in loaded.forbidden]

@@ -18,6 +18,7 @@ from mercury_lsp.cli.doctor import command, hosted_model
 from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.cli.main import main
 from mercury_lsp.completion import engines
+from mercury_lsp.completion import scheduler as completion_scheduler
 from mercury_lsp.completion.fallback import FallbackEngine
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import Config
@@ -25,6 +26,7 @@ from mercury_lsp.engine import load as models
 from mercury_lsp.engine.api import Infill, Progress, Sampling, ScoredToken
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
+from mercury_lsp.remote import engine as remote_engine
 from mercury_lsp.remote.engine import RemoteEngine
 
 KEY = "sk-test-123-secret-key"
@@ -59,6 +61,8 @@ class Local(Scripted):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
+    for user in (remote_engine, completion_scheduler):
+        monkeypatch.setattr(user, "ANSWER_SECONDS", 30.0)
 
 
 @pytest.fixture
@@ -67,8 +71,8 @@ def slow() -> Iterator[Hosted]:
         yield hosted
 
 
-def hedged(hosted: Hosted, confidence: float, **options: object) -> FallbackEngine:
-    config = Config(remote="fallback", remote_url=hosted.url, **{"remote_timeout_ms": 30_000, **options})  # type: ignore[arg-type]
+def hedged(hosted: Hosted, confidence: float, openai: bool = False) -> FallbackEngine:
+    config = Config(remote="fallback", remote_url=hosted.url + "/completions" * openai)
     return FallbackEngine(Local(confidence), RemoteEngine.of(config))
 
 
@@ -98,7 +102,7 @@ def test_whatever_becomes_of_it_the_local_text_stays(answer: object) -> None:
 def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) -> None:
     told = {"tokens": ["there"], "token_logprobs": [logp]}
     with hosting(whole("there", key="text", logprobs=told)) as hosted:
-        assert hedged(hosted, UNSURE, remote_api="openai").infill(PROMPT, Sampling()).text == text
+        assert hedged(hosted, UNSURE, openai=True).infill(PROMPT, Sampling()).text == text
 
 
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +132,9 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
     least: float, expected: str | None, slow: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
-    options = {
-        "remote": "fallback",
-        "remote_url": slow.url,
-        "remote_timeout_ms": 300,
-        "show_likelihood": least,
-    }
-    snapshot, offset = place(deadline_ms=0, **options)
+    for user in (remote_engine, completion_scheduler):
+        monkeypatch.setattr(user, "ANSWER_SECONDS", 0.3)
+    snapshot, offset = place(deadline_ms=0, remote="fallback", remote_url=slow.url, show_likelihood=least)
     scheduler = await loaded(snapshot.config)
     assert shown(await scheduler.completion(snapshot, offset)) == expected
     assert slow.seen
@@ -148,7 +148,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     monkeypatch.setattr("mercury_lsp.completion.scheduler.CPU_DEADLINE_SECONDS", 0.0)
     with hosting(whole("there")) as hosted:
-        options = {"remote": "fallback", "remote_url": hosted.url, "remote_timeout_ms": 30_000}
+        options = {"remote": "fallback", "remote_url": hosted.url}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
         scheduler = await loaded(snapshot.config)
         assert shown(await scheduler.completion(snapshot, offset)) == "there"
@@ -179,7 +179,7 @@ def test_the_command_line_asks_a_hosted_model(tmp_path: Path, capsys: pytest.Cap
         assert main(line) == 1
         told = capsys.readouterr().err
         assert "refuses the key" in told and KEY not in told
-        assert main([*line, "--remote-api", "grpc"]) == 2
+        assert main([*line, "--mode", "magic"]) == 2
         assert main(["complete", f"{file}:2:12", "--remote", "nowhere"]) == 1
 
 

@@ -37,12 +37,13 @@ LINE, LINES = Sampling(single_line=True), Sampling()
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
 
 
-def engine(hosted: Hosted | str, **options: Any) -> RemoteEngine:
+def engine(hosted: Hosted | str, drafts: bool = False, **options: Any) -> RemoteEngine:
     url = hosted if isinstance(hosted, str) else hosted.url
-    given = {"remote_model": "m", "remote_timeout_ms": 30_000, **options}
-    return RemoteEngine.of(Config(remote="always", remote_url=url, **given))
+    given = {"remote_model": "m", **options}
+    return RemoteEngine.of(Config(remote="always", remote_url=url, **given), drafts)
 
 
 def test_a_request_in_the_fim_shape() -> None:
@@ -61,7 +62,7 @@ def test_a_request_in_the_fim_shape() -> None:
 def test_a_request_in_openais_shape_has_a_likelihood() -> None:
     told = {"tokens": ["a", " + b"], "token_logprobs": [-0.1, -0.3]}
     with hosting(whole("a + b", key="text", logprobs=told)) as hosted:
-        infill = engine(hosted, remote_api="openai").infill(PROMPT, LINES)
+        infill = engine(f"{hosted.url}/completions").infill(PROMPT, LINES)
     assert infill.tokens == 2 and infill.confidence == pytest.approx(math.exp(-0.2))
     assert hosted.seen[0]["path"] == "/v1/completions" and hosted.bodies[0]["logprobs"] == 1
     assert "stop" not in hosted.bodies[0]
@@ -69,7 +70,7 @@ def test_a_request_in_openais_shape_has_a_likelihood() -> None:
 
 def test_a_server_without_log_probabilities_is_asked_without() -> None:
     with hosting(refuse(400), whole("a", key="text")) as hosted:
-        remote = engine(hosted, remote_api="openai")
+        remote = engine(f"{hosted.url}/completions")
         assert [remote.infill(PROMPT, LINE).text for _ in range(2)] == ["a", "a"]
     assert ["logprobs" in body for body in hosted.bodies] == [True, False, False]
 
@@ -131,14 +132,16 @@ def test_a_connection_is_kept() -> None:
     assert len(hosted.seen) == 3 and len(hosted.connections) == 1
 
 
-def test_what_has_come_when_it_breaks_off_is_what_there_is() -> None:
+def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
         remote = engine(hosted)
         assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
         assert "before its answer was whole" in remote.remote_status.trouble
-        late = engine(hosted, remote_timeout_ms=200)
+        late = engine(hosted)
+        monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 0.2)
         assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
         assert "200 ms" in late.remote_status.trouble
+        monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
         with pytest.raises(Unanswered, match="before its answer was whole"):
             remote.infill(PROMPT, LINES)
 
@@ -254,7 +257,21 @@ def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
 def test_addresses(url: str, host: str, safe: bool) -> None:
     address = Address.of(url)
     assert (address.host, address.keeps_secrets) == (host, safe)
-    assert not address.url.endswith("/")
+    assert address.url.endswith("/fim/completions") and not address.openai
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "openai"),
+    [
+        ("https://a.b", "https://a.b/fim/completions", False),
+        ("https://a.b/v1/", "https://a.b/v1/fim/completions", False),
+        ("https://a.b/v1/fim/completions", "https://a.b/v1/fim/completions", False),
+        ("https://a.b/v1/completions/", "https://a.b/v1/completions", True),
+    ],
+)
+def test_the_end_of_an_address_tells_the_api(url: str, asked: str, openai: bool) -> None:
+    address = Address.of(url)
+    assert (address.url, address.openai) == (asked, openai)
 
 
 @pytest.mark.parametrize(

@@ -189,12 +189,12 @@ async def test_a_completion_knows_whether_the_user_asked(
     assert [snapshot.invoked for snapshot in seen] == [invoked]
 
 
-@pytest.mark.parametrize(("kind", "most"), [(1, 4), (2, 1)])
+@pytest.mark.parametrize(("kind", "most"), [(1, 3), (2, 1)])
 async def test_who_asks_is_sent_several_suggestions(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
 ) -> None:
     monkeypatch.setattr("mercury_lsp.completion.pipeline.ALTERNATIVES_SECONDS", 60.0)
-    await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0, candidates=4)
+    await editor.start(model=str(tiny_model), max_tokens=8, show_likelihood=0)
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     answer = await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
     texts = [item["insertText"] for item in answer["result"]["items"]]
@@ -323,7 +323,7 @@ async def test_only_the_answer_to_the_newest_question_for_settings_counts(
     first = await asked(0)
     editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
     second = await asked(1)
-    editor.send(id=second, result=[{"candidates": 0}])
+    editor.send(id=second, result=[{"threads": -1}])
     await editor.until(lambda message: message.get("method") == "window/showMessage")
     editor.send(id=first, result=[{"max_tokens": 0}])
     editor.send(method="workspace/didChangeConfiguration", params={"settings": None})
@@ -337,5 +337,5 @@ async def test_only_the_answer_to_the_newest_question_for_settings_counts(
         for message in editor.sent
         if message.get("method") == "window/showMessage"
     ]
-    assert len(told) == 1 and "candidates" in told[0]
+    assert len(told) == 1 and "threads" in told[0]
     assert "unexpected" not in caplog.text

@@ -13,6 +13,7 @@ import { Service } from "./service";
 import { StatusBar } from "./status";
 
 const COMMAND = "mercury.server.command";
+const DRAFTS = "mercury.drafts";
 
 let service: Service | undefined;
 
@@ -39,7 +40,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
     status,
     new NextEdit(running),
     workspace.onDidChangeConfiguration((change) => {
-      if (change.affectsConfiguration(COMMAND)) void running.restart();
+      if ([COMMAND, DRAFTS].some((name) => change.affectsConfiguration(name))) void running.restart();
       if (change.affectsConfiguration("mercury.disabled_languages")) status.draw();
     }),
     workspace.onDidGrantWorkspaceTrust(() => {

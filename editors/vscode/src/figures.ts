@@ -55,7 +55,7 @@ export function page(figures: Figures | undefined, days: number | undefined, non
 <h1>Suggestions</h1>
 <nav>${PERIODS.map((period) => link(period, period === days)).join("")}</nav>
 ${figures ? body(figures) : "<p>The server does not answer. Is it running, and of this version?</p>"}
-<footer>Counted on this machine, and kept on it: counts and times, never code. The setting mercury.history ends it.</footer>
+<footer>Counted on this machine, and kept on it: counts and times, never code. Setting mercury.history_days to 0 ends it.</footer>
 </body>
 </html>`;
 }

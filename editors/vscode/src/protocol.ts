@@ -3,6 +3,7 @@
  *
  * A server that lacks them is served as well; then the status bar tells less, and no drafts are drawn.
  */
+import { workspace } from "vscode";
 import type {
   ClientCapabilities,
   Command,
@@ -49,7 +50,8 @@ export interface InlineEdit {
 export const announcement: StaticFeature = {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
     const others = (capabilities.experimental ?? {}) as object;
-    capabilities.experimental = { ...others, mercury: { status: true, drafts: true, nextEdit: true } };
+    const drafts = workspace.getConfiguration().get<boolean>("mercury.drafts") ?? false;
+    capabilities.experimental = { ...others, mercury: { status: true, drafts, nextEdit: true } };
   },
   initialize: () => undefined,
   getState: () => ({ kind: "static" }),

@@ -28,102 +28,68 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def executor_for(
-    loaded: Checkpoint,
-    device: str = "auto",
-    threads: int = 0,
-    progress: Callable[[float], None] | None = None,
-) -> Executor:
-    """The executor of our own model on a device: auto, cpu, cuda or mps.
-
-    threads: 0 for `default_threads`. progress: called with the fraction done. Raises `CheckpointError` where the
-    device cannot run the model.
-    """
-    threads = threads or default_threads()
-    device = pick_device(device)
-    native = _native(loaded, device, threads, "auto", progress)
-    if native is not None:
-        return NativeExecutor(native, native.row_cost())
-    _require_torch(loaded.name, device)
-    from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-
-    return TorchExecutor.of(loaded, device, threads, progress)
-
-
-def slots_for(
     loaded: Checkpoint | OpenCheckpoint,
-    device: str,
-    threads: int,
-    memory: int,
-    rows: int,
-    quantization: str = "auto",
-    progress: Callable[[float], None] | None = None,
-) -> ContinuousBatcher:
-    """The executors of many sessions on one network, whose passes are batched, see `batching`.
-
-    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. quantization: of an open
-    model. Raises `CheckpointError` if the device cannot run the model.
-    """
-    threads = threads or default_threads()
-    device = pick_device(device)
-    native = _native(loaded, device, threads, quantization, progress)
-    if native is not None:
-        return ContinuousBatcher(NativeBatch(native, memory, rows, native.row_cost()), CPU_BATCH_ROWS)
-    _require_torch(loaded.name, device)
-    from mercury_lsp.engine.backends.batched import BatchedNetwork
-    from mercury_lsp.engine.backends.network import Network
-    from mercury_lsp.engine.backends.torch_executor import dtype_for
-
-    if isinstance(loaded, OpenCheckpoint):
-        network = _open_network(loaded, device, quantization, progress)
-    else:
-        network = Network.of(loaded, dtype_for(device), progress)
-    return ContinuousBatcher(BatchedNetwork.of(network, loaded.forbidden, device, memory, rows, threads))
-
-
-def open_executor_for(
-    loaded: OpenCheckpoint,
     device: str = "auto",
     threads: int = 0,
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> Executor:
-    """The executor of an open model on a device; see `executor_for`.
+    """The executor of a model on a device: auto, cpu, cuda or mps.
 
-    quantization: auto, none, int8 or int4; auto takes int8 on a CPU, where the kernel is fastest, and elsewhere the
-    most exact one that fits into the device's memory.
+    threads: 0 for `default_threads`. quantization: of an open model: auto, none, int8 or int4; auto takes int8 on a
+    CPU, where the kernel is fastest, and elsewhere the most exact one that fits into the device's memory. progress:
+    called with the fraction done. Raises `CheckpointError` where the device cannot run the model.
     """
-    device = pick_device(device)
-    threads = threads or default_threads()
+    device, threads = pick_device(device), threads or default_threads()
     native = _native(loaded, device, threads, quantization, progress)
     if native is not None:
         return NativeExecutor(native, native.row_cost())
-    _require_torch(loaded.name, device)
+    network = _torch_network(loaded, device, quantization, progress)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
-    network = _open_network(loaded, device, quantization, progress)
     return TorchExecutor(network, loaded.forbidden, device, threads)
 
 
-def _require_torch(model: str, device: str) -> None:
-    """Raises `CheckpointError` if torch is missing or cannot use the device."""
+def slots_for(
+    loaded: Checkpoint | OpenCheckpoint, device: str, threads: int, memory: int, rows: int
+) -> ContinuousBatcher:
+    """The executors of many sessions on one network, whose passes are batched, see `batching`.
+
+    memory: bytes for the keys and values of all sessions. rows: the most rows of one session. Raises `CheckpointError`
+    if the device cannot run the model.
+    """
+    device, threads = pick_device(device), threads or default_threads()
+    native = _native(loaded, device, threads, "auto")
+    if native is not None:
+        return ContinuousBatcher(NativeBatch(native, memory, rows, native.row_cost()), CPU_BATCH_ROWS)
+    network = _torch_network(loaded, device, "auto")
+    from mercury_lsp.engine.backends.batched import BatchedNetwork
+
+    return ContinuousBatcher(BatchedNetwork.of(network, loaded.forbidden, device, memory, rows, threads))
+
+
+def _torch_network(
+    loaded: Checkpoint | OpenCheckpoint,
+    device: str,
+    quantization: str,
+    progress: Callable[[float], None] | None = None,
+) -> Network:
+    """The network on torch. Raises `CheckpointError` if torch is missing or cannot use the device."""
     if not has_torch():
-        raise CheckpointError(f"The model {model} needs torch to run on {device}: {INSTALL_TORCH}")
-    from mercury_lsp.engine.backends.torch_executor import has_device
+        raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
+    from mercury_lsp.engine.backends.torch_executor import dtype_for, has_device
 
     if not has_device(device):
         raise CheckpointError(f"Torch cannot use {device} here: set the device to auto or cpu.")
-
-
-def _open_network(
-    loaded: OpenCheckpoint, device: str, quantization: str, progress: Callable[[float], None] | None
-) -> Network:
-    from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for
-    from mercury_lsp.engine.backends.torch_executor import dtype_for
-
     dtype = dtype_for(device)
-    return load_network(
-        loaded, device, dtype, quantization_for(quantization, loaded.shape, dtype, device), progress
-    )
+    if isinstance(loaded, Checkpoint):
+        from mercury_lsp.engine.backends.network import Network
+
+        return Network.of(loaded, dtype, progress)
+    from mercury_lsp.engine.backends.quantized_load import load_network, quantization_for
+
+    quantization = quantization_for(quantization, loaded.shape, dtype, device)
+    return load_network(loaded, device, dtype, quantization, progress)
 
 
 def _native(
@@ -131,7 +97,7 @@ def _native(
     device: str,
     threads: int,
     quantization: str,
-    progress: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None = None,
 ) -> NativeNetwork | None:
     """The network on the CPU's kernel; None if the kernel cannot run it, or if its weights must not be quantized."""
     if device != "cpu" or (isinstance(loaded, OpenCheckpoint) and quantization == "none"):

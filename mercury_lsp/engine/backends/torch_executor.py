@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
 from mercury_lsp.engine.backends.network import Network
-from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 
 # The buffers of keys and values grow in this step.
 KV_STEP_ROWS = 256
@@ -30,14 +29,6 @@ class TorchExecutor:
         self.network = network.to(device)
         self._forbidden = torch.tensor(forbidden, device=device)
         self._cache = KVCache(network)
-
-    @classmethod
-    def of(
-        cls, loaded: Checkpoint, device: str, threads: int, progress: Callable[[float], None] | None = None
-    ) -> TorchExecutor:
-        """The executor of a checkpoint, in the number format for the device."""
-        network = Network.of(loaded, dtype_for(device), progress)
-        return cls(network, loaded.tokenizer.hidden, device, threads)
 
     @torch.inference_mode()
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mercury_lsp.engine.api import UNDECIDED, Infill, Line, Progress, Sampling, ScoredToken
 from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
 from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound, threshold
+from mercury_lsp.engine.decoding.healing import TokenBytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.tokenizer import Vocabulary
 
@@ -18,27 +19,25 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 class ResultBuilder:
     """Builds the results of one infilling.
 
-    ``ends``: the stop tokens. ``newlines``: the tokens with a newline. ``began``: reading of the performance counter in
-    seconds. ``cached``, ``read``: the prompt's tokens in the cache, and all of them. ``token_bytes``: the bytes of each
-    token of the vocabulary. ``stem``: the text with which the tokens begin, and which is not part of the middle.
-    ``memory``: tells the source of a middle.
+    ``tokens``: of the vocabulary. ``ends``: the stop tokens. ``began``: reading of the performance counter in seconds.
+    ``cached``, ``read``: the prompt's tokens in the cache, and all of them. ``stem``: the text with which the tokens
+    begin, and which is not part of the middle. ``memory``: tells the source of a middle.
     """
 
-    vocabulary: Vocabulary
+    tokens: TokenBytes
     ends: Container[int]
-    newlines: Container[int]
     budget: DecodeBudget
     began: float
     cached: int
     read: int
-    token_bytes: Sequence[bytes]
     stem: str = ""
     memory: MemoryView | None = None
 
     def infill(self, middle: DecodeResult) -> Infill:
         """The infill of a middle that was decoded until now."""
         now = time.perf_counter()
-        text = self._after_stem(self.vocabulary.decode(middle.tokens))
+        text = self._after_stem(self.tokens.vocabulary.decode(middle.tokens))
+        texts, stem = self.tokens.of, len(self.stem)
         return Infill(
             text=text,
             tokens=len(middle.logp),
@@ -51,9 +50,9 @@ class ResultBuilder:
             prompt_tokens=self.read,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
-            lines=lines_of(self.token_bytes, self.newlines, len(self.stem), middle.tokens, middle.logp),
+            lines=lines_of(texts, self.tokens.newlines, stem, middle.tokens, middle.logp),
             source=self.memory.source(middle.tokens) if self.memory else "",
-            scored=scored_tokens(self.token_bytes, len(self.stem), len(text), middle.tokens, middle.logp),
+            scored=scored_tokens(texts, stem, len(text), middle.tokens, middle.logp),
         )
 
     def reporter(self, on_progress: Callable[[Progress], None] | None) -> OnTokens:
@@ -63,7 +62,7 @@ class ResultBuilder:
             if on_progress is not None:
                 decided = len(committed) + sum(token is not None for token in draft)
                 so_far = self.infill(DecodeResult([*committed], [*logp], self.budget.passes, False))
-                text = self._after_stem(draft_text(self.vocabulary, self.ends, committed, draft))
+                text = self._after_stem(draft_text(self.tokens.vocabulary, self.ends, committed, draft))
                 on_progress(Progress(text, decided, len(committed) + len(draft), self.budget.passes, so_far))
 
         return report

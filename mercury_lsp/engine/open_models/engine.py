@@ -42,12 +42,13 @@ class OpenModelEngine:
         self.name = loaded.name
         self.family = loaded.family.name
         self.tokenizer = loaded.tokenizer
+        self.count, self.stem_start = self.tokenizer.count, self.tokenizer.stem_start
+        # Canvases that see both ways cannot be mixed with a memory's continuations.
+        self.vocabulary = None
         self.parameters = loaded.shape.parameters
-        self.device = executor.device
-        self.threads = executor.threads
+        self.device, self.threads = executor.device, executor.threads
         self._loaded, self._executor = loaded, executor
         self._token_bytes = token_bytes(loaded.tokenizer)
-        self._newlines = self._token_bytes.newlines
         self._blocks: Blocks | None = None
         assert loaded.mask is not None, "a diffusion model has a mask"
         self._mask = loaded.mask
@@ -55,19 +56,6 @@ class OpenModelEngine:
             family = loaded.family
             self._blocks = Blocks(CachedModel(executor), family.block, self._mask, family.shift)
         self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
-
-    @property
-    def vocabulary(self) -> None:
-        """None, because canvases that see both ways cannot be mixed with a memory's continuations."""
-        return None
-
-    def count(self, text: str) -> int:
-        """The number of tokens in a text."""
-        return self.tokenizer.count(text)
-
-    def stem_start(self, text: str) -> int:
-        """Index at which the stem of a text begins, see `Vocabulary.stem_start`."""
-        return self.tokenizer.stem_start(text)
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
         """Prefill the whole blocks of a prompt, unless fewer tokens than ``least`` are missing from the cache.
@@ -100,14 +88,12 @@ class OpenModelEngine:
         began = time.perf_counter()
         sampling = self._fitting(sampling)
         budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
-        stops = StopCondition(self._loaded.ends, self._newlines if sampling.single_line else frozenset())
+        newlines = self._token_bytes.newlines if sampling.single_line else frozenset[int]()
+        stops = StopCondition(self._loaded.ends, newlines)
         family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
 
         def result_builder(cached: int, read: int) -> ResultBuilder:
-            newlines, texts = self._newlines, self._token_bytes.of
-            return ResultBuilder(
-                self.tokenizer, stops.tokens, newlines, budget, began, cached, read, texts, prompt.stem
-            )
+            return ResultBuilder(self._token_bytes, stops.tokens, budget, began, cached, read, prompt.stem)
 
         if self._blocks is not None:
             ids = self._prompt_ids(prompt, sampling)

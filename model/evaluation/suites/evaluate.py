@@ -24,7 +24,7 @@ from typing import Any, NoReturn, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.api import MODES, Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -36,7 +36,6 @@ from model.evaluation.suites.answers import Result, generate, judge
 from model.evaluation.suites.suite import FILES, SuiteError, Task, load, sample, with_examples
 from model.evaluation.suites.toolchains import ToolchainError, Tools
 
-MODES = ("diffusion", "autoregressive")
 SAMPLING = (
     "verify", "draft_surety", "draft_lookup", "draft_slack", "draft_trust", "entropy_bound", "block", "max_tokens",
 )  # fmt: skip

@@ -13,8 +13,8 @@ suggestion, `typing_report` what the figures mean. Options have their defaults, 
 that suggestions do not depend on the machine's load; ``--setting deadline_ms=0`` restores the usual deadline. Times
 count only on a quiet machine.
 
-With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. One
-suggestion is asked for (``--setting candidates=3`` restores the usual number).
+With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. The first
+suggestion counts; the times are those of all three.
 
 Two runs are compared line by line: with the details of an earlier run (``--against``), or with a second server that
 differs from the first by the ``--other-...`` options; the two then take turns, package by package.
@@ -164,7 +164,7 @@ def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
     another version of the project, which may know others.
     """
     names = ["", prefix] if prefix else [""]
-    settings: dict[str, object] = {"model": "small"} | ({"candidates": 1} if given.words else {})
+    settings: dict[str, object] = {"model": "small"}
     command: tuple[str, ...] = SERVER
     checkout: Path | None = None
     for name in names:

@@ -17,7 +17,6 @@ OPTIONS = {
     "device": "cpu",
     "show_likelihood": 0,
     "max_tokens": 256,
-    "mode": "autoregressive",
 }
 TEXT = "def area(width, height):\n    return width * height\n\n\nresult = "
 

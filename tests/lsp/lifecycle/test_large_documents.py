@@ -38,7 +38,7 @@ def test_an_answer_comes_in_time(kind: str) -> None:
     process = Process(Path("small"))
     client = process.client
     try:
-        client.start(INLINE, {"deadline_ms": 0, "candidates": 3})
+        client.start(INLINE, {"deadline_ms": 0})
         uri = client.open(
             text + "def area(width, height):\n    return ", f"file:///w/large.{ending}", language
         )

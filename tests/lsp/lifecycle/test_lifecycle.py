@@ -128,13 +128,13 @@ def test_menus_are_offered_only_to_clients_without_ghost_text(launch: Launch) ->
 
 def test_settings_are_pulled_where_the_client_can_be_asked(launch: Launch) -> None:
     workspace = {"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}}
-    client = launch(settings={"enabled": False, "candidates": 0}).client
+    client = launch(settings={"enabled": False, "max_tokens": 0}).client
     client.initialize({**INLINE, "workspace": workspace}, options={"enabled": True})
     client.notify("initialized", {})
     client.until(lambda: "workspace/configuration" in client.asked)
     assert "client/registerCapability" in client.asked
     client.until(lambda: any(m["method"] == "window/showMessage" for m in client.told))
-    assert "candidates" in client.messages()[0]
+    assert "max_tokens" in client.messages()[0]
     assert not client.is_served()
     client.asked.clear()
     client.notify("workspace/didChangeConfiguration", {"settings": None})

@@ -76,7 +76,7 @@ def test_what_the_project_ignores_is_completed_here_and_not_sent(
     root.mkdir()
     (root / ".gitignore").write_text("*.txt\n!shared.txt\n", encoding="utf-8")
     with hosting(whole("more of them")) as hosted:
-        own(remote="fallback", remote_url=hosted.url, max_tokens=8, remote_timeout_ms=30_000)
+        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch(tiny_model).client
         client.start(options={"show_likelihood": 0}, root=root.as_uri())
         for name, sent in (("scratch.txt", 0), ("shared.txt", 1)):

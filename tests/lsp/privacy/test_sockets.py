@@ -148,7 +148,7 @@ def test_without_the_token_nothing_is_answered_but_one_refusal(sent: bytes, tcp:
     assert is_open(tcp)
 
 
-CALM: Message = {"token": SESAME, "deadline_ms": 60_000, "candidates": 1}
+CALM: Message = {"token": SESAME, "deadline_ms": 60_000}
 
 
 @pytest.mark.parametrize("options", [CALM, {"mercury": CALM}])

@@ -123,11 +123,6 @@ def replace_version(document: Document, version: int) -> Document:
     return document.replace(0, 0, "", version)
 
 
-def test_what_was_shown_may_be_shown_to_who_asks_for_it() -> None:
-    (there, place), completion = made("compute(a, b)", candidates=1)
-    assert lookup([((there, place), completion)], replace(there, invoked=True), place) == completion
-
-
 def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
     (there, place), completion = made("compute(a, b)")
     asking = replace(there, invoked=True)

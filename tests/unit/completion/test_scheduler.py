@@ -266,10 +266,10 @@ async def test_the_deadline_is_the_devices_and_longer_for_who_asks(
     assert scheduler._deadlines(place(deadline_ms=400)[0]) == (0.4, 0.4)
 
 
-@pytest.mark.parametrize(("remote", "first"), [("always", 1.1), ("fallback", 0.25)])
+@pytest.mark.parametrize(("remote", "first"), [("always", 2.1), ("fallback", 0.25)])
 def test_a_hosted_model_has_its_own_time(remote: str, first: float) -> None:
-    snapshot, _ = place(deadline_ms=0, remote=remote, remote_timeout_ms=1000)
-    last = first + (1.1 if remote == "fallback" else 0.0)
+    snapshot, _ = place(deadline_ms=0, remote=remote)
+    last = first + (2.1 if remote == "fallback" else 0.0)
     assert CompletionScheduler()._deadlines(snapshot) == pytest.approx((first, last))
     snapshot, _ = place(deadline_ms=400, remote=remote)
     assert CompletionScheduler()._deadlines(snapshot) == (0.4, 0.4)  # what the user says
@@ -385,8 +385,6 @@ async def test_what_was_shown_unasked_is_not_all_that_there_is(
     assert engine.branched == []
     found = (await scheduler.completion(*asking(place()))).completion
     assert shown(found) == WHOLE and found is not None and len(found.others) == 2
-    alone = (await scheduler.completion(*asking(place(candidates=1)))).completion
-    assert shown(alone) == WHOLE and alone is not None and alone.others == ()
     assert engine.branched == [BEFORE]
 
 

@@ -67,8 +67,8 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
     ],
 )
 def test_a_bad_value_costs_one_sentence_and_leaves_the_others(name: str, value: object) -> None:
-    config, problems = parse({name: value, "candidates": 4})
-    assert config == Config(candidates=4)
+    config, problems = parse({name: value, "nice": 4})
+    assert config == Config(nice=4)
     assert len(problems) == 1
     assert name in problems[0] and problems[0].count("\n") == 0
 

@@ -30,7 +30,7 @@ EVENTS = [
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     store = History()
-    store.configure(True, 90)
+    store.configure(90)
     store.add(EVENTS)
     store.close(60)
     return state_file()

@@ -37,7 +37,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "history.sqlite3"
 
 
-def written(file: Path, *events: Event, on: bool = True, days: int = 90) -> list[str]:
+def written(file: Path, *events: Event, days: int = 90) -> list[str]:
     """Write events in a session of their own; returns the log's warnings."""
     records: list[str] = []
 
@@ -48,7 +48,7 @@ def written(file: Path, *events: Event, on: bool = True, days: int = 90) -> list
     keep = Keep(logging.WARNING)
     logging.getLogger("mercury_lsp.telemetry.store").addHandler(keep)
     store = History(file)
-    store.configure(on, days)
+    store.configure(days)
     for one in events:
         store.add([one])
     store.close(PATIENCE)
@@ -96,7 +96,7 @@ def test_the_columns_are_all_that_there_is(file: Path) -> None:
 
 def test_rows_are_written_while_the_server_runs(file: Path) -> None:
     store = History(file)
-    store.configure(True, 90)
+    store.configure(90)
     store.add([event()])
     until(lambda: file.exists() and len(read_events(file=file)) == 1)
     store.add([event(), event()])
@@ -105,7 +105,7 @@ def test_rows_are_written_while_the_server_runs(file: Path) -> None:
 
 
 def test_switched_off_nothing_is_written(file: Path) -> None:
-    written(file, event(), on=False)
+    written(file, event(), days=0)
     assert not file.parent.exists()
     store = History(file)
     store.add([event()])  # nobody has said yet that it is on
@@ -123,6 +123,8 @@ def test_what_is_old_is_deleted_when_a_server_starts(file: Path) -> None:
     written(file, old, young)
     assert len(read_events(file=file)) == 2
     assert read_events(4, file) == [young]
+    written(file, days=0)
+    assert len(read_events(file=file)) == 2  # not recording deletes nothing
     written(file, days=3)
     assert read_events(file=file) == [young]
 
@@ -140,7 +142,7 @@ def test_nothing_is_deleted_before_the_settings_are_settled(
 def test_several_servers_write_at_once(file: Path) -> None:
     stores = [History(file) for _ in range(4)]
     for store in stores:
-        store.configure(True, 90)
+        store.configure(90)
 
     def write(store: History) -> None:
         for number in range(50):
@@ -184,7 +186,7 @@ def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pyte
 def test_a_folder_that_cannot_be_made_costs_one_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.parent.write_text("a file where the folder should be")
     store = History(file)
-    store.configure(True, 90)
+    store.configure(90)
     store.add([event()])
     until(lambda: len(caplog.messages) == 1)
     store.add([event()])
