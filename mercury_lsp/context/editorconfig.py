@@ -184,7 +184,8 @@ def _tokens(glob: str) -> Iterator[str]:
             yield STAR
         elif (
             character == "["
-            and (found := read_set(glob[i : i + MAX_SET_CHARACTERS], 0))
+            and "]" in (within := glob[i : i + MAX_SET_CHARACTERS])
+            and (found := read_set(within, 0))
             and "/" not in glob[i : i + found[1]]
         ):
             yield found[0]
