@@ -10,10 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event
 from typing import Protocol
 
+from mercury_lsp.completion.idle import POLL_SECONDS
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.edits.formats import Format
 from mercury_lsp.edits.history import Edit
@@ -45,8 +48,13 @@ class Author(Protocol):
     def path(self, document: Document) -> str:
         """What the model is told of a document's path."""
 
-    def ask(self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]) -> str | None:
-        """The answer to a prompt; None if it is not whole. Raises `Unanswered`, `Cancelled`."""
+    def ask(
+        self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> list[str] | None:
+        """The region's new lines by the answer to a prompt; None if it is not whole, or does not have the format.
+
+        Raises `Unanswered`, `Cancelled`.
+        """
 
     def close(self) -> None:
         """End. It may be called from another thread, while the model is asked."""
@@ -62,10 +70,13 @@ class _Kept:
 
 
 class Rewrites:
-    """The larger model of one client, made by `make` when it is first needed, and its last answer."""
+    """The larger model of one client, made by `make` when it is first needed, and its last answer.
 
-    def __init__(self, make: Callable[[], Author]) -> None:
-        self._make = make
+    `busy`: whether the processor is needed for a completion; then the model stops, and begins again later.
+    """
+
+    def __init__(self, make: Callable[[], Author], busy: Callable[[], bool] = lambda: False) -> None:
+        self._make, self._busy = make, busy
         self.author: Author | None = None
         self._kept: _Kept | None = None
         self._asked = ""
@@ -89,29 +100,38 @@ class Rewrites:
                 return left[0] if left else None
         if not snapshot.invoked:
             await asyncio.sleep(QUIET_SECONDS)
-        gone = Event()
-        try:
-            kept = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer, snapshot, cursor, tuple(edits), gone.is_set
-            )
-        except Cancelled:
-            return None
-        finally:
-            gone.set()
+        kept = await self._asked_for(snapshot, cursor, tuple(edits))
         if kept is None:
             return None
         self._kept = kept
         found = rewritten(kept.region, kept.lines, kept.changes, dismissals)
         return found[0] if found else None
 
+    async def _asked_for(self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]) -> _Kept | None:
+        """The answer, while no completion is wanted."""
+        gone = Event()
+
+        def cancelled() -> bool:
+            return gone.is_set() or self._busy()
+
+        try:
+            while True:
+                while self._busy():
+                    await asyncio.sleep(POLL_SECONDS)
+                with suppress(Cancelled):
+                    answer = partial(self._answer, snapshot, cursor, edits, cancelled)
+                    return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        finally:
+            gone.set()
+
     def _answer(
         self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...], cancelled: Callable[[], bool]
     ) -> _Kept | None:
         """Ask for the lines around the cursor, in this object's thread."""
-        if cancelled():
-            raise Cancelled
         if self.author is None:
             self.author = self._make()
+        if cancelled():
+            raise Cancelled
         author, document = self.author, snapshot.document
         if snapshot.ignored and not author.here:
             return None
@@ -124,10 +144,9 @@ class Rewrites:
         if prompt is None or prompt == self._asked:
             return None
         tokens = MORE_TOKENS + sum(len(line) + 1 for line in region.editable) * 2 // CHARACTERS_PER_TOKEN
-        answer = author.ask(prompt, region, tokens, cancelled)
+        lines = author.ask(prompt, region, tokens, cancelled)
         # The same is not asked twice, also where nothing came of it.
         self._asked = prompt
-        lines = None if answer is None else author.format.answer(answer)
         if lines is None:
             log.debug("The answer is not the lines, rewritten.")
             return None

@@ -15,12 +15,15 @@ its marks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mercury_lsp.edits.region import Change, Region
 
 FENCE = "```"
+# Lines of an answer that must be those of the region, for the rest of it to be taken as unchanged.
+REJOINED_LINES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Format:
     """The prompt format of a kind of models.
 
     `marks`: what no text may contain that is written into a prompt. `tokens`: the marks that are tokens of their own.
-    `begins`: how an answer begins, before the region's lines. `stops`: the marks after which nothing counts.
+    `begins`: what an answer has before the region's lines. `stops`: the marks after which nothing counts.
     """
 
     marks: tuple[str, ...]
@@ -53,6 +56,25 @@ class Format:
         if lines is None or not any(line.strip() for line in lines):
             return None
         return None if any(mark in line for line in lines for mark in self.marks) else lines
+
+    def rejoined(self, text: str, region: Region) -> list[str] | None:
+        """The region's new lines as soon as an answer, as far as it is written, has come back to the old ones.
+
+        The last lines written then are lines of the region after the first that differs, and what follows them there is
+        taken to stay. So a model need not write the rest of the region; a second edit is for the next request.
+        """
+        _, begun, rest = text.partition(self.begins) if self.begins else ("", True, text)
+        old, new = region.editable, rest.split("\n")[:-1] if begun else []
+        same = next(
+            (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+        )
+        tail = new[-REJOINED_LINES:]
+        if len(new) - same < REJOINED_LINES or not any(line.strip() for line in tail):
+            return None
+        for at in range(same, len(old) - REJOINED_LINES + 1):
+            if list(old[at : at + REJOINED_LINES]) == tail:
+                return [*new, *old[at + REJOINED_LINES :]]
+        return None
 
 
 def _diff(path: str, change: Change) -> str:
@@ -173,5 +195,22 @@ ZETA = Format(
     (ZETA_CURSOR, ZETA_START, *ZETA_EDITABLE),
     _zeta,
     _zeta_answer,
-    begins=f"{FENCE}\n{ZETA_EDITABLE[0]}\n",
+    begins=f"{ZETA_EDITABLE[0]}\n",
 )
+
+
+def format_of(name: str) -> Format | None:
+    """The format of an open model by its name: a folder's, or a GGUF file's without its ending; None if unknown.
+
+    Later versions of both kinds have formats of their own.
+    """
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    for number, word in enumerate(words):
+        version = (words[number + 1 : number + 2] or ["1"])[0]
+        if version in ("2", "v2"):
+            continue
+        if word == "zeta":
+            return ZETA
+        if word == "edit" and words[number - 1] == "next" and "sweep" in words:
+            return SWEEP
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -85,6 +86,34 @@ class FimLayout:
         """See `PromptLayout.prefix`."""
         first = ids.index(self._first) + 1
         return ids[first : ids.index(self._last, first)]
+
+
+class TaggedLayout:
+    """The layout of a prompt that is a text with an open model's own tokens in it, written by their names.
+
+    Of a prompt it reads the prefix alone. `names`: of the tokens; whoever writes the prompt sees to it that no other
+    part of it has them. `positions`: the longest sequence.
+    """
+
+    mask = None
+    draft_tokens = DRAFT_TOKENS
+
+    def __init__(self, loaded: OpenCheckpoint, names: Sequence[str]) -> None:
+        self._loaded, self._ids = loaded, {name: loaded.tokenizer.added[name] for name in names}
+        self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self.ends, self.positions = loaded.ends, loaded.shape.positions
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """See `PromptLayout.encode`."""
+        loaded = self._loaded
+        ids = [] if loaded.start is None else [loaded.start]
+        for part in [prompt.prefix] if self._cut is None else self._cut.split(prompt.prefix):
+            ids += [self._ids[part]] if part in self._ids else loaded.tokenizer.encode(part)
+        return tuple(ids)
+
+    def prefix(self, ids: Sequence[int]) -> Sequence[int]:
+        """See `PromptLayout.prefix`."""
+        return ids
 
 
 def layout_of(loaded: Checkpoint | OpenCheckpoint) -> PromptLayout:

@@ -7,8 +7,10 @@ wants it. An answer has one edit at most: the best.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,8 @@ REMEMBERED_OFFERS = 32
 MAX_SHOWN_CHARACTERS = 40
 # Triggered by the client, and not by its user.
 AUTOMATIC = 2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,8 @@ class NextEdits:
         if (wanted := edit_authors.wanted(config)) != self._wanted:
             self.close()
             self._wanted = wanted
-            self._rewrites = None if wanted is None else Rewrites(lambda: edit_authors.make(config))
+            if wanted is not None:
+                self._rewrites = Rewrites(lambda: edit_authors.make(config), partial(_is_busy, ls, config))
         if self._rewrites is None:
             return None
         trouble = ""
@@ -173,6 +178,8 @@ class NextEdits:
             return None
         finally:
             if trouble != self._trouble:
+                if trouble:
+                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
                 self._trouble = trouble
                 ls.status.changed()
 
@@ -279,6 +286,12 @@ def _range(ls: Server, offer: Offer) -> types.Range:
     return types.Range(
         convert.position(document, start, ls.encoding), convert.position(document, end, ls.encoding)
     )
+
+
+def _is_busy(ls: Server, config: Config) -> bool:
+    """Whether a completion needs the processor that a model for next edits would take."""
+    worker = ls.scheduler.worker
+    return config.next_edit != "hosted" and worker is not None and worker.busy
 
 
 def _title(ls: Server, offer: Offer) -> str:
