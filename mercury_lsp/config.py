@@ -20,6 +20,8 @@ EDITORS_OWN = frozenset(
 # Of one text: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256
+# What `next_edit` may be instead of a model's name.
+NEXT_EDITS = ("local", "hosted", "off")
 MAX_REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
 
 T = TypeVar("T")
@@ -81,8 +83,12 @@ class Config:
         True,
         "Whether work starts at each change, before the editor asks, goes on behind what is shown, and is remembered.",
     )
-    next_edit: bool = _option(
-        True, "Whether the server looks for the next edit: what was just edited, where it comes again."
+    next_edit: str = _option(
+        "local",
+        "Who suggests the next edit: `local`, which repeats what was just edited where it comes again; `hosted`, which "
+        "also sends the recent edits and the lines around the cursor to `remote_url`; the name, folder or file of an "
+        "open next-edit model, which writes these lines here; or `off`.",
+        guarded=True,
     )
     context_tokens: int = _option(
         704,

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mercury_lsp import paths
-from mercury_lsp.config import OPTIONS, Option
+from mercury_lsp.config import NEXT_EDITS, OPTIONS, Option
 from mercury_lsp.models import downloads
 from mercury_lsp.models.registry import known
 
 # A longer claim cannot be shown whole, so the user is not asked.
 MAX_CLAIM_CHARACTERS = 2_000
 MAX_ANSWERS = 500
+# These name a model, or, where there is a choice, whom to ask.
+MODELS = ("model", "next_edit")
 GUARDED = {option.name: option for option in OPTIONS if option.guarded}
 
 
@@ -54,12 +56,19 @@ def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequ
         name: _read(option, given[name]) for name, option in GUARDED.items() if given.get(name) is not None
     }
     claimed: dict[str, object] = {}
+    sends = {name for name in GUARDED if name not in MODELS}
+    if asked["next_edit"] == "hosted":
+        sends.add("next_edit")
     # Where no hosted model is asked, nothing of what the options say of it is used.
-    if asked["remote"] != "off" and any(asked[name] != values[name] for name in GUARDED if name != "model"):
-        claimed = {name: value for name, value in asked.items() if name != "model"}
-    model = str(asked["model"])
-    if model != values["model"] and comes_from_workspace(model, roots):
-        claimed["model"] = model
+    if (asked["remote"] != "off" or "next_edit" in sends) and any(
+        asked[name] != values[name] for name in sends
+    ):
+        claimed = {name: value for name, value in asked.items() if name in sends}
+    for name in MODELS:
+        model = str(asked[name])
+        chosen = model != values[name] and not (name == "next_edit" and model in NEXT_EDITS)
+        if chosen and comes_from_workspace(model, roots):
+            claimed[name] = model
     return Claim(json.dumps(claimed, sort_keys=True)) if claimed else None
 
 

@@ -20,6 +20,7 @@ from mercury_lsp.edits.search import (
     Search,
 )
 from mercury_lsp.syntax.definitions import scope as scope_of
+from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
@@ -43,7 +44,7 @@ def candidates(
         taken = any(one.start < candidate.end and candidate.start < one.end for one in made)
         if edited or taken or candidate in made or _is_done(syntax.document.text, candidate):
             continue
-        if not _has_secret(syntax, candidate):
+        if not has_secret(syntax.document, candidate):
             made.append(candidate)
     newest = edits[-1].start if edits else 0
     scope = scope_of(syntax, newest + 1) or (0, len(syntax.document.text))
@@ -74,9 +75,8 @@ def _is_done(text: str, one: Candidate) -> bool:
     return before.rstrip().endswith(new) or after.lstrip().startswith(new)
 
 
-def _has_secret(syntax: Syntax, one: Candidate) -> bool:
+def has_secret(document: Document, one: Candidate) -> bool:
     """Whether the lines with the candidate have something that looks like a password, a key or a token."""
-    document = syntax.document
     low = document.span(document.position(one.start)[0])[0]
     high = document.span(document.position(one.end)[0])[1]
     text = document.text

@@ -33,6 +33,7 @@ Kind = Literal[
     "delete",
     "insert",
     "argument",
+    "rewrite",
 ]
 
 

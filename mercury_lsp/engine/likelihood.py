@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
+from mercury_lsp.engine.worker import Cancelled
 
 if TYPE_CHECKING:
     from mercury_lsp.engine.local_engine import LocalEngine
@@ -21,14 +23,24 @@ def log_likelihoods(
 ) -> list[float]:
     """Nats of each text, and of its end, as the middle of a prompt; the stem of the prompt is the start of each.
 
-    The prompt is read once. Raises `Cancelled`.
+    The prompt, and what all texts begin with, is read once. Raises `Cancelled`.
     """
     passes, ids = engine.passes, engine.layout.encode(prompt)
     passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], cancelled)
-    made = []
-    for text in texts:
-        told = [*engine.tokenizer.encode(prompt.stem + text), min(engine.layout.ends)]
-        rows = [ids[-1], *told[:-1]]
+    end = min(engine.layout.ends)
+    told = [[*engine.tokenizer.encode(prompt.stem + text), end] for text in texts]
+    common = len(commonprefix(told))
+    at, shared = 0, 0.0
+    made: list[float] = []
+    for tokens in told:
+        if cancelled():
+            raise Cancelled
+        rows = [tokens[at - 1] if at else ids[-1], *tokens[at:-1]]
         scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
-        made.append(sum(float(scores[number, token]) for number, token in enumerate(told)))
+        nats = [float(scores[number, token]) for number, token in enumerate(tokens[at:])]
+        made.append(shared + sum(nats))
+        if len(made) == 1 and common:
+            # The last of the common tokens is read again, before the rest of each other text.
+            passes.cache.keep(rows[:common])
+            at, shared = common, sum(nats[:common])
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.devices import executor_for
@@ -11,6 +11,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointErro
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
+from mercury_lsp.engine.prompt_layout import TaggedLayout
 
 
 def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
@@ -56,3 +57,26 @@ def load_local_engine(model: str, device: str = "auto", threads: int = 0) -> Loc
             f"The model {engine.name} is an open diffusion model, and this is for other models."
         )
     return engine
+
+
+def load_tagged_engine(
+    model: str,
+    names_of: Callable[[str], Sequence[str]],
+    device: str = "auto",
+    threads: int = 0,
+    quantization: str = "auto",
+) -> LocalEngine:
+    """Load an open autoregressive model that is asked by `TaggedLayout`.
+
+    names_of: the names of the prompt's tokens by the model's own name. Raises `CheckpointError`.
+    """
+    loaded = load_checkpoint(model)
+    if not isinstance(loaded, OpenCheckpoint) or not loaded.family.causal:
+        raise CheckpointError(
+            f"The model {loaded.name} predicts no edits: that takes an open model made for it."
+        )
+    names = names_of(loaded.name)
+    if missing := [name for name in names if name not in loaded.tokenizer.added]:
+        raise CheckpointError(f"The model {loaded.name} has no token {missing[0]}, which its prompt needs.")
+    executor = executor_for(loaded, device, threads, quantization)
+    return LocalEngine(loaded, executor, TaggedLayout(loaded, names))

@@ -34,7 +34,7 @@ from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.decoding.sampling import greedy, sampled
 from mercury_lsp.engine.decoding.speculative import DRAFT_TOKENS, Drafting, affordable, decode_speculative
-from mercury_lsp.engine.prompt_layout import layout_of
+from mercury_lsp.engine.prompt_layout import PromptLayout, layout_of
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
 from mercury_lsp.engine.worker import Cancelled
 
@@ -47,7 +47,12 @@ class LocalEngine:
     ``passes``: the executor and the cache, for other decoders between two calls of `infill`.
     """
 
-    def __init__(self, loaded: checkpoint.Checkpoint | OpenCheckpoint, executor: Executor) -> None:
+    def __init__(
+        self,
+        loaded: checkpoint.Checkpoint | OpenCheckpoint,
+        executor: Executor,
+        layout: PromptLayout | None = None,
+    ) -> None:
         self.name = loaded.name
         self.fingerprint = loaded.fingerprint
         self.tokenizer: Vocabulary = loaded.tokenizer
@@ -56,7 +61,7 @@ class LocalEngine:
         self.device, self.threads = executor.device, executor.threads
         self._executor = executor
         self.passes = CachedModel(executor)
-        self.layout = layout_of(loaded)
+        self.layout = layout or layout_of(loaded)
         self.forbidden = loaded.forbidden
         self._any_end = StopCondition(self.layout.ends, frozenset())
         self._token_bytes = token_bytes(self.tokenizer)

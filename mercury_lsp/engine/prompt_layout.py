@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
@@ -57,6 +58,37 @@ class FimLayout:
         return ids[first : ids.index(self._last, first)]
 
 
-def layout_of(loaded: Checkpoint | OpenCheckpoint) -> OwnLayout | FimLayout:
+class TaggedLayout:
+    """The layout of a prompt that is a text with an open model's own tokens in it, written by their names.
+
+    Of a prompt it reads the prefix alone. `names`: of the tokens; whoever writes the prompt sees to it that no other
+    part of it has them. `positions`: the longest sequence.
+    """
+
+    mask = None
+
+    def __init__(self, loaded: OpenCheckpoint, names: Sequence[str]) -> None:
+        self._loaded, self._ids = loaded, {name: loaded.tokenizer.added[name] for name in names}
+        self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self.ends, self.positions = loaded.ends, loaded.shape.positions
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """See `FimLayout.encode`."""
+        loaded = self._loaded
+        ids = [] if loaded.start is None else [loaded.start]
+        for part in [prompt.prefix] if self._cut is None else self._cut.split(prompt.prefix):
+            ids += [self._ids[part]] if part in self._ids else loaded.tokenizer.encode(part)
+        return tuple(ids)
+
+    def prefix(self, ids: Sequence[int]) -> Sequence[int]:
+        """See `FimLayout.prefix`."""
+        return ids
+
+
+PromptLayout = OwnLayout | FimLayout | TaggedLayout
+"""How a prompt becomes tokens."""
+
+
+def layout_of(loaded: Checkpoint | OpenCheckpoint) -> PromptLayout:
     """The layout for a checkpoint that writes from left to right."""
     return OwnLayout(loaded) if isinstance(loaded, Checkpoint) else FimLayout(loaded)

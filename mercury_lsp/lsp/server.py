@@ -79,7 +79,7 @@ class Server(LanguageServer):
         self.history = History()
         self.journal = Journal(self.history)
         self.next_edits = next_edit.NextEdits(boundary)
-        self.status = Status(self.session, self.scheduler)
+        self.status = Status(self.session, self.scheduler, self.next_edits.hosted_status)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -125,6 +125,7 @@ class Server(LanguageServer):
         self.status.close()
         self.session.workspace.close()
         self.scheduler.close()
+        self.next_edits.close()
         self.journal.close()
         await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
+from mercury_lsp.config import Config
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.breaker import RemoteStatus
 from mercury_lsp.session.session import Session
@@ -31,7 +32,13 @@ Value = dict[str, Any]
 class Status:
     """Of one client, which is told by `send` what is new, unless that is None."""
 
-    def __init__(self, session: Session, scheduler: CompletionScheduler) -> None:
+    def __init__(
+        self,
+        session: Session,
+        scheduler: CompletionScheduler,
+        edits: Callable[[Config], RemoteStatus | None] = lambda config: None,
+    ) -> None:
+        self._edits = edits
         self.send: Callable[[Value], object] | None = None
         self._session, self._scheduler = session, scheduler
         self._times: deque[float] = deque(maxlen=MEDIAN_ANSWERS)  # milliseconds
@@ -51,13 +58,19 @@ class Status:
             "median_ms": round(statistics.median(self._times), 2) if self._times else None,
             "last": self._last,
         }
-        if config.remote != "off":
-            remote_status = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
+        edits = self._edits(config)
+        if config.remote != "off" or edits is not None:
+            told = [] if edits is None else [edits_sent(edits)]
+            if config.remote == "off" and edits is not None:
+                remote_status = edits
+            else:
+                remote_status = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
+                told.insert(0, sent(config.remote, remote_status))
             found["remote"] = {
                 "host": remote_status.host,
                 "mode": config.remote,
                 "breaker": remote_status.breaker,
-                "told": sent(config.remote, remote_status),
+                "told": " ".join(told),
             }
         if not config.enabled:
             found["state"] = "off"
@@ -129,6 +142,22 @@ def sent(mode: str, remote_status: RemoteStatus) -> str:
         return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
     told = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
+    return told + _now(remote_status)
+
+
+def edits_sent(remote_status: RemoteStatus) -> str:
+    """What is sent to whom for the next edit, and whether that is so now."""
+    if not remote_status.host:
+        return f"No hosted model is asked for the next edit. {remote_status.trouble}".rstrip()
+    told = (
+        f"For the next edit, recent edits and the lines around the cursor are sent to {remote_status.host}."
+    )
+    return told + _now(remote_status)
+
+
+def _now(remote_status: RemoteStatus) -> str:
+    """Whether something is sent now, and why the last request failed."""
+    told = ""
     if remote_status.breaker == "open":
         told += f" For now nothing is: {remote_status.host} is left alone for a while."
     if remote_status.trouble:

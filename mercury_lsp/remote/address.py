@@ -6,7 +6,7 @@ No name is resolved, because a name may resolve to another address by the time o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -15,8 +15,8 @@ from mercury_lsp.errors import Failure
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 # RFC 1035.
 MAX_HOST_BYTES = 253
-# The ends of an address: of the API of hosted infilling models, and of OpenAI's; see `shapes`.
-FIM_PATH, OPENAI_PATH = "/fim/completions", "/completions"
+# The ends of an address: of the APIs of hosted infilling models, of next-edit models, and of OpenAI's; see `shapes`.
+FIM_PATH, EDIT_PATH, OPENAI_PATH = "/fim/completions", "/edit/completions", "/completions"
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
@@ -63,11 +63,17 @@ class Address:
         host = f"[{name}]" if ":" in name else name
         if port not in (None, 443 if secure else 80):
             host += f":{port}"
-        path = parts.path.rstrip("/")
+        path = parts.path.rstrip("/").removesuffix(EDIT_PATH)
         openai = path.endswith(OPENAI_PATH) and not path.endswith(FIM_PATH)
         if not path.endswith(OPENAI_PATH):
             path += FIM_PATH
         return cls(f"{parts.scheme}://{host}{path}", host, secure, _near(name), openai)
+
+    @property
+    def of_edits(self) -> Address:
+        """The address of the same server's next edits."""
+        base = self.url.removesuffix(OPENAI_PATH if self.openai else FIM_PATH)
+        return replace(self, url=base + EDIT_PATH, openai=False)
 
     @property
     def keeps_secrets(self) -> bool:

@@ -10,6 +10,10 @@ published for its chat, not for this path, so it is used only if the user wants 
 `openai` is `POST /completions` with a `suffix` (OpenAI's API reference, "Completions"; also DeepSeek's FIM completion
 at /beta, Ollama and others): choices[0].text, and with `logprobs` the lists tokens and token_logprobs. Not all
 servers of that path take a suffix: vLLM answers that it is not supported, and then nothing can be filled in there.
+
+`edit` is `POST /edit/completions`, which Inception Labs publishes for Mercury Edit (docs.inceptionlabs.ai, "Next
+Edit"): model and one message of the user, not streamed; choices[0].message.content has the lines of a region,
+rewritten.
 """
 
 from __future__ import annotations
@@ -71,6 +75,12 @@ def request_body(
     if drafts:
         request["diffusing"] = True
     return request
+
+
+def edit_body(model: str, content: str, max_tokens: int) -> dict[str, Any]:
+    """The body of a request for the next edit; `content`: the user's message."""
+    request: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
+    return {"model": model, **request} if model else request
 
 
 def read_answer(value: object) -> Piece:

@@ -140,7 +140,7 @@ def test_what_needs_a_judge_waits_for_the_completion(opened: Client) -> None:
 
 def test_private_files_and_switched_off(launch: Callable[..., Process], tmp_path: Path) -> None:
     client = launch().client
-    client.start(options={"next_edit": False})
+    client.start(options={"next_edit": "off"})
     client.open(TEXT, URI, "python")
     rename(client)
     assert ask(client, 2) == []

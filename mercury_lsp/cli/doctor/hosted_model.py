@@ -1,7 +1,7 @@
 """Checks a hosted model for `doctor`: where text would be sent, whether there is a key, and whether it answers.
 
-It sends one short request without any text of the user, and only if the settings ask for a hosted model. It never
-shows the key.
+It sends one short request for each use, without any text of the user, and only if the settings ask for a hosted model.
+It never shows the key.
 """
 
 from __future__ import annotations
@@ -11,21 +11,34 @@ from typing import Any
 
 from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Sampling
+from mercury_lsp.edits.formats import MERCURY
+from mercury_lsp.edits.region import Change, region_around
+from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.lsp.status import sent
+from mercury_lsp.lsp.status import edits_sent, sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
+from mercury_lsp.syntax.document import Document
 
+_FIX_EDITS = "fix the options that begin with remote_, or set next_edit to local"
 _FIX = "fix the options that begin with remote_, or set remote to off"
 
 
 def hosted(report: Report) -> dict[str, Any]:
     """What is sent, by the settings that doctor was given."""
     config = report.config
+    if config.next_edit == "hosted":
+        edits = _edits(report)
+        return (_completion(report) if config.remote != "off" else {"remote": "off"}) | {"next_edit": edits}
     if config.remote == "off":
         return {"remote": "off", "sent": "nothing, by the settings that were looked at"}
+    return _completion(report)
+
+
+def _completion(report: Report) -> dict[str, Any]:
+    """Whether the hosted model answers with a middle."""
+    config = report.config
     from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
 
     fatal = config.remote == "always"
@@ -51,6 +64,35 @@ def hosted(report: Report) -> dict[str, Any]:
         report.wrong(str(error), _FIX, fatal)
     finally:
         engine.close()
+    return facts
+
+
+def _edits(report: Report) -> dict[str, Any]:
+    """Whether the hosted model answers with an edit."""
+    from mercury_lsp.remote.edits import HostedEdits  # imports an HTTP client
+
+    document = Document("", "a.py", "python", 1, "def add(a, c):\n    return a + b\n")
+    region = region_around(document, document.text.index("c") + 1, 1_000)
+    assert region is not None
+    prompt = MERCURY.prompt("file.py", region, [Change(0, ("def add(a, b):",), ("def add(a, c):",))])
+    assert prompt is not None
+    facts: dict[str, Any] = {"sent": None, "key": None, "answers": None}
+    try:
+        model = HostedEdits.of(report.config)
+    except RemoteError as error:
+        report.wrong(str(error).rstrip("."), _FIX_EDITS)
+        return facts
+    facts["sent"], facts["key"] = edits_sent(model.remote_status), _key(report, report.config)
+    began = time.perf_counter()
+    try:
+        answer = model.ask(prompt, 128, never_cancelled)
+        facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
+        if answer is None or MERCURY.answer(answer) is None:
+            report.wrong(f"{model.remote_status.host} answers, but with no edit", _FIX_EDITS)
+    except Unanswered as error:
+        report.wrong(str(error), _FIX_EDITS)
+    finally:
+        model.close()
     return facts
 
 

@@ -7,24 +7,33 @@ wants it. An answer has one edit at most: the best.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
+from mercury_lsp.completion import edit_authors
 from mercury_lsp.completion.idle import when_idle
 from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
+from mercury_lsp.config import Config
 from mercury_lsp.edits.candidates import candidates
 from mercury_lsp.edits.history import Edit, EditHistory
 from mercury_lsp.edits.judge import LEAST_GAIN, judged
 from mercury_lsp.edits.search import Candidate, Dismissals
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import Failure
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.handlers.commands import Served, experimental
 from mercury_lsp.lsp.ignore_check import Guard
+from mercury_lsp.remote.address import host
+from mercury_lsp.remote.breaker import RemoteStatus
 from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
@@ -41,6 +50,8 @@ REMEMBERED_OFFERS = 32
 MAX_SHOWN_CHARACTERS = 40
 # Triggered by the client, and not by its user.
 AUTOMATIC = 2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,10 @@ class NextEdits:
         self._offers: dict[str, Offer] = {}
         self._numbers = count(1)
         self._searches: dict[str, asyncio.Task[Candidate | None]] = {}
+        # A larger model, by what of the options it depends on, and why it cannot be used.
+        self._rewrites: Rewrites | None = None
+        self._wanted: tuple[object, ...] | None = None
+        self._trouble = ""
 
     def changed(self, uri: str, start: int, removed: str, text: str) -> None:
         """Note a change of a document; what is searched in its old text is of no use any more."""
@@ -118,8 +133,11 @@ class NextEdits:
     ) -> Candidate | None:
         document, dismissed = snapshot.document, self._dismissed.get(snapshot.document.uri)
         found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
-        if not found or found[0].kind not in LEAST_GAIN:
-            return found[0] if found else None
+        if found and found[0].kind not in LEAST_GAIN:
+            return found[0]
+        written = await self._rewritten(ls, snapshot, cursor, edits, dismissed)
+        if written is not None or not found:
+            return written
 
         def judge(engine: Engine, cancelled: Callable[[], bool]) -> Candidate | None:
             from mercury_lsp.engine.local_engine import LocalEngine
@@ -134,6 +152,51 @@ class NextEdits:
         if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
             return judged(document, found, edits, None)
         return await when_idle(ls.scheduler, judge)
+
+    async def _rewritten(
+        self,
+        ls: Server,
+        snapshot: Snapshot,
+        cursor: int,
+        edits: tuple[Edit, ...],
+        dismissed: Dismissals | None,
+    ) -> Candidate | None:
+        """The next edit by a larger model, if the user has chosen one. Why there is none is in `hosted_status`."""
+        config = snapshot.config
+        if (wanted := edit_authors.wanted(config)) != self._wanted:
+            self.close()
+            self._wanted = wanted
+            if wanted is not None:
+                self._rewrites = Rewrites(lambda: edit_authors.make(config), partial(_is_busy, ls, config))
+        if self._rewrites is None:
+            return None
+        trouble = ""
+        try:
+            return await self._rewrites.find(snapshot, cursor, edits, dismissed)
+        except (Unanswered, Failure) as error:
+            trouble = str(error)
+            return None
+        finally:
+            if trouble != self._trouble:
+                if trouble:
+                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
+                self._trouble = trouble
+                ls.status.changed()
+
+    def hosted_status(self, config: Config) -> RemoteStatus | None:
+        """How it stands with the hosted model that is asked for next edits; None if none is."""
+        if config.next_edit != "hosted":
+            return None
+        author = self._rewrites.author if self._rewrites is not None else None
+        if isinstance(author, edit_authors.HostedAuthor):
+            return author.model.remote_status
+        return RemoteStatus(host(config.remote_url), trouble=self._trouble)
+
+    def close(self) -> None:
+        """End what a larger model does."""
+        if self._rewrites is not None:
+            self._rewrites.close()
+        self._rewrites = self._wanted = None
 
     def _cancel(self, uri: str) -> None:
         if (search := self._searches.pop(uri, None)) is not None:
@@ -199,7 +262,7 @@ async def _offer(
     ls: Server, uri: str, position: types.Position, version: object, invoked: bool
 ) -> Offer | None:
     snapshot = ls.session.snapshot(uri)
-    if snapshot is None or not snapshot.config.next_edit:
+    if snapshot is None or snapshot.config.next_edit == "off":
         return None
     document = snapshot.document
     if (version is not None and version != document.version) or (ls.session.snoozed and not invoked):
@@ -209,7 +272,7 @@ async def _offer(
     if declined(snapshot):
         return None
     cursor = convert.offset(document, position, ls.encoding)
-    candidate = await ls.next_edits.find(ls, snapshot, cursor)
+    candidate = await ls.next_edits.find(ls, replace(snapshot, invoked=invoked), cursor)
     known = ls.session.document(uri)
     if candidate is None or known is None or known.version != document.version or known != document:
         return None
@@ -223,6 +286,12 @@ def _range(ls: Server, offer: Offer) -> types.Range:
     return types.Range(
         convert.position(document, start, ls.encoding), convert.position(document, end, ls.encoding)
     )
+
+
+def _is_busy(ls: Server, config: Config) -> bool:
+    """Whether a completion needs the processor that a model for next edits would take."""
+    worker = ls.scheduler.worker
+    return config.next_edit != "hosted" and worker is not None and worker.busy
 
 
 def _title(ls: Server, offer: Offer) -> str:

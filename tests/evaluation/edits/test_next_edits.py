@@ -100,10 +100,13 @@ def engine(tiny_model: Path) -> LocalEngine:
 
 def test_likelihoods_do_not_depend_on_the_cache(engine: LocalEngine) -> None:
     prompt = Prompt("a.py", "x = 1\ny =", "", "\nz = 3\n")
-    both = log_likelihoods(engine, prompt, (" 2", " 22 + 3"))
-    engine.prefill(Prompt("other.py", "else", "", ""))
-    assert log_likelihoods(engine, prompt, (" 22 + 3",)) == pytest.approx([both[1]], abs=1e-3)
-    assert all(value < 0 for value in both)
+    texts = (" f(x) + 3", " f(x) + 3 - y", " 2", " f(x) + 3")
+    every = log_likelihoods(engine, prompt, texts)
+    assert every[0] == pytest.approx(every[3], abs=1e-3) and all(value < 0 for value in every)
+    for some in (texts[:2], texts[1:3], texts[2:], (texts[0], texts[3])):
+        engine.prefill(Prompt("other.py", "else", "", ""))
+        alone = [every[texts.index(text)] for text in some]
+        assert log_likelihoods(engine, prompt, some) == pytest.approx(alone, abs=1e-3)
 
 
 def test_the_gain_is_the_difference_of_the_likelihoods(engine: LocalEngine) -> None:

@@ -38,7 +38,7 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
     telling = ("command", "url", "env", "program", "host", "path", "file", "folder", "proxy")
     named = {option.name for option in OPTIONS if any(word in option.name for word in telling)}
     named.remove("project_files")  # which names none
-    assert named | {"remote", "model"} <= GUARDED.keys()
+    assert named | {"remote", "model", "next_edit"} <= GUARDED.keys()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,14 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
         ({"remote": "sometimes"}, {}, False),
         ({"remote": ["always"]}, {}, False),
         ({"remote_key_command": []}, {**SENDS, "remote_key_command": ["pass", "x"]}, True),
+        ({"next_edit": "hosted"}, {"remote_url": URL}, True),
+        ({"next_edit": "hosted"}, SENDS, True),  # more is sent than the user has allowed
+        ({"next_edit": "hosted", "remote_url": "http://evil.example"}, {"next_edit": "hosted"}, True),
+        ({"next_edit": "local", "remote_url": URL}, {"next_edit": "hosted"}, False),
+        ({"next_edit": "off"}, SENDS, False),
+        ({"next_edit": "off"}, {**SENDS, "next_edit": "hosted"}, False),
+        ({"next_edit": "sweep"}, {}, False),
+        ({"next_edit": "./model"}, {}, True),
     ],
 )
 def test_what_needs_the_users_word(
@@ -104,6 +112,7 @@ def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pyte
     ):  # fmt: skip
         assert comes_from_workspace(model, roots), model
     assert claim_of({"model": "./model"}, {}, roots) == Claim('{"model": "./model"}')
+    assert claim_of({"next_edit": "./model"}, {}, roots) == Claim('{"next_edit": "./model"}')
 
 
 @pytest.mark.integration

@@ -1,0 +1,145 @@
+"""Makes the larger model that the option `next_edit` names: the hosted one, or an open next-edit model.
+
+What computes, and the HTTP client, are imported only when a model is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from mercury_lsp.completion.rewrites import Author
+from mercury_lsp.config import Config
+from mercury_lsp.edits.formats import MERCURY, Format, format_of
+from mercury_lsp.edits.region import Region
+from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.system import lower_priority
+from mercury_lsp.engine.tokenizer import Hint, Prompt
+from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.remote.outgoing import anonymous, blanked
+from mercury_lsp.syntax.document import Document
+
+if TYPE_CHECKING:
+    from mercury_lsp.engine.local_engine import LocalEngine
+    from mercury_lsp.remote.edits import HostedEdits
+
+# A large model on a small processor is not waited for.
+WRITING_SECONDS = 15.0
+
+
+def wanted(config: Config) -> tuple[object, ...] | None:
+    """All of a configuration that a larger model depends on; None if none is wanted."""
+    match config.next_edit:
+        case "off" | "local":
+            return None
+        case "hosted":
+            key = (config.remote_key_env, config.remote_key_command)
+            return "hosted", config.remote_url, config.remote_model, key
+        case name:
+            return name, config.device, config.threads, config.quantization, config.nice
+
+
+def make(config: Config) -> Author:
+    """The model of a configuration that wants one. Raises `RemoteError`, `CheckpointError`."""
+    if config.next_edit == "hosted":
+        from mercury_lsp.remote.edits import HostedEdits
+
+        return HostedAuthor(HostedEdits.of(config))
+    from mercury_lsp.engine.load import load_tagged_engine
+
+    lower_priority(config.nice)
+    engine = load_tagged_engine(config.next_edit, _tokens, config.device, config.threads, config.quantization)
+    return OpenAuthor(engine, _known(engine.name))
+
+
+def _known(name: str) -> Format:
+    """The format of an open model. Raises `CheckpointError`."""
+    from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
+
+    if (found := format_of(name)) is not None:
+        return found
+    raise CheckpointError(
+        f"The model {name} is none whose prompt for the next edit is known: Sweep's Next-Edit (not v2) and Zed's Zeta "
+        "(not 2) are, by these names."
+    )
+
+
+def _tokens(name: str) -> tuple[str, ...]:
+    return _known(name).tokens
+
+
+class HostedAuthor(Author):
+    """A hosted model in Mercury Edit's format. It is shown no secret, no path and no other file."""
+
+    format = MERCURY
+    here = False
+
+    def __init__(self, model: HostedEdits) -> None:
+        self.model = model
+
+    def close(self) -> None:
+        """See `Author`."""
+        self.model.close()
+
+    def clean(self, text: str) -> str:
+        """See `Author`."""
+        return blanked(text)
+
+    def path(self, document: Document) -> str:
+        """The ending of the document's name alone."""
+        return anonymous(document.path)
+
+    def ask(
+        self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> list[str] | None:
+        """See `Author.ask`."""
+        text = self.model.ask(prompt, max_tokens, cancelled)
+        return None if text is None else self.format.answer(text)
+
+
+class OpenAuthor(Author):
+    """An open next-edit model on this machine. It drafts from the region, most of which it writes again."""
+
+    here = True
+    clean = None
+
+    def __init__(self, engine: LocalEngine, format: Format) -> None:
+        from mercury_lsp.engine.prompt_layout import TaggedLayout
+
+        assert isinstance(engine.layout, TaggedLayout)
+        self.engine, self.format, self._layout = engine, format, engine.layout
+
+    def close(self) -> None:
+        """See `Author`. The memory is free when the last request has ended."""
+
+    def path(self, document: Document) -> str:
+        """The document's path in the workspace."""
+        return document.path or "untitled"
+
+    def ask(
+        self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> list[str] | None:
+        """See `Author.ask`. What is not written within `WRITING_SECONDS` is none."""
+        asked = Prompt("", prompt, "", "")
+        if len(self._layout.encode(asked)) + max_tokens > self._layout.positions:
+            return None
+        until = monotonic() + WRITING_SECONDS
+        done: list[str] | None = None
+
+        def watch(progress: Progress) -> None:
+            nonlocal done
+            done = done or self.format.rejoined(progress.committed.text, region)
+
+        def stopped() -> bool:
+            return done is not None or cancelled() or monotonic() > until
+
+        hint = Hint(self.format.begins + "\n".join(region.editable))
+        sampling = Sampling(max_tokens=max_tokens, max_passes=max_tokens)
+        try:
+            infill = self.engine.infill(asked, sampling, stopped, watch, hint)
+        except Cancelled:
+            if cancelled():
+                raise
+            return done
+        return done or (self.format.answer(infill.text) if infill.finished else None)

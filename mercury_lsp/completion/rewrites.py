@@ -1,0 +1,182 @@
+"""Asks a larger model, hosted or of the user's own, to rewrite the lines around the cursor, and keeps its answer.
+
+A request waits until nothing was typed for a moment, and one is under way at a time. What is left of an answer after
+its first edit was taken is offered without another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Event
+from typing import Protocol
+
+from mercury_lsp.completion.idle import POLL_SECONDS
+from mercury_lsp.completion.types import Snapshot
+from mercury_lsp.edits.formats import Format
+from mercury_lsp.edits.history import Edit
+from mercury_lsp.edits.region import Change, Clean, Region, recent_changes, region_around, rewritten
+from mercury_lsp.edits.search import Candidate, Dismissals
+from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.syntax.document import Document
+
+# Without a change, before a model is asked, unless the user asked for the edit.
+QUIET_SECONDS = 0.25
+# Of the text that is shown, for each of the option `context_tokens`.
+CHARACTERS_PER_TOKEN = 3
+# An answer may be longer than the region by so many tokens.
+MORE_TOKENS = 192
+
+log = logging.getLogger(__name__)
+
+
+class Author(Protocol):
+    """A model that rewrites lines. `here`: nothing that it is shown leaves this machine."""
+
+    format: Format
+    here: bool
+
+    @property
+    def clean(self) -> Clean | None:
+        """What blanks the lines that it must not be shown."""
+
+    def path(self, document: Document) -> str:
+        """What the model is told of a document's path."""
+
+    def ask(
+        self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
+    ) -> list[str] | None:
+        """The region's new lines by the answer to a prompt; None if it is not whole, or does not have the format.
+
+        Raises `Unanswered`, `Cancelled`.
+        """
+
+    def close(self) -> None:
+        """End. It may be called from another thread, while the model is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer: the lines that the region of a document was given, by the document as it was asked for or became."""
+
+    region: Region
+    lines: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+class Rewrites:
+    """The larger model of one client, made by `make` when it is first needed, and its last answer.
+
+    `busy`: whether the processor is needed for a completion; then the model stops, and begins again later.
+    """
+
+    def __init__(self, make: Callable[[], Author], busy: Callable[[], bool] = lambda: False) -> None:
+        self._make, self._busy = make, busy
+        self.author: Author | None = None
+        self._kept: _Kept | None = None
+        self._asked = ""
+        # One thread, so that one request is under way at a time.
+        self._thread = ThreadPoolExecutor(1, "mercury-edits")
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self.author is not None:
+            self.author.close()
+
+    async def find(
+        self, snapshot: Snapshot, cursor: int, edits: Sequence[Edit], dismissals: Dismissals | None
+    ) -> Candidate | None:
+        """The next edit near the cursor; None without one. Raises what making the model raises, and `Unanswered`."""
+        same = self._kept is not None and self._kept.region.document == snapshot.document
+        if (kept := self._still(snapshot.document)) is not None:
+            left = rewritten(kept.region, kept.lines, kept.changes, dismissals)
+            if left or (same and not snapshot.invoked):
+                return left[0] if left else None
+        if not snapshot.invoked:
+            await asyncio.sleep(QUIET_SECONDS)
+        kept = await self._asked_for(snapshot, cursor, tuple(edits))
+        if kept is None:
+            return None
+        self._kept = kept
+        found = rewritten(kept.region, kept.lines, kept.changes, dismissals)
+        return found[0] if found else None
+
+    async def _asked_for(self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]) -> _Kept | None:
+        """The answer, while no completion is wanted."""
+        gone = Event()
+
+        def cancelled() -> bool:
+            return gone.is_set() or self._busy()
+
+        try:
+            while True:
+                while self._busy():
+                    await asyncio.sleep(POLL_SECONDS)
+                with suppress(Cancelled):
+                    answer = partial(self._answer, snapshot, cursor, edits, cancelled)
+                    return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        finally:
+            gone.set()
+
+    def _answer(
+        self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...], cancelled: Callable[[], bool]
+    ) -> _Kept | None:
+        """Ask for the lines around the cursor, in this object's thread."""
+        if self.author is None:
+            self.author = self._make()
+        if cancelled():
+            raise Cancelled
+        author, document = self.author, snapshot.document
+        if snapshot.ignored and not author.here:
+            return None
+        characters = CHARACTERS_PER_TOKEN * snapshot.config.context_tokens
+        region = region_around(document, cursor, characters, author.clean)
+        changes = recent_changes(document, edits, author.clean)
+        if region is None or not changes:
+            return None
+        prompt = author.format.prompt(author.path(document), region, changes)
+        if prompt is None or prompt == self._asked:
+            return None
+        tokens = MORE_TOKENS + sum(len(line) + 1 for line in region.editable) * 2 // CHARACTERS_PER_TOKEN
+        lines = author.ask(prompt, region, tokens, cancelled)
+        # The same is not asked twice, also where nothing came of it.
+        self._asked = prompt
+        if lines is None:
+            log.debug("The answer is not the lines, rewritten.")
+            return None
+        return _Kept(region, tuple(lines), tuple(changes))
+
+    def _still(self, document: Document) -> _Kept | None:
+        """The kept answer, if a document is as it was then, or became so by the answer's own edits."""
+        kept = self._kept
+        if kept is None or kept.region.document.uri != document.uri:
+            return None
+        was = kept.region.document
+        if document.text == was.text:
+            return kept
+        for one in rewritten(kept.region, kept.lines, kept.changes):
+            if was.text[: one.start] + one.text + was.text[one.end :] == document.text:
+                self._kept = replace(kept, region=_after(kept.region, one, document))
+                return self._kept
+        self._kept = None
+        return None
+
+
+def _after(region: Region, taken: Candidate, document: Document) -> Region:
+    """A region after one of its edits was taken: the cursor is where that ends."""
+    more = document.line_count - region.document.line_count
+    last = region.last + more
+    lines = (
+        *region.above,
+        *(document.line(number) for number in range(region.first, last + 1)),
+        *region.below,
+    )
+    line, character = document.position(taken.start + len(taken.text))
+    line = min(max(line, region.first), last)
+    return Region(document, region.top, lines, region.first, last, line, character)

@@ -1,0 +1,125 @@
+"""Over stdio, with a hosted model for the next edit: what is offered, what left, and what the editor is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.servers.hosted_server import hosting, refuse, whole
+
+from mercury_lsp.models.selection import config_file
+
+from ..conftest import INLINE, Client, Process, change
+
+Launch = Callable[..., Process]
+KEY = "sk-test-123-secret-key"
+TEXT = "def area(width):\r\n    '''é𝔘''' ; return width\r\n\r\nprint(area(1))\r\n"
+ANSWER = "```\ndef area(width, height):\n    '''é𝔘''' ; return width * height\n\nprint(area(1, 2))\n```"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MERCURY_API_KEY", KEY)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def own(**options: object) -> None:
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text(json.dumps(options))
+
+
+def ask(client: Client, uri: str, version: int, line: int = 0) -> list[dict[str, Any]]:
+    params = {
+        "textDocument": {"uri": uri, "version": version},
+        "position": {"line": line, "character": 0},
+        "context": {"triggerKind": 2},
+    }
+    edits: list[dict[str, Any]] = client.ask("textDocument/copilotInlineEdit", params)["result"]["edits"]
+    return edits
+
+
+def edited(client: Client, uri: str) -> None:
+    """Open a document and add a parameter."""
+    client.open(TEXT, uri, "python")
+    client.notify(**change(uri, 2, ", height", (0, 14), (0, 14)))
+
+
+def test_its_edits_are_offered_one_after_the_other(launch: Launch) -> None:
+    with hosting(whole(ANSWER)) as hosted:
+        own(next_edit="hosted", remote_url=hosted.url, remote_model="far")
+        client = launch().client
+        client.start(INLINE)
+        uri = "file:///home/user42/w/a.py"
+        edited(client, uri)
+        expected = [(" * height", 1, 28), (", 2", 3, 12)]
+        for version, (text, line, character) in enumerate(expected, 2):
+            (edit,) = ask(client, uri, version)
+            assert edit["text"] == text
+            place = {"line": line, "character": character}
+            assert edit["range"] == {"start": place, "end": place}
+            client.notify(**change(uri, version + 1, text, (line, character), (line, character)))
+        assert len(hosted.seen) == 1 and "user42" not in hosted.seen[0]["raw"]
+        status = client.ask("mercury/status", None)["result"]
+        assert status["remote"]["mode"] == "off" and status["remote"]["host"].startswith("127.0.0.1")
+        assert (
+            "recent edits and the lines around the cursor are sent to 127.0.0.1" in status["remote"]["told"]
+        )
+        assert client.ask("mercury/documentDigest", {"textDocument": {"uri": uri}})["result"][
+            "characters"
+        ] == len(TEXT) + len(", height * height, 2")
+
+
+def test_one_status_tells_of_a_refusal_and_local_edits_go_on(launch: Launch) -> None:
+    with hosting(refuse(401)) as hosted:
+        own(next_edit="hosted", remote_url=hosted.url)
+        client = launch().client
+        client.start(INLINE)
+        uri = "file:///w/a.py"
+        edited(client, uri)
+        assert ask(client, uri, 2) == [] and hosted.seen
+        told = client.ask("mercury/status", None)["result"]["remote"]["told"]
+        assert "in vain" in told and "refuses the key" in told and KEY not in told
+        uri = client.open(TEXT, "file:///w/b.py", "python")
+        client.notify(**change(uri, 2, "size", (0, 9), (0, 14)))
+        (edit,) = ask(client, uri, 2)
+        assert edit["text"] == "size"
+        assert client.messages() == []
+
+
+def test_a_private_file_and_an_ignored_one_are_never_sent(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("ignored.py\n", encoding="utf-8")
+    with hosting(whole(ANSWER)) as hosted:
+        own(next_edit="hosted", remote_url=hosted.url)
+        client = launch().client
+        client.start(INLINE, root=tmp_path.as_uri())
+        for name in ("ignored.py", ".env", "credentials.json"):
+            uri = (tmp_path / name).as_uri()
+            edited(client, uri)
+            assert ask(client, uri, 2) == [] and not hosted.seen
+        uri = (tmp_path / "a.py").as_uri()
+        edited(client, uri)
+        assert len(ask(client, uri, 2)) == 1 and len(hosted.seen) == 1
+
+
+def test_nothing_is_sent_that_the_users_file_does_not_allow(launch: Launch) -> None:
+    with hosting(whole(ANSWER)) as hosted:
+        own(remote_url=hosted.url)
+        client = launch().client
+        client.start(INLINE, options={"next_edit": "hosted"})
+        uri = "file:///w/a.py"
+        edited(client, uri)
+        assert ask(client, uri, 2) == [] and not hosted.seen
+
+
+def test_without_an_address_the_status_says_so(launch: Launch) -> None:
+    own(next_edit="hosted")
+    client = launch().client
+    client.start(INLINE)
+    edited(client, "file:///w/a.py")
+    assert ask(client, "file:///w/a.py", 2) == []
+    told = client.ask("mercury/status", None)["result"]["remote"]["told"]
+    assert "No hosted model is asked for the next edit. The option remote_url is needed" in told
