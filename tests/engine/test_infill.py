@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
@@ -133,7 +133,7 @@ def test_cancellation_is_seen_between_two_passes(engine: LocalEngine, sampling: 
         return asked > 4
 
     with pytest.raises(Cancelled):
-        engine.infill(PROMPT, sampling, cancelled)
+        engine.infill(PROMPT, sampling, Run(cancelled))
     assert asked == 5
     assert engine.infill(PROMPT, replace(sampling, max_passes=2)).forward_passes == 2
 
@@ -193,7 +193,7 @@ def test_a_hint_that_holds_spares_passes_and_changes_no_text(
     text = engine.infill(PROMPT, MODES["verified"]).text
     asked = replace(PROMPT, prefix=PROMPT.prefix + text[:typed])
     plain = anew(engine).infill(asked, sampling)
-    right = anew(engine).infill(asked, sampling, hint=Hint(text[:typed] + plain.text, text[:typed]))
+    right = anew(engine).infill(asked, sampling, Run(hint=Hint(text[:typed] + plain.text, text[:typed])))
     assert right.text == plain.text
     assert right.tokens == plain.tokens
     assert right.confidence == pytest.approx(plain.confidence, rel=1e-3)
@@ -206,7 +206,7 @@ def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: s
     for sampling in (*MODES.values(), replace(MODES["verified"], single_line=True)):
         plain = anew(engine).infill(asked, sampling)
         for text in ("total + other\n    total", "\n", "", "<eot>", plain.text[:7] + " compute(other)"):
-            hinted = anew(engine).infill(asked, sampling, hint=Hint(text, typed))
+            hinted = anew(engine).infill(asked, sampling, Run(hint=Hint(text, typed)))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
             assert len(engine.passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
@@ -279,7 +279,7 @@ def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
 @each_mode
 def test_drafts_sharpen_to_the_text(engine: LocalEngine, sampling: Sampling) -> None:
     drafts: list[Progress] = []
-    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), on_progress=drafts.append)
+    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), Run(on_progress=drafts.append))
     counts = [draft.forward_passes for draft in drafts]
     assert counts == sorted(set(counts))
     assert counts[-1] == got.forward_passes
@@ -289,7 +289,7 @@ def test_drafts_sharpen_to_the_text(engine: LocalEngine, sampling: Sampling) -> 
 @each_mode
 def test_of_what_a_draft_has_settled_nothing_changes(engine: LocalEngine, sampling: Sampling) -> None:
     drafts: list[Progress] = []
-    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, on_progress=drafts.append).text)
+    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, Run(on_progress=drafts.append)).text)
     whole = engine.tokenizer.decode(ids)
     committed = [draft.committed for draft in drafts]
     assert all(whole.startswith(infill.text) and not infill.finished for infill in committed)
@@ -368,7 +368,7 @@ def test_alternatives_go_on_as_the_model_does(
 def test_alternatives_stop_between_two_passes(engine: LocalEngine) -> None:
     first = engine.infill(PROMPT, MODES["verified"])
     late = False
-    others = engine.alternatives(PROMPT, MODES["verified"], first, lambda: late)
+    others = engine.alternatives(PROMPT, MODES["verified"], first, Run(lambda: late))
     assert next(others).text
     late = True
     with pytest.raises(Cancelled):
@@ -423,7 +423,7 @@ def test_a_middle_goes_on_from_its_stem_and_does_not_show_it(
 ) -> None:
     sampling = replace(sampling, max_tokens=8, single_line=single_line)
     drafts: list[Progress] = []
-    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, on_progress=drafts.append)
+    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, Run(on_progress=drafts.append))
     ids = engine.passes.cache.ids[got.prompt_tokens :]
     whole = engine.tokenizer.decode(ids)
     assert got.text and not got.text.startswith(stem)  # a random network says no token twice running
