@@ -51,7 +51,9 @@ def load_network(
         for done, (name, names) in enumerate(parts, 1):
             tensors = [_in_order(loaded, part, _tensor(loaded.files[part], part)) for part in names]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-            _put(network, name, whole.to(device, dtype))
+            module, _, last = name.rpartition(".")
+            parameter = nn.Parameter(whole.to(device, dtype), requires_grad=False)
+            setattr(network.get_submodule(module), last, parameter)
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
                 _quantize(network, _layer(name), quantization, loaded.name, device)
             if progress is not None:
@@ -74,12 +76,6 @@ def _in_order(loaded: OpenCheckpoint, part: str, weight: Tensor) -> Tensor:
     """The rows of a stored weight in the order of the network's."""
     order = loaded.row_order(part)
     return weight if order is None else weight[torch.from_numpy(order)]
-
-
-def _put(network: Network, name: str, weight: Tensor) -> None:
-    """Set a weight of the network."""
-    module, _, last = name.rpartition(".")
-    setattr(network.get_submodule(module), last, nn.Parameter(weight, requires_grad=False))
 
 
 def _layer(name: str) -> str:

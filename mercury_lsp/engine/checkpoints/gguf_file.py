@@ -32,7 +32,6 @@ _STRING, _ARRAY = 8, 9
 class GGUFFile:
     """The header of a file: ``metadata`` by key, and ``weights`` by name, their dimensions outputs first."""
 
-    path: Path
     metadata: dict[str, Any]
     weights: dict[str, StoredWeight]
 
@@ -84,7 +83,7 @@ class _Header:
             if start + offset + size > self._size:
                 raise ValueError(f"it ends within its weight {name!r}; download it again")
             weights[name] = StoredWeight(self._path, self._size, start + offset, size, dtype, shape)
-        return GGUFFile(self._path, metadata, weights)
+        return GGUFFile(metadata, weights)
 
     def _bytes(self, count: int) -> bytes:
         self._left -= count

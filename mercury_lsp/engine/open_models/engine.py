@@ -151,9 +151,8 @@ class OpenModelEngine:
         stem: Stem,
     ) -> Iterator[Infill]:
         """The middles of canvases of growing sizes, until one is likely enough or no pass is left."""
-        sizes = sorted(
-            {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
-        )
+        wanted = (sampling.block,) if sampling.block else CANVAS_SIZES
+        sizes = sorted({min(size, sampling.max_tokens) for size in wanted})
         budget, report = builder.budget, builder.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
             # No token of a draft is committed, because a middle of another size may be likelier.
@@ -179,10 +178,3 @@ class OpenModelEngine:
         # The last one has the cost of all.
         last = max(middles, key=lambda middle: middle.forward_passes)
         return replace(middles[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
-
-
-def _up_to(sampling: Sampling) -> set[int]:
-    """The canvas sizes up to the wanted number of tokens."""
-    return {size for size in CANVAS_SIZES if size < sampling.max_tokens} | {
-        min(sampling.max_tokens, CANVAS_SIZES[-1])
-    }
