@@ -24,11 +24,11 @@ def log_likelihoods(
     The prompt is read once. Raises `Cancelled`.
     """
     passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], cancelled)
+    passes.read(ids[passes.reuse(ids[:-1]) : -1], cancelled)
     made = []
     for text in texts:
         told = [*engine.tokenizer.encode(prompt.stem + text), min(engine.layout.ends)]
         rows = [ids[-1], *told[:-1]]
-        scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
+        scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
         made.append(sum(float(scores[number, token]) for number, token in enumerate(told)))
     return made

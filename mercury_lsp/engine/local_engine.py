@@ -81,7 +81,7 @@ class LocalEngine:
         Returns the number of tokens that were read. Raises `Cancelled`.
         """
         ids = self._ids(prompt)
-        cached = self.passes.cache.reuse(ids)
+        cached = self.passes.reuse(ids)
         if len(ids) - cached < least:
             return 0
         self.passes.read(ids[cached:], cancelled)
@@ -103,11 +103,11 @@ class LocalEngine:
             budget.prefill_ends()
             return self._result_builder(prompt, budget, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
-        if first is not None and self.passes.cache.reuse(ids) < len(ids):
+        if first is not None and self.passes.reuse(ids) < len(ids):
             first = None
         cached = tail = len(ids)
         if first is None:
-            cached = self.passes.cache.reuse(ids[:-1])
+            cached = self.passes.reuse(ids[:-1])
             # The decoder reads the last chunk, because its last row predicts the middle.
             tail = max(cached, len(ids) - PREFILL_CHUNK_ROWS)
             self.passes.read(ids[cached:tail], run.cancelled)
@@ -134,7 +134,7 @@ class LocalEngine:
         stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
         tokens = every[: stem.hidden(every) + BRANCH_TOKENS]
-        cached = self.passes.cache.reuse(ids[:-1])
+        cached = self.passes.reuse(ids[:-1])
         self.passes.read(ids[cached:-1], run.cancelled)
         clean = [ids[-1], *tokens]
         hidden = self.passes.run(clean, TokenLayout.clean(len(ids) - 1, len(clean)))
@@ -143,7 +143,7 @@ class LocalEngine:
         if view is not None:
             scores = view.mix(scores, tokens)
         scores = stem.restrict(scores, tokens)
-        self.passes.cache.keep(clean)
+        self.passes.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
         for branch in branches(scores if to_end else scores[:-1], tokens):
@@ -156,7 +156,7 @@ class LocalEngine:
             if ends.after(stem.hidden(begun[:-1]))(branch.at, branch.token):
                 middle = DecodeResult(begun[:-1], sure, 0, True)
             elif budget.max_tokens > 0:
-                reused = self.passes.cache.reuse([*ids, *begun[:-1]])
+                reused = self.passes.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
                     [*ids, *begun][reused:],
                     sampling,

@@ -160,7 +160,7 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: L
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.cache.ids), 1)))
+    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.ids), 1)))
     assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
 
 
@@ -209,7 +209,7 @@ def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: s
             hinted = anew(engine).infill(asked, sampling, Run(hint=Hint(text, typed)))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
-            assert len(engine.passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
+            assert len(engine.passes.ids) <= hinted.prompt_tokens + hinted.tokens
 
 
 def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
@@ -272,7 +272,7 @@ def test_trust_spares_the_passes_that_would_have_verified(
 
 def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
-    kept = engine.tokenizer.decode(engine.passes.cache.ids[got.prompt_tokens :])
+    kept = engine.tokenizer.decode(engine.passes.ids[got.prompt_tokens :])
     assert kept == got.text
 
 
@@ -343,7 +343,7 @@ def test_alternatives_go_on_as_the_model_does(
     decode = engine._decode
 
     def spy(tail: list[int], *rest: Any, **options: Any) -> DecodeResult:
-        there = [*engine.passes.cache.ids, *tail]
+        there = [*engine.passes.ids, *tail]
         middle = decode(tail, *rest, **options)
         decoded.append((there, middle))
         return middle
@@ -358,7 +358,7 @@ def test_alternatives_go_on_as_the_model_does(
         stem = ids[len(prompt) :]
         assert tuple(ids[: len(prompt)]) == prompt and 1 <= len(stem) <= 12
         assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
-        engine.passes.cache.reuse([])
+        engine.passes.reuse([])
         limit = DecodeBudget(64, 12 - len(stem), lambda: False)
         none = Stem(engine._token_bytes, b"")
         plain = decode_autoregressive(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
@@ -424,7 +424,7 @@ def test_a_middle_goes_on_from_its_stem_and_does_not_show_it(
     sampling = replace(sampling, max_tokens=8, single_line=single_line)
     drafts: list[Progress] = []
     got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, Run(on_progress=drafts.append))
-    ids = engine.passes.cache.ids[got.prompt_tokens :]
+    ids = engine.passes.ids[got.prompt_tokens :]
     whole = engine.tokenizer.decode(ids)
     assert got.text and not got.text.startswith(stem)  # a random network says no token twice running
     assert (stem + got.text).startswith(whole) or whole.startswith(stem + got.text)
@@ -436,7 +436,7 @@ def test_a_likelihood_is_that_given_the_stem(engine: LocalEngine) -> None:
     sampling = replace(MODES["autoregressive"], max_tokens=1)
     for stem in STEMS.values():
         engine.infill(replace(PROMPT, stem=stem), sampling)
-        engine.passes.cache.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
+        engine.passes.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
         last = engine.passes.read([engine.tokenizer.specials.fim_middle], lambda: False)
         row = engine.passes.scores(last)[0].astype(np.float64)
         allowed = engine._token_bytes.allowed(stem.encode())
@@ -450,7 +450,7 @@ def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
 ) -> None:
     sampling = MODES["verified"]
     whole = engine.infill(replace(PROMPT, stem="v"), sampling)
-    first = engine.tokenizer.decode(engine.passes.cache.ids[whole.prompt_tokens :][:1])
+    first = engine.tokenizer.decode(engine.passes.ids[whole.prompt_tokens :][:1])
     rows: list[int] = []
     run = engine.passes.run
     monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
@@ -463,7 +463,7 @@ def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
         assert got.confidence**got.tokens >= sure * 0.999
         assert not rows and not got.forward_passes
         fresh = anew(fresh)
-        fresh.passes.cache.reuse([])
+        fresh.passes.reuse([])
 
 
 def test_another_key_within_a_word_begins_with_the_scores_that_are_there(
