@@ -38,7 +38,7 @@ class Claim:
         """Whether it is short enough to be shown whole."""
         return len(self.text) <= MAX_CLAIM_CHARACTERS
 
-    def told(self) -> str:
+    def readable(self) -> str:
         """The settings as a user reads them. Whatever is in them is escaped, so that nothing can be hidden."""
         values = json.loads(self.text)
         return "; ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())

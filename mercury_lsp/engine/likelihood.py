@@ -25,10 +25,10 @@ def log_likelihoods(
     """
     passes, ids = engine.passes, engine.layout.encode(prompt)
     passes.read(ids[passes.reuse(ids[:-1]) : -1], cancelled)
-    made = []
+    sums = []
     for text in texts:
-        told = [*engine.tokenizer.encode(prompt.stem + text), min(engine.layout.ends)]
-        rows = [ids[-1], *told[:-1]]
+        tokens = [*engine.tokenizer.encode(prompt.stem + text), min(engine.layout.ends)]
+        rows = [ids[-1], *tokens[:-1]]
         scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
-        made.append(sum(float(scores[number, token]) for number, token in enumerate(told)))
-    return made
+        sums.append(sum(float(scores[number, token]) for number, token in enumerate(tokens)))
+    return sums

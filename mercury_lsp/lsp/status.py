@@ -117,8 +117,8 @@ def explained(session: Session, request: Request) -> str:
     """What became of a request, for its user."""
     if not request.cause:
         source = request.completions[0].infill.source if request.completions else ""
-        told = f" It comes mostly from {source}." if source else ""
-        return f"Something is suggested there: a text of {request.length} characters.{told}"
+        origin = f" It comes mostly from {source}." if source else ""
+        return f"Something is suggested there: a text of {request.length} characters.{origin}"
     until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
     return request.cause.message(request.reason, until)
 
@@ -128,12 +128,12 @@ def sent(mode: str, remote_status: RemoteStatus) -> str:
     if not remote_status.host:
         return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
-    told = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
+    sentences = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
     if remote_status.breaker == "open":
-        told += f" For now nothing is: {remote_status.host} is left alone for a while."
+        sentences += f" For now nothing is: {remote_status.host} is left alone for a while."
     if remote_status.trouble:
-        told += f" The last request was in vain: {remote_status.trouble}"
-    return told
+        sentences += f" The last request was in vain: {remote_status.trouble}"
+    return sentences
 
 
 def clock(moment: float) -> datetime:
