@@ -128,7 +128,6 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
 def _decode(
     config: Config, engine: Engine, modes: Sequence[str], progress: Progress
 ) -> dict[str, list[Infill]]:
-    """The decoders' answers to the same requests."""
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
         for mode in modes if number % 2 else reversed(modes):  # either is first as often

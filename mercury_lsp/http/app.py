@@ -272,7 +272,6 @@ class _Service:
                 await running.aclose()
 
     def _finish(self, visit: _Visit) -> None:
-        """Count and log the end of a request."""
         self._state.running -= visit.body_read
         counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
         counts.running.dec()

@@ -73,7 +73,6 @@ def _tensor(stored: StoredWeight, name: str) -> Tensor:
 
 
 def _in_order(loaded: OpenCheckpoint, part: str, weight: Tensor) -> Tensor:
-    """The rows of a stored weight in the order of the network's."""
     order = loaded.row_order(part)
     return weight if order is None else weight[torch.from_numpy(order)]
 

@@ -203,7 +203,6 @@ def _sentence(error: Exception) -> str:
 def _read_weights(
     folder: Path, progress: Callable[[float], None] | None
 ) -> dict[str, Packed | NDArray[np.float32]]:
-    """All weights of a folder's shards."""
     weights: dict[str, Packed | NDArray[np.float32]] = {}
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:

@@ -210,7 +210,6 @@ def _finished(
 
 
 def _without_end(draft: Sequence[int], ends: StopCondition) -> list[int]:
-    """The tokens before the first stop token."""
     return list(draft[: next((i for i, token in enumerate(draft) if ends(i, token)), len(draft))])
 
 
