@@ -6,17 +6,12 @@ happens to the request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mercury_lsp.completion.committed import likelihood
 from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
-
-if TYPE_CHECKING:
-    pass
 
 LEAST_LIKELIHOOD = 0.11  # of a local text for which no hosted model is asked
 

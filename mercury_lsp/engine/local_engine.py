@@ -19,7 +19,6 @@ from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
-from mercury_lsp.engine.decoding.alternatives import BRANCH_TOKENS, branches
 from mercury_lsp.engine.decoding.decode import (
     DecodeBudget,
     DecodeResult,
@@ -32,7 +31,7 @@ from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
-from mercury_lsp.engine.decoding.sampling import greedy, sampled
+from mercury_lsp.engine.decoding.sampling import BRANCH_TOKENS, branches, greedy, sampled
 from mercury_lsp.engine.decoding.speculative import Drafting, decode_speculative
 from mercury_lsp.engine.prompt_layout import layout_of
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary

@@ -15,14 +15,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
+from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.api import (
     ALONE,
     Engine,
@@ -39,16 +40,18 @@ from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import ANSWER_SECONDS, Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Link, RequestFailed
-from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
-
-if TYPE_CHECKING:
-    pass
 
 # An estimate.
 BYTES_PER_TOKEN = 3
 # No text has more on average; longer answers are cut.
 MAX_CHARACTERS_PER_TOKEN = 12
+
+# The last lines of a private key that begins above the window.
+_TAIL = re.compile(
+    r"""(?:^[ \t"'`]*[A-Za-z0-9+/=]{4,}(?:\\n)?[ \t"'`,+\\]*\n)+[^\n]*-----END [A-Z0-9 ]{0,30}PRIVATE KEY""",
+    re.MULTILINE,
+)
 
 log = logging.getLogger(__name__)
 
@@ -238,3 +241,22 @@ def _lines(scored: Sequence[tuple[str, float]]) -> Iterator[Line]:
         if "\n" in text:
             yield Line(at + text.find("\n"), i + 1, logp)
         at += len(text)
+
+
+def outgoing(prompt: Prompt) -> tuple[str, str] | None:
+    """What leaves this machine: the text before and after a cursor; None if nothing may.
+
+    Related pieces of other files and the file's path are left out. Each line with a secret is blanked, see
+    `context.secrets`. If the cursor's own line has a secret, or the cursor is inside a private key, nothing leaves.
+    """
+    suffix = prompt.rest + prompt.following
+    prefix = prompt.prefix + prompt.stem
+    text, cursor = prefix + suffix, len(prefix)
+    clean = without(text, strict=True)
+    if (tail := _TAIL.search(text)) is not None:
+        clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
+        if tail.start() < cursor < tail.end():
+            return None
+    start, end = text.rfind("\n", 0, cursor) + 1, text.find("\n", cursor)
+    line = slice(start, len(text) if end < 0 else end)
+    return (clean[:cursor], clean[cursor:]) if clean[line] == text[line] else None

@@ -23,9 +23,8 @@ from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE, PAUSE_SECONDS, Breaker
-from mercury_lsp.remote.engine import RemoteEngine
+from mercury_lsp.remote.engine import RemoteEngine, outgoing
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.syntax.document import Document
 
 KEY = "sk-test-123-secret-key"

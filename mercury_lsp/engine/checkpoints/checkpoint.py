@@ -174,7 +174,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                 f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
             )
         tokenizer = Tokenizer.load(folder)
-        shape = Shape.of(dict(object_field(config, "shape")))
+        shape = Shape(**object_field(config, "shape"))
         shape.check()
         if tokenizer.size > shape.vocabulary:
             raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
