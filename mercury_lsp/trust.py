@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from mercury_lsp import paths
 from mercury_lsp.config import OPTIONS, Option
@@ -96,8 +95,8 @@ def _lies_in(path: str, folder: str) -> bool:
 class Answers:
     """What the user has answered to claims, on this machine."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file or paths.folder("state") / "allowed.json"
+    def __init__(self) -> None:
+        self.file = paths.folder("state") / "allowed.json"
 
     def allowed(self, claim: Claim) -> bool | None:
         """Whether the user has allowed just this; None where nobody has asked, or the file cannot be used."""

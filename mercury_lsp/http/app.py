@@ -109,8 +109,6 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
 
 
 class _Service:
-    """The routes' functions."""
-
     def __init__(self, backend: Backend, settings: ServiceSettings, state: ServiceState) -> None:
         self._backend, self._settings, self._state = backend, settings, state
         self._access = Access(settings.tokens, settings.per_minute)

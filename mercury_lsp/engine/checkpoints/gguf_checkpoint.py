@@ -36,8 +36,7 @@ def is_gguf(path: Path) -> bool:
 def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
     """Read a file, and check its weights against its metadata. Raises `CheckpointError`."""
     with as_checkpoint_error(path):
-        header = read_gguf(path)
-        metadata, files = header.metadata, dict(header.weights)
+        metadata, files = read_gguf(path)
         if metadata.get("split.count", 1) != 1:
             raise Unsupported("it is one of several parts; join them with llama-gguf-split --merge")
         fim_ids = [_special(metadata, names) for names in _FIM_KEYS]
