@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -55,13 +54,4 @@ def cache_folder() -> Path:
 def _in_home(path: str) -> str:
     """A path below the user's home; where nothing tells it, one that exists nowhere, so that nothing is read there."""
     expanded = os.path.expanduser(path)
-    if os.path.isabs(expanded):
-        return expanded
-    if sys.platform != "win32":
-        import pwd  # HOME is set and relative, or else `expanduser` had asked here
-
-        with suppress(KeyError):
-            home = pwd.getpwuid(os.getuid()).pw_dir
-            if os.path.isabs(home):
-                return os.path.join(home, path.removeprefix("~/"))
-    return os.path.abspath("/nonexistent")
+    return expanded if os.path.isabs(expanded) else os.path.abspath("/nonexistent")

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from mercury_lsp import paths
 from mercury_lsp.config import NEXT_EDITS, OPTIONS, Option
@@ -40,7 +39,7 @@ class Claim:
         """Whether it is short enough to be shown whole."""
         return len(self.text) <= MAX_CLAIM_CHARACTERS
 
-    def told(self) -> str:
+    def readable(self) -> str:
         """The settings as a user reads them. Whatever is in them is escaped, so that nothing can be hidden."""
         values = json.loads(self.text)
         return "; ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
@@ -105,8 +104,8 @@ def _lies_in(path: str, folder: str) -> bool:
 class Answers:
     """What the user has answered to claims, on this machine."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file or paths.folder("state") / "allowed.json"
+    def __init__(self) -> None:
+        self.file = paths.folder("state") / "allowed.json"
 
     def allowed(self, claim: Claim) -> bool | None:
         """Whether the user has allowed just this; None where nobody has asked, or the file cannot be used."""

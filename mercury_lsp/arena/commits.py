@@ -49,6 +49,9 @@ _GENERATED = re.compile(
 # A generated file says so at its start.
 _HEAD_CHARACTERS = 600
 
+ReadBlob = Callable[[str], bytes | None]
+"""The content of a blob; None if it is missing or too large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -96,10 +99,20 @@ class Repository:
             yield from (commit for commit in commits if not (commit.root and self._shallow))
 
     @contextmanager
-    def blobs(self) -> Iterator[Blobs]:
+    def blobs(self) -> Iterator[ReadBlob]:
         """A context that reads old versions of files."""
-        with _running(self._line("cat-file", "--batch")) as pipes:
-            yield Blobs(*pipes)
+        with _running(self._line("cat-file", "--batch")) as (asking, answer):
+
+            def read(blob: str) -> bytes | None:
+                asking.write(f"{blob}\n".encode())
+                asking.flush()
+                head = answer.readline().split()
+                if len(head) != 3 or not head[2].isdigit():
+                    return None
+                content = answer.read(int(head[2]) + 1)[:-1]
+                return content if len(content) <= MAX_FILE_BYTES else None
+
+            yield read
 
     def _line(self, *arguments: str) -> list[str]:
         return ["git", "-C", str(self._folder), *_SAFE, *arguments]
@@ -111,23 +124,6 @@ class Repository:
         except OSError as error:
             raise Failure(f"git cannot be run: {error.strerror}.") from error
         return os.fsdecode(done.stdout).strip() if done.returncode == 0 else ""
-
-
-class Blobs:
-    """Reads blobs by the two pipes of `git cat-file --batch`."""
-
-    def __init__(self, asking: IO[bytes], answer: BufferedReader) -> None:
-        self._asking, self._answer = asking, answer
-
-    def read(self, blob: str) -> bytes | None:
-        """The content of a blob; None if it is missing or too large."""
-        self._asking.write(f"{blob}\n".encode())
-        self._asking.flush()
-        head = self._answer.readline().split()
-        if len(head) != 3 or not head[2].isdigit():
-            return None
-        content = self._answer.read(int(head[2]) + 1)[:-1]
-        return content if len(content) <= MAX_FILE_BYTES else None
 
 
 def edits_of_author(
@@ -145,12 +141,12 @@ def edits_of_author(
     """
     files = Files((repository.top,))
     edits: dict[str, Edit] = {}
-    with repository.blobs() as blobs, closing(repository.commits(author)) as commits:
+    with repository.blobs() as read_blob, closing(repository.commits(author)) as commits:
         for commit in commits:
             if len(commit.changes) > MAX_FILES_PER_COMMIT:
                 left_out["commits: many files"] += 1
                 continue
-            for edit in _of(commit, files, blobs, seed, left_out):
+            for edit in _of(commit, files, read_blob, seed, left_out):
                 edits.setdefault(edit.key, edit)
             tell(len(edits))
             if len(edits) >= limit:
@@ -158,11 +154,11 @@ def edits_of_author(
     return list(edits.values())[:limit]
 
 
-def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: Counter[str]) -> list[Edit]:
+def _of(commit: Commit, files: Files, read_blob: ReadBlob, seed: int, left_out: Counter[str]) -> list[Edit]:
     texts: list[tuple[str, str, str, str]] = []
     for change in commit.changes:
         if language := for_document("", change.path):
-            match _versions(change, files, blobs):
+            match _versions(change, files, read_blob):
                 case str(reason):
                     left_out[f"files: {reason}"] += 1
                 case before, after:
@@ -176,15 +172,15 @@ def _of(commit: Commit, files: Files, blobs: Blobs, seed: int, left_out: Counter
     return edits if len(edits) <= MAX_EDITS_PER_COMMIT else random.sample(edits, MAX_EDITS_PER_COMMIT)
 
 
-def _versions(change: Change, files: Files, blobs: Blobs) -> tuple[str, str] | str:
+def _versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, str] | str:
     """The texts of a file before and after, or the reason why the file is left out."""
     path = f"{files.roots[0].rstrip('/')}/{change.path}"
     if files.access(path).ignored or not files.wants(path):
         return "private or ignored"
     if not files.reaches(path.rpartition("/")[0]):
         return "hidden, or of tools"
-    after = _text(blobs.read(change.after))
-    before = _text(blobs.read(change.before)) if change.before else ""
+    after = _text(read_blob(change.after))
+    before = _text(read_blob(change.before)) if change.before else ""
     if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEAD_CHARACTERS]):
         return "large, generated, or no text"
     return "secrets" if is_secret(after) else (before, after)

@@ -136,7 +136,6 @@ def sample_edits(path: str, language: str, text: str, runs: Sequence[range], see
 def _hole(
     document: Document, code: Sequence[str], fit: Sequence[int], random: Random
 ) -> tuple[str, int, int]:
-    """Kind, start and end of the missing text."""
     kinds = list(KINDS)
     random.shuffle(kinds)
     number = random.choice(fit)

@@ -92,7 +92,6 @@ def _pair(ballots: Sequence[Ballot], one: str, two: str) -> dict[str, Any]:
 
 
 def _answers(sides: Iterable[Side]) -> dict[str, Any]:
-    """The figures of one contestant's answers at all its places."""
     sides = list(sides)
     n, passes = len(sides), sum(side.passes for side in sides)
 

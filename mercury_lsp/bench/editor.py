@@ -170,7 +170,6 @@ class Editor:
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     async def _read(self) -> None:
-        """Handle the server's messages until its end."""
         assert self._process.stdout is not None
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:

@@ -26,7 +26,7 @@ from mercury_lsp.arena.ballots import JUDGES, Ballot
 from mercury_lsp.arena.contestants import ContestantAnswer, NoAnswer, Player
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.cli import arena_screen
-from mercury_lsp.cli.keys import END, keys
+from mercury_lsp.cli.arena_screen import END, keys
 from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.secrets import is_secret

@@ -1,11 +1,13 @@
-"""Draws the arena on a terminal: a place, two answers, and the figures at the end.
+"""Draws the arena on a terminal: a place, two answers, and the figures at the end; and reads single keys there.
 
 Nothing on the screen tells which model wrote an answer, or how long it took, before the choice is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -19,6 +21,7 @@ from mercury_lsp.cli import ghost
 from mercury_lsp.cli.stats import bar, number, table
 from mercury_lsp.syntax.document import plain
 
+END = ""  # there will be no more keys
 KEYS = {"1": "1", "2": "2", "=": "tie", "0": "neither", "s": "skip", "q": None}
 """What a key chooses; None ends."""
 _CHOICES = tuple(zip(KEYS, ("first", "second", "as good", "neither", "skip", "quit"), strict=True))
@@ -97,3 +100,37 @@ def figures(standings: Mapping[str, Any]) -> RenderableType:
             f"(95%: {low:.0%} to {high:.0%}); without a bias it is half."
         )
     return Group(*lines)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    @contextmanager
+    def keys() -> Iterator[Callable[[], str]]:
+        """What waits for the next key that has a character, while it is open. Raises `KeyboardInterrupt`."""
+
+        def key() -> str:
+            pressed = msvcrt.getwch()
+            if pressed == "\x03":
+                raise KeyboardInterrupt
+            if pressed in "\x00\xe0":  # an arrow, or the like: two parts
+                msvcrt.getwch()
+                return key()
+            return pressed
+
+        yield key
+
+else:
+    import termios
+    import tty
+
+    @contextmanager
+    def keys() -> Iterator[Callable[[], str]]:
+        """What waits for the next key, while it is open; the terminal is then as it was. `END` where it is gone."""
+        descriptor = sys.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+        tty.setcbreak(descriptor)  # Ctrl-C stays a signal
+        try:
+            yield lambda: sys.stdin.read(1)
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

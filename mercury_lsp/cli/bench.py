@@ -128,7 +128,6 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
 def _decode(
     config: Config, engine: Engine, modes: Sequence[str], progress: Progress
 ) -> dict[str, list[Infill]]:
-    """The decoders' answers to the same requests."""
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
         for mode in modes if number % 2 else reversed(modes):  # either is first as often
@@ -145,7 +144,7 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
     passes, times = engine.passes, defaultdict[int, list[float]](list)
-    passes.cache.reuse(())
+    passes.reuse(())
     passes.read(ids, lambda: False)
     for _ in range(_TIMES):
         for rows in _PASSES:
@@ -153,7 +152,7 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
             began = time.perf_counter()
             float(passes.run(ids[-rows:], where)[0, 0])  # to look at a value is to wait for the device
             times[rows].append((time.perf_counter() - began) * 1e3)
-    passes.cache.reuse(())
+    passes.reuse(())
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
 
 

@@ -144,7 +144,6 @@ class Typist:
         self.accepted += gain
 
     async def _press(self) -> None:
-        """Type the next character."""
         key = self._scene.text[self._at]
         await self._hands.pause(self._hands.key_seconds(key))
         self._buffer.replace(self._at, self._at, key)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from rich.syntax import Syntax
 from rich.text import Text
 
-UNDECIDED = "░"  # what a draft has for each token that is not decided yet
+from mercury_lsp.engine.api import UNDECIDED
+
 _CURSOR = "▏"
 TAB = 4
 _LEXERS = {"javascriptreact": "jsx", "typescriptreact": "tsx", "shellscript": "bash", "cuda-cpp": "cuda"}

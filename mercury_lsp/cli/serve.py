@@ -80,7 +80,6 @@ def run(arguments: Namespace) -> int:
 
 
 def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings: ServiceSettings) -> int:
-    """Serve by Ray Serve, on this machine or a cluster."""
     if find_spec("ray") is None:
         raise Failure(f"Several replicas need Ray: {INSTALL_CLUSTER}")
     from mercury_lsp.cluster import command

@@ -62,9 +62,9 @@ class Committed:
 
     def fitting(self, infill: Infill) -> Completion | None:
         """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
-        document, told = self.snapshot.document, self.snapshot.indentation
+        document, indentation = self.snapshot.document, self.snapshot.indentation
         shown = postprocess.shown(
-            infill.text, document, self.offset, self.syntax, self.single_line, infill.finished, told
+            infill.text, document, self.offset, self.syntax, self.single_line, infill.finished, indentation
         )
         if shown is None:
             return None

@@ -13,7 +13,7 @@ from mercury_lsp.completion.rewrites import Author
 from mercury_lsp.config import Config
 from mercury_lsp.edits.formats import MERCURY, Format, format_of
 from mercury_lsp.edits.region import Region
-from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.system import lower_priority
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Cancelled
@@ -137,7 +137,7 @@ class OpenAuthor(Author):
         hint = Hint(self.format.begins + "\n".join(region.editable))
         sampling = Sampling(max_tokens=max_tokens, max_passes=max_tokens)
         try:
-            infill = self.engine.infill(asked, sampling, stopped, watch, hint)
+            infill = self.engine.infill(asked, sampling, Run(stopped, watch, hint))
         except Cancelled:
             if cancelled():
                 raise

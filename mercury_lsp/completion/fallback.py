@@ -6,18 +6,12 @@ happens to the request.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from mercury_lsp.completion.committed import likelihood
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
-from mercury_lsp.engine.tokenizer import Hint, Prompt
+from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
-
-if TYPE_CHECKING:
-    from mercury_lsp.engine.decoding.mixture import Memory
 
 LEAST_LIKELIHOOD = 0.11  # of a local text for which no hosted model is asked
 
@@ -39,23 +33,15 @@ class FallbackEngine(RemoteBacked):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-        hint: Hint | None = None,
-        memory: Memory | None = None,
-    ) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
-        here = self.local.infill(prompt, sampling, cancelled, on_progress, hint, memory)
+        here = self.local.infill(prompt, sampling, run)
         if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
             return here
-        if on_progress is not None:
-            on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
+        if run.on_progress is not None:
+            run.on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
         try:
-            there = self._remote.infill(prompt, sampling, cancelled)
+            there = self._remote.infill(prompt, sampling, Run(run.cancelled))
         except Unanswered:
             return here  # why is in `remote_status`
         return there if _better(there, here) else here

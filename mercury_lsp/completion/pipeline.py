@@ -20,7 +20,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.context.retrieval import ranking
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling, never_cancelled
+from mercury_lsp.engine.api import Engine, Infill, Progress, Run, Sampling, never_cancelled
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.tree import Syntax
 
@@ -137,13 +137,13 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
             job.on_progress(draft)
 
     asked, memory = _asked(snapshot, offset, engine, job.kept)
-    infill = engine.infill(asked, sampling, job.cancelled, on_progress, job.hint, memory)
+    infill = engine.infill(asked, sampling, Run(job.cancelled, on_progress, job.hint, memory))
     first = Committed(snapshot, offset, syntax, single_line, infill)
     found = job.judge(first)
     if found.shown is None and snapshot.invoked:
         return manual.found(
             first,
-            lambda late: engine.alternatives(asked, sampling, infill, late, memory),
+            lambda late: engine.alternatives(asked, sampling, infill, Run(late, memory=memory)),
             partial(_middles, engine, replace(sampling, single_line=True, here=True), job),
             job.cancelled,
             manual.WAY_SECONDS if job.patience is None else job.patience,
@@ -156,7 +156,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
     def late() -> bool:
         return job.cancelled() or time.monotonic() > until
 
-    alternatives = engine.alternatives(asked, sampling, first.infill, late, memory)
+    alternatives = engine.alternatives(asked, sampling, first.infill, Run(late, memory=memory))
     found = replace(found, others=_others(found, first, alternatives, job.others))
     if job.cancelled():
         raise Cancelled
@@ -169,8 +169,8 @@ def _middles(
     """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
     if snapshot.config.remote != "always":
         asked, memory = _asked(snapshot, offset, engine, job.kept)
-        yield (infill := engine.infill(asked, sampling, job.cancelled, None, None, memory))
-        yield from engine.alternatives(asked, sampling, infill, late, memory)
+        yield (infill := engine.infill(asked, sampling, Run(job.cancelled, memory=memory)))
+        yield from engine.alternatives(asked, sampling, infill, Run(late, memory=memory))
 
 
 def _others(

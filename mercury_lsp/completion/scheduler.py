@@ -79,7 +79,7 @@ class CompletionScheduler:
             release_memory()
             return engine
 
-        def told(state: EngineState) -> None:
+        def apply_state(state: EngineState) -> None:
             if worker is self._worker:
                 if state.kind in ("ready", "failed"):
                     self._loaded.set()
@@ -89,7 +89,7 @@ class CompletionScheduler:
 
         def on_state(state: EngineState) -> None:
             with suppress(RuntimeError):  # the loop is closed: the client is gone
-                loop.call_soon_threadsafe(told, state)
+                loop.call_soon_threadsafe(apply_state, state)
 
         worker = self._worker = Worker(load, on_state, release_memory)
         worker.start()

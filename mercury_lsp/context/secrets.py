@@ -76,7 +76,7 @@ _LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
 def _assigned(name: str) -> re.Pattern[str]:
     """What finds the values that names like this one are given. Each part is bounded, so that no line is gone through
     again for each name in it."""
-    told = rf"{name}[\w.-]{{0,24}}"
+    label = rf"{name}[\w.-]{{0,24}}"
     between = (
         # name"] : Type = "value"   name: 'value'   ("name", "value")   name => "value"   "name" value="value"
         r"(?:[\"'`]?[\])]?[?!]?[ \t]{0,9}(?::[ \t]{0,9}[\w.<>\[\]|?&* ]{1,40}?)?[ \t]{0,9}"
@@ -90,11 +90,11 @@ def _assigned(name: str) -> re.Pattern[str]:
     ends = r"(?=[ \t]{0,40}(?:$|[\r\n]|[ \t](?:\#|//|;|--|/\*|<!--|\\[\r\n])))"
     spaced = r"(?<=[ \t\-])|^"
     return re.compile(
-        rf"{told}{between}{quoted}"
-        rf"|{told}>(?P<element>[^<\s]{{8,400}})<"
-        rf"|{told}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{tag}{bare}{ends}"
-        rf"|{told}[ \t]{{0,9}}=[ \t]{{0,9}}(?P<inner>[^\s\"'`;&]{{8,400}})(?=[\"'`;&])"
-        rf"|(?:{spaced})[\w.-]{{0,24}}?{told}[ \t]{{1,9}}(?P<word>[^\s\"'`=:]\S{{11,400}})",
+        rf"{label}{between}{quoted}"
+        rf"|{label}>(?P<element>[^<\s]{{8,400}})<"
+        rf"|{label}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{tag}{bare}{ends}"
+        rf"|{label}[ \t]{{0,9}}=[ \t]{{0,9}}(?P<inner>[^\s\"'`;&]{{8,400}})(?=[\"'`;&])"
+        rf"|(?:{spaced})[\w.-]{{0,24}}?{label}[ \t]{{1,9}}(?P<word>[^\s\"'`=:]\S{{11,400}})",
         re.IGNORECASE | re.MULTILINE,
     )
 
@@ -179,15 +179,19 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
     assigned = _STRICT_ASSIGNED if strict else _ASSIGNED
     for start, end in _told(text, _STRICT_STEMS if strict else _STEMS):
         at = start
-        while (told := assigned.search(text, at, end)) is not None:
-            group = told.lastgroup or "value"
-            value = told[group]
+        while (assignment := assigned.search(text, at, end)) is not None:
+            group = assignment.lastgroup or "value"
+            value = assignment[group]
             if group in ("bare", "word"):
                 value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
             if _is_drawn(value, strict and group != "word", code=group in ("bare", "word", "inner")):
-                yield told.start(group), told.start(group) + len(value)
+                yield assignment.start(group), assignment.start(group) + len(value)
             # What was taken for a value may be the next name.
-            at = told.end() if group in ("value", "element") else max(told.start(group), told.start() + 1)
+            at = (
+                assignment.end()
+                if group in ("value", "element")
+                else max(assignment.start(group), assignment.start() + 1)
+            )
 
 
 def without(text: str, strict: bool = False) -> str:

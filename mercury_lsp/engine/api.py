@@ -161,6 +161,23 @@ def never_cancelled() -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a middle is computed.
+
+    ``cancelled``: asked between two passes. ``on_progress``: receives each draft. ``hint``: an earlier middle at this
+    place, which may save passes. ``memory``: continuations in the project, which are mixed with the model's scores.
+    """
+
+    cancelled: Callable[[], bool] = never_cancelled
+    on_progress: Callable[[Progress], None] | None = None
+    hint: Hint | None = None
+    memory: Memory | None = None
+
+
+ALONE = Run()
+
+
 class Engine(Protocol):
     """A loaded model, or the client of a hosted one; for one thread at a time. ``device``: cpu, cuda, mps or remote.
 
@@ -189,24 +206,11 @@ class Engine(Protocol):
         """
         return 0
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-        hint: Hint | None = None,
-        memory: Memory | None = None,
-    ) -> Infill:
-        """Fill in the middle of a prompt. Raises `Cancelled` soon after ``cancelled()`` turns true."""
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+        """Fill in the middle of a prompt. Raises `Cancelled` soon after ``run.cancelled()`` turns true."""
 
     def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
+        self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
         """Other middles than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
         return iter(())

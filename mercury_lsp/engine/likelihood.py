@@ -26,21 +26,21 @@ def log_likelihoods(
     The prompt, and what all texts begin with, is read once. Raises `Cancelled`.
     """
     passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], cancelled)
+    passes.read(ids[passes.reuse(ids[:-1]) : -1], cancelled)
     end = min(engine.layout.ends)
-    told = [[*engine.tokenizer.encode(prompt.stem + text), end] for text in texts]
-    common = len(commonprefix(told))
+    all_tokens = [[*engine.tokenizer.encode(prompt.stem + text), end] for text in texts]
+    common = len(commonprefix(all_tokens))
     at, shared = 0, 0.0
     made: list[float] = []
-    for tokens in told:
+    for tokens in all_tokens:
         if cancelled():
             raise Cancelled
         rows = [tokens[at - 1] if at else ids[-1], *tokens[at:-1]]
-        scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
+        scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
         nats = [float(scores[number, token]) for number, token in enumerate(tokens[at:])]
         made.append(shared + sum(nats))
         if len(made) == 1 and common:
             # The last of the common tokens is read again, before the rest of each other text.
-            passes.cache.keep(rows[:common])
+            passes.keep(rows[:common])
             at, shared = common, sum(nats[:common])
     return made

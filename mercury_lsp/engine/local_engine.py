@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
+from mercury_lsp.engine.api import ALONE, Infill, Run, Sampling, never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
-from mercury_lsp.engine.decoding.alternatives import BRANCH_TOKENS, branches
 from mercury_lsp.engine.decoding.decode import (
     DecodeBudget,
     DecodeResult,
@@ -32,7 +31,7 @@ from mercury_lsp.engine.decoding.healing import Stem, token_bytes
 from mercury_lsp.engine.decoding.memory_view import MemoryView
 from mercury_lsp.engine.decoding.mixture import Memory, Mixture
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
-from mercury_lsp.engine.decoding.sampling import greedy, sampled
+from mercury_lsp.engine.decoding.sampling import BRANCH_TOKENS, branches, greedy, sampled
 from mercury_lsp.engine.decoding.speculative import DRAFT_TOKENS, Drafting, affordable, decode_speculative
 from mercury_lsp.engine.prompt_layout import PromptLayout, layout_of
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Vocabulary
@@ -86,48 +85,39 @@ class LocalEngine:
         Returns the number of tokens that were read. Raises `Cancelled`.
         """
         ids = self._ids(prompt)
-        cached = self.passes.cache.reuse(ids)
+        cached = self.passes.reuse(ids)
         if len(ids) - cached < least:
             return 0
         self.passes.read(ids[cached:], cancelled)
         return len(ids) - cached
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-        hint: Hint | None = None,
-        memory: Memory | None = None,
-    ) -> Infill:
-        """Fill in the middle of a prompt. Raises `Cancelled` between two passes after ``cancelled()`` turns true.
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+        """Fill in the middle of a prompt. Raises `Cancelled` between two passes after ``run.cancelled()`` turns true.
 
         While a user types within a word, two prompts differ in the stem alone. Then the scores of the last prompt's
         last row choose again, and no pass is needed as long as the choice is the same.
-        memory: continuations in the project, which are mixed with the model's scores.
         """
         began = time.perf_counter()
         ids = self._ids(prompt)
         stem = self._stem(prompt, sampling)
-        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
-        view = self._view(ids, memory)
+        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, run.cancelled)
+        view = self._view(ids, run.memory)
         last = self._last if self._last is not None and self._last.fits(ids, sampling) else None
         if last is not None and (again := last.for_stem(stem, view)) is not None:
             budget.prefill_ends()
             return self._result_builder(prompt, budget, began, len(ids), len(ids), view).infill(again)
         first = None if last is None or last.middle.opening is None else last.middle.opening[:1]
-        if first is not None and self.passes.cache.reuse(ids) < len(ids):
+        if first is not None and self.passes.reuse(ids) < len(ids):
             first = None
         cached = tail = len(ids)
         if first is None:
-            cached = self.passes.cache.reuse(ids[:-1])
+            cached = self.passes.reuse(ids[:-1])
             # The decoder reads the last chunk, because its last row predicts the middle.
             tail = max(cached, len(ids) - PREFILL_CHUNK_ROWS)
-            self.passes.read(ids[cached:tail], cancelled)
+            self.passes.read(ids[cached:tail], run.cancelled)
         builder = self._result_builder(prompt, budget, began, cached, len(ids), view)
-        watcher = builder.reporter(on_progress)
-        looked_up, opening = self._hints(prompt.stem, hint)
+        watcher = builder.reporter(run.on_progress)
+        looked_up, opening = self._hints(prompt.stem, run.hint)
         opening = opening or stem.draft()
         ends = self._ends(sampling)
         middle = self._decode(
@@ -137,12 +127,7 @@ class LocalEngine:
         return builder.infill(middle)
 
     def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
+        self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
         """Other middles than ``first``, the result of `infill` for the prompt, likeliest branch first.
 
@@ -153,29 +138,29 @@ class LocalEngine:
         stem, ends = self._stem(prompt, sampling), self._ends(sampling)
         every = self.tokenizer.encode(prompt.stem + first.text)
         tokens = every[: stem.hidden(every) + BRANCH_TOKENS]
-        cached = self.passes.cache.reuse(ids[:-1])
-        self.passes.read(ids[cached:-1], cancelled)
+        cached = self.passes.reuse(ids[:-1])
+        self.passes.read(ids[cached:-1], run.cancelled)
         clean = [ids[-1], *tokens]
         hidden = self.passes.run(clean, TokenLayout.clean(len(ids) - 1, len(clean)))
         scores = self.passes.scores(hidden)  # (n + 1, V)
-        view = self._view(ids, memory)
+        view = self._view(ids, run.memory)
         if view is not None:
             scores = view.mix(scores, tokens)
         scores = stem.restrict(scores, tokens)
-        self.passes.cache.keep(clean)
+        self.passes.keep(clean)
         logp = [float(scores[i, token]) for i, token in enumerate(tokens)]
         to_end = first.finished and len(tokens) == len(every)
         for branch in branches(scores if to_end else scores[:-1], tokens):
-            if cancelled():
+            if run.cancelled():
                 raise Cancelled
             begun = [*tokens[: branch.at], branch.token]
             sure = [*logp[: branch.at], branch.logp]
-            budget = DecodeBudget(sampling.max_passes, sampling.max_tokens - len(begun), cancelled)
+            budget = DecodeBudget(sampling.max_passes, sampling.max_tokens - len(begun), run.cancelled)
             budget.prefill_ends()
             if ends.after(stem.hidden(begun[:-1]))(branch.at, branch.token):
                 middle = DecodeResult(begun[:-1], sure, 0, True)
             elif budget.max_tokens > 0:
-                reused = self.passes.cache.reuse([*ids, *begun[:-1]])
+                reused = self.passes.reuse([*ids, *begun[:-1]])
                 rest = self._decode(
                     [*ids, *begun][reused:],
                     sampling,

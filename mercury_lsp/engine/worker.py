@@ -197,7 +197,6 @@ class Worker(Generic[E]):
             return list(self._results)
 
     def _current(self, key: object) -> _Job | None:
-        """The unfinished job of a key."""
         for job in (self._waiting, self._running, self._ahead):
             if job is not None and job.key == key and not self._stopped(job):
                 return job
@@ -318,7 +317,6 @@ def _failure(error: BaseException) -> Exception:
 
 
 def _resolve(job: _Job, outcome: _JobResult) -> None:
-    """Resolve the open futures of a job."""
     for future in job.futures:
         if future.set_running_or_notify_cancel():
             if outcome.failure is None:

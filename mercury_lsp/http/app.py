@@ -109,8 +109,6 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
 
 
 class _Service:
-    """The routes' functions."""
-
     def __init__(self, backend: Backend, settings: ServiceSettings, state: ServiceState) -> None:
         self._backend, self._settings, self._state = backend, settings, state
         self._access = Access(settings.tokens, settings.per_minute)
@@ -272,7 +270,6 @@ class _Service:
                 await running.aclose()
 
     def _finish(self, visit: _Visit) -> None:
-        """Count and log the end of a request."""
         self._state.running -= visit.body_read
         counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
         counts.running.dec()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import Engine, Infill, Progress, Sampling
+from mercury_lsp.engine.api import Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.backends.devices import slots_for
 from mercury_lsp.engine.batching import ContinuousBatcher, Slot
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
@@ -213,7 +213,7 @@ class LocalBackend:
 
         try:
             with slot.job(cancelled):
-                infill = engine.infill(question, sampling, cancelled, on_progress)
+                infill = engine.infill(question, sampling, Run(cancelled, on_progress))
         except _Stopped as stopped:
             infill = stopped.infill
         shorter = cut_at_stop(infill.text, task.stop)

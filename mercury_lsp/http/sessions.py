@@ -123,7 +123,6 @@ class Sessions(Generic[S]):
         return min(self._most_waiting, max(self._running, in_time))
 
     def _busy(self) -> Busy:
-        """A refusal, with the estimated seconds of the queue."""
         return Busy(min(self._wait_s, len(self._queue) * self._seconds_each()))
 
     def _make_room(self, asker: str) -> None:

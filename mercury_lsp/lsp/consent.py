@@ -45,14 +45,14 @@ class Consent:
             return
         self._asked.add(claim)
         if self._session.answers.allowed(claim) is False:
-            log.warning("Not used, as you have answered: %s.", claim.told())
+            log.warning("Not used, as you have answered: %s.", claim.readable())
         else:
             self._spawn(self._ask(claim))
 
     async def _ask(self, claim: Claim) -> None:
         answer = await self._answer(claim) if claim.askable else None
         if answer is None:
-            what = claim.told() if claim.askable else "Settings of the editor"
+            what = claim.readable() if claim.askable else "Settings of the editor"
             tell(
                 self._server,
                 types.MessageType.Warning,
@@ -75,7 +75,7 @@ class Consent:
         question = types.ShowMessageRequestParams(
             types.MessageType.Warning,
             "mercury: These settings run a program, send text around the cursor to a host, or load a model, and a "
-            f"workspace may have set them: {claim.told()}. Allow just this from now on? "
+            f"workspace may have set them: {claim.readable()}. Allow just this from now on? "
             f"(What stands in {config_file()} is never asked for.)",
             [types.MessageActionItem(ALLOW), types.MessageActionItem(REFUSE)],
         )

@@ -91,6 +91,5 @@ def divided(draft: Progress) -> tuple[str, str]:
 
 
 def _same(one: Place, other: Place) -> bool:
-    """Whether two places are the same to the client."""
     a, b = one[0].document, other[0].document
     return (a.uri, a.version, one[1]) == (b.uri, b.version, other[1])

@@ -173,7 +173,6 @@ class Protocol(LanguageServerProtocol):
             self._receive_answer(message)
 
     def _receive_call(self, message: dict[str, Any]) -> None:
-        """Handle a request or a notification."""
         method = message["method"]
         if method == types.INITIALIZED:
             message.setdefault("params", {})  # some clients leave them out, and no work would begin

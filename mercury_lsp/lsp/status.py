@@ -130,8 +130,8 @@ def explained(session: Session, request: Request) -> str:
     """What became of a request, for its user."""
     if not request.cause:
         source = request.completions[0].infill.source if request.completions else ""
-        told = f" It comes mostly from {source}." if source else ""
-        return f"Something is suggested there: a text of {request.length} characters.{told}"
+        origin = f" It comes mostly from {source}." if source else ""
+        return f"Something is suggested there: a text of {request.length} characters.{origin}"
     until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
     return request.cause.message(request.reason, until)
 
@@ -141,28 +141,28 @@ def sent(mode: str, remote_status: RemoteStatus) -> str:
     if not remote_status.host:
         return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
-    told = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
-    return told + _now(remote_status)
+    sentence = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
+    return sentence + _now(remote_status)
 
 
 def edits_sent(remote_status: RemoteStatus) -> str:
     """What is sent to whom for the next edit, and whether that is so now."""
     if not remote_status.host:
         return f"No hosted model is asked for the next edit. {remote_status.trouble}".rstrip()
-    told = (
+    sentence = (
         f"For the next edit, recent edits and the lines around the cursor are sent to {remote_status.host}."
     )
-    return told + _now(remote_status)
+    return sentence + _now(remote_status)
 
 
 def _now(remote_status: RemoteStatus) -> str:
     """Whether something is sent now, and why the last request failed."""
-    told = ""
+    sentences = ""
     if remote_status.breaker == "open":
-        told += f" For now nothing is: {remote_status.host} is left alone for a while."
+        sentences += f" For now nothing is: {remote_status.host} is left alone for a while."
     if remote_status.trouble:
-        told += f" The last request was in vain: {remote_status.trouble}"
-    return told
+        sentences += f" The last request was in vain: {remote_status.trouble}"
+    return sentences
 
 
 def clock(moment: float) -> datetime:

@@ -51,7 +51,6 @@ def fetch(found: Offer, progress: Callable[[int], None] = lambda count: None) ->
 
 
 def _partial_bytes(repo: str, file: File) -> int:
-    """The bytes of a file from an earlier download."""
     for name in (file.hash, f"{file.hash}.part"):
         with suppress(OSError):
             return min(file.size, (downloads.partial_folder(repo) / name).stat().st_size)
@@ -131,7 +130,6 @@ def _download(found: Offer, file: File, path: Path, progress: Callable[[int], No
 
 
 def _digested(out: BinaryIO, digest: Any) -> int:
-    """Digest the bytes of an earlier download; returns their number."""
     out.seek(0)
     done = 0
     while chunk := out.read(CHUNK_BYTES):

@@ -139,7 +139,6 @@ def _file(sibling: RepoSibling) -> File:
 
 
 def _license(card: object) -> str | None:
-    """The license in a model's card."""
     get = getattr(card, "get", lambda key: None)
     named = get("license_name") if get("license") in (None, "other") else get("license")
     parts = [get("license"), named] if named != get("license") else [named]

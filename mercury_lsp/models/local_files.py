@@ -48,7 +48,6 @@ def find_local(name: str) -> Path | None:
 
 
 def _in_folder(program: str, folder: Path, pattern: str) -> Iterator[LocalFile]:
-    """The models among the files of a folder."""
     try:
         for path in islice(folder.glob(pattern), MAX_FILES):
             first = "-of-" not in path.stem or "-00001-of-" in path.stem

@@ -20,11 +20,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Engine, Infill, Line, Progress, Sampling, ScoredToken, never_cancelled
-from mercury_lsp.engine.tokenizer import Hint, Prompt
+from mercury_lsp.engine.api import (
+    ALONE,
+    Engine,
+    Infill,
+    Line,
+    Progress,
+    Run,
+    Sampling,
+    ScoredToken,
+)
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import ANSWER_SECONDS, Breaker, RemoteBacked, RemoteStatus
@@ -32,9 +40,6 @@ from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.link import Link, RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
-
-if TYPE_CHECKING:
-    from mercury_lsp.engine.decoding.mixture import Memory
 
 # An estimate.
 BYTES_PER_TOKEN = 3
@@ -84,19 +89,11 @@ class RemoteEngine(Engine, RemoteBacked):
         """The end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-        hint: Hint | None = None,
-        memory: Memory | None = None,
-    ) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Ask for the middle of a prompt; an answer that breaks off is used as far as it came.
 
-        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``cancelled()`` turns
-        true.
+        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
+        turns true.
         """
         host = self._link.address.host
         if sampling.here:
@@ -111,7 +108,7 @@ class RemoteEngine(Engine, RemoteBacked):
             raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
         written = _Written(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
-            self._read(sent, prompt.path, sampling, cancelled, on_progress, written)
+            self._read(sent, prompt.path, sampling, run, written)
         except RequestFailed as failed:
             self._breaker.failure(time.monotonic(), failed.wish)
             trouble = f"{host} {failed}."
@@ -134,19 +131,18 @@ class RemoteEngine(Engine, RemoteBacked):
         sent: tuple[str, str],
         about: str,
         sampling: Sampling,
-        cancelled: Callable[[], bool],
-        on_progress: Callable[[Progress], None] | None,
+        run: Run,
         written: _Written,
     ) -> None:
         """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
         asked = request_body(self._model, *sent, sampling, self._scores, self._drafts)
         try:
             affinity = self._affinity(about)
-            with closing(self._link.ask(asked, affinity, ANSWER_SECONDS, cancelled)) as pieces:
+            with closing(self._link.ask(asked, affinity, ANSWER_SECONDS, run.cancelled)) as pieces:
                 for piece in pieces:
                     written.take(piece)
-                    if on_progress is not None:
-                        on_progress(written.draft())
+                    if run.on_progress is not None:
+                        run.on_progress(written.draft())
                     if written.over:
                         return
         except RequestFailed as failed:
@@ -154,7 +150,7 @@ class RemoteEngine(Engine, RemoteBacked):
                 raise
             # The server may not support log-probabilities.
             self._scores = False
-            self._read(sent, about, sampling, cancelled, on_progress, written)
+            self._read(sent, about, sampling, run, written)
 
 
 class _Written:

@@ -124,7 +124,6 @@ def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
 
 
 async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: float) -> None:
-    """One request with all its tries."""
     until, renewed, tried = asyncio.get_running_loop().time() + seconds, False, 0
     late = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms")
     try:

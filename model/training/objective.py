@@ -80,7 +80,7 @@ class Objective(nn.Module):
             given = [hidden.flatten(0, 1).index_select(0, kept), target]  # (K, W), (K,)
             if self.taught:
                 taught = canvas if self.teacher is None else ~none
-                given += self.told(batch, hidden.detach(), kept, taught)
+                given += self.teacher_rows(batch, hidden.detach(), kept, taught)
             if self.fused and not self.taught and torch.is_grad_enabled():
                 scale = weight / ((batch.worth if worth is None else worth) + 1e-6)
                 total, nats = cross_entropy(given[0], self.network.output_matrix, target, scale, self.dtype)
@@ -102,7 +102,9 @@ class Objective(nn.Module):
         return torch.stack([value.float() for value in sums])
 
     @torch.no_grad()
-    def told(self, batch: Batch, hidden: Tensor, kept: Tensor, taught: Tensor) -> tuple[Tensor, Tensor]:
+    def teacher_rows(
+        self, batch: Batch, hidden: Tensor, kept: Tensor, taught: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The teacher's hidden rows (K, W) for the rows ``kept``, and which share each has of the target (K,).
 
         hidden: the network's own rows (N, L, W). taught: which of ``kept`` are, where they have a twin.

@@ -18,7 +18,7 @@ def test_the_weights_of_a_shape_are_the_networks() -> None:
 
 def test_a_shape_with_a_wrong_field_is_refused() -> None:
     with pytest.raises(TypeError):
-        Shape.of({"width": 64, "depth": 3})
+        Shape(width=64, depth=3)
 
 
 @pytest.mark.parametrize("change", [{"qkv_bias": True}, {"head_norms": True}, {"tied": False}])
@@ -29,6 +29,6 @@ def test_what_other_networks_have_is_in_their_weights_and_not_in_our_configurati
     network = tiny_network(shape=other)
     assert other.weights() == {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     assert not other.plain
-    assert Shape.of(other.values()) == other
-    assert Shape.of(TINY.values()) == TINY
+    assert Shape(**other.values()) == other
+    assert Shape(**TINY.values()) == TINY
     assert not TINY.values().keys() & change.keys()  # an older version reads our checkpoints

@@ -75,7 +75,7 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
     def decode(read: Blocks) -> tuple[list[int], bool]:
         kept = read.reuse(IDS[:length])
         assert kept % BLOCK == 0
-        assert kept == len(read.passes.cache.ids)
+        assert kept == len(read.passes.ids)
         limit = DecodeBudget(99, 10, never)
         told: list[Sequence[int]] = []
         middle = decode_in_blocks(
@@ -128,4 +128,4 @@ def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
     asks = iter([False, True])
     with pytest.raises(Cancelled):
         long.read(IDS * 4, lambda: next(asks))
-    assert len(long.passes.cache.ids) == 64
+    assert len(long.passes.ids) == 64

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
@@ -133,7 +133,7 @@ def test_cancellation_is_seen_between_two_passes(engine: LocalEngine, sampling: 
         return asked > 4
 
     with pytest.raises(Cancelled):
-        engine.infill(PROMPT, sampling, cancelled)
+        engine.infill(PROMPT, sampling, Run(cancelled))
     assert asked == 5
     assert engine.infill(PROMPT, replace(sampling, max_passes=2)).forward_passes == 2
 
@@ -160,7 +160,7 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: L
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.cache.ids), 1)))
+    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.ids), 1)))
     assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
 
 
@@ -204,7 +204,7 @@ def test_a_hint_that_holds_spares_passes_and_changes_no_text(
     text = engine.infill(PROMPT, MODES["verified"]).text
     asked = replace(PROMPT, prefix=PROMPT.prefix + text[:typed])
     plain = anew(engine).infill(asked, sampling)
-    right = anew(engine).infill(asked, sampling, hint=Hint(text[:typed] + plain.text, text[:typed]))
+    right = anew(engine).infill(asked, sampling, Run(hint=Hint(text[:typed] + plain.text, text[:typed])))
     assert right.text == plain.text
     assert right.tokens == plain.tokens
     assert right.confidence == pytest.approx(plain.confidence, rel=1e-3)
@@ -217,10 +217,10 @@ def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: s
     for sampling in (*MODES.values(), replace(MODES["verified"], single_line=True)):
         plain = anew(engine).infill(asked, sampling)
         for text in ("total + other\n    total", "\n", "", "<eot>", plain.text[:7] + " compute(other)"):
-            hinted = anew(engine).infill(asked, sampling, hint=Hint(text, typed))
+            hinted = anew(engine).infill(asked, sampling, Run(hint=Hint(text, typed)))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
-            assert len(engine.passes.cache.ids) <= hinted.prompt_tokens + hinted.tokens
+            assert len(engine.passes.ids) <= hinted.prompt_tokens + hinted.tokens
 
 
 def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
@@ -283,14 +283,14 @@ def test_trust_spares_the_passes_that_would_have_verified(
 
 def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
-    kept = engine.tokenizer.decode(engine.passes.cache.ids[got.prompt_tokens :])
+    kept = engine.tokenizer.decode(engine.passes.ids[got.prompt_tokens :])
     assert kept == got.text
 
 
 @each_mode
 def test_drafts_sharpen_to_the_text(engine: LocalEngine, sampling: Sampling) -> None:
     drafts: list[Progress] = []
-    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), on_progress=drafts.append)
+    got = engine.infill(PROMPT, replace(sampling, max_tokens=8), Run(on_progress=drafts.append))
     counts = [draft.forward_passes for draft in drafts]
     assert counts == sorted(set(counts))
     assert counts[-1] == got.forward_passes
@@ -300,7 +300,7 @@ def test_drafts_sharpen_to_the_text(engine: LocalEngine, sampling: Sampling) -> 
 @each_mode
 def test_of_what_a_draft_has_settled_nothing_changes(engine: LocalEngine, sampling: Sampling) -> None:
     drafts: list[Progress] = []
-    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, on_progress=drafts.append).text)
+    ids = engine.tokenizer.encode(engine.infill(PROMPT, sampling, Run(on_progress=drafts.append)).text)
     whole = engine.tokenizer.decode(ids)
     committed = [draft.committed for draft in drafts]
     assert all(whole.startswith(infill.text) and not infill.finished for infill in committed)
@@ -354,7 +354,7 @@ def test_alternatives_go_on_as_the_model_does(
     decode = engine._decode
 
     def spy(tail: list[int], *rest: Any, **options: Any) -> DecodeResult:
-        there = [*engine.passes.cache.ids, *tail]
+        there = [*engine.passes.ids, *tail]
         middle = decode(tail, *rest, **options)
         decoded.append((there, middle))
         return middle
@@ -369,7 +369,7 @@ def test_alternatives_go_on_as_the_model_does(
         stem = ids[len(prompt) :]
         assert tuple(ids[: len(prompt)]) == prompt and 1 <= len(stem) <= 12
         assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
-        engine.passes.cache.reuse([])
+        engine.passes.reuse([])
         limit = DecodeBudget(64, 12 - len(stem), lambda: False)
         none = Stem(engine._token_bytes, b"")
         plain = decode_autoregressive(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
@@ -379,7 +379,7 @@ def test_alternatives_go_on_as_the_model_does(
 def test_alternatives_stop_between_two_passes(engine: LocalEngine) -> None:
     first = engine.infill(PROMPT, MODES["verified"])
     late = False
-    others = engine.alternatives(PROMPT, MODES["verified"], first, lambda: late)
+    others = engine.alternatives(PROMPT, MODES["verified"], first, Run(lambda: late))
     assert next(others).text
     late = True
     with pytest.raises(Cancelled):
@@ -434,8 +434,8 @@ def test_a_middle_goes_on_from_its_stem_and_does_not_show_it(
 ) -> None:
     sampling = replace(sampling, max_tokens=8, single_line=single_line)
     drafts: list[Progress] = []
-    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, on_progress=drafts.append)
-    ids = engine.passes.cache.ids[got.prompt_tokens :]
+    got = anew(engine).infill(replace(PROMPT, stem=stem), sampling, Run(on_progress=drafts.append))
+    ids = engine.passes.ids[got.prompt_tokens :]
     whole = engine.tokenizer.decode(ids)
     assert got.text and not got.text.startswith(stem)  # a random network says no token twice running
     assert (stem + got.text).startswith(whole) or whole.startswith(stem + got.text)
@@ -447,7 +447,7 @@ def test_a_likelihood_is_that_given_the_stem(engine: LocalEngine) -> None:
     sampling = replace(MODES["autoregressive"], max_tokens=1)
     for stem in STEMS.values():
         engine.infill(replace(PROMPT, stem=stem), sampling)
-        engine.passes.cache.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
+        engine.passes.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
         last = engine.passes.read([engine.tokenizer.specials.fim_middle], lambda: False)
         row = engine.passes.scores(last)[0].astype(np.float64)
         allowed = engine._token_bytes.allowed(stem.encode())
@@ -461,7 +461,7 @@ def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
 ) -> None:
     sampling = MODES["verified"]
     whole = engine.infill(replace(PROMPT, stem="v"), sampling)
-    first = engine.tokenizer.decode(engine.passes.cache.ids[whole.prompt_tokens :][:1])
+    first = engine.tokenizer.decode(engine.passes.ids[whole.prompt_tokens :][:1])
     rows: list[int] = []
     run = engine.passes.run
     monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
@@ -474,7 +474,7 @@ def test_a_key_within_a_word_costs_no_pass_while_the_middle_holds(
         assert got.confidence**got.tokens >= sure * 0.999
         assert not rows and not got.forward_passes
         fresh = anew(fresh)
-        fresh.passes.cache.reuse([])
+        fresh.passes.reuse([])
 
 
 def test_another_key_within_a_word_begins_with_the_scores_that_are_there(

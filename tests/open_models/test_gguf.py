@@ -18,7 +18,7 @@ from tokenizers import pre_tokenizers
 
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
-from mercury_lsp.engine.api import Sampling
+from mercury_lsp.engine.api import Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
@@ -161,7 +161,7 @@ def test_drafts_do_not_change_the_text(kind: str, tmp_path: Path) -> None:
     engine = engine_of(tmp_path / "a.gguf")
     alone = engine.infill(PROMPT, Sampling(mode="autoregressive", max_tokens=24))
     drafted = engine.infill(PROMPT, Sampling(max_tokens=24))
-    hinted = engine.infill(PROMPT, Sampling(max_tokens=24), hint=Hint(alone.text))
+    hinted = engine.infill(PROMPT, Sampling(max_tokens=24), Run(hint=Hint(alone.text)))
     assert alone.tokens > 4
     assert alone.text == drafted.text == hinted.text
     assert alone.confidence == pytest.approx(drafted.confidence, rel=0.02)
@@ -240,7 +240,7 @@ def test_a_file_that_ends_early_is_one_sentence_at_every_length(tmp_path: Path) 
 def test_damaged_headers_end_in_bounded_time(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2")
     content = bytearray((tmp_path / "a.gguf").read_bytes())
-    start = min(stored.start for stored in read_gguf(tmp_path / "a.gguf").weights.values())
+    start = min(stored.start for stored in read_gguf(tmp_path / "a.gguf")[1].values())
     rng = np.random.default_rng(6)
     for _ in range(200):
         changed = bytearray(content)
@@ -300,7 +300,7 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
     project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
     memory = project.beside("shape.py", before, after)
     # The prompt has no repetition to look up, so drafts are the project's.
-    drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), memory=memory)
+    drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), Run(memory=memory))
     assert drafted.text == alone.text
     assert drafted.forward_passes < alone.forward_passes / 2
     assert drafted.confidence == pytest.approx(alone.confidence, rel=0.02)

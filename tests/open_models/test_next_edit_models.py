@@ -82,7 +82,7 @@ def writes(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, text: str, end:
 
     def scripted(passes: CachedModel, hidden: Any, *more: Any) -> Any:
         found = scores(passes, hidden, *more).copy()
-        known = [*passes.cache.ids, *rows[-1]]
+        known = [*passes.ids, *rows[-1]]
         scored.append(len(found))
         begin = len(prompt)
         for row in range(len(found)):

@@ -16,7 +16,7 @@ from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import complete
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Progress, Sampling
+from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.quantized_load import load_network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
@@ -76,7 +76,7 @@ def counted(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[in
 def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: str) -> None:
     engine = opened(family)
     drafts: list[Progress] = []
-    first = engine.infill(PROMPT, SAMPLING, on_progress=drafts.append)
+    first = engine.infill(PROMPT, SAMPLING, Run(on_progress=drafts.append))
     assert first.tokens > 0
     assert 0 < first.confidence < 1
     assert first.forward_passes >= first.steps > 0
@@ -108,7 +108,7 @@ def test_what_follows_and_what_precedes_matter(opened: OpenDocuments, family: st
 @each_family
 def test_what_is_settled_never_changes(opened: OpenDocuments, family: str) -> None:
     drafts: list[Progress] = []
-    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), on_progress=drafts.append)
+    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), Run(on_progress=drafts.append))
     committed = [draft.committed.text for draft in drafts]
     for earlier, later in itertools.pairwise([*committed, found.text]):
         assert later.startswith(earlier.rstrip("\ufffd"))
@@ -120,7 +120,7 @@ def test_cancellation_is_seen_between_passes(opened: OpenDocuments, family: str)
     engine = opened(family)
     asks = itertools.count()
     with pytest.raises(Cancelled):
-        engine.infill(PROMPT, SAMPLING, lambda: next(asks) >= 2)
+        engine.infill(PROMPT, SAMPLING, Run(lambda: next(asks) >= 2))
     assert next(asks) == 3
     assert engine.infill(PROMPT, SAMPLING).text == opened(family).infill(PROMPT, SAMPLING).text
 
@@ -212,7 +212,7 @@ def test_alternatives_are_other_middles(opened: OpenDocuments, family: str) -> N
     assert fresh == others
     if others:
         with pytest.raises(Cancelled):
-            next(engine.alternatives(PROMPT, SAMPLING, first, lambda: True))
+            next(engine.alternatives(PROMPT, SAMPLING, first, Run(lambda: True)))
 
 
 @pytest.mark.parametrize("family", ["open-dcoder", "sdar"])

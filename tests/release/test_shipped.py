@@ -25,7 +25,7 @@ def test_a_shipped_model_loads_and_finishes_a_word(name: str) -> None:
 
 def test_mini_takes_at_most_half_of_what_small_computes_in_a_pass() -> None:
     small, mini = (
-        Shape.of(dict(checkpoint.read_config(checkpoint.SHIPPED / name)["shape"]))  # type: ignore[call-overload]
+        Shape(**checkpoint.read_config(checkpoint.SHIPPED / name)["shape"])  # type: ignore[call-overload]
         for name in ("small", "mini")
     )
     assert compute(mini) <= compute(small) / 2

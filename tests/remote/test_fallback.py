@@ -23,7 +23,7 @@ from mercury_lsp.completion.fallback import FallbackEngine
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.config import Config
 from mercury_lsp.engine import load as models
-from mercury_lsp.engine.api import Infill, Progress, Sampling, ScoredToken
+from mercury_lsp.engine.api import Infill, Progress, Run, Sampling, ScoredToken
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.remote import engine as remote_engine
@@ -43,15 +43,7 @@ class Local(Scripted):
         super().__init__()
         self.confidence = confidence
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: object,
-        on_progress: object,
-        hint: object,
-        memory: object,
-    ) -> Infill:  # type: ignore[override]
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run) -> Infill:
         self.prompts.append(prompt.prefix)
         ends = accumulate(len(part) for part in re.findall(r"\S+ ?", WHOLE))
         scored = tuple(ScoredToken(end, math.log(self.confidence)) for end in ends)
@@ -94,7 +86,7 @@ def test_whatever_becomes_of_it_the_local_text_stays(answer: object) -> None:
     drafts: list[Progress] = []
     with hosting(answer) as hosted:  # type: ignore[arg-type]
         engine = hedged(hosted, UNSURE)
-        assert engine.infill(PROMPT, Sampling(), on_progress=drafts.append).text == WHOLE
+        assert engine.infill(PROMPT, Sampling(), Run(on_progress=drafts.append)).text == WHOLE
         assert hosted.seen and drafts[-1].committed.text == WHOLE
 
 

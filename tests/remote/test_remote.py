@@ -17,7 +17,7 @@ from support.servers.hosted_server import WAIT, Hosted, cut, goes_on, hosting, r
 from mercury_lsp.completion.pipeline import complete
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Progress, Sampling
+from mercury_lsp.engine.api import Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.remote import link
@@ -79,7 +79,7 @@ def test_a_server_without_log_probabilities_is_asked_without() -> None:
 def test_a_stream_is_told_as_it_comes(key: str) -> None:
     drafts: list[Progress] = []
     with hosting(streamed("a", " +", " b\nx", key=key)) as hosted:
-        infill = engine(hosted).infill(PROMPT, LINES, on_progress=drafts.append)
+        infill = engine(hosted).infill(PROMPT, LINES, Run(on_progress=drafts.append))
     assert (infill.text, infill.finished) == ("a + b\nx", True)
     assert [draft.committed.text for draft in drafts][:3] == ["a", "a +", "a + b\nx"]
     assert not drafts[0].committed.finished
@@ -101,7 +101,7 @@ def test_whole_drafts_take_each_others_place() -> None:
     drafts: list[Progress] = []
     with hosting(streamed("x ? y", "a ? b", "a + b")) as hosted:
         asked = engine(hosted, remote_model="mercury-coder", drafts=True)
-        assert asked.infill(PROMPT, LINE, on_progress=drafts.append).text == "a + b"
+        assert asked.infill(PROMPT, LINE, Run(on_progress=drafts.append)).text == "a + b"
     assert hosted.bodies[0]["diffusing"] is True
     assert [draft.text for draft in drafts][:2] == ["x ? y", "a ? b"]
     assert drafts[0].committed.text == ""  # nothing of it is sure yet
@@ -118,7 +118,7 @@ def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
         stop.start()
         remote = engine(hosted)
         with pytest.raises(Cancelled):
-            remote.infill(PROMPT, LINES, cancel.is_set)
+            remote.infill(PROMPT, LINES, Run(cancel.is_set))
         assert hosted.left.wait(WAIT)  # the server sees the connection closed
         assert remote.remote_status.trouble == "" and remote.remote_status.breaker == "closed"
         stop.join()

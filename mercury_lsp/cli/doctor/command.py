@@ -25,7 +25,7 @@ from mercury_lsp.cli.loading import read_settings
 from mercury_lsp.config import Config
 from mercury_lsp.models.selection import choose_model
 
-_LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "safetensors", "numpy", "rich", "tree-sitter")
+_LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "numpy", "rich", "tree-sitter")
 _OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
 TO_DO = 3
 """Things to do that are shown, those first without which nothing can be suggested."""

@@ -70,12 +70,12 @@ def shown(
     syntax: Syntax,
     single_line: bool,
     finished: bool = True,
-    told: Indentation = NO_INDENTATION,
+    project: Indentation = NO_INDENTATION,
 ) -> Shown | None:
     """What to show of the model's `text` at an offset; None where nothing is worth it.
 
     `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
-    `told`: how the project says that blocks are indented.
+    `project`: how it says that blocks are indented.
     """
     text = text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
     text = _UNREADABLE.split(text, 1)[0]
@@ -85,10 +85,10 @@ def shown(
         text = text[: text.rindex("\n")]
     site = _site(document, offset, syntax)
     text = _without_junk(text, site)
-    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.", told)
+    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.", project)
     text = balanced(without_left(text, site), site.left, site.rest)
     if not site.is_prose:
-        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text), told)
+        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text), project)
     text = without_listed(without_surplus_end(_within_scope(text, site), site), site)
     if site.left.strip() and site.left[-1] in " \t":
         text = text.lstrip(" \t")

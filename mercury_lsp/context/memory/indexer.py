@@ -88,7 +88,6 @@ class Indexer(Background):
         return (entry for path, entry in self._entries.items() if self._indexed.get(path) is not entry)
 
     def _index(self) -> None:
-        """Index what is missing, segment by segment."""
         with self._progress() as tell:
             while not self._stop:
                 with self._changed:
@@ -159,7 +158,6 @@ def _alive(segment: Segment, dead: frozenset[str]) -> Iterator[tuple[str, Ids]]:
 
 
 def _batches(entries: list[Entry]) -> Iterator[list[tuple[Entry, str]]]:
-    """Entries and their texts, in batches."""
     batch: list[tuple[Entry, str]] = []
     characters = 0
     for entry in entries:

@@ -74,7 +74,6 @@ class DocumentTokens:
         return [*starts, end] if end > start else [start]
 
     def _part(self, start: int, end: int) -> Ids:
-        """Ids of a part of the text."""
         starts = self._starts
         first, last = bisect_left(starts, start), bisect_right(starts, end) - 1
         if first > last:

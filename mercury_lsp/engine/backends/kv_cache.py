@@ -21,11 +21,12 @@ from mercury_lsp.engine.worker import Cancelled
 PREFILL_CHUNK_ROWS = 64
 
 
-class PrefixCache:
-    """The ids of the executor's kept rows, from its first row on."""
+class CachedModel:
+    """An executor, and the ``ids`` of its kept rows, from the first on; nothing else may run the executor."""
 
-    def __init__(self) -> None:
+    def __init__(self, executor: Executor) -> None:
         self.ids: list[int] = []
+        self._executor = executor
 
     def reuse(self, ids: Sequence[int]) -> int:
         """Forget all but the longest common prefix with ``ids``; returns its length."""
@@ -37,14 +38,6 @@ class PrefixCache:
         """Keep the first rows of the last pass, which belong to ``ids``."""
         self.ids += ids
 
-
-class CachedModel:
-    """An executor and its cache; nothing else may run the executor."""
-
-    def __init__(self, executor: Executor) -> None:
-        self.cache = PrefixCache()
-        self._executor = executor
-
     def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
         """Run known tokens after the cached ones, in chunks, and keep them; returns the last row (1, width).
 
@@ -55,16 +48,16 @@ class CachedModel:
             if cancelled():
                 raise Cancelled
             chunk = ids[at : at + PREFILL_CHUNK_ROWS]
-            last = self.run(chunk, TokenLayout.clean(len(self.cache.ids), len(chunk)))[-1:]
-            self.cache.keep(chunk)
+            last = self.run(chunk, TokenLayout.clean(len(self.ids), len(chunk)))[-1:]
+            self.keep(chunk)
         return last
 
     def run(self, ids: Sequence[int], rows: TokenLayout) -> Any:
         """Run one pass of rows after the cached ones, by the attention rule; returns (T, width) on the device.
 
-        Keeps nothing; `cache.keep` keeps as many of the first rows as it gets ids.
+        Keeps nothing; `keep` keeps as many of the first rows as it gets ids.
         """
-        return self._executor.run(ids, rows, len(self.cache.ids))
+        return self._executor.run(ids, rows, len(self.ids))
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
         """Log-probabilities, -inf for forbidden tokens, valid until the next call. (n, width) -> (n, V)"""

@@ -26,15 +26,9 @@ class Past(Protocol):
         ...
 
 
-class Attend(Protocol):
-    """A function that computes attention."""
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
-        """Heads (N, H, T, D) over keys and values (N, Hkv, S, D), H a multiple of Hkv; returns (N, H, T, D).
-
-        mask: the one of `Network.forward`.
-        """
-        ...
+Attend = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
+"""Computes attention: heads (N, H, T, D) over keys and values (N, Hkv, S, D), H a multiple of Hkv, by the mask of
+`Network.forward`; returns (N, H, T, D)."""
 
 
 def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -51,7 +51,9 @@ def load_network(
         for done, (name, names) in enumerate(parts, 1):
             tensors = [_stored(loaded, name, index, part) for index, part in enumerate(names)]
             whole = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-            _put(network, name, whole.to(device, dtype))
+            module, _, last = name.rpartition(".")
+            parameter = nn.Parameter(whole.to(device, dtype), requires_grad=False)
+            setattr(network.get_submodule(module), last, parameter)
             if done == len(parts) or _layer(parts[done][0]) != _layer(name):
                 _quantize(network, _layer(name), quantization, loaded.name, device)
             if progress is not None:
@@ -76,12 +78,6 @@ def _stored(loaded: OpenCheckpoint, name: str, index: int, part: str) -> Tensor:
     order, factor = loaded.row_order(part), loaded.factor(name, index)
     weight = weight if order is None else weight[torch.from_numpy(order)]
     return weight if factor == 1.0 else weight.float() * factor
-
-
-def _put(network: Network, name: str, weight: Tensor) -> None:
-    """Set a weight of the network."""
-    module, _, last = name.rpartition(".")
-    setattr(network.get_submodule(module), last, nn.Parameter(weight, requires_grad=False))
 
 
 def _layer(name: str) -> str:

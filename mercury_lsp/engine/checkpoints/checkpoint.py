@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
 
 from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
+from mercury_lsp.engine.checkpoints.stored_values import values
 from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
@@ -39,7 +38,6 @@ SHIPPED = Path(__file__).resolve().parents[2] / "weights"
 ENTRY_POINTS = "mercury_lsp.weights"
 # Models with a distribution of their own, `mercury-lsp-NAME`.
 SEPARATE_DISTRIBUTIONS = frozenset({"mini"})
-_TYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +185,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                 f"The model in {folder} is damaged: reinstall it, its fingerprint does not match."
             )
         tokenizer = Tokenizer.load(folder)
-        shape = Shape.of(dict(object_field(config, "shape")))
+        shape = Shape(**object_field(config, "shape"))
         shape.check()
         if tokenizer.size > shape.vocabulary:
             raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
@@ -203,7 +201,7 @@ def as_checkpoint_error(folder: Path) -> Iterator[None]:
     except KeyError as error:
         name = printable(str(error.args[0]))
         raise CheckpointError(f"The model in {folder} cannot be used: its {CONFIG} has no {name}.") from error
-    except (OSError, TypeError, ValueError, ArithmeticError, SafetensorError) as error:
+    except (OSError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
 
 
@@ -216,38 +214,26 @@ def _sentence(error: Exception) -> str:
 def _read_weights(
     folder: Path, progress: Callable[[float], None] | None
 ) -> dict[str, Packed | NDArray[np.float32]]:
-    """All weights of a folder's shards."""
     weights: dict[str, Packed | NDArray[np.float32]] = {}
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         raise OSError("its weights are missing")
     for index, path in enumerate(shards, 1):
-        parts = {name: _array(entry) for name, entry in deserialize(path.read_bytes())}  # type: ignore[no-untyped-call]
-        for name, values in parts.items():
+        parts = read_weight_index(path)
+        for name, stored in parts.items():
             plain, _, kind = name.rpartition(".")
             if kind == "planes":
                 if f"{plain}.scale" not in parts:
                     raise ValueError(f"its weight {plain}.scale is missing")
-                weights[plain] = Packed(values, parts[f"{plain}.scale"])
+                scale = np.frombuffer(parts[f"{plain}.scale"].read(), np.float16)
+                planes = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape)
+                weights[plain] = Packed(planes, scale.reshape(parts[f"{plain}.scale"].shape))
             elif kind != "scale" or f"{plain}.planes" not in parts:
-                weights[name] = _widened(values)
+                raw = np.frombuffer(stored.read(), np.uint8)
+                weights[name] = values(stored.dtype, raw).reshape(stored.shape)
         if progress is not None:
             progress(index / len(shards))
     return weights
-
-
-def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
-    """A tensor of a shard as it is stored; bf16, which numpy lacks, as uint16."""
-    if entry["dtype"] not in _TYPES:
-        raise ValueError(f"it has numbers of type {entry['dtype']}, which are not known here")
-    return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
-
-
-def _widened(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values as float32; bf16 is its upper half."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return values.astype(np.float32, copy=False)
 
 
 def _check_weights(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:

@@ -36,8 +36,7 @@ def is_gguf(path: Path) -> bool:
 def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
     """Read a file, and check its weights against its metadata. Raises `CheckpointError`."""
     with as_checkpoint_error(path):
-        header = read_gguf(path)
-        metadata, files = header.metadata, dict(header.weights)
+        metadata, files = read_gguf(path)
         if metadata.get("split.count", 1) != 1:
             raise Unsupported("it is one of several parts; join them with llama-gguf-split --merge")
         fim_ids = [_special(metadata, names) for names in _FIM_KEYS]
@@ -55,7 +54,12 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
         factors = files.pop(_ROPE_FACTORS, None)
         first = "" if start is None else tokens[start]
         loaded = OpenCheckpoint.of(path.stem, path, family, config, tokenizer, files, first)
-        return loaded if factors is None else _with_factors(loaded, factors)
+        if factors is None:
+            return loaded
+        divisors = values(factors.dtype, np.frombuffer(factors.read(), np.uint8)[None]).ravel()
+        shape = replace(loaded.shape, rope_factors=tuple(divisors.tolist()))
+        shape.check()
+        return replace(loaded, shape=shape)
 
 
 def _special(metadata: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
@@ -122,11 +126,3 @@ def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight
                 "its attention rotates a part of a head, or has values of another width than keys"
             )
     return config
-
-
-def _with_factors(loaded: OpenCheckpoint, stored: StoredWeight) -> OpenCheckpoint:
-    """The checkpoint with the file's divisors of the rotary frequencies."""
-    factors = values(stored.dtype, np.frombuffer(stored.read(), np.uint8)[None]).ravel()
-    shape = replace(loaded.shape, rope_factors=tuple(factors.tolist()))
-    shape.check()
-    return replace(loaded, shape=shape)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,16 +27,11 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
-@dataclass(frozen=True, slots=True)
-class GGUFFile:
-    """The header of a file: ``metadata`` by key, and ``weights`` by name, their dimensions outputs first."""
-
-    path: Path
-    metadata: dict[str, Any]
-    weights: dict[str, StoredWeight]
+Header = tuple[dict[str, Any], dict[str, StoredWeight]]
+"""The metadata of a file by key, and its weights by name, their dimensions outputs first."""
 
 
-def read_gguf(path: Path) -> GGUFFile:
+def read_gguf(path: Path) -> Header:
     """Read the header of a file. Raises ``OSError``, or ``ValueError`` if the file is damaged or incomplete."""
     if not path.is_file():
         raise ValueError("it is not a regular file")
@@ -57,7 +51,7 @@ class _Header:
         self._left = min(self._size, MAX_HEADER_BYTES)
         file.seek(0)
 
-    def read(self) -> GGUFFile:
+    def read(self) -> Header:
         """The header."""
         if self._bytes(4) != MAGIC:
             raise ValueError("it is not a GGUF file")
@@ -84,7 +78,7 @@ class _Header:
             if start + offset + size > self._size:
                 raise ValueError(f"it ends within its weight {name!r}; download it again")
             weights[name] = StoredWeight(self._path, self._size, start + offset, size, dtype, shape)
-        return GGUFFile(self._path, metadata, weights)
+        return metadata, weights
 
     def _bytes(self, count: int) -> bytes:
         self._left -= count

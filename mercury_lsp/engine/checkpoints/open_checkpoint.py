@@ -124,7 +124,6 @@ class OpenCheckpoint:
 
 
 def _ends(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset[int]:
-    """Ids of the stop tokens."""
     value = config.get("eos_token_id")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     ids = {token_id(number, "eos_token_id") for number in listed}

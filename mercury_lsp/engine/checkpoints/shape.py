@@ -42,11 +42,6 @@ class Shape:
     rope_factors: tuple[float, ...] = ()
     rope_magnitude: float = 1.0
 
-    @classmethod
-    def of(cls, values: dict[str, object]) -> Shape:
-        """Read a shape from a configuration, unchecked. Raises ``TypeError`` for missing or unknown fields."""
-        return cls(**values)  # type: ignore[arg-type]
-
     def check(self) -> None:
         """Raises ``ValueError`` for impossible sizes, before anything is allocated."""
         for name, limit in _MAX_SIZES.items():
@@ -83,7 +78,7 @@ class Shape:
         return cosine.astype(np.float32), sine.astype(np.float32)
 
     def values(self) -> dict[str, object]:
-        """The fields for `of`, without those of open models if they have their defaults."""
+        """The fields by name, without those of open models if they have their defaults."""
         values = asdict(self)
         return (
             values

@@ -117,8 +117,8 @@ def decode_block_diffusion(
     ends = ends.after(whole.hidden(tokens))
     while len(tokens) < budget.max_tokens:
         size = min(block, budget.max_tokens - len(tokens))
-        rows = TokenLayout.block(len(passes.cache.ids), size)
-        anchor, before = passes.cache.ids[-1], tuple(tokens)
+        rows = TokenLayout.block(len(passes.ids), size)
+        anchor, before = passes.ids[-1], tuple(tokens)
 
         def predict(
             draft: Sequence[int | None], rows: TokenLayout = rows, anchor: int = anchor

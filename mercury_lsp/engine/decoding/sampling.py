@@ -1,8 +1,9 @@
-"""Picks a token by its scores: the likeliest, or one drawn at random."""
+"""Picks a token by its scores: the likeliest, one drawn at random, or those with which other texts branch off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ Pick = Callable[[NDArray[np.float32], int], tuple[list[int], list[float]]]
 """Given log-probabilities (n, V) of a middle's tokens and the index of the first: their ids and log-probabilities."""
 
 _SEEDS = 1 << 64
+# Only the first tokens have branches, because a user sees no choice in texts that differ late.
+BRANCH_TOKENS = 24
+TOKENS_PER_PLACE = 4
 
 
 def greedy(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
@@ -39,3 +43,36 @@ def sampled(temperature: float, seed: int) -> Pick:
         return ids, scores[np.arange(len(ids)), ids].tolist() if ids else []
 
     return pick
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Another ``token`` at index ``at`` of the text, with its own log-probability ``logp``."""
+
+    at: int
+    token: int
+    logp: float
+
+
+def branches(scores: NDArray[np.float32], tokens: Sequence[int]) -> list[Branch]:
+    """The branches of a text, ordered by the joint probability of the branch and the text before it.
+
+    scores: (n, V), row i predicts token i; one row more than tokens predicts other tokens than the stop token.
+    """
+    left = scores.copy()
+    for i, token in enumerate(tokens[: len(left)]):
+        left[i, token] = -np.inf
+    if len(left) > len(tokens):
+        # The stop token that was chosen.
+        left[-1, int(left[-1].argmax())] = -np.inf
+    rows = np.arange(len(left))
+    before = np.concatenate([[0.0], np.cumsum([scores[i, token] for i, token in enumerate(tokens)])])
+    scored: list[tuple[float, Branch]] = []
+    for _ in range(TOKENS_PER_PLACE):
+        best = left.argmax(-1)  # (n,)
+        sure = left[rows, best]
+        for i in np.flatnonzero(np.isfinite(sure)).tolist():
+            logp = float(sure[i])
+            scored.append((float(before[i]) + logp, Branch(i, int(best[i]), logp)))
+        left[rows, best] = -np.inf
+    return [branch for _, branch in sorted(scored, key=lambda pair: -pair[0])]

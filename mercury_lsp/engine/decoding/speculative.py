@@ -137,7 +137,7 @@ def decode_speculative(
         here = ends.after(stem.hidden([*committed, *draft]))
         right, sure = _accepted(causal, draft, drafting, here, len(committed))
         if begun or first is None:
-            passes.cache.keep([*known, *draft[:right]])
+            passes.keep([*known, *draft[:right]])
         tokens = [*committed, *draft[:right]]
         logp += [float(causal[i, token]) for i, token in enumerate((*draft[:right], sure))]
         if not begun:
@@ -160,7 +160,7 @@ def decode_speculative(
         if opened[:1] == [sure] and len(opened) > 1:
             draft, odds = opened[1:][:room], [1.0] * len(opened[1:][:room])
         else:
-            ids = [*passes.cache.ids, sure]
+            ids = [*passes.ids, sure]
             draft, odds = _draft(ids, committed, hint, scores, likely, drafting, here, memory)
             draft, odds = draft[:room], odds[:room]
         budget.passes += 1
@@ -190,7 +190,7 @@ def _run(
     """Run one pass: the predictions after the last known token and each drafted one, (len(draft) + 1, V), and the
     canvases' predictions."""
     block, clean = drafting.block, [*known, *draft]
-    n, first, k = len(clean), len(passes.cache.ids), len(known)
+    n, first, k = len(clean), len(passes.ids), len(known)
     if drafting.mask is None:
         scores = passes.scores(passes.run(clean, TokenLayout.clean(first, n))[k - 1 :])
         return scores, CanvasScores({}, scores[:0])
@@ -241,7 +241,6 @@ def _finished(
 
 
 def _without_end(draft: Sequence[int], ends: StopCondition) -> list[int]:
-    """The tokens before the first stop token."""
     return list(draft[: next((i for i, token in enumerate(draft) if ends(i, token)), len(draft))])
 
 

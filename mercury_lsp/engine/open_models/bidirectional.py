@@ -144,7 +144,6 @@ def denoise_expandable(
 
 
 def _committed_start(canvas: Sequence[int | None]) -> list[int]:
-    """The committed tokens before the first mask."""
     start: list[int] = []
     for token in canvas:
         if token is None:

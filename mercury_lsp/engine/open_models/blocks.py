@@ -34,9 +34,9 @@ class Blocks:
 
         With the shift at least one token stays unread, because its row predicts the next token.
         """
-        common = self.passes.cache.reuse(ids[:-1] if self.shift else ids)
+        common = self.passes.reuse(ids[:-1] if self.shift else ids)
         layout_of_whole_blocks = common // self.block * self.block
-        self.passes.cache.reuse(ids[:layout_of_whole_blocks])
+        self.passes.reuse(ids[:layout_of_whole_blocks])
         return layout_of_whole_blocks
 
     def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Scores | None:
@@ -50,9 +50,9 @@ class Blocks:
             if cancelled():
                 raise Cancelled
             part = ids[at : at + chunk]
-            layout = layout_of_whole_blocks(len(self.passes.cache.ids), len(part), self.block)
+            layout = layout_of_whole_blocks(len(self.passes.ids), len(part), self.block)
             last = self.passes.run(part, layout)[-1:]
-            self.passes.cache.keep(part)
+            self.passes.keep(part)
         return None if last is None or not self.shift else self.passes.scores(last).copy()
 
     def scores(self, known: Sequence[int], canvas: Sequence[int | None], before: Scores | None) -> Scores:
@@ -60,7 +60,7 @@ class Blocks:
 
         before: the prediction of the row before the block.
         """
-        first = len(self.passes.cache.ids)
+        first = len(self.passes.ids)
         ids = [*known, *(self.mask if token is None else token for token in canvas)]
         hidden = self.passes.run(ids, layout_of_open_block(first, len(ids)))
         rows = [len(known) + i - self.shift for i, token in enumerate(canvas) if token is None]
@@ -96,7 +96,7 @@ def decode_in_blocks(
     stem: Stem,
 ) -> DecodeResult:
     """Decode after a prompt whose first blocks are in the cache, see `Blocks.reuse`."""
-    cached, size = len(blocks.passes.cache.ids), blocks.block
+    cached, size = len(blocks.passes.ids), blocks.block
     head = len(ids) // size * size
     before = blocks.read(ids[cached:head], budget.cancelled)
     budget.prefill_ends()

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mercury_lsp.engine.api import Infill, Progress, Sampling, never_cancelled
+from mercury_lsp.engine.api import ALONE, Infill, Progress, Run, Sampling, never_cancelled
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.backends.kv_cache import CachedModel
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.decoding.decode import DecodeBudget, StopCondition
 from mercury_lsp.engine.decoding.healing import Stem, token_bytes
-from mercury_lsp.engine.decoding.mixture import Memory
 from mercury_lsp.engine.decoding.result import ResultBuilder, commit_rule
 from mercury_lsp.engine.open_models.bidirectional import (
     BidirectionalCanvas,
@@ -26,7 +25,7 @@ from mercury_lsp.engine.open_models.bidirectional import (
 )
 from mercury_lsp.engine.open_models.blocks import Blocks, decode_in_blocks
 from mercury_lsp.engine.open_models.prompt_format import canvas_context, fim_prompt
-from mercury_lsp.engine.tokenizer import Hint, Prompt
+from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
 
 # Sizes in tokens of single lines and short bodies.
@@ -72,22 +71,14 @@ class OpenModelEngine:
         self._blocks.read(missing, cancelled)
         return len(missing)
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-        hint: Hint | None = None,
-        memory: Memory | None = None,
-    ) -> Infill:
-        """Fill in the middle of a prompt. ``sampling.mode``, ``hint`` and ``memory`` have no effect.
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+        """Fill in the middle of a prompt. ``sampling.mode``, ``run.hint`` and ``run.memory`` have no effect.
 
-        Raises `Cancelled` between two passes after ``cancelled()`` turns true.
+        Raises `Cancelled` between two passes after ``run.cancelled()`` turns true.
         """
         began = time.perf_counter()
         sampling = self._fitting(sampling)
-        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, cancelled)
+        budget = DecodeBudget(sampling.max_passes, sampling.max_tokens, run.cancelled)
         newlines = self._token_bytes.newlines if sampling.single_line else frozenset[int]()
         stops = StopCondition(self._loaded.ends, newlines)
         family, stem = self._loaded.family, Stem.of(self._token_bytes, prompt.stem)
@@ -98,7 +89,7 @@ class OpenModelEngine:
         if self._blocks is not None:
             ids = self._prompt_ids(prompt, sampling)
             builder = result_builder(self._blocks.reuse(ids), len(ids))
-            report = builder.reporter(on_progress)
+            report = builder.reporter(run.on_progress)
             return builder.infill(
                 decode_in_blocks(self._blocks, ids, stops, commit_rule(sampling), budget, report, stem)
             )
@@ -112,20 +103,15 @@ class OpenModelEngine:
         budget.prefill_ends()
         if family.expand:
             expand = self.tokenizer.added[family.expand]
-            report = builder.reporter(on_progress)
+            report = builder.reporter(run.on_progress)
             return builder.infill(
                 denoise_expandable(between, expand, stops.tokens, stops.newlines, budget, report, stem)
             )
-        middles = self._of_all_sizes(between, sampling, stops, builder, on_progress, stem)
+        middles = self._of_all_sizes(between, sampling, stops, builder, run.on_progress, stem)
         return self._best(prompt, sampling, list(middles))
 
     def alternatives(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        first: Infill,
-        cancelled: Callable[[], bool] = never_cancelled,
-        memory: Memory | None = None,
+        self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
         """Other middles than ``first``, of canvases of other sizes, likeliest first; none if there is only one canvas.
 
@@ -134,10 +120,10 @@ class OpenModelEngine:
         if self._blocks is not None or self._loaded.family.expand:
             return
         if self._tried is None or self._tried[:2] != (prompt, self._fitting(sampling)):
-            self.infill(prompt, sampling, cancelled)
+            self.infill(prompt, sampling, run)
         texts = {first.text}
         for middle in self._tried[2] if self._tried is not None else ():
-            if cancelled():
+            if run.cancelled():
                 raise Cancelled
             if middle.text not in texts:
                 texts.add(middle.text)
@@ -165,9 +151,8 @@ class OpenModelEngine:
         stem: Stem,
     ) -> Iterator[Infill]:
         """The middles of canvases of growing sizes, until one is likely enough or no pass is left."""
-        sizes = sorted(
-            {min(size, sampling.max_tokens) for size in (sampling.block,) if size} or _up_to(sampling)
-        )
+        wanted = (sampling.block,) if sampling.block else CANVAS_SIZES
+        sizes = sorted({min(size, sampling.max_tokens) for size in wanted})
         budget, report = builder.budget, builder.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
             # No token of a draft is committed, because a middle of another size may be likelier.
@@ -193,10 +178,3 @@ class OpenModelEngine:
         # The last one has the cost of all.
         last = max(middles, key=lambda middle: middle.forward_passes)
         return replace(middles[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)
-
-
-def _up_to(sampling: Sampling) -> set[int]:
-    """The canvas sizes up to the wanted number of tokens."""
-    return {size for size in CANVAS_SIZES if size < sampling.max_tokens} | {
-        min(sampling.max_tokens, CANVAS_SIZES[-1])
-    }

@@ -131,7 +131,7 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
 def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
     passes, eot = engine.passes, min(engine.layout.ends)
     ids = engine.layout.encode(asked)
-    cached = passes.cache.reuse(ids[:-1])
+    cached = passes.reuse(ids[:-1])
     passes.read(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
     scores = passes.scores(

@@ -114,10 +114,10 @@ def trials(
 def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
     """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
     passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.cache.reuse(ids[:-1]) : -1], never_cancelled)
+    passes.read(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
     told = [*engine.tokenizer.encode(hole), min(engine.layout.ends)][:SCORED]
     rows = [ids[-1], *told[:-1]]
-    scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.cache.ids), len(rows))))
+    scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
     return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)
 
 

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never_cancelled
+from mercury_lsp.engine.api import ALONE, UNDECIDED, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites import functions
 from model.evaluation.suites.execute import Outcome, run_all
@@ -41,13 +41,7 @@ class LocalEngine(Protocol):
     def prefill(self, prompt: Prompt) -> int:
         """Read a prompt ahead."""
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Fill in the middle."""
 
 
@@ -137,7 +131,7 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
         on_progress = _Watch(over)
         try:
             found = engine.infill(
-                made, replace(sampling, max_tokens=left, max_passes=2 * left), on_progress=on_progress
+                made, replace(sampling, max_tokens=left, max_passes=2 * left), Run(on_progress=on_progress)
             )
         except _Over:
             text += on_progress.committed

@@ -63,7 +63,7 @@ class Lengths:
     def prefill(self, prompt: Prompt) -> int:
         """As `LocalEngine.prefill`."""
         ids = encode_prompt(prompt, self._tokenizer)
-        kept = self._passes.cache.reuse(ids)
+        kept = self._passes.reuse(ids)
         self._passes.read(ids[kept:], never_cancelled)
         return len(ids) - kept
 
@@ -71,7 +71,7 @@ class Lengths:
         """As `LocalEngine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
         began = time.perf_counter()
         ids = encode_prompt(prompt, self._tokenizer)
-        cached = self._passes.cache.reuse(ids[:-1])
+        cached = self._passes.reuse(ids[:-1])
         foretold = self._passes.scores(self._passes.read(ids[cached:], never_cancelled)).copy()  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
@@ -110,11 +110,11 @@ class Lengths:
 
     def _predict(self, candidates: Sequence[Candidate]) -> list[NDArray[np.float32]]:
         """One pass: log-probabilities (n, V) of the undecided positions of each candidate."""
-        special, cache = self._tokenizer.specials, self._passes.cache
-        first, ids, blocks = len(cache.ids), list[int](), []
+        special, kept = self._tokenizer.specials, self._passes.ids
+        first, ids, blocks = len(kept), list[int](), []
         for number, candidate in enumerate(candidates, 1):
             tokens = [special.mask if token is None else token for token in candidate.tokens]
-            ids += [cache.ids[-1], *tokens, *[special.eot] * (SIZE - len(tokens))]
+            ids += [kept[-1], *tokens, *[special.eot] * (SIZE - len(tokens))]
             blocks.append(TokenLayout.block(first, SIZE, number))
         hidden = self._passes.run(ids, TokenLayout.join(*blocks))
         made, at = [], 0
@@ -142,7 +142,7 @@ class Lengths:
 
     def _best(self, candidates: Sequence[Candidate], foretold: NDArray[np.float32]) -> Candidate:
         """The likeliest candidate, all of them scored in one causal pass. foretold: by the prompt's last row (1, V)."""
-        first, eot = len(self._passes.cache.ids), self._tokenizer.specials.eot
+        first, eot = len(self._passes.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
             rows = TokenLayout.clean(first, len(candidate.tokens))

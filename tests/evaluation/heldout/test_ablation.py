@@ -88,7 +88,7 @@ def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model
     expected = 0.0
     for i, token in enumerate(hole):
         whole = [*ids, *hole[:i]]
-        row = passes.read(whole[passes.cache.reuse(whole[:-1]) :], never_cancelled)
+        row = passes.read(whole[passes.reuse(whole[:-1]) :], never_cancelled)
         expected -= float(passes.scores(row)[0, token])
     nats, tokens = cost_of(engine, prompt, "print(area_2(1, 2))")
     assert tokens == len(hole) > 5

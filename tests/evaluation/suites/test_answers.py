@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from test_suite import FUNCTION, METHOD
 
-from mercury_lsp.engine.api import UNDECIDED, Infill, Progress, Sampling, never_cancelled
+from mercury_lsp.engine.api import ALONE, UNDECIDED, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites.answers import write
 from model.evaluation.suites.suite import Task
@@ -30,13 +30,7 @@ class Scripted:
     def prefill(self, prompt: Prompt) -> int:
         return 0
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool] = never_cancelled,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         self.asked.append(prompt.prefix)
         self.limits.append(sampling.max_tokens)
         text = self.completions.pop(0) if self.completions else ""
@@ -55,9 +49,9 @@ class Scripted:
             finished=True,
         )
         for passes in range(1, len(lines) + 1):
-            if on_progress is not None:
+            if run.on_progress is not None:
                 shown = "".join(lines[:passes]) + UNDECIDED * (passes < len(lines))
-                on_progress(Progress(shown, passes, len(lines), passes, infill))
+                run.on_progress(Progress(shown, passes, len(lines), passes, infill))
         return infill
 
 

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from mercury_lsp.completion.types import Completion, Reply, Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.engine.api import Infill, Progress, Sampling, ScoredToken
+from mercury_lsp.engine.api import Infill, Progress, Run, Sampling, ScoredToken
 from mercury_lsp.engine.tokenizer import Hint, Prompt, Snippet
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.document import Document
@@ -49,32 +49,23 @@ class Scripted:
         self.read.append(prompt.prefix + prompt.rest)
         return 0
 
-    def infill(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        cancelled: Callable[[], bool],
-        on_progress: Callable[[Progress], None],
-        hint: Hint | None,
-        memory: None,
-    ) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run) -> Infill:
         self.prompts.append(prompt.prefix)
         self.related.append(prompt.related)
-        self.hints.append(hint)
+        self.hints.append(run.hint)
         for number in range(len(self.written)):
             if self.held:
                 assert self._steps.acquire(timeout=WAIT)
-            if cancelled():
+            if run.cancelled():
                 raise Cancelled
             self.passes += 1
             committed = infill(self.written[: number + 1], number + 1 == len(self.written))
-            on_progress(Progress(committed.text, number + 1, number + 1, number + 1, committed))
+            assert run.on_progress is not None
+            run.on_progress(Progress(committed.text, number + 1, number + 1, number + 1, committed))
             self._done.release()
         return committed
 
-    def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, cancelled: Callable[[], bool], memory: None
-    ) -> Iterator[Infill]:
+    def alternatives(self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run) -> Iterator[Infill]:
         self.branched.append(prompt.prefix)
         for text in OTHERS:
             yield infill([text], True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mercury_lsp.engine.decoding.alternatives import TOKENS_PER_PLACE, Branch, branches
+from mercury_lsp.engine.decoding.sampling import TOKENS_PER_PLACE, Branch, branches
 
 
 def test_the_branch_that_is_likeliest_with_what_stands_before_it_comes_first() -> None:

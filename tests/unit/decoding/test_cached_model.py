@@ -39,26 +39,26 @@ def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
         (3, 2 * PREFILL_CHUNK_ROWS, 2 * PREFILL_CHUNK_ROWS),
     ]
     assert passes.scores(last).tolist() == [[ids[-1]]]
-    assert passes.cache.ids == ids
+    assert passes.ids == ids
     assert passes.read([], never_cancelled) is None
 
 
 def test_what_is_run_is_kept_only_where_one_says_so() -> None:
     passes = CachedModel(noted := Noted())
     passes.run([5, 6, 7], TokenLayout.clean(0, 3))
-    assert passes.cache.ids == []
-    passes.cache.keep([5, 6])
+    assert passes.ids == []
+    passes.keep([5, 6])
     passes.run([8], TokenLayout.clean(2, 1))
     assert noted.asked == [(3, 0, 0), (1, 2, 2)]
 
 
 def test_the_longest_common_start_is_used_again() -> None:
     passes = CachedModel(Noted())
-    passes.cache.keep([1, 2, 3, 4])
-    assert passes.cache.reuse([1, 2, 9, 4, 5]) == 2
-    assert passes.cache.ids == [1, 2]
-    assert passes.cache.reuse([]) == 0
-    assert passes.cache.ids == []
+    passes.keep([1, 2, 3, 4])
+    assert passes.reuse([1, 2, 9, 4, 5]) == 2
+    assert passes.ids == [1, 2]
+    assert passes.reuse([]) == 0
+    assert passes.ids == []
 
 
 def test_a_cancelled_reading_keeps_what_it_read() -> None:
@@ -66,4 +66,4 @@ def test_a_cancelled_reading_keeps_what_it_read() -> None:
     looks = iter([False, True])
     with pytest.raises(Cancelled):
         passes.read(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
-    assert passes.cache.ids == list(range(PREFILL_CHUNK_ROWS))
+    assert passes.ids == list(range(PREFILL_CHUNK_ROWS))

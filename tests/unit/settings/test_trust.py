@@ -93,7 +93,7 @@ def test_nothing_in_a_value_can_hide_another() -> None:
     value = "https://a.example/\n\n\x1b[2J\u202e\u200b" + "x" * 3000
     claim = claim_of({"remote": "always", "remote_url": value}, {}, ())
     assert claim is not None and not claim.askable
-    assert claim.told().isascii() and claim.told().isprintable()
+    assert claim.readable().isascii() and claim.readable().isprintable()
 
 
 def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
