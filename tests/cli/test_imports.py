@@ -17,7 +17,7 @@ PACKAGE = ROOT / "mercury_lsp"
 TORCH = (
     *(
         f"mercury_lsp.engine.backends.{name}"
-        for name in ("batched", "network", "torch_executor", "quantized_load")
+        for name in ("batched", "network", "torch_executor", "cuda_graphs", "quantized_load")
     ),
     "mercury_lsp.engine.decoding.noise",
 )

@@ -117,7 +117,9 @@ def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_on_cuda_torch_runs(unpacked_model: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_plain_torch_runs_until_graphs_are_measured(
+    unpacked_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[type] = []
     monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.has_device", lambda device: True)
     monkeypatch.setattr(TorchExecutor, "__init__", lambda self, *_: made.append(type(self)))

@@ -1,0 +1,130 @@
+"""Runs passes on CUDA as recorded graphs of a few fixed sizes.
+
+A pass of few rows is hundreds of small kernels, and to launch them one by one takes longer than to run them. A graph
+launches them at once, but always with the same sizes and addresses. So rows and keys are padded to buckets, and all
+that differs between two passes is one small tensor, from which the pass computes its mask on the device. On other
+devices the same passes run without recording, so that they can be tested without a GPU. `devices` chooses plain torch
+until graphs have been measured on a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS, TokenLayout, attention_mask
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.backends.torch_executor import TorchExecutor
+
+# 96 rows: a pass of the prompt's last chunk also makes the first draft.
+ROW_BUCKETS = (8, 16, 32, 64, 96)
+KEY_BUCKET_ROWS = 256
+
+
+def rows_bucket(rows: int) -> int:
+    """The number of rows to which a pass of ``rows`` is padded."""
+    return next((size for size in ROW_BUCKETS if size >= rows), -(-rows // ROW_BUCKETS[-1]) * ROW_BUCKETS[-1])
+
+
+def keys_bucket(keys: int) -> int:
+    """The number of keys to which a pass with ``keys`` is padded."""
+    return -(-keys // KEY_BUCKET_ROWS) * KEY_BUCKET_ROWS
+
+
+class GraphExecutor(TorchExecutor):
+    """A `TorchExecutor` with passes of fixed sizes, for up to ``shape.positions`` rows."""
+
+    def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
+        super().__init__(network, forbidden, device, threads)
+        shape = network.shape
+        room = keys_bucket(shape.positions + ROW_BUCKETS[-1])
+        size = (2, shape.layers, 1, shape.kv_heads, room, shape.head_width)  # keys and values
+        self._room = network.embedding.weight.new_zeros(size)
+        self._index = torch.arange(room, device=device)
+        self._records = torch.device(device).type == "cuda"
+        self._recorded: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
+
+    @torch.inference_mode()
+    def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
+        """See `Executor.run`. The hidden rows last until the next run."""
+        size = rows_bucket(len(ids))
+        keys = keys_bucket(past + size)
+        # One asynchronous copy to the device: it is small, and its memory is not used again.
+        inputs = torch.from_numpy(padded(ids, rows, past, size)).to(self.device, non_blocking=True)
+        step = self._recorded.get((size, keys)) if self._records else self._step(keys)
+        if step is None:
+            step = self._recorded[size, keys] = self._record(inputs, keys)
+        return step(inputs)[: len(ids)]
+
+    def _step(self, keys: int) -> Callable[[Tensor], Tensor]:
+        """A pass over the first ``keys`` keys, given the inputs of `padded`; it never waits for the device."""
+
+        def step(inputs: Tensor) -> Tensor:
+            ids, *parts, places = inputs  # (B,) each
+            rows, index = TokenLayout(*parts), self._index[:keys]
+            canvas = torch.where(index < places[0], 0, ABSENT_CANVAS)
+            clean = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (S,)
+            known = (
+                getattr(clean, f.name).index_copy(0, places, getattr(rows, f.name))
+                for f in fields(TokenLayout)
+            )
+            mask: Tensor = attention_mask(rows, TokenLayout(*known))[None]  # (1, B, S)
+            hidden: Tensor = self.network(
+                ids[None], rows.position[None], mask, FixedKVCache(self._room, places, keys)
+            )
+            return hidden[0]
+
+        return step
+
+    def _record(self, inputs: Tensor, keys: int) -> Callable[[Tensor], Tensor]:
+        """Record the pass as a graph; the warm-up run writes the same keys and values as the first replay."""
+        step, static = self._step(keys), inputs.clone()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            step(static)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            hidden = step(static)
+
+        def replay(inputs: Tensor) -> Tensor:
+            static.copy_(inputs)
+            graph.replay()
+            return hidden
+
+        return replay
+
+
+class FixedKVCache:
+    """Keys and values of constant size, with the places to write to in a tensor on the device."""
+
+    def __init__(self, room: Tensor, places: Tensor, keys: int) -> None:
+        """room: (2, layers, 1, Hkv, room, D); places: (B,); keys: the number of keys that a pass sees."""
+        self._room, self._places, self._count = room, places, keys
+
+    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Past.join`."""
+        keys, values = self._room[:, layer]
+        keys.index_copy_(2, self._places, key)
+        values.index_copy_(2, self._places, value)
+        return keys[:, :, : self._count], values[:, :, : self._count]
+
+
+def padded(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
+    """The inputs of a pass of ``size`` rows: ids, fields of `TokenLayout`, and places. int64 (7, B)
+
+    Padding rows are written after the others, see none of them, and are seen by none.
+    """
+    inputs = np.zeros((len(fields(TokenLayout)) + 2, size), np.int64)
+    inputs[0, : len(ids)] = ids
+    for row, field in zip(inputs[1:], fields(TokenLayout), strict=False):
+        row[: len(ids)] = getattr(rows, field.name)
+        if field.name == "canvas":
+            row[len(ids) :] = PADDING_CANVAS
+    inputs[-1] = np.arange(past, past + size)
+    return inputs
