@@ -71,6 +71,9 @@ def test_a_line_that_must_not_be_shown_ends_the_region_and_stays_blank() -> None
 
 def test_no_region_in_a_line_without_end() -> None:
     assert region_around(document("x" * 10_000), 3, 100) is None
+    assert region_around(document("x" * 101), 3, 100) is None
+    found = region_around(document("x" * 100 + "\n" + "y" * 100), 3, 100)
+    assert found is not None and found.lines == ("x" * 100,)
     found = region_around(document("x" * 10_000 + "\ny\n" + "z" * 10_000), 10_001, 1_000)
     assert found is not None and found.editable == ("y",)
 
@@ -179,7 +182,7 @@ def test_any_rewriting_is_edits_that_make_it() -> None:
             new[at : at + draw.randint(0, 2)] = [draw.choice(words) for _ in range(draw.randint(0, 2))]
         above, below = draw.choice(([], ["above"])), draw.choice((["end"], ["below", "end"]))
         text = eol.join([*above, *old, *below])
-        of = region_around(document(text), text.index("cursor"), 0)
+        of = region_around(document(text), text.index("cursor"), 1_000)
         assert of is not None
         whole = [*above, *new, *below]
         lines = whole[of.first : len(whole) - (of.document.line_count - of.last - 1)]
