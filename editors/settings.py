@@ -18,7 +18,7 @@ from mercury_lsp.config import OPTIONS, SECTION, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
-ELSEWHERE = "remote"
+ELSEWHERE = ("remote", "next_edit")
 """How the names of those options begin that decide what leaves the machine, or start a program."""
 _TABLE = re.compile(
     r"(?<=\| Option \| Default \| Value \| Meaning \|\n\| --- \| --- \| --- \| --- \|\n)(\|.*\n)*"

@@ -8,7 +8,7 @@ from itertools import chain
 from time import monotonic
 
 from mercury_lsp.context.secrets import is_secret
-from mercury_lsp.edits import renames, repeats
+from mercury_lsp.edits import lines, renames, repeats, series
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.search import (
     MAX_CANDIDATES,
@@ -34,7 +34,8 @@ def candidates(
     """The places where the document's recent edits (the newest last) come next, the best first."""
     search = Search.of(syntax, edits, limits, monotonic() + seconds)
     made: list[Candidate] = []
-    for candidate in chain(renames.candidates(search), repeats.candidates(search)):
+    kinds = (renames, repeats, lines, series)
+    for candidate in chain.from_iterable(kind.candidates(search) for kind in kinds):
         if len(made) == MAX_CANDIDATES or search.late:
             break
         candidate = _placed(syntax, candidate)
@@ -61,7 +62,7 @@ def _placed(syntax: Syntax, candidate: Candidate) -> Candidate:
         old, new = document.text[candidate.start : candidate.end], candidate.text
         start, end = candidate.end - len(old.lstrip()), candidate.start + len(old.rstrip())
         return replace(candidate, start=start, end=end, text=new.strip(), key=key)
-    if candidate.kind not in ("replace", "delete", "insert", "argument"):
+    if candidate.kind not in ("replace", "delete", "insert", "modifier", "argument"):
         return replace(candidate, key=key)
     return replace(candidate, start=edit.start, end=edit.start + len(edit.before), text=edit.after, key=key)
 

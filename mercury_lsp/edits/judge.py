@@ -26,10 +26,12 @@ MAX_JUDGED_LINES = 4
 # An edit further away is shown beside the context.
 NEAR_LINES = 12
 LEAST_GAIN: Mapping[Kind, float] = {
-    "import": -8.0,
+    "import": -13.0,
+    "rename": -10.0,
+    "delete": -5.0,
+    "modifier": -5.0,
     "replace": -2.0,
-    "rename": 0.0,
-    "delete": 0.0,
+    "line": -1.9,
     "argument": 0.0,
     "insert": 0.0,
 }

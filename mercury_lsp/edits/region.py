@@ -87,18 +87,19 @@ def region_around(
     raw, shown = text.split("\n"), (text if clean is None else clean(text)).split("\n")
     open_ = [one == other for one, other in zip(raw, shown, strict=True)]
     at = line - low
-    if not open_[at] or len(raw[at]) > MAX_REGION_CHARACTERS:
+    most = min(MAX_REGION_CHARACTERS, characters)
+    if not open_[at] or len(raw[at]) > most:
         return None
     first = last = at
     size = len(raw[at]) + 1
     up = down = True
     while up or down:
         up = up and first > 0 and at - first < REGION_LINES and open_[first - 1]
-        if up and (up := size + len(raw[first - 1]) < MAX_REGION_CHARACTERS):
+        if up and (up := size + len(raw[first - 1]) < most):
             first -= 1
             size += len(raw[first]) + 1
         down = down and last + 1 < len(raw) and last - at < REGION_LINES and open_[last + 1]
-        if down and (down := size + len(raw[last + 1]) < MAX_REGION_CHARACTERS):
+        if down and (down := size + len(raw[last + 1]) < most):
             last += 1
             size += len(raw[last]) + 1
     top, bottom = first, last

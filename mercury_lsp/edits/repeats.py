@@ -12,6 +12,9 @@ from mercury_lsp.edits.search import MAX_OCCURRENCES, RECENT_EDITS, Candidate, K
 from mercury_lsp.edits.tokens import is_identifier, is_word
 from mercury_lsp.syntax.names import DEFINING, Name, Names
 
+# Words that a place in a comment must have in common with the edits; less if a whole line is edited.
+LEAST_COMMENT_WORDS, LEAST_LINE_WORDS = 3, 2
+
 
 def candidates(search: Search) -> Iterator[Candidate]:
     """The places of all patterns that recent edits are occurrences of."""
@@ -67,7 +70,8 @@ def _kind(pattern: Pattern) -> Kind:
     if pattern.is_list_item:
         return "argument"
     if pattern.inserts:
-        return "insert"
+        # Only a modifier may stand before any word.
+        return "modifier" if any(isinstance(atom, Hole) for atom in pattern.right) else "insert"
     if _is_rename(pattern):
         return "rename"
     return "replace" if any(part.after for part in pattern.replaced) else "delete"
@@ -117,7 +121,19 @@ def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | 
     if pattern.is_list_item:
         return replace(pattern, left=left, right=right) if _words(left) else None
     vague = _words(around) < search.limits.words or any(isinstance(atom, Hole) for atom in around)
-    return None if vague else replace(pattern, left=left, right=right)
+    return _modifier(pattern) if vague else replace(pattern, left=left, right=right)
+
+
+def _modifier(pattern: Pattern) -> Pattern | None:
+    """The pattern of a word that is inserted after the words with which a line begins, and before any other word."""
+    new = pattern.replaced[0].after
+    if len(pattern.replaced) > 1 or "\n" not in pattern.left or not pattern.right:
+        return None
+    begin = len(pattern.left) - 1 - pattern.left[::-1].index("\n")
+    left, after = pattern.left[begin:], pattern.right[0]
+    words = all(isinstance(atom, str) and is_identifier(atom) for atom in (*new, *left[1:]))
+    goes_on = isinstance(after, Hole) or is_identifier(after)
+    return replace(pattern, left=left, right=(after,)) if words and left[1:] and goes_on else None
 
 
 def _words(atoms: Iterable[Atom]) -> int:
@@ -133,7 +149,11 @@ def _places(
 ) -> Iterator[matching.Place]:
     """The places of a pattern in code, and of a name those in which it is a name of the same role."""
     syntax, names = search.syntax, search.names
-    if syntax.text_around(occurrence.start + 1) or syntax.text_around(occurrence.end):
+    here = syntax.text_around(occurrence.start + 1)
+    if here != syntax.text_around(occurrence.end) or here == "string":
+        return
+    if here == "comment":
+        yield from _comments(search, document, pattern)
         return
     renames = _is_rename(pattern)
     role = _role(name_at(names, occurrence, str(pattern.replaced[0].after[0]))) if renames else None
@@ -148,6 +168,19 @@ def _places(
         ):
             continue
         yield place
+
+
+def _comments(search: Search, document: matching.Document, pattern: Pattern) -> Iterator[matching.Place]:
+    """The places in comments, which have no syntax, so that more of their words must be the same."""
+    atoms = (*pattern.left, *pattern.middle, *pattern.right)
+    whole = all(isinstance(atom, str) for atom in atoms)
+    least = LEAST_LINE_WORDS if "\n" in pattern.middle else LEAST_COMMENT_WORDS
+    if not whole or pattern.inserts or _words(atoms) < least:
+        return
+    for place in matching.places(document, pattern, search.until):
+        low, high = _bare(document.text, place)
+        if all(search.syntax.text_around(at) == "comment" for at in (low + 1, high)):
+            yield place
 
 
 def _is_same(names: Names, old: str, name: Name | None, role: str | None) -> bool:

@@ -33,6 +33,9 @@ Kind = Literal[
     "delete",
     "insert",
     "argument",
+    "line",
+    "modifier",
+    "series",
     "rewrite",
 ]
 

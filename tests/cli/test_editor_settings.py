@@ -45,7 +45,7 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
         name,
         schema,
     ) in told.items():  # a workspace cannot turn on what sends text elsewhere, nor name a program
-        elsewhere = name.startswith(f"{SECTION}.remote")
+        elsewhere = name.startswith((f"{SECTION}.remote", f"{SECTION}.next_edit"))
         assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
     assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 5
     document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")

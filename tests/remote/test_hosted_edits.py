@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support.servers.hosted_server import WAIT, Hosted, goes_on, hosting, refuse, silent, whole
 
+from mercury_lsp.cli.doctor import hosted_model
+from mercury_lsp.cli.doctor.report import Report
 from mercury_lsp.completion import edit_authors, rewrites
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
@@ -220,3 +222,17 @@ def test_an_address_is_needed() -> None:
     assert (
         json.dumps(edit_authors.wanted(Config(next_edit="hosted"))) and edit_authors.wanted(Config()) is None
     )
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [(whole(ANSWER), ""), (whole("no fence"), "answers, but with no edit"), (refuse(401), "refuses the key")],
+)
+def test_doctor_asks_for_an_edit_without_a_text_of_the_user(answer: Any, problem: str) -> None:
+    with hosting(answer) as hosted:
+        report = Report(Config(next_edit="hosted", remote_url=hosted.url))
+        facts = hosted_model.hosted(report)
+    assert facts["remote"] == "off" and "are sent to 127.0.0.1" in facts["next_edit"]["sent"]
+    assert facts["next_edit"]["key"].startswith("found") and len(hosted.seen) == 1
+    assert [problem in one.problem for one in report.problems] == ([True] if problem else [])
+    assert report.usable

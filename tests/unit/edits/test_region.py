@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from mercury_lsp.edits.history import DocumentEdits, Edit
@@ -69,6 +71,9 @@ def test_a_line_that_must_not_be_shown_ends_the_region_and_stays_blank() -> None
 
 def test_no_region_in_a_line_without_end() -> None:
     assert region_around(document("x" * 10_000), 3, 100) is None
+    assert region_around(document("x" * 101), 3, 100) is None
+    found = region_around(document("x" * 100 + "\n" + "y" * 100), 3, 100)
+    assert found is not None and found.lines == ("x" * 100,)
     found = region_around(document("x" * 10_000 + "\ny\n" + "z" * 10_000), 10_001, 1_000)
     assert found is not None and found.editable == ("y",)
 
@@ -162,3 +167,31 @@ def test_changes_with_something_hidden_on_either_side_are_left_out() -> None:
     now, edits = edited("a = hidden\nb = 2\nc = 3\n", ("hidden", "x"), ("2", "hidden"), ("3", "4"))
     assert [change.new for change in recent_changes(now, edits, clean)] == [("c = 4",)]
     assert len(recent_changes(now, edits)) == 3
+
+
+def test_any_rewriting_is_edits_that_make_it() -> None:
+    """Drawn at random: all edits together give the lines, and each one is inside of the region."""
+    draw = random.Random(5)
+    words = ("a", "bc = 1", "  d(e)", "", "if x:", "    return f", "é🐍", "a")
+    for _ in range(400):
+        eol = draw.choice(("\n", "\r\n"))
+        old = ["the cursor", *(draw.choice(words) for _ in range(draw.randint(0, 9)))]
+        new = list(old)
+        for _ in range(draw.randint(0, 4)):
+            at = draw.randint(1, len(new))
+            new[at : at + draw.randint(0, 2)] = [draw.choice(words) for _ in range(draw.randint(0, 2))]
+        above, below = draw.choice(([], ["above"])), draw.choice((["end"], ["below", "end"]))
+        text = eol.join([*above, *old, *below])
+        of = region_around(document(text), text.index("cursor"), 1_000)
+        assert of is not None
+        whole = [*above, *new, *below]
+        lines = whole[of.first : len(whole) - (of.document.line_count - of.last - 1)]
+        found = rewritten(of, lines)
+        low, high = of.document.span(of.first)[0], of.document.span(of.last)[1]
+        made = text
+        for one in sorted(found, key=lambda one: (-one.start, -one.end)):
+            assert low - len(eol) <= one.start <= one.end <= high + len(eol)
+            made = made[: one.start] + one.text + made[one.end :]
+        assert "\r" not in made.replace("\r\n", "") and (eol == "\n" or "\n" not in made.replace("\r\n", ""))
+        kept, expected = ([line.rstrip() for line in one.split(eol)] for one in (made, eol.join(whole)))
+        assert [line for line in kept if line] == [line for line in expected if line]

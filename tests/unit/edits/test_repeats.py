@@ -57,6 +57,47 @@ def test_lines_of_a_list() -> None:
     )
 
 
+def test_a_word_after_the_begin_of_a_line() -> None:
+    typist = Typist(
+        "typescript",
+        "class A extends B {\n  protected one(): void {}\n  protected two?: X\n  protected three!: Y<\n"
+        "    protected\n  >\n  readonly four = 4\n  protected five() {}\n}\n",
+    )
+    typist.type("protected one", "protected override one")
+    assert typist.offers() == []
+    typist.type("protected two", "protected override two")
+    typist.take_all()
+    assert [line for line in typist.text.split("\n") if "protected" in line] == [
+        "  protected override one(): void {}",
+        "  protected override two?: X",
+        "  protected override three!: Y<",
+        "    protected",
+        "  protected override five() {}",
+    ]
+
+
+def test_lines_of_comments_are_deleted_alike() -> None:
+    text = "".join(f"/**\n * Text {n} @return {{void}}\n * @return {{void}}\n */\nf{n}()\n" for n in range(5))
+    typist = Typist("javascript", text)
+    for number in range(3):
+        assert typist.offers() == []
+        typist.type(" * @return {void}\n", "", typist.text.index(f"Text {number}"))
+    typist.take_all()
+    assert typist.text == text.replace(" * @return {void}\n", "")
+
+
+def test_in_comments_more_words_must_be_the_same() -> None:
+    typist = Typist(
+        "python",
+        "# an old way\n# the old way to go\nx = 1\n# this old way to stay\n# the old way to go\nold()\n",
+    )
+    typist.type("an old way", "an new way")
+    typist.type("the old way to go", "the new way to go")
+    assert typist.offers() == []
+    typist.type("this old way to", "this new way to")
+    assert typist.offers() == []
+
+
 def test_a_place_keeps_its_own_blanks() -> None:
     typist = Typist("python", "old.call(1)\nif x:\n    old.call(2)\n        \n    y =   old.call(3)\n")
     typist.type("old", "new.first")
