@@ -102,7 +102,8 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
 
     Granite multiplies the embedded rows, the scores of attention instead of dividing them by the root of the head's
     width, and what a layer adds; and divides the logits (transformers' ``GraniteConfig``). In a network that does none
-    of these, the matrices before and after have the factors instead; `QUERY` is that of the queries' rows.
+    of these, the matrices before and after have the factors instead; `QUERY` is that of the queries' rows. Raises
+    ``ValueError`` for multipliers that no model has.
     """
     given = {name: config.get(name) for name in _MULTIPLIERS}
     if all(value is None for value in given.values()):
@@ -110,6 +111,11 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
     embedding, attention, residual, logits = (
         positive_number(config, name, default) for name, default in _MULTIPLIERS.items()
     )
+    for name, value in zip(_MULTIPLIERS, (embedding, attention, residual, logits), strict=True):
+        if not 1 / MAX_MULTIPLIER <= value <= MAX_MULTIPLIER:
+            raise ValueError(f"its {name} must be from {1 / MAX_MULTIPLIER:g} to {MAX_MULTIPLIER:g}")
+    if shape.head_norms and given["attention_multiplier"] is not None:
+        raise Unsupported("its attention has norms of the heads and a multiplier")
     factors = {
         "embedding.weight": embedding,
         QUERY: attention * math.sqrt(shape.head_width) if given["attention_multiplier"] is not None else 1.0,
@@ -122,6 +128,8 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
 
 
 QUERY = "query"
+# Granite's are from 0.015 to 16.
+MAX_MULTIPLIER = 1e4
 _MULTIPLIERS = {
     "embedding_multiplier": 1.0,
     "attention_multiplier": 1.0,

@@ -27,6 +27,13 @@ class Levels:
     bits: int
     offsets: NDArray[np.float16] | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether all scales and offsets are numbers."""
+        return bool(
+            np.isfinite(self.scales).all() and (self.offsets is None or np.isfinite(self.offsets).all())
+        )
+
 
 def matrix_bytes(outputs: int, inputs: int, bits: int) -> int:
     """The bytes of a matrix (outputs, inputs)."""

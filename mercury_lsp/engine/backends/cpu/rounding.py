@@ -27,9 +27,10 @@ def round_to_bytes(values: NDArray[np.float32]) -> Levels:
 def round_to_half_bytes(values: NDArray[np.float32]) -> Levels:
     """Round rows (R, C) to levels of 4 bits between the smallest and the largest value of each group."""
     groups = values.reshape(len(values), -1, HALF)
-    offsets = groups.min(-1).astype(np.float16)
-    scales = ((groups.max(-1) - offsets) / 15).astype(np.float16)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # What is too large for float16 becomes infinite, which `Levels.finite` tells.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        offsets = groups.min(-1).astype(np.float16)
+        scales = ((groups.max(-1) - offsets) / 15).astype(np.float16)
         rounded = np.rint((groups - offsets[..., None]) / scales[..., None].astype(np.float32))
     levels = np.clip(np.nan_to_num(rounded), 0, 15).astype(np.uint8).reshape(values.shape)
     return Levels(levels, scales, 4, offsets)
@@ -58,9 +59,6 @@ def half_byte_levels(dtype: str, raw: NDArray[np.uint8], factor: np.float32 = ON
         offsets = -8 * scales if dtype == "Q4_0" else head[:, 1:]
         packed = blocks[:, size - 16 :].reshape(-1, 1, 16)
     levels = np.stack([packed & 15, packed >> 4], 2).reshape(count, -1)
-    return Levels(
-        np.ascontiguousarray(levels),
-        (scales * factor).astype(np.float16).reshape(count, -1),
-        4,
-        (offsets * factor).astype(np.float16).reshape(count, -1),
-    )
+    with np.errstate(invalid="ignore", over="ignore"):
+        scales, offsets = (scales * factor).astype(np.float16), (offsets * factor).astype(np.float16)
+    return Levels(np.ascontiguousarray(levels), scales.reshape(count, -1), 4, offsets.reshape(count, -1))

@@ -135,4 +135,8 @@ class OpenSource:
                 levels = round_to_half_bytes(values(stored.dtype, rows) * factor)
             else:
                 levels = round_to_bytes(values(stored.dtype, rows) * factor)
+            if not levels.finite:
+                raise ValueError(
+                    "the scales of its weights, with its multipliers, are too large, or no numbers"
+                )
             place.put(first + at, levels)
