@@ -79,7 +79,7 @@ class Server(LanguageServer):
         self.history = History()
         self.journal = Journal(self.history)
         self.next_edits = next_edit.NextEdits(boundary)
-        self.status = Status(self.session, self.scheduler, self.next_edits.hosted_status)
+        self.status = Status(self.session, self.scheduler, self.next_edits.larger.hosted_status)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
@@ -125,7 +125,7 @@ class Server(LanguageServer):
         self.status.close()
         self.session.workspace.close()
         self.scheduler.close()
-        self.next_edits.close()
+        self.next_edits.larger.close()
         self.journal.close()
         await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 
@@ -153,6 +153,7 @@ class Server(LanguageServer):
     def committed(self) -> None:
         """Do what the session's settings say, but for what `load` does."""
         self.place()
+        self.next_edits.larger.configure(self.session.config)
         logging.getLogger("mercury_lsp").setLevel(self.session.config.log_level.upper())
         if self.session.problems and self.session.problems != self._told:
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))

@@ -159,3 +159,13 @@ def test_statistics_are_told_as_the_command_line_tells_them(
         assert command(client, "mercury.stats", wrong)["error"]["code"] == -32602
     (tmp_path / "mercury-lsp" / "history.sqlite3").write_bytes(b"this is no database" * 100)
     assert command(client, "mercury.stats")["error"]["code"] == -32603
+
+
+def test_options_that_are_gone_cost_one_message(launch: Launch) -> None:
+    gone = {"mode": "auto", "history": True, "candidates": 3, "remote_timeout_ms": 2000, "remote_api": "fim"}
+    client = launch().client
+    client.start(INLINE, {**gone, "drafts": True, "next_edit": True})
+    assert client.complete(client.open(TEXT), 0, 15)
+    client.notify("workspace/didChangeConfiguration", {"settings": {"mercury": gone}})
+    (message,) = [one for one in client.messages() if "next_edit" in one]
+    assert all(f"'{name}'" in message for name in gone) and "drafts" not in message

@@ -7,33 +7,25 @@ wants it. An answer has one edit at most: the best.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
-from mercury_lsp.completion import edit_authors
 from mercury_lsp.completion.idle import when_idle
 from mercury_lsp.completion.pipeline import declined, question
-from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.config import Config
 from mercury_lsp.edits.candidates import candidates
 from mercury_lsp.edits.history import Edit, EditHistory
 from mercury_lsp.edits.judge import LEAST_GAIN, judged
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.errors import Failure
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.handlers.commands import experimental
 from mercury_lsp.lsp.ignore_check import Guard
-from mercury_lsp.remote.address import host
-from mercury_lsp.remote.breaker import RemoteStatus
+from mercury_lsp.lsp.larger_model import LargerModel
 from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
@@ -50,8 +42,6 @@ REMEMBERED_OFFERS = 32
 MAX_SHOWN_CHARACTERS = 40
 # Triggered by the client, and not by its user.
 AUTOMATIC = 2
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +63,7 @@ class NextEdits:
         self._offers: dict[str, Offer] = {}
         self._numbers = count(1)
         self._searches: dict[str, asyncio.Task[Candidate | None]] = {}
-        # A larger model, by what of the options it depends on, and why it cannot be used.
-        self._rewrites: Rewrites | None = None
-        self._wanted: tuple[object, ...] | None = None
-        self._trouble = ""
+        self.larger = LargerModel()
 
     def changed(self, uri: str, start: int, removed: str, text: str) -> None:
         """Note a change of a document; what is searched in its old text is of no use any more."""
@@ -135,7 +122,7 @@ class NextEdits:
         found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
         if found and found[0].kind not in LEAST_GAIN:
             return found[0]
-        written = await self._rewritten(ls, snapshot, cursor, edits, dismissed)
+        written = await self.larger.find(ls, snapshot, cursor, edits, dismissed)
         if written is not None or not found:
             return written
 
@@ -152,51 +139,6 @@ class NextEdits:
         if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
             return judged(document, found, edits, None)
         return await when_idle(ls.scheduler, judge)
-
-    async def _rewritten(
-        self,
-        ls: Server,
-        snapshot: Snapshot,
-        cursor: int,
-        edits: tuple[Edit, ...],
-        dismissed: Dismissals | None,
-    ) -> Candidate | None:
-        """The next edit by a larger model, if the user has chosen one. Why there is none is in `hosted_status`."""
-        config = snapshot.config
-        if (wanted := edit_authors.wanted(config)) != self._wanted:
-            self.close()
-            self._wanted = wanted
-            if wanted is not None:
-                self._rewrites = Rewrites(lambda: edit_authors.make(config), partial(_is_busy, ls, config))
-        if self._rewrites is None:
-            return None
-        trouble = ""
-        try:
-            return await self._rewrites.find(snapshot, cursor, edits, dismissed)
-        except (Unanswered, Failure) as error:
-            trouble = str(error)
-            return None
-        finally:
-            if trouble != self._trouble:
-                if trouble:
-                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
-                self._trouble = trouble
-                ls.status.changed()
-
-    def hosted_status(self, config: Config) -> RemoteStatus | None:
-        """How it stands with the hosted model that is asked for next edits; None if none is."""
-        if config.next_edit != "hosted":
-            return None
-        author = self._rewrites.author if self._rewrites is not None else None
-        if isinstance(author, edit_authors.HostedAuthor):
-            return author.model.remote_status
-        return RemoteStatus(host(config.remote_url), trouble=self._trouble)
-
-    def close(self) -> None:
-        """End what a larger model does."""
-        if self._rewrites is not None:
-            self._rewrites.close()
-        self._rewrites = self._wanted = None
 
     def _cancel(self, uri: str) -> None:
         if (search := self._searches.pop(uri, None)) is not None:
@@ -286,12 +228,6 @@ def _range(ls: Server, offer: Offer) -> types.Range:
     return types.Range(
         convert.position(document, start, ls.encoding), convert.position(document, end, ls.encoding)
     )
-
-
-def _is_busy(ls: Server, config: Config) -> bool:
-    """Whether a completion needs the processor that a model for next edits would take."""
-    worker = ls.scheduler.worker
-    return config.next_edit != "hosted" and worker is not None and worker.busy
 
 
 def _title(ls: Server, offer: Offer) -> str:

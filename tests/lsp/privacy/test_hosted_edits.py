@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.servers.hosted_server import hosting, refuse, whole
+from support.servers.hosted_server import WAIT, goes_on, hosting, refuse, whole
 
 from mercury_lsp.models.selection import config_file
 
-from ..conftest import INLINE, Client, Process, change
+from ..conftest import INLINE, Client, Process, change, frame
 
 Launch = Callable[..., Process]
 KEY = "sk-test-123-secret-key"
@@ -113,6 +113,33 @@ def test_nothing_is_sent_that_the_users_file_does_not_allow(launch: Launch) -> N
         uri = "file:///w/a.py"
         edited(client, uri)
         assert ask(client, uri, 2) == [] and not hosted.seen
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("workspace/didChangeConfiguration", {"settings": {"mercury": {"next_edit": "off"}}}),
+        ("textDocument/didClose", {"textDocument": {"uri": "file:///w/a.py"}}),
+    ],
+)
+def test_who_turns_it_off_or_closes_the_document_has_its_request_broken_off(
+    launch: Launch, method: str, params: dict[str, Any]
+) -> None:
+    with hosting(goes_on("```")) as hosted:
+        own(next_edit="hosted", remote_url=hosted.url)
+        client = launch().client
+        client.start(INLINE)
+        uri = "file:///w/a.py"
+        edited(client, uri)
+        id_, place = client.new_id(), {"line": 0, "character": 0}
+        document = {"uri": uri, "version": 2}
+        asked = {"textDocument": document, "position": place, "context": {"triggerKind": 1}}
+        client.write(frame({"id": id_, "method": "textDocument/copilotInlineEdit", "params": asked}))
+        assert hosted.asked.wait(WAIT)
+        client.notify(method, params)
+        assert client.answer(id_)["result"]["edits"] == []
+        assert hosted.left.wait(WAIT) and len(hosted.seen) == 1
+        assert client.messages() == [] and "took longer" not in str(client.told)
 
 
 def test_without_an_address_the_status_says_so(launch: Launch) -> None:

@@ -1,0 +1,95 @@
+"""Keeps the larger model that one client's settings want for the next edit, hosted or on this machine.
+
+It is made when it is first needed, and ends when the settings want another one, or none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mercury_lsp.completion import edit_authors
+from mercury_lsp.completion.rewrites import Rewrites
+from mercury_lsp.completion.types import Snapshot
+from mercury_lsp.config import Config
+from mercury_lsp.edits.history import Edit
+from mercury_lsp.edits.search import Candidate, Dismissals
+from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.errors import Failure
+from mercury_lsp.remote.address import host
+from mercury_lsp.remote.breaker import RemoteStatus
+
+if TYPE_CHECKING:
+    from mercury_lsp.lsp.server import Server
+
+log = logging.getLogger(__name__)
+
+
+class LargerModel:
+    """The model, by what of the options it depends on, and why it cannot be used."""
+
+    def __init__(self) -> None:
+        self._rewrites: Rewrites | None = None
+        self._wanted: tuple[object, ...] | None = None
+        self._trouble = ""
+
+    async def find(
+        self,
+        ls: Server,
+        snapshot: Snapshot,
+        cursor: int,
+        edits: Sequence[Edit],
+        dismissed: Dismissals | None,
+    ) -> Candidate | None:
+        """The next edit by the model, if the user has chosen one. Why there is none is in `hosted_status`."""
+        config = snapshot.config
+        if (wanted := edit_authors.wanted(config)) != edit_authors.wanted(ls.session.config):
+            # The settings have changed since the request.
+            return None
+        if wanted != self._wanted:
+            self.close()
+            self._wanted = wanted
+            if wanted is not None:
+                self._rewrites = Rewrites(lambda: edit_authors.make(config), partial(_is_busy, ls, config))
+        if self._rewrites is None:
+            return None
+        trouble = ""
+        try:
+            return await self._rewrites.find(snapshot, cursor, edits, dismissed)
+        except (Unanswered, Failure) as error:
+            trouble = str(error)
+            return None
+        finally:
+            if trouble != self._trouble:
+                if trouble:
+                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
+                self._trouble = trouble
+                ls.status.changed()
+
+    def configure(self, config: Config) -> None:
+        """End a model that the settings do not want any more: it is asked nothing, and its memory is free."""
+        if edit_authors.wanted(config) != self._wanted:
+            self.close()
+
+    def hosted_status(self, config: Config) -> RemoteStatus | None:
+        """How it stands with the hosted model that is asked for next edits; None if none is."""
+        if config.next_edit != "hosted":
+            return None
+        author = self._rewrites.author if self._rewrites is not None else None
+        if isinstance(author, edit_authors.HostedAuthor):
+            return author.model.remote_status
+        return RemoteStatus(host(config.remote_url), trouble=self._trouble)
+
+    def close(self) -> None:
+        """End what the model does."""
+        if self._rewrites is not None:
+            self._rewrites.close()
+        self._rewrites = self._wanted = None
+
+
+def _is_busy(ls: Server, config: Config) -> bool:
+    """Whether a completion needs the processor that a model for next edits would take."""
+    worker = ls.scheduler.worker
+    return config.next_edit != "hosted" and worker is not None and worker.busy
