@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,9 +21,18 @@ from mercury_lsp.completion.idle import POLL_SECONDS
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.edits.formats import Format
 from mercury_lsp.edits.history import Edit
-from mercury_lsp.edits.region import Change, Clean, Region, recent_changes, region_around, rewritten
+from mercury_lsp.edits.region import (
+    MAX_REGION_CHARACTERS,
+    Change,
+    Clean,
+    Region,
+    left_of_secrets,
+    recent_changes,
+    region_around,
+    rewritten,
+)
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Cancelled
+from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.syntax.document import Document
 
 # Without a change, before a model is asked, unless the user asked for the edit.
@@ -31,6 +41,10 @@ QUIET_SECONDS = 0.25
 CHARACTERS_PER_TOKEN = 3
 # An answer may be longer than the region by so many tokens.
 MORE_TOKENS = 192
+# An answer of more is none. The edits of an answer are looked for on the loop of the messages.
+MAX_ANSWER_LINES, MAX_ANSWER_CHARACTERS = 300, 4 * MAX_REGION_CHARACTERS
+# What no edit brings into a document: controls except the tab, what turns text around, and halves of surrogate pairs.
+_UNFIT = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +94,13 @@ class Rewrites:
         self.author: Author | None = None
         self._kept: _Kept | None = None
         self._asked = ""
+        self._closed = Event()
         # One thread, so that one request is under way at a time.
         self._thread = ThreadPoolExecutor(1, "mercury-edits")
 
     def close(self) -> None:
-        """End what is under way."""
+        """End what is under way; whoever waits for it gets nothing, and nothing is asked any more."""
+        self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self.author is not None:
             self.author.close()
@@ -112,15 +128,21 @@ class Rewrites:
         gone = Event()
 
         def cancelled() -> bool:
-            return gone.is_set() or self._busy()
+            return gone.is_set() or self._closed.is_set() or self._busy()
 
         try:
-            while True:
-                while self._busy():
+            while not self._closed.is_set():
+                if self._busy():
                     await asyncio.sleep(POLL_SECONDS)
+                    continue
                 with suppress(Cancelled):
                     answer = partial(self._answer, snapshot, cursor, edits, cancelled)
                     return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+            return None
+        except Unanswered:
+            if self._closed.is_set():
+                return None
+            raise
         finally:
             gone.set()
 
@@ -136,7 +158,8 @@ class Rewrites:
         if snapshot.ignored and not author.here:
             return None
         characters = CHARACTERS_PER_TOKEN * snapshot.config.context_tokens
-        region = region_around(document, cursor, characters, author.clean)
+        hidden = left_of_secrets(document, edits) if author.clean is not None else ()
+        region = region_around(document, cursor, characters, author.clean, hidden)
         changes = recent_changes(document, edits, author.clean)
         if region is None or not changes:
             return None
@@ -147,7 +170,7 @@ class Rewrites:
         lines = author.ask(prompt, region, tokens, cancelled)
         # The same is not asked twice, also where nothing came of it.
         self._asked = prompt
-        if lines is None:
+        if lines is None or not _is_fit(lines, region):
             log.debug("The answer is not the lines, rewritten.")
             return None
         return _Kept(region, tuple(lines), tuple(changes))
@@ -166,6 +189,13 @@ class Rewrites:
                 return self._kept
         self._kept = None
         return None
+
+
+def _is_fit(lines: Sequence[str], region: Region) -> bool:
+    """Whether lines have a usual size, and no unfit character that the region does not have."""
+    if len(lines) > MAX_ANSWER_LINES or sum(map(len, lines)) > MAX_ANSWER_CHARACTERS:
+        return False
+    return set(_UNFIT.findall("".join(lines))) <= set(_UNFIT.findall("".join(region.editable)))
 
 
 def _after(region: Region, taken: Candidate, document: Document) -> Region:

@@ -5,10 +5,11 @@ The lines are without their endings, so that a document's own endings stay as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from mercury_lsp.context.secrets import find
 from mercury_lsp.edits.candidates import has_secret
 from mercury_lsp.edits.history import Edit, by_line
 from mercury_lsp.edits.search import Candidate, Dismissals
@@ -23,6 +24,8 @@ MAX_CHANGES = 5
 MAX_CHANGE_LINES = 40
 # Lines of a document that one candidate may replace, or add.
 MAX_CANDIDATE_LINES = 12
+# Of a secret that an edit took apart, or took its name from: what is left of so many characters is still one.
+LEFT_CHARACTERS = 6
 
 Clean = Callable[[str], str]
 """Blanks the lines of a text that must not be shown, and leaves the others as they are."""
@@ -75,16 +78,22 @@ class Region:
 
 
 def region_around(
-    document: Document, cursor: int, characters: int, clean: Clean | None = None
+    document: Document,
+    cursor: int,
+    characters: int,
+    clean: Clean | None = None,
+    hidden: Collection[int] = (),
 ) -> Region | None:
     """The lines around a cursor that fit into so many characters, without the lines that must not be shown.
 
-    None if the cursor's line must not be shown, or is too long.
+    hidden: the numbers of more lines that must not be, whatever is in them. None if the cursor's line must not be
+    shown, or is too long.
     """
     line, character = document.position(cursor)
     low, high = max(0, line - CLEANED_LINES), min(document.line_count - 1, line + CLEANED_LINES)
     text = plain(document.text[document.span(low)[0] : document.span(high)[1]])
     raw, shown = text.split("\n"), (text if clean is None else clean(text)).split("\n")
+    shown = [" " * len(one) if low + i in hidden else one for i, one in enumerate(shown)]
     open_ = [one == other for one, other in zip(raw, shown, strict=True)]
     at = line - low
     most = min(MAX_REGION_CHARACTERS, characters)
@@ -122,16 +131,38 @@ def recent_changes(document: Document, edits: Sequence[Edit], clean: Clean | Non
     for edit in reversed(by_line(document.text, edits)):
         if len(made) == MAX_CHANGES:
             break
-        first, last = document.position(edit.start)[0], document.position(edit.end)[0]
-        low, high = document.span(first)[0], document.span(last)[1]
-        new = document.text[low:high]
-        old = document.text[low : edit.start] + edit.before + document.text[edit.end : high]
+        first, last, old, new = _sides(document, edit)
         if clean is not None and not all(_is_open(document, first, last, side, clean) for side in (old, new)):
             continue
         change = _common_left_out(first, plain(old).split("\n"), plain(new).split("\n"))
         if change.old != change.new and len(change.old) + len(change.new) <= MAX_CHANGE_LINES:
             made.append(change)
     return made[::-1]
+
+
+def left_of_secrets(document: Document, edits: Sequence[Edit]) -> frozenset[int]:
+    """The lines that have a part of what looked like a secret before an edit of them, and may not any more."""
+    lines: set[int] = set()
+    for edit in by_line(document.text, edits):
+        first, last, old, new = _sides(document, edit)
+        # The lines of a file that no one wrote are too long to be shown, and to be gone through.
+        long = len(old) + len(new) > 2 * MAX_REGION_CHARACTERS
+        secrets = [] if long else [old[start:end] for start, end in find(old, strict=True)]
+        if long or any(
+            one[at : at + LEFT_CHARACTERS] in new
+            for one in secrets
+            for at in range(len(one) - LEFT_CHARACTERS + 1)
+        ):
+            lines.update(range(first, last + 1))
+    return frozenset(lines)
+
+
+def _sides(document: Document, edit: Edit) -> tuple[int, int, str, str]:
+    """The first and the last line of an edit, and the text of whole lines before and after it."""
+    first, last = document.position(edit.start)[0], document.position(edit.end)[0]
+    low, high = document.span(first)[0], document.span(last)[1]
+    old = document.text[low : edit.start] + edit.before + document.text[edit.end : high]
+    return first, last, old, document.text[low:high]
 
 
 def _is_open(document: Document, first: int, last: int, side: str, clean: Clean) -> bool:

@@ -37,6 +37,8 @@ MAX_TRIES = 3
 BACKOFF_SECONDS = 0.1
 MAX_ANSWER_BYTES = 1 << 20
 KEEPALIVE_SECONDS = 90.0
+# For what is under way to end when the connection is closed.
+END_SECONDS = 1.0
 # An error code such as model_not_found, which looks like no key and no text.
 _CODE = re.compile(r"[a-z]+(?:_[a-z]+){0,5}")
 
@@ -102,6 +104,8 @@ class Link:
             try:
                 future.result()
             except CancelledError:
+                if cancelled():
+                    raise Cancelled from None
                 raise RequestFailed("was left before it had answered") from None
         finally:
             future.cancel()
@@ -114,6 +118,12 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
     async def end() -> None:
+        # What waits for an answer is told, because nothing runs on the loop any more.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=END_SECONDS)
         with suppress(Exception):
             await client.aclose()
         loop.stop()

@@ -149,6 +149,35 @@ def test_a_malformed_answer_is_no_edit(content: str) -> None:
         run(hosted, play)
 
 
+@pytest.mark.parametrize("bad", ["\0", "\x1b[31m", "\r", "\u202e", "\ud800", "b" * 30_000, "\n" * 400])
+def test_an_answer_with_what_no_text_has_is_no_edit(bad: str) -> None:
+    async def play(asked: Asked) -> None:
+        assert await asked.find() is None
+
+    with hosting(whole(ANSWER.replace("y", f"y{bad}"))) as hosted:
+        run(hosted, play)
+
+
+def test_what_the_document_has_already_may_be_in_an_answer() -> None:
+    async def play(asked: Asked) -> None:
+        one = await asked.find()
+        assert one is not None and one.text == "y"
+
+    with hosting(whole("```\ndef f(b):\n    y = '\x0c'\n```")) as hosted:
+        run(hosted, play, text="def f(a):\n    x = '\x0c'\n")
+
+
+@pytest.mark.parametrize("change", [("password", "name"), ("-Xy9", ""), ('"hun', '(\n"hun')])
+def test_what_is_left_of_a_secret_is_not_sent(change: tuple[str, str]) -> None:
+    async def play(asked: Asked) -> None:
+        asked.change(asked.document.text.index("f(a)"), "f(a)", "g(a)")
+        await asked.find()
+
+    with hosting(whole("```\n```")) as hosted:
+        run(hosted, play, text='a = 1\npassword = "hunter2-Xy9Kq"\nx = f(a)\n', change=change)
+    assert "g(a)" in hosted.seen[0]["raw"] and "hunter" not in hosted.seen[0]["raw"]
+
+
 def test_an_answer_that_a_limit_cut_off_is_no_edit() -> None:
     async def play(asked: Asked) -> None:
         assert await asked.find() is None
@@ -169,6 +198,29 @@ def test_a_change_breaks_a_request_off(answer: Any) -> None:
         assert author.model.remote_status.trouble == ""
 
     with hosting(answer) as hosted:
+        run(hosted, play)
+
+
+@pytest.mark.parametrize("answer", [silent, goes_on("```")])
+def test_who_waits_for_a_closed_model_gets_nothing(answer: Any) -> None:
+    async def play(asked: Asked) -> None:
+        task = asyncio.create_task(asked.find())
+        assert await asyncio.to_thread(hosted.asked.wait, WAIT)
+        asked.rewrites.close()
+        assert await asyncio.wait_for(task, WAIT) is None
+
+    with hosting(answer) as hosted:
+        run(hosted, play)
+
+
+def test_nothing_is_asked_of_a_closed_model() -> None:
+    async def play(asked: Asked) -> None:
+        task = asyncio.create_task(asked.find())
+        await asyncio.sleep(0)
+        asked.rewrites.close()
+        assert await asyncio.wait_for(task, WAIT) is None and not hosted.seen
+
+    with hosting(whole(ANSWER)) as hosted:
         run(hosted, play)
 
 
