@@ -95,3 +95,13 @@ class Recipe:
         settings = {name: getattr(self, name) for name in (*names, "kinds", "languages")}
         settings["builder"] = BUILDER
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def seed_for(self, base: str) -> int:
+        """The seed of a run's data. base: fingerprint of the weights that it starts from."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/{base}".encode()).digest()[:4])
+
+    def rate_at(self, progress: float, step: int) -> float:
+        """Learning rate: linear warm-up, constant, linear decay to a twentieth over the last share of the run."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        cool = min(1.0, max(0.0, (1 - progress) / self.decay)) if self.decay else 1.0
+        return self.rate * warm * max(0.05, cool)

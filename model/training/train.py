@@ -13,7 +13,6 @@ of the loop never waits for the device but when metrics are due.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import signal
@@ -59,18 +58,6 @@ def find(model: str) -> Path:
         return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
     except checkpoint.CheckpointError as error:
         sys.exit(str(error))
-
-
-def seed_of(recipe: Recipe, base: str) -> int:
-    """The seed of a run's data. base: fingerprint of the weights that it starts from."""
-    return int.from_bytes(hashlib.sha256(f"{recipe.seed}/{base}".encode()).digest()[:4])
-
-
-def rate_at(progress: float, step: int, recipe: Recipe) -> float:
-    """Learning rate: linear warm-up, constant, linear decay to a twentieth over the last share of the run."""
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
-    cool = min(1.0, max(0.0, (1 - progress) / recipe.decay)) if recipe.decay else 1.0
-    return recipe.rate * warm * max(0.05, cool)
 
 
 class Run:
@@ -213,7 +200,7 @@ class Run:
         began = asked = time.monotonic()
         for parts in data:
             waited += (time.monotonic() - asked) * work.done()
-            rate = rate_at(self.progress, self.step, recipe)
+            rate = recipe.rate_at(self.progress, self.step)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -301,7 +288,7 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     base = find(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
-    recipe = replace(recipe, seed=seed_of(recipe, run.base.fingerprint))
+    recipe = replace(recipe, seed=recipe.seed_for(run.base.fingerprint))
     with accelerator.main_process_first():
         groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
     steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)

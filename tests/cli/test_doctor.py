@@ -90,7 +90,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     monkeypatch.setattr(store, "GATHER_SECONDS", 0.01)
     writer = History()
-    writer.configure(True, 90)
+    writer.configure(90)
     writer.add(events)
     writer.close(60)
 

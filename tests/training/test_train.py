@@ -29,7 +29,7 @@ from model.training.layout import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
 from model.training.save import GROUP
-from model.training.train import Run, main, rate_at, seed_of
+from model.training.train import Run, main
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def steps_of(recipe: Path, corpus: Path) -> list[int]:
     settings = Recipe.read(recipe)
     tokenizer = checkpoint.read_checkpoint(Path(settings.base)).tokenizer
     settings = replace(
-        settings, seed=seed_of(settings, checkpoint.read_checkpoint(Path(settings.base)).fingerprint)
+        settings, seed=settings.seed_for(checkpoint.read_checkpoint(Path(settings.base)).fingerprint)
     )
     steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
     return [sum(part.ids.numel() for part in steps[step]) for step in range(settings.steps)]
@@ -320,7 +320,7 @@ def test_a_run_from_other_weights_reads_other_contexts(
 
 def test_the_rate_rises_stays_and_falls() -> None:
     recipe = Recipe("r", "base", steps=100, warmup=10, decay=0.5, rate=1.0)
-    rates = [rate_at(step / 100, step, recipe) for step in range(101)]
+    rates = [recipe.rate_at(step / 100, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:51] == pytest.approx([1.0] * 42)
     assert rates[75] == pytest.approx(0.5)

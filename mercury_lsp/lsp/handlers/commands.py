@@ -8,22 +8,25 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Protocol as Interface
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
 from mercury_lsp.completion.pipeline import declined
+from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.status import STATUS, clock, explained
+from mercury_lsp.lsp.ignore_check import IgnoreCheck
+from mercury_lsp.lsp.status import STATUS, Status, clock, explained
 from mercury_lsp.session.notebooks import moved
-from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS
+from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
-from mercury_lsp.telemetry.requests import Request
+from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.stats import count_events
 
 if TYPE_CHECKING:
-    from mercury_lsp.lsp.server import Server
+    from mercury_lsp.lsp.handlers.next_edit import NextEdits
 
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
@@ -31,6 +34,21 @@ SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
 SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60  # minutes of a snooze
 
 L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
+
+
+class Served(Interface):
+    """What a command works on."""
+
+    session: Session
+    ignore_check: IgnoreCheck
+    scheduler: CompletionScheduler
+    journal: Journal
+    next_edits: NextEdits
+    status: Status
+
+    @property
+    def encoding(self) -> str:
+        """Of positions."""
 
 
 def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
@@ -47,7 +65,7 @@ def commanded(list_: L, ids: Sequence[str]) -> L:
     return list_
 
 
-def accepted(ls: Server, *arguments: object) -> None:
+def accepted(ls: Served, *arguments: object) -> None:
     """An item was accepted. Its id is the argument; one that is not known any more does not matter."""
     match arguments:
         case (str(id_),):
@@ -56,7 +74,7 @@ def accepted(ls: Server, *arguments: object) -> None:
             raise JsonRpcInvalidParams(f"{ACCEPTED} takes the id of an item.")
 
 
-async def explain(ls: Server, *arguments: object) -> str:
+async def explain(ls: Served, *arguments: object) -> str:
     """Why nothing was, or would be, shown at a place, or by the last request, in a sentence or two."""
     if not arguments:
         last = ls.journal.last
@@ -84,7 +102,7 @@ async def explain(ls: Server, *arguments: object) -> str:
     return explained(ls.session, request)
 
 
-def snooze(ls: Server, *arguments: object) -> str:
+def snooze(ls: Served, *arguments: object) -> str:
     """Suggest nothing automatically for some minutes; the time until then, in the form of ISO 8601."""
     match arguments:
         case ():
@@ -98,7 +116,7 @@ def snooze(ls: Server, *arguments: object) -> str:
     return clock(ls.session.snoozed_until).isoformat(timespec="seconds")
 
 
-def resume(ls: Server, *arguments: object) -> None:
+def resume(ls: Served, *arguments: object) -> None:
     """Suggest again."""
     if arguments:
         raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
@@ -106,7 +124,7 @@ def resume(ls: Server, *arguments: object) -> None:
     ls.status.changed()
 
 
-async def stats(ls: Server, *arguments: object) -> dict[str, Any]:
+async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
     """The figures of `mercury-lsp stats`: of all that is recorded, or of the last so many days."""
     match arguments:
         case ():
@@ -132,20 +150,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def did_show(ls: Server, params: Any) -> None:
+def did_show(ls: Served, params: Any) -> None:
     """A client of Copilot shows an item."""
     if (id_ := _id(params)) is not None:
         ls.journal.shown(id_)
 
 
-def did_partially_accept(ls: Server, params: Any) -> None:
+def did_partially_accept(ls: Served, params: Any) -> None:
     """A client of Copilot took the beginning of an item, so many UTF-16 units from its start."""
     id_, units = _id(params), getattr(params, "acceptedLength", None)
     if id_ is not None and isinstance(units, int) and units > 0:
         ls.journal.accepted_part(id_, units)
 
 
-def did_focus(ls: Server, params: Any) -> None:
+def did_focus(ls: Served, params: Any) -> None:
     """The user went to a document; some clients name it as Copilot's do, some as Cody's."""
     uri = getattr(getattr(params, "textDocument", params), "uri", None)
     if isinstance(uri, str):
@@ -160,7 +178,7 @@ NOTIFICATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def document_digest(ls: Server, params: Any) -> dict[str, object] | None:
+def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
     """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
     uri = getattr(getattr(params, "textDocument", None), "uri", None)
     if not isinstance(uri, str):
@@ -180,7 +198,7 @@ REQUESTS: dict[str, Callable[..., Any]] = {
 }
 
 
-def quiet(ls: Server, request: Request) -> bool:
+def quiet(ls: Served, request: Request) -> bool:
     """Whether nothing is to be suggested, whatever the model would write; the request then says why."""
     if reason := declined(request.snapshot):
         request.nothing(Cause.DECLINED, reason)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsprotocol import types
 
 from mercury_lsp.lsp import convert
+from mercury_lsp.lsp.handlers.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
 from mercury_lsp.telemetry.text_edits import Edit, difference
-
-if TYPE_CHECKING:
-    from mercury_lsp.lsp.server import Server
 
 # After a larger deletion the user reads before typing on.
 MAX_DELETED_CHARACTERS = 1000
 
 
-def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
+def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
     """Take a document."""
     document = params.text_document
     path = convert.name(document.uri, ls.session.roots)
@@ -34,7 +32,7 @@ def did_open(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
         ls.scheduler.opened(snapshot)
 
 
-def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
+def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
     uri, version = params.text_document.uri, params.text_document.version
     if version == NO_VERSION:
@@ -65,21 +63,21 @@ def did_change(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
         ls.scheduler.changed(snapshot, cursor + start)
 
 
-def did_close(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
+def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
     """Forget a document."""
     ls.session.close(params.text_document.uri)
     ls.next_edits.forget(params.text_document.uri)
     ls.journal.closed(params.text_document.uri)
 
 
-def did_open_notebook(ls: Server, params: types.DidOpenNotebookDocumentParams) -> None:
+def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:
     """Take a notebook and the texts of its cells."""
     notebook = params.notebook_document
     ls.session.notebooks.open(notebook.uri, [cell.document for cell in notebook.cells])
     _open(ls, params.cell_text_documents)
 
 
-def did_change_notebook(ls: Server, params: types.DidChangeNotebookDocumentParams) -> None:
+def did_change_notebook(ls: Served, params: types.DidChangeNotebookDocumentParams) -> None:
     """Take other cells, in another order, and other texts of cells."""
     cells = params.change.cells
     if cells is None:
@@ -95,14 +93,14 @@ def did_change_notebook(ls: Server, params: types.DidChangeNotebookDocumentParam
         did_change(ls, types.DidChangeTextDocumentParams(content.document, content.changes))
 
 
-def did_close_notebook(ls: Server, params: types.DidCloseNotebookDocumentParams) -> None:
+def did_close_notebook(ls: Served, params: types.DidCloseNotebookDocumentParams) -> None:
     """Forget a notebook and its cells."""
     left = ls.session.notebooks.close(params.notebook_document.uri)
     for uri in dict.fromkeys([*left, *(document.uri for document in params.cell_text_documents)]):
         did_close(ls, types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
 
 
-def _open(ls: Server, documents: Iterable[types.TextDocumentItem]) -> None:
+def _open(ls: Served, documents: Iterable[types.TextDocumentItem]) -> None:
     for document in documents:
         did_open(ls, types.DidOpenTextDocumentParams(document))
 

@@ -23,7 +23,7 @@ from mercury_lsp.edits.history import Edit, EditHistory
 from mercury_lsp.edits.judge import LEAST_GAIN, judged
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.handlers.commands import experimental
+from mercury_lsp.lsp.handlers.commands import Served, experimental
 from mercury_lsp.lsp.ignore_check import Guard
 from mercury_lsp.lsp.larger_model import LargerModel
 from mercury_lsp.syntax.tree import Syntax
@@ -247,16 +247,16 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else 0
 
 
-def did_show(ls: Server, params: Any) -> None:
+def did_show(ls: Served, params: Any) -> None:
     """A client of Copilot shows an edit. Nothing depends on it."""
 
 
-def edit_accepted(ls: Server, *arguments: object) -> None:
+def edit_accepted(ls: Served, *arguments: object) -> None:
     """An edit was taken; its id is the argument."""
     ls.next_edits.accept(_id(EDIT_ACCEPTED, arguments))
 
 
-def edit_dismissed(ls: Server, *arguments: object) -> None:
+def edit_dismissed(ls: Served, *arguments: object) -> None:
     """An edit was dismissed; its id is the argument."""
     ls.next_edits.dismiss(_id(EDIT_DISMISSED, arguments))
 
