@@ -86,11 +86,17 @@ class _Kept:
 class Rewrites:
     """The larger model of one client, made by `make` when it is first needed, and its last answer.
 
-    `busy`: whether the processor is needed for a completion; then the model stops, and begins again later.
+    `busy`: whether the processor is needed for a completion; then the model stops, and begins again later. `ignored`:
+    whether the document with a URI is ignored now, which a snapshot that has waited may not know.
     """
 
-    def __init__(self, make: Callable[[], Author], busy: Callable[[], bool] = lambda: False) -> None:
-        self._make, self._busy = make, busy
+    def __init__(
+        self,
+        make: Callable[[], Author],
+        busy: Callable[[], bool] = lambda: False,
+        ignored: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self._make, self._busy, self._ignored = make, busy, ignored
         self.author: Author | None = None
         self._kept: _Kept | None = None
         self._asked = ""
@@ -135,6 +141,8 @@ class Rewrites:
                 if self._busy():
                     await asyncio.sleep(POLL_SECONDS)
                     continue
+                if self._ignored(snapshot.document.uri):
+                    snapshot = replace(snapshot, ignored=True)
                 with suppress(Cancelled):
                     answer = partial(self._answer, snapshot, cursor, edits, cancelled)
                     return await asyncio.get_running_loop().run_in_executor(self._thread, answer)

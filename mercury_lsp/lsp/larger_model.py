@@ -52,7 +52,9 @@ class LargerModel:
             self.close()
             self._wanted = wanted
             if wanted is not None:
-                self._rewrites = Rewrites(lambda: edit_authors.make(config), partial(_is_busy, ls, config))
+                self._rewrites = Rewrites(
+                    lambda: edit_authors.make(config), partial(_is_busy, ls, config), partial(_is_ignored, ls)
+                )
         if self._rewrites is None:
             return None
         trouble = ""
@@ -87,6 +89,12 @@ class LargerModel:
         if self._rewrites is not None:
             self._rewrites.close()
         self._rewrites = self._wanted = None
+
+
+def _is_ignored(ls: Server, uri: str) -> bool:
+    """Whether a document is ignored, or closed."""
+    snapshot = ls.session.snapshot(uri)
+    return snapshot is None or snapshot.ignored
 
 
 def _is_busy(ls: Server, config: Config) -> bool:

@@ -129,6 +129,20 @@ def test_ignored_documents_are_not_sent() -> None:
         assert not hosted.seen
 
 
+def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
+    async def play(asked: Asked) -> None:
+        ignored: set[str] = set()
+        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        task = asyncio.create_task(asked.find())
+        await asyncio.sleep(0)
+        ignored.add(asked.document.uri)
+        assert await task is None
+
+    with hosting(whole(ANSWER)) as hosted:
+        run(hosted, play)
+        assert not hosted.seen
+
+
 def test_nothing_is_sent_without_a_change() -> None:
     async def play(asked: Asked) -> None:
         asked.history = DocumentEdits()

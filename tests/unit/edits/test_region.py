@@ -11,6 +11,7 @@ from mercury_lsp.edits.region import (
     MAX_CANDIDATE_LINES,
     REGION_LINES,
     Region,
+    left_of_secrets,
     recent_changes,
     region_around,
     rewritten,
@@ -195,3 +196,27 @@ def test_any_rewriting_is_edits_that_make_it() -> None:
         assert "\r" not in made.replace("\r\n", "") and (eol == "\n" or "\n" not in made.replace("\r\n", ""))
         kept, expected = ([line.rstrip() for line in one.split(eol)] for one in (made, eol.join(whole)))
         assert [line for line in kept if line] == [line for line in expected if line]
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (("password", "name"), {1}),
+        (("-Xy9", ""), {1}),
+        (('"hun', '(\n"hun'), {1, 2}),
+        (('"hunter2-Xy9Kq"', 'environ["P"]'), set()),
+        (("f(a)", "g(a)"), set()),
+        (("f(a)", "x" * 13_000), set()),
+    ],
+)
+def test_the_lines_with_what_is_left_of_a_secret(change: tuple[str, str], lines: set[int]) -> None:
+    now, edits = edited('a = 1\npassword = "hunter2-Xy9Kq"\nx = f(a)\n', change)
+    assert left_of_secrets(now, edits) == lines
+    if lines:
+        shown = region_around(now, len(now.text), 2_000, str, lines)
+        assert shown is not None and "hun" not in "".join(shown.lines) and "a = 1" in shown.lines
+
+
+def test_a_long_line_of_an_edit_is_not_gone_through() -> None:
+    now, edits = edited("password = " + "q9Xk2Lm4Zp7R" * 50_000 + "\n", ("password", "name"))
+    assert left_of_secrets(now, edits) == {0}
