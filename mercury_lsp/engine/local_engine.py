@@ -237,10 +237,11 @@ class LocalEngine:
         if sampling.verify:
             pays = affordable(self._executor.row_cost)
             surety, threshold = sampling.draft_surety, sampling.canvas_threshold
-            canvases = pays.canvases or sampling.block or threshold is not None
+            if not (pays.canvases or sampling.block or threshold is not None):
+                mask = None
             drafting = Drafting(
-                mask if canvases else None,
-                sampling.block or (pays.block if mask is not None and canvases else DRAFT_TOKENS),
+                mask,
+                sampling.block or (DRAFT_TOKENS if mask is None else pays.block),
                 surety=pays.surety if surety is None else surety,
                 lookup=sampling.draft_lookup,
                 slack=sampling.draft_slack,

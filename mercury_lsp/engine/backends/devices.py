@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp.engine.backends.base import Executor
-from mercury_lsp.engine.backends.cpu.network import NativeBatch, NativeExecutor, NativeNetwork
+from mercury_lsp.engine.backends.cpu.network import (
+    TYPICAL_ROW_COST,
+    NativeBatch,
+    NativeExecutor,
+    NativeNetwork,
+)
 from mercury_lsp.engine.backends.cpu.sources import OpenSource, PackedSource, WeightSource
 from mercury_lsp.engine.batching import ContinuousBatcher
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, CheckpointError
@@ -43,7 +48,7 @@ def executor_for(
     device, threads = pick_device(device), threads or default_threads()
     native = _native(loaded, device, threads, quantization, progress)
     if native is not None:
-        return NativeExecutor(native, native.row_cost())
+        return NativeExecutor(native, _row_cost(loaded, native))
     network = _torch_network(loaded, device, quantization, progress)
     from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
@@ -61,11 +66,17 @@ def slots_for(
     device, threads = pick_device(device), threads or default_threads()
     native = _native(loaded, device, threads, "auto")
     if native is not None:
-        return ContinuousBatcher(NativeBatch(native, memory, rows, native.row_cost()), CPU_BATCH_ROWS)
+        return ContinuousBatcher(NativeBatch(native, memory, rows, _row_cost(loaded, native)), CPU_BATCH_ROWS)
     network = _torch_network(loaded, device, "auto")
     from mercury_lsp.engine.backends.batched import BatchedNetwork
 
     return ContinuousBatcher(BatchedNetwork.of(network, loaded.forbidden, device, memory, rows, threads))
+
+
+def _row_cost(loaded: Checkpoint | OpenCheckpoint, network: NativeNetwork) -> float:
+    """See `Executor.row_cost`, measured only for models that draft: an open diffusion model would wait for nothing."""
+    drafts = isinstance(loaded, Checkpoint) or loaded.family.causal
+    return network.row_cost() if drafts else TYPICAL_ROW_COST
 
 
 def _torch_network(

@@ -28,7 +28,7 @@ MAX_MEMORY_DRAFT_TOKENS = 12
 """The most tokens of a draft from the project memory."""
 
 DRAFT_TOKENS = 9
-"""The most tokens of a draft that is looked up, and one, where there are no canvases."""
+"""The `Drafting.block` where there are no canvases: a draft that is looked up has one token less."""
 
 LOOKED_UP_PROBABILITY = 0.5
 """The assumed probability of a looked-up token without a canvas."""

@@ -179,7 +179,7 @@ class NativeNetwork:
         for turn in range(1 + COST_TURNS):
             for count, least in fastest.items():
                 started = time.perf_counter()
-                self.scores(self.run([(range(count), TokenLayout.clean(0, count), 0, cache)]).copy())
+                self.scores(self.run([(range(count), TokenLayout.clean(0, count), 0, cache)]))
                 if turn:
                     fastest[count] = min(least, time.perf_counter() - started)
             if turn and time.perf_counter() - began > MAX_COST_SECONDS:
