@@ -29,7 +29,7 @@ LONG_TOKENS = 24
 """A completion counts as long from so many tokens on, on every side."""
 LONG_GROUP = f"tokens_{LONG_TOKENS}_and_more"
 # Before each request, so that the other side's threads stop spinning.
-_REST_SECONDS = 0.02
+REST_SECONDS = 0.02
 _ORDERS = tuple(permutations(SIDES))
 
 
@@ -83,7 +83,7 @@ def compare(
         asked: dict[str, list[SideAnswer]] = {side: [] for side in SIDES}
         for _ in range(repeats):
             for side in _ORDERS[orders % len(_ORDERS)]:
-                time.sleep(_REST_SECONDS)
+                time.sleep(REST_SECONDS)
                 if side == SERVER:
                     reply = server.complete(ids, sampling.max_tokens, question.single_line)
                     text, tokens = engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished

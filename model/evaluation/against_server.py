@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.bench.against import LONG_TOKENS, server_for, spread
+from mercury_lsp.bench.against import LONG_TOKENS, REST_SECONDS, server_for, spread
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.completion.pipeline import Kept, question
 from mercury_lsp.completion.types import Snapshot
@@ -38,7 +38,7 @@ from mercury_lsp.errors import Failure
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.calibration.memory_rows import memory_of, near
+from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
 
@@ -52,8 +52,6 @@ HEADINGS = (
     "a token (95%)",
     "same text",
 )
-# Before each request, so that the other side's threads stop spinning.
-REST_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +87,9 @@ class Typist:
         engine, offset = self._engine, cursor.start + count
         document, hole = cursor.document(), cursor.hole
         text = document.text[: cursor.start] + hole[:count] + document.text[cursor.start :]
-        several = "auto" if kind == COMPLETIONS else "never"
-        snapshot = Snapshot(
-            replace(document, text=text), replace(self._config, multiline=several), memory=memory
-        )
+        one_line = kind == KEYS
+        config = replace(self._config, multiline="never" if one_line else "auto")
+        snapshot = Snapshot(replace(document, text=text), config, memory=memory)
         prompt = question(snapshot, offset, engine, self._kept)
         ids = engine.layout.encode(prompt)
         if kind == COMPLETIONS:
@@ -110,7 +107,6 @@ class Typist:
                     return
                 ours = committed, ms
             else:
-                one_line = several == "never"
                 theirs = self._server.complete(ids, self._config.max_tokens, one_line)
         if ours is None or theirs is None:
             return
@@ -131,19 +127,10 @@ class Typist:
 def timed(
     typist: Typist, engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[list[Timed]]:
-    """The requests of each cursor, in the project of its package, which has no file in which a line is typed."""
-    files: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        files[source.package].append(source)
-    paths: dict[str, set[str]] = defaultdict(set)
+    """The requests of each cursor, in the project of its package."""
+    memory_of_package = memories_of(sources, cursors, engine.tokenizer)
     for cursor in cursors:
-        paths[cursor.source.package].add(cursor.source.path)
-    memories: dict[str, ProjectMemory] = {}
-    for cursor in cursors:
-        package = cursor.source.package
-        if package not in memories:
-            memories[package] = memory_of(near(files[package], paths[package]), engine.tokenizer)
-        yield list(typist.type(cursor, memories[package]))
+        yield list(typist.type(cursor, memory_of_package(cursor.source.package)))
 
 
 def figures(requests: Sequence[Timed]) -> dict[str, Any]:

@@ -28,13 +28,12 @@ from rich.table import Table
 from mercury_lsp.completion.pipeline import Kept
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.calibration.memory_rows import memory_of, near
+from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import BEGUN, LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
 from model.evaluation.tables import WIDE
@@ -68,21 +67,14 @@ def decodings(
     engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[Decoding]:
     """Let all contenders answer at all cursors."""
-    files: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        files[source.package].append(source)
-    memories: dict[str, ProjectMemory] = {}
-    kept = Kept()
+    memory_of_package, kept = memories_of(sources, cursors, engine.tokenizer), Kept()
     for number, cursor in enumerate(cursors):
         package, path = cursor.source.package, cursor.source.path
-        if package not in memories:
-            paths = {other.source.path for other in cursors if other.source.package == package}
-            memories[package] = memory_of(near(files[package], paths), engine.tokenizer)
         names = [*CONTENDERS]
         first = number % len(names)
         for name in names[first:] + names[:first]:
             mode, remembers = CONTENDERS[name]
-            memory = memories[package] if remembers else None
+            memory = memory_of_package(package) if remembers else None
             snapshot = Snapshot(cursor.document(), Config(), memory=memory, mode=mode)
             _, committed = written(snapshot, cursor.start, engine, kept)
             if committed is not None:

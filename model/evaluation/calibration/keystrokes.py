@@ -23,7 +23,7 @@ from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.syntax.document import Document
 from model.data.corpus import Source
-from model.evaluation.calibration.memory_rows import memory_of, near
+from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import Cursor
 from model.evaluation.heldout.offers import Fit, Offer, written
 from model.evaluation.heldout.records import DetailsError
@@ -72,21 +72,15 @@ def record(
     engine: LocalEngine, cursors: Iterable[Cursor], sources: Iterable[Source], minutes: float = 0
 ) -> Iterator[Keystrokes]:
     """Type the lines at cursors of the kind ``next``, until the time is over; the model writes at their keys."""
-    files: dict[str, list[Source]] = defaultdict(list)
-    for source in sources:
-        files[source.package].append(source)
     drawn = list(dict.fromkeys(cursors))
-    memories: dict[str, ProjectMemory] = {}
+    memory_of_package = memories_of(sources, drawn, engine.tokenizer)
     kept, began = Kept(), time.monotonic()
     visits: dict[str, int] = defaultdict(int)
     for cursor in drawn:
         if minutes and time.monotonic() - began > 60 * minutes:
             return
         package = cursor.source.package
-        if package not in memories:
-            paths = {other.source.path for other in drawn if other.source.package == package}
-            memories[package] = memory_of(near(files[package], paths), engine.tokenizer)
-        yield _typed(engine, cursor, memories[package], kept, below=visits[package] % 2 == 0)
+        yield _typed(engine, cursor, memory_of_package(package), kept, below=visits[package] % 2 == 0)
         visits[package] += 1
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +229,19 @@ def memory_of(sources: Sequence[Source], tokenizer: Vocabulary) -> ProjectMemory
     encoded = tokenizer.encode_all([source.text for source in sources])
     pairs = [(source.path, np.array(ids, dtype)) for source, ids in zip(sources, encoded, strict=True)]
     return ProjectMemory((Segment.build(pairs, dtype),), (frozenset(),), tokenizer)
+
+
+def memories_of(
+    sources: Iterable[Source], cursors: Iterable[Cursor], tokenizer: Vocabulary
+) -> Callable[[str], ProjectMemory]:
+    """A function that makes the memory of a package by its name, once, with the files of all its cursors."""
+    files: dict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        files[source.package].append(source)
+    paths: dict[str, set[str]] = defaultdict(set)
+    for cursor in cursors:
+        paths[cursor.source.package].add(cursor.source.path)
+    return cache(lambda package: memory_of(near(files[package], paths[package]), tokenizer))
 
 
 def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
