@@ -35,9 +35,10 @@ from mercury_lsp.engine.api import (
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.address import Address
-from mercury_lsp.remote.breaker import ANSWER_SECONDS, Breaker, RemoteBacked, RemoteStatus
+from mercury_lsp.remote.breaker import ANSWER_SECONDS
+from mercury_lsp.remote.hosted_model import HostedModel
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.link import Link, RequestFailed
+from mercury_lsp.remote.link import RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
 
@@ -49,7 +50,7 @@ MAX_CHARACTERS_PER_TOKEN = 12
 log = logging.getLogger(__name__)
 
 
-class RemoteEngine(Engine, RemoteBacked):
+class RemoteEngine(HostedModel, Engine):
     """Asks one hosted model. ``drafts``: whether to ask for whole drafts, which hosted Mercury sends."""
 
     device = "remote"
@@ -57,12 +58,10 @@ class RemoteEngine(Engine, RemoteBacked):
 
     def __init__(self, address: Address, key: Key, model: str, drafts: bool = False) -> None:
         self.name = model or address.host
-        self._link, self._model = Link(address, key), model
+        super().__init__(address, key, model)
         self._drafts = drafts and not address.openai and model.lower().startswith("mercury")
         # Until the server refuses to send log-probabilities.
         self._scores = address.openai
-        self._breaker = Breaker()
-        self._trouble = ""
         self._salt = secrets.token_bytes(16)
 
     @classmethod
@@ -71,15 +70,6 @@ class RemoteEngine(Engine, RemoteBacked):
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
         return cls(address, key, config.remote_model, drafts)
-
-    @property
-    def remote_status(self) -> RemoteStatus:
-        """The status of the server."""
-        return RemoteStatus(self._link.address.host, self._breaker.state(time.monotonic()), self._trouble)
-
-    def close(self) -> None:
-        """Close the connection; otherwise it is closed when the engine is collected."""
-        self._link.close()
 
     def count(self, text: str) -> int:
         """An estimate of the tokens of a text."""
@@ -103,23 +93,14 @@ class RemoteEngine(Engine, RemoteBacked):
             raise Unanswered(
                 f"something in the cursor's line looks like a secret, so it is not sent to {host}"
             )
-        if pause := self._breaker.left(time.monotonic()):
-            last = self._trouble.rstrip(".") or "it asked for that"
-            raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
         written = _Written(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
-            self._read(sent, prompt.path, sampling, run, written)
-        except RequestFailed as failed:
-            self._breaker.failure(time.monotonic(), failed.wish)
-            trouble = f"{host} {failed}."
-            log.log(logging.DEBUG if trouble == self._trouble else logging.WARNING, "%s", trouble)
-            self._trouble = trouble
+            with self._request():
+                self._read(sent, prompt.path, sampling, run, written)
+        except Unanswered:
             # No token of a draft is committed.
             if not written.text or self._drafts:
-                raise Unanswered(f"{host} {failed}") from None
-        else:
-            self._breaker.succeeded()
-            self._trouble = ""
+                raise
         return written.infill(written.text)
 
     def _affinity(self, path: str) -> str:
