@@ -14,9 +14,8 @@ from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
 from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
-EDITORS_OWN = frozenset(
-    {"server", "trace", "drafts"}
-)  # what an extension keeps in the same section for itself
+# What an extension keeps in the same section for itself.
+EDITORS_OWN = frozenset({"server", "trace", "drafts"})
 # Of one text: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256

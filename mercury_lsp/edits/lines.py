@@ -79,7 +79,7 @@ def inserted(document: Document, edit: Edit) -> Inserted | None:
     beside = document.line(below) if below < document.line_count else ""
     return Inserted(
         first,
-        tuple(_shifted(lines, _indent(beside), "")),
+        tuple(_shifted(lines, indent(beside), "")),
         document.line(above).strip() if above >= 0 else "",
         beside.strip(),
         below - last - 1,
@@ -112,7 +112,7 @@ def _places(search: Search, one: Inserted, above: str, below: str, support: int)
         start = document.span(at)[0]
         if search.syntax.text_around(start) is not None:
             continue
-        text = "".join(f"{part}{eol}" for part in _shifted(one.lines, "", _indent(beside)))
+        text = "".join(f"{part}{eol}" for part in _shifted(one.lines, "", indent(beside)))
         yield Candidate(start, start, text, "line", support, f"+ {' '.join(map(str.strip, one.lines))}")
 
 
@@ -126,12 +126,13 @@ def _next(document: Document, number: int) -> str:
 def _shifted(lines: Sequence[str], old: str, new: str) -> Iterator[str]:
     """Lines with one indentation instead of another; one with less than the old one loses what it has."""
     for line in lines:
-        own = _indent(line)
+        own = indent(line)
         kept = own[len(old) :] if own.startswith(old) else ""
         yield new + kept + line.strip() if line.strip() else ""
 
 
-def _indent(line: str) -> str:
+def indent(line: str) -> str:
+    """The blanks at the begin of a line."""
     return line[: len(line) - len(line.lstrip())]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mercury_lsp.edits.lines import inserted
+from mercury_lsp.edits.lines import indent, inserted
 from mercury_lsp.edits.search import RECENT_EDITS, Candidate, Search
 from mercury_lsp.edits.tokens import Tokens, is_identifier
 from mercury_lsp.syntax.document import Document
@@ -53,7 +53,7 @@ def _is_field(search: Search, line: int, third: Names) -> bool:
 
 def _renamed(one: str, other: str) -> dict[str, str]:
     """The identifiers of one line for which another line has others, if that is all in which they differ."""
-    if _indent(one) != _indent(other):
+    if indent(one) != indent(other):
         return {}
     old, new = Tokens.of(one).texts, Tokens.of(other).texts
     if len(old) != len(new):
@@ -97,7 +97,3 @@ def _with_names(line: str, names: Names) -> str:
         pieces += [line[at:start], names.get(text, text)]
         at = end
     return "".join([*pieces, line[at:]])
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]

@@ -176,6 +176,7 @@ class Run:
 
 
 ALONE = Run()
+"""A run that nobody cancels or watches, without a hint and a memory."""
 
 
 class Engine(Protocol):

@@ -59,18 +59,17 @@ class Status:
             "last": self._last,
         }
         edits = self._edits(config)
-        if config.remote != "off" or edits is not None:
-            told = [] if edits is None else [edits_sent(edits)]
-            if config.remote == "off" and edits is not None:
-                remote_status = edits
-            else:
-                remote_status = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
-                told.insert(0, sent(config.remote, remote_status))
+        middles = None
+        if config.remote != "off":
+            middles = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
+        if (remote_status := middles or edits) is not None:
+            sentences = [] if middles is None else [sent(config.remote, middles)]
+            sentences += [] if edits is None else [edits_sent(edits)]
             found["remote"] = {
                 "host": remote_status.host,
                 "mode": config.remote,
                 "breaker": remote_status.breaker,
-                "told": " ".join(told),
+                "told": " ".join(sentences),
             }
         if not config.enabled:
             found["state"] = "off"

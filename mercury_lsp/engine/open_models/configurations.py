@@ -105,20 +105,18 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
     of these, the matrices before and after have the factors instead; `QUERY` is that of the queries' rows. Raises
     ``ValueError`` for multipliers that no model has.
     """
-    given = {name: config.get(name) for name in _MULTIPLIERS}
-    if all(value is None for value in given.values()):
-        return {}
-    embedding, attention, residual, logits = (
-        positive_number(config, name, default) for name, default in _MULTIPLIERS.items()
-    )
-    for name, value in zip(_MULTIPLIERS, (embedding, attention, residual, logits), strict=True):
+    given = {
+        name: positive_number(config, name, 1.0) for name in _MULTIPLIERS if config.get(name) is not None
+    }
+    for name, value in given.items():
         if not 1 / MAX_MULTIPLIER <= value <= MAX_MULTIPLIER:
             raise ValueError(f"its {name} must be from {1 / MAX_MULTIPLIER:g} to {MAX_MULTIPLIER:g}")
-    if shape.head_norms and given["attention_multiplier"] is not None:
+    embedding, attention, residual, logits = (given.get(name, 1.0) for name in _MULTIPLIERS)
+    if "attention_multiplier" in given and shape.head_norms:
         raise Unsupported("its attention has norms of the heads and a multiplier")
     factors = {
         "embedding.weight": embedding,
-        QUERY: attention * math.sqrt(shape.head_width) if given["attention_multiplier"] is not None else 1.0,
+        QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in given else 1.0,
         "attention.out.weight": residual,
         "down.weight": residual,
         # A tied output matrix has the embedding's factor, too.
@@ -130,12 +128,7 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
 QUERY = "query"
 # Granite's are from 0.015 to 16.
 MAX_MULTIPLIER = 1e4
-_MULTIPLIERS = {
-    "embedding_multiplier": 1.0,
-    "attention_multiplier": 1.0,
-    "residual_multiplier": 1.0,
-    "logits_scaling": 1.0,
-}
+_MULTIPLIERS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 MAX_MLP_RATIO = 64
 _OLMO_NEEDS = {"block_type": "llama", "activation_type": "silu", "layer_norm_type": "rms", "rope": True}
 _OLMO_REFUSED = (
