@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.progress import track
 from torch import Tensor
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
 from model.compression.quantize import moments, rounded
@@ -45,6 +47,16 @@ def round_all(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
         values, scales[name] = rounded(weights[name], moment, bits(name), GROUP)
         weights[name].copy_(values)
     return scales
+
+
+def own_scales(source: checkpoint.Checkpoint) -> dict[str, Tensor]:
+    """The scales of what is packed already as it will be shipped, fp16 (R, C / group) by name."""
+    packed = ((name, weight) for name, weight in source.weights().items() if isinstance(weight, Packed))
+    return {
+        name: torch.from_numpy(weight.scale)
+        for name, weight in packed
+        if (weight.bits, weight.group) == (bits(name), GROUP)
+    }
 
 
 def split(file: Path, size: int) -> None:
@@ -85,12 +97,13 @@ def main() -> None:
     steps = arguments.steps
     if steps is None:
         steps = 0 if source.about.get("rounded") else STEPS
-    scales = {}
     if steps:
         recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
         shards = arguments.shards
         groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
         scales = round_all(network, Steps(recipe, source.tokenizer, groups), steps)
+    else:
+        scales = own_scales(source)
     folder = arguments.out or checkpoint.SHIPPED / arguments.name
     tokenizer = (source.folder / Tokenizer.FILE).read_text(encoding="utf-8")
     found = save(folder, arguments.name, network, tokenizer, source.about, bits, scales)

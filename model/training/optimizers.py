@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from mercury_lsp.engine.backends.network import Network
 from model.training.recipe import Recipe
 
 
-def optimizers(network: Network, recipe: Recipe) -> list[Optimizer]:
-    """AdamW for all weights that learn; or, for the matrices of the layers, Muon (Jordan et al. 2024).
+def optimizers(trained: Mapping[str, nn.Parameter], recipe: Recipe) -> list[Optimizer]:
+    """AdamW for ``trained``, all that learns, by name; or, for the matrices of the layers, Muon (Jordan et al. 2024).
 
     Muon moves a matrix by its orthogonalised momentum, scaled to the size of AdamW's steps (Liu et al. 2025), so that
     one rate fits both.
     """
     if recipe.optimizer not in ("adamw", "muon"):
         sys.exit(f"The recipe's optimizer must be 'adamw' or 'muon', not {recipe.optimizer!r}.")
-    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     muon = recipe.optimizer == "muon"
     turned = [weight for name, weight in trained.items() if muon and weight.ndim == 2 and "layers." in name]
     rest = [weight for weight in trained.values() if not any(weight is other for other in turned)]

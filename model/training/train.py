@@ -33,6 +33,7 @@ from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
+from model.compression.group_scales import GroupScales
 from model.compression.rounding import Rounding, bits
 from model.data.loader import groups_for, loader
 from model.data.step_data import Steps
@@ -88,7 +89,17 @@ class Run:
         self.plain = [objective(self.network)] if self.lanes is None else self.lanes.objectives
         self.objective = accelerator.prepare_model(self.plain[0])
         self.rounding = Rounding(self.network, bits, GROUP)
-        self.optimizers = optimizers(self.network, recipe)
+        self.scales: GroupScales | None = None
+        self.learning = {
+            name: weight for name, weight in self.network.named_parameters() if weight.requires_grad
+        }
+        if recipe.scales:
+            try:
+                self.scales = GroupScales(self.network, self.base.weights(), GROUP)
+            except ValueError as error:
+                sys.exit(f"The recipe trains scales alone, and its base's {error}.")
+            self.learning |= self.scales.factors
+        self.optimizers = optimizers(self.learning, recipe)
         self.stop = threading.Event()
         self.step = 0
         self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
@@ -106,6 +117,8 @@ class Run:
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
+        for name, factor in self.scales.factors.items() if self.scales else ():
+            factor.data.copy_(state["scales"][name])
         for optimizer, found in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(found)
         self.step, self.spent = state["step"], state["spent"]
@@ -125,9 +138,12 @@ class Run:
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
         found = [optimizer.state_dict() for optimizer in self.optimizers]
         state = {"network": self.network.state_dict(), "optimizers": found, **counts}
+        if self.scales is not None:
+            state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
-        rounded = self.recipe.rounded if self.rounded else 0.0  # which `model.compression.ship` goes by
+        rounded = self.recipe.rounded if self.rounded else float(self.recipe.scales)
+        # `model.compression.ship` goes by it.
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
         if curve := self.curve:
             about["curve"] = curve
@@ -137,7 +153,8 @@ class Run:
             self.network,
             self.tokenizer_json,
             about,
-            bits if self.rounded else None,
+            self.base.packed_bits().__getitem__ if self.scales else bits if self.rounded else None,
+            self.scales.scales() if self.scales else {},
         )
         plot(self.folder)
 
@@ -186,8 +203,12 @@ class Run:
                     loss = self.objective(part.to(self.device), worth)
                     loss.total.backward()
                 sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        if self.scales is not None:
+            self.scales.take_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self.recipe.clip)
         advance(self.optimizers, norm)
+        if self.scales is not None:
+            self.scales.write()
         return torch.cat((sums, norm.detach()[None] / ranks))
 
     def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:

@@ -21,6 +21,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.pack import Packed
+from model.compression import ship
 from model.compression.quantization_grid import pack, unpack
 from model.compression.rounding import bits
 from model.data.shards import write
@@ -28,7 +30,7 @@ from model.data.step_data import Cuts, Steps
 from model.training.layout import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
-from model.training.save import GROUP
+from model.training.save import GROUP, save
 from model.training.train import Run, main
 
 
@@ -171,6 +173,51 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
         again = unpack(*pack(weight.float(), bits(name), GROUP))
         assert again.equal(weight.float())
         assert not kept[name].equal(weight.float())  # training goes on from what is not rounded
+
+
+def levels(folder: Path) -> dict[str, Packed]:
+    """The packed matrices of a checkpoint."""
+    weights = checkpoint.read_checkpoint(folder).weights()
+    return {name: weight for name, weight in weights.items() if isinstance(weight, Packed)}
+
+
+def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_began_with(
+    recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = checkpoint.read_checkpoint(tiny_model)
+    tokenizer = (tiny_model / "tokenizer.json").read_text(encoding="utf-8")
+    save(tmp_path / "base", "tiny", Network.of(base), tokenizer, {}, bits)
+    settings = recipe.read_text(encoding="utf-8").replace(str(tiny_model), str(tmp_path / "base"))
+    recipe.write_text(f"{settings}\ndecay = 0.0\nscales = true\nrate = 0.01\n", encoding="utf-8")
+    whole = run(recipe, corpus, tmp_path / "unbroken")
+    run(recipe, corpus, tmp_path / "again", "--steps", "3")
+    again = run(recipe, corpus, tmp_path / "again")
+    for key, weight in whole.items():
+        torch.testing.assert_close(again[key], weight, msg=key)
+    trained = tmp_path / "unbroken" / "trial" / "checkpoint"
+    arguments = ["ship", str(trained), "--out", str(tmp_path / "shipped")]
+    monkeypatch.setattr("sys.argv", arguments)
+    ship.main()
+    began, ended, shipped = levels(tmp_path / "base"), levels(trained), levels(tmp_path / "shipped")
+    assert began.keys() == ended.keys() == shipped.keys()
+    for name, weight in ended.items():
+        assert (weight.levels() == began[name].levels()).all()
+        assert (weight.scale == shipped[name].scale).all()
+        assert (weight.planes == shipped[name].planes).all()
+    moved = [(ended[name].scale != began[name].scale).mean() for name in began]
+    assert min(moved) > 0.5
+
+
+def test_a_run_of_scales_says_which_matrix_of_its_base_is_not_packed(
+    recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    base = checkpoint.read_checkpoint(tiny_model)
+    tokenizer = (tiny_model / "tokenizer.json").read_text(encoding="utf-8")
+    save(tmp_path / "bf16", "tiny", Network.of(base), tokenizer, {})
+    settings = recipe.read_text(encoding="utf-8").replace(str(tiny_model), str(tmp_path / "bf16"))
+    recipe.write_text(f"{settings}\nscales = true\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="is not packed as"):
+        run(recipe, corpus, tmp_path)
 
 
 def weights_after(
