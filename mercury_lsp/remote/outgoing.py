@@ -27,8 +27,6 @@ def outgoing(prompt: Prompt) -> tuple[str, str] | None:
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)
     clean = blanked(text)
-    if (tail := _TAIL.search(text)) is not None and tail.start() < cursor < tail.end():
-        return None
     start, end = text.rfind("\n", 0, cursor) + 1, text.find("\n", cursor)
     line = slice(start, len(text) if end < 0 else end)
     return (clean[:cursor], clean[cursor:]) if clean[line] == text[line] else None
