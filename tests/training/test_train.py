@@ -30,8 +30,9 @@ from model.data.step_data import Cuts, Steps
 from model.training.layout import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
+from model.training.run import Run
 from model.training.save import GROUP, save
-from model.training.train import Run, main
+from model.training.train import main
 
 
 @pytest.fixture
@@ -200,10 +201,10 @@ def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_beg
     ship.main()
     began, ended, shipped = levels(tmp_path / "base"), levels(trained), levels(tmp_path / "shipped")
     assert began.keys() == ended.keys() == shipped.keys()
-    for name, weight in ended.items():
-        assert (weight.levels() == began[name].levels()).all()
-        assert (weight.scale == shipped[name].scale).all()
-        assert (weight.planes == shipped[name].planes).all()
+    for name, matrix in ended.items():
+        assert (matrix.levels() == began[name].levels()).all()
+        assert (matrix.scale == shipped[name].scale).all()
+        assert (matrix.planes == shipped[name].planes).all()
     moved = [(ended[name].scale != began[name].scale).mean() for name in began]
     assert min(moved) > 0.5
 

@@ -1,0 +1,260 @@
+"""Keeps one run of training: its network, optimizer, schedule, checkpoint, metrics and learning curve.
+
+Knows neither the objective's inside nor the network's, nor where data come from. A run is resumed from what it saved,
+on however many processes, which are Accelerate's to connect. One step of the loop never waits for the device but when
+metrics are due.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]
+
+from mercury_lsp.engine.backends.network import Network
+from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.tokenizer import Tokenizer
+from mercury_lsp.paths import cache_folder
+from model.compression.group_scales import GroupScales
+from model.compression.rounding import Rounding, bits
+from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
+from model.training.heldout_middles import costs, report
+from model.training.lanes import Lanes
+from model.training.layout import Batch
+from model.training.objective import Objective
+from model.training.optimizers import advance, optimizers
+from model.training.plot import plot
+from model.training.recipe import Recipe
+from model.training.save import GROUP, save
+
+METRICS = "metrics.jsonl"
+CURVE = "curve.jsonl"
+SELF = "self"  # as a recipe's teacher: the causal rows teach the canvases
+TRIM = 32  # steps on a processor after which what fragments of the heap is given back
+
+
+def find(model: str) -> Path:
+    """Folder of a checkpoint by a recipe's word for it; exits with a sentence where there is none."""
+    try:
+        return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
+    except checkpoint.CheckpointError as error:
+        sys.exit(str(error))
+
+
+class Run:
+    """One run: a network under training, its optimizer, and how far it has come."""
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, accelerator: Accelerator, minutes: float, base: Path
+    ) -> None:
+        self.recipe, self.folder, self.accelerator, self.minutes = recipe, folder, accelerator, minutes
+        self.device = accelerator.device
+        folder.mkdir(parents=True, exist_ok=True)
+        self.base = checkpoint.read_checkpoint(base)
+        self.tokenizer_json = (base / Tokenizer.FILE).read_text(encoding="utf-8")
+        self.network = Network.of(self.base).train().to(self.device)
+        for name, weight in self.network.named_parameters():
+            weight.requires_grad_(not name.startswith(recipe.frozen))
+        self.dtype = fastest_dtype(self.device) if recipe.bf16 else torch.float32
+        teacher = None
+        if recipe.taught and recipe.teacher != SELF:
+            teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)
+
+        def objective(network: Network) -> Objective:
+            taught, packed = recipe.taught, recipe.packed
+            return Objective(network, self.dtype, recipe.chunk, recipe.compile, taught, teacher, packed)
+
+        alone = self.device.type == "cpu" and accelerator.num_processes == 1
+        self.lanes = Lanes(self.network, recipe.lanes, objective) if recipe.lanes and alone else None
+        self.plain = [objective(self.network)] if self.lanes is None else self.lanes.objectives
+        self.objective = accelerator.prepare_model(self.plain[0])
+        self.rounding = Rounding(self.network, bits, GROUP)
+        self.scales: GroupScales | None = None
+        self.learning = {
+            name: weight for name, weight in self.network.named_parameters() if weight.requires_grad
+        }
+        if recipe.scales:
+            try:
+                self.scales = GroupScales(self.network, self.base.weights(), GROUP)
+            except ValueError as error:
+                sys.exit(f"The recipe trains scales alone, and its base's {error}.")
+            self.learning |= self.scales.factors
+        self.optimizers = optimizers(self.learning, recipe)
+        self.stop = threading.Event()
+        self.step = 0
+        self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
+        self.rows = self.masked = 0
+        self._resume()
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is behind us, by steps or by time, whichever is further."""
+        return max(self.step / self.recipe.steps, self.spent / 60 / self.minutes if self.minutes else 0.0)
+
+    def _resume(self) -> None:
+        file = self.folder / "state.pt"
+        if not file.is_file():
+            return
+        state = torch.load(file, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        for name, factor in self.scales.factors.items() if self.scales else ():
+            factor.data.copy_(state["scales"][name])
+        for optimizer, found in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(found)
+        self.step, self.spent = state["step"], state["spent"]
+        self.rows, self.masked = state["rows"], state["masked"]
+        if self.accelerator.is_main_process:
+            # They may be ahead of the state: what was lost is measured again.
+            for log in (self.folder / METRICS, self.folder / CURVE):
+                lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+                kept = (line for line in lines if json.loads(line)["step"] <= self.step)
+                log.write_text("".join(kept), encoding="utf-8")
+            print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
+
+    def save(self) -> None:
+        """Write the state to resume from and a checkpoint to try out, each at once whole. One process does."""
+        if not self.accelerator.is_main_process:
+            return
+        counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
+        found = [optimizer.state_dict() for optimizer in self.optimizers]
+        state = {"network": self.network.state_dict(), "optimizers": found, **counts}
+        if self.scales is not None:
+            state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
+        torch.save(state, self.folder / "state.part")
+        os.replace(self.folder / "state.part", self.folder / "state.pt")
+        rounded = self.recipe.rounded if self.rounded else float(self.recipe.scales)
+        # `model.compression.ship` goes by it.
+        about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
+        if curve := self.curve:
+            about["curve"] = curve
+        save(
+            self.folder / "checkpoint",
+            self.recipe.name,
+            self.network,
+            self.tokenizer_json,
+            about,
+            self.base.packed_bits().__getitem__ if self.scales else bits if self.rounded else None,
+            self.scales.scales() if self.scales else {},
+        )
+        plot(self.folder)
+
+    def point(self, held: Sequence[Batch]) -> None:
+        """Measure the held-out middles, and write a point of the learning curve."""
+        with self.rounding.step() if self.rounded else nullcontext():
+            found = costs(self.network, self.base.tokenizer, held, self.dtype)
+        point = {"step": self.step, "rows": self.rows, "minutes": self.spent / 60, **report(found)}
+        with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
+            curve.write(json.dumps(point) + "\n")
+
+    @property
+    def curve(self) -> list[list[float]]:
+        """The learning curve so far: rows, and nats a token of held-out middles."""
+        file = self.folder / CURVE
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        return [[point["rows"], point["nats"]] for point in map(json.loads, lines)]
+
+    @property
+    def rounded(self) -> bool:
+        """Whether this is the recipe's last share of the run, in which the weights count as they will be shipped."""
+        return self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
+
+    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
+        """One step of the optimizer; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
+
+        The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
+        None if a run on lanes was stopped between two passes: then nothing was changed.
+        """
+        ranks = self.accelerator.num_processes
+        worth = torch.full((), sum(part.worth for part in parts), device=self.device)
+        worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
+        sums = torch.zeros(5, device=self.device)
+        causal = self.recipe.is_causal(self.step)
+        for objective in self.plain:
+            objective.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
+        with self.rounding.step() if self.rounded else nullcontext():
+            if self.lanes is not None:
+                added = self.lanes.run(parts, worth, self.stop.is_set)
+                if added is None:
+                    return None
+                sums = added
+            for number, part in enumerate(() if self.lanes is not None else parts, 1):
+                last = number == len(parts)
+                with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                    loss = self.objective(part.to(self.device), worth)
+                    loss.total.backward()
+                sums += torch.cat((loss.sums, loss.total.detach()[None] / ranks))
+        if self.scales is not None:
+            self.scales.take_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self.recipe.clip)
+        advance(self.optimizers, norm)
+        if self.scales is not None:
+            self.scales.write()
+        return torch.cat((sums, norm.detach()[None] / ranks))
+
+    def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
+        """Take the remaining steps; yields the metrics of every so many steps, as means over them."""
+        recipe, device = self.recipe, self.device
+        work = Work(device)
+        best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
+        sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+        before = self.rows
+        began = asked = time.monotonic()
+        for parts in data:
+            waited += (time.monotonic() - asked) * work.done()
+            rate = recipe.rate_at(self.progress, self.step)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            taken = self.take(parts)
+            if taken is None:
+                return
+            sums += taken
+            work.mark()
+            rows = sum(part.ids.numel() for part in parts)
+            pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
+            operations += flops(self.network.shape, rows, pairs / rows, targets)
+            self.step += 1
+            steps += 1
+            self.rows += rows * self.accelerator.num_processes
+            if device.type == "cpu" and (self.lanes is not None or self.step % TRIM == 0):
+                return_memory()
+            if self.step % recipe.every and self.step < recipe.steps:
+                asked = time.monotonic()
+                continue
+            settle(device)
+            main, sitting = self.accelerator.is_main_process, time.monotonic() - began
+            shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=device)
+            told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
+            next_nats, next_count, nats, masked, loss, norm, stop, spent = told
+            took = time.monotonic() - began
+            self.spent = spent
+            self.masked += int(masked)
+            if stop:
+                self.stop.set()
+            yield {
+                "step": self.step,
+                "minutes": self.spent / 60,
+                "loss": loss / steps,
+                "next_token": next_nats / max(1, next_count),
+                "masked": nats / max(1, masked),
+                "rate": rate,
+                "norm": norm / steps,
+                "rows": self.rows,
+                "rows_per_s": (self.rows - before) / took,
+                "masked_per_s": masked / took,
+                "utilisation": operations / took / best,  # model-FLOPs of this process, of its device's
+                "waiting": waited / took,  # share of the time in which no batch was ready
+            }
+            if self.progress >= 1 or self.stop.is_set():
+                return
+            sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
+            before = self.rows
+            began = asked = time.monotonic()
