@@ -104,6 +104,10 @@ class Run:
         if not file.is_file():
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
+        if ("scales" in state) != (self.scales is not None):
+            sys.exit(
+                f"The run in {self.folder} trained other weights: move it away, and a new one begins there."
+            )
         self.network.load_state_dict(state["network"])
         for name, factor in self.scales.factors.items() if self.scales else ():
             factor.data.copy_(state["scales"][name])
@@ -130,20 +134,17 @@ class Run:
             state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
+        # `model.compression.ship` goes by "rounded".
         rounded = self.recipe.rounded if self.rounded else float(self.recipe.scales)
-        # `model.compression.ship` goes by it.
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
         if curve := self.curve:
             about["curve"] = curve
-        save(
-            self.folder / "checkpoint",
-            self.recipe.name,
-            self.network,
-            self.tokenizer_json,
-            about,
-            self.base.packed_bits().__getitem__ if self.scales else bits if self.rounded else None,
-            self.scales.scales() if self.scales else {},
-        )
+        width = bits if self.rounded else None
+        scales: dict[str, torch.Tensor] = {}
+        if self.scales is not None:
+            width, scales = self.base.packed_bits().__getitem__, self.scales.scales()
+        trained, name = self.folder / "checkpoint", self.recipe.name
+        save(trained, name, self.network, self.tokenizer_json, about, width, scales)
         plot(self.folder)
 
     def point(self, held: Sequence[Batch]) -> None:
@@ -164,7 +165,7 @@ class Run:
     @property
     def rounded(self) -> bool:
         """Whether this is the recipe's last share of the run, in which the weights count as they will be shipped."""
-        return self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
+        return self.scales is None and self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
 
     def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
         """One step of the optimizer; returns sums (6,): those of `Loss`, the loss and the gradient's norm.

@@ -35,8 +35,8 @@ def save(
     """Write a checkpoint of a network and return its fingerprint.
 
     bits: how many bits the matrix of a name takes; None writes bf16. scales: of matrices that lie on a grid of so
-    many bits already, by name. Shards stay below `SHARD_BYTES`. What lay in the
-    folder before is replaced.
+    many bits already, by name. Vectors are written as they are. Shards stay below `SHARD_BYTES`. What lay in the folder
+    before is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.safetensors"):
@@ -45,7 +45,8 @@ def save(
     shard: dict[str, Tensor] = {}
     size = number = 0
     for key, weight in network.state_dict().items():
-        parts = {key: weight.detach().to("cpu", torch.bfloat16).contiguous()}
+        dtype = torch.bfloat16 if weight.ndim == 2 else weight.dtype
+        parts = {key: weight.detach().to("cpu", dtype).contiguous()}
         if key in packed:
             planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, scales.get(key))
             parts = {f"{key}.planes": planes, f"{key}.scale": scale}

@@ -207,6 +207,12 @@ def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_beg
         assert (matrix.planes == shipped[name].planes).all()
     moved = [(ended[name].scale != began[name].scale).mean() for name in began]
     assert min(moved) > 0.5
+    kept = torch.load(trained.parent / "state.pt", weights_only=True)["network"]
+    for key, weight in state(trained).items():
+        assert weight.equal(kept[key]), key  # bit for bit, norms too
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("scales = true", ""), encoding="utf-8")
+    with pytest.raises(SystemExit, match="trained other weights: move it away"):
+        run(recipe, corpus, tmp_path / "again")
 
 
 def test_a_run_of_scales_says_which_matrix_of_its_base_is_not_packed(
