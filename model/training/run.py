@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -139,7 +139,7 @@ class Run:
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
         if curve := self.curve:
             about["curve"] = curve
-        width = bits if self.rounded else None
+        width: Callable[[str], int] | None = bits if self.rounded else None
         scales: dict[str, torch.Tensor] = {}
         if self.scales is not None:
             width, scales = self.base.packed_bits().__getitem__, self.scales.scales()
