@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp.completion.cache import Place, draft_hint, lookup
@@ -40,15 +40,17 @@ def accepted(text: str, completion: Completion) -> str:
     return text[: completion.start] + completion.shown + text[completion.end :]
 
 
-texts = st.text(st.sampled_from("ab( )[]\"'\n=é😀"), max_size=12)
+LETTERS = st.sampled_from("ab( )[]\"'\n=é😀")
+texts = st.text(LETTERS, max_size=12)
 
 
-@given(before=texts, shown=texts, after=texts, replaced=st.integers(0, 3), typed=st.integers(0, 12))
+@given(before=texts, shown=st.text(LETTERS, min_size=1, max_size=12), after=texts, drawn=st.data())
 @settings(deadline=None, max_examples=300)
 def test_what_is_left_of_a_suggestion_gives_the_text_that_it_gave(
-    before: str, shown: str, after: str, replaced: int, typed: int
+    before: str, shown: str, after: str, drawn: st.DataObject
 ) -> None:
-    assume(typed < len(shown) and replaced <= len(after))
+    typed = drawn.draw(st.integers(0, len(shown) - 1), "typed")
+    replaced = drawn.draw(st.integers(0, min(3, len(after))), "replaced")
     place, completion = made(shown, before, after, replaced)
     text = before + shown[:typed] + after
     found = lookup([(place, completion)], snapshot(text), len(before) + typed)
@@ -57,14 +59,13 @@ def test_what_is_left_of_a_suggestion_gives_the_text_that_it_gave(
     assert accepted(text, found) == accepted(before + after, completion)
 
 
-@given(
-    before=texts, shown=texts, after=texts, new=texts, offset=st.integers(0, 40), replaced=st.integers(0, 3)
-)
+@given(before=texts, shown=texts, after=texts, new=texts, drawn=st.data())
 @settings(deadline=None, max_examples=300)
 def test_whatever_is_answered_gives_the_text_that_was_promised(
-    before: str, shown: str, after: str, new: str, offset: int, replaced: int
+    before: str, shown: str, after: str, new: str, drawn: st.DataObject
 ) -> None:
-    assume(replaced <= len(after) and offset <= len(before + new + after))
+    offset = drawn.draw(st.integers(0, len(before + new + after)), "offset")
+    replaced = drawn.draw(st.integers(0, min(3, len(after))), "replaced")
     place, completion = made(shown, before, after, replaced)
     text = before + new + after
     found = lookup([(place, completion)], snapshot(text), offset)
