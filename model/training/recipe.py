@@ -53,7 +53,7 @@ class Recipe:
     )
     optimizer: str = "adamw"  # or "muon", for the matrices of the layers
     frozen: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are
-    scales: bool = False  # of the packed groups learn, instead of the matrices: see GroupScales
+    scales: bool = False  # train the scales of the packed groups instead of the matrices, see GroupScales
     rate: float = 3e-4
     warmup: int = 40  # steps
     decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth

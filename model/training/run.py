@@ -86,6 +86,7 @@ class Run:
                 self.scales = GroupScales(self.network, self.base.weights(), GROUP)
             except ValueError as error:
                 sys.exit(f"The recipe trains scales alone, and its base's {error}.")
+            # Under a matrix's name its factors take its place.
             self.learning |= self.scales.factors
         self.optimizers = optimizers(self.learning, recipe)
         self.stop = threading.Event()

@@ -16,7 +16,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from support import ROOT
-from support.models.tiny_models import TOKENIZER_JSON
+from support.models.tiny_models import TOKENIZER_JSON, save_unpacked
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from mercury_lsp.engine.backends.network import Network
@@ -176,7 +176,7 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
         assert not kept[name].equal(weight.float())  # training goes on from what is not rounded
 
 
-def levels(folder: Path) -> dict[str, Packed]:
+def packed_matrices(folder: Path) -> dict[str, Packed]:
     """The packed matrices of a checkpoint."""
     weights = checkpoint.read_checkpoint(folder).weights()
     return {name: weight for name, weight in weights.items() if isinstance(weight, Packed)}
@@ -199,7 +199,7 @@ def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_beg
     arguments = ["ship", str(trained), "--out", str(tmp_path / "shipped")]
     monkeypatch.setattr("sys.argv", arguments)
     ship.main()
-    began, ended, shipped = levels(tmp_path / "base"), levels(trained), levels(tmp_path / "shipped")
+    began, ended, shipped = map(packed_matrices, (tmp_path / "base", trained, tmp_path / "shipped"))
     assert began.keys() == ended.keys() == shipped.keys()
     for name, matrix in ended.items():
         assert (matrix.levels() == began[name].levels()).all()
@@ -218,10 +218,8 @@ def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_beg
 def test_a_run_of_scales_says_which_matrix_of_its_base_is_not_packed(
     recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
-    base = checkpoint.read_checkpoint(tiny_model)
-    tokenizer = (tiny_model / "tokenizer.json").read_text(encoding="utf-8")
-    save(tmp_path / "bf16", "tiny", Network.of(base), tokenizer, {})
-    settings = recipe.read_text(encoding="utf-8").replace(str(tiny_model), str(tmp_path / "bf16"))
+    unpacked = save_unpacked(tmp_path / "unpacked")
+    settings = recipe.read_text(encoding="utf-8").replace(str(tiny_model), str(unpacked))
     recipe.write_text(f"{settings}\nscales = true\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="is not packed as"):
         run(recipe, corpus, tmp_path)
