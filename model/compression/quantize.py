@@ -1,13 +1,13 @@
-"""Rounds weights to few bits, column by column, so that later columns make up for what one loses.
+"""Prepares weights for few bits, column by column, so that later columns make up for what one loses by rounding.
 
-Owns GPTQ (Frantar et al. 2022) on the grid of `grid`: the second moments of each matrix's inputs, and the
-rounding that leaves the outputs nearest to what they were. Rounding each weight by itself costs `small` about 0.024
-nats on the tokens of holes. The embedding, whose inputs are single tokens, is not its concern.
+Owns GPTQ (Frantar et al. 2022) on the grid of `quantization_grid`: the second moments of each matrix's inputs, and the
+values whose rounding leaves the outputs nearest to what they were. Rounding each weight by itself costs `small` about
+0.024 nats on the tokens of holes. The embedding, whose inputs are single tokens, is not its concern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +42,28 @@ def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, 
     return found
 
 
-def rounded(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
-    """The matrix (R, C) on its grid, by ``moment`` (C, C) of its inputs, and the grid's scales fp16 (R, C / group)."""
-    w = weight.detach().float().clone()
+def compensate(
+    network: Network, found: Mapping[str, Tensor], bits: Callable[[str], int], group: int
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """The names, values and scales, as `compensated` makes them, of the matrices whose `moments` were found.
+
+    The network stays as it is. bits: of the matrix of a name.
+    """
+    weights = dict(network.matrices())
+    for name, moment in found.items():
+        yield name, *compensated(weights[name], moment, bits(name), group)
+
+
+def compensated(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
+    """The matrix (R, C) with what each column takes up of the errors before it, and its scales fp16 (R, C / group).
+
+    Each value rounded to the nearest level of its scale makes GPTQ's matrix. moment: (C, C), of its inputs. Both
+    results are on the CPU.
+    """
+    w = weight.detach().to("cpu", torch.float32, copy=True)
     columns, top = w.shape[1], 2 ** (bits - 1) - 1
-    damped = moment.double() + DAMPING * moment.diagonal().mean().double() * torch.eye(columns)
+    moment = moment.cpu().double()
+    damped = moment + DAMPING * moment.diagonal().mean() * torch.eye(columns)
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True).float()
     scales = []
     for first in range(0, columns, group):
@@ -58,7 +75,6 @@ def rounded(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tens
             column = w[:, j : j + 1]
             kept = quantize(column, scale, top) * scale
             error = (column - kept) / inverse[j, j]
-            w[:, j : j + 1] = kept
             w[:, j + 1 : last] -= error * inverse[j, j + 1 : last]
             errors[:, j - first] = error.squeeze(1)
         w[:, last:] -= errors @ inverse[first:last, last:]

@@ -12,24 +12,26 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate.utils import broadcast  # type: ignore[import-untyped]
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
+from model.compression.quantize import compensate, moments
 from model.compression.rounding import Rounding, bits
 from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
 from model.training.heldout_middles import costs, report
 from model.training.lanes import Lanes
 from model.training.layout import Batch
-from model.training.objective import Objective
+from model.training.objective import Objective, loss_of
 from model.training.optimizers import advance, optimizers
 from model.training.plot import plot
 from model.training.recipe import Recipe
@@ -112,6 +114,8 @@ class Run:
         self.network.load_state_dict(state["network"])
         for name, factor in self.scales.factors.items() if self.scales else ():
             factor.data.copy_(state["scales"][name])
+        if grid := state.get("grid"):
+            self.rounding.fix(grid)
         for optimizer, found in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(found)
         self.step, self.spent = state["step"], state["spent"]
@@ -133,6 +137,8 @@ class Run:
         state = {"network": self.network.state_dict(), "optimizers": found, **counts}
         if self.scales is not None:
             state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
+        if self.rounded:
+            state["grid"] = self.rounding.scales
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
         # `model.compression.ship` goes by "rounded".
@@ -141,7 +147,7 @@ class Run:
         if curve := self.curve:
             about["curve"] = curve
         width: Callable[[str], int] | None = bits if self.rounded else None
-        scales: dict[str, torch.Tensor] = {}
+        scales = self.rounding.scales
         if self.scales is not None:
             width, scales = self.base.packed_bits().__getitem__, self.scales.scales()
         trained, name = self.folder / "checkpoint", self.recipe.name
@@ -165,8 +171,26 @@ class Run:
 
     @property
     def rounded(self) -> bool:
-        """Whether this is the recipe's last share of the run, in which the weights count as they will be shipped."""
-        return self.scales is None and self.recipe.rounded > 0 and self.progress > 1 - self.recipe.rounded
+        """Whether the weights count as they will be shipped, as in the recipe's last share of the run."""
+        return bool(self.rounding.scales)
+
+    def round(self, inputs: Callable[[], Iterable[Batch]]) -> None:
+        """Begin the last share of the run: fix the grid, and make the weights up for what rounding to it loses.
+
+        inputs: batches that training does not see; those of the first process count.
+        """
+        # Hooks see nothing in layers that are compiled.
+        plain = Network(self.network.shape).to(self.device)
+        plain.load_state_dict(self.network.state_dict())
+        found = moments(
+            plain, lambda: (loss_of(plain, batch.to(self.device), self.dtype) for batch in inputs())
+        )
+        scales = {}
+        for name, values, scale in compensate(plain, found, bits, GROUP):
+            if name in self.learning:
+                self.learning[name].data.copy_(broadcast(values.to(self.device)))
+                scales[name] = broadcast(scale.float().to(self.device))
+        self.rounding.fix(scales)
 
     def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
         """One step of the optimizer; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
@@ -201,8 +225,13 @@ class Run:
             self.scales.write()
         return torch.cat((sums, norm.detach()[None] / ranks))
 
-    def train(self, data: Iterator[tuple[Batch, ...]]) -> Iterator[dict[str, float]]:
-        """Take the remaining steps; yields the metrics of every so many steps, as means over them."""
+    def train(
+        self, data: Iterator[tuple[Batch, ...]], inputs: Callable[[], Iterable[Batch]]
+    ) -> Iterator[dict[str, float]]:
+        """Take the remaining steps; yields the metrics of every so many steps, as means over them.
+
+        inputs: see `round`.
+        """
         recipe, device = self.recipe, self.device
         work = Work(device)
         best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
@@ -211,6 +240,8 @@ class Run:
         began = asked = time.monotonic()
         for parts in data:
             waited += (time.monotonic() - asked) * work.done()
+            if self.scales is None and not self.rounded and self.progress > 1 - recipe.rounded:
+                self.round(inputs)
             rate = recipe.rate_at(self.progress, self.step)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:

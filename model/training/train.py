@@ -15,8 +15,10 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -28,8 +30,11 @@ from model.data.loader import groups_for, loader
 from model.data.step_data import Steps
 from model.training.hardware import keep_memory
 from model.training.heldout_middles import batches
+from model.training.layout import Batch
 from model.training.recipe import Recipe
 from model.training.run import METRICS, Run, find
+
+GRID_ROWS = 30_000  # whose inputs tell how to fix the grid: the widest layer has 1,536 of them
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     log = Path(os.devnull) if quiet else run.folder / METRICS
     with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:
         task, rows = bar.add_task("", total=recipe.steps, completed=run.step), float(run.rows)
-        for measured in run.train(loader(steps, run.step, accelerator.device)):
+        for measured in run.train(loader(steps, run.step, accelerator.device), lambda: unseen(steps)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
             budget = measured["rows"] / run.step * recipe.steps
@@ -107,6 +112,17 @@ def main(argv: list[str] | None = None) -> None:
         print(f"to ship it:   python -m model.compression.ship {trained}")
     accelerator.wait_for_everyone()  # one that leaves while another still saves takes the connection with it
     accelerator.end_training()
+
+
+def unseen(steps: Steps) -> Iterator[Batch]:
+    """Batches of at least `GRID_ROWS` rows, after those of the run's last step."""
+    rows = 0
+    for step in count(len(steps)):
+        for part in steps[step]:
+            yield part
+            rows += part.ids.numel()
+        if rows >= GRID_ROWS:
+            return
 
 
 def described(measured: dict[str, float], budget: float) -> str:

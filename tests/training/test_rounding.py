@@ -17,11 +17,17 @@ def packed(network: Network, bits: int) -> dict[str, torch.Tensor]:
     return {name: unpack(*pack(weight.detach(), bits, GROUP)) for name, weight in network.matrices()}
 
 
+def grid(network: Network, bits: int) -> Rounding:
+    rounding = Rounding(network, lambda name: bits, GROUP)
+    rounding.fix({})
+    return rounding
+
+
 def test_a_step_sees_what_packing_leaves_and_leaves_what_it_found() -> None:
     network = tiny_network().requires_grad_(True)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
     expected = packed(network, 4)
-    rounding = Rounding(network, lambda name: 4, GROUP)
+    rounding = grid(network, 4)
     with rounding.step():
         for name, weight in network.matrices():
             torch.testing.assert_close(weight.detach(), expected[name])
@@ -34,7 +40,7 @@ def test_a_step_sees_what_packing_leaves_and_leaves_what_it_found() -> None:
 def test_weights_are_themselves_again_after_an_error() -> None:
     network = tiny_network().requires_grad_(True)
     before = network.embedding.weight.detach().clone()
-    rounding = Rounding(network, lambda name: 3, GROUP)
+    rounding = grid(network, 3)
     try:
         with rounding.step():
             assert not network.embedding.weight.equal(before)
@@ -49,7 +55,7 @@ def test_weights_that_do_not_learn_are_left_as_they_are() -> None:
     network.embedding.requires_grad_(False)
     embedding, down = network.embedding.weight.clone(), network.layers[0].get_parameter("down.weight")
     before = down.detach().clone()
-    with Rounding(network, lambda name: 2, GROUP).step():
+    with grid(network, 2).step():
         assert network.embedding.weight.equal(embedding)
         assert not down.equal(before)
 
@@ -63,7 +69,7 @@ def test_training_for_the_grid_leaves_less_to_lose() -> None:
     for aware in (False, True):
         network = tiny_network().requires_grad_(True)
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-        rounding = Rounding(network, lambda name: 2, GROUP)
+        rounding = grid(network, 2)
         for _ in range(60):
             if aware:
                 with rounding.step():

@@ -168,12 +168,14 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
     run(recipe, corpus, tmp_path)
     trained = checkpoint.read_checkpoint(tmp_path / "trial" / "checkpoint")
-    kept = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)["network"]
+    state = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)
+    kept, grid, scales = state["network"], state["grid"], ship.own_scales(trained)
     assert trained.about["rounded"] == 0.5
     for name, weight in Network.of(trained).matrices():
-        again = unpack(*pack(weight.float(), bits(name), GROUP))
-        assert again.equal(weight.float())
-        assert not kept[name].equal(weight.float())  # training goes on from what is not rounded
+        seen = unpack(*pack(kept[name], bits(name), GROUP, grid[name]))  # by the last step
+        again = unpack(*pack(weight, bits(name), GROUP, scales[name]))
+        assert weight.equal(seen) and again.equal(seen)
+        assert not kept[name].equal(weight)  # training goes on from what is not rounded
 
 
 def packed_matrices(folder: Path) -> dict[str, Packed]:
