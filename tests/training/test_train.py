@@ -24,9 +24,10 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.pack import Packed
 from model.compression import ship
 from model.compression.quantization_grid import pack, unpack
-from model.compression.rounding import bits
+from model.compression.rounding import Rounding, bits
 from model.data.shards import write
 from model.data.step_data import Cuts, Steps
+from model.training.attention import attention
 from model.training.layout import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
@@ -293,6 +294,29 @@ def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple
         assert value.equal(state[key]), key
     run.take(parts)
     assert not run.network.norm.weight.equal(before["norm.weight"])
+
+
+def test_the_grid_leaves_the_outputs_nearer_than_rounding_each_weight(
+    one_run: tuple[Run, tuple[Batch, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.training.run.bits", lambda name: 3)
+    run, parts = one_run
+    run.rounding = Rounding(run.network, lambda name: 3, GROUP)
+
+    def hidden() -> torch.Tensor:
+        rows = parts[0].rows
+        attend, mask = attention(rows, parts[0].lengths, run.network.shape.group)
+        made: torch.Tensor = run.network(parts[0].ids, rows.position, mask, attend=attend).detach()
+        return made
+
+    before = hidden()
+    run.rounding.fix({})
+    with run.rounding.step():
+        nearest = (hidden() - before).square().mean()
+    run.round(lambda: parts)
+    assert run.rounded
+    with run.rounding.step():
+        assert (hidden() - before).square().mean() < 0.9 * nearest
 
 
 def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
