@@ -273,9 +273,16 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
 
 
 def _repeats_rest(found: Shown, site: Site) -> bool:
-    """Whether a text before the rest of the line ends with all that this says, and not only with the end of a word."""
-    said = site.rest.strip()
-    if found.end != site.offset or not re.search(r"\w", said) or not found.text.endswith(said):
+    """Whether a text before the rest of the line ends with all that this says, or says what this begins with.
+
+    A part of a word is no repetition, and neither is one word that comes twice, as in `long long`.
+    """
+    said, bare = site.rest.strip(), found.text.strip()
+    if found.end != site.offset or not re.search(r"\w", said):
+        return False
+    if said.startswith(bare) and not _splits_word(said, len(bare)) and re.search(r"\w", bare):
+        return re.search(r"\W", found.text.lstrip()) is None or re.search(r"\W", bare) is not None
+    if not found.text.endswith(said):
         return False
     return not _splits_word(found.text, len(found.text) - len(said)) or _TWO_WORDS.search(said) is not None
 

@@ -129,3 +129,19 @@ def test_what_stands_left_of_the_cursor_is_not_suggested_again(
 )
 def test_a_piece_does_not_come_again_and_again(language_id: str, marked: str, text: str, shown: str) -> None:
     assert text_of(language_id, marked, text) == shown
+
+
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text", "shown"),
+    [
+        ("python", "x = 1\n¦y = 2\n", "y =", None),
+        ("python", "x = 1\n¦y = 2\n", "y", None),
+        ("python", "x = 1\n¦y = 2\n", "y = z = ", "y = z = "),
+        ("c", "unsigned ¦long x;\n", "long ", "long "),
+        ("python", "f(¦name_of(x))\n", "name, ", "name, "),
+    ],
+)
+def test_what_the_rest_of_the_line_begins_with_is_not_suggested_before_it(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
+    assert text_of(language_id, marked, text) == shown
