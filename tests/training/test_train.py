@@ -272,6 +272,17 @@ def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path:
         torch.testing.assert_close(mixed[key], weight, atol=2e-3, rtol=2e-2, msg=key)
 
 
+def test_two_processes_train_rounded_weights(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 1.0\n", encoding="utf-8")
+    shards = tmp_path / "shards"
+    write(Recipe.read(recipe), TOKENIZER_JSON.parent, shards, 30, corpus=corpus)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    trained = weights_after(recipe, shards, tmp_path, *launcher, steps=2)
+    state = torch.load(tmp_path / "trial" / "state.pt", weights_only=True)
+    for name, scale in state["grid"].items():
+        assert trained[name].equal(unpack(*pack(state["network"][name], bits(name), GROUP, scale))), name
+
+
 @pytest.fixture
 def one_run(recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path) -> tuple[Run, tuple[Batch, ...]]:
     """A run before its first step, and the batches of that."""
