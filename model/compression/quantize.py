@@ -55,10 +55,10 @@ def compensate(
 
 
 def compensated(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
-    """The matrix (R, C) with what each column takes up of the errors before it, and its scales fp16 (R, C / group).
+    """Adjust a matrix so that rounding each value to the nearest level gives GPTQ's matrix.
 
-    Each value rounded to the nearest level of its scale makes GPTQ's matrix. moment: (C, C), of its inputs. Both
-    results are on the CPU.
+    Returns the values (R, C), each corrected for the rounding errors of the columns before it, and the scales fp16
+    (R, C / group), both on the CPU. moment: (C, C), of the matrix's inputs.
     """
     w = weight.detach().to("cpu", torch.float32, copy=True)
     columns, top = w.shape[1], 2 ** (bits - 1) - 1

@@ -175,7 +175,7 @@ class Run:
         return bool(self.rounding.scales)
 
     def round(self, inputs: Callable[[], Iterable[Batch]]) -> None:
-        """Begin the last share of the run: fix the grid, and make the weights up for what rounding to it loses.
+        """Begin quantization-aware training: fix the grid, and correct the weights for rounding errors by GPTQ.
 
         inputs: batches that training does not see; those of the first process count.
         """

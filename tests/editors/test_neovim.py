@@ -21,6 +21,7 @@ from .terminal import PATIENCE, Terminal
 pytestmark = pytest.mark.editors
 
 PLUGIN = ROOT / "editors/neovim"
+LONG = "while self."  # where the same is suggested by itself and by hand
 INIT = """
 vim.o.termguicolors, vim.o.number, vim.o.swapfile, vim.o.laststatus, vim.o.more = true, true, false, 2, false
 vim.o.statusline = "%f %m%= %{{v:lua.require'mercury'.status()}}  %l:%c"
@@ -288,15 +289,15 @@ def test_others_are_asked_for_and_gone_through(neovim: Neovim) -> None:
 def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
-    neovim.suggested()
+    ghost = neovim.suggested(LONG)
     neovim.terminal.press("C-]")
     neovim.ghost(lambda text: text == "")
-    assert neovim.line == indented(TYPED)
+    assert neovim.line == indented(LONG)
     neovim.terminal.press("M-\\")
-    neovim.ghost()
+    neovim.ghost(lambda text: text == ghost)
     neovim.terminal.press("Escape")
     neovim.ghost(lambda text: text == "")
-    assert neovim.line == indented(TYPED)
+    assert neovim.line == indented(LONG)
 
 
 def test_the_server_hears_of_what_is_accepted_and_not_of_parts(neovim: Neovim) -> None:
@@ -439,28 +440,28 @@ def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
 def test_it_is_paused_for_a_time_and_for_a_language(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
-    neovim.suggested()
+    ghost = neovim.suggested(LONG)
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury pause 10\r")
     neovim.terminal.until(lambda screen: re.search(r"Mercury: paused until \d\d:\d\d", screen), "the pause")
-    neovim.type_line()
+    neovim.type_line(LONG)
     time.sleep(1)
     assert neovim.ask("luaeval('Ghost()')") == ""
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury resume\r")
     neovim.ready()
-    neovim.suggested()
+    assert neovim.suggested(LONG) == ghost
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury disable python\r")
     explained = "luaeval('table.concat(Said)')"
     neovim.terminal.type(":Mercury explain\r")
     neovim.wait(explained, lambda said: "switched off for python" in (said or ""))
-    neovim.type_line()
+    neovim.type_line(LONG)
     time.sleep(1)
     assert neovim.ask("luaeval('Ghost()')") == ""
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury enable python\r")
-    neovim.suggested()
+    assert neovim.suggested(LONG) == ghost
 
 
 def test_the_statusline_tells_the_state_and_how_fast_it_is(neovim: Neovim) -> None:

@@ -25,6 +25,13 @@ def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
     assert error < 0.6 * before
 
 
+def test_packing_keeps_what_was_rounded() -> None:
+    x = inputs()
+    values, scale = compensated(torch.randn(96, 128), x.T @ x, 5, 64)
+    values = unpack(*pack(values, 5, 64, scale))
+    torch.testing.assert_close(unpack(*pack(values, 5, 64, scale)), values)
+
+
 def test_inputs_that_never_vary_do_no_harm() -> None:
     weight = torch.randn(32, 64)
     values, _ = compensated(weight, torch.ones(64, 64), 6, 64)

@@ -281,7 +281,7 @@ def _repeats_rest(found: Shown, site: Site) -> bool:
     if found.end != site.offset or not re.search(r"\w", said):
         return False
     if said.startswith(bare) and not _splits_word(said, len(bare)) and re.search(r"\w", bare):
-        return re.search(r"\W", found.text.lstrip()) is None or re.search(r"\W", bare) is not None
+        return re.fullmatch(r"\w+\s+", found.text.lstrip()) is None
     if not found.text.endswith(said):
         return False
     return not _splits_word(found.text, len(found.text) - len(said)) or _TWO_WORDS.search(said) is not None
