@@ -42,19 +42,19 @@ def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, 
     return found
 
 
-def compensate(
+def gptq(
     network: Network, found: Mapping[str, Tensor], bits: Callable[[str], int], group: int
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """The names, values and scales, as `compensated` makes them, of the matrices whose `moments` were found.
+    """The names, values and scales, as `gptq_matrix` makes them, of the matrices whose `moments` were found.
 
     The network stays as it is. bits: of the matrix of a name.
     """
     weights = dict(network.matrices())
     for name, moment in found.items():
-        yield name, *compensated(weights[name], moment, bits(name), group)
+        yield name, *gptq_matrix(weights[name], moment, bits(name), group)
 
 
-def compensated(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
+def gptq_matrix(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
     """Adjust a matrix so that rounding each value to the nearest level gives GPTQ's matrix.
 
     Returns the values (R, C), each corrected for the rounding errors of the columns before it, and the scales fp16

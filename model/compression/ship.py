@@ -20,7 +20,7 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
-from model.compression.quantize import compensate, moments
+from model.compression.quantize import gptq, moments
 from model.compression.rounding import bits
 from model.data.shards import Shards
 from model.data.step_data import Cuts, Groups, Steps
@@ -32,7 +32,7 @@ STEPS = 16
 RECIPE = RECIPES / "small-cpu.toml"
 
 
-def compensate_all(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
+def gptq_in_place(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
     """Prepare all but the embedding for rounding, in place, by the inputs of ``steps`` steps; returns the scales."""
 
     def run() -> Iterator[object]:
@@ -43,7 +43,7 @@ def compensate_all(network: Network, data: Steps, steps: int) -> dict[str, Tenso
     weights = dict(network.matrices())
     scales = {}
     found = moments(network, run)
-    made = compensate(network, found, bits, GROUP)
+    made = gptq(network, found, bits, GROUP)
     for name, values, scale in track(made, "rounding", total=len(found), transient=True):
         weights[name].copy_(values)
         scales[name] = scale
@@ -102,7 +102,7 @@ def main() -> None:
         recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
         shards = arguments.shards
         groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
-        scales = compensate_all(network, Steps(recipe, source.tokenizer, groups), steps)
+        scales = gptq_in_place(network, Steps(recipe, source.tokenizer, groups), steps)
     else:
         scales = own_scales(source)
     folder = arguments.out or checkpoint.SHIPPED / arguments.name

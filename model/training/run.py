@@ -25,7 +25,7 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
-from model.compression.quantize import compensate, moments
+from model.compression.quantize import gptq, moments
 from model.compression.rounding import Rounding, bits
 from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
 from model.training.heldout_middles import costs, report
@@ -186,7 +186,7 @@ class Run:
             plain, lambda: (loss_of(plain, batch.to(self.device), self.dtype) for batch in inputs())
         )
         scales = {}
-        for name, values, scale in compensate(plain, found, bits, GROUP):
+        for name, values, scale in gptq(plain, found, bits, GROUP):
             if name in self.learning:
                 self.learning[name].data.copy_(broadcast(values.to(self.device)))
                 scales[name] = broadcast(scale.float().to(self.device))

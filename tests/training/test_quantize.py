@@ -7,7 +7,7 @@ from support.models.tiny_models import tiny_network
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from model.compression.quantization_grid import pack, unpack
-from model.compression.quantize import compensated, moments
+from model.compression.quantize import gptq_matrix, moments
 
 
 def inputs(rows: int = 512, columns: int = 128) -> torch.Tensor:
@@ -18,7 +18,7 @@ def inputs(rows: int = 512, columns: int = 128) -> torch.Tensor:
 def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
     x = inputs()
     weight = torch.randn(96, 128)
-    values, scale = compensated(weight, x.T @ x, 4, 64)
+    values, scale = gptq_matrix(weight, x.T @ x, 4, 64)
     values = unpack(*pack(values, 4, 64, scale))
     plain = unpack(*pack(weight, 4, 64))
     error, before = ((x @ (each - weight).T).square().mean() for each in (values, plain))
@@ -27,14 +27,14 @@ def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
 
 def test_packing_keeps_what_was_rounded() -> None:
     x = inputs()
-    values, scale = compensated(torch.randn(96, 128), x.T @ x, 5, 64)
+    values, scale = gptq_matrix(torch.randn(96, 128), x.T @ x, 5, 64)
     values = unpack(*pack(values, 5, 64, scale))
     torch.testing.assert_close(unpack(*pack(values, 5, 64, scale)), values)
 
 
 def test_inputs_that_never_vary_do_no_harm() -> None:
     weight = torch.randn(32, 64)
-    values, _ = compensated(weight, torch.ones(64, 64), 6, 64)
+    values, _ = gptq_matrix(weight, torch.ones(64, 64), 6, 64)
     assert bool(values.isfinite().all())
     assert float((values - weight).abs().max()) < 1
 
