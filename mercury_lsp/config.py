@@ -45,7 +45,7 @@ class Config:
     enabled: bool = _option(True, "Whether anything is suggested.")
     model: str = _option(
         AUTO_MODEL,
-        "A model's name, such as small or mini, which are shipped, or its folder; auto takes the one chosen with "
+        "A model's name (small, or mini if it is installed), its folder or its GGUF file; auto takes the one selected with "
         "`mercury-lsp models select`, or else small.",
         guarded=True,
     )
@@ -56,7 +56,7 @@ class Config:
         "How an open checkpoint's weights are held; auto takes the most exact that fits the device's memory.",
         choices=("auto", "none", "int8", "int4"),
     )
-    nice: int = _option(0, "How far the server stands back behind other programs; 0 not at all.", 0, 19)
+    nice: int = _option(0, "The server's nice value: 19 yields most to other programs, 0 not at all.", 0, 19)
     max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
     multiline: str = _option(
         "auto",
@@ -73,14 +73,14 @@ class Config:
     )
     deadline_ms: int = _option(
         0,
-        "When what is committed by then is shown, in milliseconds from the request, ten times as late where the user "
-        "asked; 0 is 250 on a CPU and 60 on a GPU.",
+        "When the committed text is shown, in milliseconds after the request; a manual request has ten times as long. 0 "
+        "is 250 on a CPU and 60 on a GPU.",
         0,
         60_000,
     )
     anticipate: bool = _option(
         True,
-        "Whether work starts at each change, before the editor asks, goes on behind what is shown, and is remembered.",
+        "Whether work starts at each change, before the editor asks (prefetch), and continues after a shown suggestion.",
     )
     next_edit: str = _option(
         "local",
@@ -110,14 +110,14 @@ class Config:
     )
     debounce_ms: int = _option(
         -1,
-        "Wait for further typing, in milliseconds; -1 adapts: where keys come faster than answers, and `anticipate` is "
-        "off, until the next key is overdue, and else not at all.",
+        "Wait for further typing, in milliseconds. -1 adapts: no wait, unless `anticipate` is off and keys come faster "
+        "than answers; then until the next key is overdue.",
         -1,
         1000,
     )
     remote: str = _option(
         "off",
-        "Whether a hosted model is asked: always, or where the local model's own suggestion is too unlikely. The text "
+        "Whether a hosted model is asked: always, or if the local model's own suggestion is too unlikely. The text "
         "around the cursor is then sent to `remote_url`.",
         choices=("off", "always", "fallback"),
         guarded=True,

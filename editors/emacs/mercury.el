@@ -163,7 +163,7 @@ Ghost text needs lsp-mode 10."
 
 ;;;###autoload
 (defun mercury-snooze (minutes)
-  "Suggest nothing unasked for MINUTES, ten without a prefix argument."
+  "Suggest nothing automatically for MINUTES, ten without a prefix argument."
   (interactive (list (if current-prefix-arg (prefix-numeric-value current-prefix-arg) 10)))
   (message "No suggestions until %s" (mercury--execute "mercury.snooze" minutes)))
 
@@ -176,7 +176,7 @@ Ghost text needs lsp-mode 10."
 
 ;;;###autoload
 (defun mercury-stats (&optional days)
-  "Show what became of the suggestions of the last DAYS.
+  "Show the outcomes of the suggestions of the last DAYS.
 DAYS is the prefix argument; without it, all that is kept counts."
   (interactive "P")
   (let ((found (apply #'mercury--execute "mercury.stats"

@@ -56,7 +56,7 @@ def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
 def figures(standings: Mapping[str, Any]) -> RenderableType:
     """The figures of `standings`, for people."""
     results = table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
-    answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "unasked", "exact", "start")
+    answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "automatic", "exact", "start")
     for name, own in standings["contestants"].items():
         low, high = own["interval"] or ("-", "-")
         rate = own["win_rate"]
@@ -85,7 +85,7 @@ def figures(standings: Mapping[str, Any]) -> RenderableType:
     lines.append(
         f"{standings['comparisons']} comparisons at {standings['places']} places; {standings['same']} alike, "
         f"{standings['neither']} where neither was any good, {standings['skipped']} skipped."
-        "\nShown: something fitted there; unasked: it was likely enough to come by itself; exact: what was written "
+        "\nShown: something fitted there; automatic: it was likely enough to be shown without being asked for; exact: what was written "
         "there; start: the share of that up to the first difference."
     )
     if standings["judge"] == "truth":

@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     _value(serve, "--max-replicas", "M", "as many as that where load asks for it", _positive)
     _value(serve, "--address", "ADDRESS", "of the Ray cluster to serve on; without, Ray starts here")
 
-    stats = commands.add_parser("stats", help="tell what became of suggestions, from the local history")
+    stats = commands.add_parser("stats", help="show acceptance, latencies and characters saved")
     _value(stats, "--days", "N", "of the last N days, today included", int)
     _switch(stats, "--json", _JSON)
     _switch(stats, "--clear", "delete the history instead")

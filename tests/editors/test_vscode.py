@@ -207,6 +207,21 @@ def test_a_language_is_paused(window: Open, code_server: CodeServer) -> None:
     made.notification("Nothing is suggested in this document")
 
 
+def test_the_users_own_file_counts_where_nothing_is_set_in_the_editor(
+    window: Open, command: list[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "mercury-lsp" / "config.json"
+    own.parent.mkdir()
+    own.write_text('{"disabled_languages": ["python"]}', encoding="utf-8")
+    reading = [command[0], f"XDG_CONFIG_HOME={tmp_path}", *command[1:]]
+    made = window({"server.command": reading})
+    made.open(FILE, "Python")
+    made.await_status(r"Mercury$")
+    made.rewrite(LINE, TYPED)
+    made.command("Mercury: Explain Why Nothing Is Suggested Here")
+    made.notification("Nothing is suggested in this document")
+
+
 def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
     made = window()
     made.await_status(r"Mercury$")

@@ -10,6 +10,7 @@ import { Drafts } from "./drafts";
 import { find } from "./find";
 import { NextEdit } from "./nextEdit";
 import { Service } from "./service";
+import { told } from "./settings";
 import { StatusBar } from "./status";
 
 const COMMAND = "mercury.server.command";
@@ -23,7 +24,7 @@ export async function activate(context: ExtensionContext): Promise<void> {
   const drafts = new Drafts();
   const running = new Service({
     output,
-    middleware: ending(drafts),
+    middleware: { ...ending(drafts), workspace: told(context.extension) },
     find: () => find({ setting: setting(), workspace: trusted(), own: environment }),
     prepare: (client) => {
       status.listen(client);

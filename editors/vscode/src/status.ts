@@ -93,7 +93,7 @@ export function words(life: Life, status: Status | undefined, language: string |
   if (status?.state === "off") return { icon: "circle-slash", short: "off", long: "Suggestions are switched off." };
   if (status?.state === "snoozed") {
     const until = clock(status.until);
-    return { icon: "debug-pause", short: `until ${until}`, long: `Nothing is suggested unasked until ${until}.` };
+    return { icon: "debug-pause", short: `until ${until}`, long: `Nothing is suggested automatically until ${until}.` };
   }
   if (language && paused(language)) {
     return { icon: "debug-pause", short: `not in ${language}`, long: `Nothing is suggested in ${language}.` };
