@@ -51,8 +51,8 @@ def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = ""
     prompts = [list(encode_prompt(hole.prompt, tokenizer)) for hole in holes]
     kept = [i for i, ids in enumerate(prompts) if len(commonprefix([prompts[0], ids])) > len(prompts[0]) // 2]
     trunk = list(commonprefix([prompts[i] for i in kept]))
-    if len(kept) == 1:
-        trunk = trunk[:-1]  # a branch holds at least <fim_middle>, the middle's anchor
+    if any(len(prompts[i]) == len(trunk) for i in kept):
+        trunk.pop()  # a branch holds at least <fim_middle>, the middle's anchor
     if tokenizer.specials.fim_prefix not in trunk:
         return None
     branches = []

@@ -40,7 +40,7 @@ class PackageIndex:
         if opened is not None:
             opened.shuffle(others)
         others.sort(key=lambda other: other.rpartition("/")[0] != folder)
-        many = OPENED if opened is None else opened.randint(0, OPENED)
+        many = OPENED if opened is None else opened.randint(1, OPENED)
         return Library(whole.entries, tuple(others[:many]))
 
     def _read(self, package: str) -> Library:

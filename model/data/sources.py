@@ -231,16 +231,11 @@ def _base(path: str) -> str:
     return path if not base or base in _ENTRANCES else base.lower()
 
 
-def edits(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """Nothing: a corpus has no recent edits. The name stays, so that a recipe draws the same sources as before."""
-    return []
-
-
+SERVED = "opened"  # the source that the server has
 SOURCES: dict[str, Source] = {
     "signatures": signatures,
     "header": header,
     "definitions": definitions,
-    "edits": edits,
     "neighbors": neighbors,
     "opened": opened,
 }

@@ -10,7 +10,7 @@ built by the server's own `context.prompt.build`. Knows no tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
@@ -95,13 +95,15 @@ def cut(
         first, end = min(a for a, _ in ranges), ends[line]
         shown = prompt.build(path, text[:first], text[end:], count, budget.prefix, budget.following)
         related = beside(text[:first] + text[end:], first, shown)
-    group: list[Hole] = []
+    # Holes that begin within one word are one hole when they are healed.
+    group: dict[tuple[Prompt, str], Hole] = {}
     for (a, b), kind in ranges.items():
         made = prompt.build(
             path, text[:a], text[b:], count, budget.prefix, budget.following, related, stem_start
         )
-        group.append(Hole(kind, made, made.stem + text[a:b]))
-    return group
+        middle = made.stem + text[a:b]
+        group.setdefault((replace(made, stem=""), middle), Hole(kind, made, middle))
+    return list(group.values())
 
 
 def _range(

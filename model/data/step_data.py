@@ -77,14 +77,19 @@ class Cuts:
         return encode_group(holes, self.tokenizer, language)
 
     def _beside(self, package: str, path: str, random: Random) -> Beside:
-        """Chooses from the package's other files as a server would, with sources and a budget drawn by chance."""
+        """Chooses from the package's other files as a server would: from those that are open, with a drawn budget, and
+        sometimes from further sources."""
         from mercury_lsp.context.retrieval.ranking import Related, choose
         from mercury_lsp.syntax.document import Document
-        from model.data.sources import SOURCES, fused
+        from model.data.sources import SERVED, SOURCES, fused
 
         library = self.package_index.library(package, path, random)
         tokens = random.randint(*self.recipe.related_tokens)
-        related = Related(tokens, fused(random.sample(list(SOURCES), random.randint(1, len(SOURCES)))))
+        names = [SERVED]
+        if random.random() < self.recipe.other_sources:
+            others = [name for name in SOURCES if name != SERVED]
+            names += random.sample(others, random.randint(1, len(others)))
+        related = Related(tokens, fused(names))
 
         def beside(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
@@ -119,9 +124,15 @@ class Steps(Dataset[tuple[Batch, ...]]):
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> tuple[Batch, ...]:
+        return self._parts(step, CAUSAL if self.recipe.is_causal(step) else self.weights)
+
+    def causal(self, step: int) -> tuple[Batch, ...]:
+        """A step's batches without canvases."""
+        return self._parts(step, CAUSAL)
+
+    def _parts(self, step: int, weights: Weights) -> tuple[Batch, ...]:
         recipe = self.recipe
         begin = step * recipe.contexts + self.first
-        weights = CAUSAL if recipe.is_causal(step) else self.weights
         contexts = [self.context(number, weights) for number in range(begin, begin + self.share)]
         part = recipe.part or len(contexts)
         parts = [contexts[i : i + part] for i in range(0, len(contexts), part)]

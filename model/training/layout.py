@@ -26,7 +26,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data.groups import Group, Ids
 from model.training import noise
 
-BLOCK_SIZES = {6: 0.4, 8: 0.3, 16: 0.3}  # drawn blindly of the middle's length, which they must not betray
+BLOCK_SIZES = {3: 0.5, 6: 0.5}  # those that are served, on processors and GPUs; drawn blindly of the length
 NO_TARGET = -100
 NO_TWIN = -1
 PADDING = 1 << 20  # the canvas of padding rows: they see one another only
@@ -176,12 +176,14 @@ def lay_out(
     if not weights.canvas:
         return clean
     body = int(np.flatnonzero(group.trunk == special.fim_prefix)[0]) + _HEADER
+    cursors = np.flatnonzero(group.trunk == special.fim_rest)
+    end = int(cursors[0]) if len(cursors) else n  # no block lies across the cursor
     for k in range(used, draws):  # what is left of the budget goes to plain blocks of the file
         size = sizes[k]
-        if size < n - body and costs[k] <= room:
+        if size < end - body and costs[k] <= room:
             room -= costs[k]
-            at = body + int(where[k] * (n - size + 1 - body))
-            blocks.append(_Block(at, n, at, 0, at, weights.canvas, k))
+            at = body + int(where[k] * (end - size + 1 - body))
+            blocks.append(_Block(at, end, at, 0, at, weights.canvas, k))
         if room <= min(_SIZES):
             break
     canvases = _canvases(clean.ids, blocks, sizes, masks, losses, paired, weights, special.eot, special.mask)

@@ -17,7 +17,7 @@ from model.training.noise import ALL_MASKED
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
 """Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
 
-BUILDER = "context.related, healed"
+BUILDER = "context.related, healed, each hole once"
 """What makes the related text and the holes: part of the fingerprint of shards, since old shards differ."""
 
 
@@ -44,6 +44,9 @@ class Recipe:
     path_share: float = 0.7  # of contexts with a path header
     related_share: float = 0.25  # of contexts with related text beside the window
     related_tokens: tuple[int, int] = (24, 96)
+    other_sources: float = (
+        0.5  # of contexts with related text: share that draws more sources than the server's
+    )
     kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
     all_masked: float = ALL_MASKED  # of blocks: drafted from nothing, as serving does
     teacher: str = ""  # a checkpoint, whose causal rows tell what all should predict; "self": see Objective
@@ -92,6 +95,7 @@ class Recipe:
             "path_share",
             "related_share",
             "related_tokens",
+            "other_sources",
         )
         settings = {name: getattr(self, name) for name in (*names, "kinds", "languages")}
         settings["builder"] = BUILDER

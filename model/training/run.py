@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
@@ -107,7 +108,8 @@ class Run:
         if not file.is_file():
             return
         state = torch.load(file, map_location=self.device, weights_only=True)
-        if ("scales" in state) != (self.scales is not None):
+        own = self.base.fingerprint
+        if ("scales" in state) != (self.scales is not None) or state.get("base", own) != own:
             sys.exit(
                 f"The run in {self.folder} trained other weights: move it away, and a new one begins there."
             )
@@ -132,9 +134,15 @@ class Run:
         """Write the state to resume from and a checkpoint to try out, each at once whole. One process does."""
         if not self.accelerator.is_main_process:
             return
-        counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
+        counts: dict[str, Any] = {
+            "step": self.step,
+            "spent": self.spent,
+            "rows": self.rows,
+            "masked": self.masked,
+        }
         found = [optimizer.state_dict() for optimizer in self.optimizers]
         state = {"network": self.network.state_dict(), "optimizers": found, **counts}
+        state["base"] = self.base.fingerprint
         if self.scales is not None:
             state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
         if self.rounded:

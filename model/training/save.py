@@ -6,6 +6,8 @@ Owns the writing: shards, packing and the configuration with its fingerprint.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -39,8 +41,9 @@ def save(
     before is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
+    new = folder / "new"
+    shutil.rmtree(new, ignore_errors=True)  # of a save that was ended
+    new.mkdir()
     packed = {key: bits(key) for key, _ in network.matrices()} if bits is not None else {}
     shard: dict[str, Tensor] = {}
     size = number = 0
@@ -52,11 +55,16 @@ def save(
             parts = {f"{key}.planes": planes, f"{key}.scale": scale}
         bytes_ = sum(part.numel() * part.element_size() for part in parts.values())
         if shard and size + bytes_ > SHARD_BYTES:
-            save_file(shard, folder / f"model-{number}.safetensors")
+            save_file(shard, new / f"model-{number}.safetensors")
             shard, size, number = {}, 0, number + 1
         shard |= parts
         size += bytes_
-    save_file(shard, folder / f"model-{number}.safetensors")
+    save_file(shard, new / f"model-{number}.safetensors")
+    for old in folder.glob("*.safetensors"):
+        old.unlink()
+    for file in list(new.iterdir()):
+        os.replace(file, folder / file.name)
+    new.rmdir()
     (folder / Tokenizer.FILE).write_text(tokenizer_json, encoding="utf-8")
     found = fingerprint(folder)
     about = dict(about)

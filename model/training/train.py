@@ -61,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     recipe = Recipe.read(arguments.recipe)
     changed = {"steps": arguments.steps, "workers": arguments.workers}
     recipe = replace(recipe, **{name: value for name, value in changed.items() if value is not None})
+    if arguments.minutes and 0 < recipe.causal < 1:
+        parser.error("the phases of this recipe are counted in steps: end it by --steps")
     # Side by side, passes of different lengths would leave a kept heap in pieces, which came to 11 GB.
     if not recipe.lanes:
         keep_memory()
@@ -115,10 +117,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def unseen(steps: Steps) -> Iterator[Batch]:
-    """Batches of at least `GRID_ROWS` rows, after those of the run's last step."""
+    """Batches of at least `GRID_ROWS` rows, after those of the run's last step, without canvases: what is served is
+    decided by the causal rows alone."""
     rows = 0
     for step in count(len(steps)):
-        for part in steps[step]:
+        for part in steps.causal(step):
             yield part
             rows += part.ids.numel()
         if rows >= GRID_ROWS:

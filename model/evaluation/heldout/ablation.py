@@ -44,7 +44,7 @@ from model.evaluation.heldout.figures import gains
 from model.evaluation.heldout.heldout import measure
 from model.evaluation.heldout.records import DetailsError, Record
 
-MEASURED = tuple(source for source in SOURCES if source != "edits")
+MEASURED = tuple(SOURCES)
 NOTHING = "nothing"
 ALL = "all"
 SCORED = 64  # tokens of a hole
