@@ -20,7 +20,7 @@ from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Specials, Tokenizer, encode_prompt
+from mercury_lsp.engine.tokenizer import Prompt, Specials, Tokenizer, encode_prompt
 from model.data.groups import encode_group
 from model.data.spans import Budget, Hole, cut, node_finder
 from model.training.attention import attention, block_mask
@@ -98,6 +98,48 @@ def test_a_prompt_ends_where_a_pre_token_begins_and_its_middle_begins_with_the_s
             # The pre-tokenizer splits a run of blanks before a word: only there do the halves differ.
             assert halves == whole or hole.prompt.prefix.endswith((" ", "\n"))
     assert len(stems) > 20
+
+
+def test_a_hole_stands_once_in_its_group(tokenizer: Tokenizer) -> None:
+    healed = "value = area(width, height)\n"
+    groups = 0
+    for seed in range(40):
+        holes = cut(
+            "a.py",
+            healed,
+            tokenizer.count,
+            BUDGET,
+            12,
+            Random(seed),
+            node_finder("a.py", healed),
+            stem_start=tokenizer.stem_start,
+        )
+        read = [(hole.prompt.prefix, hole.prompt.rest, hole.middle) for hole in holes]
+        assert len(set(read)) == len(read)
+        groups += len(read) > 3
+    assert groups > 20
+
+
+def test_each_branch_has_the_token_that_a_middle_follows(tokenizer: Tokenizer) -> None:
+    prompt = Prompt("a.py", "total = ", "", "\n")
+    holes = [Hole("rest", prompt, "1"), Hole("span", prompt, "1 + 2")]
+    made = encode_group(holes, tokenizer)
+    assert made is not None
+    assert [branch.tail[-1] for branch in made.branches] == [tokenizer.specials.fim_middle] * 2
+
+
+def test_no_canvas_lies_across_the_cursor(tokenizer: Tokenizer) -> None:
+    prefix = "def area(width, height):\n    return "
+    holes = [Hole("rest", Prompt("", prefix, "", rest), "width") for rest in (") * 2 + a", ") * 2 + b")]
+    made = encode_group(holes, tokenizer)
+    assert made is not None and tokenizer.specials.fim_rest in made.trunk
+    asked: list[int] = []
+    for seed in range(20):
+        context = lay_out(made, tokenizer, 400, Weights(), torch.Generator().manual_seed(seed))
+        assert context is not None
+        asked += context.target[(context.canvas > 0) & (context.target != NO_TARGET)].tolist()
+    assert len(asked) > 100
+    assert not (set(tokenizer.hidden) - {tokenizer.specials.eot}) & set(asked)
 
 
 def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None:

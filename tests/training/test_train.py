@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from model.training.objective import Objective
 from model.training.recipe import Recipe
 from model.training.run import Run
 from model.training.save import GROUP, save
-from model.training.train import main
+from model.training.train import main, unseen
 
 
 @pytest.fixture
@@ -405,6 +406,27 @@ def test_a_run_from_other_weights_reads_other_contexts(
     recipe.write_text("\n".join([f'base = "{base}"', *settings[1:]]), encoding="utf-8")
     run(recipe, corpus, tmp_path / "on", "--steps", "2")
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
+    with pytest.raises(SystemExit, match="other weights"):
+        run(recipe, corpus, tmp_path / "same")
+
+
+def test_phases_counted_in_steps_are_not_ended_by_time(
+    recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(recipe.read_text(encoding="utf-8") + "\ncausal = 0.5\n", encoding="utf-8")
+    with pytest.raises(SystemExit):
+        run(recipe, corpus, tmp_path, "--minutes", "5")
+    assert "--steps" in capsys.readouterr().err
+
+
+def test_the_grid_is_fixed_by_rows_without_canvases(
+    one_run: tuple[Run, tuple[Batch, ...]], corpus: Path
+) -> None:
+    run, parts = one_run
+    steps = Steps(run.recipe, run.base.tokenizer, Cuts(run.recipe, run.base.tokenizer, corpus))
+    mask = run.base.tokenizer.specials.mask
+    assert any(bool((part.ids == mask).any()) for part in parts)
+    assert not any(bool((part.ids == mask).any()) for part in islice(unseen(steps), 3))
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -13,7 +13,7 @@ from mercury_lsp.engine.tokenizer import Prompt, Tokenizer
 from model.data.groups import encode_group
 from model.data.spans import Hole
 from model.evaluation.heldout.heldout_loss import figures, main, row
-from model.training.heldout_middles import _middles
+from model.training.heldout_middles import Cost, _middles, report
 from model.training.layout import CAUSAL, lay_out, packed
 from model.training.save import save
 
@@ -77,6 +77,7 @@ def test_held_out_middles_cost_all_models_the_same_holes(
     even = torch.tensor(float(flat.shape.vocabulary)).log().item()
     assert first["nats"] == pytest.approx(even, abs=0.05)
     assert second["holes"] == first["holes"] > 5 and second["tokens"] == first["tokens"]
+    assert 1 < second["contexts"] < second["holes"]
     assert second["difference"] == pytest.approx(second["nats"] - first["nats"], abs=1e-3)
     low, high = second["difference_interval"]
     assert low <= second["difference"] <= high
@@ -99,6 +100,14 @@ def test_the_middle_s_rows_predict_it_and_its_end(tokenizer: Tokenizer) -> None:
     texts = [tokenizer.decode(batch.target[0, own].tolist()) for own in rows]
     assert texts == ["b, c", ", c"] * 2
     assert all(batch.target[0, own[-1]] == tokenizer.specials.eot for own in rows)
+
+
+def test_intervals_are_over_contexts_whose_holes_go_together() -> None:
+    # Two contexts, of which one is dear and the other cheap: as many holes as one likes tell no more than two do.
+    costs = [Cost(context, 4.0 * context, 1, 1) for context in (0, 1) for _ in range(50)]
+    made = report(costs)
+    assert made["nats"] == 2.0 and made["contexts"] == 2
+    assert made["interval"] == [0.0, 4.0]
 
 
 def test_a_model_or_a_corpus_that_is_not_there_is_named(
