@@ -329,7 +329,7 @@ async def _judged(committed: Committed, deadline: float) -> Completion | None:
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline)):
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, committed.judged))
+            return await asyncio.shield(asyncio.to_thread(committed.judged))
     log.debug("Judging what was committed took too long.")
     return None
 
