@@ -202,6 +202,28 @@ async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.Mo
     assert await asyncio.gather(*serving) == [1, 1]
 
 
+async def test_a_document_that_was_too_large_for_a_moment_is_there_again(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(version: int, start: int, end: int, text: str) -> None:
+        span = {side: {"line": 0, "character": at} for side, at in (("start", start), ("end", end))}
+        changed = {"textDocument": {"uri": URI, "version": version}}
+        editor.send(
+            method="textDocument/didChange",
+            params=changed | {"contentChanges": [{"range": span, "text": text}]},
+        )
+
+    monkeypatch.setattr(session, "MAX_DOCUMENT_CHARACTERS", 20)
+    await editor.start(enabled=False)
+    asked = {"textDocument": {"uri": URI}}
+    before = (await editor.ask(1, "mercury/documentDigest", asked))["result"]
+    change(2, 0, 0, "x" * 20)
+    assert (await editor.ask(2, "mercury/documentDigest", asked)).get("result") is None
+    change(3, 0, 20, "")
+    after = (await editor.ask(3, "mercury/documentDigest", asked))["result"]
+    assert after == before | {"version": 3}
+
+
 async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
