@@ -95,13 +95,14 @@ class CompletionScheduler:
         worker.start()
         return True
 
-    def close(self) -> None:
-        """End all work."""
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End all work; wait for that, in seconds, at most `timeout`. A second call, from any thread, only waits."""
         for timer in (self._next, self._further):
             if timer is not None:
                 timer.cancel()
+        self._next = self._further = None
         if self._worker is not None:
-            self._worker.stop(CLOSE_SECONDS)
+            self._worker.stop(timeout)
 
     @property
     def worker(self) -> Worker[Engine] | None:

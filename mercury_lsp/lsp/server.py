@@ -124,10 +124,13 @@ class Server(LanguageServer):
         for task in self._tasks:
             task.cancel()
         self.status.close()
-        self.session.workspace.close()
-        self.scheduler.close()
+        self.session.workspace.close(0)
+        self.scheduler.close(0)
         self.next_edits.larger.close()
         self.journal.close()
+        # Not on the loop, which may serve other clients, too.
+        for wait in (self.session.workspace.close, self.scheduler.close):
+            await asyncio.to_thread(wait)
         await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 
     def report_server_error(self, error: Exception, source: object) -> None:

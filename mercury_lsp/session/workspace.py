@@ -89,7 +89,7 @@ class Workspace(Background):
 
         For the worker's thread, where a model is loaded: the first time it imports numpy.
         """
-        if vocabulary is not None and self._indexer is None:
+        if vocabulary is not None and self._indexer is None and not self._stop:
             from mercury_lsp.context.memory.indexer import Indexer
 
             self._indexer = Indexer()

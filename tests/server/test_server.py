@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,28 @@ async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.Mo
     for editor in editors:
         editor.reader.feed_eof()
     assert await asyncio.gather(*serving) == [1, 1]
+
+
+async def test_the_loop_does_not_wait_for_the_end_of_a_clients_threads(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[tuple[str, bool]] = []
+    join = threading.Thread.join
+
+    def joined(thread: threading.Thread, timeout: float | None = None) -> None:
+        on_loop = threading.current_thread() is threading.main_thread()
+        waited.append((thread.name, on_loop and timeout != 0))
+        join(thread, timeout)
+
+    editor = Editor()
+    serving = asyncio.create_task(serve(frames(editor.reader), editor))
+    await editor.start(model=str(tiny_model))
+    await editor.ask(1, "mercury/work", None)
+    monkeypatch.setattr(threading.Thread, "join", joined)
+    editor.reader.feed_eof()
+    assert await serving == 1
+    assert ("mercury-workspace", False) in waited
+    assert not any(waits_on_loop for _, waits_on_loop in waited)
 
 
 async def test_a_document_that_was_too_large_for_a_moment_is_there_again(
