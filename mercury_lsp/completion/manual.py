@@ -47,7 +47,8 @@ def found(
     `alternatives` are its place's other middles, `middles` those of another place, each of one line, though blank ones
     may stand before it; both are told when it is too late. Another place, a line of its own, is tried first where the
     first text has nothing to add: where it is blank, or says what stands there, or the cursor is within a word, which
-    any other middle would break. `patience`: seconds for each of these ways. Raises `Cancelled`.
+    any other middle would break; with `multiline` "never" it is not tried. `patience`: seconds for each of these ways.
+    Raises `Cancelled`.
     """
 
     def here(late: Late) -> Iterator[Completion]:
@@ -76,7 +77,9 @@ def found(
                     shown = place.before + made.shown + place.behind
                     yield replace(made, shown=shown, start=first.offset, end=place.end)
 
-    ways = (elsewhere, here, shorter) if _nothing_to_add(first) else (here, shorter, elsewhere)
+    ways = [elsewhere, here, shorter] if _nothing_to_add(first) else [here, shorter, elsewhere]
+    if first.snapshot.config.multiline == "never":
+        ways.remove(elsewhere)
     for way in ways:
         with suppress(Cancelled):
             for completion in way(_limit(cancelled, patience)):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
@@ -144,7 +145,7 @@ class Rewrites:
                 if self._ignored(snapshot.document.uri):
                     snapshot = replace(snapshot, ignored=True)
                 with suppress(Cancelled):
-                    answer = partial(self._answer, snapshot, cursor, edits, cancelled)
+                    answer = partial(copy_context().run, self._answer, snapshot, cursor, edits, cancelled)
                     return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
             return None
         except Unanswered:

@@ -95,13 +95,14 @@ class CompletionScheduler:
         worker.start()
         return True
 
-    def close(self) -> None:
-        """End all work."""
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End all work; wait for that, in seconds, at most `timeout`. A second call, from any thread, only waits."""
         for timer in (self._next, self._further):
             if timer is not None:
                 timer.cancel()
+        self._next = self._further = None
         if self._worker is not None:
-            self._worker.stop(CLOSE_SECONDS)
+            self._worker.stop(timeout)
 
     @property
     def worker(self) -> Worker[Engine] | None:
@@ -329,7 +330,7 @@ async def _judged(committed: Committed, deadline: float) -> Completion | None:
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline)):
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, committed.judged))
+            return await asyncio.shield(asyncio.to_thread(committed.judged))
     log.debug("Judging what was committed took too long.")
     return None
 

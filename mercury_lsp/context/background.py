@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 
 from mercury_lsp.engine.system import lower_priority
 
@@ -41,7 +42,9 @@ class Background(ABC):
         with self._changed:
             if self._thread is None and not self._stop:
                 # A daemon: a disk that hangs must not keep the process from ending.
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                self._thread = threading.Thread(
+                    target=copy_context().run, args=(self._run,), name=self.name, daemon=True
+                )
                 self._thread.start()
 
     def close(self, timeout: float = 1.0) -> None:

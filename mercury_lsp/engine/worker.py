@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -114,7 +115,9 @@ class Worker(Generic[E]):
         self._stop = False
         self._changed = threading.Condition()
         # A daemon, because a load that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, name="mercury-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="mercury-engine", daemon=True
+        )
 
     def start(self) -> None:
         """Start loading. May be called once."""

@@ -6,11 +6,15 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
+from contextvars import ContextVar
 
 from lsprotocol import types
 from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
+
+# The server of the client for whom this runs: tasks have it from the connection, threads from where they are started.
+SERVED: ContextVar[LanguageServer | None] = ContextVar("served", default=None)
 
 
 def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
@@ -55,7 +59,7 @@ class Progress:
 
 
 class ClientLog(logging.Handler):
-    """Sends problems, but no lesser news, to the client's log."""
+    """Sends problems, but no lesser news, to the client's log; of several clients in a process, each has its own."""
 
     def __init__(self, server: LanguageServer) -> None:
         super().__init__(logging.WARNING)
@@ -63,7 +67,9 @@ class ClientLog(logging.Handler):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record, from any thread."""
+        """Send a record of this client, from any thread."""
+        if SERVED.get() is not self._server:
+            return
         kind = types.MessageType.Error if record.levelno >= logging.ERROR else types.MessageType.Warning
         params = types.LogMessageParams(kind, self.format(record))
         with suppress(RuntimeError):  # the loop is closed

@@ -19,6 +19,7 @@ from mercury_lsp.engine.system import wait_for_exit
 from mercury_lsp.lsp.listening import Reception, tcp_socket, unix_socket
 from mercury_lsp.lsp.protocol import Writer, frames
 from mercury_lsp.lsp.server import boundary, serve
+from mercury_lsp.session.session import Session
 from mercury_lsp.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,11 @@ def run_socket(
 def _run(
     listening: socket.socket, tokens: Mapping[str, str], overrides: Mapping[str, object] | None
 ) -> NoReturn:
+    # Not a client's: what one says must not change what the log tells of the others.
+    logging.getLogger("mercury_lsp").setLevel(Session(overrides).config.log_level.upper())
+
     async def serve_client(messages: AsyncIterator[bytes], writer: Writer) -> None:
-        await serve(messages, writer, overrides)
+        await serve(messages, writer, overrides, shared=True)
 
     reception = Reception(Tokens(tokens), serve_client)
 

@@ -25,7 +25,7 @@ from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import EngineState
 from mercury_lsp.lsp import client_quirks, convert
-from mercury_lsp.lsp.client import ClientLog, Progress, tell
+from mercury_lsp.lsp.client import SERVED, ClientLog, Progress, tell
 from mercury_lsp.lsp.consent import Consent
 from mercury_lsp.lsp.handlers import commands, documents, next_edit, workspace
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
@@ -67,6 +67,7 @@ class Server(LanguageServer):
 
     protocol: Protocol
     watch: Callable[[int], object] | None = None
+    shared = False  # whether the process, and so its log, serves other clients, too
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
         super().__init__("mercury-lsp", __version__, notebook_document_sync=NOTEBOOKS, protocol_cls=Protocol)
@@ -123,10 +124,13 @@ class Server(LanguageServer):
         for task in self._tasks:
             task.cancel()
         self.status.close()
-        self.session.workspace.close()
-        self.scheduler.close()
+        self.session.workspace.close(0)
+        self.scheduler.close(0)
         self.next_edits.larger.close()
         self.journal.close()
+        # Not on the loop, which may serve other clients, too.
+        for wait in (self.session.workspace.close, self.scheduler.close):
+            await asyncio.to_thread(wait)
         await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 
     def report_server_error(self, error: Exception, source: object) -> None:
@@ -154,7 +158,10 @@ class Server(LanguageServer):
         """Do what the session's settings say, but for what `load` does."""
         self.place()
         self.next_edits.larger.configure(self.session.config)
-        logging.getLogger("mercury_lsp").setLevel(self.session.config.log_level.upper())
+        level = logging.getLevelNamesMapping()[self.session.config.log_level.upper()]
+        self.client_log.setLevel(max(logging.WARNING, level))
+        if not self.shared:
+            logging.getLogger("mercury_lsp").setLevel(level)
         if self.session.problems and self.session.problems != self._told:
             tell(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._told = self.session.problems
@@ -288,14 +295,16 @@ async def serve(
     overrides: Mapping[str, object] | None = None,
     watch: Callable[[int], object] | None = None,
     ending: Callable[[int], None] = lambda status: None,
+    shared: bool = False,
 ) -> int:
     """Serve one client until it exits or is gone; the exit status that the protocol asks for.
 
     `messages` are their bodies. `watch` is given the id of the client's process. `ending` is told the status once it is
-    known, before all that still runs is ended.
+    known, before all that still runs is ended. `shared`: the process serves other clients, too.
     """
     server = Server(overrides)
-    server.watch = watch
+    server.watch, server.shared = watch, shared
+    SERVED.set(server)
     server.protocol.set_writer(writer)
     status = 1
     try:

@@ -23,6 +23,8 @@ from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
 # People write no larger file, and indexing one at every key would be felt.
 MAX_DOCUMENT_CHARACTERS = 2_000_000
+# A larger document is kept up to here, so that changes can make it small again; a longer one has to come whole again.
+MAX_KEPT_CHARACTERS = 4 * MAX_DOCUMENT_CHARACTERS
 # Of a document of which it is not known yet whether rules ignore it.
 UNKNOWN = FileAccess(ignored=True, inside=False)
 
@@ -43,7 +45,7 @@ class Session:
         self.answers = Answers()
         self.claim: Claim | None = None
         self._documents: dict[str, Document] = {}
-        self._withheld: set[str] = set()  # open documents that are too large: their text is not kept
+        self._lost: set[str] = set()  # open documents whose text is not kept, as it is far too large
         self._files: dict[str, str] = {}  # of open documents, where they have one
         self._access: dict[str, FileAccess] = {}  # what may be done with open documents
         self.notebooks = Notebooks()
@@ -98,7 +100,7 @@ class Session:
         self._access[uri] = (
             self._access.get(uri, UNKNOWN) if file else FileAccess(ignored=False, inside=False)
         )
-        self.workspace.open(self._documents[uri], file)
+        self.workspace.open(self._offered(uri), file)
 
     def file(self, uri: str) -> str:
         """The absolute path of an open document's file; "" where it has none."""
@@ -125,20 +127,20 @@ class Session:
         """Take a whole new text of an open document. Of one that is not open, nothing."""
         if (old := self._documents.get(uri)) is not None:
             self._take(uri, old.path, old.language_id, version, text)
-            self.workspace.change(self._documents[uri])
+            self.workspace.change(self._offered(uri))
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
-        """Replace the characters from `start` to `end` of a document. Of one that `document` lacks, nothing."""
-        if (old := self.document(uri)) is not None:
+        """Replace the characters from `start` to `end` of a document. Of one that `kept` lacks, nothing."""
+        if (old := self.kept(uri)) is not None:
             new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
-            self.workspace.change(self._documents[uri])
+            self.workspace.change(self._offered(uri))
 
     def close(self, uri: str) -> None:
         """Forget a document."""
         for kept in (self._documents, self._access, self._files):
             kept.pop(uri, None)
-        self._withheld.discard(uri)
+        self._lost.discard(uri)
         self.workspace.forget(uri)
 
     def focus(self, uri: str) -> None:
@@ -147,7 +149,12 @@ class Session:
 
     def document(self, uri: str) -> Document | None:
         """The document as it is now; None where it is not open, or too large."""
-        return None if uri in self._withheld else self._documents.get(uri)
+        known = self.kept(uri)
+        return None if known is None or len(known.text) > MAX_DOCUMENT_CHARACTERS else known
+
+    def kept(self, uri: str) -> Document | None:
+        """The document to which changes apply, be it too large; None where it is not open, or its text is not kept."""
+        return None if uri in self._lost else self._documents.get(uri)
 
     @property
     def snoozed(self) -> bool:
@@ -197,14 +204,22 @@ class Session:
         return config, tuple(dict.fromkeys(filter(None, every)))
 
     def _take(self, uri: str, path: str, language_id: str, version: int, text: str) -> None:
-        text_kept = "" if len(text) > MAX_DOCUMENT_CHARACTERS else well_formed(text)
+        text_kept = "" if len(text) > MAX_KEPT_CHARACTERS else well_formed(text)
         self._keep(Document(uri, path, language_id, version, text_kept), len(text))
 
     def _keep(self, document: Document, size: int) -> None:
-        uri, limit = document.uri, MAX_DOCUMENT_CHARACTERS
-        self._documents[uri] = document if size <= limit else replace(document, text="")
-        if size <= limit:
-            self._withheld.discard(uri)
-        elif uri not in self._withheld:
-            self._withheld.add(uri)
+        uri = document.uri
+        told = uri in self._documents and self.document(uri) is None
+        if size > MAX_KEPT_CHARACTERS:
+            document = replace(document, text="")
+            self._lost.add(uri)
+        else:
+            self._lost.discard(uri)
+        self._documents[uri] = document
+        if self.document(uri) is None and not told:
+            limit = MAX_DOCUMENT_CHARACTERS
             log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, limit)
+
+    def _offered(self, uri: str) -> Document:
+        """An open document as others may use it: without its text if that is too large."""
+        return self.document(uri) or replace(self._documents[uri], text="")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 PUBLISH_SECONDS = 1.0
 """Between two libraries while files are read."""
 RESCAN_SECONDS = 30.0
-"""Between two looks at the disk, if the editor does not tell of changes."""
+"""Between two looks at the disk: at the rules, some of which stand above the folders that an editor watches, and at all
+files if the editor does not tell of changes."""
 RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editorconfig"
 
 
@@ -88,7 +89,7 @@ class Workspace(Background):
 
         For the worker's thread, where a model is loaded: the first time it imports numpy.
         """
-        if vocabulary is not None and self._indexer is None:
+        if vocabulary is not None and self._indexer is None and not self._stop:
             from mercury_lsp.context.memory.indexer import Indexer
 
             self._indexer = Indexer()
@@ -174,8 +175,8 @@ class Workspace(Background):
                 self._look_again()
             self._read_all()
 
-    def _interval_seconds(self) -> float | None:
-        return None if self.watched else RESCAN_SECONDS
+    def _interval_seconds(self) -> float:
+        return RESCAN_SECONDS
 
     def _has_work(self) -> bool:
         return self._fresh or self._recheck or bool(self._touched) or self._stale() is not None
@@ -184,12 +185,13 @@ class Workspace(Background):
         return self._opened.next_stale() if self._limit else None
 
     def _look_again(self) -> None:
-        if self._files.refresh():
+        changed = self._files.refresh()
+        if changed:
             self._recheck = True
             with self._changed:
                 self._publish({})
             self.rules()
-        self._fresh = True
+        self._fresh |= changed or not self.watched
 
     def _read_all(self) -> None:
         """All there is to do now; whatever is more urgent comes in between."""

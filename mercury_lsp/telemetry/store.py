@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,7 +129,9 @@ class History:
     def _awake(self) -> None:
         if self._thread is None and not self._stop:
             # A daemon, because a disk that hangs must not keep the process from ending.
-            self._thread = threading.Thread(target=self._run, name="mercury-history", daemon=True)
+            self._thread = threading.Thread(
+                target=copy_context().run, args=(self._run,), name="mercury-history", daemon=True
+            )
             self._thread.start()
         self._changed.notify_all()
 

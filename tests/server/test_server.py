@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mercury_lsp.completion import scheduler
+from mercury_lsp.completion import engines, scheduler
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Completion, Snapshot
+from mercury_lsp.config import Config
 from mercury_lsp.engine import worker
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.protocol import frames
 from mercury_lsp.lsp.server import serve
+from mercury_lsp.session import session
 from mercury_lsp.session.session import Session
 
 Message = dict[str, Any]
@@ -156,6 +161,90 @@ async def test_an_error_in_a_notification_is_logged_with_its_cause(
         "version"
     ] == 1
     assert "out of order" in caplog.text and "in fail" in caplog.text
+
+
+async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(config: Config, *_: object, **__: object) -> None:
+        logging.getLogger("mercury_lsp.engine").warning("loaded for %d", config.max_tokens)
+        raise MemoryError("no more")
+
+    def logged(editor: Editor) -> str:
+        lines = [m["params"]["message"] for m in editor.sent if m.get("method") == "window/logMessage"]
+        return "\n".join(lines)
+
+    def open_large(editor: Editor, name: str) -> None:
+        large = ITEM | {"uri": f"file:///w/{name}", "text": "x" * (session.MAX_DOCUMENT_CHARACTERS + 1)}
+        editor.send(method="textDocument/didOpen", params={"textDocument": large})
+
+    monkeypatch.setattr(engines, "load", load)
+    level = logging.getLogger("mercury_lsp").level
+    one, two = editors = [Editor(), Editor()]
+    serving = [asyncio.create_task(serve(frames(e.reader), e, shared=True)) for e in editors]
+    for editor, tokens in ((one, 11), (two, 22)):
+        await editor.start(max_tokens=tokens)
+    for editor in editors:
+        await editor.until(lambda message: "no more" in str(message))  # from the thread that loads the model
+    open_large(one, "merger")
+    await one.ask(1, "mercury/work", None)
+    for editor, tokens in ((one, 11), (two, 22)):
+        await editor.ask(2, "mercury/work", None)
+        assert re.findall(r"loaded for \d+", logged(editor)) == [f"loaded for {tokens}"]
+    assert "/merger" in logged(one) and "/merger" not in logged(two)
+    settings = {"max_tokens": 22, "log_level": "error"}
+    two.send(method="workspace/didChangeConfiguration", params={"settings": {"mercury": settings}})
+    for editor in reversed(editors):
+        open_large(editor, "later")
+        await editor.ask(3, "mercury/work", None)
+        await editor.ask(4, "mercury/work", None)
+    assert "/later" in logged(one) and "/later" not in logged(two)
+    assert logging.getLogger("mercury_lsp").level == level
+    for editor in editors:
+        editor.reader.feed_eof()
+    assert await asyncio.gather(*serving) == [1, 1]
+
+
+async def test_the_loop_does_not_wait_for_the_end_of_a_clients_threads(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[tuple[str, bool]] = []
+    join = threading.Thread.join
+
+    def joined(thread: threading.Thread, timeout: float | None = None) -> None:
+        on_loop = threading.current_thread() is threading.main_thread()
+        waited.append((thread.name, on_loop and timeout != 0))
+        join(thread, timeout)
+
+    editor = Editor()
+    serving = asyncio.create_task(serve(frames(editor.reader), editor))
+    await editor.start(model=str(tiny_model))
+    await editor.ask(1, "mercury/work", None)
+    monkeypatch.setattr(threading.Thread, "join", joined)
+    editor.reader.feed_eof()
+    assert await serving == 1
+    assert ("mercury-workspace", False) in waited
+    assert not any(waits_on_loop for _, waits_on_loop in waited)
+
+
+async def test_a_document_that_was_too_large_for_a_moment_is_there_again(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(version: int, start: int, end: int, text: str) -> None:
+        span = {side: {"line": 0, "character": at} for side, at in (("start", start), ("end", end))}
+        changed = {"textDocument": {"uri": URI, "version": version}}
+        editor.send(
+            method="textDocument/didChange",
+            params=changed | {"contentChanges": [{"range": span, "text": text}]},
+        )
+
+    monkeypatch.setattr(session, "MAX_DOCUMENT_CHARACTERS", 20)
+    await editor.start(enabled=False)
+    asked = {"textDocument": {"uri": URI}}
+    before = (await editor.ask(1, "mercury/documentDigest", asked))["result"]
+    change(2, 0, 0, "x" * 20)
+    assert (await editor.ask(2, "mercury/documentDigest", asked)).get("result") is None
+    change(3, 0, 20, "")
+    after = (await editor.ask(3, "mercury/documentDigest", asked))["result"]
+    assert after == before | {"version": 3}
 
 
 async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(

@@ -14,7 +14,7 @@ from enum import IntEnum
 from tree_sitter import Node
 
 from mercury_lsp.syntax.indentation import Blocks
-from mercury_lsp.syntax.tree import NEARBY_LINES, Syntax
+from mercury_lsp.syntax.tree import MAX_HEAD_CHARACTERS, NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
@@ -25,8 +25,8 @@ _ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b"
 # A brace behind something that does not open it.
 _STUCK = re.compile(r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE)
 _APART = re.compile(r"^[ \t]*\}", re.MULTILINE)
-# What may stand behind its brace.
-_BEGINS_BLOCK = re.compile(r"\s*(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?\s*$")
+# What may stand behind its brace, without the blanks around: two patterns of blanks in a row take quadratic time.
+_BEGINS_BLOCK = re.compile(r"(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?")
 
 Bracket = tuple[int, str]  # offset and character
 
@@ -179,7 +179,8 @@ class Site:
         (first, _), (line, column) = document.position(opener), document.position(closer)
         if first == line or not document.line(line)[:column].strip():
             return None
-        if after.is_tight(opener) or not _BEGINS_BLOCK.match(after.code(opener + 1, document.span(first)[1])):
+        behind = after.code(opener + 1, document.span(first)[1]).strip()
+        if after.is_tight(opener) or len(behind) > MAX_HEAD_CHARACTERS or not _BEGINS_BLOCK.fullmatch(behind):
             return None
         head = document.line(first)
         return head[: len(head) - len(head.lstrip())]

@@ -41,7 +41,7 @@ SECRET_CHARACTERS = 2_000
 MAX_CHARACTERS = 8_000
 
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
-_TWO_WORDS = re.compile(r"\w\W+\w")
+_WORD = re.compile(r"\w+")
 _SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
     r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
@@ -268,7 +268,8 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
     first, newline, _ = text.partition("\n")
     # A block that is closed with nothing in it is left: what the text says after that belongs elsewhere.
     leaves = rest.startswith("}") and first.strip() == rest
-    if rest and newline and first.endswith(rest) and not leaves:
+    ends_as_rest = rest != "" and first.endswith(rest)
+    if ends_as_rest and not leaves and (newline or _splits_first_word(first, rest)):
         yield Shown(text.rstrip(), site.offset + len(site.rest))
 
 
@@ -284,7 +285,12 @@ def _repeats_rest(found: Shown, site: Site) -> bool:
         return re.fullmatch(r"\w+\s+", found.text.lstrip()) is None
     if not found.text.endswith(said):
         return False
-    return not _splits_word(found.text, len(found.text) - len(said)) or _TWO_WORDS.search(said) is not None
+    return not _splits_word(found.text, len(found.text) - len(said)) or _splits_first_word(found.text, said)
+
+
+def _splits_first_word(text: str, end: str) -> bool:
+    """Whether a text's end, which is more than a word, begins within a word of it, as `t:` does in `fit:`."""
+    return _splits_word(text, len(text) - len(end)) and _WORD.fullmatch(end) is None
 
 
 def _splits_word(text: str, at: int) -> bool:

@@ -41,15 +41,15 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     edits: list[Edit] = []
     follows = ls.journal.follows(uri)
     for change in params.content_changes:
-        document = ls.session.document(uri)
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+            document = ls.session.document(uri)
             if document is not None and follows:
                 edits.append(difference(document.text, change.text))
             if document is not None:
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
             typed = None  # where, it does not say
-        elif document is not None:
+        elif (document := ls.session.kept(uri)) is not None:
             start, end = convert.span(document, change.range, ls.encoding)
             if follows:
                 edits.append(Edit(start, document.text[start:end], change.text))

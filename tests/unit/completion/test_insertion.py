@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import thread_time
+
 import pytest
 
 from mercury_lsp.completion.fitting.insertion import Fit, Site
@@ -119,3 +121,21 @@ def test_nothing_is_inserted() -> None:
     place = site("python", "x = ¦\n")
     place.try_out("1", place.offset)
     assert place.syntax.document.text == "x = \n"
+
+
+def test_a_block_may_begin_before_a_long_comment() -> None:
+    place = site("javascript", "if (x) { // " + "-" * 5_000 + "\n  f¦\n")
+    assert place.with_braces_apart("();}", place.offset) == "();\n}"
+
+
+@pytest.mark.parametrize("filler", [" " * 8_000, f"/*{'x' * 8_000}*/", "in " * 2_600, "|a" * 4_000])
+def test_no_line_of_a_brace_takes_long(filler: str) -> None:
+    """Compared with a line of code of the same length, in one run; a pattern that goes back takes 600 times as long."""
+
+    def seconds(behind: str) -> float:
+        place = site("javascript", f"f = () => {{\n}}\ng = () => {{\n}}\nif (x) {{{behind} y = 1;\n  f¦ }}\n")
+        began = thread_time()
+        assert place.with_braces_apart("()", place.offset) == "()"
+        return thread_time() - began
+
+    assert seconds(filler) < 100 * seconds("y = 1;" * 1_300)

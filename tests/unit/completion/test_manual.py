@@ -110,6 +110,13 @@ def test_behind_a_finished_statement_a_next_line_is_offered(eol: str) -> None:
     assert engine.asked[-1][1]  # by the model here alone
 
 
+@pytest.mark.parametrize(("marked", "shown"), [("a = 1¦\n", "\nb = 2"), ("a = f¦oo\n", "oo\nb = 2")])
+def test_no_line_is_added_where_suggestions_never_have_several(marked: str, shown: str) -> None:
+    engine = Scripted(lambda before: "b = 2" if before.endswith("\n") else "")
+    assert made(engine, *at(marked))[0] == shown
+    assert made(engine, *at(marked, multiline="never"))[0] is None
+
+
 def test_before_a_rest_that_is_foreseen_the_next_line_comes_behind_it() -> None:
     engine = Scripted(lambda before: "    b = 2" if before.endswith("\n") else "idth")
     shown, whole = made(engine, *at("def f():\n    a = w¦idth\n    return a\n"))

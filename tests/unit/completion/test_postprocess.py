@@ -204,6 +204,28 @@ def test_a_text_that_goes_on_replaces_the_rest_of_the_line() -> None:
     assert show("python", "def f(¦):\n", "a, b):\n    return a + b\n") == Shown("a, b):\n    return a + b", 8)
 
 
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text"),
+    [
+        ("python", "if ¦t:\n    x = 1\n", "fit:"),
+        ("python", "class ¦brary:\n    x = 1\n", "Library:"),
+        ("python", "def ¦width(self):\n    return 1\n", "get_width(self):"),
+        ("javascript", "const x = get¦foo(a);\n", "_my_foo(a);"),
+    ],
+)
+def test_a_text_that_ends_with_the_rest_of_a_word_and_line_replaces_it(
+    language_id: str, marked: str, text: str
+) -> None:
+    start, rest = marked.index("¦"), marked.partition("¦")[2].partition("\n")[0]
+    for single_line in (True, False):
+        assert show(language_id, marked, text, single_line=single_line) == Shown(text, start + len(rest))
+
+
+def test_a_word_that_ends_with_the_one_after_the_cursor_stays_before_it() -> None:
+    assert show("c", "¦long x;\n", "long ") == Shown("long ", 0)
+    assert show("plaintext", "a ¦cat\n", "bobcat ") == Shown("bobcat ", 2)
+
+
 @pytest.mark.parametrize("eol", ["\r\n", "\r"])
 def test_the_line_ending_is_the_documents(eol: str) -> None:
     marked = f"x = 1{eol}def f():{eol}    ¦{eol}"

@@ -73,6 +73,27 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     assert document is not None and document.text == "x" * 10
 
 
+def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
+    monkeypatch.setattr(module, "MAX_KEPT_CHARACTERS", 40)
+    session, offered = opened("x" * 9), list[str]()
+    monkeypatch.setattr(session.workspace, "change", lambda document: offered.append(document.text))
+    session.replace(URI, 2, 0, 0, "y" * 20)
+    session.replace(URI, 3, 20, 20, "z")
+    assert session.snapshot(URI) is None and offered == ["", ""]
+    session.replace(URI, 4, 0, 20, "")
+    document = session.document(URI)
+    assert document is not None and (document.text, document.version) == ("z" + "x" * 9, 4)
+    session.replace(URI, 5, 0, 0, "y" * 40)
+    session.replace(URI, 6, 0, 45, "")
+    assert session.document(URI) is session.kept(URI) is None
+    session.rewrite(URI, 7, "new")
+    document = session.document(URI)
+    assert document is not None and document.text == "new"
+
+
 def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
     session = Session({"model": "mine"})
     assert session.config == Config(model="mine")

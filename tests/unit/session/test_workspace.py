@@ -31,7 +31,7 @@ def until(fulfilled: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """Told of changes, so that it never looks by itself."""
+    """Told of changes, so that it looks by itself at nothing but rules."""
     there = Workspace()
     there.watched = True
     yield there
@@ -161,6 +161,31 @@ def test_without_an_editor_that_tells_the_disk_is_looked_at(
     until(lambda: bool(told))
     (root / "b.py").unlink()
     until(lambda: set(workspace.library.entries) == set())
+
+
+def test_rules_above_what_an_editor_watches_are_looked_at_without_a_walk(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RESCAN_SECONDS", 0.02)
+    looks: list[int] = []
+    walks: list[int] = []
+    told: list[bool] = []
+    refresh, inside_of = Files.refresh, Files.inside_of
+    monkeypatch.setattr(Files, "refresh", lambda files: looks.append(1) or refresh(files))
+    monkeypatch.setattr(Files, "inside_of", lambda *of: walks.append(1) or inside_of(*of))
+    workspace.rules = lambda: told.append(True)
+    (tmp_path / ".git").mkdir()
+    root = tmp_path / "package"
+    for name in ("a", "b"):
+        put(root / f"{name}.py")
+    begin(workspace, root)
+    walked, looked = len(walks), len(looks)
+    until(lambda: len(looks) > looked + 2)
+    assert len(walks) == walked == 1 and not told
+    put(tmp_path / ".gitignore", "a.py")
+    until(lambda: set(workspace.library.entries) == {"b.py"})
+    until(lambda: bool(told))
+    assert workspace.examine(str(root / "a.py")).ignored
 
 
 def test_an_open_document_is_read_when_another_is_used(tmp_path: Path, workspace: Workspace) -> None:
