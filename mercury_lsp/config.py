@@ -45,8 +45,8 @@ class Config:
     enabled: bool = _option(True, "Whether anything is suggested.")
     model: str = _option(
         AUTO_MODEL,
-        "A model's name (small, or mini if it is installed), its folder or its GGUF file; auto takes the one selected with "
-        "`mercury-lsp models select`, or else small.",
+        "A model's name (small, or mini if it is installed), its folder or its GGUF file; auto takes the one selected "
+        "with `mercury-lsp models select`, or else small.",
         guarded=True,
     )
     device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
@@ -73,14 +73,15 @@ class Config:
     )
     deadline_ms: int = _option(
         0,
-        "When the committed text is shown, in milliseconds after the request; a manual request has ten times as long. 0 "
-        "is 250 on a CPU and 60 on a GPU.",
+        "When the committed text is shown, in milliseconds after the request; a manual request has ten times as long. "
+        "0 is 250 on a CPU and 60 on a GPU.",
         0,
         60_000,
     )
     anticipate: bool = _option(
         True,
-        "Whether work starts at each change, before the editor asks (prefetch), and continues after a shown suggestion.",
+        "Whether work starts at each change, before the editor asks (prefetch), and continues after a shown "
+        "suggestion.",
     )
     next_edit: str = _option(
         "local",

@@ -85,8 +85,8 @@ def figures(standings: Mapping[str, Any]) -> RenderableType:
     lines.append(
         f"{standings['comparisons']} comparisons at {standings['places']} places; {standings['same']} alike, "
         f"{standings['neither']} where neither was any good, {standings['skipped']} skipped."
-        "\nShown: something fitted there; automatic: it was likely enough to be shown without being asked for; exact: what was written "
-        "there; start: the share of that up to the first difference."
+        "\nShown: something fitted there; automatic: it was likely enough to be shown without being asked for; exact: "
+        "what was written there; start: the share of that up to the first difference."
     )
     if standings["judge"] == "truth":
         lines.append(

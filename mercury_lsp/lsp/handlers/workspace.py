@@ -68,9 +68,15 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
     ls.ignore_check.read()
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
-        asyncio.get_running_loop().call_later(SETTINGS_WAIT_SECONDS, ls.load)  # in case that it never answers
+        ls.spawn(_load_later(ls))  # in case that it never answers
     else:
         ls.load()
+
+
+async def _load_later(ls: Server) -> None:
+    """Load the model without the client's settings; a client that leaves before that ends this."""
+    await asyncio.sleep(SETTINGS_WAIT_SECONDS)
+    ls.load()
 
 
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
