@@ -85,6 +85,11 @@ def test_a_stream_is_told_as_it_comes(key: str) -> None:
     assert not drafts[0].committed.finished
 
 
+def test_a_surrogate_pair_in_two_pieces_is_one_character() -> None:
+    with hosting(streamed("'\ud83d", "\ude00' \ude00")) as hosted:
+        assert engine(hosted).infill(PROMPT, LINE).text == "'\U0001f600' \ude00"
+
+
 def test_a_limit_leaves_it_unfinished() -> None:
     with hosting(streamed("a +", finish="length")) as hosted:
         assert not engine(hosted).infill(PROMPT, LINES).finished
