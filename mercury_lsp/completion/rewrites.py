@@ -18,6 +18,7 @@ from functools import partial
 from threading import Event
 from typing import Protocol
 
+from mercury_lsp.completion.fitting.postprocess import HIDDEN
 from mercury_lsp.completion.idle import POLL_SECONDS
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.edits.formats import Format
@@ -44,8 +45,8 @@ CHARACTERS_PER_TOKEN = 3
 MORE_TOKENS = 192
 # An answer of more is none. The edits of an answer are looked for on the loop of the messages.
 MAX_ANSWER_LINES, MAX_ANSWER_CHARACTERS = 300, 4 * MAX_REGION_CHARACTERS
-# What no edit brings into a document: controls except the tab, what turns text around, and halves of surrogate pairs.
-_UNFIT = re.compile("[\0-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What no edit brings into a document: controls except the tab, what is hidden, and halves of surrogate pairs.
+_UNFIT = re.compile(f"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff{HIDDEN}]")
 
 log = logging.getLogger(__name__)
 

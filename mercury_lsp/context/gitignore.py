@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from mercury_lsp.context.wildmatch import Wildmatch
 
@@ -18,25 +19,51 @@ FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
 """Names from a folder; later ones of a family go before earlier ones."""
 
 
+MAX_PATTERNS = 10_000
+"""Of a file; with more, all is ignored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The patterns of one file. `of` compiles them."""
+    """The patterns of one file, each with its number: of several that fit, the last one counts.
 
-    patterns: tuple[Wildmatch, ...] = ()  # the last one first
+    `wildcards`: with their endings, the last one first. `literals`: whether the last pattern of its kind takes back, by
+    its text, whether this is a name, and whether it is a folder's: thousands of names take no longer than one.
+    """
+
+    wildcards: tuple[tuple[int, str, Wildmatch], ...] = ()
+    literals: Mapping[tuple[str, bool, bool], tuple[int, bool]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str, fold: bool = False) -> Rules:
         """Lines that are no patterns are left out, as git does. `fold`: upper and lower case are the same."""
         lines = (text.lower() if fold else text).removeprefix("\ufeff").split("\n")
-        patterns = [pattern for line in lines if (pattern := Wildmatch.of(line)) is not None]
-        return cls(tuple(reversed(patterns)))
+        found = (pattern for line in lines if (pattern := Wildmatch.of(line)) is not None)
+        patterns = list(islice(found, MAX_PATTERNS + 1))
+        if len(patterns) > MAX_PATTERNS:
+            return cls.of("*")
+        wildcards: list[tuple[int, str, Wildmatch]] = []
+        literals: dict[tuple[str, bool, bool], tuple[int, bool]] = {}
+        for number, pattern in enumerate(patterns):
+            if pattern.is_literal:
+                literals[pattern.ending, pattern.name, pattern.folders] = number, pattern.take_back
+            else:
+                wildcards.append((number, pattern.ending, pattern))
+        return cls(tuple(reversed(wildcards)), literals)
 
     def verdict(self, path: str) -> bool | None:
         """Whether a path from their folder is ignored or taken back; None where no rule fits. Folders end in `/`."""
-        for pattern in self.patterns:
-            if pattern(path):
+        whole = path.rstrip("/")
+        texts = ((whole, False), (whole[whole.rfind("/") + 1 :], True))
+        kinds = (False, True) if path.endswith("/") else (False,)
+        fitting = [self.literals.get((*text, folders)) for text in texts for folders in kinds]
+        last, take_back = max(filter(None, fitting), default=(-1, True))
+        for number, ending, pattern in self.wildcards:
+            if number < last:
+                break
+            if whole.endswith(ending) and pattern(path):
                 return not pattern.take_back
-        return None
+        return None if last < 0 else not take_back
 
 
 @dataclass(frozen=True, slots=True)

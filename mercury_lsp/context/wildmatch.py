@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 # Of a pattern; git's own paths end there.
 MAX_PATTERN_CHARACTERS = 4_096
@@ -72,6 +73,17 @@ class Wildmatch:
             path = path[path.rfind("/") + 1 :]
         return self._expression.fullmatch(path) is not None
 
+    @property
+    def ending(self) -> str:
+        """The characters after the last wildcard."""
+        characters = list(takewhile(_is_character, reversed(self.tokens)))
+        return "".join(token[-1] for token in reversed(characters))
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it has no wildcard: it matches its `ending` alone."""
+        return all(map(_is_character, self.tokens))
+
     @cached_property
     def _expression(self) -> re.Pattern[str]:
         """`DEEP` is nothing, or all up to some slash."""
@@ -85,6 +97,10 @@ class Wildmatch:
                 before = "(?:[^/]*/)*?" if wildcard == DEEP else ".*?"
                 parts.append(f"(?>{before}{_within_folder(tokens, last=False)})")
         return re.compile("".join(parts), re.DOTALL)
+
+
+def _is_character(token: str) -> bool:
+    return token != STAR and len(token.removeprefix("\\")) == 1
 
 
 def _within_folder(tokens: Sequence[str], last: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from mercury_lsp.edits.patterns import MAX_BLOCK_TOKENS, Atom, Hole, Pattern, Replaced, depth_after
@@ -50,18 +50,16 @@ def places(document: Document, pattern: Pattern, until: float) -> Iterator[Place
     anchor = _anchor(document, atoms)
     if anchor is None:
         return
-    texts = document.tokens.texts
+    matching = _Matching(document.tokens.texts, atoms, len(left), until)
     for number in document.numbers.get(str(atoms[anchor]), ())[:MAX_ANCHORS]:
+        if number < anchor:
+            continue
+        filled = matching.find(number - anchor)
         if monotonic() > until:
             return
-        first = number - anchor
-        if first < 0:
-            continue
-        for filled, middle in _matches(texts, first, atoms, len(left)):
-            place = _written(document, pattern, middle, filled)
-            if place is not None:
-                yield place
-            break
+        place = None if filled is None else _written(document, pattern, filled)
+        if place is not None:
+            yield place
 
 
 def _anchor(document: Document, atoms: Sequence[Atom]) -> int | None:
@@ -76,47 +74,62 @@ def _anchor(document: Document, atoms: Sequence[Atom]) -> int | None:
     return None if best is None else best[1]
 
 
-def _matches(
-    texts: Sequence[str],
-    at: int,
-    atoms: Sequence[Atom],
-    middle: int,
-    index: int = 0,
-    filled: Filled | None = None,
-) -> Iterator[tuple[Filled, int]]:
-    """How the atoms from `index` on match the tokens from `at` on, and where the atom `middle` does."""
-    filled = filled or {}
-    begin = filled.get(_MIDDLE, (0, 0))[0]
-    while index < len(atoms):
-        if index == middle:
-            begin = at
-        atom = atoms[index]
-        if isinstance(atom, Hole) and atom.block:
-            depth = 0
-            for end in range(at + 1, min(at + MAX_BLOCK_TOKENS, len(texts)) + 1):
-                depth = depth_after(texts[end - 1], depth)
-                if depth < 0:
-                    return
-                if depth == 0:
-                    more = {**filled, atom.number: (at, end), _MIDDLE: (begin, begin)}
-                    yield from _matches(texts, end, atoms, middle, index + 1, more)
-            return
-        if at >= len(texts):
-            return
-        if isinstance(atom, Hole):
-            known = filled.get(atom.number)
-            if not is_word(texts[at]) or (known is not None and texts[known[0]] != texts[at]):
-                return
-            filled = {**filled, atom.number: (at, at + 1)}
-        elif texts[at] != atom:
-            return
-        at, index = at + 1, index + 1
-    yield filled, at if index == middle else begin
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """Matches atoms with the tokens of a text, and notes what has failed, so that nothing is tried twice."""
+
+    texts: Sequence[str]
+    atoms: Sequence[Atom]
+    middle: int
+    until: float
+    failed: set[tuple[int, int, tuple[str, ...]]] = field(default_factory=set)
+
+    def find(self, at: int, index: int = 0, known: Filled | None = None) -> Filled | None:
+        """How the atoms from `index` on first match the tokens from `at` on; None if they do not in time."""
+        if monotonic() > self.until:
+            return None
+        texts, filled = self.texts, dict(known or {})
+        for number in range(index, len(self.atoms)):
+            atom = self.atoms[number]
+            if number == self.middle:
+                filled[_MIDDLE] = at, at
+            if isinstance(atom, Hole) and atom.block:
+                return self._find_after_block(at, number, filled)
+            if at >= len(texts):
+                return None
+            if isinstance(atom, Hole):
+                low, _ = filled.setdefault(atom.number, (at, at + 1))
+                if not is_word(texts[at]) or texts[low] != texts[at]:
+                    return None
+            elif texts[at] != atom:
+                return None
+            at += 1
+        filled.setdefault(_MIDDLE, (at, at))
+        return filled
+
+    def _find_after_block(self, at: int, index: int, known: Filled) -> Filled | None:
+        later = {atom.number for atom in self.atoms[index + 1 :] if isinstance(atom, Hole) and not atom.block}
+        # Apart from the place, only the words that must come again decide.
+        state = index, at, tuple(self.texts[known[number][0]] for number in sorted(later & known.keys()))
+        if state in self.failed:
+            return None
+        block, depth = self.atoms[index], 0
+        assert isinstance(block, Hole)
+        for end in range(at + 1, min(at + MAX_BLOCK_TOKENS, len(self.texts)) + 1):
+            depth = depth_after(self.texts[end - 1], depth)
+            if depth < 0:
+                break
+            if depth == 0:
+                found = self.find(end, index + 1, {**known, block.number: (at, end)})
+                if found is not None:
+                    return found
+        self.failed.add(state)
+        return None
 
 
-def _written(document: Document, pattern: Pattern, at: int, filled: Filled) -> Place | None:
-    """The pattern's new side where its middle begins at a token; None where a hole of it is not filled."""
-    text = document.text
+def _written(document: Document, pattern: Pattern, filled: Filled) -> Place | None:
+    """The pattern's new side where its holes are filled so; None where a hole of it is not filled."""
+    text, (at, _) = document.text, filled[_MIDDLE]
     pieces: list[str] = []
     begin = cursor = None
     for number, part in enumerate(pattern.replaced):

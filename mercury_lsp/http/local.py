@@ -26,8 +26,9 @@ from mercury_lsp.http.sessions import Sessions
 
 # Lengths of the prompt's parts.
 PREFIX_TOKENS, FOLLOWING_TOKENS = 512, 192
+PATH_TOKENS = 128
 # Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
-SPARE_ROWS = 256
+SPARE_ROWS = PATH_TOKENS + 128
 # Tasks at once, which share passes: on a CPU, where more rows take more time, and on a GPU.
 MAX_CPU_TASKS, MAX_GPU_TASKS = 8, 32
 # Stands for a character with missing bytes.
@@ -193,7 +194,8 @@ class LocalBackend:
         """Run a task, in a thread of the pool."""
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
-        own, budgets = (task.path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
+        path = path_end(task.path, engine.count)
+        own, budgets = (path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
         question = prompt.build(*own, engine.count, *budgets, stem_start=engine.stem_start)
         sampling = Sampling(
             max_tokens=min(task.max_tokens, options.max_tokens),
@@ -229,6 +231,13 @@ class LocalBackend:
             infill.tokens,
             infill.forward_passes,
         )
+
+
+def path_end(path: str, count: Callable[[str], int]) -> str:
+    """The path, or its end if it has more than `PATH_TOKENS`; a token has a byte at least."""
+    if count(path) <= PATH_TOKENS:
+        return path
+    return path.encode()[-PATH_TOKENS:].decode(errors="ignore")
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:

@@ -159,6 +159,8 @@ class _Written:
             if self._scored is not None:
                 texts = "".join(text for text, _ in piece.tokens)
                 self._scored = [*self._scored, *piece.tokens] if texts == piece.text else None
+            if "\udc00" <= piece.text[0] <= "\udfff":
+                self.text, self._scored = _joined(self.text), None
         if len(self.text) > self._max_characters:
             self.text, self._scored = self.text[: self._max_characters], None
             self._finish, self.over = "length", not self._whole
@@ -205,6 +207,11 @@ class _Written:
                 for end, (_, value) in zip(accumulate(len(own) for own, _ in scored), scored, strict=True)
             ),
         )
+
+
+def _joined(text: str) -> str:
+    """A text whose surrogate pairs came in two pieces."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _lines(scored: Sequence[tuple[str, float]]) -> Iterator[Line]:

@@ -152,6 +152,11 @@ async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: floa
                     wait = max(failed.again, BACKOFF_SECONDS * 2 ** (tried - 1) * random.uniform(0.5, 1.5))
                     if asyncio.get_running_loop().time() + wait >= until:
                         raise
+                except Exception as error:
+                    # No answer of a server may count as a fault of the engine, which would be loaded again.
+                    raise RequestFailed(
+                        f"answers with what cannot be read ({type(error).__name__})"
+                    ) from None
                 await asyncio.sleep(wait)
     except TimeoutError:
         raise late from None
@@ -288,7 +293,7 @@ def _retry_after(header: str) -> float:
         return float(header)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError):
         return 0.0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -60,12 +60,15 @@ class Files:
         self.roots = tuple(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
         self._real = tuple(_real(root) for root in self.roots)
         self._chains: dict[str, tuple[str, Ignored]] = {}
+        # What lies directly in a folder, which the chains of all folders below share.
+        self._own: dict[str, dict[str, Rules]] = {}
         self._styles: dict[str, EditorConfig] = {}
         self._stamps: dict[str, Stamp | None] = {}
 
     def forget(self) -> None:
         """Read the rules again when they are needed."""
-        self._chains, self._styles, self._stamps = {}, {}, {}  # who is reading meanwhile fills the old ones
+        # A thread that reads meanwhile fills the old ones.
+        self._chains, self._own, self._styles, self._stamps = {}, {}, {}, {}
 
     def refresh(self) -> bool:
         """Forget the rules if a file of them has changed, came or went; whether it is so."""
@@ -161,13 +164,15 @@ class Files:
 
     def _rules(self, folder: str) -> tuple[str, Ignored]:
         """The top folder whose rules, and those below it, count for what lies directly in a folder; and the rules."""
-        chains, stamps = self._chains, self._stamps
+        chains, read, stamps = self._chains, self._own, self._stamps
         if folder not in chains:
             top = self._top(folder)
             rules = {}
             for above in _upwards(folder, top):
-                if own := dict(_rules_in(above, stamps)):
-                    rules[above[len(top.rstrip("/")) + 1 :]] = own
+                if above not in read:
+                    read[above] = dict(_rules_in(above, stamps))
+                if read[above]:
+                    rules[above[len(top.rstrip("/")) + 1 :]] = read[above]
             chains[folder] = top, Ignored(rules, FOLD)
         return chains[folder]
 

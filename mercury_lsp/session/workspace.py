@@ -311,7 +311,9 @@ class Workspace(Background):
                 return False
             self._drop(further)
         with self._changed:
-            self._kept[file] = entry, stamp
+            # An open document may have been closed meanwhile, or it is ignored now.
+            if stamp is not None or self._opened.holds(file):
+                self._kept[file] = entry, stamp
         return True
 
     def _drop(self, files: Iterable[str]) -> None:

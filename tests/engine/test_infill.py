@@ -223,6 +223,23 @@ def test_a_hint_that_does_not_hold_changes_no_text(engine: LocalEngine, typed: s
             assert len(engine.passes.ids) <= hinted.prompt_tokens + hinted.tokens
 
 
+def test_no_scores_are_kept_that_a_rejected_token_led_to(engine: LocalEngine) -> None:
+    def decoded(opening: list[int]) -> DecodeResult:
+        ids, budget = engine._ids(PROMPT), DecodeBudget(64, 8, lambda: False)
+        engine.passes.read(ids[engine.passes.reuse(ids[:-1]) : -1], lambda: False)
+        stem = engine._stem(PROMPT, MODES["verified"])
+        ends = engine._any_end
+        return engine._decode(ids[-1:], MODES["verified"], ends, budget, lambda *_: None, stem, [], opening)
+
+    plain = decoded([])
+    first, second, third, *_ = plain.tokens
+    for opening, rows in (([first, second + 1, third], 2), ([first, second, third], 4)):
+        result = decoded(opening)
+        assert result.tokens == plain.tokens and result.opening is not None
+        told = [float(scores[token]) for scores, token in zip(result.opening, plain.tokens, strict=False)]
+        assert told == pytest.approx(plain.logp[:rows], rel=1e-3)
+
+
 def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
     hint = [1, 2, 3, 4, 5]
     assert _looked_up([9, 2, 3, 8, 2, 3], hint, 2, 3) == [4, 5]  # rather than [8, 2, 3]

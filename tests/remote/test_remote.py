@@ -85,6 +85,11 @@ def test_a_stream_is_told_as_it_comes(key: str) -> None:
     assert not drafts[0].committed.finished
 
 
+def test_a_surrogate_pair_in_two_pieces_is_one_character() -> None:
+    with hosting(streamed("'\ud83d", "\ude00' \ude00")) as hosted:
+        assert engine(hosted).infill(PROMPT, LINE).text == "'\U0001f600' \ude00"
+
+
 def test_a_limit_leaves_it_unfinished() -> None:
     with hosting(streamed("a +", finish="length")) as hosted:
         assert not engine(hosted).infill(PROMPT, LINES).finished
@@ -196,6 +201,29 @@ def test_what_passes_is_tried_again() -> None:
         with pytest.raises(Unanswered, match="trouble of its own"):
             engine(hosted).infill(PROMPT, LINE)
         assert len(hosted.seen) == link.MAX_TRIES
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "Mon, 99 Jan 2024 00:00:00 GMT", "soon", "\xb2"],
+)
+def test_a_wished_pause_that_is_none_is_no_fault_of_the_engine(date: str) -> None:
+    with hosting(refuse(429, retry_after=date)) as hosted:
+        remote = engine(hosted)
+        for _ in range(FAILURES_BEFORE_PAUSE):
+            with pytest.raises(Unanswered, match="too many requests"):
+                remote.infill(PROMPT, LINE)
+        assert remote.remote_status.breaker == "open"
+
+
+def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise AttributeError(KEY)
+
+    monkeypatch.setattr(link, "read_answer", fail)
+    with hosting(whole("a")) as hosted, pytest.raises(Unanswered, match="cannot be read") as failure:
+        engine(hosted).infill(PROMPT, LINE)
+    assert KEY not in str(failure.value)
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -40,8 +40,11 @@ SECRET_CHARACTERS = 2_000
 # Of a text: the rest is cut off, whoever wrote it.
 MAX_CHARACTERS = 8_000
 
-_UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f]")
 _WORD = re.compile(r"\w+")
+# What is not seen, and what turns text around (Boucher and Anderson 2021), as the inside of a set.
+HIDDEN = "\x80-\x9f\u202a-\u202e\u2066-\u2069"
+_HIDDEN = re.compile(f"[{HIDDEN}]")
+_UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
 _PLACEHOLDER = re.compile(
     r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
@@ -78,7 +81,7 @@ def shown(
     `project`: how it says that blocks are indented.
     """
     text = text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
-    text = _UNREADABLE.split(text, 1)[0]
+    text = _without_hidden(_UNREADABLE.split(text, 1)[0], document)
     if single_line:
         text = text.partition("\n")[0]
     elif not finished and "\n" in text:
@@ -113,6 +116,12 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         start, end = max(start, offset - reach), min(end, offset + reach)
     near = replace(document, text=document.text[start:end])
     return Site(Syntax.of(near), offset - start)
+
+
+def _without_hidden(text: str, document: Document) -> str:
+    """Cut before the first hidden character that the document does not have."""
+    new = {character for character in _HIDDEN.findall(text) if character not in document.text}
+    return text[: min(map(text.index, new), default=len(text))]
 
 
 def _without_junk(text: str, site: Site) -> str:

@@ -142,6 +142,8 @@ def decode_speculative(
         logp += [float(causal[i, token]) for i, token in enumerate((*draft[:right], sure))]
         if not begun:
             budget.prefill_ends()
+            # Later rows are given a token that was rejected.
+            kept = kept[: right + 1]
         here = ends.after(stem.hidden(tokens))
         if here(len(tokens), sure):
             return DecodeResult(tokens, logp, budget.passes, True, kept)

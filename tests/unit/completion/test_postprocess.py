@@ -153,6 +153,10 @@ CUT = [
     # what is no text
     ("python", "x = ¦\n", "1\ufffd\ufffd", "1"),
     ("python", "x = ¦\n", "1\x00\x01", "1"),
+    ("python", "x = ¦\n", "'é'\x9b", "'é'"),
+    ("python", "x = ¦\n", "is_admin\u202e", "is_admin"),
+    ("python", "x = ¦  # \u2066a\u2069\n", "b\u2066\u202e", "b\u2066"),
+    ("python", "x = ¦\n", "foo\ud83d", "foo"),
 ]
 
 

@@ -11,7 +11,8 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context.gitignore import FAMILIES, Ignored, Rules
+from mercury_lsp.context.gitignore import FAMILIES, MAX_PATTERNS, Ignored, Rules
+from mercury_lsp.context.wildmatch import Wildmatch
 
 
 def rules_of(texts: dict[str, str], fold: bool = False) -> Ignored:
@@ -148,3 +149,29 @@ def test_no_pattern_goes_back_and_back(text: str) -> None:
     for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
         rules(path)
     assert thread_time() - began < 2
+
+
+def test_the_last_pattern_that_fits_counts_whether_or_not_it_has_wildcards() -> None:
+    dice = random.Random(7)
+    paths = [f"{folder}{name}{end}" for folder in ("", "a/", "a/b/") for name in WORDS for end in ("", "/")]
+    for _ in range(300):
+        lines = [pattern(dice) for _ in range(8)]
+        patterns = [one for line in lines if (one := Wildmatch.of(line)) is not None]
+        rules = Rules.of("\n".join(lines))
+        for path in paths:
+            fitting = [one for one in patterns if one(path)]
+            assert rules.verdict(path) == (not fitting[-1].take_back if fitting else None), (lines, path)
+
+
+@pytest.mark.parametrize("line", ["name{}", "/in/a{}.py", "*.ending{}", "folder{}/"])
+def test_many_patterns_that_cannot_fit_are_not_tried(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules, tried, match = Rules.of("\n".join(line.format(i) for i in range(1_000))), [], Wildmatch.__call__
+    monkeypatch.setattr(Wildmatch, "__call__", lambda one, path: tried.append(one) or match(one, path))
+    assert rules.verdict("in/a.py") is None and rules.verdict("in/") is None
+    assert tried == []
+
+
+def test_a_file_with_too_many_patterns_ignores_all() -> None:
+    lines = [f"name{i}" for i in range(MAX_PATTERNS)]
+    assert not ignored("a.py", top="\n".join([*lines, "# no pattern"]))
+    assert ignored("a.py", top="\n".join([*lines, "!a.py"]))

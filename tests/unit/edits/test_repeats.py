@@ -7,7 +7,9 @@ import time
 import pytest
 from support.typing_edits import Typist
 
+from mercury_lsp.edits import matching
 from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.patterns import Hole, Pattern, Replaced, depth_after
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
@@ -152,3 +154,43 @@ def test_the_time_is_bounded() -> None:
     assert time.thread_time() - began < 0.25
     assert found == []
     assert candidates(syntax, typist.history.edits, seconds=60)
+
+
+def _tokens_looked_at(monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int, until: float = 1e9) -> int:
+    """The tokens that are looked at as ends of blocks where `nulls` in a row of more than `columns` never match."""
+    looked_at = 0
+
+    def counted(token: str, depth: int) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return depth_after(token, depth)
+
+    monkeypatch.setattr(matching, "depth_after", counted)
+    blocks = tuple((Hole(number, True),) for number in range(nulls - 1))
+    pattern = Pattern(("(",), (")", ";"), (Replaced(("NULL",), ("0",), (None, None)),) * nulls, blocks)
+    row = ", ".join(f"NULL, c{number}" for number in range(columns))
+    document = matching.Document.of(f"({row}, last); NULL")
+    assert list(matching.places(document, pattern, until)) == []
+    return looked_at
+
+
+def test_a_row_with_more_edits_takes_no_more_than_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "monotonic", lambda: 0.0)
+    usual = _tokens_looked_at(monkeypatch, 4, 9)
+    assert 0 < _tokens_looked_at(monkeypatch, 8, 18) < 8 * usual
+
+
+def test_matching_ends_in_the_middle_of_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr(matching, "monotonic", lambda: next(clock))
+    assert 0 < _tokens_looked_at(monkeypatch, 8, 18, until=3.0) <= 4 * matching.MAX_BLOCK_TOKENS
+
+
+def test_a_word_that_comes_again_is_found_after_another_block() -> None:
+    word, parts = (
+        Hole(1),
+        (Replaced(("old",), ("new",), (None, None)), Replaced(("x",), ("y",), (None, None))),
+    )
+    pattern = Pattern((), (Hole(2, True), word), parts, ((Hole(0, True), "=", word, Hole(3, True)),))
+    document = matching.Document.of("old a = b + c = d + x, e d")
+    assert [place.text for place in matching.places(document, pattern, 1e9)] == ["new a = b + c = d + y"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mercury_lsp.context.gitignore import Rules
 from mercury_lsp.session.file_access import MAX_FILE_BYTES, MAX_STYLE_BYTES, MAX_STYLES, FileAccess, Files
 from mercury_lsp.syntax.indentation import Indentation
 
@@ -150,6 +151,20 @@ def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
     assert files.refresh() and files.access(path) == USABLE
     (tmp_path / "lib/.mercuryignore").unlink()
     assert files.refresh() and not files.refresh()
+
+
+def test_rules_are_read_once_for_all_folders_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, parse = [], Rules.of
+    monkeypatch.setattr(Rules, "of", lambda text, fold=False: texts.append(text) or parse(text, fold))
+    for number in range(20):
+        put(tmp_path / f"lib{number}/inner/a.py")
+    put(tmp_path / ".gitignore", "lib3/\n")
+    put(tmp_path / "lib4/.gitignore", "a.py\n")
+    files = Files([str(tmp_path)])
+    assert len(listed(files, tmp_path)) == 18
+    assert sorted(texts) == ["a.py\n", "lib3/\n"]
+    put(tmp_path / ".gitignore", "lib3/\nlib5/\n")
+    assert files.refresh() and len(listed(files, tmp_path)) == 17
 
 
 def test_rules_that_cannot_be_read_ignore_all(tmp_path: Path) -> None:

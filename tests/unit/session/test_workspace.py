@@ -253,6 +253,28 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     assert set(library.entries) == {"a.py"} and library.opened == ()
 
 
+def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "w"
+    put(root / "a.py")
+    workspace.configure([str(root)], MEGABYTE)
+    new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
+    read = module.without
+
+    def without(text: str) -> str:
+        if "unsaved" in text:
+            workspace.admit(new.uri, False)
+        return read(text)
+
+    monkeypatch.setattr(module, "without", without)
+    opened(workspace, root / "a.py")
+    # Without the thread, whose next walk may drop the entry.
+    while workspace._urgent():
+        pass
+    assert workspace._kept == {}
+
+
 def used(workspace: Workspace) -> int:
     """Bytes of all entries."""
     return sum(entry.size for entry, _ in workspace._kept.values())
