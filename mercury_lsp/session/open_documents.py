@@ -38,6 +38,7 @@ class OpenDocuments:
         if there is None or there.inside == inside:
             return None
         there.inside = inside
+        there.stale |= inside  # what was known of it was dropped
         return there
 
     def change(self, document: Document) -> None:

@@ -253,6 +253,19 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     assert set(library.entries) == {"a.py"} and library.opened == ()
 
 
+def test_a_document_that_is_ignored_no_more_is_used_again(tmp_path: Path, workspace: Workspace) -> None:
+    root = tmp_path / "w"
+    workspace.configure([str(root)], MEGABYTE)
+    put(root / "b.py")
+    b = opened(workspace, root / "b.py", SOURCE.format(name="unsaved"))
+    opened(workspace, root / "a.py", SOURCE.format(name="last"))
+    for inside in (True, False, True):
+        workspace.admit(b.uri, inside)
+        while workspace._urgent():
+            pass
+        assert ("b.py" in {Path(file).name for file in workspace._kept}) is inside
+
+
 def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
