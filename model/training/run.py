@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
@@ -134,15 +133,10 @@ class Run:
         """Write the state to resume from and a checkpoint to try out, each at once whole. One process does."""
         if not self.accelerator.is_main_process:
             return
-        counts: dict[str, Any] = {
-            "step": self.step,
-            "spent": self.spent,
-            "rows": self.rows,
-            "masked": self.masked,
-        }
+        counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
         found = [optimizer.state_dict() for optimizer in self.optimizers]
-        state = {"network": self.network.state_dict(), "optimizers": found, **counts}
-        state["base"] = self.base.fingerprint
+        base = self.base.fingerprint
+        state = {"network": self.network.state_dict(), "optimizers": found, "base": base, **counts}
         if self.scales is not None:
             state["scales"] = {name: factor.data for name, factor in self.scales.factors.items()}
         if self.rounded:

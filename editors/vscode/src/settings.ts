@@ -1,8 +1,7 @@
 /**
- * What the server is told of the settings: those that somebody has set.
+ * Sends the server only the options that are set in VS Code.
  *
- * VS Code fills in the defaults of all others, and the server would take them for the user's word, over that of their
- * own file (`config.json`).
+ * VS Code fills in the defaults of all others, which would override the user's own file (`config.json`).
  */
 import { type Extension, workspace } from "vscode";
 import type { Middleware } from "vscode-languageclient/node";
@@ -11,7 +10,7 @@ const SECTION = "mercury";
 
 type Values = Record<string, unknown>;
 
-/** Answers the server's question for its section. */
+/** Answers `workspace/configuration` for the section of the server. */
 export function told(extension: Extension<unknown>): Middleware["workspace"] {
   const options = names(extension);
   return {
@@ -22,7 +21,7 @@ export function told(extension: Extension<unknown>): Middleware["workspace"] {
   };
 }
 
-/** The server's options, by their names in package.json; names with a point are this extension's own. */
+/** The names of the options in package.json; names with a dot belong to the extension. */
 function names(extension: Extension<unknown>): string[] {
   const { properties } = (extension.packageJSON as { contributes: { configuration: { properties: Values } } }).contributes
     .configuration;

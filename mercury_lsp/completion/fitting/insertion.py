@@ -25,7 +25,7 @@ _ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b"
 # A brace behind something that does not open it.
 _STUCK = re.compile(r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE)
 _APART = re.compile(r"^[ \t]*\}", re.MULTILINE)
-# What may stand behind its brace, without the blanks around: two patterns of blanks in a row take quadratic time.
+# What may stand after its brace, stripped: two patterns of blanks in a row would take quadratic time.
 _BEGINS_BLOCK = re.compile(r"(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?")
 
 Bracket = tuple[int, str]  # offset and character
