@@ -1,4 +1,4 @@
-"""Shows the user messages, the progress of loading, and problems in the log."""
+"""Shows the user messages, the progress of loading, and warnings and errors of the log."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-# The server of the client for whom this runs: tasks have it from the connection, threads from where they are started.
+# The server of the client that the current code runs for. Tasks inherit it from the connection, threads from the
+# context that starts them.
 SERVED: ContextVar[LanguageServer | None] = ContextVar("served", default=None)
 
 
 def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
-    """Show something to the user."""
+    """Show the user a message."""
     server.window_show_message(types.ShowMessageParams(kind, f"mercury: {sentences}"))
 
 
 class Progress:
-    """Something that takes a while, in the client's display of such things, where it has one."""
+    """A long operation in the client's progress display, if the client has one."""
 
     def __init__(self, server: LanguageServer) -> None:
         self._server = server
@@ -32,22 +33,23 @@ class Progress:
         self._percent = 0
 
     async def begin(self, title: str) -> None:
-        """Ask the client for a display, and use it once it is there, if there is still something to show."""
+        """Ask the client to create a progress display, and start it unless the operation has ended meanwhile."""
         if get_capability(self._server.client_capabilities, "window.work_done_progress"):
-            with suppress(JsonRpcException):  # it refused
+            # The client refused.
+            with suppress(JsonRpcException):
                 await self._server.work_done_progress.create_async(self._token)
                 self._begun = not self._ended
                 self._send(types.WorkDoneProgressBegin(title, percentage=self._percent))
 
     def show(self, fraction: float) -> None:
-        """Tell how much is done, in steps that can be seen."""
+        """Report the done fraction, in steps of at least 5%."""
         percent = int(100 * fraction)
         if percent >= self._percent + 5:
             self._percent = percent
             self._send(types.WorkDoneProgressReport(percentage=percent))
 
     def end(self) -> None:
-        """End the display. Once is enough."""
+        """End the display. Further calls have no effect."""
         self._send(types.WorkDoneProgressEnd())
         self._ended, self._begun = True, False
 
@@ -59,7 +61,7 @@ class Progress:
 
 
 class ClientLog(logging.Handler):
-    """Sends problems, but no lesser news, to the client's log; of several clients in a process, each has its own."""
+    """Sends warnings and errors to the client's log. Each client that a process serves has a handler of its own."""
 
     def __init__(self, server: LanguageServer) -> None:
         super().__init__(logging.WARNING)
@@ -67,10 +69,11 @@ class ClientLog(logging.Handler):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record of this client, from any thread."""
+        """Send a record that belongs to this client. May be called from any thread."""
         if SERVED.get() is not self._server:
             return
         kind = types.MessageType.Error if record.levelno >= logging.ERROR else types.MessageType.Warning
         params = types.LogMessageParams(kind, self.format(record))
-        with suppress(RuntimeError):  # the loop is closed
+        # The loop is closed.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._server.window_log_message, params)

@@ -1,7 +1,7 @@
-"""Lists in one table the clients that differ, by the names that they give themselves.
+"""Lists in one table the clients that need special treatment, by the names that they report.
 
-Each difference was found in the client's own source, which its row names. A client that is not in the table, or lacks
-what a row is for, gets the cautious default.
+Each difference was found in the client's own source, which its row names. A client that is not in the table, or that
+lacks the capability that a row relies on, gets the cautious default.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from lsprotocol import types
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What is done for a client.
+    """The treatment of a client.
 
-    `ghost`: it draws inline completions; else it gets the same in its menu. `further`: seconds after the last change,
-    when the further candidates are worked out that it lets its user step through, though it never says that the user
-    asked; None: such a client gets one. `as_is`: it may be told that a menu's entry is indented already.
+    `ghost`: the client draws inline completions; otherwise suggestions appear in its completion menu. `further`:
+    seconds after the last change at which further candidates are computed, for a client that lets the user step through
+    candidates but never reports a manual request; None: a single candidate. `as_is`: the client supports entries that
+    are already indented.
     """
 
     ghost: bool = False
@@ -27,14 +28,14 @@ class Client:
 
 DEFAULT = Client()
 ROWS = {
-    # lsp-mode 10, lsp-inline-completion.el: asks after 2 s without a key, says Automatic, and steps with C-n and C-p
-    # through what it got, without asking again.
+    # lsp-mode 10, lsp-inline-completion.el: sends a request after 2 s without a key, reports it as automatic, and steps
+    # through the received items with C-n and C-p, without another request.
     "emacs": Client(further=1.0),
 }
 
 
 def client(params: types.InitializeParams) -> Client:
-    """The row of who initializes the server, with what its capabilities say."""
+    """Return the table row of the client that sent `initialize`, combined with its capabilities."""
     row = ROWS.get(params.client_info.name, DEFAULT) if params.client_info else DEFAULT
     text = params.capabilities.text_document
     ghost = text is not None and text.inline_completion is not None

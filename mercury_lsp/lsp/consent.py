@@ -1,6 +1,7 @@
-"""Asks the user, once, whether settings that came from the editor may run a program or name a host.
+"""Asks the user, once, whether settings that came from the editor may run a program, name a host or load a model.
 
-Until the user answers these settings do not count. A message then tells how to allow them.
+Until the user answers, these settings have no effect. If the client cannot ask, or the user gives no answer, a message
+tells how to allow them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class Consent:
-    """Of one client. `spawn` runs something beside the messages; `changed` is called when settings count that did not
-    before."""
+    """Asks for consent to the settings of one client.
+
+    `spawn` runs a coroutine as a task; `changed` is called when settings take effect because the user has allowed them.
+    """
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Consent:
         self._asked: set[Claim] = set()
 
     def look(self) -> None:
-        """Ask for what the session's settings claim, unless that was asked already."""
+        """Ask for consent to the session's claim, unless it was already asked for."""
         claim = self._session.claim
         if claim is None or claim in self._asked:
             return
@@ -69,7 +72,7 @@ class Consent:
             self._changed()
 
     async def _answer(self, claim: Claim) -> bool | None:
-        """The user's answer; None where there is none, or the client cannot ask."""
+        """Return the user's answer, or None if the user gives none or the client cannot ask."""
         if not get_capability(self._server.client_capabilities, "window.show_message"):
             return None
         question = types.ShowMessageRequestParams(

@@ -1,7 +1,7 @@
-"""Converts between the protocol's values and ours: positions, URIs, and the two forms of an answer.
+"""Converts between the protocol's values and ours: positions, URIs, and the two forms of a completion.
 
-Positions count the units of the negotiated encoding; `Document` counts characters. Paths are POSIX in form on every
-platform; the name of a file for the model is not the path that opens it.
+Positions count code units of the negotiated encoding; `Document` counts characters. Paths have POSIX form on every
+platform; the name of a file that the model sees differs from the path that opens it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _PAIRS = frozenset(["()", "[]", "{}", '""', "''", "``"])
 
 
 def offset(document: Document, position: types.Position, encoding: str) -> int:
-    """Where a position is in a document's text, clamped to its line and to the text.
+    """Return the offset of a position in a document, clamped to the line and the text.
 
-    A position inside of a character, which only a faulty client sends, is where that character begins.
+    A position inside a character, which only a faulty client sends, becomes the start of that character.
     """
     if position.line >= document.line_count:
         return len(document.text)
@@ -42,7 +42,7 @@ def offset(document: Document, position: types.Position, encoding: str) -> int:
 
 
 def position(document: Document, offset: int, encoding: str) -> types.Position:
-    """The position of an offset, which is clamped to the text."""
+    """Return the position of an offset, which is clamped to the text."""
     line, character = document.position(offset)
     before = document.line(line)[:character]
     if encoding == "utf-8":
@@ -53,33 +53,36 @@ def position(document: Document, offset: int, encoding: str) -> types.Position:
 
 
 def span(document: Document, range_: types.Range, encoding: str) -> tuple[int, int]:
-    """Offsets of a range's start and end, never the wrong way round."""
+    """Return the start and end offsets of a range; the end is never before the start."""
     start = offset(document, range_.start, encoding)
     return start, max(start, offset(document, range_.end, encoding))
 
 
 def cursor(document: Document, start: int, text: str) -> int:
-    """Where the cursor probably is after a text was put at `start` of a document, which has it.
+    """Guess the cursor after `text` was inserted at `start`; the document already contains the text.
 
-    That is behind it, but between a bracket and its closing one, which editors add, at once or right after.
+    The cursor is after the text, or, if the text completes a pair of brackets or quotes, between them: editors insert
+    the closing one together with the opening one or right after it.
     """
     end = start + len(text)
     return end - (0 < len(text) <= 2 and document.text[max(0, end - 2) : end] in _PAIRS)
 
 
 def path(uri: str) -> str:
-    r"""The path that a URI of any scheme names, with `/` on every platform, or "" where it names none.
+    r"""Return the path that a URI of any scheme names, with `/` on every platform, or "" if it names none.
 
-    Drive letters are upper case (`C:/x`), for editors disagree on them; a share is `//host/share/x`. There is no `..`
-    in it, and no slash at its end. What is no URI but a path of Windows is taken as that.
+    Drive letters are upper case (`C:/x`) because editors disagree on their case; a share is `//host/share/x`. The path
+    is normalized: no `..`, no slash at the end. A Windows path in place of a URI is accepted.
     """
     parts = _URI.match(uri)
-    if parts is None:  # never: every part of the pattern may be empty
+    # Never happens: every part of the pattern may be empty.
+    if parts is None:
         return ""
     scheme, host, name = parts["scheme"] or "", unquote(parts["host"] or ""), unquote(parts["path"])
     if len(scheme) == 1:
         name = f"{scheme}:{name}"
-    elif scheme.lower() == "file" and _DRIVE.fullmatch(host):  # a slash was forgotten
+    # The client forgot a slash: `file://C:/x`.
+    elif scheme.lower() == "file" and _DRIVE.fullmatch(host):
         name = host + name
     elif scheme.lower() == "file" and host not in ("", "localhost"):
         name = f"//{host}{name}"
@@ -91,24 +94,24 @@ def path(uri: str) -> str:
 
 
 def file(uri: str) -> str:
-    """The absolute path that a URI of any scheme names, by which rules are asked about it; "" where it names none.
+    """Return the absolute path that a URI of any scheme names, for checks of ignore rules, or "" if it names none.
 
-    A version of a file that an editor shows under a scheme of its own is as private as the file.
+    A version of a file that an editor shows under its own scheme is as private as the file.
     """
     name = path(uri)
     return name if _ABSOLUTE.match(name) else ""
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI is one of this machine's files, which may be opened under its `path`."""
+    """Return whether a URI names a file of this machine, which may be opened by its `path`."""
     return uri[:5].lower() == "file:" and file(uri) != ""
 
 
 def name(uri: str, roots: Iterable[str]) -> str:
-    """What the model is told a document is: its path from the innermost workspace folder, or its bare file name.
+    """Return the name of a document for the model: its path in the innermost workspace folder, or its bare file name.
 
-    In Unicode's composed form, for on macOS one file has several names. There and on Windows case is no difference
-    between folders.
+    The name is in Unicode's composed form (NFC), because macOS has several names for one file. On macOS and Windows,
+    folders match regardless of case.
     """
     whole = normalize("NFC", path(uri))
     anyhow = _WINDOWS.match(whole) or _MAC.match(whole)
@@ -121,16 +124,16 @@ def name(uri: str, roots: Iterable[str]) -> str:
 
 
 def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding: str) -> tuple[Document, int]:
-    """The document as if the item that is chosen in the editor's own menu were accepted, and the cursor in it."""
+    """Return the document as if the item selected in the editor's menu were accepted, and the cursor in it."""
     start, end = span(document, chosen.range, encoding)
     text = well_formed(chosen.text)
     return document.replace(start, end, text, document.version), start + len(text)
 
 
 def inserted(completion: Completion, document: Document) -> Completion:
-    """The same completion as a mere insertion, if the text that it replaces is how it ends; so are its others.
+    """Return the completion as a pure insertion if its text ends with the text that it replaces; likewise its others.
 
-    Neovim hides the rest of the line behind what replaces anything.
+    Neovim hides the rest of the line if a completion replaces any text.
     """
     shown, replaced = completion.shown or "", document.text[completion.start : completion.end]
     others = tuple(inserted(other, document) for other in completion.others)
@@ -142,9 +145,10 @@ def inserted(completion: Completion, document: Document) -> Completion:
 def with_chosen(
     completion: Completion, document: Document, chosen: types.SelectedCompletionInfo, encoding: str
 ) -> Completion | None:
-    """A completion of the `accepted` document as one of the document itself: it begins with the chosen text.
+    """Return a completion of the `accepted` document as one of the original document: it starts with the chosen item.
 
-    It replaces just what the chosen item does, for clients hide any other; so None where it would have to replace more.
+    It replaces exactly the range of the chosen item, because clients hide any other. Returns None if it would have to
+    replace more.
     """
     if completion.end > completion.start:
         return None
@@ -160,11 +164,11 @@ def with_chosen(
 
 
 def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
-    """Ghost text, and what else may come instead of it."""
+    """Return a completion and its alternatives as ghost text."""
     items = []
     for candidate in (completion, *completion.others):
         shown = candidate.shown or ""
-        # The client wants what an item replaces to be a prefix of the filter text.
+        # Clients show an item only if the text that it replaces is a prefix of the filter text.
         replaced = document.text[candidate.start : candidate.end]
         filter_text = None if shown.startswith(replaced) else replaced + shown
         range_ = _range(document, candidate.start, candidate.end, encoding)
@@ -175,9 +179,9 @@ def inline(completion: Completion, document: Document, encoding: str) -> types.I
 def plain(
     completion: Completion, document: Document, encoding: str, as_is: bool = True
 ) -> types.CompletionList:
-    """An entry of a completion menu. It begins with the word at the cursor, by which clients filter their menus.
+    """Return a completion as a menu entry. It starts with the word at the cursor, by which clients filter their menus.
 
-    `as_is`: the client may be told that the lines are indented already.
+    `as_is`: the client supports text whose lines are already indented.
     """
     shown = completion.shown or ""
     line, character = document.position(completion.start)
@@ -186,7 +190,7 @@ def plain(
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     more = "\n" in text or "\r" in text
     item = types.CompletionItem(
-        # The first line that says something: the text may begin with the end of the cursor's line.
+        # The first non-blank line: the text may start with the end of the cursor's line.
         label=(lines[0] if lines else text) + (" …" if len(lines) > 1 else ""),
         kind=types.CompletionItemKind.Text,
         detail="mercury",

@@ -1,7 +1,7 @@
 """Checks which open documents may be completed and used, and shows the progress of reading the workspace.
 
-Rules of ignoring are read in threads. Until a document is known not to be ignored, nothing of it is sent to a hosted
-model or used for another document.
+Threads read the ignore rules. Until a document is known not to be ignored, none of its text is sent to a hosted model
+or used for another document.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mercury_lsp.lsp.client import Progress
 from mercury_lsp.session.session import Session
 
 INDEX_BYTES = 32 << 20
-# For a request, until it is known whether its document is ignored.
+# How long a request waits for the check of its document.
 ACCESS_WAIT_SECONDS = 2.0
 
 Guard = Callable[[str], AbstractContextManager[None]]
@@ -28,7 +28,7 @@ Guard = Callable[[str], AbstractContextManager[None]]
 
 
 class IgnoreCheck:
-    """Of one client's documents. `spawn` runs something beside the messages; `progress` makes a display."""
+    """Checks the documents of one client. `spawn` runs a coroutine as a task; `progress` creates a progress display."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class IgnoreCheck:
         self._reading: Progress | None = None
 
     def place(self, uris: Sequence[str]) -> None:
-        """Take the workspace's folders and its memory, and look again at the documents if these are others."""
+        """Apply the folders and the settings to the workspace; if that changes it, check all documents again."""
         session, config = self._session, self._session.config
-        # A model on this machine has a memory of all files; what is sent to a hosted model has nothing of them.
+        # Only a local model uses the project memory: prompts for a hosted model get nothing from it.
         local = config.remote != "always"
         used = config.enabled and local and config.project_files != "none"
         folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
@@ -54,11 +54,12 @@ class IgnoreCheck:
             self.look()
 
     def read(self) -> None:
-        """Begin to read the workspace, in a thread."""
+        """Start to read the workspace in a thread."""
         loop, workspace = asyncio.get_running_loop(), self._session.workspace
 
         def later(call: Callable[..., object], *arguments: object) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the client is gone
+            # The loop is closed: the client has disconnected.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, *arguments)
 
         workspace.busy = lambda: self._scheduler.computing
@@ -68,20 +69,23 @@ class IgnoreCheck:
         workspace.start()
 
     def opened(self, uri: str) -> None:
-        """A document that has a file was opened."""
+        """Check a document with a file that was just opened."""
         self._look(uri, opened=True)
 
     def look(self) -> None:
-        """The rules may be others: look at all documents again."""
+        """Check all documents again, because the rules may have changed."""
         for uri in self._session.with_files:
             self._look(uri)
 
     def pending(self, uri: str) -> bool:
-        """Whether it is being looked whether a document is ignored."""
+        """Return whether the check of a document is still running."""
         return uri in self._pending
 
     async def committed(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with what rules say of its document, once that is known; if it takes too long, it is ignored."""
+        """Wait for the check of a snapshot's document, and return the snapshot with its result.
+
+        After `ACCESS_WAIT_SECONDS` the state known so far counts: an unchecked document is ignored.
+        """
         uri = snapshot.document.uri
         with suppress(TimeoutError):
             async with asyncio.timeout(ACCESS_WAIT_SECONDS):
@@ -112,7 +116,7 @@ class IgnoreCheck:
             del self._pending[uri]
 
     def _show(self, fraction: float | None) -> None:
-        """Show how much of the workspace is read; None at the end."""
+        """Show which fraction of the workspace is read; None ends the display."""
         if fraction is None and self._reading is not None:
             self._reading.end()
             self._reading = None

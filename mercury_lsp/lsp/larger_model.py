@@ -1,6 +1,6 @@
-"""Keeps the larger model that one client's settings want for the next edit, hosted or on this machine.
+"""Manages the larger model that a client's settings select for the next edit, hosted or local.
 
-It is made when it is first needed, and ends when the settings want another one, or none.
+The model is created on first use, and closed when the settings select another one or none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class LargerModel:
-    """The model, by what of the options it depends on, and why it cannot be used."""
+    """The larger model, the options that it was created for, and the reason if it cannot be used."""
 
     def __init__(self) -> None:
         self._rewrites: Rewrites | None = None
@@ -43,7 +43,10 @@ class LargerModel:
         edits: Sequence[Edit],
         dismissed: Dismissals | None,
     ) -> Candidate | None:
-        """The next edit by the model, if the user has chosen one. Why there is none is in `hosted_status`."""
+        """Return the next edit by the larger model, or None if there is none or the settings select no such model.
+
+        `hosted_status` tells why a request to a hosted model failed.
+        """
         config = snapshot.config
         if (wanted := edit_authors.wanted(config)) != edit_authors.wanted(ls.session.config):
             # The settings have changed since the request.
@@ -71,12 +74,12 @@ class LargerModel:
                 ls.status.changed()
 
     def configure(self, config: Config) -> None:
-        """End a model that the settings do not want any more: it is asked nothing, and its memory is free."""
+        """Close the model if the settings do not select it any more, to stop its requests and free its memory."""
         if edit_authors.wanted(config) != self._wanted:
             self.close()
 
     def hosted_status(self, config: Config) -> RemoteStatus | None:
-        """How it stands with the hosted model that is asked for next edits; None if none is."""
+        """Return the status of the hosted model for next edits, or None if the settings select none."""
         if config.next_edit != "hosted":
             return None
         author = self._rewrites.author if self._rewrites is not None else None
@@ -85,19 +88,19 @@ class LargerModel:
         return RemoteStatus(host(config.remote_url), trouble=self._trouble)
 
     def close(self) -> None:
-        """End what the model does."""
+        """Close the model, if there is one."""
         if self._rewrites is not None:
             self._rewrites.close()
         self._rewrites = self._wanted = None
 
 
 def _is_ignored(ls: Server, uri: str) -> bool:
-    """Whether a document is ignored, or closed."""
+    """Return whether a document is ignored or closed."""
     snapshot = ls.session.snapshot(uri)
     return snapshot is None or snapshot.ignored
 
 
 def _is_busy(ls: Server, config: Config) -> bool:
-    """Whether a completion needs the processor that a model for next edits would take."""
+    """Return whether a completion needs the processor that a local model for next edits would use."""
     worker = ls.scheduler.worker
     return config.next_edit != "hosted" and worker is not None and worker.busy

@@ -1,4 +1,4 @@
-"""Lets clients in that connect to a socket: who may, how many, and within which time."""
+"""Accepts clients that connect to a socket, and limits who may connect, how many, and how long they may stay silent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from typing import Any
 from mercury_lsp.lsp.protocol import Broken, Writer, framed, refusal, strict_frame, strict_frames
 from mercury_lsp.tokens import Tokens
 
-MAX_CLIENTS = 16  # each has a model of its own
-MAX_STRANGERS = 32  # connections that have not introduced themselves
+# Limited because each client has a model of its own.
+MAX_CLIENTS = 16
+# Connections that have not yet sent `initialize`.
+MAX_STRANGERS = 32
 INTRODUCTION_SECONDS = 10.0
 INTRODUCTION_BYTES = 1 << 20
-# Answers that a client has not read.
+# The most output that waits for a client to read it.
 UNREAD_BYTES = 1 << 26
 
 Serve = Callable[[AsyncIterator[bytes], Writer], Awaitable[object]]
@@ -32,20 +34,21 @@ log = logging.getLogger(__name__)
 
 
 class Reception:
-    """Serves each client whose first message is an `initialize` with a token, where there are tokens.
+    """Serves each client whose first message is `initialize`, with a valid token if tokens are configured.
 
-    The token is `initializationOptions.token`; it goes no further than here. Everything else ends the connection:
-    a first message of another kind, a byte out of place, an HTTP request, silence. Where there are too many
-    strangers, the one that came first has to go, so that nobody can keep clients out by merely connecting.
+    The token is `initializationOptions.token`; it is removed from the message before the message is served. Anything
+    else ends the connection: another first message, an invalid byte, an HTTP request, silence. If too many connections
+    have not sent `initialize`, the oldest of them is closed, so that nobody can lock clients out by merely connecting.
     """
 
     def __init__(self, tokens: Tokens, serve: Serve) -> None:
         self._tokens, self._serve = tokens, serve
-        self._strangers: dict[asyncio.StreamWriter, None] = {}  # in the order of their coming
+        # In the order of arrival.
+        self._strangers: dict[asyncio.StreamWriter, None] = {}
         self._clients = 0
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until it ends. Raises what `serve` does."""
+        """Serve one connection until it ends. Raises what `serve` raises."""
         try:
             if not _is_own(writer):
                 log.warning("Refused a connection of another user.")
@@ -69,14 +72,15 @@ class Reception:
                 writer.close()
 
     async def _introduction(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
-        """The first message without its token; None where the connection is to end."""
+        """Return the first message without its token, or None if the connection is to end."""
         try:
             async with asyncio.timeout(INTRODUCTION_SECONDS):
                 body = await strict_frame(reader, INTRODUCTION_BYTES)
         except TimeoutError:
             raise Broken(f"no first message came within {INTRODUCTION_SECONDS:.0f} s") from None
         if writer not in self._strangers or body is None:
-            return None  # turned away in the meantime, or gone
+            # Closed as the oldest silent connection, or by the client.
+            return None
         del self._strangers[writer]
         message = _initialize(body)
         sentence = "The first message must be the request initialize."
@@ -100,7 +104,7 @@ class Reception:
 
 
 class _Outlet:
-    """A `Writer` that gives a client up that does not read."""
+    """A `Writer` that disconnects a client that does not read its output."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -113,19 +117,19 @@ class _Outlet:
         self._writer.write(data)
 
     def close(self) -> None:
-        """End."""
+        """Close the connection."""
         self._writer.close()
 
 
 def tcp_socket(host: str, port: int) -> socket.socket:
-    """A TCP socket that listens; port 0 is any free one. Raises `OSError`."""
+    """Return a listening TCP socket; port 0 selects any free one. Raises `OSError`."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     return socket.create_server(address, family=family, dualstack_ipv6=both)
 
 
 def unix_socket(path: Path) -> socket.socket:
-    """A Unix socket of mode 0600 that listens; one that nobody listens on any more is replaced. Raises `OSError`."""
+    """Return a listening Unix socket of mode 0600. Replaces a stale one, on which nobody listens. Raises `OSError`."""
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
@@ -134,7 +138,8 @@ def unix_socket(path: Path) -> socket.socket:
             own.bind(str(path))
         finally:
             os.umask(usual)
-        path.chmod(0o600)  # default access lists of the folder come before the mask
+        # Default access control lists of the folder take precedence over the umask.
+        path.chmod(0o600)
         own.listen()
     except BaseException:
         own.close()
@@ -161,7 +166,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def _is_own(writer: asyncio.StreamWriter) -> bool:
-    """Whether the peer of a Unix socket is this user; the mode of the socket says so already, and the kernel too."""
+    """Return whether the peer of a Unix socket is this user or root: a second check, after the mode of the socket."""
     peer = writer.get_extra_info("socket")
     if sys.platform != "linux" or peer.family != socket.AF_UNIX:
         return True
@@ -176,7 +181,7 @@ async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
 
 
 def _initialize(body: bytes) -> dict[str, Any] | None:
-    """The request `initialize` that a body is; None where it is something else."""
+    """Return the `initialize` request of a body, or None if the body is anything else."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
@@ -187,7 +192,10 @@ def _initialize(body: bytes) -> dict[str, Any] | None:
 
 
 def _take_token(message: dict[str, Any]) -> str:
-    """Remove the token from an `initialize`, as it stands among the options or in their section."""
+    """Remove the token from an `initialize` request, and return it; "" if there is none.
+
+    The token may stand directly in the options or in their section `mercury`.
+    """
     params = message.get("params")
     options = params.get("initializationOptions") if isinstance(params, dict) else None
     section = options.get("mercury") if isinstance(options, dict) else None

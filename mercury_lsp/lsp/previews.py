@@ -1,7 +1,7 @@
-"""Sends drafts to the editor while they sharpen.
+"""Sends previews to the editor while a suggestion is decoded.
 
-It sends drafts of a document as the client has it, at most one in a turn of the event loop, the newest; and each place
-that got one gets an end. Drafts come from the worker's thread, which never waits.
+It sends only previews of the document's current version, at most one for each turn of the event loop, the newest. Each
+place that got a preview gets a final message. Previews come from the worker's thread, which never waits for them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ DRAFT = "mercury/draft"
 
 
 class Drafts:
-    """Those of one client. `current`: its document of a URI, or None; `send` is called on the loop."""
+    """Sends the previews of one client.
+
+    `current` returns the client's document of a URI, or None; `send` is called on the event loop.
+    """
 
     def __init__(
         self,
@@ -35,16 +38,20 @@ class Drafts:
         self._current, self._send, self._encoding = current, send, encoding
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._newest: tuple[Place, Progress | None] | None = None  # not looked at yet
-        self._shown: Place | None = None  # the client draws a draft of it
-        self._passes = 0  # of what is shown
+        # The newest preview, not processed yet.
+        self._newest: tuple[Place, Progress | None] | None = None
+        # The place of the preview that the client shows.
+        self._shown: Place | None = None
+        # The forward passes of the shown preview.
+        self._passes = 0
 
     def take(self, place: Place, draft: Progress | None) -> None:
-        """A place has a draft, or, for None, the work there has ended. From any thread."""
+        """Note a place's preview, or, for None, the end of the work there. May be called from any thread."""
         with self._lock:
             due, self._newest = self._newest is not None, (place, draft)
         if not due:
-            with suppress(RuntimeError):  # the loop is closed: the client is gone
+            # The loop is closed: the client has disconnected.
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._turn)
 
     def _turn(self) -> None:
@@ -63,7 +70,7 @@ class Drafts:
             self._tell(place, committed, rest, self._passes, done=False)
 
     def _fits(self, place: Place, draft: Progress) -> bool:
-        """Whether a draft may be drawn in what the client has now."""
+        """Return whether a preview fits the client's current text and contains no secret."""
         document = place[0].document
         now = self._current(document.uri)
         same = now is not None and now.version == document.version and now.text == document.text
@@ -85,7 +92,7 @@ class Drafts:
 
 
 def divided(draft: Progress) -> tuple[str, str]:
-    """What of a draft's text will not change any more, and the rest of it."""
+    """Split a preview's text into the committed part and the rest."""
     committed = draft.committed.text
     return (committed, draft.text[len(committed) :]) if draft.text.startswith(committed) else ("", draft.text)
 

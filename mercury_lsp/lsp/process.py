@@ -1,4 +1,4 @@
-"""Runs the server as a process: stdin and stdout, or a socket, its log, and its end."""
+"""Runs the server as a process: its streams or sockets, its log, and its end."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from mercury_lsp.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-GRACE = 0.6  # seconds that the process has for its end
-STUCK = 0.3  # seconds without a step of the loop, after which it does not get to an `exit`
-_EXIT = re.compile(rb'"method"\s*:\s*"exit"')  # quotes within a text are escaped: this is a message's own
+# Seconds that the process may take to end.
+GRACE = 0.6
+# Seconds without a turn of the event loop, after which the loop counts as unable to handle `exit`.
+STUCK = 0.3
+# Quotes inside of strings are escaped, so this matches only the message's own method.
+_EXIT = re.compile(rb'"method"\s*:\s*"exit"')
 
 
 def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
-    """Serve the client on stdin and stdout, then end the process. `overrides` are settings no client can change."""
+    """Serve the client on stdin and stdout, then end the process. No client can change the settings in `overrides`."""
     log_to_stderr()
-    # What a library prints must not come between two messages.
+    # Output that a library prints must not get between two messages.
     stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -40,7 +43,8 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
         reader, loop = read_from(sys.stdin.fileno(), hurry), asyncio.get_running_loop()
 
         def end() -> None:
-            with suppress(RuntimeError):  # the loop is closed
+            # The loop is closed.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(reader.feed_eof)
 
         return await serve(frames(reader), Output(stdout), overrides, lambda id_: watch(id_, end), hurry)
@@ -53,10 +57,10 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
 def run_tcp(
     host: str, port: int, tokens: Mapping[str, str], overrides: Mapping[str, object] | None = None
 ) -> NoReturn:
-    """Serve each client that connects and has a token, with a session and a model of its own, until interrupted.
+    """Serve each client that connects with a valid token, with a session and a model of its own, until interrupted.
 
-    Without `tokens` there is a new one, which is told on stderr. Port 0 is any free one. A client's `exit` ends its
-    connection. Raises `OSError` where it cannot listen.
+    Without `tokens` a new one is generated and printed to stderr. Port 0 selects any free port. A client's `exit` ends
+    only its connection. Raises `OSError` if it cannot listen.
     """
     log_to_stderr()
     listening = tcp_socket(host, port)
@@ -71,9 +75,9 @@ def run_tcp(
 def run_socket(
     path: Path, tokens: Mapping[str, str], overrides: Mapping[str, object] | None = None
 ) -> NoReturn:
-    """As `run_tcp`, on a Unix socket that only this user can open; without `tokens` none is needed.
+    """Serve clients as `run_tcp` does, on a Unix socket that only this user can open; without `tokens` none is needed.
 
-    Raises `OSError` where it cannot listen.
+    Raises `OSError` if it cannot listen.
     """
     log_to_stderr()
     listening = unix_socket(path)
@@ -84,7 +88,7 @@ def run_socket(
 def _run(
     listening: socket.socket, tokens: Mapping[str, str], overrides: Mapping[str, object] | None
 ) -> NoReturn:
-    # Not a client's: what one says must not change what the log tells of the others.
+    # The level comes from no client: a client must not change what the log records of the others.
     logging.getLogger("mercury_lsp").setLevel(Session(overrides).config.log_level.upper())
 
     async def serve_client(messages: AsyncIterator[bytes], writer: Writer) -> None:
@@ -105,9 +109,9 @@ def _run(
 
 
 def watch(process: int, end: Callable[[], None]) -> None:
-    """Call `end` when the editor's process is gone, and end this one within `GRACE`, whatever runs here.
+    """Call `end` when the editor's process ends, and end this process within `GRACE` whatever it is doing.
 
-    Its end of stdin does not tell: another process may have inherited it.
+    The end of stdin is not a sufficient sign: another process may have inherited the other end of the pipe.
     """
     if not 0 < process < 1 << 31 or process == os.getpid():
         return
@@ -122,31 +126,31 @@ def watch(process: int, end: Callable[[], None]) -> None:
 
 
 def log_to_stderr() -> None:
-    """Log to stderr, and leave out pygls, whose errors reach `report_server_error`, and whose news quote documents."""
+    """Log to stderr. Silence pygls: its errors reach `report_server_error`, and its other records quote documents."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.CRITICAL)
 
 
 def leave(status: int) -> NoReturn:
-    """End the process at once: a worker inside of torch must not see the interpreter being torn down around it."""
+    """End the process at once: a worker inside of torch could crash if the interpreter were torn down around it."""
     logging.shutdown()
     sys.stderr.flush()
     os._exit(status)
 
 
 def hurry(status: int) -> None:
-    """End the process within `GRACE`, whatever runs then: a thread in another library's code cannot be stopped."""
+    """End the process within `GRACE`, whatever runs then: a thread inside another library cannot be stopped."""
     timer = Timer(GRACE, os._exit, (status,))
     timer.daemon = True
     timer.start()
 
 
 def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: None) -> asyncio.StreamReader:
-    """A reader of what a thread reads from a file descriptor: the one way that works for all kinds on all platforms.
+    """Return a stream of a file descriptor's bytes, which a thread reads: this works for all files on all platforms.
 
-    The thread may be blocked when the process ends. So it reads the descriptor itself: a daemon thread that holds
-    the lock of `sys.stdin` would be fatal to the interpreter's end. `ending` is told, in that thread, the status with
-    which to end when the stream ends, or when `exit` has come and the loop does not get to read it.
+    The thread may be blocked when the process ends, so it reads the descriptor itself: a daemon thread that holds the
+    lock of `sys.stdin` would make the interpreter's end fatal. `ending` is called in that thread with the exit status
+    when the stream ends, or when `exit` has arrived and the event loop is too busy to handle it.
     """
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
 
@@ -156,7 +160,8 @@ def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: No
 
     def pump() -> None:
         tail = b""
-        with suppress(RuntimeError):  # the loop is closed
+        # The loop is closed.
+        with suppress(RuntimeError):
             with suppress(OSError):
                 while chunk := os.read(descriptor, 1 << 16):
                     loop.call_soon_threadsafe(reader.feed_data, chunk)
@@ -172,14 +177,15 @@ def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: No
 
 
 class Output:
-    """A binary file as pygls' writer. When nobody reads it any more, what is written is dropped."""
+    """A binary file with the interface of `Writer`. Output that nobody reads any more is dropped."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def write(self, data: bytes) -> None:
-        """Write it all, now."""
-        with suppress(OSError, ValueError):  # the client is gone, or the file closed
+        """Write and flush all bytes."""
+        # The client has disconnected, or the file is closed.
+        with suppress(OSError, ValueError):
             self._file.write(data)
             self._file.flush()
 

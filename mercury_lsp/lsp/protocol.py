@@ -1,7 +1,7 @@
-"""Turns bytes into messages and back: framing, JSON-RPC, and answers to a client that gets either wrong.
+"""Converts between bytes and messages: framing, JSON-RPC, and responses to malformed messages.
 
-pygls leaves some broken messages unanswered and loses its place in the stream after others. Here each request has
-exactly one answer, and whatever comes, reading goes on with the next message.
+pygls leaves some malformed messages unanswered, and loses the message boundary in the stream after others. Here each
+request gets exactly one response, and reading continues with the next message whatever arrives.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from pygls.exceptions import (
 )
 from pygls.protocol import LanguageServerProtocol
 
-# A message's length above it is a broken header.
+# A header that announces a longer message is taken as broken.
 MAX_MESSAGE_BYTES = 1 << 26
-NO_VERSION = -(1 << 31)  # of a document whose client does not number its changes
-_HEADER = 100  # bytes that a header may have at the end of a line
+# The version of a document whose client does not number its changes.
+NO_VERSION = -(1 << 31)
+# The longest header, in bytes, that is recognized at the end of a line.
+_HEADER = 100
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 _FIELD = re.compile(rb"(content-length|content-type):[ \t]*([\x21-\x7e \t]{0,99}?)[ \t]*\r?\n", re.IGNORECASE)
 
@@ -38,19 +40,19 @@ log = logging.getLogger(__name__)
 
 
 class Writer(Interface):
-    """Where the answers go; `asyncio.StreamWriter` is one."""
+    """The output stream of a client; `asyncio.StreamWriter` fulfills it."""
 
     def write(self, data: bytes, /) -> None:
         """Send bytes."""
 
     def close(self) -> None:
-        """End."""
+        """Close the stream."""
 
 
 async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The bodies of the messages, until the stream ends.
+    """Yield the bodies of the messages until the stream ends.
 
-    A header may stand at the end of any line: after a broken frame the next header follows the rest of a body.
+    A header may stand at the end of any line, because after a broken frame the next header follows the rest of a body.
     """
     length: int | None = None
     while True:
@@ -67,34 +69,37 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The next line, of one that is too long for a header its end. Raises `IncompleteReadError` at the stream's end."""
+    """Return the next line, or only the end of a line that is too long for a header.
+
+    Raises `IncompleteReadError` at the end of the stream.
+    """
     before = b""
     while True:
         try:
             return before + await reader.readuntil()
         except asyncio.LimitOverrunError as error:
-            # `readline` would throw away all that has come, and the header with it.
+            # `readline` would discard all buffered bytes, and the header with them.
             before = (before + await reader.readexactly(error.consumed))[-_HEADER:]
 
 
 class Broken(Exception):
-    """A stream whose next bytes cannot be a message; the message says why, in words that quote nothing."""
+    """Raised if the next bytes of a stream cannot be a message. The text gives the reason and quotes no bytes."""
 
 
 async def strict_frames(
     reader: asyncio.StreamReader, largest: int = MAX_MESSAGE_BYTES
 ) -> AsyncIterator[bytes]:
-    """The bodies of the messages of a socket, which anyone on this machine, and any web page, can write to.
+    """Yield the bodies of the messages of a socket, which any local process and any web page can write to.
 
-    Unlike `frames`, which finds its place again after garbage, this takes a header only where one must stand, and
-    whole: nothing that an HTTP request can hold is ever a message. Raises `Broken`.
+    Unlike `frames`, which resynchronizes after garbage, it accepts only complete headers at their proper place: nothing
+    that an HTTP request can contain is ever taken for a message. Raises `Broken`.
     """
     while (body := await strict_frame(reader, largest)) is not None:
         yield body
 
 
 async def strict_frame(reader: asyncio.StreamReader, largest: int) -> bytes | None:
-    """The body of the next message, of so many bytes at most; None at the stream's end. Raises `Broken`."""
+    """Return the body of the next message, of at most `largest` bytes; None at the stream's end. Raises `Broken`."""
     fields: dict[bytes, bytes] = {}
     try:
         while (line := await reader.readuntil()) not in (b"\r\n", b"\n"):
@@ -115,35 +120,35 @@ async def strict_frame(reader: asyncio.StreamReader, largest: int) -> bytes | No
 
 
 def framed(message: object) -> bytes:
-    """A message's bytes, with its header."""
+    """Return the bytes of a message with its header."""
     body = json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 def refusal(id_: object, sentence: str) -> dict[str, object]:
-    """An answer to what cannot be read, or is not allowed. Its id is null where the request had none to be read."""
+    """Return the error response to an invalid or forbidden message; its id is null unless the message has one."""
     error = {"code": JsonRpcInvalidRequest.CODE, "message": sentence}
     return {"jsonrpc": "2.0", "id": id_ if _is_id(id_) else None, "error": error}
 
 
 class Protocol(LanguageServerProtocol):
-    """pygls' protocol without documents of its own, and with an answer to every request.
+    """The protocol of pygls without its document store, and with exactly one response to each request.
 
-    `exit_code` is None until the client's `exit`.
+    `exit_code` is None until the client sends `exit`.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.exit_code: int | None = None
         self._initialized = False
-        # By us; pygls keeps them among the client's own requests.
+        # The server's own requests, which pygls keeps in one dictionary with those of the client.
         self._asked: dict[int | str, Future[Any]] = {}
         for method in (
-            # pygls splits lines where the protocol does not, and moves positions that are out of range in place.
+            # pygls splits lines at characters where the protocol does not, and clamps positions in place.
             types.TEXT_DOCUMENT_DID_OPEN,
             types.TEXT_DOCUMENT_DID_CHANGE,
             types.TEXT_DOCUMENT_DID_CLOSE,
-            # pygls would keep all notebooks for itself, and stumbles over a token that is none.
+            # pygls would store all notebooks, and fails at a progress token that it does not know.
             types.NOTEBOOK_DOCUMENT_DID_OPEN,
             types.NOTEBOOK_DOCUMENT_DID_CHANGE,
             types.NOTEBOOK_DOCUMENT_DID_CLOSE,
@@ -153,11 +158,11 @@ class Protocol(LanguageServerProtocol):
         self.fm.add_builtin_feature(types.EXIT, self._exit)
 
     def _exit(self, _: object) -> None:
-        """Only note it: whoever reads the messages ends."""
+        """Set only the exit code; the loop that reads the messages ends."""
         self.exit_code = 0 if self._shutdown else 1
 
     def receive(self, body: bytes) -> None:
-        """Handle one message's body."""
+        """Handle the body of one message."""
         try:
             message = json.loads(body)
         except (ValueError, RecursionError) as wrong:
@@ -175,7 +180,8 @@ class Protocol(LanguageServerProtocol):
     def _receive_call(self, message: dict[str, Any]) -> None:
         method = message["method"]
         if method == types.INITIALIZED:
-            message.setdefault("params", {})  # some clients leave them out, and no work would begin
+            # Some clients leave the parameters out; pygls would reject the message, and no work would begin.
+            message.setdefault("params", {})
         try:
             self._check(method)
             if message.get("id") in self._request_futures:
@@ -184,13 +190,14 @@ class Protocol(LanguageServerProtocol):
         except JsonRpcException as error:
             if "id" in message:
                 self._refuse(message["id"], error)
-            elif not method.startswith("$/"):  # those may be ignored, says the protocol
+            # The protocol allows notifications whose names start with `$/` to be ignored.
+            elif not method.startswith("$/"):
                 log.info("Ignored %s: %s", method, error)
         else:
             self._initialized |= method == types.INITIALIZE
 
     def _receive_answer(self, message: dict[str, Any]) -> None:
-        """Take the answer to a request of ours."""
+        """Pass a response of the client to the request of ours that it answers."""
         future = self._asked.get(message.get("id", ""))
         if future is None:
             log.info("Ignored an answer to nothing.")
@@ -207,7 +214,7 @@ class Protocol(LanguageServerProtocol):
         callback: Callable[[Any], None] | None = None,
         msg_id: int | str | None = None,
     ) -> Future[Any]:
-        """As pygls does it, but that what the client answers can only be meant for us."""
+        """Send a request as pygls does, but keep its future apart from those of the client's requests."""
         id_ = str(uuid.uuid4()) if msg_id is None else msg_id
         future: Future[Any] = super().send_request(method, params, callback, id_)
         self._asked[id_] = self._request_futures.pop(id_)
@@ -219,7 +226,7 @@ class Protocol(LanguageServerProtocol):
         self._result_types.pop(id_, None)
 
     def _handle_response(self, msg_id: int | str, result: Any = None, error: Any = None) -> None:
-        """Pygls hands in here the client's answer to a request of ours."""
+        """Resolve the future of a request of ours; pygls calls this with the client's response."""
         future = self._asked[msg_id]
         if error is None:
             future.set_result(result)
@@ -227,19 +234,19 @@ class Protocol(LanguageServerProtocol):
             future.set_exception(JsonRpcException.from_error(error))
 
     def _handle_cancel_notification(self, msg_id: Any) -> None:
-        """Pygls hands in here which request the client cancels; it stays open until it is answered."""
+        """Cancel a request of the client; it stays open until it is answered."""
         if _is_id(msg_id) and (future := self._request_futures.get(msg_id)) is not None:
             future.cancel()
 
     async def settle(self) -> None:
-        """Cancel the requests that are still open, and wait until they are answered."""
+        """Cancel all open requests, and wait until they are answered."""
         tasks: list[Any] = [f for f in self._request_futures.values() if isinstance(f, asyncio.Task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _check(self, method: str) -> None:
-        """Raise the error for a method that we lack, or that may not be called now."""
+        """Raise the error for a method that is unknown or not allowed in the current state."""
         if method not in (types.INITIALIZE, types.EXIT) and not self._initialized:
             raise JsonRpcServerNotInitialized("The first request must be initialize.")
         if method == types.INITIALIZE and self._initialized:
@@ -250,9 +257,9 @@ class Protocol(LanguageServerProtocol):
             raise JsonRpcMethodNotFound.of(method)
 
     def _structured(self, message: dict[str, Any]) -> Any:
-        """The message as pygls' types. Raises `JsonRpcInvalidParams`.
+        """Return the message as an object of pygls' types. Raises `JsonRpcInvalidParams`.
 
-        JSON-RPC lets parameters be left out; pygls wants them of methods that are not the protocol's own.
+        JSON-RPC allows the parameters to be left out; pygls requires them for methods outside the protocol.
         """
         try:
             return self.structure_message(
@@ -262,16 +269,17 @@ class Protocol(LanguageServerProtocol):
             raise JsonRpcInvalidParams(f"The parameters of {message.get('method')} are wrong.") from error
 
     def _refuse(self, id_: object, error: JsonRpcException) -> None:
-        """Answer with an error. The id is null, and not left out, where the request had none that could be read."""
+        """Send an error response. Its id is null, rather than missing, if the request had no readable id."""
         log.log(logging.WARNING if id_ is None else logging.INFO, "Refused a message: %s", error)
         body = {"code": error.code, "message": error.message}
         self._send_data({"jsonrpc": self.VERSION, "id": id_, "error": body})
 
 
 def _filled(message: dict[str, Any]) -> dict[str, Any]:
-    """A message about a document's text with what some clients send as null, or leave out, though they must not.
+    """Return a message with defaults for fields that some clients wrongly send as null or leave out.
 
-    A change that is dropped is worse than one without a number: all later ones would hit another text.
+    Applies to `didOpen` and `didChange`. Dropping a change would be worse than accepting one without a version: all
+    later changes would hit another text.
     """
     params = message.get("params")
     if message["method"] not in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE):

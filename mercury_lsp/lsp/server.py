@@ -37,7 +37,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.requests import Journal, Request
 from mercury_lsp.telemetry.store import History
 
-# The history may delay the end so long.
+# The longest time that closing the history may delay the end of the server.
 CLOSE_SECONDS = 2.0
 
 NOTEBOOKS = types.NotebookDocumentSyncOptions(
@@ -50,9 +50,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def boundary(doing: str, notice: Callable[[Exception], object] | None = None) -> Iterator[None]:
-    """The one place where what nobody expected ends: it is logged with its traceback, and the server goes on.
+    """Log an unexpected exception of the enclosed code with its traceback, and let the server go on.
 
-    `notice` is told of the error.
+    This is the only place where unexpected errors end. `doing` describes the activity in the log; `notice` is called
+    with the exception.
     """
     try:
         yield
@@ -63,11 +64,12 @@ def boundary(doing: str, notice: Callable[[Exception], object] | None = None) ->
 
 
 class Server(LanguageServer):
-    """The server of one client: its session, its desk and its journal."""
+    """The server of one client: its session, scheduler, journal, next edits and status."""
 
     protocol: Protocol
     watch: Callable[[int], object] | None = None
-    shared = False  # whether the process, and so its log, serves other clients, too
+    # Whether the process, and therefore its log level, is shared with other clients.
+    shared = False
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
         super().__init__("mercury-lsp", __version__, notebook_document_sync=NOTEBOOKS, protocol_cls=Protocol)
@@ -75,7 +77,8 @@ class Server(LanguageServer):
         self.client_log = ClientLog(self)
         self.client = client_quirks.DEFAULT
         self._told: tuple[str, ...] = ()
-        self._troubled = False  # the user was told of an error
+        # Whether the user has been told of an unexpected error.
+        self._troubled = False
         self.scheduler = CompletionScheduler()
         self.history = History()
         self.journal = Journal(self.history)
@@ -98,27 +101,27 @@ class Server(LanguageServer):
 
     @property
     def encoding(self) -> str:
-        """Of positions: the first that the client offered and we know. The order of its offers is its preference."""
+        """The negotiated position encoding: the first supported one in the client's order of preference."""
         return types.PositionEncodingKind(self.server_capabilities.position_encoding or "utf-16").value
 
     def supports(self, capability: Any) -> bool:
-        """Whether the client has a capability."""
+        """Return whether the client has a capability."""
         return bool(get_capability(self.client_capabilities, capability))
 
     def register(self, method: str, options: object) -> None:
-        """Ask the client for notifications that it sends only then."""
+        """Register for notifications that the client sends only on dynamic registration."""
         registration = types.Registration(method, method, options)
         self.client_register_capability(types.RegistrationParams([registration]))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something beside the messages, until it or the server ends."""
+        """Run a coroutine as a task, until it ends or the server closes."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """End all that runs for the client."""
+        """Stop all tasks and threads of the client, and release its resources."""
         logging.getLogger("mercury_lsp").removeHandler(self.client_log)
         await self.protocol.settle()
         for task in self._tasks:
@@ -128,34 +131,35 @@ class Server(LanguageServer):
         self.scheduler.close(0)
         self.next_edits.larger.close()
         self.journal.close()
-        # Not on the loop, which may serve other clients, too.
+        # These calls block, and the event loop may serve other clients, too.
         for wait in (self.session.workspace.close, self.scheduler.close):
             await asyncio.to_thread(wait)
         await asyncio.to_thread(self.history.close, CLOSE_SECONDS)
 
     def report_server_error(self, error: Exception, source: object) -> None:
-        """Pygls hands in here what it caught; the parent would show it to the user, whom it does not help."""
+        """Log an error that pygls caught; the inherited method would show it to the user, who cannot act on it."""
         cause = sys.exception() or error
         if isinstance(cause, JsonRpcException) and not isinstance(cause, JsonRpcInternalError):
-            log.info("Refused a message: %s", cause)  # it is the client's, and has been answered
+            # The message was invalid, and the client has already received an error response.
+            log.info("Refused a message: %s", cause)
             return
         with boundary("handling a message"):
             raise error
 
     def _notice(self, error: Exception) -> None:
-        """Tell the user of an error, once: at each key it would be a nuisance, and the log has them all."""
+        """Tell the user of an unexpected error, only the first time: the log has all of them."""
         if not self._troubled:
             self._troubled = True
             sentence = f"There is no suggestion because of an error of ours ({type(error).__name__}); the log has more."
             tell(self, types.MessageType.Error, sentence)
 
     def configure(self, settings: object, first: bool = False) -> None:
-        """Take the client's settings, and tell the user, once, what is wrong with them."""
+        """Apply the client's settings, and tell the user about problems in them, each set of problems once."""
         self.session.configure(settings, first)
         self.committed()
 
     def committed(self) -> None:
-        """Do what the session's settings say, but for what `load` does."""
+        """Apply the session's settings to everything except what `load` handles: the model, consent and the history."""
         self.place()
         self.next_edits.larger.configure(self.session.config)
         level = logging.getLevelNamesMapping()[self.session.config.log_level.upper()]
@@ -168,25 +172,25 @@ class Server(LanguageServer):
         self.status.changed()
 
     def _allowed(self) -> None:
-        """The user has allowed settings that did not count so far."""
+        """Apply settings that the user has just allowed."""
         self.committed()
         self.load()
 
     def place(self) -> None:
-        """Tell the workspace its folders, and how much of them may be kept in memory."""
+        """Pass the workspace folders to the session and to the ignore check."""
         uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
         uris = [uri for uri in uris if uri]
         self.session.place([convert.path(uri) for uri in uris])
         self.ignore_check.place(uris)
 
     def ask_settings(self) -> None:
-        """Ask the client for its settings. An answer that comes later to an earlier question is not heard any more."""
+        """Request the client's settings. Cancels an earlier request, so that a late answer to it is ignored."""
         if self._asking is not None:
             self._asking.cancel()
         self._asking = self.spawn(self._ask_settings())
 
     async def _ask_settings(self) -> None:
-        """Take the client's settings, and load the model with what is known then."""
+        """Request and apply the client's settings, then load the model, even if the client answers with an error."""
         with boundary("asking the client for its settings"):
             items = [types.ConfigurationItem(section=SECTION)]
             try:
@@ -198,7 +202,7 @@ class Server(LanguageServer):
         self.load()
 
     def load(self) -> None:
-        """Do what the settings say: load their model, unless that is done or under way, and keep a history."""
+        """Configure the history, ask for consent if needed, and load the model unless that is done or under way."""
         self.consent.look()
         self.history.configure(self.session.config.history_days)
         progress = Progress(self)
@@ -226,11 +230,11 @@ class Server(LanguageServer):
         nothing: A,
         invoked: bool = False,
     ) -> A:
-        """Answer a request for a suggestion; with `nothing` where there is none, or anything goes wrong.
+        """Return the rendered suggestion for a request, or `nothing` if there is none or an error occurs.
 
-        What stands before the first `await` is done before the next message is read (see `serve`), so the snapshot
-        is the text that the client meant. `chosen` is the item that is selected in the editor's own menu; `invoked`
-        tells that the user asked.
+        `render` turns the completion into the protocol's form; `chosen` is the item that is selected in the editor's
+        own menu; `invoked`: the user asked for the suggestion. All code before the first `await` runs before the next
+        message is read (see `serve`), so the snapshot is the text that the client had when it sent the request.
         """
         with boundary("looking for a suggestion", self._notice):
             uri = params.text_document.uri
@@ -258,7 +262,7 @@ class Server(LanguageServer):
 
     @contextmanager
     def _written_down(self, request: Request) -> Iterator[None]:
-        """Keep the journal of a request while it is answered."""
+        """Record a request in the journal and the status, before and after it is answered."""
         self.journal.asked(request)
         try:
             yield
@@ -273,7 +277,10 @@ class Server(LanguageServer):
     async def _completion(
         self, request: Request, chosen: types.SelectedCompletionInfo | None, arrival: int
     ) -> Completion | None:
-        """What to show, as the client can draw it; None where that is nothing, and the request says why."""
+        """Return the completion to show, in a form that the client can draw.
+
+        Returns None if nothing is to be shown; the request then holds the cause.
+        """
         if commands.quiet(self, request):
             return None
         snapshot, start = self.session.joined(request.snapshot)
@@ -297,10 +304,10 @@ async def serve(
     ending: Callable[[int], None] = lambda status: None,
     shared: bool = False,
 ) -> int:
-    """Serve one client until it exits or is gone; the exit status that the protocol asks for.
+    """Serve one client until it exits or disconnects. Return the exit status that the protocol demands.
 
-    `messages` are their bodies. `watch` is given the id of the client's process. `ending` is told the status once it is
-    known, before all that still runs is ended. `shared`: the process serves other clients, too.
+    `messages` are the bodies of the client's messages. `watch` is called with the id of the client's process. `ending`
+    is called with the exit status before running tasks are ended. `shared`: the process serves other clients, too.
     """
     server = Server(overrides)
     server.watch, server.shared = watch, shared
@@ -314,8 +321,8 @@ async def serve(
             if server.protocol.exit_code is not None:
                 status = server.protocol.exit_code
                 return status
-            # The loop runs callbacks in order, so a handler runs to its first `await` before the next message is read:
-            # a change that comes right after a request cannot get ahead of the request's snapshot.
+            # The loop runs callbacks in order: a handler reaches its first `await` before the next message is read, so
+            # a change that follows a request cannot get into the request's snapshot.
             await asyncio.sleep(0)
         return status
     finally:

@@ -1,7 +1,7 @@
 """Describes the state of the server for an editor's status line, and explains replies in sentences.
 
-The state is sent at each change and after each answer. The sentences tell of rules, times and the model, never of the
-text of a document.
+The state is sent at each change and after each answer. The sentences name rules, times and the model, never the text of
+a document.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from mercury_lsp.session.session import Session
 from mercury_lsp.telemetry.requests import Request
 
 STATUS = "mercury/status"
-MEDIAN_ANSWERS = 100  # answers, of whose times the median is told
-FRACTION_STEP = 0.05  # of loading, below which it is no change
+# The number of recent answers whose median time is reported.
+MEDIAN_ANSWERS = 100
+# The smallest progress of loading that is reported as a change.
+FRACTION_STEP = 0.05
 
 Value = dict[str, Any]
 
 
 class Status:
-    """Of one client, which is told by `send` what is new, unless that is None."""
+    """The status of one client; `send` sends each new one, unless it is None.
+
+    `edits` returns the status of the hosted model for next edits, or None.
+    """
 
     def __init__(
         self,
@@ -41,15 +46,17 @@ class Status:
         self._edits = edits
         self.send: Callable[[Value], object] | None = None
         self._session, self._scheduler = session, scheduler
-        self._times: deque[float] = deque(maxlen=MEDIAN_ANSWERS)  # milliseconds
+        # In milliseconds.
+        self._times: deque[float] = deque(maxlen=MEDIAN_ANSWERS)
         self._last: Value | None = None
         self._told: Value | None = None
         self._due: asyncio.TimerHandle | None = None
-        self._awake: asyncio.TimerHandle | None = None  # when a snooze ends
+        # Fires when the snooze ends.
+        self._awake: asyncio.TimerHandle | None = None
 
     @property
     def value(self) -> Value:
-        """All there is to tell now."""
+        """The current status, in the form of the notification."""
         config, state = self._session.config, self._scheduler.state
         found: Value = {
             "state": "loading" if state.kind == "idle" else state.kind,
@@ -85,7 +92,7 @@ class Status:
         return found
 
     def answered(self, request: Request) -> None:
-        """A request is about to be answered. One that the client did not wait for is nothing to tell."""
+        """Note a request that is about to be answered, unless the client did not wait for the answer."""
         if request.cause in (Cause.CANCELLED, Cause.SUPERSEDED):
             return
         shown = not request.cause
@@ -94,17 +101,18 @@ class Status:
         reason = None if shown else explained(self._session, request)
         ms = round(request.ms, 2)
         self._last = {"ms": ms, "shown": shown, "recalled": request.recalled, "reason": reason}
-        self._told = None  # an answer is news, even one like the last
+        # An answer is reported even if it equals the last one.
+        self._told = None
         self.changed()
 
     def changed(self) -> None:
-        """Something may have changed: tell it, once what has to be done now is done, answers above all."""
+        """Schedule a report of the status, after work that is due now, above all answers."""
         if self.send is not None and self._due is None:
-            # A timer, even of no time, comes behind the callback that sends an answer.
+            # Even a timer of zero seconds fires after the callback that sends an answer.
             self._due = asyncio.get_running_loop().call_later(0, self._tell)
 
     def close(self) -> None:
-        """Tell no more."""
+        """Stop all reports."""
         self.send = None
         for timer in (self._due, self._awake):
             if timer is not None:
@@ -126,7 +134,7 @@ class Status:
 
 
 def explained(session: Session, request: Request) -> str:
-    """What became of a request, for its user."""
+    """Explain the outcome of a request to the user."""
     if not request.cause:
         source = request.completions[0].infill.source if request.completions else ""
         origin = f" It comes mostly from {source}." if source else ""
@@ -136,7 +144,7 @@ def explained(session: Session, request: Request) -> str:
 
 
 def sent(mode: str, remote_status: RemoteStatus) -> str:
-    """What is sent to whom, by the option `remote`, and whether that is so now."""
+    """Describe what is sent to which host by the option `remote`, and whether that is so now."""
     if not remote_status.host:
         return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
@@ -145,7 +153,7 @@ def sent(mode: str, remote_status: RemoteStatus) -> str:
 
 
 def edits_sent(remote_status: RemoteStatus) -> str:
-    """What is sent to whom for the next edit, and whether that is so now."""
+    """Describe what is sent to which host for the next edit, and whether that is so now."""
     if not remote_status.host:
         return f"No hosted model is asked for the next edit. {remote_status.trouble}".rstrip()
     sentence = (
@@ -155,7 +163,7 @@ def edits_sent(remote_status: RemoteStatus) -> str:
 
 
 def _now(remote_status: RemoteStatus) -> str:
-    """Whether something is sent now, and why the last request failed."""
+    """Return sentences on an open circuit breaker and on the reason of the last failure, or ""."""
     sentences = ""
     if remote_status.breaker == "open":
         sentences += f" For now nothing is: {remote_status.host} is left alone for a while."
@@ -165,5 +173,5 @@ def _now(remote_status: RemoteStatus) -> str:
 
 
 def clock(moment: float) -> datetime:
-    """The time where the user is, from seconds since 1970."""
+    """Return the local time of a moment in seconds since 1970."""
     return datetime.fromtimestamp(moment).astimezone()

@@ -1,4 +1,4 @@
-"""Handles our own parts of the protocol: commands, debug requests, and the notifications of Copilot's clients."""
+"""Handles our extensions of the protocol: commands, debug requests, and the notifications of Copilot's clients."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 DIGEST, WORK = "mercury/documentDigest", "mercury/work"
 ACCEPTED, EXPLAIN = "mercury.accepted", "mercury.explain"
 SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
-SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60  # minutes of a snooze
+# The default and the longest snooze, in minutes.
+SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60
 
 L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
 
 
 class Served(Interface):
-    """What a command works on."""
+    """The parts of a server that commands use."""
 
     session: Session
     ignore_check: IgnoreCheck
@@ -48,17 +49,17 @@ class Served(Interface):
 
     @property
     def encoding(self) -> str:
-        """Of positions."""
+        """The position encoding."""
 
 
 def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
-    """Which notifications of ours a client can take, by its own word."""
+    """Return the names of our notifications that a client declares it can handle."""
     ours = _part(capabilities.experimental, "mercury")
     return frozenset(name for name in ("status", "drafts", "nextEdit") if _part(ours, name) is True)
 
 
 def commanded(list_: L, ids: Sequence[str]) -> L:
-    """The same list, in which each item tells us by its command when it is accepted."""
+    """Add to each item of a list the command that reports its acceptance, and return the list."""
     items: Sequence[types.InlineCompletionItem | types.CompletionItem] = list_.items
     for item, id_ in zip(items, ids, strict=True):
         item.command = types.Command(title="Accepted", command=ACCEPTED, arguments=[id_])
@@ -66,7 +67,7 @@ def commanded(list_: L, ids: Sequence[str]) -> L:
 
 
 def accepted(ls: Served, *arguments: object) -> None:
-    """An item was accepted. Its id is the argument; one that is not known any more does not matter."""
+    """Note that the item with the given id was accepted; an unknown id is ignored."""
     match arguments:
         case (str(id_),):
             ls.journal.accepted(id_)
@@ -75,7 +76,7 @@ def accepted(ls: Served, *arguments: object) -> None:
 
 
 async def explain(ls: Served, *arguments: object) -> str:
-    """Why nothing was, or would be, shown at a place, or by the last request, in a sentence or two."""
+    """Explain why nothing was, or would be, shown at a position, or by the last request if no position is given."""
     if not arguments:
         last = ls.journal.last
         return "Nothing has been asked for yet." if last is None else explained(ls.session, last)
@@ -103,7 +104,7 @@ async def explain(ls: Served, *arguments: object) -> str:
 
 
 def snooze(ls: Served, *arguments: object) -> str:
-    """Suggest nothing automatically for some minutes; the time until then, in the form of ISO 8601."""
+    """Pause automatic suggestions for some minutes, and return the time of the end in ISO 8601 format."""
     match arguments:
         case ():
             minutes: float = SNOOZE_MINUTES
@@ -117,7 +118,7 @@ def snooze(ls: Served, *arguments: object) -> str:
 
 
 def resume(ls: Served, *arguments: object) -> None:
-    """Suggest again."""
+    """End a snooze."""
     if arguments:
         raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
     ls.session.snoozed_until = 0.0
@@ -125,7 +126,7 @@ def resume(ls: Served, *arguments: object) -> None:
 
 
 async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
-    """The figures of `mercury-lsp stats`: of all that is recorded, or of the last so many days."""
+    """Return the figures of `mercury-lsp stats`, of the whole history or of the given number of days."""
     match arguments:
         case ():
             days = None
@@ -151,20 +152,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def did_show(ls: Served, params: Any) -> None:
-    """A client of Copilot shows an item."""
+    """Note that a client of Copilot shows an item."""
     if (id_ := _id(params)) is not None:
         ls.journal.shown(id_)
 
 
 def did_partially_accept(ls: Served, params: Any) -> None:
-    """A client of Copilot took the beginning of an item, so many UTF-16 units from its start."""
+    """Note that a client of Copilot reports acceptance of an item's first `acceptedLength` UTF-16 units."""
     id_, units = _id(params), getattr(params, "acceptedLength", None)
     if id_ is not None and isinstance(units, int) and units > 0:
         ls.journal.accepted_part(id_, units)
 
 
 def did_focus(ls: Served, params: Any) -> None:
-    """The user went to a document; some clients name it as Copilot's do, some as Cody's."""
+    """Note that the user went to a document; some clients name it as Copilot's do, some as Cody's."""
     uri = getattr(getattr(params, "textDocument", params), "uri", None)
     if isinstance(uri, str):
         ls.session.focus(uri)
@@ -179,7 +180,7 @@ NOTIFICATIONS: dict[str, Callable[..., Any]] = {
 
 
 def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
-    """For debugging a client: what we take its document to be. Version, characters and SHA-256 of the UTF-8 text."""
+    """Return version, character count and SHA-256 (of UTF-8) of the server's copy of a document, to debug a client."""
     uri = getattr(getattr(params, "textDocument", None), "uri", None)
     if not isinstance(uri, str):
         raise JsonRpcInvalidParams("A document has the form {textDocument: {uri: ...}}.")
@@ -192,14 +193,14 @@ def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
 
 REQUESTS: dict[str, Callable[..., Any]] = {
     DIGEST: document_digest,
-    # For debugging: what the worker has done and has to do.
+    # For debugging: the worker's finished and pending work.
     WORK: lambda ls, _: ls.scheduler.work,
     STATUS: lambda ls, _: ls.status.value,
 }
 
 
 def quiet(ls: Served, request: Request) -> bool:
-    """Whether nothing is to be suggested, whatever the model would write; the request then says why."""
+    """Return whether a request is declined or snoozed, whatever the model would write; if so, note the cause."""
     if reason := declined(request.snapshot):
         request.nothing(Cause.DECLINED, reason)
     elif ls.session.snoozed and not request.snapshot.invoked:
@@ -210,7 +211,7 @@ def quiet(ls: Served, request: Request) -> bool:
 
 
 def _place(arguments: Sequence[object]) -> tuple[str, types.Position]:
-    """A URI and a position, as two arguments or as a request's parameters. Raises `JsonRpcInvalidParams`."""
+    """Return a URI and a position from two arguments or from a request's parameters. Raises `JsonRpcInvalidParams`."""
     if len(arguments) == 1:
         whole = arguments[0]
         arguments = (_part(_part(whole, "textDocument") or whole, "uri"), _part(whole, "position"))
@@ -230,7 +231,7 @@ def _is_count(value: object) -> bool:
 
 
 def _id(params: Any) -> str | None:
-    """The id in the command of an item of ours."""
+    """Return the id in the command of one of our items, or None."""
     arguments = getattr(getattr(getattr(params, "item", None), "command", None), "arguments", None)
     return (
         arguments[0] if isinstance(arguments, list) and arguments and isinstance(arguments[0], str) else None

@@ -1,4 +1,4 @@
-"""Handles the notifications about documents: opened, changed, closed, and what a change tells of the cursor."""
+"""Handles the notifications that open, change and close documents, and guesses the cursor from a change."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ MAX_DELETED_CHARACTERS = 1000
 
 
 def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
-    """Take a document."""
+    """Open a document."""
     document = params.text_document
     path = convert.name(document.uri, ls.session.roots)
     language_id = document.language_id
-    language_id = language_id if isinstance(language_id, str) else ""  # lsprotocol lets all pass
+    # lsprotocol does not check the type.
+    language_id = language_id if isinstance(language_id, str) else ""
     file = convert.file(document.uri)
     version = 0 if document.version == NO_VERSION else document.version
     ls.next_edits.forget(document.uri)
@@ -33,7 +34,7 @@ def did_open(ls: Served, params: types.DidOpenTextDocumentParams) -> None:
 
 
 def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
-    """Apply changes, each to the outcome of the one before. Work begins where the last one ends."""
+    """Apply changes, each to the result of the one before, and start work at the end of the last one."""
     uri, version = params.text_document.uri, params.text_document.version
     if version == NO_VERSION:
         version = ls.session.version(uri) + 1
@@ -48,7 +49,8 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
             if document is not None:
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
-            typed = None  # where, it does not say
+            # A whole new text does not tell the position of the change.
+            typed = None
         elif (document := ls.session.kept(uri)) is not None:
             start, end = convert.span(document, change.range, ls.encoding)
             if follows:
@@ -64,21 +66,21 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
 
 
 def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
-    """Forget a document."""
+    """Close a document."""
     ls.session.close(params.text_document.uri)
     ls.next_edits.forget(params.text_document.uri)
     ls.journal.closed(params.text_document.uri)
 
 
 def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:
-    """Take a notebook and the texts of its cells."""
+    """Open a notebook and its cells."""
     notebook = params.notebook_document
     ls.session.notebooks.open(notebook.uri, [cell.document for cell in notebook.cells])
     _open(ls, params.cell_text_documents)
 
 
 def did_change_notebook(ls: Served, params: types.DidChangeNotebookDocumentParams) -> None:
-    """Take other cells, in another order, and other texts of cells."""
+    """Apply changes of a notebook's cells, of their order and of their texts."""
     cells = params.change.cells
     if cells is None:
         return
@@ -94,7 +96,7 @@ def did_change_notebook(ls: Served, params: types.DidChangeNotebookDocumentParam
 
 
 def did_close_notebook(ls: Served, params: types.DidCloseNotebookDocumentParams) -> None:
-    """Forget a notebook and its cells."""
+    """Close a notebook and its cells."""
     left = ls.session.notebooks.close(params.notebook_document.uri)
     for uri in dict.fromkeys([*left, *(document.uri for document in params.cell_text_documents)]):
         did_close(ls, types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))

@@ -1,7 +1,7 @@
 """Offers the next edit: by Copilot's request `textDocument/copilotInlineEdit`, and as a code action.
 
-The search runs in a thread, because it is short; what the model has to judge waits on the worker until no completion
-wants it. An answer has one edit at most: the best.
+The search is short, so it runs at once in a thread; the model judges its results when the worker is idle. An answer has
+at most one edit, the best.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ TITLE = "Apply next edit"
 REMEMBERED_OFFERS = 32
 # Characters of an edit in the title of a code action.
 MAX_SHOWN_CHARACTERS = 40
-# Triggered by the client, and not by its user.
+# The trigger kind of an automatic request.
 AUTOMATIC = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A candidate that a client was given for a document's version."""
+    """A candidate that was sent to the client, with the version of its document."""
 
     uri: str
     version: int
@@ -54,7 +54,7 @@ class Offer:
 
 
 class NextEdits:
-    """The recent edits of the open documents, what was offered for them, and what was dismissed."""
+    """The recent edits of the open documents, the offered edits and the dismissed ones."""
 
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
@@ -66,12 +66,12 @@ class NextEdits:
         self.larger = LargerModel()
 
     def changed(self, uri: str, start: int, removed: str, text: str) -> None:
-        """Note a change of a document; what is searched in its old text is of no use any more."""
+        """Note a change of a document, and cancel a search in its old text."""
         self._history.change(uri, start, removed, text)
         self._cancel(uri)
 
     def rewritten(self, uri: str, old: str, new: str) -> None:
-        """Note a document's whole new text."""
+        """Note the new text of a document that was replaced as a whole, and cancel a search in its old text."""
         self._history.rewrite(uri, old, new)
         self._cancel(uri)
 
@@ -82,16 +82,16 @@ class NextEdits:
         self._cancel(uri)
 
     def dismiss(self, id_: str) -> None:
-        """The user dismissed an offer. One that is not known any more does not matter."""
+        """Note that the user dismissed an offer; an unknown id is ignored."""
         if (offer := self._offers.pop(id_, None)) is not None:
             self._dismissed.setdefault(offer.uri, Dismissals()).add(offer.candidate)
 
     def accept(self, id_: str) -> None:
-        """The user took an offer."""
+        """Note that the user accepted an offer."""
         self._offers.pop(id_, None)
 
     def offered(self, offer: Offer) -> str:
-        """The id under which an offer can be accepted and dismissed."""
+        """Return the id by which an offer can be accepted or dismissed."""
         id_ = f"edit-{next(self._numbers)}"
         self._offers[id_] = offer
         while len(self._offers) > REMEMBERED_OFFERS:
@@ -99,7 +99,7 @@ class NextEdits:
         return id_
 
     async def find(self, ls: Server, snapshot: Snapshot, cursor: int) -> Candidate | None:
-        """The next edit of a document; None if there is none, or the document changes meanwhile."""
+        """Return the next edit of a document, or None if there is none or the document changes meanwhile."""
         uri = snapshot.document.uri
         edits = self._history.edits(uri)
         if not edits:
@@ -132,7 +132,7 @@ class NextEdits:
             local = engine if isinstance(engine, LocalEngine) else None
             best = judged(document, found, edits, local, cancelled)
             if local is not None and snapshot.config.anticipate:
-                # The next completion finds its prompt read again.
+                # The judge's prompt took the place of the completion's: prefill that one again.
                 engine.prefill(question(snapshot, cursor, engine), cancelled)
             return best
 
@@ -146,7 +146,7 @@ class NextEdits:
 
 
 async def inline_edit(ls: Server, params: Any) -> dict[str, list[dict[str, Any]]]:
-    """The next edit in Copilot's form: none for a version that is not the document's."""
+    """Return the next edit in Copilot's form, or none if the version is not that of the document."""
     nothing: dict[str, list[dict[str, Any]]] = {"edits": []}
     with ls.next_edits.guard("looking for the next edit"):
         named = getattr(params, "textDocument", None)
@@ -178,7 +178,7 @@ async def inline_edit(ls: Server, params: Any) -> dict[str, list[dict[str, Any]]
 
 
 async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.CodeAction]:
-    """The next edit as an action, where the user asks for actions, for clients that cannot draw it."""
+    """Return the next edit as a code action, if the user asks for actions, for clients that cannot draw it."""
     context = params.context
     wanted = context.only is None or any("refactor.rewrite".startswith(kind) for kind in context.only)
     if context.trigger_kind == types.CodeActionTriggerKind.Automatic or not wanted:
@@ -248,16 +248,16 @@ def _count(value: object) -> int:
 
 
 def did_show(ls: Served, params: Any) -> None:
-    """A client of Copilot shows an edit. Nothing depends on it."""
+    """Accept the notification that a client of Copilot shows an edit; it has no effect."""
 
 
 def edit_accepted(ls: Served, *arguments: object) -> None:
-    """An edit was taken; its id is the argument."""
+    """Note that the user accepted the edit with the given id."""
     ls.next_edits.accept(_id(EDIT_ACCEPTED, arguments))
 
 
 def edit_dismissed(ls: Served, *arguments: object) -> None:
-    """An edit was dismissed; its id is the argument."""
+    """Note that the user dismissed the edit with the given id."""
     ls.next_edits.dismiss(_id(EDIT_DISMISSED, arguments))
 
 
@@ -269,7 +269,7 @@ def _id(command: str, arguments: tuple[object, ...]) -> str:
 
 
 def register(ls: Server) -> None:
-    """Take the requests and commands of next edits."""
+    """Register the requests and commands of next edits."""
     ls.feature(INLINE_EDIT)(inline_edit)
     ls.feature(DID_SHOW)(did_show)
     ls.command(EDIT_ACCEPTED)(edit_accepted)
@@ -277,7 +277,7 @@ def register(ls: Server) -> None:
 
 
 def register_action(ls: Server, params: types.InitializeParams) -> None:
-    """Offer the next edit as a code action to a client that has these, and does not say that it draws next edits."""
+    """Offer the next edit as a code action to a client that supports code actions and does not declare `nextEdit`."""
     text = params.capabilities.text_document
     if text is None or text.code_action is None or "nextEdit" in experimental(params.capabilities):
         return

@@ -1,6 +1,6 @@
-"""Handles the messages of an editor that are about its start, its settings, its folders, and suggestions.
+"""Handles the messages about the start, the settings, the workspace folders and suggestions.
 
-Notifications about documents are in `documents`, commands and requests of our own in `commands`.
+Notifications about documents are in `documents`; commands and our own requests are in `commands`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from mercury_lsp.lsp.server import Server
 
 SETTINGS_WAIT_SECONDS = 2.0
-"""How long the model waits for the client's settings."""
-TRIGGERS = tuple(".([{,=:")  # clients ask at words themselves; a menu at each blank would be a bore
+"""How long loading the model waits for the client's settings."""
+# Clients ask at words anyway; a menu at each blank would be a nuisance.
+TRIGGERS = tuple(".([{,=:")
 SUFFIXES = ",".join(suffix[1:] for language in LANGUAGES if language.indexed for suffix in language.suffixes)
 RULES = ("**/.gitignore", "**/.mercuryignore", "**/.git/info/exclude", "**/.editorconfig")
 WATCHED = (f"**/*.{{{SUFFIXES}}}", *RULES)
 
 
 def initialize(ls: Server, params: types.InitializeParams) -> None:
-    """Note what the client is. Its capabilities decide in which form suggestions are offered."""
+    """Note the client and its capabilities, which decide in which form suggestions are offered."""
     if ls.watch is not None and params.process_id is not None:
         ls.watch(params.process_id)
     ls.journal.editor = params.client_info.name if params.client_info else ""
@@ -46,7 +47,7 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
 
 
 def initialized(ls: Server, _: types.InitializedParams) -> None:
-    """Begin to work: from here on the server may send requests of its own."""
+    """Start the work that needs requests to the client, which the protocol allows from now on."""
     takes = commands.experimental(ls.client_capabilities)
     if "status" in takes:
         ls.status.send = partial(ls.protocol.notify, STATUS)
@@ -68,19 +69,20 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
     ls.ignore_check.read()
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
-        ls.spawn(_load_later(ls))  # in case that it never answers
+        # In case the client never answers.
+        ls.spawn(_load_later(ls))
     else:
         ls.load()
 
 
 async def _load_later(ls: Server) -> None:
-    """Load the model without the client's settings; a client that leaves before that ends this."""
+    """Load the model after `SETTINGS_WAIT_SECONDS`, even without the client's settings."""
     await asyncio.sleep(SETTINGS_WAIT_SECONDS)
     ls.load()
 
 
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
-    """Take new settings: from the message where the client cannot be asked."""
+    """Apply new settings; they are taken from the message if the client does not support `workspace/configuration`."""
     if ls.supports("workspace.configuration"):
         ls.ask_settings()
     else:
@@ -89,19 +91,19 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
 
 
 def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Take the folders as they are now."""
+    """Apply the current workspace folders."""
     ls.place()
 
 
 def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
-    """Read again what has changed on the disk."""
+    """Reread files that have changed on disk; if rules have changed, check all documents again."""
     paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
     if ls.session.workspace.touch(paths):
         ls.ignore_check.look()
 
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
-    """Ghost text."""
+    """Return a suggestion as ghost text."""
     context = params.context
     invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     nothing = types.InlineCompletionList([])
@@ -109,7 +111,7 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
 
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
-    """The same as an entry of a menu, for clients without ghost text; they say of every word that it was invoked."""
+    """Return a suggestion as a menu entry, for clients without ghost text, which report each word as manual."""
     render = partial(convert.plain, as_is=ls.client.as_is)
     return await ls.suggest(params, None, render, types.CompletionList(True, []))
 
