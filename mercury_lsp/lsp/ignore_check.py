@@ -24,7 +24,7 @@ INDEX_BYTES = 32 << 20
 ACCESS_WAIT_SECONDS = 2.0
 
 Guard = Callable[[str], AbstractContextManager[None]]
-"""The boundary of unexpected errors, told what is being done."""
+"""The boundary of unexpected errors; its argument describes the activity."""
 
 
 class IgnoreCheck:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Writer(Interface):
-    """The output stream of a client; `asyncio.StreamWriter` fulfills it."""
+    """The output stream of a client; `asyncio.StreamWriter` satisfies this interface."""
 
     def write(self, data: bytes, /) -> None:
         """Send bytes."""

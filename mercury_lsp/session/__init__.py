@@ -1,1 +1,1 @@
-"""Keeps what one client told the server: settings, folders, open documents, and the files it may read."""
+"""Keeps the state of one client: settings, folders, open documents, and the files that may be read."""

@@ -1,4 +1,4 @@
-"""Measures how far files are from the open documents, and chooses which ones make room for a nearer one."""
+"""Measures how far files are from the open documents, and selects the ones that are dropped for a nearer one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from os.path import commonprefix
 
 MAX_FILES = 5_000
-"""Files of a workspace that are kept."""
+"""The largest number of files of a workspace that are kept."""
 
 
 def distance(folder: str, places: Sequence[str]) -> int:
-    """Steps, up and down, from the nearest of some folders; from the root if there are none."""
+    """Return the steps up and down from a folder to the nearest of `places`; from the root if there are none."""
     here, others = folder.split("/"), (place.split("/") for place in places)
     steps = (len(here) + len(there) - 2 * len(commonprefix([here, there])) for there in others)
     return min(steps, default=len(here))
@@ -19,9 +19,9 @@ def distance(folder: str, places: Sequence[str]) -> int:
 def making_room(
     sizes: Mapping[str, int], size: int, limit: int, away: int, places: Sequence[str]
 ) -> list[str] | None:
-    """The files to drop, so that one more of ``size`` bytes, ``away`` steps away, fits into ``limit`` bytes.
+    """Return the files to drop so that one more of ``size`` bytes, ``away`` steps away, fits into ``limit`` bytes.
 
-    sizes: bytes by file. Only files that are further away are dropped; None if these are not enough.
+    ``sizes``: bytes by file. Only files that are further away are dropped; None if dropping them is not enough.
     """
     excess, room = sum(sizes.values()) + size - limit, len(sizes) + 1 - MAX_FILES
     dropped: list[str] = []

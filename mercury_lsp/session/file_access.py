@@ -1,8 +1,8 @@
-"""Tells which files of a workspace may be read, and reads them.
+"""Decides which files of a workspace may be read, and reads them.
 
-A file is never read through a link, and not if it is private, ignored, binary, large or generated. It fails closed: a
-rules file that cannot be read ignores all in its folder. Any thread may ask. Paths are absolute and have `/` on every
-platform.
+A file is never read through a link, and never if it is private, ignored, binary, large or generated. The checks fail
+closed: an unreadable rules file ignores everything in its folder. All functions are safe to call from any thread. Paths
+are absolute and have `/` on every platform.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from mercury_lsp.syntax.languages import for_document
 # Longer files are seldom written by people.
 MAX_FILE_BYTES = 200_000
 MAX_RULES_BYTES = 1_000_000
-# Of an `.editorconfig`, and how many of them are looked at for a file.
+# The size limit of an `.editorconfig`, and how many of them are applied to a file.
 MAX_STYLE_BYTES, MAX_STYLES = 65_536, 16
-# A file with more is taken to be minified.
+# A file with a longer line or a greater mean line length counts as minified.
 MAX_LINE_CHARACTERS, MAX_MEAN_CHARACTERS = 5_000, 200
 SKIPPED = {"node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"}
-# A folder with one of these is no source.
+# A folder that contains one of these files is not source code.
 MARKS = {"pyvenv.cfg", "cachedir.tag"}
-# Whether upper and lower case mostly name the same file.
+# Whether the platform's file systems usually ignore case.
 FOLD = sys.platform in ("win32", "darwin")
 
 Stamp = tuple[int, int]
-"""When a file was changed, in ns, and its bytes."""
+"""The modification time of a file in ns, and its size in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """What may be done with a document: be used for other documents if it is `inside` and not `ignored`.
+    """How a document may be used: for other documents if it is `inside` the workspace and not `ignored`.
 
-    `ignored`: by rules, or because it is `private`: its name, or that of what it links to, is one of secrets.
-    `indentation`: as the project's `.editorconfig` files say.
+    `ignored`: by rules, or because it is `private`: its name, or the name of its link target, is that of a file with
+    secrets. `indentation`: from the project's `.editorconfig` files.
     """
 
     ignored: bool
@@ -54,41 +54,41 @@ class FileAccess:
 
 
 class Files:
-    """The files below some folders, the `roots`. What it has read of rules it keeps until `refresh` or `forget`."""
+    """The files below some folders, the `roots`. Rules are cached until `refresh` or `forget`."""
 
     def __init__(self, roots: Iterable[str] = ()) -> None:
         self.roots = tuple(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
         self._real = tuple(_real(root) for root in self.roots)
         self._chains: dict[str, tuple[str, Ignored]] = {}
-        # What lies directly in a folder, which the chains of all folders below share.
+        # The rules files directly in a folder, shared by the chains of all folders below it.
         self._own: dict[str, dict[str, Rules]] = {}
         self._styles: dict[str, EditorConfig] = {}
         self._stamps: dict[str, Stamp | None] = {}
 
     def forget(self) -> None:
-        """Read the rules again when they are needed."""
-        # A thread that reads meanwhile fills the old ones.
+        """Drop all cached rules, so that they are read again on the next use."""
+        # New dictionaries: a thread that is reading rules meanwhile fills the old ones.
         self._chains, self._own, self._styles, self._stamps = {}, {}, {}, {}
 
     def refresh(self) -> bool:
-        """Forget the rules if a file of them has changed, came or went; whether it is so."""
+        """Drop the cached rules if a rules file was changed, created or deleted, and return whether that is so."""
         changed = any(_stamp(path) != stamp for path, stamp in list(self._stamps.items()))
         if changed:
             self.forget()
         return changed
 
     def root(self, path: str) -> str | None:
-        """The innermost root that a path lies in, by its name."""
+        """Return the innermost root whose name is a prefix of a path, or None."""
         fitting = [root for root in self.roots if path.startswith(root.rstrip("/") + "/")]
         return max(fitting, key=len, default=None)
 
     def name(self, path: str) -> str:
-        """A path from its root; whole where it has none."""
+        """Return a path relative to its root, or the whole path if it lies in none."""
         root = self.root(path)
         return path if root is None else path[len(root.rstrip("/")) + 1 :]
 
     def access(self, path: str) -> FileAccess:
-        """What may be done with the document of a file, which need not exist. Both ends of a link must be allowed."""
+        """Return how the document of a file, which need not exist, may be used. Both ends of a link must be allowed."""
         real = _real(path)
         private = any(map(is_private, (path, real)))
         ignored = private or any(self.ignores(name) for name in {path, real})
@@ -96,7 +96,7 @@ class Files:
         return FileAccess(ignored, inside and self.root(path) is not None, private, self.indentation(path))
 
     def indentation(self, path: str) -> Indentation:
-        """What `.editorconfig` files say of a file, from its own folder up to the repository's top."""
+        """Return a file's indentation by `.editorconfig` files, from its own folder up to the top of the repository."""
         folder, properties = _parent(path), list[dict[str, str]]()
         for above in _upwards(folder, self._top(folder)):
             style = self._style(above)
@@ -107,12 +107,12 @@ class Files:
         return indentation(properties)
 
     def ignores(self, path: str) -> bool:
-        """Whether rules ignore a file, or a folder that it lies in. A path that ends in `/` is a folder's."""
+        """Return whether rules ignore a file or a folder that contains it. A path that ends in `/` names a folder."""
         top, rules = self._rules(_parent(path))
         return rules(path[len(top.rstrip("/")) + 1 :])
 
     def reaches(self, folder: str) -> bool:
-        """Whether a folder is one of those that are looked into: a root, or below it with nothing else between."""
+        """Return whether a walk from the roots gets to a folder: neither the folder nor one on the way is skipped."""
         root = self.root(folder + "/")
         if root is None:
             return False
@@ -123,7 +123,7 @@ class Files:
         return True
 
     def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
-        """The files to read and the folders to look into that lie directly in a folder, each sorted."""
+        """Return the files to read and the folders to walk that lie directly in a folder, both sorted."""
         with suppress(OSError), os.scandir(folder) as entries:
             inner = sorted(entries, key=lambda entry: entry.name)
             if MARKS.isdisjoint(entry.name.lower() for entry in inner):
@@ -135,12 +135,15 @@ class Files:
         return [], []
 
     def wants(self, path: str) -> bool:
-        """Whether a file in a folder that is looked into is one to read, by its name and the rules."""
+        """Return whether a file in a walked folder should be read, by its name and the rules."""
         language = for_document("", path)
         return language is not None and language.indexed and not is_private(path) and not self.ignores(path)
 
     def read(self, path: str, unless: Stamp | None = None) -> tuple[Stamp, str] | None:
-        """A file's stamp and text; no text where the stamp is as told. None where it is not fit to be read."""
+        """Return a file's stamp and text, or None if the file is not fit to be read.
+
+        The text is "" if the stamp equals `unless`.
+        """
         try:
             if os.path.islink(path):
                 return None
@@ -152,18 +155,22 @@ class Files:
                 if stamp == unless:
                     return stamp, ""
                 text = file.read(MAX_FILE_BYTES + 1).decode("utf-8-sig")
-        except (OSError, ValueError):  # it is gone, it may not be read, or it is not UTF-8
+        # The file is gone, is not readable, or is not UTF-8.
+        except (OSError, ValueError):
             return None
         return (stamp, text) if by_hand(text) else None
 
     def _looks_into(self, folder: str) -> bool:
-        """Whether a folder, apart from what it lies in, is no link, hidden, of tools, private or ignored."""
+        """Return whether a walk enters a folder, regardless of the folder's parents.
+
+        Links and hidden, private or ignored folders are skipped, as well as folders of tools, such as `node_modules`.
+        """
         name = folder.rpartition("/")[2]
         skipped = name.startswith(".") or name.lower() in SKIPPED or is_private(f"{folder}/x")
         return not skipped and not os.path.islink(folder) and not self.ignores(f"{folder}/")
 
     def _rules(self, folder: str) -> tuple[str, Ignored]:
-        """The top folder whose rules, and those below it, count for what lies directly in a folder; and the rules."""
+        """Return the rules for the entries of a folder, and the top folder that their paths are relative to."""
         chains, read, stamps = self._chains, self._own, self._stamps
         if folder not in chains:
             top = self._top(folder)
@@ -177,7 +184,7 @@ class Files:
         return chains[folder]
 
     def _style(self, folder: str) -> EditorConfig:
-        """What a folder's own `.editorconfig` says: nothing where it is a link, too large, or no regular file."""
+        """Return the contents of a folder's `.editorconfig`; empty if it is a link, too large or not a regular file."""
         styles, stamps = self._styles, self._stamps
         if folder not in styles:
             path, text = f"{folder.rstrip('/')}/{NAME}", ""
@@ -189,13 +196,17 @@ class Files:
         return styles[folder]
 
     def _top(self, folder: str) -> str:
-        """The repository around a folder's root, or around the folder where it has none; else the one or the other."""
+        """Return the top folder of the rules that apply in a folder.
+
+        This is the repository that contains the folder's root, or the root itself if it is in no repository. For a
+        folder outside of all roots, the folder takes the place of the root.
+        """
         base = self.root(folder + "/") or folder
         return next((above for above in _upwards(base, "/") if os.path.lexists(f"{above}/.git")), base)
 
 
 def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[str, Rules]]:
-    """The rules that lie directly in a folder, by their files' names; notes when these were changed."""
+    """Yield the name and the rules of each rules file directly in a folder, and record the files' stamps."""
     for name in (name for family in FAMILIES for name in family):
         path = _exclude(folder) if name == EXCLUDE else f"{folder.rstrip('/')}/{name}"
         stamps[path] = stamp = _stamp(path)
@@ -205,7 +216,7 @@ def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[st
 
 @contextmanager
 def _opened(path: str, flags: int = 0) -> Iterator[BinaryIO]:
-    """A regular file, for reading. Raises `OSError` for anything else, and never waits."""
+    """Open a regular file for reading, without ever blocking. Raises `OSError` for anything else."""
     flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -214,14 +225,16 @@ def _opened(path: str, flags: int = 0) -> Iterator[BinaryIO]:
 
 
 def _regular(path: str, limit: int) -> str:
-    """The text of a regular file, at most ``limit`` bytes of it. Raises `OSError`."""
+    """Return the text of a regular file, at most ``limit`` bytes of it. Raises `OSError`."""
     with _opened(path) as file:
         return file.read(limit).decode("utf-8", "replace")
 
 
 def _rules_text(path: str, stamp: Stamp) -> str:
-    with suppress(OSError, ValueError):  # a name with a null in it is none
-        if os.path.isdir(path):  # for git, too, this is none
+    # A name that contains a null character raises `ValueError`.
+    with suppress(OSError, ValueError):
+        # git, too, reads no rules from a directory of this name.
+        if os.path.isdir(path):
             return ""
         text = "" if stamp[1] > MAX_RULES_BYTES else _regular(path, MAX_RULES_BYTES + 1)
         if max(len(text), stamp[1]) <= MAX_RULES_BYTES:
@@ -230,7 +243,7 @@ def _rules_text(path: str, stamp: Stamp) -> str:
 
 
 def _exclude(folder: str) -> str:
-    """Where a repository keeps its own rules. A work tree has a file that tells where the repository is."""
+    """Return the path of a repository's `info/exclude`. In a work tree, `.git` is a file that names the repository."""
     git = f"{folder.rstrip('/')}/.git"
     if os.path.isfile(git):
         with suppress(OSError, ValueError):
@@ -240,20 +253,20 @@ def _exclude(folder: str) -> str:
 
 
 def by_hand(text: str) -> bool:
-    """Whether a text is one that people write and read, and no data."""
+    """Return whether a text looks written by people: no binary data, and not minified."""
     lines = text.split("\n")
     short = max(map(len, lines)) <= MAX_LINE_CHARACTERS
     return short and "\0" not in text and len(text) <= MAX_MEAN_CHARACTERS * len(lines) + 1_000
 
 
 def is_project(folder: str) -> bool:
-    """Whether a folder is less than the user's whole home, or the disk: nobody means to have those read."""
+    """Return whether a folder is neither the home folder, nor above it, nor a whole disk: nobody wants those read."""
     home, root = Path.home(), folder.rstrip("/")
     return root != "" and not root.endswith(":") and Path(root) not in (home, *home.parents)
 
 
 def _stamp(path: str) -> Stamp | None:
-    """None where there is nothing. What cannot be looked at has a stamp that no file has."""
+    """Return the stamp of a path, or None if nothing exists there. An unreadable path has a stamp that no file has."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -264,14 +277,14 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _upwards(folder: str, top: str) -> Iterator[str]:
-    """A folder, then those that it lies in, up to the top."""
+    """Yield a folder, then its parents up to `top`."""
     yield folder
     while folder != top and (above := _parent(folder)) != folder:
         yield (folder := above)
 
 
 def _parent(path: str) -> str:
-    """The folder that a path lies in; of a root of the file system, itself."""
+    """Return the parent of a path; a root of the file system is its own parent."""
     path = path.rstrip("/")
     parent = path.rpartition("/")[0]
     if not parent or parent.endswith(":"):

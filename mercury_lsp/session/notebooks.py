@@ -8,25 +8,27 @@ from dataclasses import replace
 from mercury_lsp.completion.types import Reply
 from mercury_lsp.syntax.document import Document
 
-BETWEEN = "\n\n"  # two cells
-# Of the other cells, each way.
+# The separator between two cells.
+BETWEEN = "\n\n"
+# The largest number of characters of other cells in each direction.
 MAX_OTHER_CELLS_CHARACTERS = 100_000
 
 
 class Notebooks:
-    """The order of the cells of the open notebooks, all by their URIs. Knows nothing of the cells' texts."""
+    """The order of the cells of the open notebooks, all by their URIs. It does not hold the cells' texts."""
 
     def __init__(self) -> None:
         self._cells: dict[str, list[str]] = {}
-        self._notebooks: dict[str, str] = {}  # by cell
+        # The notebook of each cell.
+        self._notebooks: dict[str, str] = {}
 
     def open(self, notebook: str, cells: Sequence[str]) -> None:
-        """Take a notebook, whether it was open before or not."""
+        """Add a notebook, or replace the cells of one that is already open."""
         self.close(notebook)
         self.change(notebook, 0, 0, cells)
 
     def change(self, notebook: str, start: int, count: int, cells: Sequence[str]) -> None:
-        """Put cells in the place of so many from `start` on; numbers out of range are clamped."""
+        """Replace `count` cells from index `start` on; numbers out of range are clamped."""
         known = self._cells.setdefault(notebook, [])
         start = min(start, len(known))
         for gone in known[start : start + count]:
@@ -35,16 +37,17 @@ class Notebooks:
         self._notebooks |= dict.fromkeys(cells, notebook)
 
     def close(self, notebook: str) -> list[str]:
-        """Forget a notebook; the cells that it had."""
+        """Remove a notebook, and return its cells."""
         cells = self._cells.pop(notebook, [])
         for cell in cells:
             self._notebooks.pop(cell, None)
         return cells
 
     def joined(self, cell: Document, find: Callable[[str], Document | None]) -> tuple[Document, int]:
-        """The document of all cells in the language of one, and where in it that one begins; others stay alone.
+        """Return the document of all cells in the language of `cell`, and the offset of `cell` in it.
 
-        Of the other cells the nearest are taken, up to `MAX_OTHER_CELLS_CHARACTERS` each way.
+        Of the other cells the nearest are included, up to `MAX_OTHER_CELLS_CHARACTERS` in each direction. A document
+        that is not a cell is returned as it is, with offset 0.
         """
         order = self._cells.get(self._notebooks.get(cell.uri, ""), [cell.uri])
         if len(order) < 2:
@@ -72,7 +75,7 @@ def _texts(cells: Iterable[str], cell: Document, find: Callable[[str], Document 
 
 
 def moved(reply: Reply, by: int) -> Reply:
-    """A reply for a joined document as one for a cell that begins `by` characters later."""
+    """Return a reply for a joined document as a reply for the cell that starts at offset `by` of it."""
     completion = reply.completion
     if completion is None or by == 0:
         return reply

@@ -1,6 +1,6 @@
-"""Keeps what one client told the server: its configuration, its workspace folders and its open documents.
+"""Keeps the state of one client: its settings, its workspace folders and its open documents.
 
-A session hands out frozen values only, so a snapshot is the text that a request was about, whatever is typed later.
+A session hands out frozen values only, so a snapshot stays the text of its request, whatever is typed later.
 """
 
 from __future__ import annotations
@@ -21,44 +21,51 @@ from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document, well_formed
 from mercury_lsp.trust import Answers, Claim, claim_of, harmless
 
-# People write no larger file, and indexing one at every key would be felt.
+# People write no larger files, and indexing one at every key would cause a noticeable delay.
 MAX_DOCUMENT_CHARACTERS = 2_000_000
-# A larger document is kept up to here, so that changes can make it small again; a longer one has to come whole again.
+# A larger document is kept up to this size, so that changes can make it small again. The text of a longer one is
+# dropped until the client sends it as a whole.
 MAX_KEPT_CHARACTERS = 4 * MAX_DOCUMENT_CHARACTERS
-# Of a document of which it is not known yet whether rules ignore it.
+# The access to a document before the ignore rules have been checked.
 UNKNOWN = FileAccess(ignored=True, inside=False)
 
 log = logging.getLogger(__name__)
 
 
 class Session:
-    """The documents, folders and settings of one client. `overrides` are settings that no client can change.
+    """The documents, folders and settings of one client. No client can change the settings in `overrides`.
 
-    `claim`: what of the client's settings does not count, because the user has not allowed it.
+    `claim`: the settings of the client that have no effect because the user has not allowed them.
     """
 
     def __init__(self, overrides: Mapping[str, object] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self._first: dict[str, object] = {}
-        self._given: object = None  # the settings that came last
-        self._allowed: set[Claim] = set()  # by this client's user, should the answer not have been kept
+        # The settings that the client sent last.
+        self._given: object = None
+        # Claims that the user has allowed, in case the answer could not be stored.
+        self._allowed: set[Claim] = set()
         self.answers = Answers()
         self.claim: Claim | None = None
         self._documents: dict[str, Document] = {}
-        self._lost: set[str] = set()  # open documents whose text is not kept, as it is far too large
-        self._files: dict[str, str] = {}  # of open documents, where they have one
-        self._access: dict[str, FileAccess] = {}  # what may be done with open documents
+        # URIs of open documents whose text is not kept because it is far too long.
+        self._lost: set[str] = set()
+        # The absolute paths of the open documents' files, by URI; "" if a document has none.
+        self._files: dict[str, str] = {}
+        # How the open documents may be used, by URI.
+        self._access: dict[str, FileAccess] = {}
         self.notebooks = Notebooks()
         self.workspace = Workspace()
         self.roots: tuple[str, ...] = ()
-        self.snoozed_until = 0.0  # seconds since 1970
+        # In seconds since 1970.
+        self.snoozed_until = 0.0
         self.config, self.problems = self._read({})
 
     def configure(self, settings: object, first: bool = False) -> None:
-        """Take settings by the options' names; `problems` then has a sentence for each that is wrong.
+        """Apply settings, given by the options' names; `problems` then has a sentence for each invalid one.
 
-        They come bare or under the name of our section. What they leave out is as in the `first` ones, those of
-        `initialize`, or as in the user's own file, or has its default.
+        The settings come either directly or under the name of our section. An option that they leave out is taken from
+        the `first` settings, those of `initialize`, then from the user's own file, then from its default.
         """
         self._given = settings
         if isinstance(settings, Mapping):
@@ -72,28 +79,27 @@ class Session:
             self.problems += parse(settings)[1]
 
     def place(self, roots: Sequence[str]) -> None:
-        """Take the workspace's folders, by their paths: what comes out of them has to be allowed."""
+        """Set the paths of the workspace folders. Settings that come from the workspace need the user's consent."""
         if self.roots != tuple(roots):
             self.roots = tuple(roots)
             self.configure(self._given)
 
     def allow(self, claim: Claim) -> None:
-        """The user has allowed settings of the client: take them."""
+        """Apply settings of the client that the user has allowed."""
         self._allowed.add(claim)
         self.configure(self._given)
 
     @property
     def model(self) -> str:
-        """What the model that is to be used is called: by the settings, or else by the user's own choice."""
+        """The name of the selected model, by the settings or else by the user's own choice."""
         if self.config.remote == "always":
             return self.config.remote_model or host(self.config.remote_url)
         return PurePath(choose_model(self.config.model).model).name
 
     def open(self, uri: str, path: str, language_id: str, version: int, text: str, file: str = "") -> None:
-        """Take a document's text, whether it was open before or not. `path` is what the model is told.
+        """Add a document or replace its text. `path` is its name for the model.
 
-        `file` is its absolute path, or empty; as long as it is not known (see `admit`) whether that is ignored, it
-        counts as ignored.
+        `file` is its absolute path, or "". A document with a file counts as ignored until `admit` reports otherwise.
         """
         self._take(uri, well_formed(path), well_formed(language_id), version, text)
         self._files[uri] = file
@@ -103,11 +109,11 @@ class Session:
         self.workspace.open(self._offered(uri), file)
 
     def file(self, uri: str) -> str:
-        """The absolute path of an open document's file; "" where it has none."""
+        """Return the absolute path of an open document's file, or "" if it has none."""
         return self._files.get(uri, "")
 
     def admit(self, uri: str, access: FileAccess | None) -> None:
-        """Take what may be done with an open document; None where that is not known, or not any more."""
+        """Set how an open document with a file may be used; None if that is not known, or not any more."""
         if self.file(uri):
             self._access[uri] = access or replace(self._access[uri], ignored=True)
             if access is not None:
@@ -119,18 +125,18 @@ class Session:
         return [uri for uri, file in self._files.items() if file]
 
     def version(self, uri: str) -> int:
-        """The version of an open document; 0 where it is not open."""
+        """Return the version of a document, or 0 if it is not open."""
         known = self._documents.get(uri)
         return 0 if known is None else known.version
 
     def rewrite(self, uri: str, version: int, text: str) -> None:
-        """Take a whole new text of an open document. Of one that is not open, nothing."""
+        """Replace the whole text of an open document. Has no effect if it is not open."""
         if (old := self._documents.get(uri)) is not None:
             self._take(uri, old.path, old.language_id, version, text)
             self.workspace.change(self._offered(uri))
 
     def replace(self, uri: str, version: int, start: int, end: int, text: str) -> None:
-        """Replace the characters from `start` to `end` of a document. Of one that `kept` lacks, nothing."""
+        """Replace the characters from `start` to `end` of a document. Has no effect if `kept` returns None."""
         if (old := self.kept(uri)) is not None:
             new = old.replace(start, end, well_formed(text), version)
             self._keep(new, len(new.text))
@@ -148,23 +154,23 @@ class Session:
         self.workspace.used(uri)
 
     def document(self, uri: str) -> Document | None:
-        """The document as it is now; None where it is not open, or too large."""
+        """Return the current document, or None if it is not open or is too large."""
         known = self.kept(uri)
         return None if known is None or len(known.text) > MAX_DOCUMENT_CHARACTERS else known
 
     def kept(self, uri: str) -> Document | None:
-        """The document to which changes apply, be it too large; None where it is not open, or its text is not kept."""
+        """Return the document that changes apply to, whatever its size; None if it is closed or its text is lost."""
         return None if uri in self._lost else self._documents.get(uri)
 
     @property
     def snoozed(self) -> bool:
-        """Whether nothing is to be suggested automatically for now."""
+        """Whether automatic suggestions are paused."""
         return time.time() < self.snoozed_until
 
     def snapshot(self, uri: str) -> Snapshot | None:
-        """What a completion in this document may depend on, as it is now; None where there is no `document`.
+        """Return everything that a completion in a document may depend on, as of now; None if `document` returns None.
 
-        While it is `snoozed`, nothing is worked on ahead.
+        During a snooze, the snapshot's settings turn prefetching off.
         """
         document = self.document(uri)
         if document is None:
@@ -183,12 +189,15 @@ class Session:
         )
 
     def joined(self, snapshot: Snapshot) -> tuple[Snapshot, int]:
-        """The snapshot of a cell's whole notebook, and where the cell begins in it; of others the same, and 0."""
+        """Return the snapshot of a cell's whole notebook, and the offset of the cell in it.
+
+        Returns other snapshots as they are, with offset 0.
+        """
         document, start = self.notebooks.joined(snapshot.document, self.document)
         return (snapshot if document is snapshot.document else replace(snapshot, document=document)), start
 
     def _read(self, given: Mapping[str, object]) -> tuple[Config, tuple[str, ...]]:
-        """The configuration by a client's settings and the user's own, and what is wrong with either."""
+        """Return the configuration from the client's and the user's own settings, and the problems of both."""
         own, unreadable = dict(self._overrides), ""
         try:
             own = own_settings() | own
@@ -221,5 +230,5 @@ class Session:
             log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, limit)
 
     def _offered(self, uri: str) -> Document:
-        """An open document as others may use it: without its text if that is too large."""
+        """Return an open document as other documents may use it: without its text if that is too large."""
         return self.document(uri) or replace(self._documents[uri], text="")

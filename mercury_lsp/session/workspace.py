@@ -1,7 +1,7 @@
-"""Reads the workspace's files in the background, and hands them out as a `Library`.
+"""Reads the workspace's files in the background, and publishes them as a `Library`.
 
-Folders near the open documents are read first; nothing is read while the engine works, and nothing is parsed on the
-thread that answers. What open documents tell others is in `OpenDocuments`.
+Folders near the open documents are read first. Nothing is read while the engine works, and nothing is parsed on the
+event loop's thread. `OpenDocuments` keeps the open documents that others may use.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.tokenizer import Vocabulary
 
 PUBLISH_SECONDS = 1.0
-"""Between two libraries while files are read."""
+"""The time between two published libraries while files are read."""
 RESCAN_SECONDS = 30.0
-"""Between two looks at the disk: at the rules, some of which stand above the folders that an editor watches, and at all
-files if the editor does not tell of changes."""
+"""The time between two checks of the disk.
+
+Rules are checked, because some lie above the folders that an editor watches, and all files if the editor does not
+report changes."""
 RULES, STYLES = (".gitignore", ".mercuryignore", ".git/info/exclude"), "/.editorconfig"
 
 
 class Workspace(Background):
-    """One client's workspace.
+    """The workspace of one client.
 
-    ``rules``: is called from the thread when rules of ignoring have changed, after which documents must be admitted
+    ``rules`` is called from the workspace's thread when ignore rules have changed; documents must then be admitted
     again.
     """
 
@@ -45,27 +47,34 @@ class Workspace(Background):
     def __init__(self) -> None:
         super().__init__()
         self.rules: Callable[[], None] = lambda: None
-        self.library = EMPTY  # as of now
-        self.watched = False  # whether the editor tells of changes on the disk
+        # The entries that are published now.
+        self.library = EMPTY
+        # Whether the editor reports changes on disk.
+        self.watched = False
         self._files = Files()
         self._limit = 0
-        self._whole = True  # whether files are read that are not open
+        # Whether files that are not open are read.
+        self._whole = True
         self._opened = OpenDocuments()
-        # By file; without a stamp, of an open document.
+        # Entries and stamps by file; the stamp of an open document is None.
         self._kept: dict[str, tuple[Entry, Stamp | None]] = {}
         self._touched: set[str] = set()
-        self._heap: list[tuple[int, str]] = []  # folders to read, by their distance from the open documents
+        # Folders to read, by their distance from the open documents.
+        self._heap: list[tuple[int, str]] = []
         self._queued: set[str] = set()
         self._seen: set[str] = set()
-        self._full = False  # whether there is no room for what is further away
-        self._fresh = False  # whether a walk is to begin
-        self._recheck = False  # whether the rules have changed
+        # Whether there is no room for files that are further away.
+        self._full = False
+        # Whether a new walk is due.
+        self._fresh = False
+        # Whether rules have changed, so that the kept files must be checked again.
+        self._recheck = False
         self._indexer: Indexer | None = None
 
     def configure(self, roots: Iterable[str], limit: int, whole: bool = True) -> bool:
-        """Take the folders, as absolute paths, and how many bytes entries may take; with 0 there are none.
+        """Set the folders, as absolute paths, and the limit of the entries' size in bytes; with 0 there are no entries.
 
-        If not the `whole`, only the open documents are read. Whether these are news, after which documents must be
+        If `whole` is false, only open documents are used. Return whether anything has changed; documents must then be
         admitted again.
         """
         roots = tuple(root for root in roots if is_project(root))
@@ -79,15 +88,15 @@ class Workspace(Background):
         return True
 
     def close(self, timeout: float = 1.0) -> None:
-        """End, after at most one file."""
+        """Stop the threads after the current piece of work, waiting up to ``timeout`` seconds for each."""
         super().close(timeout)
         if self._indexer is not None:
             self._indexer.close(timeout)
 
     def index_with(self, vocabulary: Vocabulary | None) -> None:
-        """Index the library's files for a model that has a memory, from now on; None for one that has none.
+        """Index the library's files from now on for a model with a project memory; None for a model without one.
 
-        For the worker's thread, where a model is loaded: the first time it imports numpy.
+        To be called from the worker's thread, where a model is loaded: the first call imports numpy.
         """
         if vocabulary is not None and self._indexer is None and not self._stop:
             from mercury_lsp.context.memory.indexer import Indexer
@@ -103,44 +112,44 @@ class Workspace(Background):
 
     @property
     def memory(self) -> ProjectMemory | None:
-        """What the library's files have in them, as far as it is indexed by now; None before `index_with`."""
+        """The project memory of what is indexed so far; None before `index_with` gets a vocabulary."""
         return None if self._indexer is None else self._indexer.memory
 
     @property
     def idle(self) -> bool:
-        """Whether all is read that there is to read, and indexed."""
+        """Whether all files are read and indexed."""
         with self._changed:
             resting = self._resting and not self._has_work()
         return resting and (self._indexer is None or self._indexer.idle)
 
     def examine(self, file: str) -> FileAccess:
-        """What may be done with a document. Reads files: not on the thread that answers."""
+        """Return how a document may be used. Reads files, so it must not be called on the event loop's thread."""
         return self._files.access(file)
 
     def open(self, document: Document, file: str) -> None:
-        """Take a document; "" for `file` if it is no file. Until it is admitted, no other document uses it."""
+        """Add a document; `file` is "" if it has none. No other document uses it until it is admitted."""
         with self._changed:
             self._opened.take(document, file)
 
     def admit(self, uri: str, inside: bool) -> None:
-        """Note whether a document may be used in others."""
+        """Note whether other documents may use a document."""
         with self._changed:
             if (there := self._opened.admit(uri, inside)) is not None:
                 if not inside:
                     self._kept.pop(there.file, None)
                     self._publish({})
-                # Else it may be in a part of the workspace that has not been read.
+                # The file may lie in a part of the workspace that has not been read.
                 self._fresh |= not inside or there.file not in self._kept
                 self._publish()
                 self._changed.notify_all()
 
     def change(self, document: Document) -> None:
-        """Take a document's new text."""
+        """Replace an open document with its new version."""
         with self._changed:
             self._opened.change(document)
 
     def forget(self, uri: str) -> None:
-        """Forget an open document: from here on, what counts is the file."""
+        """Forget an open document: from now on the file on disk counts."""
         with self._changed:
             if (there := self._opened.close(uri)) is not None:
                 self._touched.add(there.file)
@@ -148,7 +157,7 @@ class Workspace(Background):
                 self._changed.notify_all()
 
     def used(self, uri: str) -> Library:
-        """The library as of now, for a document that is worked on. Other ones with changes are read again soon."""
+        """Return the current library for a document that is being edited. Other changed documents are updated soon."""
         with self._changed:
             if self._opened.use(uri):
                 self._publish()
@@ -156,7 +165,7 @@ class Workspace(Background):
             return self.library
 
     def touch(self, paths: Iterable[str]) -> bool:
-        """Files that have been made, changed or deleted. Whether documents must be looked at again because of them."""
+        """Reread files that were created, changed or deleted. Return whether documents must be checked again."""
         paths = list(paths)
         rules, styles = (any(path.endswith(names) for path in paths) for names in (RULES, STYLES))
         with self._changed:
@@ -164,7 +173,8 @@ class Workspace(Background):
                 self._files.forget()
             if rules:
                 self._recheck = self._fresh = True
-                self._publish({})  # nothing, until it is known what may be used
+                # Nothing is published until it is known which files may be used.
+                self._publish({})
             self._touched.update(paths)
             self._changed.notify_all()
         return rules or styles
@@ -194,7 +204,7 @@ class Workspace(Background):
         self._fresh |= changed or not self.watched
 
     def _read_all(self) -> None:
-        """All there is to do now; whatever is more urgent comes in between."""
+        """Do all pending work; more urgent work comes in between."""
         published = time.monotonic()
         with self._progress() as tell:
             try:
@@ -207,7 +217,7 @@ class Workspace(Background):
                 self._publish_all()
 
     def _urgent(self) -> bool:
-        """Do one thing that is more urgent than reading on. Whether there was any."""
+        """Do one piece of work that is more urgent than walking on, and return whether there was any."""
         if self._recheck:
             self._recheck = False
             self._files.forget()
@@ -223,7 +233,7 @@ class Workspace(Background):
             file = self._touched.pop() if self._touched else None
         if file is None:
             return False
-        # A walk that listed its folder before drops what it has not seen.
+        # A walk that listed the folder before the file was created would drop it as unseen.
         self._seen.add(file)
         self._read(file)
         if file not in self._kept:
@@ -233,7 +243,7 @@ class Workspace(Background):
         return True
 
     def _step(self) -> bool:
-        """Read one folder. Whether there was any."""
+        """Read one folder of the walk, and return whether there was any."""
         if self._fresh:
             self._fresh = False
             self._begin()
@@ -259,7 +269,7 @@ class Workspace(Background):
         return True
 
     def _begin(self) -> None:
-        """Begin with the folders of the open documents, those around them, and the roots."""
+        """Start a walk with the roots, the folders of the open documents and the folders around those."""
         self._heap, self._queued, self._seen, self._full = [], set(), set(), False
         if not self._limit or not self._whole:
             self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
@@ -278,9 +288,10 @@ class Workspace(Background):
             heappush(self._heap, (distance(folder, self._opened.folders), folder))
 
     def _read(self, file: str, steps_away: int | None = None) -> bool:
-        """Take a file's entry, or forget it. False where there is no more room for such a distance."""
+        """Update or drop a file's entry. Return False if there is no room at its distance."""
         if self._opened.holds(file):
-            return True  # its text is the editor's
+            # The editor's text counts.
+            return True
         known = self._kept[file][1] if file in self._kept else None
         content = self._files.read(file, known) if self._may_be_read(file) else None
         if content is None or not self._limit or not self._whole:
@@ -299,7 +310,7 @@ class Workspace(Background):
     def _keep(
         self, file: str, path: str, text: str, stamp: Stamp | None, steps_away: int | None = None
     ) -> bool:
-        """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
+        """Keep a file's entry, dropping entries further from the open documents. Return False if there is no room."""
         entry = read(path, without(text))
         self._drop([file])
         sizes = {other: own.size for other, (own, _) in self._kept.items()}
@@ -311,7 +322,7 @@ class Workspace(Background):
                 return False
             self._drop(further)
         with self._changed:
-            # An open document may have been closed meanwhile, or it is ignored now.
+            # An open document may have been closed meanwhile, or may be ignored now.
             if stamp is not None or self._opened.holds(file):
                 self._kept[file] = entry, stamp
         return True
@@ -334,6 +345,6 @@ class Workspace(Background):
             self._indexer.take(self.library.entries)
 
     def _show_indexing(self, fraction: float | None) -> None:
-        """Tell how much is indexed, unless files are read, of which the same user is told."""
+        """Show which fraction is indexed, unless files are being read: then the user sees that progress."""
         if fraction is None or self._resting:
             self.show(fraction)
