@@ -1,4 +1,4 @@
-"""Checks the bearer token of a request, and limits how often each client may ask."""
+"""Checks the bearer token of a request, and enforces the rate limit of each client."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from mercury_lsp.http.completions import Refused
 from mercury_lsp.tokens import Tokens
 
-# The rates of so many clients are kept, the latest ones.
+# The number of clients whose buckets are kept, the most recent ones.
 MAX_CLIENTS = 4096
 
 
 class Access:
-    """Tokens and rates. ``per_minute``: requests of each client, 0 for no limit; ``clock``: in seconds."""
+    """Checks tokens and rates. ``per_minute``: requests of each client, 0 for no limit; ``clock``: in seconds."""
 
     def __init__(
         self, tokens: Mapping[str, str], per_minute: int = 0, clock: Callable[[], float] = time.monotonic
@@ -21,11 +21,11 @@ class Access:
         self._tokens = Tokens(tokens)
         self._per_second, self._capacity = per_minute / 60, max(1.0, per_minute / 6)
         self._clock = clock
-        # By client: the tokens left in its bucket, and when they were counted.
+        # By client: the tokens left in its bucket, and the time of that count.
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def name(self, authorization: str) -> str:
-        """The name of the client with this header; empty if no token is needed. Raises `Refused`."""
+        """Return the name of the client with this header, or "" if no token is needed. Raises `Refused`."""
         if not self._tokens:
             return ""
         scheme, _, token = authorization.partition(" ")
@@ -36,13 +36,13 @@ class Access:
         return name
 
     def take(self, client: str) -> None:
-        """Count a request of a client, by a token bucket of ten seconds' worth. Raises `Refused`."""
+        """Take a token of a client's bucket, which holds a rate of ten seconds. Raises `Refused` if it is empty."""
         if not self._per_second:
             return
         now = self._clock()
         left, at = self._buckets.pop(client, (self._capacity, now))
         left = min(self._capacity, left + (now - at) * self._per_second)
-        # The latest client is the last item.
+        # Keep the buckets in the order of use, the most recent last.
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
         if len(self._buckets) > MAX_CLIENTS:
             del self._buckets[next(iter(self._buckets))]

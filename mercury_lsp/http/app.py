@@ -38,7 +38,7 @@ from mercury_lsp.http.messages import (
 )
 from mercury_lsp.http.settings import ServiceSettings
 
-# A client that is refused for a full queue may retry after at least so long.
+# The shortest wait that is advised to a client whose request is refused because the queue is full.
 MIN_RETRY_SECONDS = 1.0
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("mercury_lsp.access")
@@ -47,7 +47,10 @@ _FAILED = Refused(500, "The server failed to answer.", kind="server_error")
 
 @dataclass(slots=True)
 class ServiceState:
-    """Shared by an application and its process. ``running``: requests; ``stopping``: new requests get a 503."""
+    """The state shared by an application and its process.
+
+    ``running``: the number of running requests. ``stopping``: new requests get a 503.
+    """
 
     running: int = 0
     stopping: bool = False
@@ -62,12 +65,12 @@ class _Visit:
     status: int = 500
     last: Update = field(default_factory=lambda: Update(""))
     began: float = field(default_factory=time.perf_counter)
-    # All of the body has arrived, so that the server waits for the answer before it stops.
+    # The whole body has arrived, so the server waits for the answer before it stops.
     body_read: bool = False
 
 
 def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
-    """Make the application of a backend, and close the backend at its end; ``app.state.service``: a `ServiceState`."""
+    """Return the application of a backend, which it closes at its end. ``app.state.service`` is a `ServiceState`."""
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +118,7 @@ class _Service:
         self._counts = Counts()
 
     def completions(self, path: str, fim: bool) -> Callable[[Request], Awaitable[Response]]:
-        """The handler of a completion route."""
+        """Return the handler of a completion route."""
 
         async def completions(request: Request) -> Response:
             visit = _Visit(path)
@@ -164,7 +167,7 @@ class _Service:
         return JSONResponse({"status": "ready" if ready else "loading"}, 200 if ready else 503)
 
     def _client(self, request: Request) -> str:
-        """The name of the client with the request's token; empty if no token is needed. Raises `Refused`."""
+        """Return the name of the client with the request's token, or "" if no token is needed. Raises `Refused`."""
         return self._access.name(request.headers.get("authorization", ""))
 
     def _refuse_if_stopping(self) -> None:
@@ -174,7 +177,7 @@ class _Service:
     async def _complete(self, request: Request, visit: _Visit, fim: bool) -> Response:
         name, peer = self._client(request), request.client.host if request.client else ""
         visit.name = name or "-"
-        # The owner of the request's cache.
+        # The client that owns the request's cache.
         client = name or peer
         self._refuse_if_stopping()
         self._access.take(client)
@@ -191,9 +194,9 @@ class _Service:
             async for _ in updates:
                 pass
             return JSONResponse(reply.whole(visit.last))
-        # An error before the first update has a status of its own.
+        # Errors before the first update get an HTTP status of their own; later ones become events of the stream.
         first = await anext(updates)
-        # Until the stream comes to its end.
+        # The status unless the stream reaches its end.
         visit.status = CLIENT_GONE_STATUS
 
         async def on_end() -> None:
@@ -212,7 +215,7 @@ class _Service:
         drafts: bool,
         with_usage: bool,
     ) -> AsyncGenerator[str, None]:
-        """The events: the new committed text, or with ``drafts`` all of the text each time."""
+        """Yield the events: the newly committed text, or with ``drafts`` the whole text each time."""
         sent = 0
         try:
             while not update.finish:
@@ -238,7 +241,7 @@ class _Service:
             yield server_sent_event(_FAILED.body)
 
     async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
-        """The backend's updates, until the client is gone or the timeout. Raises `Refused`, `ClientGone`."""
+        """Yield the backend's updates until the client disconnects or the timeout. Raises `Refused`, `ClientGone`."""
         ends = asyncio.get_running_loop().time() + self._settings.timeout_s
         gone = asyncio.create_task(wait_for_disconnect(request))
         running = self._backend.run(task)
@@ -285,5 +288,5 @@ class _Service:
 
 
 def _key(client: str, affinity: str) -> str:
-    """A key that differs between clients and reveals nothing of them."""
+    """Return a key that differs between clients and reveals nothing about them."""
     return hashlib.sha256(json.dumps([client, affinity]).encode()).hexdigest()[:32]

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 class Task:
     """A request for the middle between ``prefix`` and ``suffix``, the client's text.
 
-    ``key``: tasks of one key, such as those of one document, share a KV cache. ``asker``: the client, for equal shares.
-    ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``temperature``: 0 takes the
-    likeliest tokens; above 0 the same ``seed`` gives the same text, and None a new one.
+    ``key``: tasks of one key, such as those of one document, share a KV cache. ``asker``: the client, for fair shares.
+    ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``temperature``: 0 selects the
+    likeliest tokens; above 0 the same ``seed`` gives the same text, and None selects a random seed.
     """
 
     prefix: str
@@ -30,10 +30,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The state of a middle. ``text`` is all of it, not only the new part.
+    """The state of a middle. ``text`` is the whole text, not only the new part.
 
-    ``committed``: the number of characters from the left that do not change any more. The last update has a ``finish``:
-    stop if a stop token or a stop text ended the middle, length if a limit did.
+    ``committed``: the number of leading characters that do not change any more. The last update has a ``finish``:
+    "stop" if a stop token or a stop text ended the middle, "length" if a limit did.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Update:
 
 
 class Busy(Exception):
-    """The queue is full; in ``wait`` seconds there may be room."""
+    """Raised if the queue is full; in ``wait`` seconds there may be room."""
 
     def __init__(self, wait: float = 0.0) -> None:
         super().__init__(wait)
@@ -55,7 +55,7 @@ class Busy(Exception):
 
 
 class Unavailable(Exception):
-    """The model cannot answer now; the message is one sentence for the user."""
+    """Raised if the model cannot answer now; the message is one sentence for the user."""
 
 
 class Backend(Protocol):
@@ -68,13 +68,13 @@ class Backend(Protocol):
         """Whether the backend can answer."""
 
     def run(self, task: Task) -> AsyncIterator[Update]:
-        """The updates of a task, the last with its ``finish``; closing the iterator cancels it.
+        """Yield the updates of a task, the last one with its ``finish``; closing the iterator cancels the task.
 
         Raises `Busy`, `Unavailable`.
         """
 
     def metrics(self) -> str:
-        """The counters in Prometheus' text format."""
+        """Return the counters in Prometheus' text format."""
 
     async def close(self) -> None:
-        """End all work."""
+        """Stop all work."""

@@ -1,7 +1,7 @@
-"""Defines the JSON of requests, answers and errors, in OpenAI's format and that of hosted infilling models.
+"""Defines the JSON of requests, answers and errors, in OpenAI's format and in that of hosted infilling models.
 
-`/v1/completions` is OpenAI's. A choice of `/v1/fim/completions` has its text twice: as ``text``, where hosted Mercury
-has it, and as ``message`` or ``delta``, where Codestral has it.
+`/v1/completions` has OpenAI's format. A choice of `/v1/fim/completions` contains its text twice: as ``text``, as hosted
+Mercury does, and as ``message`` or ``delta``, as Codestral does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MAX_PATH_CHARACTERS = 256
 
 
 class Refused(Exception):
-    """A request gets an error. ``kind``, ``param``, ``code``: in OpenAI's terms; ``wait``: seconds before a retry."""
+    """Raised to answer a request with an error.
+
+    ``kind``, ``param``, ``code``: the fields of OpenAI's errors; ``wait``: seconds before a retry.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class CompletionRequest(BaseModel):
 
     @property
     def affinity(self) -> str:
-        """The client's cache key, if no header gives one."""
+        """The client's cache key, used if no header gives one."""
         return self.prompt_cache_key or self.user or ""
 
     @property
@@ -86,7 +89,7 @@ class CompletionRequest(BaseModel):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def task(self, key: str, settings: ServiceSettings, asker: str = "") -> Task:
-        """The task for the backend, with ``max_tokens`` cut to the limit."""
+        """Return the task for the backend, with ``max_tokens`` cut to the limit."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Task(
             prefix=self.prompt if isinstance(self.prompt, str) else self.prompt[0],
@@ -137,7 +140,7 @@ def parse_request(body: bytes, models: tuple[str, ...]) -> CompletionRequest:
 
 
 def body_schema() -> dict[str, Any]:
-    """The JSON schema of a request's body, without references, for the OpenAPI schema."""
+    """Return the JSON schema of a request's body, with references resolved, for the OpenAPI schema."""
     schema = CompletionRequest.model_json_schema()
     parts = {f"#/$defs/{name}": part for name, part in schema.pop("$defs", {}).items()}
 
@@ -154,7 +157,7 @@ def body_schema() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CompletionFormat:
-    """Formats the answer to one request. ``fim``: in the format of `/v1/fim/completions`."""
+    """The format of the answer to one request. ``fim``: that of `/v1/fim/completions`."""
 
     model: str
     fim: bool
@@ -162,15 +165,15 @@ class CompletionFormat:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def whole(self, update: Update) -> dict[str, Any]:
-        """The answer to a request without a stream."""
+        """Return the answer to a request without a stream."""
         return self._object(self._choice(update.text, update.finish, "message")) | {"usage": usage(update)}
 
     def piece(self, text: str, finish: str = "") -> dict[str, Any]:
-        """A chunk of a stream: the new text, or all of it with drafts."""
+        """Return a chunk of a stream: the new text, or the whole text with drafts."""
         return self._object(self._choice(text, finish, "delta"))
 
     def cost(self, update: Update) -> dict[str, Any]:
-        """The chunk with a stream's usage."""
+        """Return the chunk with a stream's usage."""
         return self._object() | {"usage": usage(update)}
 
     def _object(self, *choices: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +191,7 @@ class CompletionFormat:
 
 
 def usage(update: Update) -> dict[str, Any]:
-    """The usage of a task in tokens."""
+    """Return the usage of a task in tokens."""
     return {
         "prompt_tokens": update.prompt_tokens,
         "completion_tokens": update.tokens,

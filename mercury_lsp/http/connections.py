@@ -1,8 +1,8 @@
-"""Limits the cost of a connection before a request is complete: bytes of headers, seconds, and connections in all.
+"""Limits the cost of a connection before a request is complete: bytes of headers, time, and number of connections.
 
-uvicorn has no limits for slow or half-open requests. This is its protocol over h11, with a check of all connections ten
-times a second. A connection that exceeds its time is closed. If there are too many, the one that has waited longest
-without a complete request is closed, so that no client can block others by connecting.
+uvicorn has no limits for slow or half-open requests. This module extends its protocol over h11 by a check of all
+connections ten times a second. A connection that exceeds its time is closed. If there are too many, the one that has
+waited longest without a complete request is closed, so that no client can block others by connecting.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ConnectionLimits:
     """Limits of connections.
 
     ``head_s``, ``body_s``, ``answer_s``: seconds for the request line and headers, for the body, and for computing and
-    sending the answer. ``most``, ``most_per_address``: connections in all and of one address.
+    sending the answer. ``most``, ``most_per_address``: connections in total and of one address.
     """
 
     head_s: float = 10.0
@@ -47,14 +47,14 @@ class ConnectionLimits:
 
 
 class Connections:
-    """The open connections of one server, for the event loop's thread."""
+    """The open connections of one server; to be used on the event loop's thread only."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        # The stage of each connection and when it was first seen, in the order of arrival.
+        # The stage of each connection and the time when it was first seen, in the order of arrival.
         self._since: dict[LimitedProtocol, tuple[tuple[Phase, int], float]] = {}
         self._addresses: Counter[str] = Counter()
-        # By address and reason, not yet logged.
+        # Closed connections by address and reason that are not yet logged.
         self._refused: Counter[tuple[str, str]] = Counter()
         self._logged_at = 0.0
 
@@ -75,7 +75,7 @@ class Connections:
                 del self._addresses[connection.address]
 
     def look(self) -> None:
-        """Close connections that exceed their time, and log the refused ones."""
+        """Close connections that exceed their time, and log the closed ones."""
         now, own = time.monotonic(), self._limits
         limits = {"head": own.head_s, "body": own.body_s, "answer": own.answer_s}
         for connection, (stage, since) in list(self._since.items()):
@@ -101,9 +101,9 @@ class Connections:
         self._refused[connection.address, reason] += 1
 
     def _make_room(self, reason: str, address: str | None = None) -> None:
-        """Close the connection that has waited longest without a complete request; if all await answers, the newest.
+        """Close the connection that has waited longest without a complete request; if all wait for answers, the newest.
 
-        A connection without any request yet goes before one between two requests.
+        A connection without any request yet is closed before one that is between two requests.
         """
         candidates = [own for own in self._since if address in (None, own.address)]
         waiting = [own for own in candidates if own.stage[0] != "answer"]
@@ -116,7 +116,7 @@ class Connections:
 
 
 class _FewChunks(h11.Connection):
-    """A connection whose requests may not have more than `MAX_BODY_CHUNKS` chunks that h11 returns one by one."""
+    """A connection whose requests may have at most `MAX_BODY_CHUNKS` chunks, because h11 returns them one by one."""
 
     _chunks = 0
 
@@ -133,10 +133,10 @@ class _FewChunks(h11.Connection):
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1, with its connections counted in `open`."""
+    """uvicorn's protocol for HTTP/1.1 that registers its connections in `open`."""
 
     open: Connections
-    # Requests of this connection.
+    # The number of answered requests of this connection.
     answered = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -182,7 +182,10 @@ class LimitedProtocol(H11Protocol):
 
 
 def connection_limit(most: int) -> int:
-    """The number of connections that the system allows, at most ``most``; raises the process's limit if possible."""
+    """Return the number of connections that the system allows, at most ``most``, after raising the process's limit.
+
+    The limit is that of file descriptors; some of them are reserved for other purposes.
+    """
     if sys.platform == "win32":
         return most
     import resource
@@ -196,7 +199,7 @@ def connection_limit(most: int) -> int:
 
 
 def http_options(connections: Connections) -> dict[str, Any]:
-    """uvicorn's options for HTTP/1.1 alone, with its connections counted, and no log line for a bad request."""
+    """Return uvicorn's options for HTTP/1.1 alone, with connections limited and no log line for a bad request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return {
         "http": type("Limited", (LimitedProtocol,), {"open": connections}),

@@ -34,12 +34,12 @@ class Counts:
         )
 
     def text(self) -> str:
-        """The counters in Prometheus' text format."""
+        """Return the counters in Prometheus' text format."""
         return generate_latest(self._registry).decode()
 
 
 class EngineCounts(Collector):
-    """The counters of a `LocalBackend`, and gauges that are read when Prometheus asks."""
+    """The counters of a `LocalBackend`, and gauges that are computed when Prometheus reads them."""
 
     def __init__(self, backend: LocalBackend) -> None:
         self._registry = own = CollectorRegistry()
@@ -72,5 +72,5 @@ class EngineCounts(Collector):
         )
 
     def text(self) -> str:
-        """The counters in Prometheus' text format."""
+        """Return the counters in Prometheus' text format."""
         return generate_latest(self._registry).decode()

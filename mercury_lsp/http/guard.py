@@ -16,10 +16,10 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::\d{1,5})?", re.IGNORECASE)
 
 
 class Guard:
-    """Wraps an application. ``local``: no token is needed, so that only programs of this machine are allowed.
+    """ASGI middleware that checks headers. ``local``: no token is needed, so only programs of this machine are allowed.
 
-    A browser runs pages of any site. Their requests have an `Origin` of another machine, or a `Host` of another machine
-    if its name resolves to 127.0.0.1.
+    A browser runs pages of any site. Requests of such pages have an `Origin` of another machine, or a `Host` of another
+    machine if the site's name resolves to 127.0.0.1 (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, local: bool) -> None:
@@ -49,13 +49,13 @@ class Guard:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether the value of a `Host` header names this machine's loopback, with or without a port."""
+    """Return whether the value of a `Host` header names this machine's loopback, with or without a port."""
     match = _HOST.fullmatch(host.strip())
     return match is not None and is_loopback(match[1].strip("[]"))
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name or address is this machine's loopback, whatever a name server says."""
+    """Return whether a name or address is this machine's loopback, without asking a name server."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Runs the engine in this process as a backend, with sessions by key and a thread for each task."""
+"""Runs the engine in this process as a backend, with one session for each key and a thread for each task."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mercury_lsp.http.backend import Task, Unavailable, Update
 from mercury_lsp.http.counts import EngineCounts
 from mercury_lsp.http.sessions import Sessions
 
-# Lengths of the prompt's parts.
+# Token budgets of the prompt's parts.
 PREFIX_TOKENS, FOLLOWING_TOKENS = 512, 192
 PATH_TOKENS = 128
-# Rows of a slot for the path's tokens, and for a pass's drafts and canvases after the last kept row.
+# Rows of a slot that are reserved for the path's tokens, and for a pass's drafts and canvases after the last kept row.
 SPARE_ROWS = PATH_TOKENS + 128
-# Tasks at once, which share passes: on a CPU, where more rows take more time, and on a GPU.
+# Concurrent tasks, which share passes: on a CPU, where more rows take more time, and on a GPU.
 MAX_CPU_TASKS, MAX_GPU_TASKS = 8, 32
-# Stands for a character with missing bytes.
+# The replacement character, which stands for a character with missing bytes.
 PARTIAL_CHARACTER = "\ufffd"
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 class LocalOptions:
     """How the engine runs.
 
-    ``memory_mb``: for all sessions' keys and values. ``running``, ``waiting``: tasks at once, None for the device's
-    default. ``wait_s``: the longest wait in seconds. ``max_tokens``: the longest middle.
+    ``memory_mb``: the memory for all sessions' KV caches, in MiB. ``sessions``: the most sessions that are kept.
+    ``running``, ``waiting``: the most tasks that run or wait, None for the device's default. ``wait_s``: the longest
+    wait in seconds. ``max_tokens``: the longest middle.
     """
 
     device: str = "auto"
@@ -56,33 +57,33 @@ class LocalOptions:
 
     @property
     def rows(self) -> int:
-        """The rows of a session's keys and values."""
+        """The rows of a session's KV cache."""
         tokens = PREFIX_TOKENS + FOLLOWING_TOKENS + prompt.REST_TOKENS + self.max_tokens
         return -(-(tokens + SPARE_ROWS) // 64) * 64
 
 
 class _Session:
-    """A slot and its engine, made at their first use, in the thread that uses them."""
+    """A slot and its engine, created at first use, in the thread that uses them."""
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
         self.engine: Engine | None = None
 
     def use(self, loaded: Checkpoint | OpenCheckpoint, slots: ContinuousBatcher) -> tuple[Engine, Slot]:
-        """The engine and the slot."""
+        """Return the engine and the slot."""
         if self.slot is None or self.engine is None:
             self.slot = slots.acquire()
             self.engine = make_engine(loaded, self.slot)
         return self.engine, self.slot
 
     def end(self) -> None:
-        """Free the slot."""
+        """Release the slot."""
         if self.slot is not None:
             self.slot.leave()
 
 
 class _Stopped(Exception):
-    """The text has a stop text: ``infill`` ends in it or after it."""
+    """Raised if the text contains a stop text: ``infill`` ends in it or after it."""
 
     def __init__(self, infill: Infill) -> None:
         super().__init__()
@@ -90,13 +91,13 @@ class _Stopped(Exception):
 
 
 class LocalBackend:
-    """See `backend.Backend`. Loads in a thread of its own; ``failure``: why loading failed, or empty."""
+    """Implements `Backend`. Loads the model in a thread; ``failure``: the reason if loading failed, otherwise ""."""
 
     def __init__(self, loaded: Checkpoint | OpenCheckpoint, options: LocalOptions) -> None:
         self.model = loaded.name
         self.failure = ""
         self._loaded, self._options = loaded, options
-        # The executors, after loading; the sessions, after the first task.
+        # The slots, None before loading; the sessions, None before the first task.
         self.slots: ContinuousBatcher | None = None
         self.sessions: Sessions[_Session] | None = None
         self._pool = ThreadPoolExecutor(options.running or MAX_GPU_TASKS, "mercury-task")
@@ -163,7 +164,7 @@ class LocalBackend:
         try:
             self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows)
         except Exception as error:
-            # The process reports it, see `failure`.
+            # The process reports `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
@@ -191,7 +192,7 @@ class LocalBackend:
         cancelled: Callable[[], bool],
         tell: Callable[[Update], None],
     ) -> Update:
-        """Run a task, in a thread of the pool."""
+        """Run a task in a thread of the pool, and return its last update."""
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
         path = path_end(task.path, engine.count)
@@ -234,20 +235,20 @@ class LocalBackend:
 
 
 def path_end(path: str, count: Callable[[str], int]) -> str:
-    """The path, or its end if it has more than `PATH_TOKENS`; a token has a byte at least."""
+    """Return the path, or its end if it has more than `PATH_TOKENS` tokens. A token has at least one byte."""
     if count(path) <= PATH_TOKENS:
         return path
     return path.encode()[-PATH_TOKENS:].decode(errors="ignore")
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
-    """The text up to its first stop text; None if it has none."""
+    """Return the text before its first stop text, or None if it contains none."""
     places = [at for stop in stops if (at := text.find(stop)) >= 0]
     return text[: min(places)] if places else None
 
 
 def committed_length(text: str, stops: Sequence[str]) -> int:
-    """The number of characters that stay whatever follows, of a text without stop texts.
+    """Return the number of leading characters that no continuation can change, of a text without stop texts.
 
     A partial character at the end, and a possible start of a stop text, do not count.
     """

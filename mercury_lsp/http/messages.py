@@ -25,20 +25,20 @@ ERROR_SCHEMA: dict[str, Any] = {
 STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "OK", "content": {JSON: {}, "text/event-stream": {}}}
 }
-# For the log and the counters, as in nginx.
+# The status for the log and the counters if the client disconnects; nginx uses the same.
 CLIENT_GONE_STATUS = 499
-# After these refusals the rest of a body is not read.
+# After these statuses the connection is closed, because the rest of the body is not read.
 CLOSING_STATUSES = frozenset({401, 403, 408, 413, 415, 431, 503})
 
 
 class ClientGone(Exception):
-    """The client has disconnected."""
+    """Raised if the client has disconnected."""
 
 
 class StreamedResponse(StreamingResponse):
     """A response of server-sent events.
 
-    ``on_end`` is awaited at the end, even if the client disconnected before the first event.
+    ``on_end`` is awaited at the end, even if the client disconnects before the first event.
     """
 
     def __init__(self, events: AsyncGenerator[str, None], on_end: Callable[[], Awaitable[None]]) -> None:
@@ -55,7 +55,7 @@ class StreamedResponse(StreamingResponse):
 
 
 def response_schemas(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The responses of these statuses, for the OpenAPI schema."""
+    """Return the responses of these statuses for the OpenAPI schema."""
     return {
         status: {"description": HTTPStatus(status).phrase}
         | ({} if status in (200, 503) else {"content": {JSON: {"schema": ERROR_SCHEMA}}})
@@ -97,12 +97,12 @@ async def read_body(request: Request, settings: ServiceSettings) -> bytes:
 
 
 def server_sent_event(value: object) -> str:
-    """A value as an event of JSON."""
+    """Return a value as a server-sent event with JSON data."""
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
 def error_response(error: Refused) -> Response:
-    """The response of a refusal."""
+    """Return the response of a refusal."""
     headers = {"Retry-After": str(math.ceil(error.wait))} if error.wait is not None else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

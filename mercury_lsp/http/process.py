@@ -1,7 +1,7 @@
-"""Runs the HTTP service as a process: its socket, its ready line, and its end.
+"""Runs the HTTP service as a process: its socket, the line that reports that it is ready, and its end.
 
-After the first signal new requests get a 503, and running ones have `STOP_SECONDS` to end; requests with an incomplete
-body are not waited for. After the second signal the process ends at once.
+After the first signal new requests get a 503, and running ones have `STOP_SECONDS` to finish; requests with an
+incomplete body are not waited for. After the second signal the process ends at once.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from mercury_lsp.http.connections import ConnectionLimits, Connections, connecti
 if TYPE_CHECKING:
     from mercury_lsp.http.local import LocalBackend
 
-# For the requests that run when the server stops.
+# How long running requests may take after the first signal.
 STOP_SECONDS = 15.0
-# For the last bytes of answers after all requests have ended.
+# How long the last bytes of answers may take after all requests have ended.
 LAST_BYTES_SECONDS = 5
-# How long a computing thread keeps the interpreter: connections wait for each of many threads in turn.
+# How long a computing thread holds the interpreter: with many threads, the event loop waits for each of them in turn.
 SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket; port 0 takes any free one. Raises ``OSError``."""
+    """Return a listening socket; port 0 selects any free one. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
 def serve(app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits) -> None:
-    """Serve an application until a signal. Raises `Failure` where the backend cannot be loaded."""
+    """Serve an application until a signal. Raises `Failure` if the backend cannot be loaded."""
     server = Server(app, backend, listening, limits)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     server.run(sockets=[listening])
@@ -48,7 +48,7 @@ def serve(app: FastAPI, backend: LocalBackend, listening: socket.socket, limits:
 
 
 def announce(host: str, port: int) -> None:
-    """Print the line by which a user and a program know that the service is ready."""
+    """Print the line by which users and programs recognize that the service is ready."""
     name = f"[{host}]" if ":" in host else host
     print(f"mercury-lsp serves on http://{name}:{port}", file=sys.stderr, flush=True)
 
@@ -70,13 +70,13 @@ class Server(uvicorn.Server):
         self._announced = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop after a signal, at once after the second."""
+        """Stop gracefully at the first signal, and at once at the second."""
         if self._state.stopping:
             self.should_exit = self.force_exit = True
         self._state.stopping = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Check connections and the state ten times a second; returns whether to end."""
+        """Check connections and the state ten times a second. Return whether to end."""
         self._connections.look()
         now = time.monotonic()
         if self._state.stopping:
@@ -91,6 +91,6 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End after the running requests."""
+        """Close idle connections, and end after the running requests."""
         self._connections.end_waiting()
         await super().shutdown(sockets)

@@ -1,9 +1,9 @@
 """Keeps sessions by key, and decides which task may use one now.
 
-One task of a key runs at a time, and a limited number of all keys. The least recently used session makes room for a new
-one. Clients have equal shares: the next turn goes to the client with the fewest running tasks. If the queue is full,
-a task of the client with the most waiting tasks is refused. The queue is only as long as tasks get their turn within
-the longest wait, estimated by the last tasks' time. For the event loop's thread.
+At most one task of a key runs at a time, and a limited number in total. The least recently used session makes room for
+a new one. Clients have fair shares: the next turn goes to the client with the fewest running tasks. If the queue is
+full, a task of the client with the most waiting tasks is refused. The queue is only as long as tasks are estimated, by
+the duration of recent tasks, to get their turn within the longest wait. For the event loop's thread only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from mercury_lsp.http.backend import Busy
 
 S = TypeVar("S")
-# A wait is estimated by the mean time of the last tasks: at least so many, and at most so many.
+# Waits are estimated by the mean duration of recent tasks: of at least, and at most, this many.
 PACE_FROM, PACE_OF = 8, 32
 
 
@@ -29,9 +29,9 @@ class _Waiting:
 
 
 class Sessions(Generic[S]):
-    """At most ``most`` sessions by key, which ``make`` makes, and ``end`` ends when they are forgotten.
+    """Keeps at most ``most`` sessions by key. ``make`` creates one, and ``end`` ends one that is dropped.
 
-    running: sessions in use at once. waiting: the longest queue. wait_s: the longest wait in seconds.
+    ``running``: sessions in use at a time. ``waiting``: the longest queue. ``wait_s``: the longest wait in seconds.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Sessions(Generic[S]):
         self._make, self._end = make, end
         self._most, self._running, self._most_waiting = most, min(running, most), waiting
         self._wait_s = wait_s
-        # Seconds for which the last tasks used their sessions.
+        # The durations of recent tasks in seconds.
         self._task_seconds: deque[float] = deque(maxlen=PACE_OF)
-        # The most recently used session is last.
+        # Sessions not in use, the most recently used last.
         self._idle: OrderedDict[str, S] = OrderedDict()
-        # By key: the client, and since when.
+        # Sessions in use, by key: the client, and the time of the start.
         self._used: dict[str, tuple[str, float]] = {}
-        # In the order of arrival.
+        # Waiting tasks in the order of arrival.
         self._queue: list[_Waiting] = []
 
     @property
@@ -71,7 +71,10 @@ class Sessions(Generic[S]):
         return len(self._queue)
 
     async def take(self, key: str, asker: str = "") -> S:
-        """Wait for a key's session or a new one. Raises `Busy` if the queue is full, or after `wait_s` seconds."""
+        """Wait for a turn, and return the key's session or a new one.
+
+        Raises `Busy` if the queue is full, or after `wait_s` seconds.
+        """
         if self._free(key):
             self._use(key, asker)
         else:
@@ -104,20 +107,20 @@ class Sessions(Generic[S]):
             if waiting in self._queue:
                 self._queue.remove(waiting)
             elif waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
-                # It had its turn already.
+                # The task already had its turn.
                 self._freed(waiting.key)
             if isinstance(error, TimeoutError):
                 raise self._busy() from None
             raise
 
     def _seconds_each(self) -> float:
-        """Estimated seconds between two turns, by the last tasks; 0 if too few have run."""
+        """Return the estimated seconds between two turns, by recent tasks; 0 if too few have run."""
         if len(self._task_seconds) < PACE_FROM:
             return 0.0
         return sum(self._task_seconds) / len(self._task_seconds) / self._running
 
     def _room(self) -> int:
-        """The longest queue now: tasks whose turn comes in time, but at least as many as run."""
+        """Return the longest queue now: the tasks whose turn comes in time, but at least as many as run at a time."""
         each = self._seconds_each()
         in_time = int(self._wait_s / each) if each else self._most_waiting
         return min(self._most_waiting, max(self._running, in_time))
@@ -140,14 +143,14 @@ class Sessions(Generic[S]):
         counts = Counter(waiting.asker for waiting in self._queue)
         last = next(task for task in reversed(self._queue) if counts[task.asker] == max(counts.values()))
         self._queue.remove(last)
-        # Unless it is already cancelled.
+        # A cancelled task gets no error.
         if not last.turn.done():
             last.turn.set_exception(self._busy())
 
     def _freed(self, key: str) -> None:
-        """Give turns to waiting tasks: to the client with the fewest running tasks, then in the order of arrival.
+        """Mark a key as free, and give turns: to the client with the fewest running tasks, then by order of arrival.
 
-        Refuse tasks that would wait too long.
+        Refuses tasks that would wait too long.
         """
         self._used.pop(key, None)
         # Drop cancelled tasks.

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 class ServiceSettings:
     """Limits of the service.
 
-    ``tokens``: the clients' names by their tokens; without tokens any client may ask. ``aliases``: other names of the
-    model. ``body_bytes``, ``body_s``: the largest body, and the seconds in which it must arrive. ``max_tokens``: the
-    longest middle; ``default_tokens``: the length if a request has none. ``per_minute``: requests of one token, or of
-    one address without tokens, 0 for no limit. ``timeout_s``: seconds from the body to the end of the answer.
+    ``tokens``: the clients' names by their tokens; without tokens any client is allowed. ``aliases``: other names of
+    the model. ``body_bytes``, ``body_s``: the largest body, and the seconds in which it must arrive. ``max_tokens``:
+    the longest middle; ``default_tokens``: the limit if a request has none. ``per_minute``: requests of one client (by
+    its token, or else by its address), 0 for no limit. ``timeout_s``: seconds from the body to the end of the answer.
     """
 
     tokens: Mapping[str, str] = field(default_factory=dict)
