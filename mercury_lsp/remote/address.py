@@ -1,6 +1,6 @@
 """Parses the address of a hosted model, and decides whether a key may be sent there unencrypted.
 
-No name is resolved, because a name may resolve to another address by the time of the request.
+Names are not resolved, because a name may resolve to another address by the time of the request.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from urllib.parse import urlsplit
 from mercury_lsp.errors import Failure
 
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
-# RFC 1035.
+# The longest host name (RFC 1035).
 MAX_HOST_BYTES = 253
-# The ends of an address: of the APIs of hosted infilling models, of next-edit models, and of OpenAI's; see `shapes`.
+# The paths of the supported APIs: hosted infilling models, next-edit models, and OpenAI's completions; see `shapes`.
 FIM_PATH, EDIT_PATH, OPENAI_PATH = "/fim/completions", "/edit/completions", "/completions"
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
 
 class RemoteError(Failure):
-    """The options of a hosted model are invalid. The message is one sentence for the user."""
+    """Raised if the options of a hosted model are invalid. The message is one sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     """A server's address.
 
-    ``url``: of the API, without a slash at its end. ``host``: for messages, with the port unless it is the default.
-    ``secure``: by TLS. ``near``: this machine, or a private address. ``openai``: it speaks OpenAI's completions.
+    ``url``: the URL of the API, without a slash at its end. ``host``: the host for messages, with the port unless it is
+    the default. ``secure``: by TLS. ``near``: this machine, or a private address. ``openai``: the server has OpenAI's
+    completions API.
     """
 
     url: str
@@ -40,7 +41,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """Parse the option `remote_url`, whose path may end with that of the API. Raises `RemoteError`."""
+        """Parse the option `remote_url`, whose path may end with that of an API. Raises `RemoteError`."""
         example = "such as https://api.example.com/v1"
         if not url.strip():
             raise RemoteError(f"The option remote_url is needed for a hosted model, {example}.")
@@ -52,7 +53,7 @@ class Address:
             name, port = parts.hostname or "", parts.port
         except ValueError:
             raise wrong from None
-        # The message does not repeat it, because it may be a password.
+        # The message does not repeat the user information, because it may contain a password.
         if "@" in parts.netloc:
             raise RemoteError("The option remote_url must have no name and no password in it.")
         if parts.scheme not in ("http", "https") or not _is_host(name) or parts.query or parts.fragment:
@@ -71,18 +72,18 @@ class Address:
 
     @property
     def of_edits(self) -> Address:
-        """The address of the same server's next edits."""
+        """The address of the next-edit API of the same server."""
         base = self.url.removesuffix(OPENAI_PATH if self.openai else FIM_PATH)
         return replace(self, url=base + EDIT_PATH, openai=False)
 
     @property
     def keeps_secrets(self) -> bool:
-        """Whether no one between here and the server can read the request."""
+        """Whether nobody between this machine and the server can read the request."""
         return self.secure or self.near
 
 
 def _is_host(name: str) -> bool:
-    """Whether a name is valid by its characters, its length and the length of its labels (RFC 1035)."""
+    """Return whether a name has valid characters, a valid length, and labels of valid lengths (RFC 1035)."""
     if not _NAME.fullmatch(name):
         return False
     try:
@@ -92,7 +93,7 @@ def _is_host(name: str) -> bool:
 
 
 def host(url: str) -> str:
-    """The host in the option `remote_url` for messages; "" if there is none."""
+    """Return the host of the option `remote_url` for messages, or "" if the option is empty or invalid."""
     try:
         return Address.of(url).host
     except RemoteError:
@@ -100,7 +101,7 @@ def host(url: str) -> str:
 
 
 def _near(name: str) -> bool:
-    """Whether a name or address is this machine or in a private network, without resolving the name."""
+    """Return whether a name or address is this machine or in a private network, without resolving the name."""
     # RFC 6761 reserves these names for this machine.
     if name == "localhost" or name.endswith(".localhost"):
         return True

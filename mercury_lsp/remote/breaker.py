@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-# For a request with all its tries: by then the user has typed on, and a later answer is shown to nobody.
+# The time for a request with all its retries: after it the user has typed on, and an answer would not be shown.
 ANSWER_SECONDS = 2.0
-# So many failures in a row open the breaker.
+# The number of consecutive failures that opens the breaker.
 FAILURES_BEFORE_PAUSE = 4
 # The first pause; each further failure doubles it.
 PAUSE_SECONDS = 15.0
@@ -23,27 +23,27 @@ BreakerState = Literal["closed", "open", "half-open"]
 
 @dataclass(slots=True)
 class Breaker:
-    """The breaker of one server. `failed`: failures in a row; ``now``: seconds of the caller's clock."""
+    """The breaker of one server. `failed`: consecutive failures; ``now``: seconds of the caller's clock."""
 
     failed: int = 0
     _until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
-        """The state at a time."""
+        """Return the state at a time."""
         if now < self._until:
             return "open"
         return "half-open" if self.failed >= FAILURES_BEFORE_PAUSE else "closed"
 
     def left(self, now: float) -> float:
-        """Seconds until the next request is allowed."""
+        """Return the seconds until the next request is allowed."""
         return max(0.0, self._until - now)
 
     def succeeded(self) -> None:
-        """Note an answer."""
+        """Note a successful answer."""
         self.failed, self._until = 0, 0.0
 
     def failure(self, now: float, wish: float = 0.0) -> None:
-        """Note a failure. wish: the pause in seconds that the server asked for."""
+        """Note a failure. ``wish``: the pause in seconds that the server asked for."""
         self.failed += 1
         pause = 0.0
         if self.failed >= FAILURES_BEFORE_PAUSE:
@@ -57,8 +57,8 @@ class Breaker:
 class RemoteStatus:
     """The status of a hosted model.
 
-    ``host``: receives the text. ``breaker``: whether requests are sent now. ``trouble``: why the last request failed,
-    as a sentence, or "".
+    ``host``: the host that receives the text. ``breaker``: whether requests are sent now. ``trouble``: the reason of
+    the last failure as a sentence, or "".
     """
 
     host: str
@@ -67,7 +67,7 @@ class RemoteStatus:
 
 
 class RemoteBacked(ABC):
-    """An engine that asks a hosted model, always or sometimes."""
+    """An engine that asks a hosted model, always or in some cases."""
 
     @property
     @abstractmethod

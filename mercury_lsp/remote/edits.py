@@ -1,6 +1,6 @@
-"""Asks a hosted model for the next edit: sends one message, and returns the answer's text.
+"""Asks a hosted model for the next edit: sends one message, and returns the text of the answer.
 
-It has a connection and a circuit breaker of its own, because a server may know the one path and not the other.
+It has its own connection and circuit breaker, because a server may support one of the paths and not the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mercury_lsp.remote.hosted_model import HostedModel
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.shapes import LIMIT_REASONS, edit_body
 
-# For an answer that rewrites some twenty lines.
+# Enough for an answer that rewrites about twenty lines.
 EDIT_SECONDS = 4.0
 
 
@@ -25,17 +25,17 @@ class HostedEdits(HostedModel):
     def __init__(self, address: Address, key: Key, model: str, seconds: float = EDIT_SECONDS) -> None:
         super().__init__(address, key, model)
         self._seconds = seconds
-        # Told to the server, which may keep a session's requests together: it says nothing of the document.
+        # Lets the server route a session's requests together; being random, it reveals nothing about the document.
         self._affinity = secrets.token_hex(8)
 
     @classmethod
     def of(cls, config: Config) -> HostedEdits:
-        """Make it of the options, without a request. Raises `RemoteError`."""
+        """Return the model of the options, without sending a request. Raises `RemoteError`."""
         key = Key(config.remote_key_env, config.remote_key_command)
         return cls(Address.of(config.remote_url).of_edits, key, config.remote_model)
 
     def ask(self, content: str, max_tokens: int, cancelled: Callable[[], bool]) -> str | None:
-        """The answer to a message; None if a limit cut it off.
+        """Return the answer to a message, or None if a limit cut it off.
 
         Raises `Unanswered`, and `Cancelled` soon after ``cancelled()`` turns true.
         """

@@ -1,13 +1,13 @@
-"""Runs a hosted model as an engine: sends the text around the cursor and reads the middle as it is written.
+"""Runs a hosted model as an engine: sends the text around the cursor, and reads the middle while it is written.
 
-Nothing is known of a hosted model but its text, so:
+Only the text of a hosted model is known, so:
 
-- `count` estimates three bytes a token. Code has more bytes a token with most tokenizers, so the sent text is rather
-  too short than too long.
+- `count` assumes three bytes for a token. Most tokenizers need fewer tokens for code, so the sent text tends to be too
+  short rather than too long.
 - A forward pass stands for a request, because the real number is unknown.
-- There is no memory, because the tokens are unknown.
-- `prefill` does nothing, so that nothing is sent without a request of the user, and there are no alternatives: each
-  would be another request to pay for, and the fastest user would rarely see its result.
+- There is no project memory, because the tokens are unknown.
+- `prefill` does nothing, so nothing is sent without a request of the user. There are no alternatives: each would be
+  another request to pay for, and a user who types on would rarely see its result.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from mercury_lsp.remote.link import RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
 from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
 
-# An estimate.
+# See the module's docstring.
 BYTES_PER_TOKEN = 3
-# No text has more on average; longer answers are cut.
+# No text has more on average; a longer answer is cut.
 MAX_CHARACTERS_PER_TOKEN = 12
 
 log = logging.getLogger(__name__)
 
 
 class RemoteEngine(HostedModel, Engine):
-    """Asks one hosted model. ``drafts``: whether to ask for whole drafts, which hosted Mercury sends."""
+    """Asks one hosted model. ``drafts``: whether to request its drafts during denoising, which hosted Mercury sends."""
 
     device = "remote"
     threads = 0
@@ -60,27 +60,27 @@ class RemoteEngine(HostedModel, Engine):
         self.name = model or address.host
         super().__init__(address, key, model)
         self._drafts = drafts and not address.openai and model.lower().startswith("mercury")
-        # Until the server refuses to send log-probabilities.
+        # Whether log-probabilities are requested; false after the server has refused them.
         self._scores = address.openai
         self._salt = secrets.token_bytes(16)
 
     @classmethod
     def of(cls, config: Config, drafts: bool = False) -> RemoteEngine:
-        """Make the engine of the options, without a request. Raises `RemoteError`."""
+        """Return the engine of the options, without sending a request. Raises `RemoteError`."""
         address = Address.of(config.remote_url)
         key = Key(config.remote_key_env, config.remote_key_command)
         return cls(address, key, config.remote_model, drafts)
 
     def count(self, text: str) -> int:
-        """An estimate of the tokens of a text."""
+        """Return an estimate of the number of tokens of a text."""
         return -(-len(text.encode(errors="replace")) // BYTES_PER_TOKEN)
 
     def stem_start(self, text: str) -> int:
-        """The end of the text: no hosted API can restrict the first tokens, so there is no stem."""
+        """Return the end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
-        """Ask for the middle of a prompt; an answer that breaks off is used as far as it came.
+        """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
         Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
@@ -104,7 +104,7 @@ class RemoteEngine(HostedModel, Engine):
         return written.infill(written.text)
 
     def _affinity(self, path: str) -> str:
-        """A document's key for a server's cache, which reveals nothing of the path and changes with each start."""
+        """Return a document's key for a server's cache: it does not reveal the path, and changes with each start."""
         return hashlib.blake2b(path.encode(errors="replace"), key=self._salt, digest_size=8).hexdigest()
 
     def _read(
@@ -115,7 +115,7 @@ class RemoteEngine(HostedModel, Engine):
         run: Run,
         written: _Written,
     ) -> None:
-        """Read the answer until its end, or the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
+        """Read the answer until its end, or until the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
         asked = request_body(self._model, *sent, sampling, self._scores, self._drafts)
         try:
             affinity = self._affinity(about)
@@ -135,14 +135,14 @@ class RemoteEngine(HostedModel, Engine):
 
 
 class _Written:
-    """The answer so far. With `whole`, each piece replaces those before."""
+    """The answer so far. With `whole`, each piece replaces the earlier ones."""
 
     def __init__(
         self, sampling: Sampling, whole: bool, prompt_tokens: int, count: Callable[[str], int]
     ) -> None:
         self.text = ""
         self._max_characters = MAX_CHARACTERS_PER_TOKEN * sampling.max_tokens
-        # All of the wanted text has come.
+        # Whether the wanted text is complete.
         self.over = False
         self._single_line, self._whole, self._count = sampling.single_line, whole, count
         # None after a piece without log-probabilities.
@@ -176,14 +176,14 @@ class _Written:
             self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
 
     def draft(self) -> Progress:
-        """The progress so far. Nothing is committed of a draft that another one will replace."""
+        """Return the progress so far. Nothing of an unfinished draft is committed, because the next one replaces it."""
         tokens = self._count(self.text)
         if self._whole and not self._finish:
             return Progress(self.text, 0, tokens, 1, self.infill(""))
         return Progress(self.text, tokens, tokens, 1, self.infill(self.text))
 
     def infill(self, text: str) -> Infill:
-        """The infill with a text, which is all of what has come or nothing."""
+        """Return the infill with a text, which is the whole received text or ""."""
         now = time.perf_counter()
         first = self._first or now
         finished = self._finish not in ("", *LIMIT_REASONS)
@@ -210,12 +210,12 @@ class _Written:
 
 
 def _joined(text: str) -> str:
-    """A text whose surrogate pairs came in two pieces."""
+    """Join surrogate pairs whose halves arrived in two pieces."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _lines(scored: Sequence[tuple[str, float]]) -> Iterator[Line]:
-    """The lines that end within the scored tokens."""
+    """Yield the lines that end within the scored tokens."""
     at, logp = 0, 0.0
     for i, (text, value) in enumerate(scored):
         logp += value

@@ -1,4 +1,4 @@
-"""Keeps the connection and the circuit breaker of one hosted model, and what went wrong last."""
+"""Keeps the connection and the circuit breaker of one hosted model, and the reason of its last failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HostedModel(RemoteBacked):
 
     @contextmanager
     def _request(self) -> Iterator[None]:
-        """A context for one request, whose end and failure count. Raises `Unanswered` if it fails, or in a pause."""
+        """Enclose one request, and note its success or failure. Raises `Unanswered` if it fails, or during a pause."""
         host = self._link.address.host
         if pause := self._breaker.left(time.monotonic()):
             last = self._trouble.rstrip(".") or "it asked for that"

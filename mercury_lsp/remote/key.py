@@ -1,6 +1,6 @@
 """Reads the key of a hosted model from an environment variable, or from a program's output.
 
-The key appears nowhere: not in a log, an error, a status or a `repr`. It is read when it is first needed.
+The key never appears in a log, an error, a status or a `repr`. It is read when it is first needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ MAX_KEY_CHARACTERS = 8192
 
 
 class Key:
-    """One key, or none: the output of `command`, a program and its arguments, or else the environment's `variable`."""
+    """One key, or none.
+
+    It is the output of `command`, a program and its arguments, or without one the value of the environment's
+    `variable`.
+    """
 
     def __init__(
         self, variable: str, command: tuple[str, ...] = (), environment: Mapping[str, str] = os.environ
@@ -37,7 +41,7 @@ class Key:
 
     @property
     def source(self) -> str:
-        """The source of the key, for messages."""
+        """A description of the key's source for messages."""
         if self._command:
             return f"the program {quoted(self._command[0])} (remote_key_command)"
         return f"the environment variable {self._variable} (remote_key_env)"
@@ -48,14 +52,14 @@ class Key:
         return self._value if self._read else None
 
     def read(self) -> str:
-        """The key, or "" if there is none. May take `PROGRAM_SECONDS` the first time. Raises `RemoteError`."""
+        """Return the key, or "" if there is none. May take `PROGRAM_SECONDS` the first time. Raises `RemoteError`."""
         with self._lock:
             if not self._read:
                 self._value, self._read = self._found(), True
             return self._value
 
     def renew(self) -> bool:
-        """Run the program again after the key was refused; returns whether the key changed. Raises `RemoteError`."""
+        """Run the program again after the key was refused, and return whether the key changed. Raises `RemoteError`."""
         if not self._command:
             return False
         with self._lock:
@@ -75,7 +79,10 @@ class Key:
 
 
 def _printed(command: tuple[str, ...]) -> str:
-    """The output of a program, run without input or shell for `PROGRAM_SECONDS` at most. Raises `RemoteError`."""
+    """Return the output of a program. Raises `RemoteError`.
+
+    It runs without input or shell, for at most `PROGRAM_SECONDS`.
+    """
     null, program = subprocess.DEVNULL, f"The program {quoted(command[0])} (remote_key_command)"
     try:
         process = subprocess.Popen(
@@ -90,7 +97,7 @@ def _printed(command: tuple[str, ...]) -> str:
             if sys.platform == "win32":
                 process.kill()
             else:
-                # Its children too, because they would keep the pipe open.
+                # Kill its children, too: they would keep the pipe open.
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise RemoteError(f"{program} has not ended within {PROGRAM_SECONDS:g} s.") from None

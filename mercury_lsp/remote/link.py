@@ -1,8 +1,8 @@
-"""Sends requests to a server by one HTTP client on an event loop in a thread of its own.
+"""Sends requests to a server, by one HTTP client on an event loop in its own thread.
 
-A cancelled request is aborted within `POLL_SECONDS`. The connection stays open between requests. Neither the request's
-text, nor the key, nor the server's error message, which may quote both, is ever logged. httpx2 is the successor of
-HTTPX, with the same API.
+A cancelled request is aborted within `POLL_SECONDS`. The connection stays open between requests. The log never contains
+the request's text, the key, or the server's error message, which may quote both. httpx2 is the successor of HTTPX, with
+the same API.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 from mercury_lsp.remote.shapes import Piece, Reported, read_answer
 
-# Between two checks of `cancelled`.
+# The time between two checks of `cancelled`.
 POLL_SECONDS = 0.01
 MAX_TRIES = 3
-# Before the second try, doubled before the third, with a jitter of one half.
+# The wait before the second try, doubled before the third, with a jitter of one half.
 BACKOFF_SECONDS = 0.1
 MAX_ANSWER_BYTES = 1 << 20
 KEEPALIVE_SECONDS = 90.0
-# For what is under way to end when the connection is closed.
+# How long running requests may take to end when the connection is closed.
 END_SECONDS = 1.0
-# An error code such as model_not_found, which looks like no key and no text.
+# An error code such as model_not_found, which cannot be mistaken for a key or a text.
 _CODE = re.compile(r"[a-z]+(?:_[a-z]+){0,5}")
 
 
 class RequestFailed(Exception):
-    """There is no complete answer. The message is one clause for the user, without the host.
+    """Raised if there is no complete answer. The message is one clause for the user, without the host.
 
     `again`: seconds after which a retry may help, None if it cannot. `wish`: the pause in seconds that the server asks
-    for. `status`: of HTTP, 0 without one.
+    for. `status`: the HTTP status, or 0 if there is none.
     """
 
     def __init__(self, clause: str, again: float | None = None, wish: float = 0.0, status: int = 0) -> None:
@@ -62,7 +62,7 @@ class Link:
         self.address = address
         self._key = key
         self._loop = asyncio.new_event_loop()
-        # Unencrypted requests use no proxy of the environment, because it could read them.
+        # Unencrypted requests do not use a proxy from the environment, because it could read them.
         self._client = httpx2.AsyncClient(
             headers={"User-Agent": f"mercury-lsp/{__version__}", "Accept-Encoding": "identity"},
             # `_exchange` has a timeout for all tries together.
@@ -79,13 +79,13 @@ class Link:
     def ask(
         self, body: dict[str, Any], affinity: str, seconds: float, cancelled: Callable[[], bool]
     ) -> Generator[Piece, None, None]:
-        """The pieces of an answer, as they arrive. Closing the iterator aborts the request.
+        """Yield the pieces of an answer as they arrive. Closing the iterator aborts the request.
 
-        affinity: requests of one affinity should reach the same cache; `mercury-lsp serve` does this. seconds: the
-        timeout. Raises `RequestFailed`, and `Cancelled` soon after ``cancelled()`` turns true.
+        ``affinity``: requests of one affinity should reach the same cache, as they do with `mercury-lsp serve`.
+        ``seconds``: the timeout. Raises `RequestFailed`, and `Cancelled` soon after ``cancelled()`` turns true.
         """
         inbox: SimpleQueue[Piece | None] = SimpleQueue()
-        # Without a reference to the link, so that a request does not keep it alive.
+        # Holds no reference to the link, so that a request does not keep it alive.
         once = partial(_once, self.address, self._client, self._key, body, affinity, inbox.put)
         exchange = _exchange(once, self._key, seconds)
         future = asyncio.run_coroutine_threadsafe(exchange, self._loop)
@@ -118,7 +118,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
     async def end() -> None:
-        # What waits for an answer is told, because nothing runs on the loop any more.
+        # Cancel the tasks, so that their futures end: nothing runs on the loop after this.
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -153,7 +153,7 @@ async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: floa
                     if asyncio.get_running_loop().time() + wait >= until:
                         raise
                 except Exception as error:
-                    # No answer of a server may count as a fault of the engine, which would be loaded again.
+                    # No answer of a server may count as a failure of the engine, which would then be loaded again.
                     raise RequestFailed(
                         f"answers with what cannot be read ({type(error).__name__})"
                     ) from None
@@ -247,7 +247,7 @@ def _parsed(text: str | bytes, last: bool) -> Piece:
 
 
 async def _refusal(response: httpx2.Response, has_key: bool, key: Key) -> RequestFailed:
-    """The failure of an answer with another status than 200."""
+    """Return the failure for an answer with a status other than 200."""
     status = response.status_code
     if response.is_redirect:
         where = response.next_request.url.host if response.next_request else ""
@@ -277,7 +277,7 @@ async def _refusal(response: httpx2.Response, has_key: bool, key: Key) -> Reques
 
 
 async def _code(response: httpx2.Response) -> str:
-    """The error code in an answer; "" if it does not look like a code."""
+    """Return the error code in an answer, or "" if nothing in it looks like a code."""
     try:
         error = json.loads(await _read_content(response)).get("error")
         candidates = [error.get("code"), error.get("type")] if isinstance(error, dict) else [error]
@@ -288,7 +288,7 @@ async def _code(response: httpx2.Response) -> str:
 
 
 def _retry_after(header: str) -> float:
-    """The seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if it is invalid."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if it is invalid."""
     if re.fullmatch(r"\d{1,9}", header.strip(), re.ASCII):
         return float(header)
     try:

@@ -1,8 +1,8 @@
-"""Decides what leaves this machine: the text around the cursor, and, for the next edit, the document's recent edits.
+"""Decides which text leaves this machine: that around the cursor and, for the next edit, the document's recent edits.
 
-Related pieces of other files and the file's path are left out. Documents are told apart by random numbers. Each line
-with a secret is blanked, see `context.secrets`. If the cursor's own line has a secret, or the cursor is inside a
-private key, nothing leaves. Files that must not be read at all are refused before.
+Snippets of other files and the file's path are left out. Documents are identified by random numbers. Each line with a
+secret is blanked, see `context.secrets`. If the cursor's own line has a secret, or the cursor is inside a private key,
+nothing is sent. Ignored and private files are refused earlier.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from mercury_lsp.context.secrets import without
 from mercury_lsp.engine.tokenizer import Prompt
 
-# The last lines of a private key that begins above the window.
+# The last lines of a private key that starts above the window.
 _TAIL = re.compile(
     r"""(?:^[ \t"'`]*[A-Za-z0-9+/=]{4,}(?:\\n)?[ \t"'`,+\\]*\n)+[^\n]*-----END [A-Z0-9 ]{0,30}PRIVATE KEY""",
     re.MULTILINE,
@@ -22,7 +22,7 @@ _ENDING = re.compile(r"\.[A-Za-z+#]{1,12}")
 
 
 def outgoing(prompt: Prompt) -> tuple[str, str] | None:
-    """The text before and after a cursor that may be sent; None if none may."""
+    """Return the text before and after the cursor that may be sent, or None if nothing may be sent."""
     suffix = prompt.rest + prompt.following
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)
@@ -33,7 +33,7 @@ def outgoing(prompt: Prompt) -> tuple[str, str] | None:
 
 
 def blanked(text: str) -> str:
-    """A text with each line blank that has a part of something secret in it; it keeps its length."""
+    """Return the text with each line blanked that contains a part of a secret; its length stays the same."""
     clean = without(text, strict=True)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
@@ -41,6 +41,6 @@ def blanked(text: str) -> str:
 
 
 def anonymous(path: str) -> str:
-    """What a hosted model is told of a document's path: the ending of its name, which says the language."""
+    """Return a document's name for a hosted model: "file" with the document's extension, which tells the language."""
     ending = PurePosixPath(path).suffix
     return f"file{ending}" if _ENDING.fullmatch(ending) else "file"

@@ -24,26 +24,26 @@ from typing import Any
 
 from mercury_lsp.engine.api import Sampling
 
-# Tokens, or nats: no text has more.
+# An upper bound of token counts and of log-probabilities in nats; values above it are invalid.
 MAX_COUNT = 10**9
-# The values of finish_reason if a limit ended the text.
+# The values of finish_reason that mean that a limit ended the text.
 LIMIT_REASONS = ("length", "model_length", "max_tokens")
 
 
 class Malformed(ValueError):
-    """The answer has an unknown format."""
+    """Raised if the answer has an unknown format."""
 
 
 class Reported(ValueError):
-    """The answer, or an event of a stream, reports an error."""
+    """Raised if the answer, or an event of a stream, reports an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer, or all of it.
+    """A part of an answer, or the whole answer.
 
-    ``tokens``: texts and log-probabilities, if the server returns them. ``finish``: why the text ends here, "" if it
-    does not. ``counts``: tokens of the prompt and of the middle so far, 0 if unknown.
+    ``tokens``: texts and log-probabilities, if the server returns them. ``finish``: the reason if the text ends here,
+    otherwise "". ``counts``: tokens of the prompt and of the middle so far, 0 if unknown.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Piece:
 def request_body(
     model: str, prefix: str, suffix: str, sampling: Sampling, scores: bool, drafts: bool
 ) -> dict[str, Any]:
-    """The body of a request for the likeliest middle, streamed.
+    """Return the body of a request for the likeliest middle, as a stream.
 
     ``scores``: with log-probabilities, in OpenAI's format. ``drafts``: as whole drafts, from hosted Mercury.
     """
@@ -78,7 +78,7 @@ def request_body(
 
 
 def edit_body(model: str, content: str, max_tokens: int) -> dict[str, Any]:
-    """The body of a request for the next edit; `content`: the user's message."""
+    """Return the body of a request for the next edit. `content`: the user's message."""
     request: dict[str, Any] = {"messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
     return {"model": model, **request} if model else request
 
@@ -98,7 +98,7 @@ def read_answer(value: object) -> Piece:
             finish = finish if isinstance(finish, str) else ""
             return Piece(_text(choice), _tokens(choice.get("logprobs")), finish, counts)
         case []:
-            # An event with nothing but the usage.
+            # An event that has only the usage.
             return Piece("", counts=counts)
     raise Malformed
 
@@ -115,7 +115,7 @@ def _text(choice: Mapping[str, Any]) -> str:
 def _content(content: object) -> str:
     match content:
         case None:
-            # An event with nothing but the role.
+            # An event that has only the role.
             return ""
         case str():
             return content
@@ -127,7 +127,7 @@ def _content(content: object) -> str:
 
 
 def _tokens(logprobs: object) -> tuple[tuple[str, float], ...]:
-    """Tokens with their log-probabilities; none if any token lacks one."""
+    """Return tokens with their log-probabilities, or none if any token lacks one."""
     match logprobs:
         case {"tokens": [*texts], "token_logprobs": [*values]} if len(texts) == len(values):
             if all(isinstance(text, str) for text in texts) and all(map(_is_logp, values)):
