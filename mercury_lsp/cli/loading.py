@@ -22,7 +22,7 @@ def tokens_of(file: Path | None) -> dict[str, str]:
 
 
 def read_settings(file: Path | None) -> Config:
-    """Read the configuration from a file, see `read_options`; without a file, return the defaults. Raises `BadUsage`."""
+    """Read the configuration from a file, see `read_options`; None gives the defaults. Raises `BadUsage`."""
     return Config() if file is None else parse(read_options(file))[0]
 
 
