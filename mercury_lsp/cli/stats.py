@@ -1,4 +1,4 @@
-"""Prints how many suggestions were accepted, how fast they came, and what they saved: `mercury-lsp stats`."""
+"""Prints acceptance, latencies and saved characters from the history: `mercury-lsp stats`."""
 
 from __future__ import annotations
 
