@@ -1,8 +1,7 @@
 """Writes the options where users read them: the table of `docs/configuration.md`, and VS Code's `package.json`.
 
-Run after each change of an option: `make settings`, or `python -m editors.settings`; with `--check` nothing is
-written, and the exit status is 1 where something would be. Owns how an option is told, and nothing of what it means:
-that is said once, in `mercury_lsp/config.py`.
+Run it after each change of an option: `make settings`, or `python -m editors.settings`. With `--check` nothing is
+written, and the exit status is 1 if a file is stale. The meaning of the options is defined in `mercury_lsp/config.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from mercury_lsp.config import OPTIONS, SECTION, Option
 ROOT = Path(__file__).resolve().parent.parent
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 ELSEWHERE = ("remote", "next_edit")
-"""How the names of those options begin that decide what leaves the machine, or start a program."""
+"""The prefixes of the options that decide which text leaves the machine, or that start a program."""
 _TABLE = re.compile(
     r"(?<=\| Option \| Default \| Value \| Meaning \|\n\| --- \| --- \| --- \| --- \|\n)(\|.*\n)*"
 )
-# What the extension has for itself stands around what it has for the server.
+# The server's options stand between the extension's own settings.
 _PROPERTIES = re.compile(
     rf'(?<=\n        \}},\n)(        "{SECTION}\.(?!server\.|trace\.)\w+": {{\n(          .*\n)+        }},\n)*'
     rf'(?=        "{SECTION}\.trace\.)'
@@ -31,12 +30,12 @@ _PROPERTIES = re.compile(
 
 
 def row(option: Option) -> str:
-    """An option's row in the table of `docs/configuration.md`."""
+    """Return an option's row in the table of `docs/configuration.md`."""
     return f"| `{option.name}` | `{json.dumps(option.default)}` | {option.expected} | {option.doc} |\n"
 
 
 def schema(option: Option) -> dict[str, object]:
-    """What VS Code is told of an option: a JSON schema."""
+    """Return the JSON schema of an option for VS Code."""
     told: dict[str, object] = {"type": TYPES[type(option.default)]}
     if isinstance(option.default, tuple):
         told["items"] = {"type": "string"} | ({"enum": option.choices} if option.choices else {})
@@ -46,13 +45,13 @@ def schema(option: Option) -> dict[str, object]:
     if type(option.default) in (int, float):
         told |= {"minimum": option.low, "maximum": option.high}
     if option.name.startswith(ELSEWHERE):
-        # A project that is merely opened must neither send its user's text anywhere nor start a program.
+        # A project's own settings must neither send the user's text to another machine nor start a program.
         told["scope"] = "machine"
     return told | {"description": option.doc}
 
 
 def entry(option: Option) -> str:
-    """An option in `package.json`, where it stands, with a comma behind it. A value takes one line."""
+    """Return an option's entry in `package.json`, indented and with a trailing comma; each value takes one line."""
     lines = []
     for key, value in schema(option).items():
         written = json.dumps(value, ensure_ascii=False)
@@ -66,18 +65,18 @@ FILES: tuple[tuple[str, re.Pattern[str], Callable[[Option], str]], ...] = (
     ("docs/configuration.md", _TABLE, row),
     ("editors/vscode/package.json", _PROPERTIES, entry),
 )
-"""Each file, what in it is generated, and what that has for an option."""
+"""Each file, the pattern of its generated part, and the function that writes an option there."""
 
 
 def generated(text: str, place: re.Pattern[str], told: Callable[[Option], str]) -> str:
-    """A file's text with the options as they are now. Raises `ValueError` where it has no place for them."""
+    """Return a file's text with the current options. Raises `ValueError` if the pattern does not occur in it."""
     if (found := place.search(text)) is None:
         raise ValueError("there is no place for the options")
     return text[: found.start()] + "".join(map(told, OPTIONS)) + text[found.end() :]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m editors.settings", description=__doc__.partition("\n")[0]
     )

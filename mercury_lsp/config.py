@@ -1,6 +1,6 @@
-"""Defines each option once: its type, default, range and meaning; and parses settings into a `Config`.
+"""Defines each option once (type, default, range, meaning) and parses settings into a `Config`.
 
-A wrong setting costs one sentence for the user and gets its default; it never stops the server.
+A wrong setting is reported in one sentence and replaced by its default; it never stops the server.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
 from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
-# What an extension keeps in the same section for itself.
+# Settings in the same section that belong to an editor extension, not to the server.
 EDITORS_OWN = frozenset({"server", "trace", "drafts"})
-# Of one text: a path, an address, an argument of a program.
+# The limit for each text value: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256
-# What `next_edit` may be instead of a model's name.
+# The values of `next_edit` that are not the name of a model.
 NEXT_EDITS = ("local", "hosted", "off")
-MAX_REPORTED_UNKNOWN = 10  # settings that do not exist, each in a sentence of its own
+# Unknown settings that get a sentence of their own; the rest are only counted.
+MAX_REPORTED_UNKNOWN = 10
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ def _option(
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The options' values. `OPTIONS` describes them."""
+    """The values of all options; `OPTIONS` describes each option."""
 
     enabled: bool = _option(True, "Whether anything is suggested.")
     model: str = _option(
@@ -149,20 +150,21 @@ class Config:
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens of the text before the cursor."""
+        """The number of context tokens for the text before the cursor."""
         return self.context_tokens * 8 // 11
 
     @property
     def following_tokens(self) -> int:
-        """Tokens of the lines after the cursor's."""
+        """The number of context tokens for the lines after the cursor's line."""
         return self.context_tokens - self.prefix_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of `Config`. `low` and `high` bound a number, `choices` a text; the default shows the type.
+    """The description of one option of `Config`.
 
-    `guarded`: it can run a program, name a host or a variable, or load files; see `trust`.
+    `low` and `high` bound a number, `choices` lists the allowed texts, and the type is that of `default`. `guarded`
+    marks an option that can run a program, name a host or an environment variable, or load files; see `trust`.
     """
 
     name: str
@@ -175,7 +177,7 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What a value must be, as words for `The setting x must be ...`."""
+        """The phrase that completes the sentence `The setting x must be ...`."""
         match self.default:
             case bool():
                 return "true or false"
@@ -191,14 +193,15 @@ class Option:
                 return "a list of texts"
 
     def read(self, value: object) -> object:
-        """The value as `Config` holds it. Raises `ValueError` where it is not what is `expected`."""
+        """Return the value in the type that `Config` holds. Raises `ValueError` if the value is not as `expected`."""
         match self.default, value:
             case bool(), bool():
                 return value
             case bool(), _:
                 pass
             case int(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
-                if value == int(value):  # some clients send every number as a float
+                # Some clients send every number as a float.
+                if value == int(value):
                     return int(value)
             case float(), int() | float() if not isinstance(value, bool) and self.low <= value <= self.high:
                 return float(value)
@@ -216,9 +219,9 @@ OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for optio
 
 
 def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
-    """A `Config` from settings by the options' names, and one sentence for each problem.
+    """Parse a mapping from option names to values; return a `Config` and one sentence for each problem.
 
-    A missing setting, or one that is null, is its default. Never raises.
+    A missing or null setting gets its default. Never raises.
     """
     if not isinstance(settings, Mapping):
         return Config(), (
@@ -245,7 +248,7 @@ def _unknown(name: object) -> str:
 
 
 def _is_usable(value: object) -> bool:
-    """Whether a value is a text that the system and JSON can carry: no zero byte, no half of a surrogate pair."""
+    """Return whether a value is a text without zero bytes and lone surrogates, within `MAX_TEXT_CHARACTERS`."""
     if not isinstance(value, str) or len(value) > MAX_TEXT_CHARACTERS or "\0" in value:
         return False
     return value.isascii() or value.encode(errors="replace").decode() == value

@@ -1,4 +1,4 @@
-"""Errors that end a command with one sentence for the user, and how that sentence quotes a value."""
+"""Errors that end a command with one sentence for the user, and a function that quotes a value in that sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _QUOTER.maxstring = _QUOTER.maxother = QUOTED_CHARACTERS
 
 
 class Failure(Exception):
-    """Ends the program: the message is one clear sentence for the user, `status` the exit status."""
+    """An error that ends the program: the message is one sentence for the user, `status` is the exit status."""
 
     def __init__(self, sentence: str, status: int = 1) -> None:
         super().__init__(sentence)
@@ -18,17 +18,18 @@ class Failure(Exception):
 
 
 class BadUsage(Failure):
-    """What was asked for makes no sense."""
+    """A command line that is wrong or makes no sense; the exit status is 2."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, status=2)
 
 
 def quoted(value: object) -> str:
-    """A value as a sentence shows it: one line, bounded in length, time and depth, whatever the value is."""
+    """Return any value as printable text on one line, bounded in length, time and depth."""
     try:
         quoted = _QUOTER.repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
+    except ValueError:
+        # Python refuses to print an integer of more than 4,300 digits.
         quoted = "a number of thousands of digits"
     if len(quoted) > QUOTED_CHARACTERS:
         quoted = f"{quoted[:QUOTED_CHARACTERS]}..."

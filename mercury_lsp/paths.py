@@ -1,7 +1,7 @@
-"""Names the user's folders for configuration, data, state and cache, by each system's convention.
+"""Finds the user's folders for configuration, data, state and cache, by each system's convention.
 
-A variable of the environment counts only if it holds an absolute path, as the XDG Base Directory Specification says: a
-relative one would name a folder of whatever workspace the server was started in.
+An environment variable counts only if it holds an absolute path, as the XDG Base Directory Specification says: a
+relative path would name a folder in the workspace that the server was started in.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _USUAL: dict[str, dict[Kind, str]] = {
 
 
 def folder(kind: Kind) -> Path:
-    """This program's folder of a kind, absolute; it may not exist."""
+    """Return the absolute path of this program's folder of a kind; the folder may not exist."""
     names = [f"XDG_{kind.upper()}_HOME"]
     if sys.platform == "win32":
         names.append("APPDATA" if kind == "config" else "LOCALAPPDATA")
@@ -47,11 +47,11 @@ def folder(kind: Kind) -> Path:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this program; it may not exist."""
+    """Return this program's cache folder; the folder may not exist."""
     return folder("cache")
 
 
 def _in_home(path: str) -> str:
-    """A path below the user's home; where nothing tells it, one that exists nowhere, so that nothing is read there."""
+    """Expand a path below the user's home; without a home, return a folder that does not exist, so nothing is read."""
     expanded = os.path.expanduser(path)
     return expanded if os.path.isabs(expanded) else os.path.abspath("/nonexistent")

@@ -1,4 +1,4 @@
-"""Reads the tokens that clients identify themselves with, and compares them in constant time."""
+"""Reads the access tokens of clients and compares them in constant time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _VISIBLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
 
 def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Names by token, of a file or else of the variable `ENVIRONMENT`; empty only where neither is given.
+    """Read client names by token from a file, or else from the variable `ENVIRONMENT`.
 
-    A file without a single token, or a variable that is set and holds none, never means that everyone is welcome.
-    Raises ``OSError``, or ``ValueError`` of a few words that quote nothing of the text.
+    The result is empty only if neither is given: a file or a variable without any token is an error, so that it does
+    not open the server to everyone. Raises ``OSError``, or ``ValueError`` with a message that quotes no part of the
+    text.
     """
     if file is not None:
         with file.open("rb") as opened:
@@ -41,10 +42,10 @@ def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) 
 
 
 def parse_tokens(text: str) -> dict[str, str]:
-    """Names by token of lines ``TOKEN [NAME]``; a line that starts with # is a comment.
+    """Parse lines ``TOKEN [NAME]`` into client names by token; a line that starts with # is a comment.
 
-    A token without a name is called by its number. Raises ``ValueError`` for a token that occurs twice or that no
-    HTTP header can carry, and for a name that could forge a line of the log.
+    A token without a name is named by its number. Raises ``ValueError`` for a token that occurs twice or does not fit
+    into an HTTP header, and for a name that could forge a log line.
     """
     tokens: dict[str, str] = {}
     for number, line in enumerate(text.replace("\r", "\n").split("\n"), 1):
@@ -65,7 +66,7 @@ def parse_tokens(text: str) -> dict[str, str]:
 
 
 class Tokens:
-    """Tokens, kept as hashes. Each is compared every time: how long a refusal takes tells nothing about them."""
+    """A set of tokens, kept as hashes; `name` compares all of them, so that its time reveals nothing about them."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = [(_hash(token), name) for token, name in names.items()]
@@ -74,7 +75,7 @@ class Tokens:
         return bool(self._names)
 
     def name(self, token: str) -> str | None:
-        """The name of the client with this token; None where there is no such token."""
+        """Return the name of the client with this token, or None if the token is unknown."""
         given = _hash(token)
         found = [name for own, name in self._names if hmac.compare_digest(own, given)]
         return found[0] if found else None

@@ -1,9 +1,10 @@
-"""Decides which settings of a client count at once, and which only after the user has allowed them.
+"""Decides which settings of a client apply at once, and which need the user's consent first.
 
-An editor passes on what a repository's own files say (`.dir-locals.el`, `.vscode/settings.json`, an `exrc`), so a
-client's settings are not the user's word. Settings that run a program, name a host or a variable of the environment, or
-load a model out of the workspace come from the user's own file or the command line; a client's count once the user has
-allowed exactly these values. The answers are kept in the user's state folder, in `allowed.json`.
+An editor passes on settings from a repository's files (`.dir-locals.el`, `.vscode/settings.json`, an `exrc`), so a
+client's settings may not come from the user. Settings that run a program, name a host or an environment variable, or
+load a model from the workspace apply if they come from the user's own file or the command line. From a client, they
+apply after the user has allowed exactly these values. The answers are stored in `allowed.json` in the user's state
+folder.
 """
 
 from __future__ import annotations
@@ -20,35 +21,35 @@ from mercury_lsp.config import NEXT_EDITS, OPTIONS, Option
 from mercury_lsp.models import downloads
 from mercury_lsp.models.registry import known
 
-# A longer claim cannot be shown whole, so the user is not asked.
+# A longer claim cannot be shown in full, so the user is not asked.
 MAX_CLAIM_CHARACTERS = 2_000
 MAX_ANSWERS = 500
-# These name a model, or, where there is a choice, whom to ask.
+# The options that name a model; `next_edit` may also be one of `NEXT_EDITS`.
 MODELS = ("model", "next_edit")
 GUARDED = {option.name: option for option in OPTIONS if option.guarded}
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Settings of a client that the user has to allow: JSON by the options' names, sorted, in ASCII."""
+    """Settings of a client that the user has to allow: a JSON object by option name, sorted, in ASCII."""
 
     text: str
 
     @property
     def askable(self) -> bool:
-        """Whether it is short enough to be shown whole."""
+        """Whether the claim is short enough to be shown in full."""
         return len(self.text) <= MAX_CLAIM_CHARACTERS
 
     def readable(self) -> str:
-        """The settings as a user reads them. Whatever is in them is escaped, so that nothing can be hidden."""
+        """Return the settings as text for the user, with all values escaped, so that nothing can be hidden in them."""
         values = json.loads(self.text)
         return "; ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
 
 
 def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequence[str]) -> Claim | None:
-    """What of a client's settings needs the user's word; None where nothing does.
+    """Return the client's settings that need the user's consent, or None if none of them does.
 
-    given: the client's settings. own: the user's, which count anyway. roots: the workspace's folders.
+    given: the client's settings. own: the user's own settings, which need no consent. roots: the workspace's folders.
     """
     values = {name: _read(option, own.get(name)) for name, option in GUARDED.items()}
     asked = values | {
@@ -58,7 +59,7 @@ def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequ
     sends = {name for name in GUARDED if name not in MODELS}
     if asked["next_edit"] == "hosted":
         sends.add("next_edit")
-    # Where no hosted model is asked, nothing of what the options say of it is used.
+    # The options of the hosted model matter only if a hosted model is asked.
     if (asked["remote"] != "off" or "next_edit" in sends) and any(
         asked[name] != values[name] for name in sends
     ):
@@ -72,15 +73,16 @@ def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequ
 
 
 def harmless(given: Mapping[str, object], claim: Claim | None) -> dict[str, object]:
-    """A client's settings without those of a claim."""
+    """Return a client's settings without those in a claim."""
     claimed = json.loads(claim.text) if claim else {}
     return {name: value for name, value in given.items() if name not in claimed}
 
 
 def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
-    """Whether a model's name can stand for a folder of the workspace, or of another host.
+    """Return whether a model's name can stand for a folder of the workspace or of another host.
 
-    Names are looked for among the user's own models only; an absolute folder elsewhere was put there by the user.
+    A plain name is looked up among the user's own models only, and an absolute folder outside the workspace was put
+    there by the user.
     """
     if model.startswith(("\\\\", "//")):
         return True
@@ -91,7 +93,7 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
         return any(sign in model for sign in ("/", "\\", ":")) or model.startswith((".", "~"))
     real = os.path.realpath(expanded)
     folders = {os.path.realpath(root) for root in (*roots, os.curdir) if root}
-    # Whoever opens their whole home, or the disk, has no workspace that others wrote.
+    # A workspace that is the user's whole home or the whole disk was not written by others.
     return any(
         _lies_in(real, folder) for folder in folders - {os.path.realpath(os.path.expanduser("~")), "/"}
     )
@@ -102,17 +104,17 @@ def _lies_in(path: str, folder: str) -> bool:
 
 
 class Answers:
-    """What the user has answered to claims, on this machine."""
+    """The user's answers to claims, stored on this machine."""
 
     def __init__(self) -> None:
         self.file = paths.folder("state") / "allowed.json"
 
     def allowed(self, claim: Claim) -> bool | None:
-        """Whether the user has allowed just this; None where nobody has asked, or the file cannot be used."""
+        """Return the user's answer to exactly this claim, or None if there is none or the file cannot be used."""
         return self._read().get(claim.text)
 
     def remember(self, claim: Claim, allowed: bool) -> None:
-        """Keep an answer. Raises `OSError`."""
+        """Store an answer. Raises `OSError` if the file cannot be written."""
         answers = self._read()
         answers.pop(claim.text, None)
         answers[claim.text] = allowed
@@ -121,7 +123,7 @@ class Answers:
             for text, answer in list(answers.items())[-MAX_ANSWERS:]
         ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # Made with mode 0600: nobody else may read it, or have written it.
+        # mkstemp creates the file with mode 0600: only the user can read and write it.
         descriptor, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8") as new:
@@ -144,7 +146,7 @@ class Answers:
 
 
 def _read(option: Option, value: object) -> object:
-    """A value as it would count, in JSON's types: a wrong one is the option's default."""
+    """Return the value that would apply, in JSON's types: a wrong value is replaced by the option's default."""
     try:
         read = option.default if value is None else option.read(value)
     except (ValueError, OverflowError):

@@ -1,6 +1,6 @@
-"""What all tests share: the user's folders stay untouched, and tiny models and a tiny corpus are made once.
+"""The fixtures of all tests: they protect the user's folders, and make tiny models and a tiny corpus once.
 
-What needs torch is imported where a test wants it, so that tests of pure code start without.
+Modules that need PyTorch are imported inside the fixtures, so that tests of pure code start without PyTorch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# What takes minutes in all: `make test` leaves these out, and `make test-slow` runs them.
+# The tests that take minutes in all: `make test` leaves them out, and `make test-slow` runs them.
 SLOW = frozenset(
     ["cluster", "data", "evaluation/heldout", "evaluation/suites", "release", "training",
      "checkpoints/test_fuzz_checkpoints.py", "checkpoints/test_weight_file.py", "cli/test_bounds.py",
@@ -42,13 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> None:
-    """Ctrl-C ends what the tests start, even where they run in a shell's background, which has it ignored."""
+    """Let Ctrl-C end the processes of the tests, even in a shell's background job, in which SIGINT is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def log_level() -> Iterator[None]:
-    """A server that a test runs in this process sets how much is logged; the next test begins as if none had."""
+    """Restore the log level after each test, because a server that a test runs in this process sets it."""
     log = logging.getLogger("mercury_lsp")
     level = log.level
     yield
@@ -57,10 +57,10 @@ def log_level() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No model that is tested, here or in processes of its own, is prepared in the user's cache folder, and nothing
-    that a test does counts as the user's.
+    """Replace the user's folders by temporary ones for this process and its children.
 
-    What the toolchains keep there, which takes long to make or is installed by hand, is found.
+    So no tested model is prepared in the user's cache folder, and no test changes the user's configuration, data or
+    state. The toolchains in the cache folder, which take long to make or are installed manually, stay available.
     """
     kept = [cache_folder() / name for name in ("toolchains", "headers")]
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +80,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a checkpoint with two random layers, which the kernel can run, so that no process waits for torch."""
+    """The folder of a checkpoint with two random layers that the kernel can run, so that no process imports torch."""
     from support.models.tiny_models import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("tiny"))
@@ -88,7 +88,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unpacked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a checkpoint with two random layers, which torch alone can run."""
+    """The folder of a checkpoint with two random layers that only torch can run."""
     from support.models.tiny_models import save_unpacked
 
     return save_unpacked(tmp_path_factory.mktemp("unpacked"))
@@ -96,7 +96,7 @@ def unpacked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a checkpoint with two random layers in packed weights, which the kernel can run."""
+    """The folder of a checkpoint with two random layers in packed weights of 5 to 7 bits, which the kernel can run."""
     from support.models.tiny_models import save_packed
 
     return save_packed(tmp_path_factory.mktemp("packed"))
@@ -104,7 +104,7 @@ def packed_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with weights set by hand: whatever it reads, it suggests `tiny_models.WORD`, with certainty."""
+    """The folder of a constructed checkpoint that always suggests `tiny_models.WORD`, almost with certainty."""
     from support.models.tiny_models import WORD, save_pointing, suggesting
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
@@ -115,7 +115,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Folder of a training corpus of three files."""
+    """The folder of a training corpus of three files."""
     from support.models.tiny_corpus import SOURCE, write_corpus
 
     return write_corpus(tmp_path / "corpus", "train", python={f"{i}.py": SOURCE for i in range(3)})

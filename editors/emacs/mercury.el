@@ -6,14 +6,14 @@
 
 ;;; Commentary:
 
-;; Owns how the server mercury-lsp is started by the two LSP clients of Emacs, what they tell it, and its commands.
-;; The clients themselves ask for suggestions and draw them.  README.md beside this file tells how to use it:
+;; Lets the two LSP clients of Emacs start the server mercury-lsp with its settings, and defines its commands.
+;; The clients themselves request suggestions and draw them.  README.md next to this file tells how to use it:
 ;;
 ;;   (load "PATH/editors/emacs/mercury.el")
 ;;   (mercury-setup-eglot '(python-base-mode))   ; Mercury is these modes' only server
-;;   (mercury-setup-lsp-mode)                    ; or: beside the language's own server
+;;   (mercury-setup-lsp-mode)                    ; or: in addition to the language's own server
 ;;
-;; Nothing is loaded before the client that is used.
+;; Neither client is loaded before the user starts it.
 
 ;;; Code:
 
@@ -96,7 +96,8 @@ modes' own.  Modes derived from MODES are meant too."
 (defun mercury--eglot-buffer ()
   "Show suggestions as ghost text if Mercury serves this buffer."
   (when (and mercury-preview (mercury--eglot-p) (require 'completion-preview nil t))
-    (setq-local completion-preview-minimum-symbol-length nil) ; behind a bracket and a blank, too
+    ;; Also suggest after a bracket or a blank.
+    (setq-local completion-preview-minimum-symbol-length nil)
     (setq-local completion-preview-idle-delay mercury-delay)
     (completion-preview-mode)))
 
@@ -107,7 +108,7 @@ It runs beside the language's own server, or alone.
 Ghost text needs lsp-mode 10."
   (with-eval-after-load 'lsp-mode
     (mercury--register)
-    ;; Where it serves inline completion, lsp-mode 10 draws ghost text by itself.
+    ;; If the server has inline completion, lsp-mode 10 draws ghost text by itself.
     (setq lsp-inline-completion-idle-delay mercury-delay)))
 
 (defun mercury--register ()
@@ -121,7 +122,7 @@ Ghost text needs lsp-mode 10."
     :server-id 'mercury
     :initialization-options (lambda () mercury-settings)
     :synchronize-sections '("mercury")
-    ;; Otherwise lsp-mode asks the language's own server, which does not know it.
+    ;; Without a handler, lsp-mode sends the command to the language's own server, which does not know it.
     :action-handlers (let ((handlers (make-hash-table :test #'equal)))
                        (puthash "mercury.accepted" #'mercury--accepted handlers)
                        handlers))))

@@ -1,4 +1,5 @@
-// Bundles the extension into dist/extension.js, and beside it the licences: ours, and those of what is bundled.
+// Bundles the extension into dist/extension.js, writes the licences of the bundled packages to dist/NOTICES.txt, and
+// copies the project's own licence.
 
 import { build } from "esbuild";
 import { copyFileSync, readFileSync, readdirSync, writeFileSync } from "node:fs";

@@ -1,1 +1,1 @@
-"""Compares models and modes blindly on edits that the user made."""
+"""Compares models and modes blindly on the user's own edits."""

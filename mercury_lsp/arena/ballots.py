@@ -1,7 +1,7 @@
 """Records choices between two answers in a file that only the user may read.
 
-Each line is written at once by one write, so that earlier choices survive any end of a session. A record has names of
-contestants and of a language, counts, times and a hash of the place; never code, a path or a file name.
+Each record is written at once in a single write, so that earlier choices survive any end of a session. A record has the
+names of the contestants and of a language, counts, times and a hash of the place; never code, a path or a file name.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from mercury_lsp.errors import Failure
 from mercury_lsp.telemetry import store
 
 CHOICES = ("1", "2", "tie", "neither", "skip", "same")
-"""The first one is better, the second is better, both are equally good, both are bad, no opinion; both look alike."""
+"""First answer better, second answer better, both equally good, both bad, no opinion, both look alike."""
 SCORES = {"1": 1.0, "2": 0.0, "tie": 0.5, "neither": 0.5, "same": 0.5}
-"""The score of the first one; without an opinion there is none."""
+"""The score of the first contestant by choice; a skipped place has no score."""
 JUDGES = ("user", "truth")
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of two contestants at a place. `id`: see `contestants`; `exact`, `share`: see `matches.Worth`."""
+    """One of two contestants at a place.
+
+    `id`: see `contestants.Player.id`. `shown`, `likely`, `ms`: see `contestants.ContestantAnswer`. `exact`, `share`:
+    see `matches.Worth`.
+    """
 
     id: str
     ms: float
@@ -37,7 +41,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One choice. `moment`: seconds since 1970; `place`: an edit's key; `one`: the contestant shown first."""
+    """A choice between two answers.
+
+    `moment`: seconds since 1970. `place`: the key of an edit. `one`: the contestant whose answer is shown first.
+    """
 
     moment: float
     judge: str
@@ -55,12 +62,12 @@ class Ballot:
 
 
 def ballots_file() -> Path:
-    """The file of the user's ballots; it may not exist."""
+    """Return the file of the user's ballots, which may not exist."""
     return store.state_file().with_name("arena.jsonl")
 
 
 def private(path: str, flags: int) -> int:
-    """Opens a file that only the user may read, for `open`."""
+    """Open a file that only the user may read; an `opener` for `open`."""
     return os.open(path, flags, 0o600)
 
 
@@ -77,7 +84,7 @@ def append_ballot(ballot: Ballot) -> None:
 
 
 def read_ballots() -> tuple[list[Ballot], int]:
-    """All ballots of the file, and the number of its damaged lines. Raises `Failure`."""
+    """Return all ballots of the file, and the number of its damaged lines. Raises `Failure`."""
     try:
         lines = ballots_file().read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -89,7 +96,7 @@ def read_ballots() -> tuple[list[Ballot], int]:
 
 
 def delete_ballots() -> int:
-    """Delete the file; returns the number of its ballots. Raises `Failure`."""
+    """Delete the file and return the number of its ballots. Raises `Failure`."""
     count = len(read_ballots()[0])
     try:
         ballots_file().unlink(missing_ok=True)
@@ -99,7 +106,7 @@ def delete_ballots() -> int:
 
 
 def _parse_ballot(line: str) -> Ballot | None:
-    """The ballot of a line; None if the line is damaged."""
+    """Parse the ballot of a line; return None if the line is damaged."""
     try:
         values = json.loads(line)
         one, two = (Side(**values.pop(name)) for name in ("one", "two"))

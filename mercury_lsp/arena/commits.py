@@ -1,9 +1,9 @@
 """Reads a user's own edits from the history of a git repository.
 
-Git only reads: it runs no hook, filter, pager, signature check or external diff of the repository's settings, and
-fetches nothing. Files that `file_access` hides from the model are left out: private, ignored, hidden, of tools, large
-or generated ones. Also left out are files with secrets, merges, and commits of more files than a person writes at once.
-Lines that a commit only moved or indented, and renamed files, do not count as written.
+Git only reads: it runs no hook, filter, pager, signature check or external diff that the repository's settings name,
+and fetches nothing. Files that `file_access` hides from the model are left out: private, ignored, hidden, large and
+generated files, and folders of tools. Also left out are files with secrets, merges, and commits of more files than a
+person writes at once. Lines that a commit only moved or indented, and renamed files, do not count as written.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
-# Links and submodules have other modes.
+# Symbolic links and submodules have other modes.
 _FILE_MODES = ("100644", "100755")
 _GENERATED = re.compile(
     r"^\W*.*(?:@generated|do not edit|(?:auto|automatically )-?generated|code generated)",
@@ -64,7 +64,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit that is no merge. `root`: it has no parent in this repository."""
+    """A commit that is not a merge. `root`: whether it has no parent in this repository."""
 
     id: str
     root: bool
@@ -72,7 +72,10 @@ class Commit:
 
 
 class Repository:
-    """The repository of a folder; only files below the folder count. Raises `Failure`."""
+    """The repository of a folder; only files below the folder count.
+
+    Raises `Failure` if the folder is in no repository or git cannot run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -88,7 +91,7 @@ class Repository:
         return self._ask("config", "user.email")
 
     def commits(self, author: str) -> Generator[Commit]:
-        """The commits of an author, newest first; `author`: an address, or `ANY_AUTHOR`."""
+        """Yield the commits of an author, newest first; `author`: an address, or `ANY_AUTHOR`."""
         by = () if author == ANY_AUTHOR else ("--fixed-strings", f"--author=<{author}>")
         line = self._line(
             "log", "-z", "--raw", "--no-abbrev", "--no-merges", "-M", "--no-ext-diff", "--no-textconv",
@@ -100,7 +103,7 @@ class Repository:
 
     @contextmanager
     def blobs(self) -> Iterator[ReadBlob]:
-        """A context that reads old versions of files."""
+        """Yield a function that reads old versions of files during the block."""
         with _running(self._line("cat-file", "--batch")) as (asking, answer):
 
             def read(blob: str) -> bytes | None:
@@ -134,10 +137,10 @@ def edits_of_author(
     left_out: Counter[str],
     tell: Callable[[int], None] = lambda count: None,
 ) -> list[Edit]:
-    """At most ``limit`` edits of an author, most recent first; a larger sample begins with the smaller one.
+    """Return at most ``limit`` edits of an author, most recent first; a larger limit only appends further edits.
 
-    left_out: counts the files and commits that are left out, by reason. tell: called after each commit with the number
-    of edits so far.
+    left_out: counts the left-out files and commits by reason. tell: called after each commit with the number of edits
+    so far.
     """
     files = Files((repository.top,))
     edits: dict[str, Edit] = {}
@@ -173,7 +176,7 @@ def _of(commit: Commit, files: Files, read_blob: ReadBlob, seed: int, left_out: 
 
 
 def _versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, str] | str:
-    """The texts of a file before and after, or the reason why the file is left out."""
+    """Return the texts of a file before and after a change, or the reason for leaving the file out."""
     path = f"{files.roots[0].rstrip('/')}/{change.path}"
     if files.access(path).ignored or not files.wants(path):
         return "private or ignored"
@@ -187,7 +190,7 @@ def _versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, s
 
 
 def _text(content: bytes | None) -> str | None:
-    """The text in UTF-8; None if it is none."""
+    """Decode UTF-8; return None if the content is missing or not UTF-8."""
     try:
         return None if content is None else content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -195,7 +198,7 @@ def _text(content: bytes | None) -> str | None:
 
 
 def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
-    """The output of a program, split at each NUL, while it runs."""
+    """Yield the output of a running program, split at each NUL."""
     rest = b""
     while chunk := read(1 << 16):
         *whole, rest = (rest + chunk).split(b"\0")
@@ -203,7 +206,7 @@ def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
 
 
 def _commits(fields: Iterator[str]) -> Iterator[Commit]:
-    """The commits of `git log -z --raw`: a head, then for each file modes, blobs, status, and one or two paths."""
+    """Parse `git log -z --raw`: for each commit a head, then for each file modes, blobs, status, one or two paths."""
     commit: Commit | None = None
     for text in fields:
         text = text.lstrip("\n")
@@ -225,7 +228,7 @@ def _commits(fields: Iterator[str]) -> Iterator[Commit]:
 
 @contextmanager
 def _running(line: list[str]) -> Iterator[tuple[IO[bytes], BufferedReader]]:
-    """Run a program during the block; gives its input and output pipes."""
+    """Run a program during the block, and yield its input and output pipes."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_environment()

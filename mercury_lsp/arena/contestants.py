@@ -1,9 +1,9 @@
-"""Loads contestants, models and modes to compare, and lets each complete a place.
+"""Loads contestants, which are a model in a mode, and lets each of them complete places.
 
 A contestant runs the server's own pipeline as for a manual request, so that the comparison is about the text and not
-about when to show it. A name is a shipped model or a checkpoint's folder, maybe with a mode: ``small``,
-``small:autoregressive``. ``remote`` is the hosted model of the settings, ``remote:NAME`` another one at the same
-address.
+about the decision to show it. Its name is that of a shipped model or a checkpoint's folder, possibly with a mode:
+``small``, ``small:autoregressive``. ``remote`` is the hosted model of the settings, ``remote:NAME`` another model at
+the same address.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A name to show, the settings, and one of `MODES`."""
+    """A model in a mode: the displayed name, the settings, and one of `MODES`."""
 
     name: str
     config: Config
@@ -44,7 +44,7 @@ class Contestant:
 
     @property
     def remote(self) -> bool:
-        """Whether the text around a place leaves this machine."""
+        """Whether the text around a place is sent to a hosted model."""
         return self.config.remote == "always"
 
 
@@ -52,8 +52,8 @@ class Contestant:
 class ContestantAnswer:
     """A contestant's answer at a place.
 
-    `shown`: the text that would be shown up to `end`, or "". `ms`: the time of the answer. `likely`: whether the server
-    would have shown it without a manual request.
+    `shown`: the text that would be shown, or "". `end`: the offset up to which the text replaces the document. `ms`:
+    the time of the answer. `likely`: whether the server would also have shown the text automatically.
     """
 
     shown: str
@@ -74,12 +74,12 @@ class Player:
 
     @property
     def name(self) -> str:
-        """The name to show."""
+        """The displayed name."""
         return self.contestant.name
 
     @property
     def id(self) -> str:
-        """The name to record."""
+        """The recorded name, which includes the start of the fingerprint."""
         return f"{self.name}@{self.weights[:8]}" if self.weights else self.name
 
     def answer(self, edit: Edit) -> ContestantAnswer:
@@ -99,7 +99,8 @@ class Player:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
-        assert completion is not None  # files that are declined have no edits
+        # Declined files have no edits.
+        assert completion is not None
         infill, shown = completion.infill, completion.shown or ""
         likely = any(committed.unasked().shown is not None for committed in written)
         return ContestantAnswer(shown, completion.end, ms, infill.forward_passes, infill.tokens, likely)
@@ -108,7 +109,7 @@ class Player:
 def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:
     """Parse the contestants of the command line. Raises `BadUsage`.
 
-    A second contestant of the same name gets a number in its name.
+    Further contestants of the same name get a number in their name.
     """
     contestants: list[Contestant] = []
     for spec in specs:
@@ -130,7 +131,8 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
     if not model or Path(spec).exists():
         model, mode = spec, MODES[0]
     elif mode not in MODES:
-        if "/" in mode or "\\" in mode:  # of a path, such as C:\models
+        # The colon may be that of a path, such as C:\models.
+        if "/" in mode or "\\" in mode:
             model, mode = spec, MODES[0]
         else:
             raise BadUsage(f"The mode of a contestant must be one of {', '.join(MODES)}, not {mode!r}.")
@@ -145,7 +147,7 @@ def load_player(contestant: Contestant) -> Player:
     infiller = engines.load(contestant.config)
     if contestant.remote and infiller.device != REMOTE:
         raise Failure(f"{contestant.name} cannot take part: this version asks no hosted models.")
-    # A warm-up, because the first request of a process takes longer than any other.
+    # Warm up, because the first request of a process takes longer than the others.
     if not contestant.remote:
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
         complete(Snapshot(document, contestant.config, invoked=True), len(document.text), infiller)

@@ -1,13 +1,13 @@
 r"""Samples edits, places where a user wrote something, from added lines, and records them as JSON.
 
-Each added run of lines gives one edit of one of these kinds. ``line``: an added line without its indentation.
-``within``: from a trigger of editors (`TRIGGERS`) to the end of the line. ``block``: all of a short run. The file is as
-it was after the commit, without the missing text. Lines without code, such as comments, are no places. The sample
-depends on the seed and the place alone.
+Each run of added lines gives one edit of one of these kinds. ``line``: an added line without its indentation.
+``within``: from a text after which editors send requests (`TRIGGERS`) to the end of the line. ``block``: a whole short
+run. The file is as it was after the commit, without the missing text. Lines without code, such as comments, are not
+sampled. The sample depends only on the seed and the place.
 
 Recorded edits are lines of JSON: ``{"path", "language", "prefix", "suffix", "middle", "kind"}``. ``path`` is relative
-to the repository; ``language`` is LSP's identifier; the three texts, put together as prefix, middle, suffix, are the
-file; ``kind`` may be left out.
+to the repository; ``language`` is LSP's identifier; prefix, middle and suffix, concatenated in this order, are the
+file; ``kind`` is optional.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mercury_lsp.syntax.tree import Syntax
 KINDS = ("line", "within", "block")
 TRIGGERS = re.compile(r"[(\[{.,]\s?|(?<!=)=\s|\breturn\s|:\s")
 MAX_LINE_CHARACTERS, MAX_BLOCK_CHARACTERS, MAX_BLOCK_LINES = 240, 600, 8
-# Longer runs are split into runs of so many lines.
+# Longer runs are split into runs of this many lines.
 RUN_LINES = 40
 
 
 class NotAnEdit(ValueError):
-    """A record is not an edit; the message is a clause."""
+    """A record that is not an edit; the message is a clause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A place and the text that the user wrote there; see the module."""
+    """A place in a file and the text that the user wrote there; the module describes the fields."""
 
     path: str
     language: str
@@ -48,7 +48,7 @@ class Edit:
 
     @property
     def key(self) -> str:
-        """A hash of all fields, which a ballot has instead of the place."""
+        """A hash of the place and its text, which a ballot records instead of them."""
         texts = (self.path, self.language, self.prefix, self.suffix, self.middle)
         return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
 
@@ -63,7 +63,7 @@ class Edit:
         return Document(f"file:///{self.path}", self.path, self.language, 1, self.prefix + self.suffix)
 
     def to_json(self) -> str:
-        """The edit as one line of JSON."""
+        """Return the edit as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
@@ -97,9 +97,9 @@ def read_edits(lines: Iterable[str]) -> Iterator[Edit]:
 
 
 def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> list[range]:
-    """Runs of lines of `after`, numbered from 0, that were not in `before`, apart from blanks.
+    """Return the runs of lines of `after`, numbered from 0, that are not in `before`, without regard to whitespace.
 
-    moved: lines without blanks that were deleted elsewhere in the commit, and so were not written.
+    moved: lines, without their whitespace, that the commit deleted at another place, so that they were only moved.
     """
     old, new = _lines(before), _lines(after)
     runs = []
@@ -114,13 +114,13 @@ def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> 
 
 
 def removed_lines(before: str, after: str) -> frozenset[str]:
-    """The lines of `before` that are not in `after`, without blanks."""
+    """Return the lines of `before` that are not in `after`, without their whitespace."""
     written = {*_lines(after)}
     return frozenset(line for line in {*_lines(before)} - written if re.search(r"\w", line))
 
 
 def sample_edits(path: str, language: str, text: str, runs: Sequence[range], seed: str) -> list[Edit]:
-    """One edit of each run of lines that has a line of code."""
+    """Sample one edit from each run that has a line of code."""
     document = Document(f"file:///{path}", path, language, 1, text)
     code = Syntax.of(document).lines(0, document.line_count)
     edits = []
@@ -156,7 +156,7 @@ def _hole(
 
 
 def _is_place(line: str, code: str) -> bool:
-    """Whether a line has code and a length that a person writes."""
+    """Return whether a line has code and the length of a line that a person writes."""
     return re.search(r"\w", code) is not None and 2 < len(line.strip()) <= MAX_LINE_CHARACTERS
 
 
@@ -166,5 +166,5 @@ def _indented(document: Document, number: int) -> int:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines without blanks."""
+    """Return the lines of a text without their whitespace."""
     return ["".join(line.split()) for line in re.split(r"\r\n|\r|\n", text)]

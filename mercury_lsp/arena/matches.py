@@ -1,9 +1,9 @@
 """Lets pairs of players answer at a place, and makes ballots of the judgments.
 
-By the user's own text an answer equal to it beats one that is not. Otherwise the answer wins that shares more of its
-start with the user's text, by at least `TIE_SHARE` of the user's characters; else it is a tie. An empty answer shares
-nothing, so it ties with one that is wrong from its first character. If the missing text is one line, only the first
-line of an answer counts; blanks at the end never count.
+If the user's own text is the judge, an answer equal to that text beats a different answer. Otherwise the answer with
+the longer common start with the user's text wins, if the difference is above `TIE_SHARE` of the text's characters; else
+it is a tie. An empty answer has no common start, so it ties with an answer that is wrong from its first character. If
+the missing text is one line, only the first line of an answer counts; trailing whitespace never counts.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from mercury_lsp.syntax.document import plain
 
 TIE_SHARE = 0.1
 Ask = Callable[[Edit, ContestantAnswer, ContestantAnswer], str | None]
-"""Shows two answers and returns a choice of `ballots.CHOICES`; None if the user stops."""
+"""Shows two answers and returns one of `ballots.CHOICES`, or None if the user stops."""
 
 
 class Worth(NamedTuple):
-    """The agreement of an answer with the user's text: `exact`, or the `share` of characters before a difference."""
+    """The agreement of an answer with the user's text.
+
+    `exact`: both texts are equal. `share`: the share of the user's characters before the first difference.
+    """
 
     exact: bool
     share: float
@@ -59,8 +62,8 @@ def judge_by_user(
 ) -> Iterator[Ballot]:
     """Let the user judge one pair at each place, until the places end or the user stops.
 
-    The pair, which has not met at the place before, and the order of showing are random for the place. Both players
-    answer before either answer is shown. missed: called if a player has no answer.
+    Both the pair, which has not met at the place before, and the order of the answers are random, but fixed for a place
+    and a seed. Both players answer before either answer is shown. missed: called if a player has no answer.
     """
     for edit in edits:
         pairs = [pair for pair in combinations(players, 2) if edit.key not in met.get(_ids(pair), ())]
@@ -81,7 +84,7 @@ def judge_by_user(
 
 
 def places_met(players: Sequence[Player], ballots: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
-    """The keys of the places at which each pair of players has met, whoever was shown first."""
+    """Return the keys of the places at which each pair of players has met, in either order."""
     pairs = map(_ids, combinations(players, 2))
     return {pair: {ballot.place for ballot in ballots if ballot.pair == pair} for pair in pairs}
 
@@ -136,7 +139,7 @@ def answer_worth(edit: Edit, answer: ContestantAnswer) -> Worth:
 
 
 def score(one: Worth, two: Worth) -> float:
-    """The score of the first one: 1, 0, or 0.5 in a tie."""
+    """Return the score of the first contestant: 1 for a win, 0 for a loss, 0.5 for a tie."""
     if one.exact != two.exact:
         return float(one.exact)
     if abs(one.share - two.share) <= TIE_SHARE:
@@ -145,7 +148,7 @@ def score(one: Worth, two: Worth) -> float:
 
 
 def look_alike(one: ContestantAnswer, two: ContestantAnswer) -> bool:
-    """Whether two answers look alike."""
+    """Return whether two answers look alike on the screen."""
     return _bare(one.shown) == _bare(two.shown) and (one.end == two.end or not one.shown)
 
 

@@ -1,10 +1,10 @@
-"""Computes ratings and intervals from comparisons of pairs, by Bradley and Terry's model.
+"""Computes ratings and confidence intervals from paired comparisons, with the Bradley-Terry model.
 
-The model (Bradley and Terry, Biometrika 1952): i beats j with probability p_i / (p_i + p_j). It is fitted by maximum
-likelihood with the iteration of Newman (JMLR 24, 2023), which has the fixed point of Zermelo's and needs fewer steps. A
-tie counts as half a win of each. Davidson's model (JASA 1970) has a parameter for the frequency of ties, which does not
-matter here, and half wins keep two contestants with mostly the same answers close to each other. Each pair starts with
-`PRIOR_TIES`, so that ratings are finite even for a contestant that won always or met no other.
+In the model (Bradley and Terry, Biometrika 1952), i beats j with probability p_i / (p_i + p_j). It is fitted by maximum
+likelihood with the iteration of Newman (JMLR 24, 2023), which has the same fixed point as Zermelo's and needs fewer
+steps. A tie counts as half a win for each side. Davidson's model (JASA 1970) has a parameter for the frequency of ties,
+which does not matter here, and half wins keep two contestants with mostly equal answers close to each other. Each pair
+starts with `PRIOR_TIES` ties, so that ratings are finite even for a contestant that always won or met no other.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from math import log10, prod, sqrt
 from random import Random
 
 PRIOR_TIES = 1.0
-# The first contestant's rating, and Elo's points for odds of ten to one.
+# The first contestant's rating, and the points on Elo's scale for odds of ten to one.
 ANCHOR, SCALE = 1000.0, 400.0
 RESAMPLES = 1000
-# Of 95%, two-sided.
+# The two-sided 95% quantile of the normal distribution.
 Z = 1.959964
-# The relative change at which the iteration ends, and its most steps.
+# The relative change at which the iteration ends, and the limit on its steps.
 _TOLERANCE, _MAX_STEPS = 1e-9, 10_000
 
 Wins = Sequence[Sequence[float]]
-"""Wins (n, n) of each contestant (row) over each other one (column), with halves for ties."""
+"""Wins (n, n) of each contestant (row) over each other contestant (column); a tie counts as half a win."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison. `score`: of the contestant `one`: 1, 0, or 0.5 in a tie; `two` gets the rest."""
+    """A comparison of two contestants, by number. `score`: 1 if `one` won, 0 if it lost, 0.5 in a tie."""
 
     one: int
     two: int
@@ -37,7 +37,7 @@ class Comparison:
 
 
 def win_table(outcomes: Sequence[Comparison], n: int) -> list[list[float]]:
-    """The comparisons of `n` contestants as a table, see `Wins`."""
+    """Count the comparisons of `n` contestants in a table, see `Wins`."""
     table = [[0.0] * n for _ in range(n)]
     for outcome in outcomes:
         table[outcome.one][outcome.two] += outcome.score
@@ -46,7 +46,7 @@ def win_table(outcomes: Sequence[Comparison], n: int) -> list[list[float]]:
 
 
 def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
-    """The most likely strengths p (n,), with a geometric mean of 1, given `prior` more ties of each pair."""
+    """Fit the strengths p (n,) with a geometric mean of 1 by maximum likelihood, given `prior` more ties per pair."""
     n = len(table)
     won = [[table[i][j] + prior / 2 if i != j else 0.0 for j in range(n)] for i in range(n)]
     p = [1.0] * n
@@ -65,7 +65,7 @@ def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
 
 
 def ratings(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
-    """Strengths as ratings: the first contestant has `ANCHOR`; `SCALE` points more win ten times out of eleven."""
+    """Return ratings (n,): the first is `ANCHOR`, and `SCALE` more points mean ten wins out of eleven."""
     p = strengths(table, prior)
     return [ANCHOR + SCALE * log10(strength / p[0]) for strength in p]
 
@@ -73,10 +73,10 @@ def ratings(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
 def intervals(
     places: Sequence[Sequence[Comparison]], n: int, seed: int, resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
-    """The 2.5th and 97.5th percentiles (n,) of the ratings over places drawn with replacement (Efron, 1979).
+    """Return the 2.5th and 97.5th percentiles (n,) of the ratings by the bootstrap over places (Efron, 1979).
 
     Comparisons at one place are drawn together, because they are not independent. The first contestant's rating is
-    always `ANCHOR`, so the other intervals are those of the distance to it.
+    always `ANCHOR`, so the other intervals are those of the difference from it.
     """
     random = Random(seed)
     resampled = []
@@ -87,13 +87,13 @@ def intervals(
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile, by the nearest rank."""
+    """Return the 2.5th and the 97.5th percentile, by the nearest rank."""
     ranked = sorted(values)
     return ranked[int(len(ranked) * 0.025)], ranked[min(len(ranked) - 1, int(len(ranked) * 0.975))]
 
 
 def wilson(won: float, n: float) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson, JASA 1927); from 0 to 1 if n is 0."""
+    """Return the 95% confidence interval of a share (Wilson, JASA 1927); from 0 to 1 if n is 0."""
     if not n:
         return 0.0, 1.0
     share = won / n

@@ -1,6 +1,7 @@
 """Computes the figures of ballots, by contestant and by pair.
 
-Places at which both answers look alike count as ties, and are also counted apart. Skipped places have no result.
+Comparisons with answers that look alike count as ties, and are also counted separately. Skipped comparisons have no
+result.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mercury_lsp.telemetry.stats import percentiles
 
 
 def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """The figures of contestants in the order of their ids; the first one is the anchor of the ratings."""
+    """Return the figures of the contestants in the order of their ids; the first is the anchor of the ratings."""
     at = {id_: number for number, id_ in enumerate(ids)}
     ours = [ballot for ballot in ballots if ballot.pair <= at.keys()]
     places: dict[str, list[Comparison]] = {}
@@ -57,12 +58,12 @@ def standings(ballots: Sequence[Ballot], ids: Sequence[str], seed: int = 0) -> d
 
 
 def met(ballots: Iterable[Ballot]) -> list[str]:
-    """The contestants of ballots, in the order of their first appearance."""
+    """Return the ids of the contestants in ballots, in the order of their first appearance."""
     return list(dict.fromkeys(side.id for ballot in ballots for side in (ballot.one, ballot.two)))
 
 
 def _names(ids: Sequence[str]) -> dict[str, str]:
-    """The contestants' names without their weights' mark, unless two would have the same name."""
+    """Return names by id: the id without the fingerprint of the weights, unless two names would be equal."""
     short = {id_: id_.rpartition("@")[0] or id_ for id_ in ids}
     called = list(short.values())
     return {id_: name if called.count(name) == 1 else id_ for id_, name in short.items()}
@@ -73,7 +74,7 @@ def _score(outcome: Comparison, number: int) -> float:
 
 
 def _won(scores: Sequence[float]) -> dict[str, Any]:
-    """Wins, losses and ties; `win_rate` counts a tie as half a win, with its 95% interval."""
+    """Return wins, losses, ties, and the win rate with its 95% interval; a tie counts as half a win."""
     n = len(scores)
     return {
         "wins": scores.count(1.0),
@@ -85,7 +86,7 @@ def _won(scores: Sequence[float]) -> dict[str, Any]:
 
 
 def _pair(ballots: Sequence[Ballot], one: str, two: str) -> dict[str, Any]:
-    """The results of a pair, seen from the first one."""
+    """Return the results of a pair from the view of contestant `one`."""
     own = [ballot for ballot in ballots if ballot.pair == {one, two} and ballot.choice in SCORES]
     scores = [SCORES[b.choice] if b.one.id == one else 1 - SCORES[b.choice] for b in own]
     return {**_won(scores), "same": sum(ballot.choice == "same" for ballot in own)}
@@ -111,7 +112,7 @@ def _answers(sides: Iterable[Side]) -> dict[str, Any]:
 
 
 def _first(ballots: Iterable[Ballot]) -> dict[str, Any] | None:
-    """The share of choices for the answer shown first; None without a user's choices."""
+    """Return the share of the user's choices for the answer shown first; None without such choices."""
     chosen = [b.choice for b in ballots if b.judge == "user" and b.choice in ("1", "2")]
     if not chosen:
         return None

@@ -1,1 +1,1 @@
-"""Measures what `mercury-lsp bench` prints."""
+"""The measurements of `mercury-lsp bench`."""

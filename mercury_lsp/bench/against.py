@@ -1,8 +1,8 @@
-"""Compares our decoders with another server, on the same prompts, request by request in turn.
+"""Compares our decoders with another server on the same prompts, request by request.
 
-Each request is timed until its own stop token, with the prompt in the cache of each side, so that decoding is compared;
-the time to read the prompt is reported apart. The server's times include its HTTP, about 1.5 ms a request with
-llama.cpp. Prompts are parameters, so that `bench` and the workshop's suites share this code.
+Each request is timed until its own stop token, with the prompt in the KV cache of each side, so that only decoding is
+compared; the time of the prefill is reported separately. The server's times include HTTP, about 1.5 ms a request with
+llama.cpp. The prompts are parameters, so that `bench` and the suites in `model/` share this code.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 SERVER = "server"
 SIDES = (*MODES, SERVER)
 LONG_TOKENS = 24
-"""A completion counts as long from so many tokens on, on every side."""
+"""The least number of tokens on every side with which a completion counts as long."""
 LONG_GROUP = f"tokens_{LONG_TOKENS}_and_more"
-# Before each request, so that the other side's threads stop spinning.
+# The pause before each request, in which the other side's threads stop spinning.
 REST_SECONDS = 0.02
 _ORDERS = tuple(permutations(SIDES))
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt for all sides."""
+    """A prompt for all sides, and whether they complete a single line."""
 
     prompt: Prompt
     single_line: bool
@@ -43,7 +43,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class SideAnswer:
-    """The answer of one side. ``tokens``: the visible ones and the stop token, if there is one."""
+    """The answer of one side. ``tokens``: the number of tokens, including a stop token."""
 
     text: str
     tokens: int
@@ -52,7 +52,7 @@ class SideAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question with the answers by side, and the milliseconds of our engine and the server to read it."""
+    """A question with the answers by side, and the milliseconds of the prefill in our engine and in the server."""
 
     question: Question
     answers: Mapping[str, SideAnswer]
@@ -61,7 +61,7 @@ class Turn:
 
 
 def server_for(engine: LocalEngine, url: str) -> CompletionServer:
-    """The client of a server with the engine's model. Raises `BadUsage` for an invalid address."""
+    """Return the client of a server that runs the engine's model. Raises `BadUsage` for an invalid address."""
     return CompletionServer(url, engine.layout.ends, engine.tokenizer.newlines(), engine.forbidden)
 
 
@@ -72,7 +72,7 @@ def compare(
     sampling: Sampling,
     repeats: int = 1,
 ) -> Iterator[Turn]:
-    """Ask all sides in changing order; a time is the median of the repeats."""
+    """Ask all sides in changing order, and yield a turn for each question; its times are medians of the repeats."""
     orders = 0
     for question in questions:
         ids = engine.layout.encode(question.prompt)
@@ -105,12 +105,12 @@ def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAn
 
 
 def long_questions(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
-    """The questions with a long answer of our engine."""
+    """Return the questions to which our engine's answer is long."""
     return [one for one in questions if _ours(engine, one, sampling).tokens >= LONG_TOKENS]
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, object]:
-    """The figures of a comparison; None for a group without questions."""
+    """Return the figures of a comparison; a group without questions is None."""
     same = {
         mode: fmean(turn.answers[mode].text == turn.answers[SERVER].text for turn in turns) for mode in MODES
     }
@@ -127,12 +127,12 @@ def figures(turns: Sequence[Turn]) -> dict[str, object]:
 
 
 def is_long(turn: Turn) -> bool:
-    """Whether every side's answer is long."""
+    """Return whether every side's answer is long."""
     return all(answer.tokens >= LONG_TOKENS for answer in turn.answers.values())
 
 
 def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
-    """Times and sizes of requests. `faster`: the ratio of total times, of texts that may differ."""
+    """Return the times and sizes of requests. `faster`: ratios of total times, though the texts may differ."""
     if not turns:
         return None
     total = {side: sum(turn.answers[side].ms for turn in turns) for side in SIDES}
@@ -151,6 +151,6 @@ def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
 
 
 def spread(times: Sequence[float]) -> dict[str, float]:
-    """The median and the 95th percentile, by the nearest rank."""
+    """Return the median, and the 95th percentile by the nearest rank."""
     p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
     return {"p50": round(median(times), 1), "p95": round(p95, 1)}

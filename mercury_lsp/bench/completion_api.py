@@ -1,7 +1,7 @@
-"""Asks a server with llama.cpp's completion API, and times the answers.
+"""Sends requests to a server with llama.cpp's completion API, and times the answers.
 
-A text ends by the engine's own rule: at the stop token or, for one line, at the first newline token after the first
-token. Every failure of the server is a `Failure` of one sentence.
+A text ends by the engine's own rule: at a stop token or, for a single line, at the first newline token after the first
+token. Every failure of the server is a `Failure` with one sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ PATH = "/completion"
 class ServerReply:
     """The server's tokens without the stop token.
 
-    `finished`: ended by a stop token, not by a limit. `ms`: from the request to the last byte of the answer.
+    `finished`: a stop token, not a limit, has ended the text. `ms`: the time from the request to the last byte of the
+    answer.
     """
 
     tokens: tuple[int, ...]
@@ -35,8 +36,8 @@ class ServerReply:
 class CompletionServer:
     """A server at `url`.
 
-    `ends`: ids of the stop tokens. `newlines`: ids of the tokens with a newline. `forbidden`: ids that it must not
-    write.
+    `ends`: the ids of the stop tokens. `newlines`: the ids of the tokens with a newline. `forbidden`: the ids that the
+    server must not choose. Raises `BadUsage` for an invalid address.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class CompletionServer:
         self._bias = [[token, False] for token in forbidden]
 
     def model(self) -> str:
-        """The server's name of its model; empty if it does not tell."""
+        """Return the file name of the server's model, or an empty text if the server does not tell it."""
         try:
             answer, _ = self._exchange("GET", "/props", None)
         except Failure:
@@ -65,15 +66,15 @@ class CompletionServer:
         return name.replace("\\", "/").rpartition("/")[2]
 
     def read(self, ids: Sequence[int]) -> float:
-        """Let the server read a prompt into its cache; returns the milliseconds."""
+        """Let the server prefill a prompt into its KV cache, and return the milliseconds."""
         _, ms = self._ask(ids, 1, False)
         return ms
 
     def complete(self, ids: Sequence[int], most: int, one_line: bool) -> ServerReply:
-        """The likeliest continuation of at most ``most`` tokens."""
+        """Return the greedy continuation of at most ``most`` tokens."""
         tokens, ms = self._ask(ids, most, one_line)
         if one_line and len(tokens) == 1 < most and tokens[0] in self._newlines:
-            # The server stops at any newline, but the first token's does not count: it must go on.
+            # The server stops at any newline, but a newline in the first token does not end the text.
             more, ms_more = self._ask([*ids, *tokens], most - 1, True)
             tokens, ms = tokens + more, ms + ms_more
         for index, token in enumerate(tokens):
@@ -82,7 +83,7 @@ class CompletionServer:
         return ServerReply(tuple(tokens), False, ms)
 
     def _ask(self, ids: Sequence[int], most: int, one_line: bool) -> tuple[list[int], float]:
-        """The tokens with the one that ended the text, and the milliseconds."""
+        """Request a continuation; return its tokens, including the token that ended it, and the milliseconds."""
         question: dict[str, object] = {
             "prompt": list(ids),
             "n_predict": most,
@@ -102,7 +103,7 @@ class CompletionServer:
         return tokens, ms
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[Any, float]:
-        """The JSON of an answer, and the milliseconds from the request to its end, without connecting."""
+        """Return the JSON of an answer, and the milliseconds from the request to its end, without connecting."""
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
@@ -133,7 +134,7 @@ class CompletionServer:
 
 
 def _reason(value: Any) -> str:
-    """The message of an error on one line."""
+    """Return the message of an error on one line."""
     error = value.get("error") if isinstance(value, dict) else None
     words = error.get("message") if isinstance(error, dict) else error
     return " ".join(str(words or "").split()).rstrip(".")

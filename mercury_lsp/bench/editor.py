@@ -1,6 +1,6 @@
-"""Runs the real server as an editor without a screen does, over stdio.
+"""Runs the real server over stdio, as a headless editor would.
 
-The client is written without the server's libraries, so that the measurements do not depend on them.
+The client uses none of the server's LSP libraries, so that the measurements do not depend on them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXIT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ghost:
-    """An answer: text to put between two offsets of the document, maybe empty, and the milliseconds."""
+    """An answer: a text, possibly empty, that replaces the text between two offsets, and the milliseconds."""
 
     text: str
     start: int
@@ -42,7 +42,7 @@ class Ghost:
 class Draft:
     """A suggestion after a forward pass: the committed text, and the rest with ░ for each mask.
 
-    `position`: line and character at which it would be inserted into `version` of the document.
+    `position`: the line and the character at which the text would be inserted into `version` of the document.
     """
 
     version: int
@@ -100,7 +100,7 @@ class Editor:
             await editor._end()
 
     async def request(self, method: str, params: object) -> Any:
-        """The server's answer. Raises `Failure` for an error or a timeout."""
+        """Send a request and return the server's answer. Raises `Failure` for an error or a timeout."""
         number = next(self._ids)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send({"id": number, "method": method, "params": params})
@@ -126,14 +126,15 @@ class Editor:
             await asyncio.wait_for(self._loaded.wait(), MODEL_LOAD_SECONDS)
         except TimeoutError:
             raise Failure(f"The model has not been loaded within {MODEL_LOAD_SECONDS:.0f} s.") from None
-        # The reason of a failure may follow the end of the progress; any answer comes after both.
+        # The reason for a failure may follow the end of the progress; any answer comes after both.
         await Buffer(self, "untitled:loaded", "plaintext", "").complete(0)
         if self._complaint:
             raise Failure(self._complaint)
 
     async def _initialize(self, folder: Path, settings: Mapping[str, object]) -> None:
         capabilities = {
-            "general": {"positionEncodings": ["utf-32"]},  # characters, as in `Document`
+            # Positions count characters, as in `Document`.
+            "general": {"positionEncodings": ["utf-32"]},
             "textDocument": {"inlineCompletion": {}},
             "window": {"workDoneProgress": True},
             "experimental": {"mercury": {"drafts": self._on_draft is not None}},
@@ -143,7 +144,7 @@ class Editor:
             "capabilities": capabilities,
             "rootUri": folder.as_uri(),
             "workspaceFolders": [{"uri": folder.as_uri(), "name": folder.name}],
-            # The bundled files are no work of the user: no history, and no hosted model.
+            # The bundled files are not the user's work, so there is no history and no hosted model.
             "initializationOptions": {"history_days": 0, "remote": "off", **settings},
         }
         answer = await self.request("initialize", params)
@@ -186,7 +187,7 @@ class Editor:
     def _receive(self, message: dict[str, Any]) -> None:
         match message:
             case {"id": number, "method": _}:
-                # Requests such as the creation of a progress display are granted.
+                # Grant requests, such as the creation of a progress display.
                 self._send({"id": number, "result": None})
             case {"id": number}:
                 if (answer := self._waiting.get(number)) is None or answer.done():
@@ -229,7 +230,7 @@ class Buffer:
         self._editor.notify("textDocument/didChange", {"textDocument": version, "contentChanges": [change]})
 
     async def type(self, offset: int, text: str, pause: float = 0.0) -> list[float]:
-        """Type a text at an offset and ask after each key, `pause` seconds later; returns the milliseconds."""
+        """Type a text at an offset; request a suggestion `pause` seconds after each key; return the milliseconds."""
         times = []
         for at, key in enumerate(text, offset):
             self.replace(at, at, key)
@@ -239,7 +240,7 @@ class Buffer:
         return times
 
     async def complete(self, offset: int, invoked: bool = False) -> Ghost:
-        """Ask for ghost text at an offset, as at a key or manually, and time the answer."""
+        """Request ghost text at an offset, automatically or manually (`invoked`), and time the answer."""
         params = {
             "textDocument": self._name,
             "position": _position(self.document, offset),

@@ -1,7 +1,7 @@
 """Measures the latency of a keystroke, from request to reply, in the real server with the bundled files.
 
-A latency ends with the reply, with or without a suggestion. Each request is sent right after its change, as by editors
-without a debounce, except in `working_ahead`.
+A latency ends with the reply, even without a suggestion. Each request is sent right after its change, as editors
+without a debounce do, except in `working_ahead`.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 
 _KEYS_PER_SCENE = 3
-# Each visit opens the file cold.
+# Each visit opens a file that is not in the cache.
 _VISITS_PER_FILE = 2
-# The two lengths of context between which the cost of a key is compared.
+# The two lengths of context at which the latency of a key is compared.
 SHORT_TOKENS, FAR_TOKENS = 512, 4096
-# Of the far context: tokens for the layout and the middle, and tokens below the cursor's line.
+# In a context: tokens that are reserved for the layout and the middle, and tokens after the cursor.
 _MIDDLE_TOKENS = 160
 _BELOW_TOKENS = 192
 # Scenes of the largest file, and keys typed in each.
 _LONG_SCENES, _LONG_KEYS = 4, 6
-# Between a key and its request, in VS Code and others; and the keys in a scene.
+# The debounce between a key and its request in VS Code and other editors, and the number of such keys in a scene.
 DEBOUNCE_SECONDS, _DEBOUNCED_KEYS = 0.075, 4
-# Between a suggestion and its acceptance.
+# The time between a suggestion and its acceptance.
 READING_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Measured:
-    """The server's times in milliseconds, and its memory in MB or None if it cannot be read."""
+    """The server's times in milliseconds, and its memory in MB, or None if the memory cannot be read."""
 
     initialize: float = 0.0
     ready: float = 0.0
@@ -49,10 +49,10 @@ class Measured:
 
 
 async def keystrokes(settings: dict[str, object], progress: Progress) -> Measured:
-    """Start the server, and type in its bundled files.
+    """Start the server, type in the bundled files, and return the times by kind of keystroke.
 
-    `cold`: the first request in a file. `moved`: the first one at another place of the file. `typing`: after one more
-    character. `pair`: after an opening bracket, to which the editor has added the closing one.
+    `cold`: the first request in a file. `moved`: the first request at another place of the file. `typing`: a request
+    after one more character. `pair`: a request after an opening bracket that the editor has closed automatically.
     """
     measured, began = Measured(), time.perf_counter()
     async with Editor.start(FOLDER, settings) as editor:
@@ -72,7 +72,7 @@ async def keystrokes(settings: dict[str, object], progress: Progress) -> Measure
 
 
 def _visits() -> list[Sequence[Scene]]:
-    """Groups of scenes of one file, so that no two visits of a file follow each other."""
+    """Group the scenes by file and visit, ordered so that no two visits of a file follow each other."""
     files: dict[Path, list[Scene]] = defaultdict(list)
     for scene in scenes():
         files[scene.path].append(scene)
@@ -80,7 +80,7 @@ def _visits() -> list[Sequence[Scene]]:
 
 
 async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[float]]) -> None:
-    """Ask at the scene's start, which is one `kind` of keystroke, and after each key."""
+    """Request a suggestion at the scene's start, as `kind`, after each of a few keys, and after a pair."""
     times[kind].append((await buffer.complete(scene.start)).ms)
     typed = scene.original[:_KEYS_PER_SCENE]
     times["typing"] += await buffer.type(scene.start, typed)
@@ -93,11 +93,11 @@ async def _type(buffer: Buffer, scene: Scene, kind: str, times: dict[str, list[f
 async def working_ahead(
     settings: Mapping[str, object], places: Sequence[Scene]
 ) -> dict[str, dict[str, float] | None]:
-    """The gain of working ahead and of remembered results: milliseconds from request to reply, by the way of typing.
+    """Measure the effect of prefetch and of the cache: milliseconds from request to reply, by the way of typing.
 
-    `typed_through`: each character of a suggestion. `accepted`: the request after an accepted suggestion.
-    `debounced_75_ms`: keys whose requests come so much later than their changes, and `.._without` any work ahead.
-    p50, p95 and the number; None without a suggestion.
+    `typed_through`: after each typed character of a suggestion. `accepted`: after an accepted suggestion.
+    `debounced_75_ms`: after keys with a debounce of 75 ms, and `debounced_75_ms_without`: the same without prefetch.
+    Each has p50, p95 and the number n, or is None if there was no suggestion.
     """
     times: dict[str, list[float]] = defaultdict(list)
     async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
@@ -107,9 +107,9 @@ async def working_ahead(
             await _accept(buffer, scene, times["accepted"])
             ghost = await buffer.complete(scene.start)
             times["typed_through"] += await buffer.type(scene.start, ghost.text[:-1])
-            # In alternating order.
+            # Both come first equally often.
             for anticipate in (number % 2 == 0, number % 2 == 1):
-                # Delete what was typed.
+                # Delete the typed text.
                 typed = len(buffer.document.text) - len(scene.cut)
                 buffer.replace(scene.start, scene.start + typed, "")
                 _configure(editor, anticipate)
@@ -127,7 +127,7 @@ def _configure(editor: Editor, anticipate: bool) -> None:
 
 
 async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
-    """Accept a suggestion a while after it came, and undo it."""
+    """Accept a suggestion after `READING_SECONDS`, time the next request, and undo the acceptance."""
     ghost = await buffer.complete(scene.start)
     if ghost.text:
         await asyncio.sleep(READING_SECONDS)
@@ -140,11 +140,11 @@ async def _accept(buffer: Buffer, scene: Scene, times: list[float]) -> None:
 async def typing_by_context(
     settings: dict[str, object], count: Callable[[str], int], progress: Progress
 ) -> dict[str, float]:
-    """The median milliseconds of a key by tokens of context, `SHORT_TOKENS` and `FAR_TOKENS`, in one server.
+    """Return the median milliseconds of a key by tokens of context, `SHORT_TOKENS` and `FAR_TOKENS`, in one server.
 
-    The same keys are typed at the same places of the largest bundled file: cut to the short context, and with the other
-    bundled files above it, in which no draft is found, for the far one. The document limits the context, not the
-    option.
+    The same keys are typed at the same places of the largest bundled file: cut to the short context, and for the long
+    context after the other bundled files, in which prompt lookup finds no draft. The document limits the context, not
+    the option.
     """
     settings = {**settings, "context_tokens": 2 * FAR_TOKENS}
     times: dict[int, list[float]] = {SHORT_TOKENS: [], FAR_TOKENS: []}
@@ -163,7 +163,7 @@ async def typing_by_context(
 
 
 def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[str, int]:
-    """A document of at most ``tokens`` tokens, of whole lines around a scene's cursor, and the cursor in it.
+    """Return a document of at most ``tokens`` tokens, made of whole lines around a scene's cursor, and the cursor.
 
     `FAR_TOKENS` is the longest context of the model, so some tokens are reserved for the layout and the middle.
     """
@@ -180,12 +180,12 @@ def context_of(scene: Scene, tokens: int, count: Callable[[str], int]) -> tuple[
 
 
 def _most(text: Callable[[int], str], sizes: int, tokens: int, count: Callable[[str], int]) -> str:
-    """The largest of the texts of growing sizes with at most ``tokens`` tokens."""
+    """Return the longest text with at most ``tokens`` tokens; ``text`` gives the text of each size up to ``sizes``."""
     return text(bisect_right(range(1, sizes + 1), tokens, key=lambda size: count(text(size))))
 
 
 def _resident(pid: int) -> float | None:
-    """Resident memory of a process in MB, by /proc or by ps; None if neither works."""
+    """Return the resident memory of a process in MB, from /proc or ps; None if neither works."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         kilobytes = status.partition("VmRSS:")[2].split()[0]

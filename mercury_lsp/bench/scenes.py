@@ -1,4 +1,4 @@
-"""Lists places in the bundled files where text is typed again, for the demonstration and the measurements.
+"""Lists places in the bundled files at which the demo and the measurements type text again.
 
 The files in `samples/` are real code, written for this project, and not part of the training data.
 """
@@ -16,7 +16,7 @@ LANGUAGE_IDS = {".py": "python", ".ts": "typescript", ".go": "go", ".c": "c", ".
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A place in a bundled file with the given `text`: from `start` to `end` it is deleted and typed again."""
+    """A place in a bundled file: its `text` from `start` to `end` is deleted and typed again."""
 
     path: Path
     text: str
@@ -30,7 +30,7 @@ class Scene:
 
     @property
     def language_id(self) -> str:
-        """LSP's name of the language."""
+        """LSP's identifier of the language."""
         return LANGUAGE_IDS[self.path.suffix]
 
     @property
@@ -44,7 +44,7 @@ class Scene:
         return self.text[: self.start] + self.text[self.end :]
 
 
-# A file and text in it, of which the part in ⟦ ⟧ is deleted. Files alternate, so that each scene starts cold.
+# Pairs of a file and a text in it; the part in ⟦ ⟧ is deleted. Files alternate, so that each scene starts cold.
 _MARKS = (
     ("expiring_cache.py", "    def requests(self) -> int:\n        return ⟦self.hits + self.misses⟧"),
     ("sales_report.py", "        self.quantity += ⟦sale.quantity⟧"),
@@ -84,7 +84,7 @@ _MARKS = (
 
 @cache
 def scenes() -> tuple[Scene, ...]:
-    """All scenes, in the order of `_MARKS`."""
+    """Return all scenes, in the order of `_MARKS`."""
     return tuple(_scene(name, marked) for name, marked in _MARKS)
 
 
@@ -100,7 +100,7 @@ def _scene(name: str, marked: str) -> Scene:
 
 
 def long_lines(count: Callable[[str], int], least: int) -> list[Scene]:
-    """Scenes without one line's text: all lines of the bundled files with at least ``least`` tokens."""
+    """Return a scene for each line of the bundled files with at least ``least`` tokens; the scene deletes that line."""
     lines = []
     for path in sorted({scene.path for scene in scenes()}):
         text, at = path.read_text(encoding="utf-8"), 0

@@ -1,4 +1,4 @@
-"""Defines the speed targets of this project, and judges the figures of a run by them."""
+"""Defines this project's targets for speed and memory, and judges the figures of a run by them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MODELS = ("small", "mini")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promised figure: the one at `path`, divided by the one at `over` if there is one.
+    """A target for the figure at `path`, divided by the figure at `over` if given.
 
-    `target`: of every model, or of `_MODELS`, where None promises nothing.
+    `target`: the target of every model, or of each of `_MODELS`, where None means no target.
     """
 
     what: str
@@ -25,7 +25,7 @@ class Target:
     at_least: bool = False
 
     def judge(self, figures: Mapping[str, Any]) -> dict[str, object] | None:
-        """The verdict on the figures; None if the figure was not measured, or nothing is promised of the model."""
+        """Return the verdict on the figures; None if the figure was not measured, or the model has no target."""
         if isinstance(self.target, tuple):
             target = dict(zip(_MODELS, self.target, strict=True)).get(figures.get("model", ""))
         else:
@@ -41,7 +41,7 @@ class Target:
 
 
 def _at(figures: Mapping[str, Any], path: str) -> float:
-    """Raises `KeyError` or `TypeError` where the figure was not measured."""
+    """Return the figure at a path. Raises `KeyError` or `TypeError` if the figure was not measured."""
     value: Any = figures
     for name in path.split("/"):
         value = value[name]
@@ -70,5 +70,5 @@ TARGETS = (
 
 
 def judged(figures: Mapping[str, Any]) -> list[dict[str, object]]:
-    """The verdicts of the `TARGETS` that a run measured."""
+    """Return the verdicts on all `TARGETS` that a run measured."""
     return [verdict for target in TARGETS if (verdict := target.judge(figures)) is not None]

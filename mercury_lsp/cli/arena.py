@@ -1,8 +1,8 @@
 """Compares models or modes blindly on the user's own edits: `mercury-lsp arena`.
 
-The idea is Copilot Arena's (Chi et al., 2025), which shows a user two completions at a time and rates models by what is
-accepted. Here nothing leaves the machine except what a hosted model is asked, if the user names one, and places need
-not come from an editor.
+The idea is that of Copilot Arena (Chi et al., 2025), which shows a user two completions at a time and rates models by
+the accepted ones. Here nothing leaves the machine except the requests to a hosted model, if the user names one, and the
+places come from commits, not from an editor.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from mercury_lsp.errors import BadUsage, Failure
 
 RECORD = "record"
 PLACES = 100
-# Places in a row at which a hosted model gives no answer.
+# The command fails after as many places in a row at which a hosted model gives no answer.
 MAX_UNANSWERED_PLACES = 5
 
 
 def run(arguments: Namespace) -> int:
-    """Compare, report, record or delete."""
+    """Compare contestants, or report, record or delete; return the exit status."""
     if arguments.limit is not None and arguments.limit < 1:
         raise BadUsage("The limit must be 1 at least.")
     if arguments.clear:
@@ -108,7 +108,7 @@ def _record(arguments: Namespace) -> None:
     folder = Path(arguments.names[1] if len(arguments.names) == 2 else ".")
     places, left_out = _places(arguments, folder, 0)
     try:
-        # What is in there is code of the user's, and nobody else's business.
+        # The file holds the user's code, so no other user may read it.
         with open(arguments.out, "x", encoding="utf-8", opener=ballots.private) as file:
             file.writelines(f"{edit.to_json()}\n" for edit in places)
     except OSError as error:
@@ -120,7 +120,10 @@ def _record(arguments: Namespace) -> None:
 
 
 class _Matches:
-    """Matches of some players: the new `ballots`, and the number of places at which a hosted model did not answer."""
+    """Matches between players.
+
+    `ballots`: the new ballots. `unanswered`: the number of places at which a hosted model gave no answer.
+    """
 
     def __init__(self, players: Sequence[Player], seed: int, limit: int) -> None:
         self._players, self._seed, self._limit = players, seed, limit
@@ -128,7 +131,7 @@ class _Matches:
         self.unanswered = self._in_a_row = 0
 
     def by_truth(self, places: Sequence[Edit]) -> None:
-        """Every pair at every place."""
+        """Judge every pair of players at every place by the author's text."""
         console = Console(stderr=True)
         for edit in track(
             places, "comparing", console=console, transient=True, disable=not console.is_terminal
@@ -140,7 +143,7 @@ class _Matches:
                 self._missed(error)
 
     def by_user(self, places: Sequence[Edit], earlier: Sequence[Ballot], console: Console) -> None:
-        """One pair a place, as long as the user likes; each choice is recorded at once."""
+        """Let the user judge one pair at each place, up to the limit or until `q`; record each choice at once."""
         waiting = console.status("Both are writing ...")
         numbers = count(1)
 
@@ -171,7 +174,10 @@ class _Matches:
 
 
 def _specs_and_folder(names: Sequence[str]) -> tuple[list[str], Path]:
-    """The contestants, and the folder whose edits they are compared on: the last name, if it is none of a model."""
+    """Split the arguments into contestants and the folder of the repository.
+
+    The last name is the folder if it is a directory that holds no model; otherwise the folder is the current one.
+    """
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, find_model  # imports numpy
 
     if names and Path(names[-1]).is_dir():
@@ -183,7 +189,10 @@ def _specs_and_folder(names: Sequence[str]) -> tuple[list[str], Path]:
 
 
 def _places(arguments: Namespace, folder: Path, judged: int) -> tuple[list[Edit], dict[str, int]]:
-    """The edits to compare at, and what was left out by the reason; so many may have been judged already."""
+    """Return the edits to compare at, and the number of left-out edits by reason.
+
+    judged: the number of places that were judged before; as many more edits are read.
+    """
     if arguments.edits is not None:
         places, left_out = _recorded(arguments.edits)
         if arguments.limit is not None and arguments.limit + judged < len(places):

@@ -1,6 +1,6 @@
-"""Draws the arena on a terminal: a place, two answers, and the figures at the end; and reads single keys there.
+"""Draws the arena on a terminal (a place, two answers, and the figures at the end) and reads single keys.
 
-Nothing on the screen tells which model wrote an answer, or how long it took, before the choice is made.
+Before the user's choice, the screen does not show which model wrote an answer or how long the answer took.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from mercury_lsp.cli import ghost
 from mercury_lsp.cli.stats import bar, number, table
 from mercury_lsp.syntax.document import plain
 
-END = ""  # there will be no more keys
+# The key at the end of the input.
+END = ""
 KEYS = {"1": "1", "2": "2", "=": "tie", "0": "neither", "s": "skip", "q": None}
-"""What a key chooses; None ends."""
+"""The choice for each key; None quits."""
 _CHOICES = tuple(zip(KEYS, ("first", "second", "as good", "neither", "skip", "quit"), strict=True))
-ABOVE, BELOW = 8, 4  # lines of the file around the place
-_NEAR = 1  # line above an answer
+# Lines of the file that are shown around the place.
+ABOVE, BELOW = 8, 4
+# Lines that are shown above an answer.
+_NEAR = 1
 
 
 def place(edit: Edit, one: ContestantAnswer, two: ContestantAnswer, nth: int) -> RenderableType:
-    """The place with the cursor in it, and below it both answers as ghost text."""
+    """Draw the place with its cursor, and below it both answers as ghost text."""
     file = _code(edit, "", len(edit.prefix), ABOVE, BELOW)
     panels = [Panel(file, title=f"{nth}   {edit.path}", title_align="left")]
     for label, answer in (("1", one), ("2", two)):
@@ -49,12 +52,13 @@ def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
     code = ghost.lines(
         above_cursor, shown, below_cursor, top + 1, color=lambda code: ghost.colored(code, edit.language)
     )
-    code.no_wrap, code.overflow = True, "ellipsis"  # a long line is not to be taken for two
+    # A wrapped line would look like two lines.
+    code.no_wrap, code.overflow = True, "ellipsis"
     return code
 
 
 def figures(standings: Mapping[str, Any]) -> RenderableType:
-    """The figures of `standings`, for people."""
+    """Draw the figures of `standings` as tables and sentences."""
     results = table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
     answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "automatic", "exact", "start")
     for name, own in standings["contestants"].items():
@@ -107,13 +111,14 @@ if sys.platform == "win32":
 
     @contextmanager
     def keys() -> Iterator[Callable[[], str]]:
-        """What waits for the next key that has a character, while it is open. Raises `KeyboardInterrupt`."""
+        """Yield a function that waits for the next character key. The function raises `KeyboardInterrupt` at Ctrl-C."""
 
         def key() -> str:
             pressed = msvcrt.getwch()
             if pressed == "\x03":
                 raise KeyboardInterrupt
-            if pressed in "\x00\xe0":  # an arrow, or the like: two parts
+            # An arrow or function key comes in two parts.
+            if pressed in "\x00\xe0":
                 msvcrt.getwch()
                 return key()
             return pressed
@@ -126,10 +131,14 @@ else:
 
     @contextmanager
     def keys() -> Iterator[Callable[[], str]]:
-        """What waits for the next key, while it is open; the terminal is then as it was. `END` where it is gone."""
+        """Yield a function that waits for the next key, and restore the terminal's mode at the end of the block.
+
+        The function returns `END` at the end of the input.
+        """
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
-        tty.setcbreak(descriptor)  # Ctrl-C stays a signal
+        # Unlike raw mode, cbreak mode leaves Ctrl-C a signal.
+        tty.setcbreak(descriptor)
         try:
             yield lambda: sys.stdin.read(1)
         finally:

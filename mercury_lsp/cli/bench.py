@@ -1,6 +1,6 @@
 """Measures latencies at the protocol's boundary, and the speed of both decoders: `mercury-lsp bench`.
 
-The decoders run in this process, in turn on the same requests; their times leave out the prefill.
+The decoders run in this process, alternately on the same requests; their times exclude the prefill.
 """
 
 from __future__ import annotations
@@ -40,21 +40,28 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Infill
     from mercury_lsp.engine.local_engine import LocalEngine
 
-_PASSES = (1, 8, 16, 32)  # rows of a pass
-_CACHED, _TIMES = 512, 30  # tokens before it; how often each is timed
-_EVERY = 4  # of the scenes one in so many shows what working ahead gains
-_DECODED = 12  # scenes that both decoders complete
-_LEAST = 24  # tokens of a line of the bundled files that may be answered by a long one
-_REPEATS = 2  # times that each request of a comparison is timed: there are few
+# Rows of the timed passes.
+_PASSES = (1, 8, 16, 32)
+# Tokens in the KV cache before a timed pass, and the number of repetitions of each pass.
+_CACHED, _TIMES = 512, 30
+# Prefetch is measured at every fourth scene.
+_EVERY = 4
+# Scenes that both decoders complete.
+_DECODED = 12
+# The least number of tokens in a line of the bundled files whose answer may be long.
+_LEAST = 24
+# Each request of a comparison is timed twice, because there are few requests.
+_REPEATS = 2
 
 
 def run(arguments: Namespace) -> int:
-    """Measure, and print the figures."""
+    """Measure and print the figures; return the exit status."""
     from mercury_lsp.engine.load import load_engine  # imports numpy
 
     options: dict[str, object] = {"model": arguments.model, "device": arguments.device}
-    options |= {"anticipate": False, "deadline_ms": 60_000}  # what each answer takes by itself, whole
-    options |= {"debounce_ms": 0, "in_strings_and_comments": True}  # and at every place
+    # Time complete answers, without prefetch and debounce, at every place.
+    options |= {"anticipate": False, "deadline_ms": 60_000}
+    options |= {"debounce_ms": 0, "in_strings_and_comments": True}
     if arguments.context is not None:
         options |= {"context_tokens": arguments.context}
     settings = {name: value for name, value in options.items() if value is not None}
@@ -67,7 +74,8 @@ def run(arguments: Namespace) -> int:
         raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
     if own is not None and arguments.against is not None:
         server = against.server_for(own, arguments.against)
-        server.read((min(own.layout.ends),))  # lest minutes pass before it turns out not to be there
+        # Fail now if the server cannot be reached, not after minutes of measuring.
+        server.read((min(own.layout.ends),))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
         working = progress.add_task("working ahead", total=None)
@@ -89,7 +97,7 @@ def run(arguments: Namespace) -> int:
 
 
 def own_engine(engine: Engine) -> LocalEngine | None:
-    """The engine of a model of our own, whose passes can be timed one by one; None where it is an open model's."""
+    """Return the engine if it runs one of our own models, whose passes can be timed one by one; None for others."""
     from mercury_lsp.engine.local_engine import LocalEngine  # imports numpy
 
     return engine if isinstance(engine, LocalEngine) else None
@@ -97,7 +105,8 @@ def own_engine(engine: Engine) -> LocalEngine | None:
 
 def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
     own = own_engine(engine)
-    modes = MODES if own is not None else ("diffusion",)  # an open model only denoises
+    # An open model has no autoregressive mode.
+    modes = MODES if own is not None else ("diffusion",)
     decoded = _decode(config, engine, modes, progress)
     speed = {
         mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
@@ -130,16 +139,21 @@ def _decode(
 ) -> dict[str, list[Infill]]:
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
     for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
-        for mode in modes if number % 2 else reversed(modes):  # either is first as often
+        # Each mode comes first equally often.
+        for mode in modes if number % 2 else reversed(modes):
             snapshot = Snapshot(_document(scene), config, mode=mode)
             completion = complete(snapshot, scene.start, engine)
-            if completion is not None:  # always: none of the files is one that is declined
+            # It is never None: no bundled file is declined.
+            if completion is not None:
                 infills[mode].append(completion.infill)
     return infills
 
 
 def _pass_ms(engine: LocalEngine) -> dict[str, float]:
-    """Milliseconds of a pass by its rows, a canvas behind `_CACHED` tokens, without what scores them."""
+    """Return the median milliseconds of a pass by its number of rows, for a canvas after `_CACHED` cached tokens.
+
+    Only one score is read, which waits for the device.
+    """
     from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
@@ -150,7 +164,8 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
         for rows in _PASSES:
             where = TokenLayout.block(_CACHED, rows - 1)
             began = time.perf_counter()
-            float(passes.run(ids[-rows:], where)[0, 0])  # to look at a value is to wait for the device
+            # Reading a value waits for the device.
+            float(passes.run(ids[-rows:], where)[0, 0])
             times[rows].append((time.perf_counter() - began) * 1e3)
     passes.reuse(())
     return {str(rows): round(median(own), 1) for rows, own in times.items()}
@@ -159,7 +174,10 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
 def _against(
     config: Config, engine: LocalEngine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
-    """Single lines at the scenes; and the lines that are long, where our answer is, too, until the model ends it."""
+    """Compare with another server: single lines at the scenes, and long lines at which our answer is long, too.
+
+    A long answer goes on until the model ends it.
+    """
     from mercury_lsp.engine.api import Sampling  # imports numpy
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
@@ -196,7 +214,8 @@ def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
         case dict():
             for part, inner in value.items():
                 yield from _rows(f"{name}.{part}" if name else part, inner)
-        case list():  # targets
+        # The targets.
+        case list():
             for one in value:
                 verdict = "met" if one["met"] else "missed"
                 yield one["what"], f"{one['found']}, wanted {one['wanted']}: {verdict}"

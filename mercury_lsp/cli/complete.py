@@ -1,6 +1,6 @@
-"""Prints what the server would suggest at one place of a file, and what that took: `mercury-lsp complete`.
+"""Prints the server's suggestion at one place of a file, and its cost: `mercury-lsp complete`.
 
-It runs the server's own pipeline in this process.
+Runs the server's own pipeline in this process.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<column>[0-9]+)", re.DOTALL)
-_CONTEXT = 2  # lines of the file to show above
+# Lines of the file to show above the cursor's line.
+_CONTEXT = 2
 
 
 def run(arguments: Namespace) -> int:
-    """Complete at one place, and print the answer."""
+    """Complete at one place and print the answer; return the exit status."""
     options = {
         "model": arguments.model,
         "remote": None if arguments.remote is None else "always",
@@ -58,7 +59,8 @@ def run(arguments: Namespace) -> int:
             completion = complete(snapshot, offset, engine, Job(on_progress=watching))
         except Unanswered as error:
             raise Failure(f"There is no answer: {error}.") from error
-    assert completion is not None  # what is declined has been said above
+    # Declined documents have raised a failure above.
+    assert completion is not None
     if arguments.json:
         print(json.dumps(_answer(completion, engine)))
     else:
@@ -67,7 +69,7 @@ def run(arguments: Namespace) -> int:
 
 
 def read(place: str, session: Session) -> tuple[Snapshot, int]:
-    """A file as a document of the session, and the offset that a place names in it. Raises `BadUsage`."""
+    """Open the file of a place in the session; return its snapshot and the place's offset. Raises `BadUsage`."""
     match = _PLACE.fullmatch(place)
     if match is None:
         raise BadUsage(f"The place must be FILE:LINE:COLUMN, such as app.py:12:5, not {place!r}.")
@@ -95,7 +97,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
 
 
 class _Watch:
-    """Shows each draft: in place on a terminal, line by line otherwise."""
+    """Shows each draft: redrawn in place on a terminal, one line for each draft otherwise."""
 
     def __init__(self, output: Console, document: Document, offset: int) -> None:
         self._output = output
@@ -112,7 +114,7 @@ class _Watch:
 
 
 def _code(document: Document, start: int, end: int, text: str, styled: bool) -> Text:
-    """The line of the cursor and some above it, with the text in place."""
+    """Draw the cursor's line and `_CONTEXT` lines above it, with the suggested text at the cursor."""
     line, _ = document.position(start)
     first = max(0, line - _CONTEXT)
     before = document.text[document.span(first)[0] : start]

@@ -1,8 +1,8 @@
-"""`mercury-lsp demo`: types into real files as a person would, and shows what the real server suggests.
+"""Types into real files as a person would, and shows the suggestions of the real server: `mercury-lsp demo`.
 
 The server is started over stdio, as an editor starts it. In each scene a piece of a line is deleted and typed again: a
-key, a request, the drafts of the answer, and Tab as soon as the suggestion is what the author of the file wrote. All
-text that is suggested comes from the server; wrong suggestions are shown, too, and typed over.
+key, a request, the drafts of the answer, and Tab as soon as the suggestion matches the author's text. Every suggested
+text comes from the server; wrong suggestions are shown, too, and typed over.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 from mercury_lsp.cli.demo_screen import Lines, Screen, View
 from mercury_lsp.errors import Failure
 
-# The first scene of each file, whatever becomes of it; the last file comes first.
+# The first scene of each file, whatever its outcome; the last file comes first.
 _SCENES = tuple(reversed(scenes()[:6]))
-_SECONDS = 17.0  # after which no further scene begins
-_WORTH_TAB = 2  # least characters for which a person presses Tab
-# A suggestion stays on the screen until the answer to the next key, if that comes within a frame or two.
+# No scene begins after so many seconds.
+_SECONDS = 17.0
+# The least number of characters for which the typist presses Tab.
+_WORTH_TAB = 2
+# A suggestion stays on the screen until the next answer, if that answer comes within a frame or two.
 _FLICKER_SECONDS = 0.03
-# So that a slow machine shows the same suggestions later; an editor waits for the default.
+# Long, so that a slow machine shows the same suggestions, only later; editors use the default.
 _DEADLINE_MS = 5_000
 
 
 def run(arguments: Namespace) -> int:
-    """Play the scenes, count the keys, and say how to go on."""
+    """Play the scenes and print the number of keys and the next steps; return the exit status."""
     output = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     drawn = output.is_terminal and not output.is_dumb_terminal
     hands = Hands(1.0 if drawn and not arguments.fast else 0.0)
@@ -41,19 +43,19 @@ def run(arguments: Namespace) -> int:
 
 
 class Hands:
-    """A typist: how long a person takes for a key, a look and a decision. `pace` 0 does not wait at all."""
+    """The time that a person takes for a key, a look and a decision; `pace` scales it, and 0 means no wait."""
 
     def __init__(self, pace: float) -> None:
         self.pace = pace
         self._random = random.Random(1)
 
     def key_seconds(self, key: str) -> float:
-        """The time before the next key: about a twelfth of a second, and more at signs."""
+        """Draw a random time before a key: about a twelfth of a second, longer if the key is not alphanumeric."""
         seconds = self._random.lognormvariate(-2.6, 0.35)
         return seconds * (1 if key.isalnum() else 1.5) * self.pace
 
     async def pause(self, seconds: float) -> None:
-        """Let the audience see something."""
+        """Wait, so that the audience can read the screen."""
         if self.pace:
             await asyncio.sleep(seconds * self.pace)
 
@@ -86,7 +88,8 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
 class Typist:
     """Types scenes in an editor.
 
-    `keys`: pressed ones, Tab among them. `accepted`: characters by its `tabs`. `ms`: of each answer.
+    `keys`: the pressed keys, including Tab. `tabs`: the pressed Tabs. `accepted`: the characters that they inserted.
+    `ms`: the latency of each answer, in milliseconds.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Typist:
         self.ms: list[float] = []
 
     async def type(self, scene: Scene) -> None:
-        """Ask, and accept or type, until the text of a scene is whole again."""
+        """Request suggestions, and accept or type, until the text of the scene is complete again."""
         self._scene, self._at, self._by_model = scene, scene.start, list[tuple[int, int]]()
         self._buffer = Buffer(self._editor, scene.uri, scene.language_id, scene.cut)
         self._stage.begin(scene)
@@ -115,7 +118,7 @@ class Typist:
         self._buffer.close()
 
     async def _ask(self) -> Ghost:
-        """The answer, after its drafts were shown, each long enough to be seen."""
+        """Request a suggestion, show each of its drafts long enough to be seen, and return the answer."""
         request = asyncio.ensure_future(self._buffer.complete(self._at))
         request.add_done_callback(lambda _: self._drafts.put_nowait(None))
         try:
@@ -132,7 +135,7 @@ class Typist:
             request.cancel()
 
     async def _accept(self, answer: Ghost, gain: int) -> None:
-        """Look at a suggestion, and press Tab."""
+        """Look at a suggestion and press Tab, which inserts `gain` characters of the author's text."""
         await self._hands.pause(0.45)
         self._show(answer, tab=True)
         await self._hands.pause(0.35)
@@ -164,7 +167,7 @@ class Typist:
 
 
 def worth(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
-    """How many of the author's characters Tab would add at the cursor; 0 if the text is not the author's."""
+    """Return how many of the author's characters Tab would add at the cursor; 0 if the text differs from theirs."""
     after = text[: answer.start] + answer.text
     if answer.text and after + text[answer.end :] == scene.text:
         return scene.end - cursor

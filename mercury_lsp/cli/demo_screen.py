@@ -1,4 +1,4 @@
-"""Draws the demonstration: in place on a terminal, or scene by scene as plain lines."""
+"""Draws the demo: redrawn in place on a terminal, or as plain lines for each scene."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from mercury_lsp.bench.scenes import Scene
 from mercury_lsp.cli import ghost
 from mercury_lsp.syntax.document import Document
 
-_ABOVE, _BELOW = 3, 1  # lines to show above and below the cursor's
-_GUTTER = 8  # columns of the line numbers
-_ROOM = 24  # columns to show after the cursor at least, for what is suggested
+# Lines to show above and below the cursor's line.
+_ABOVE, _BELOW = 3, 1
+# Columns of the line numbers.
+_GUTTER = 8
+# On a narrow terminal, columns to keep after the cursor for the suggestion.
+_ROOM = 24
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What an editor shows: a document with a suggestion between two offsets, of which `rest` is only drafted yet.
+    """The view of an editor: a document with a suggestion in place of the text between two offsets.
 
-    `tab`: the key is being pressed. `accepted`: ranges of the document that the model wrote.
+    `rest`: the part of the suggestion that is only a draft. `tab`: the Tab key is being pressed. `accepted`: the ranges
+    of the document that the model wrote.
     """
 
     document: Document
@@ -37,7 +41,7 @@ class View:
 
 
 class Screen:
-    """A terminal, on which each view takes the place of the one before while it is `live`."""
+    """Output on a terminal, on which each view replaces the previous one while the screen is `live`."""
 
     def __init__(self, output: Console) -> None:
         self._output = output
@@ -49,7 +53,7 @@ class Screen:
         self.suggested = 0
 
     def begin(self, scene: Scene) -> None:
-        """Another file."""
+        """Begin a scene."""
         self._title = Text(f" {scene.path.name} ", style="reverse")
         self._language = scene.language_id
 
@@ -58,7 +62,7 @@ class Screen:
         self.suggested += bool(view.suggested)
         key = Text(" Tab ", style="reverse bold green") if view.tab else Text("     ")
         status = Text.assemble(key, "  ", (view.status, "bright_black"), overflow="ellipsis", no_wrap=True)
-        # Without colors, a suggestion needs brackets to differ from code.
+        # Without colors, brackets distinguish a suggestion from the code.
         rows = code(view, self._language, not self._output.no_color)
         if shift := _shift(view, self._output.width):
             rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
@@ -68,7 +72,7 @@ class Screen:
         self.live.update(frame, refresh=True)
 
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
-        """Leave a line of a scene on the screen, above the next."""
+        """Print the result of a scene above the live part of the screen."""
         self._output.print(
             result(scene, accepted, not self._output.no_color), no_wrap=True, overflow="ellipsis"
         )
@@ -76,7 +80,7 @@ class Screen:
 
 
 class Lines:
-    """Output that is no terminal: for each scene the last suggestion that was accepted, or else the last one."""
+    """Output that is not a terminal: for each scene the last accepted suggestion, or else the last suggestion."""
 
     def __init__(self, output: Console) -> None:
         self._output = output
@@ -85,17 +89,17 @@ class Lines:
         self.suggested = 0
 
     def begin(self, scene: Scene) -> None:
-        """Another file."""
+        """Begin a scene."""
         self._view = None
 
     def show(self, view: View) -> None:
-        """Keep what is worth to be printed."""
+        """Keep the view if the end of the scene should print it."""
         self.suggested += bool(view.suggested)
         if view.suggested and (view.tab or self._view is None or not self._view.tab):
             self._view = view
 
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
-        """Print a scene."""
+        """Print the result of a scene and the kept view."""
         self._output.print(result(scene, accepted, False))
         if self._view is not None:
             self._output.print(Text("\n").join(code(self._view, scene.language_id, False)))
@@ -103,7 +107,7 @@ class Lines:
 
 
 def code(view: View, language: str, styled: bool) -> list[Text]:
-    """The cursor's line and its neighbors, one `Text` a row."""
+    """Draw the cursor's line and its neighbors, one `Text` for each row."""
     document = view.document
     line, _ = document.position(view.start)
     first = max(0, line - _ABOVE)
@@ -125,7 +129,7 @@ def code(view: View, language: str, styled: bool) -> list[Text]:
 
 
 def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> Text:
-    """What was typed and accepted in a scene: `return ⟦self.hits⟧`, or in green what is in brackets here."""
+    """Draw the text of a scene with its accepted parts marked: by brackets, `return ⟦self.hits⟧`, or in green."""
     line = Text(f"{scene.path.name:18} ", style="bold")
     at = scene.start
     for start, end in [*accepted, (scene.end, scene.end)]:
@@ -139,7 +143,7 @@ def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> T
 
 
 def _shift(view: View, width: int) -> int:
-    """How many columns of the code to leave out at the left of a narrow terminal, so that the cursor can be seen."""
+    """Return how many columns of code to cut off at the left, so that a narrow terminal shows the cursor."""
     line, _ = view.document.position(view.start)
     column = len(view.document.text[view.document.span(line)[0] : view.start].expandtabs(ghost.TAB))
     first = (view.suggested + view.rest).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Draws code with ghost text in it for a terminal."""
+"""Draws code with ghost text on a terminal."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def lines(
     color: Callable[[str], Text] = Text,
     rest: str = "",
 ) -> Text:
-    """Numbered lines of code, the first of them being number `first`, with dim text between `before` and `after`.
+    """Draw numbered lines of code, with the suggestion `ghost` dimmed between `before` and `after`.
 
-    If nothing can be `styled`, a bar marks the cursor, and brackets what is suggested. `color` gives code its colors;
-    its argument is the code without what is suggested. `rest`: the part of a draft that may still change.
+    first: the number of the first line. styled: whether the terminal has styles; if not, brackets mark the suggestion.
+    A bar marks the cursor. color: gives colors to the code without the suggestion. rest: the part of a draft that may
+    still change.
     """
     marks = ("", "") if styled else ("⟦", "⟧")
     before, after = before.expandtabs(TAB), after.expandtabs(TAB)
@@ -42,7 +43,7 @@ def lines(
     rows = code.split("\n", allow_blank=True)
     cursor, added = before.count("\n"), (ghost + rest).count("\n")
     for number, row in enumerate(rows):
-        # A line that is only suggested has no number yet.
+        # A suggested line has no number yet.
         suggested = cursor < number <= cursor + added
         label = "" if suggested else str(first + (number if number <= cursor else number - added))
         rows[number] = Text.assemble((f"{label:>5} │ ", "bright_black"), row)
@@ -50,6 +51,6 @@ def lines(
 
 
 def colored(code: str, language: str) -> Text:
-    """Code in the colors of its language; without colors if they changed the text."""
+    """Return code in the colors of its language, or without colors if the highlighter changes the text."""
     text = Syntax("", _LEXERS.get(language, language), theme="ansi_dark").highlight(code)[: len(code)]
     return text if text.plain == code else Text(code)

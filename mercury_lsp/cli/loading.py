@@ -1,4 +1,4 @@
-"""Reads the files that several commands take: tokens and settings."""
+"""Reads the token and settings files that several commands take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mercury_lsp.tokens import ENVIRONMENT, read_tokens
 
 
 def tokens_of(file: Path | None) -> dict[str, str]:
-    """Names by token, of a file or the environment; see `read_tokens`. Raises `BadUsage`."""
+    """Read client names by token from a file or the environment; see `read_tokens`. Raises `BadUsage`."""
     try:
         return read_tokens(file)
     except (OSError, ValueError) as error:
@@ -22,14 +22,14 @@ def tokens_of(file: Path | None) -> dict[str, str]:
 
 
 def read_settings(file: Path | None) -> Config:
-    """The configuration in a file, see `read_options`; without one, the defaults. Raises `BadUsage`."""
+    """Read the configuration from a file, see `read_options`; None gives the defaults. Raises `BadUsage`."""
     return Config() if file is None else parse(read_options(file))[0]
 
 
 def read_options(file: Path) -> Mapping[str, object]:
-    """The options in a file of JSON: by their names, in a section `mercury`, or as VS Code writes them.
+    """Read options from a JSON file: by their names, in a section `mercury`, or as VS Code writes them.
 
-    Raises `BadUsage` where the file, or an option in it, is wrong.
+    Raises `BadUsage` if the file cannot be read or an option in it is wrong.
     """
     try:
         options = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Defines the command line: the arguments, and the function that each command calls.
+"""Defines the command line: the arguments of each command, and the dispatch to the command's module.
 
 The module of a command is imported only when that command runs, so that `--help` is instant.
 """
@@ -46,7 +46,7 @@ def _value(
     convert: Callable[[str], object] = str,
     **more: Any,
 ) -> None:
-    """Add an argument with a value; its help tells a default."""
+    """Add an argument with a value; if it has a default, the help states the default."""
     about += " (default: %(default)s)" if "default" in more else ""
     parser.add_argument(name, metavar=metavar, help=about, type=convert, **more)
 
@@ -204,7 +204,7 @@ def _is_server(arguments: argparse.Namespace) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 1 for a failure, 2 for bad usage."""
+    """Run the command line and return the exit status: 0, 1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
     try:
         arguments = _parser().parse_args(argv)
         if arguments.command is None:
@@ -214,12 +214,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = import_module(f"mercury_lsp.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except Failure as failure:
-        from mercury_lsp.models.downloads import printable  # a failure may quote a file's or a hub's text
+        # A failure may quote text of a file or a hub, so that is escaped.
+        from mercury_lsp.models.downloads import printable
 
         print(f"mercury-lsp: {printable(str(failure))}", file=sys.stderr)
         return failure.status
     except BrokenPipeError:
-        # Whoever reads the output has had enough. The interpreter flushes once more at its end: into nothing.
+        # The reader closed the pipe. The interpreter flushes stdout once more at exit, so redirect it to nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Lists, downloads, selects and removes models: `mercury-lsp models`.
 
-Only downloads contact another machine, and only they import the modules that do. A model that will run on the CPU is
-prepared for the kernel when it is selected, so that the editor's first start does not wait for it.
+Only downloads contact another machine, and only downloads import the modules for it. A model that will run on the CPU
+is prepared for the kernel when it is selected, so that the editor's first start does not wait for the preparation.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ SHIPPED = {
     "small": "The model that comes with mercury-lsp.",
     "mini": "The same at half the cost, less exact.",
 }
-_LICENSE = "apache-2.0"  # of those
-_STOPPED = 130  # the exit status of what the user has interrupted
+# The license of the shipped models.
+_LICENSE = "apache-2.0"
+# The exit status after Ctrl-C.
+_STOPPED = 130
 
 
 def run(arguments: Namespace) -> int:
-    """Do what is asked; 0 if that succeeded."""
+    """List, download, select or remove models; return the exit status."""
     try:
         match arguments.action:
             case "download":
@@ -63,7 +65,11 @@ def run(arguments: Namespace) -> int:
 
 
 def _rows(used: Path | None) -> list[dict[str, Any]]:
-    """The models that are shipped, downloaded, begun, other programs', selected by a path or known, as JSON objects."""
+    """Return all models as JSON objects.
+
+    These are the shipped, the downloaded, the partly downloaded ones, those of other programs, the one selected by its
+    path, and the known ones.
+    """
     rows = []
     for name, good_for in SHIPPED.items():
         if (place := _located(name)) is not None:
@@ -90,7 +96,11 @@ def _row(
     used: Path | None,
     license: str | None = None,
 ) -> dict[str, Any]:
-    """One model. state: where it is. `bytes`: what it takes, or would; None where that is not known."""
+    """Return a model as a JSON object.
+
+    state: where the model is. place: its path on this machine, if any. used: the path of the selected model. `bytes` is
+    its size here or after a download, or None if the size is unknown.
+    """
     entry = known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None
     if place is not None:
@@ -177,7 +187,7 @@ def _download(model: str, agreed: bool) -> None:
 
 
 def _agree(offer: Offer, agreed: bool, say: Console) -> None:
-    """Show the license, and ask the user to accept it. Raises `Failure` where that does not happen."""
+    """Show the license and ask the user to accept it. Raises `Failure` if the user does not accept it."""
     license = f"the license {offer.license}" if offer.license else "a license that its card does not name"
     say.print(f"{offer.repo}, {_size(offer.size)}, has {license}: see {offer.page}", markup=False)
     if agreed:
@@ -205,7 +215,7 @@ def _select(model: str) -> None:
 
 
 def _prepare(folder: Path) -> None:
-    """Lay out a model's weights for the kernel if the CPU will run it, and tell what is slow there."""
+    """Prepare a model's weights for the kernel if the CPU will run the model, and warn if it will be slow there."""
     from mercury_lsp.engine.backends.devices import pick_device, prepare
     from mercury_lsp.engine.load import load_checkpoint
     from mercury_lsp.engine.open_models.cost import seconds_for

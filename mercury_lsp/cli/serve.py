@@ -23,7 +23,7 @@ INSTALL_CLUSTER = 'pip install "mercury-lsp[cluster]"'
 
 
 def run(arguments: Namespace) -> int:
-    """Serve until the process is told to stop; 0 where that was asked for."""
+    """Serve over HTTP until a signal stops the process; return the exit status."""
     try:
         from mercury_lsp.engine.load import load_checkpoint  # imports numpy
         from mercury_lsp.http import process
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
             f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
             f"or leave --host at 127.0.0.1 instead of {arguments.host}."
         )
-    # One line for each request, and what goes wrong.
+    # The log has one line for each request, and all warnings and errors.
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
     logging.getLogger("mercury_lsp.access").setLevel(logging.INFO)
     settings = ServiceSettings(

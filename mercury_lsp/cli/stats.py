@@ -1,4 +1,4 @@
-"""Prints how many suggestions were accepted, how fast they came, and what they saved: `mercury-lsp stats`."""
+"""Prints acceptance, latencies and saved characters from the history: `mercury-lsp stats`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from mercury_lsp.errors import BadUsage
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
-_BAR = 6  # characters
+# Characters of a full bar.
+_BAR = 6
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def run(arguments: Namespace) -> int:
-    """Count and print, or delete."""
+    """Print the figures of the history, or delete the history; return the exit status."""
     if arguments.days is not None and arguments.days < 1:
         raise BadUsage("The days must be 1 at least.")
     if arguments.clear:
@@ -69,7 +70,7 @@ def _by_group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def table(*heads: str) -> Table:
-    """A table of numbers with names at the left; a column without a head is for bars."""
+    """Return an empty table of numbers with names at the left; a column without a head is for bars."""
     table = Table(box=None, pad_edge=False)
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place and head else "left", no_wrap=True)
@@ -77,12 +78,12 @@ def table(*heads: str) -> Table:
 
 
 def number(value: float | None, form: str) -> str:
-    """A number in Python's format, or a dash."""
+    """Format a number by a Python format specification; None becomes a dash."""
     return "-" if value is None else format(value, form)
 
 
 def bar(share: float) -> str:
-    """A share from 0 to 1 as a bar of eighths of a character."""
+    """Draw a share from 0 to 1 as a bar in steps of an eighth of a character."""
     whole, eighths = divmod(round(share * _BAR * 8), 8)
     return (_BLOCKS[-1] * whole + _BLOCKS[eighths] * (eighths > 0)).ljust(_BAR)
 

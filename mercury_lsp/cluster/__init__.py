@@ -1,1 +1,1 @@
-"""Serves several replicas of the model behind one HTTP service, on one machine or many, by Ray Serve."""
+"""Serves several replicas of the model as one HTTP service, on one or many machines, with Ray Serve."""

@@ -1,6 +1,6 @@
-"""Runs `mercury-lsp serve --replicas N`: divides processors and GPUs between replicas, and serves until a signal.
+"""Runs `mercury-lsp serve --replicas N`: divides CPU cores and GPUs between replicas, and serves until a signal.
 
-Ray sends no usage statistics and shows no dashboard, and a Ray that is started here listens on loopback only.
+Ray sends no usage statistics. If Ray is started here, it runs no dashboard and listens on loopback only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mercury_lsp.http.local import MAX_GPU_TASKS, LocalOptions
 from mercury_lsp.http.process import announce
 from mercury_lsp.http.settings import ServiceSettings
 
-# Of one replica, as of one process.
+# The most threads of a replica, as of a single process.
 MAX_THREADS = 4
 # Nothing here uses Ray's object store, so it is small.
 OBJECT_STORE_BYTES = 80_000_000
@@ -50,9 +50,9 @@ def serve(
     host: str,
     port: int,
 ) -> None:
-    """Serve until a signal. On a cluster the application stays, until ``serve shutdown``.
+    """Serve until a signal. On a cluster the application stays until ``serve shutdown``.
 
-    address: of a Ray cluster, empty for this machine alone. Raises `Failure`.
+    address: the address of a Ray cluster; empty for this machine alone. Raises `Failure`.
     """
     if not options.threads and not address:
         options = replace(options, threads=max(1, min(MAX_THREADS, cores() // most)))
@@ -85,11 +85,11 @@ def serve(
 
 @contextmanager
 def ray_here(address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: int = 8000) -> Iterator[None]:
-    """Run Ray with Serve's HTTP proxy at ``host`` and ``port`` during the block. Once in a process.
+    """Run Ray with Serve's HTTP proxy at ``host`` and ``port`` during the block; only once in a process.
 
-    ``address``: of a cluster to join, which stays after the block; empty to start Ray here and end it with the block.
-    ``cpus``: the number that Ray assumes; 0 for all. Raises ``ConnectionError`` if there is no cluster, and
-    ``RuntimeError`` for errors of Ray, in the block too.
+    ``address``: the address of a cluster to join, which stays after the block; empty to start Ray here and end it with
+    the block. ``cpus``: the number of CPUs that Ray assumes; 0 for all. Raises ``ConnectionError`` if there is no
+    cluster, and ``RuntimeError`` for errors of Ray, also for those in the block.
     """
     os.environ.update(_QUIET | _PATIENT)
     # After the import of Ray the variables have no effect.

@@ -1,4 +1,4 @@
-"""Deploys the application on Ray Serve: an ingress for HTTP, and replicas of the model behind it."""
+"""Deploys the application on Ray Serve: an HTTP ingress, and replicas of the model to which it forwards tasks."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ ROUTER = f"{AffinityRouter.__module__}.{AffinityRouter.__name__}"
 class Scale:
     """The number of replicas and the resources of each.
 
-    ``replicas``: their number, or the fewest if ``most`` is above it; then Ray scales so that each has ``target``
-    requests at once on average. ``ongoing``: requests of one replica at once; more go to other replicas. ``queued``:
-    requests that may wait at the ingress; more are refused. ``cpus``, ``gpus``: reserved for each replica, maybe
-    fractions. ``drain_s``: seconds in which a stopped replica may finish its requests. ``health_s``: seconds between
-    two health checks.
+    ``replicas``: the number of replicas. If ``most`` is higher, Ray scales between both numbers, so that each replica
+    has ``target`` requests at once on average, and changes the number after ``upscale_delay_s`` or
+    ``downscale_delay_s`` seconds. ``ongoing``: the most requests of one replica at once; further requests go to other
+    replicas. ``queued``: the most requests that wait at the ingress; further requests are refused. ``cpus``, ``gpus``:
+    the resources that are reserved for each replica, possibly fractions. ``drain_s``: seconds in which a stopped
+    replica may finish its requests. ``health_s``: seconds between two health checks.
     """
 
     replicas: int = 1
@@ -56,18 +57,17 @@ class Scale:
 def deploy(
     make: Callable[[], Backend], model: str, scale: Scale, settings: ServiceSettings | None = None
 ) -> DeploymentHandle[Any]:
-    """Run the application on the Ray of this process; returns the replicas' handle when all are ready.
+    """Run the application on this process's Ray, and return the replicas' handle after all replicas are ready.
 
-    make: makes a replica's backend in the replica's process. model: the model's name until a replica answers. A
-    running application is replaced by a rolling restart, a few replicas at a time. Raises ``RuntimeError`` if Ray gives
-    up.
+    make: makes a replica's backend in the replica's process. model: the model's name until a replica answers. A running
+    application is replaced by a rolling restart, a few replicas at a time. Raises ``RuntimeError`` if Ray gives up.
     """
     web = serve.ingress(_ingress(model, settings or ServiceSettings()))()
-    # Ray's annotations know the form for decorators with arguments alone.
+    # Ray's annotations cover only the decorator with arguments.
     replica, ingress = (cast("Deployment", serve.deployment(part)) for part in (Replica, web))
     app = ingress.options(
         name=INGRESS,
-        # The ingress only waits: the application refuses excess requests with a status and a message.
+        # The ingress accepts excess requests, because the application refuses them with a status and a message.
         max_ongoing_requests=scale.queued + scale.ongoing * max(scale.replicas, scale.most) + 16,
         ray_actor_options={"num_cpus": 0},
     ).bind(replica.options(name=REPLICA, **_replica_options(scale)).bind(make))
@@ -100,7 +100,7 @@ def _replica_options(scale: Scale) -> dict[str, Any]:
 
 
 def _ingress(model: str, settings: ServiceSettings) -> Callable[[], FastAPI]:
-    """A function that makes the HTTP application; Ray calls it in the ingress' process."""
+    """Return a function that makes the HTTP application; Ray calls the function in the ingress's process."""
 
     def made() -> FastAPI:
         from mercury_lsp.http.app import application

@@ -1,7 +1,7 @@
-"""Forwards tasks from the ingress to replicas, and retries at another replica if one dies.
+"""Forwards tasks from the ingress to replicas, and retries a task at another replica if its replica dies.
 
-A task has no effects, so a retry is safe. Committed text may have been sent already and must not change, so the next
-replica continues after it.
+A task has no side effects, so a retry is safe. Committed text may have been sent already and must not change, so the
+next replica continues after that text.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from mercury_lsp.http.backend import Busy, Task, Unavailable, Update
 
 MAX_TRIES = 3
-# Between two requests for the model's name.
+# The time between two requests for the model's name.
 NAME_INTERVAL_SECONDS = 1.0
 RETRY_PAUSE_SECONDS = 0.05
-# A task that has lost its replica waits so long for another one.
+# A task that has lost its replica waits so many seconds for another replica.
 MAX_ROOM_WAIT_SECONDS = 10.0
-# An estimate.
+# An estimate, by which the tokens of a failed try are counted.
 CHARACTERS_PER_TOKEN = 4
 
 # The replica, its process or its machine has died.
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 class _Progress:
     """The progress of a task over its tries.
 
-    ``committed``: text that may have been sent. ``tokens``, ``passes``: of the failed tries. ``last``: the last update
-    of the current try.
+    ``committed``: the text of the failed tries, which may have been sent. ``tokens``, ``passes``: the totals of the
+    failed tries. ``last``: the last update of the current try.
     """
 
     task: Task
@@ -51,7 +51,7 @@ class _Progress:
     last: Update = field(default_factory=lambda: Update(""))
 
     def rest(self) -> Task:
-        """The rest of the task."""
+        """Return the rest of the task as a task of its own."""
         if not self.committed:
             return self.task
         room = max(1, self.task.max_tokens - self.tokens)
@@ -66,7 +66,7 @@ class _Progress:
         self.last = Update("")
 
     def merged(self, update: Update) -> Update:
-        """An update of the current try as one of the whole task."""
+        """Turn an update of the current try into an update of the whole task."""
         self.last = update
         return replace(
             update,
@@ -78,7 +78,10 @@ class _Progress:
 
 
 class Forward:
-    """A `Backend` of replicas. ``handle``: of their deployment; ``model``: its name until a replica answers."""
+    """A `Backend` that forwards to replicas.
+
+    ``handle``: the handle of the replicas' deployment. ``model``: the model's name until a replica answers.
+    """
 
     def __init__(self, handle: Any, model: str) -> None:
         self.model, self.ready = model, False
@@ -92,7 +95,7 @@ class Forward:
         self._asking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask the replicas for the model's name, which a rolling restart may change; then it is ready."""
+        """Begin to ask for the model's name, which a rolling restart may change; `ready` after the first answer."""
         self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
@@ -103,9 +106,9 @@ class Forward:
             await asyncio.sleep(NAME_INTERVAL_SECONDS if self.ready else 0.2)
 
     async def run(self, task: Task) -> AsyncIterator[Update]:
-        """See `Backend.run`. Raises `Unavailable` after `MAX_TRIES` failures, and `Busy` if there is no room.
+        """Implement `Backend.run`. Raises `Unavailable` after `MAX_TRIES` failures, and `Busy` if there is no room.
 
-        A task that has lost its replica waits for room first, up to `MAX_ROOM_WAIT_SECONDS`.
+        A task that has lost its replica first waits for room, up to `MAX_ROOM_WAIT_SECONDS`.
         """
         progress, avoided, why, failures, wait_until = _Progress(task), list[str](), "", 0, 0.0
         while failures < MAX_TRIES:
@@ -150,10 +153,10 @@ class Forward:
         raise Unavailable(why)
 
     def metrics(self) -> str:
-        """The counters of the ingress; Ray exports those of the replicas."""
+        """Return the counters of the ingress as text; Ray exports the counters of the replicas."""
         return generate_latest(self._registry).decode()
 
     async def close(self) -> None:
-        """Stop asking for the name; Ray ends the replicas."""
+        """Stop asking for the model's name; Ray ends the replicas."""
         if self._asking is not None:
             self._asking.cancel()

@@ -1,4 +1,4 @@
-"""Runs one replica: a backend in a process of its own, on the machine that Ray chooses."""
+"""Runs one replica: a backend in its own process, on the machine that Ray chooses."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mercury_lsp.http.local import LocalOptions
 
 
 def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
-    """A function that makes a backend of the engine, and returns after loading.
+    """Return a function that makes a backend with the engine in its process, and waits until the model is loaded.
 
-    The function raises ``CheckpointError`` if the replica's machine lacks the model, ``RuntimeError`` if the model
+    The function raises ``CheckpointError`` if the replica's machine lacks the model, and ``RuntimeError`` if the model
     cannot run there.
     """
 
@@ -36,21 +36,21 @@ def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
 
 
 class Replica:
-    """Answers tasks by the backend of ``make``; Ray sends no task before it is made."""
+    """Answers tasks with the backend that ``make`` makes; Ray sends no task before the backend is made."""
 
     def __init__(self, make: Callable[[], Backend]) -> None:
         self._backend = make()
         self._name = serve.get_replica_context().replica_id.unique_id
 
     async def run(self, task: Task, avoided: Sequence[str] = ()) -> AsyncIterator[Update]:
-        """See `Backend.run`. ``avoided``: replicas that the router should avoid for the task."""
+        """Implement `Backend.run`. ``avoided``: the replicas that the router should avoid for the task."""
         updates = self._backend.run(task)
         async with aclosing(cast("AsyncGenerator[Update, None]", updates)):
             async for update in updates:
                 yield replace(update, replica=self._name)
 
     def describe(self) -> str:
-        """The model's name."""
+        """Return the model's name."""
         return self._backend.model
 
     async def check_health(self) -> None:
@@ -59,6 +59,6 @@ class Replica:
             raise RuntimeError("The model cannot answer.")
 
     async def __del__(self) -> None:
-        # Ray awaits it after the replica's last answer, or after the drain time.
+        # Ray awaits this method after the replica's last answer, or after the drain time.
         if hasattr(self, "_backend"):
             await self._backend.close()

@@ -1,4 +1,4 @@
-"""Chooses a replica for a task: the one with the document's KV cache, or else one with room.
+"""Chooses a replica for a task: the replica with the document's KV cache, or else a replica with room.
 
 `AffinityRouter` implements Ray's interface for custom routers (docs.ray.io, "Use Custom Algorithm for Request Routing",
 marked alpha there). Ray keeps the queue lengths, takes the shortest queue of a rank's replicas, and goes to the next
@@ -16,17 +16,17 @@ from mercury_lsp.http.backend import Task
 
 
 class AffinityRouter(RequestRouter):
-    """Ranks the replicas: the task's own one, then all others, then those that have failed the task before."""
+    """Ranks the replicas: the task's own replica, then all others, then replicas that have failed the task before."""
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """The ranks for one attempt. Ray asks again after a while if no replica has room."""
+        """Return the ranks for one attempt. Ray asks again after a while if no replica has room."""
         if pending_request is None:
             return [candidate_replicas]
-        # Wait before the next attempt.
+        # Ray waits before the next attempt.
         pending_request.routing_context.should_backoff = True
-        # The arguments of `Replica.run`; requests of its other methods have none.
+        # The arguments of `Replica.run`; calls of its other methods have none.
         task, avoided, *_ = (*pending_request.args, (), ())
         key = task.key if isinstance(task, Task) else ""
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
@@ -38,14 +38,14 @@ class AffinityRouter(RequestRouter):
 
 
 def ranked(key: str, names: Iterable[str]) -> list[str]:
-    """The names of replicas for a document's key, best first, by rendezvous hashing.
+    """Rank the names of replicas for a document's key, best first, by rendezvous hashing.
 
-    A pure function of the key and the set of names, so that all routers agree without communication. If a replica
+    This is a pure function of the key and the set of names, so all routers agree without communication. If a replica
     leaves, only its own keys move (Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996).
     """
 
     def weight(name: str) -> bytes:
-        # Not Python's hash, which differs between processes. The length keeps (a, bc) and (ab, c) apart.
+        # Python's own hash differs between processes. The length distinguishes (a, bc) from (ab, c).
         return hashlib.blake2b(f"{len(key)}:{key}{name}".encode(), digest_size=8).digest()
 
     return sorted(names, key=weight, reverse=True)

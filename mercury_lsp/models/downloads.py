@@ -1,6 +1,6 @@
-"""Finds downloaded models: a folder for each, with a note of its origin.
+"""Finds downloaded models: a folder for each model, with a note of its origin.
 
-A folder under a model's own name is complete. An unfinished download lies next to it, see `partial_folder`.
+A folder under a model's own name is complete. An unfinished download has a folder next to it, see `partial_folder`.
 """
 
 from __future__ import annotations
@@ -47,41 +47,41 @@ class Download:
 
 
 def printable(text: str) -> str:
-    """A foreign text, safe for a terminal: other than printable characters are escaped."""
+    """Make foreign text safe for a terminal: escape all characters that are neither printable nor newlines."""
     return "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
     )
 
 
 def models_folder() -> Path:
-    """The folder of downloaded models; it may not exist."""
+    """Return the folder of downloaded models, which may not exist."""
     return paths.folder("data") / "models"
 
 
 def folder_of(repo: str) -> Path:
-    """The folder of a model by its name at the hub, which has no double dash; it may not exist."""
+    """Return the folder of a model by its name at the hub, without a double dash; the folder may not exist."""
     return models_folder() / repo.replace("/", "--")
 
 
 def partial_folder(repo: str) -> Path:
-    """The folder of a model while it is downloaded; it may not exist."""
+    """Return the folder of a model during its download, which may not exist."""
     folder = folder_of(repo)
     return folder.with_name(folder.name + _PARTIAL)
 
 
 def begun() -> list[str]:
-    """The names at the hub of models whose download has begun and not ended."""
+    """Return the hub names of models whose download has begun and not ended."""
     folders = sorted(models_folder().glob(f"*--*{_PARTIAL}"))
     return [folder.name.removesuffix(_PARTIAL).replace("--", "/") for folder in folders if folder.is_dir()]
 
 
 def write_note(folder: Path, note: DownloadNote) -> None:
-    """Write the note of a model's folder. Raises `OSError`."""
+    """Write the note into a model's folder. Raises `OSError`."""
     (folder / NOTE_FILE).write_text(json.dumps(asdict(note), indent=2) + "\n", encoding="utf-8")
 
 
 def downloaded() -> list[Download]:
-    """All downloaded models, by name. A folder without a note does not count."""
+    """Return all downloaded models, sorted by folder. A folder without a valid note does not count."""
     found = []
     for file in sorted(models_folder().glob(f"*/{NOTE_FILE}")):
         own = not file.parent.name.startswith(".") and not file.parent.name.endswith(_PARTIAL)
@@ -91,7 +91,7 @@ def downloaded() -> list[Download]:
 
 
 def find_download(model: str) -> Download | None:
-    """A downloaded model by its short name or its name at the hub, in any case; None if there is none."""
+    """Return a downloaded model by its short name or hub name, in any letter case; None if there is none."""
     entry = known(model)
     wanted = (entry.repo if entry else model).casefold()
     return next((found for found in downloaded() if found.note.repo.casefold() == wanted), None)

@@ -1,8 +1,8 @@
-"""Downloads a model's files, checks their checksums, and completes the folder at the end.
+"""Downloads a model's files, verifies their checksums, and completes the folder at the end.
 
-A later call continues an interrupted download. The library keeps no incomplete file, so files are read here by the
-library's session. During the download files are named by their hashes, so that files of an earlier attempt or of
-another revision are reused.
+A later call continues an interrupted download. The hub's library keeps no incomplete files, so this module downloads
+them itself, with the library's session. During the download the files are named by their hashes, so that files of an
+earlier attempt or of another revision are reused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mercury_lsp.models import downloads
 from mercury_lsp.models.hub import AGENT, TIMEOUT_SECONDS, File, HubError, Offer, as_hub_error
 
 RETRIES_WITHOUT_PROGRESS = 5
-# Before the first retry; doubled before each further one, up to 8 times as long.
+# The pause before the first retry; it doubles before each further retry, up to 8 times as long.
 RETRY_PAUSE_SECONDS = 1.0
 # HTTP statuses after which a retry may help.
 BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -32,9 +32,9 @@ class _Interrupted(Exception):
 
 
 def fetch(found: Offer, progress: Callable[[int], None] = lambda count: None) -> Path:
-    """Download the missing files of an offer; returns the model's folder. progress: called with new bytes.
+    """Download the missing files of an offer and return the model's folder.
 
-    Does nothing if the revision is there already. Raises `HubError`.
+    progress: called with the number of new bytes. Does nothing if the revision is already there. Raises `HubError`.
     """
     old = downloads.find_download(found.repo)
     if old is not None and old.note.revision == found.revision:
@@ -65,7 +65,7 @@ def _take_over(partial: Path, old: downloads.Download | None, found: Offer) -> N
             path.unlink()
     for name, known in old.note.files.items() if old else ():
         if known in hashes and not (partial / known).exists():
-            # Otherwise the file is downloaded.
+            # If the link fails, the file is downloaded.
             with suppress(OSError):
                 os.link(old.folder / name, partial / known)  # type: ignore[union-attr]
 
@@ -81,7 +81,7 @@ def _check_space(partial: Path, found: Offer) -> None:
 
 
 def _download(found: Offer, file: File, path: Path, progress: Callable[[int], None]) -> None:
-    """Download one file to a path, by a temporary `.part` file, and check it."""
+    """Download one file to a path by way of a `.part` file, and verify its checksum."""
     if path.exists():
         return progress(file.size)
     part = path.with_name(f"{path.name}.part")
@@ -139,7 +139,7 @@ def _digested(out: BinaryIO, digest: Any) -> int:
 
 
 def _chunks(found: Offer, file: File, start: int) -> Iterator[tuple[int, bytes]]:
-    """The chunks of a file from an offset on, each with its own offset. Raises `_Interrupted`."""
+    """Yield the chunks of a file from an offset on, each with its own offset. Raises `_Interrupted`."""
     import httpx2
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # it exports them when they are asked for

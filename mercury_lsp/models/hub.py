@@ -1,7 +1,7 @@
-"""Asks the hub for the files of a model, and turns its failures into messages.
+"""Requests the list of a model's files from the hub, and turns the hub's failures into messages.
 
-Only files that cannot run are downloaded. The library's settings apply: HF_ENDPOINT, HF_TOKEN, HF_HOME for its stored
-token, HF_HUB_OFFLINE. Only the command that downloads and `fetch` import this module: nothing else contacts the hub.
+No executable files are downloaded. The library's settings apply: HF_ENDPOINT, HF_TOKEN, HF_HOME for its stored token,
+HF_HUB_OFFLINE. Only the download command and `fetch` import this module: nothing else contacts the hub.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WANTED_FILES = (
     "README.md",
 )
 MAX_LICENSE_CHARACTERS = 200
-# Without an answer, or without another byte of it.
+# The time limit for the answer, and for each further byte of it.
 TIMEOUT_SECONDS = 30.0
 AGENT = "mercury-lsp"
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -57,7 +57,7 @@ class File:
     hash: str
 
     def digest(self) -> Any:
-        """A digest that computes `hash`."""
+        """Return a digest object that computes `hash` from the file's content."""
         return hashlib.sha256() if len(self.hash) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
 
 
@@ -77,13 +77,13 @@ class Offer:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The bytes of all files."""
         return sum(file.size for file in self.files)
 
 
 def endpoint() -> str:
-    """The hub's address."""
-    # The library reads it at import, which happens here first.
+    """Return the hub's address."""
+    # The library reads this variable at its first import, which is here.
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import constants
 
@@ -91,15 +91,12 @@ def endpoint() -> str:
 
 
 def host() -> str:
-    """The host that `offer` and `fetch` contact; it may redirect large files."""
+    """Return the host that `offer` and `fetch` contact; the host may redirect downloads of large files."""
     return urlsplit(endpoint()).netloc or endpoint()
 
 
 def offer(repo: str, revision: str | None = None) -> Offer:
-    """Ask the hub for a model, and for the commit of a revision or else of the main branch.
-
-    Raises `HubError`.
-    """
+    """Ask the hub for a model at a revision, or else at the main branch. Raises `HubError`."""
     page = f"{endpoint()}/{repo}"
     from huggingface_hub import HfApi
 
@@ -124,13 +121,13 @@ def offer(repo: str, revision: str | None = None) -> Offer:
 
 
 def is_wanted_file(name: str) -> bool:
-    """Whether a file of a repository is downloaded: a file of a model, in the top folder."""
+    """Return whether to download a file of a repository: only model files in the top folder."""
     plain = not set(name) & set("/\\:") and not name.startswith(".") and name.isprintable()
     return plain and any(fnmatch(name, pattern) for pattern in WANTED_FILES)
 
 
 def _file(sibling: RepoSibling) -> File:
-    """A file by the hub's answer. Raises `ValueError` if its size or checksum is missing."""
+    """Parse a file in the hub's answer. Raises `ValueError` if its size or checksum is missing."""
     large = sibling.lfs.sha256 if sibling.lfs else None
     known = large or sibling.blob_id or ""
     if sibling.size is None or not _HASH.fullmatch(known):
@@ -148,7 +145,7 @@ def _license(card: object) -> str | None:
 
 @contextmanager
 def as_hub_error(repo: str, revision: str | None) -> Iterator[None]:
-    """Turn the errors in the block into a `HubError` about a model."""
+    """Turn errors in the block into a `HubError` about a model."""
     import httpx2
     from huggingface_hub import errors
 

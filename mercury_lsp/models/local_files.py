@@ -1,6 +1,6 @@
 """Finds GGUF files that llama.cpp, Ollama and LM Studio keep on this machine.
 
-Only folders of these programs are looked at, and only names are read: a file is opened when the user selects it.
+Only the folders of these programs are searched, and no model file is opened before the user selects it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-# A folder with more files is not searched any further.
+# The search of a folder stops after so many files.
 MAX_FILES = 200
 MAX_MANIFEST_BYTES = 1 << 20
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
-# Parts of other files: of a model in several files the first, and images' encoders.
+# The prefixes of GGUF files that are not language models: image encoders and bare vocabularies.
 _NOT_A_MODEL = ("mmproj", "ggml-vocab")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A GGUF file. ``program``: the program that keeps it; ``name``: what that program calls it."""
+    """A GGUF file. ``program``: the program that keeps the file; ``name``: that program's name for the model."""
 
     name: str
     program: str
@@ -31,7 +31,7 @@ class LocalFile:
 
 
 def local_files() -> list[LocalFile]:
-    """The files of all programs, by program and name. A folder that cannot be read counts as empty."""
+    """Return the files of all programs, sorted by program and name. An unreadable folder counts as empty."""
     files = [
         *_in_folder("llama.cpp", _llama_cpp(), "*.gguf"),
         *_in_folder("llama.cpp", _hub(), "models--*/snapshots/*/*.gguf"),
@@ -43,7 +43,7 @@ def local_files() -> list[LocalFile]:
 
 
 def find_local(name: str) -> Path | None:
-    """The file that a program calls ``name``, such as ``qwen2.5-coder:0.5b``; None if there is none."""
+    """Return the file of a model by its name in a program, such as ``qwen2.5-coder:0.5b``; None if there is none."""
     return next((file.path for file in local_files() if file.name == name), None)
 
 
@@ -58,7 +58,7 @@ def _in_folder(program: str, folder: Path, pattern: str) -> Iterator[LocalFile]:
 
 
 def _llama_cpp() -> Path:
-    """The folder into which llama.cpp downloads models (its common/common.cpp)."""
+    """Return the folder into which llama.cpp downloads models (see its common/common.cpp)."""
     if folder := os.environ.get("LLAMA_CACHE"):
         return Path(folder)
     if sys.platform == "darwin":
@@ -69,7 +69,7 @@ def _llama_cpp() -> Path:
 
 
 def _hub() -> Path:
-    """The cache of the model hub, in which newer versions of llama.cpp keep their downloads."""
+    """Return the cache folder of the model hub, in which newer versions of llama.cpp keep their downloads."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
     )
@@ -77,7 +77,7 @@ def _hub() -> Path:
 
 
 def _ollama() -> Iterator[LocalFile]:
-    """The models of Ollama: a manifest for each name and tag, and files named by their hashes."""
+    """Yield the models of Ollama, which keeps a manifest for each name and tag, and files named by their hashes."""
     root = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
     try:
         for manifest in islice((root / "manifests").glob("*/*/*/*"), MAX_FILES):
@@ -91,7 +91,7 @@ def _ollama() -> Iterator[LocalFile]:
 
 
 def _blob(root: Path, manifest: Path) -> Path | None:
-    """The file of the model in a manifest; None if there is none."""
+    """Return the model file that a manifest names; None if there is none."""
     try:
         with manifest.open("rb") as file:
             layers = json.loads(file.read(MAX_MANIFEST_BYTES))["layers"]

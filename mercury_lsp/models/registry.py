@@ -1,7 +1,7 @@
 """Lists the known open diffusion models by short names.
 
-Unknown facts are left out, because the hub tells a model's size and license before a download. Sources: the models'
-cards and file lists at https://huggingface.co, by the repositories' names below.
+Unknown facts are left out, because the hub tells a model's size and license before a download. Sources: the model cards
+and file lists of the repositories below at https://huggingface.co.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """One model.
+    """An open model.
 
-    `repo`: the name at the hub. `family`: see `engine.open_models.families`. `parameters`: as its makers count them.
-    `license`: the identifier in its card. `gigabytes`: size of the weights in 1e9 bytes.
+    `repo`: the name at the hub. `family`: see `engine.open_models.families`. `parameters`: the number that its makers
+    give. `license`: the identifier in its card. `gigabytes`: the size of the weights in 1e9 bytes.
     """
 
     name: str
@@ -58,6 +58,6 @@ MODELS = (
 
 
 def known(model: str) -> KnownModel | None:
-    """The entry of a model by its short name or its name at the hub, in any case; None if there is none."""
+    """Return the entry of a model by its short name or hub name, in any letter case; None if there is none."""
     wanted = model.casefold()
     return next((entry for entry in MODELS if wanted in (entry.name, entry.repo.casefold())), None)

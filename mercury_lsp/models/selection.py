@@ -1,7 +1,7 @@
 """Selects the model to use: by the environment, the setting, or the user's file `config.json`.
 
-`mercury-lsp models select` writes that file, which may set other options too. A defect of the file costs one message,
-and the default is used.
+`mercury-lsp models select` writes that file, which may set other options, too. An invalid file is reported in one
+message, and the default model is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODEL_VARIABLE = "MERCURY_MODEL"
 
 
 class UserConfigError(Exception):
-    """The user's file is invalid; the message is a sentence."""
+    """The user's file is invalid; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Choice:
 
 
 def choose_model(setting: str = AUTO_MODEL) -> Choice:
-    """The model for a setting of the editor or a flag. Never raises.
+    """Return the model for a setting of the editor or a flag. Never raises.
 
-    The environment comes first, then the setting, then the user's file.
+    The environment variable has priority, then the setting, then the user's file.
     """
     if model := os.environ.get(MODEL_VARIABLE):
         return Choice(model, MODEL_VARIABLE)
@@ -53,12 +53,12 @@ def choose_model(setting: str = AUTO_MODEL) -> Choice:
 
 
 def config_file() -> Path:
-    """The user's file; it may not exist."""
+    """Return the user's file, which may not exist."""
     return paths.folder("config") / "config.json"
 
 
 def selected_model() -> str | None:
-    """The model in the user's file; None if it names none. Raises `UserConfigError`."""
+    """Return the model in the user's file, or None if the file names no model. Raises `UserConfigError`."""
     model = _read_user_config().get("model")
     if model is None or (isinstance(model, str) and model.strip()):
         return model
@@ -66,15 +66,15 @@ def selected_model() -> str | None:
 
 
 def own_settings() -> dict[str, object]:
-    """The options in the user's file by name, without the model.
-
-    Raises `UserConfigError`.
-    """
+    """Return the options in the user's file by name, without the model. Raises `UserConfigError`."""
     return {name: value for name, value in _read_user_config().items() if name != "model"}
 
 
 def select_model(model: str | None) -> None:
-    """Write a model, or none, to the user's file, and keep its other options. Raises `UserConfigError`, `OSError`."""
+    """Write a model to the user's file, or remove it for None; other options stay.
+
+    Raises `UserConfigError` and `OSError`.
+    """
     values = _read_user_config()
     values.pop("model", None)
     if model is not None:

@@ -1,14 +1,14 @@
 """Infers the outcome of each suggestion from the changes of the document.
 
-A state machine: answers, changes, requests and commands go in, outcomes come out. No protocol tells that a
-suggestion was shown or rejected, so both are inferred.
+This is a state machine: answers, changes, requests and commands are its inputs, outcomes its output. No protocol tells
+that a suggestion was shown or rejected, so both are inferred.
 
-A suggestion is *shown* if the document did not change between request and answer; for a client that reports what it
-shows, the report counts. It is *accepted* by its command, or by a change of more than one key that gives its text;
-*partly* accepted by such a change that gives its beginning up to the end of a word or a line; *typed* if it was typed
-to its end, key by key; *replaced* if the server suggested something else at the same place; *rejected* if something
-else is typed there, if the user goes elsewhere, or at the end. A request while the suggestion is typed, answered with
-the rest of it, belongs to the same suggestion.
+A suggestion is *shown* if the document did not change between request and answer; if a client reports the suggestions
+that it shows, its reports count instead. A suggestion is *accepted* by its command, or by a change of more than one key
+that inserts its text; *partly* accepted by such a change that inserts its beginning up to the end of a word or a line;
+*typed* if the user typed it to its end, key by key; *replaced* if the server suggested another text at the same place;
+*rejected* if the user types another text there or goes to another place, or at the end of the session. A request that
+comes while the user types the suggestion, and is answered with its rest, belongs to the same suggestion.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PAIRS = frozenset(opening + closing for closing, opening in CLOSED_BY.items())
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One candidate: `text` replaces the text `replaced` at `start`. `id`: the argument of its command."""
+    """A candidate: `text` replaces the text `replaced` at `start`. `id`: the argument of its command."""
 
     id: str
     start: int
@@ -44,9 +44,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class SuggestionOutcome(Generic[F]):
-    """The outcome of a suggestion. `facts`: of the request that it answered.
+    """The outcome of a suggestion.
 
-    `accepted`: characters that the user saved. `shown`: characters of the first candidate.
+    `facts`: the facts of its request. `shown`: the characters of the first candidate. `accepted`: the characters that
+    the user did not have to type.
     """
 
     kind: Kind
@@ -56,28 +57,28 @@ class SuggestionOutcome(Generic[F]):
 
 
 class Feedback(Generic[F]):
-    """The current suggestion of one client, and the previous one, whose command may be late.
+    """Tracks the current suggestion of one client, and the previous suggestion, whose command may be late.
 
-    report: called with each outcome as soon as it is certain.
+    report: called with each outcome as soon as the outcome is certain.
     """
 
     def __init__(self, report: Callable[[SuggestionOutcome[F]], None]) -> None:
         self._report = report
         self._life: _Life[F] | None = None
         self._ended: _Life[F] | None = None
-        # The client reports what it shows.
+        # Whether the client reports the suggestions that it shows.
         self._tells = False
 
     def requested(self, uri: str, cursor: int) -> None:
-        """Note a request at a place; a suggestion at another place is gone."""
+        """Note a request at a place, which ends a suggestion at another place."""
         if self._life is not None and not self._life.is_at(uri, cursor):
             self._end("rejected")
 
     def suggested(self, uri: str, cursor: int, items: Sequence[Item], around: str, facts: F) -> bool:
-        """Note candidates for a document that has not changed since the request; returns whether they are new.
+        """Note candidates for a document that has not changed since the request.
 
-        `around`: the document's text from the first item's start to the last one's end, see `spanned`. `facts` are not
-        used if the candidates are the rest of the current suggestion.
+        `around`: the document's text from the start of the first item to the end of the last, see `spanned`. Return
+        whether the candidates are a new suggestion; if they are the rest of the current one, `facts` are not used.
         """
         life = self._life
         if life is not None and life.continues(uri, items):
@@ -87,11 +88,11 @@ class Feedback(Generic[F]):
         return True
 
     def follows(self, uri: str) -> bool:
-        """Whether changes of a document matter."""
+        """Return whether the current suggestion is in this document, so that its changes matter."""
         return self._life is not None and self._life.uri == uri
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        """Note the edits of one notification, each applied after the one before."""
+        """Note the edits of one notification, in the order in which they apply."""
         life = self._life
         if life is not None and life.uri == uri:
             life.change(edits)
@@ -111,13 +112,13 @@ class Feedback(Generic[F]):
             life.accept_part(id_, units)
 
     def shown(self, id_: str) -> None:
-        """Note that the client shows an item; from now on only such reports count as shown."""
+        """Note that the client shows an item; from then on only such reports count as shown."""
         self._tells = True
         if (life := self._of(id_)) is not None:
             life.seen = True
 
     def focused(self, uri: str) -> None:
-        """Note that the user went to a document."""
+        """Note that the user switched to a document."""
         if not self.follows(uri):
             self._end("rejected")
 
@@ -140,7 +141,7 @@ class Feedback(Generic[F]):
         return None
 
     def _end(self, kind: Kind) -> None:
-        """End the current suggestion, if there is one; the outcome of the previous one is certain now."""
+        """End the current suggestion, if there is one, and report the outcome of the previous suggestion."""
         if self._life is None:
             return
         if self._ended is not None:
@@ -152,8 +153,8 @@ class Feedback(Generic[F]):
 class _Life(Generic[F]):
     """A suggestion from its answer to its end.
 
-    `_region`: the current text at which the items apply, from `_origin` on. `ids`: the region's text after accepting
-    each item. `_cursor`: counts from the origin.
+    `_region`: the current text from the offset `_origin` on, in which the items apply. `ids`: the region's text after
+    accepting each item. `_cursor`: the cursor's offset in the region.
     """
 
     def __init__(
@@ -174,11 +175,11 @@ class _Life(Generic[F]):
         self._add(items)
 
     def is_at(self, uri: str, cursor: int) -> bool:
-        """Whether a cursor is at this suggestion."""
+        """Return whether a cursor is at this suggestion."""
         return self.uri == uri and cursor == self._origin + self._cursor
 
     def continues(self, uri: str, items: Sequence[Item]) -> bool:
-        """Whether items are the rest of this suggestion; then they are added to it."""
+        """Return whether items are the rest of this suggestion, and add them to it if so."""
         start, end = spanned(items)
         if self.uri != uri or start < self._origin or end > self._origin + len(self._region):
             return False
@@ -189,7 +190,7 @@ class _Life(Generic[F]):
         return True
 
     def change(self, edits: Sequence[Edit]) -> None:
-        """Apply the edits of one notification; sets `kind` if they end the suggestion."""
+        """Apply the edits of one notification, and set `kind` if they end the suggestion."""
         before, touched, at_once = self._region, False, False
         for edit in joined_edits(edits):
             if edit.start > self._origin + len(self._region):
@@ -209,7 +210,7 @@ class _Life(Generic[F]):
             self._judge(before, at_once)
 
     def accept(self, id_: str) -> None:
-        """Note its command. If its change has come already, the change has told the saved characters."""
+        """Note the command of an item. If its change came before, the saved characters are those of the change."""
         if self.kind == "accepted":
             return
         if self.kind == "typed":
@@ -217,7 +218,7 @@ class _Life(Generic[F]):
         elif self.kind is None:
             self._accepted += max(0, len(with_newlines(self.ids[id_])) - len(with_newlines(self._region)))
         else:
-            # Something else came in between.
+            # Another event has ended the suggestion before.
             self._accepted = self._shown
         self.kind, self.seen = "accepted", True
 
@@ -228,7 +229,7 @@ class _Life(Generic[F]):
         self.seen = True
 
     def outcome(self) -> SuggestionOutcome[F]:
-        """The outcome, after the end."""
+        """Return the outcome, after the end of the suggestion."""
         kind = self.kind or "rejected"
         accepted = max(self._accepted, self._reported)
         if accepted and kind in ("rejected", "replaced", "typed"):
@@ -242,7 +243,7 @@ class _Life(Generic[F]):
         self.ids |= {item.id: self._goal(item) for item in items}
 
     def _goal(self, item: Item) -> str:
-        """The region's text after accepting an item."""
+        """Return the region's text after accepting an item."""
         start = item.start - self._origin
         return self._region[:start] + item.text + self._region[start + len(item.replaced) :]
 
@@ -250,7 +251,7 @@ class _Life(Generic[F]):
         return self._origin <= edit.start and edit.end <= self._origin + len(self._region)
 
     def _judge(self, before: str, at_once: bool) -> None:
-        """Judge a change of the region; `at_once`: by more than one key."""
+        """Infer the outcome from a change of the region. `at_once`: the change inserts more than one key could."""
         after, goals = with_newlines(self._region), [with_newlines(goal) for goal in self.ids.values()]
         self._gain = max(0, len(after) - len(with_newlines(before)))
         if after in goals:
@@ -268,32 +269,30 @@ class _Life(Generic[F]):
         self._cursor = len(self._region) - (len(after) - typed)
 
     def _reached(self, region: str, goal: str) -> int:
-        """The number of a goal's characters in the region, before the old text; -1 if other text is there."""
+        """Return how many characters of a goal stand in the region before the old text; -1 if other text is there."""
         tail = with_newlines(self._tail)
         for typed in range(common_prefix(region, goal), -1, -1):
             left = region[typed:]
-            # Brackets that the editor has closed automatically.
+            # Brackets that the editor has closed automatically; alternatively, the user has typed over such brackets.
             added = left.removesuffix(tail)
             closes = len(added) <= MAX_ADDED_CHARACTERS and all(
                 CLOSED_BY.get(own, "\0") in goal[:typed] for own in added
             )
-            if tail.endswith(left) or (
-                closes and left.endswith(tail)
-            ):  # or else closed brackets were typed over
+            if tail.endswith(left) or (closes and left.endswith(tail)):
                 return typed
         return -1
 
 
 def spanned(items: Sequence[Item]) -> tuple[int, int]:
-    """Start and end of the text that the items replace together."""
+    """Return the start and the end of the text that the items replace together."""
     return min(item.start for item in items), max(item.end for item in items)
 
 
 def _keyed(text: str) -> bool:
-    """Whether one key can insert a text: a character, a pair, a line ending with indentation, or nothing."""
+    """Return whether one key can insert a text: a character, a pair, a line ending with indentation, or nothing."""
     return len(text) <= 1 or text in _PAIRS or not text.strip()
 
 
 def _ends_word(text: str, offset: int) -> bool:
-    """Whether no word continues across an offset."""
+    """Return whether no word continues across an offset."""
     return 0 < offset <= len(text) and not re.match(r"\w\w", text[offset - 1 : offset + 1])

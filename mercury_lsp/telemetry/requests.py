@@ -19,7 +19,7 @@ from mercury_lsp.telemetry.store import MAX_NAME_CHARACTERS, Event, History
 
 @dataclass(slots=True)
 class Request:
-    """One request, while it is answered and after. `cause` is `Cause.NONE` if something was sent."""
+    """A request during and after its answer. `cause` is `Cause.NONE` if a suggestion was sent."""
 
     snapshot: Snapshot
     offset: int
@@ -37,7 +37,7 @@ class Request:
     ms: float = 0.0
 
     def answer(self, reply: Reply) -> Completion | None:
-        """Take the reply; its completion is returned if it is to be shown."""
+        """Note the reply, and return its completion if there is text to show."""
         self.cause, self.recalled = reply.cause, reply.from_cache
         if reply.completion is None:
             return None
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def length(self) -> int:
-        """The characters of the first shown text."""
+        """The number of characters of the first shown text."""
         return len(self.completions[0].shown or "") if self.completions else 0
 
     def nothing(self, cause: Cause, reason: str = "") -> None:
@@ -55,7 +55,7 @@ class Request:
 
 
 class Journal(Feedback[Request]):
-    """The requests of one client, whose outcomes are written to the history. `editor`: its name."""
+    """The requests of one client; their outcomes are written to the history. `editor`: the client's name."""
 
     def __init__(self, history: History) -> None:
         super().__init__(
@@ -71,12 +71,12 @@ class Journal(Feedback[Request]):
         self.requested(request.document.uri, request.cursor)
 
     def offers(self, request: Request, completions: Sequence[Completion]) -> None:
-        """Give an id to each completion that will be sent."""
+        """Assign an id to each completion that will be sent."""
         request.completions = tuple(completions)
         request.ids = tuple(str(next(self._numbers)) for _ in completions)
 
     def answered(self, request: Request, document: Document | None) -> None:
-        """Note the answer to a request. `document`: the client's current one, None if it was closed."""
+        """Note the answer to a request. `document`: the client's current document, or None if it was closed."""
         self.last = request
         request.ms = (time.perf_counter() - request.began) * 1e3
         if request.cause is Cause.DECLINED:
@@ -118,5 +118,5 @@ class Journal(Feedback[Request]):
 
 
 def _name(text: str) -> str:
-    """A foreign name, shortened and with encodable characters only."""
+    """Shorten a foreign name, and replace characters that cannot be encoded."""
     return text.encode(errors="replace").decode()[:MAX_NAME_CHARACTERS]

@@ -13,7 +13,7 @@ SHOWN_OUTCOMES = ("accepted", "partly", "typed", "replaced", "rejected")
 
 
 def count_events(events: Sequence[Event]) -> dict[str, Any]:
-    """The figures of events: of all, by language, day, editor and model, and the causes of empty answers."""
+    """Return the figures of all events, by language, day, editor and model, and the causes of empty answers."""
     causes = Counter(event.cause for event in events if event.cause)
     return {
         "all": _group(events),
@@ -26,7 +26,7 @@ def count_events(events: Sequence[Event]) -> dict[str, Any]:
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:
-    """The percentiles of values by the nearest rank; None without values."""
+    """Return the percentiles of values by the nearest rank; each is None if there are no values."""
     ranked = sorted(values)
     return {
         f"p{percent}": round(ranked[-(-percent * len(ranked) // 100) - 1], 2) if ranked else None
@@ -45,9 +45,9 @@ def _groups(
 
 
 def _group(events: Sequence[Event]) -> dict[str, Any]:
-    """Counts of requests and outcomes, latencies of answered requests, and saved characters.
+    """Return the counts of requests and outcomes, the latencies of answered requests, and the saved characters.
 
-    `acceptance` includes partly accepted suggestions; None if nothing was shown.
+    `acceptance` includes partly accepted suggestions, and is None if nothing was shown.
     """
     kinds = Counter(event.outcome for event in events)
     answered = [event for event in events if event.outcome != "nothing"]

@@ -1,8 +1,8 @@
-"""Keeps the outcomes of requests on this machine in a file of SQLite.
+"""Stores the outcomes of requests in an SQLite file on this machine.
 
-A thread of its own writes, several requests at a time; several servers may write at once. A defect of the file costs
-one warning and the unwritten rows, nothing else. A row has times, counts and names of a language, an editor and a
-model; never code, a path or a file name.
+A thread of its own writes several requests at a time; several servers may write to the file at once. A failure of the
+file costs one warning and the unwritten rows, nothing else. A row has times, counts and the names of a language, an
+editor and a model; never code, a path or a file name.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 TABLE_VERSION = 1
 DAY_SECONDS = 86_400
-# After so long the options are the user's final ones, and old rows may be deleted.
+# After so many seconds the options are taken to be final, and old rows may be deleted.
 SETTLED_SECONDS = 30.0
-# Rows wait so long for others, to be written together.
+# Rows wait so many seconds for further rows, to be written together.
 GATHER_SECONDS = 1.0
-# A writer waits so long for another.
+# A writer waits so many seconds for the lock of another writer.
 LOCK_SECONDS = 10.0
-# More rows are dropped if the file cannot be written for a while.
+# Further rows are dropped while the file cannot be written.
 MAX_WAITING_ROWS = 10_000
 MAX_NAME_CHARACTERS = 60
 
@@ -41,11 +41,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One request for a suggestion and its outcome. `moment`: of the request, seconds since 1970.
+    """A request for a suggestion, and its outcome.
 
-    `outcome`: an `acceptance.Kind`, nothing, or continued (the rest of the previous suggestion). `cause`: why nothing
-    was suggested. `latency_ms`: from request to answer. `shown`, `accepted`: characters. `recalled`: answered from the
-    cache; then `tokens` and `passes` are those of the original job.
+    `moment`: the time of the request in seconds since 1970. `outcome`: an `acceptance.Kind`, nothing, or continued (the
+    rest of the previous suggestion). `cause`: the reason for an empty answer. `latency_ms`: the time from request to
+    answer. `shown`, `accepted`: numbers of characters. `recalled`: answered from the cache; then `tokens` and `passes`
+    are those of the original job.
     """
 
     moment: float
@@ -79,16 +80,16 @@ CREATE INDEX IF NOT EXISTS events_moment ON events (moment);
 
 
 class HistoryError(Failure):
-    """The history cannot be read; the message is a sentence."""
+    """The history cannot be read; the message is one sentence."""
 
 
 def state_file() -> Path:
-    """The file of the history; it may not exist."""
+    """Return the file of the history, which may not exist."""
     return paths.folder("state") / "history.sqlite3"
 
 
 class History:
-    """Writes to the history's file from a thread of its own, which starts when it is first needed."""
+    """Writes to the history's file from a thread of its own, which starts at the first need."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file or state_file()
@@ -102,7 +103,7 @@ class History:
         self._forget_at = 0.0
 
     def configure(self, days: int) -> None:
-        """Keep rows for ``days`` days from now on, and delete older ones; 0 keeps no new ones and deletes nothing."""
+        """Keep rows for ``days`` days from now on, and delete older rows; 0 records no new rows and deletes nothing."""
         with self._changed:
             self._days = days
             self._forget_at = time.time() + SETTLED_SECONDS
@@ -112,7 +113,7 @@ class History:
                 self._waiting.clear()
 
     def add(self, events: Sequence[Event]) -> None:
-        """Queue events. Returns at once; drops events if the queue is full."""
+        """Queue events without waiting; drop them if the queue is full."""
         with self._changed:
             if self._days and events and len(self._waiting) < MAX_WAITING_ROWS:
                 self._waiting.extend(events)
@@ -128,7 +129,7 @@ class History:
 
     def _awake(self) -> None:
         if self._thread is None and not self._stop:
-            # A daemon, because a disk that hangs must not keep the process from ending.
+            # A daemon thread, because a disk that hangs must not keep the process from ending.
             self._thread = threading.Thread(
                 target=copy_context().run, args=(self._run,), name="mercury-history", daemon=True
             )
@@ -152,7 +153,7 @@ class History:
                 return
 
     def _write(self, events: Sequence[Event], days: int) -> None:
-        """Write events and delete old ones; retry if the file is damaged or just being created. Warns once."""
+        """Write events and delete old ones; retry if the file is damaged or locked. Only the first problem warns."""
         if forget := time.time() >= self._forget_at:
             self._forget_at = time.time() + DAY_SECONDS
         try:
@@ -178,11 +179,11 @@ class History:
 
 
 def read_events(days: int | None = None, file: Path | None = None) -> list[Event]:
-    """The events of the last ``days`` days including today, or all, oldest first. Raises `HistoryError`."""
+    """Return the events of the last ``days`` days including today, or all, oldest first. Raises `HistoryError`."""
     file = file or state_file()
     if not file.exists():
         return []
-    # Not before the clock's start.
+    # A negative time may not be representable.
     first = 0 if days is None else max(0, int(time.time()) - (days - 1) * DAY_SECONDS)
     since = time.strftime("%Y-%m-%d", time.localtime(first))
     try:
@@ -194,7 +195,7 @@ def read_events(days: int | None = None, file: Path | None = None) -> list[Event
 
 
 def delete_events(file: Path | None = None) -> int:
-    """Delete all events, also in damaged files; returns their number. Raises `HistoryError`."""
+    """Delete all events, and damaged files; return the number of events. Raises `HistoryError`."""
     file = file or state_file()
     if not file.exists():
         return 0
@@ -221,7 +222,7 @@ class _Damaged(Exception):
 
 
 def _store_events(file: Path, events: Sequence[Event], forget: int | None) -> None:
-    """Add events, and delete those older than ``forget`` days. Raises as `_open_database`."""
+    """Add events, and delete events older than ``forget`` days. Raises like `_open_database`."""
     if not events and not file.exists():
         return
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -242,7 +243,7 @@ def _open_database(file: Path, make: bool = False) -> Iterator[sqlite3.Connectio
     newer version, or if Python has no SQLite.
     """
     try:
-        # Late, because the import would delay the server's start by milliseconds.
+        # Imported here, because the import would delay the server's start by milliseconds.
         import sqlite3
     except ImportError as error:
         raise HistoryError(f"this Python has no SQLite ({error})") from error
@@ -269,7 +270,7 @@ def _open_database(file: Path, make: bool = False) -> Iterator[sqlite3.Connectio
 
 
 def _move_aside(file: Path) -> Path:
-    """Rename a damaged file, replacing the last such file, and delete its journals."""
+    """Rename a damaged file, replacing an earlier damaged file, and delete its journals."""
     aside = file.with_name(f"{file.name}.damaged")
     for part in ("-wal", "-shm"):
         with suppress(OSError):

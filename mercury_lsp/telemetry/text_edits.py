@@ -11,7 +11,7 @@ _ENDING = re.compile(r"\r\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Replaces the text `removed` at `start` by `text`; offsets count code points."""
+    """A replacement of the text `removed` at `start` by `text`; offsets count code points."""
 
     start: int
     removed: str
@@ -24,13 +24,13 @@ class Edit:
 
 
 def difference(old: str, new: str) -> Edit:
-    """The one edit from an old text to a new one, for clients that send whole documents."""
+    """Return the single edit from an old text to a new text, for clients that send whole documents."""
     head = common_prefix(old, new)
     return trimmed_edit(Edit(head, old[head:], new[head:]))
 
 
 def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
-    """The same edits, each joined to the one before if it touches the text that the latter inserted."""
+    """Join each edit to the previous edit if it touches the text that the previous edit inserted."""
     joined: list[Edit] = []
     for edit in edits:
         last = joined[-1] if joined else None
@@ -45,7 +45,7 @@ def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def trimmed_edit(edit: Edit) -> Edit:
-    """The edit without unchanged text at its start and end."""
+    """Return the edit without unchanged text at its start and end."""
     head = common_prefix(edit.removed, edit.text)
     removed, text = edit.removed[head:], edit.text[head:]
     tail = common_prefix(removed[::-1], text[::-1])
@@ -53,7 +53,7 @@ def trimmed_edit(edit: Edit) -> Edit:
 
 
 def common_prefix(one: str, other: str) -> int:
-    """The length of the common prefix of two texts, by bisection, because they may be long."""
+    """Return the length of the common prefix of two texts, by bisection, because the texts may be long."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -65,5 +65,5 @@ def common_prefix(one: str, other: str) -> int:
 
 
 def with_newlines(text: str) -> str:
-    """The text with \\n for all line endings, because editors differ in the endings that they send."""
+    """Return the text with \\n for all line endings, because editors differ in the endings that they send."""
     return _ENDING.sub("\n", text) if "\r" in text else text

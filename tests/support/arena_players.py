@@ -1,4 +1,4 @@
-"""What the arena's tests share: places, and models that write just one word each."""
+"""Places and one-word models for the tests of the arena."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.models.tiny_models import save_pointing, suggesting
 
 
 def places(count: int, middle: str = "value") -> list[Edit]:
-    """Edits at which a user wrote a word behind an equals sign."""
+    """Return edits in which the user wrote a word after an equals sign."""
     return [
         Edit(f"lib/a{i}.py", "python", f"size = {i}\ntotal_{i} = ", "\nprint(size)\n", middle, "within")
         for i in range(count)
@@ -21,7 +21,7 @@ def places(count: int, middle: str = "value") -> list[Edit]:
 
 
 def save_saying(word: str, folder: Path, tiny_model: Path) -> Path:
-    """Make a folder a checkpoint that suggests a word of one token, whatever it reads; as `model` in conftest."""
+    """Save a checkpoint that always suggests a word of one token, like the fixture `model`."""
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
         return suggesting(tokenizer, unit, word)

@@ -1,4 +1,4 @@
-"""Secrets drawn at random, in the forms in which they stand in files."""
+"""Random secrets, in the forms in which they occur in files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import string
 from collections.abc import Iterator
 
 ALPHANUMERIC = string.ascii_letters + string.digits
-# What generators of passwords and of Django's keys draw from, without what would end a string.
+# The alphabet of generators of passwords and of Django's keys, without characters that would end a string.
 SIGNS = ALPHANUMERIC + "!#$%&()*+,-./:;<=>?@[]^_{|}~"
 NAMES = ("password", "PASSWORD", "db_password", "SECRET_KEY", "api_key", "API_KEY", "apiKey",
 "access_token", "client_secret",
          "DB_PASS", "smtp_pw", "dbPassword", "auth_token", "pwd", "AWS_SECRET_ACCESS_KEY", "pass", "pw",
          "secretKey")  # fmt: skip
-# {n}: a name, {v}: a value, where any sign may stand; {w}: one without signs that the form gives a meaning.
+# {n}: a name, {v}: a value of any characters; the other fields leave out characters that have a meaning in the form.
 FORMS = (
     '{n} = "{v}"',
     "{n} = '{v}'",
@@ -52,7 +52,7 @@ FORMS = (
 
 
 def values(dice: random.Random) -> Iterator[str]:
-    """Values, of all lengths and alphabets that generators have."""
+    """Yield values of all lengths and alphabets that generators use."""
     while True:
         size = dice.choice((16, 20, 24, 32, 40, 50))
         match dice.randrange(5):
@@ -69,7 +69,7 @@ def values(dice: random.Random) -> Iterator[str]:
 
 
 def lines(form: str, count: int, seed: int) -> Iterator[str]:
-    """Lines of a form, each with another value."""
+    """Yield lines of a form, each with a different value."""
     dice = random.Random(f"{form} {seed}")
     for value, _ in zip(values(dice), range(count), strict=False):
         kept = {

@@ -1,4 +1,4 @@
-"""Small GGUF files with random weights of transformers' own classes, as llama.cpp's converter writes them."""
+"""Writes small GGUF files like llama.cpp's converter, with random weights of classes of transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 192, "num_h
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "max_position_embeddings": 1024,
          "rms_norm_eps": 1e-6}  # fmt: skip
 BASES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "granite": "Granite"}
-# Granite's multipliers: transformers' names, llama.cpp's, and values other than those that change nothing.
+# Granite's multipliers: the names in transformers and in llama.cpp, and values that change the result.
 MULTIPLIERS = {
     "embedding_multiplier": ("embedding_scale", 12.0),
     "attention_multiplier": ("attention.scale", 0.03),
@@ -33,7 +33,7 @@ NAMES = {
 
 
 def model_of(kind: str, **changes: Any) -> Any:
-    """A model of transformers with random weights."""
+    """Return a model of transformers with random weights."""
     import transformers
 
     multipliers = {name: value for name, (_, value) in MULTIPLIERS.items()} if kind == "granite" else {}
@@ -55,9 +55,9 @@ def save_gguf(
     metadata: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Any:
-    """Write a file, and return the model of transformers whose weights it has, rounded as in the file.
+    """Write a file, and return a model of transformers with the same weights, rounded as in the file.
 
-    dtype: of the matrices. metadata: more of it, or other; None removes an entry.
+    dtype: the type of the matrices. metadata: further or changed entries; None removes an entry.
     """
     model = model_of(kind, **changes)
     config = model.config
@@ -99,7 +99,7 @@ def save_gguf(
             weight.copy_(torch.from_numpy(gguf.quants.dequantize(raw, stored).reshape(theirs.shape)))
             stem, _, last = name.rpartition(".")
             if kind in ("llama", "granite") and ("q_proj" in stem or "k_proj" in stem):
-                # llama.cpp rotates neighbors, so its converter lays the halves of each head side by side.
+                # llama.cpp rotates neighboring columns, so its converter interleaves the halves of each head.
                 raw = raw.reshape(-1, 2, 32, raw.shape[-1]).swapaxes(1, 2).reshape(raw.shape)
             if stem.startswith("model.layers."):
                 _, _, index, rest = stem.split(".", 3)

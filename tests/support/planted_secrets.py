@@ -1,7 +1,7 @@
-"""Secrets that are none, of every form that is looked for, and where people leave them.
+"""Fake secrets of every detected form, at the places in which people leave secrets.
 
-The texts are put together when the tests run, from pieces and at random, so that nobody who searches repositories for
-leaked keys takes this one for a find.
+The texts are assembled from random pieces when the tests run, so that searches for leaked keys do not report this
+repository.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEX = "0123456789abcdef"
 UPPER = string.ascii_uppercase + "234567"
 BASE64 = LETTERS + "+/"
 
-# A beginning, the rest's alphabet, its length; what comes behind.
+# The prefix of a token, the alphabet of its rest, and the length of its rest.
 FORMS = (
     ("AKI" + "A", UPPER, 16), ("ASI" + "A", UPPER, 16), ("gh" + "p_", LETTERS, 36), ("gh" + "o_", LETTERS, 36),
     ("gh" + "s_", LETTERS, 36), ("github" + "_pat_", LETTERS + "_", 82), ("gl" + "pat-", LETTERS, 20),
@@ -41,7 +41,7 @@ def random_text(dice: random.Random, alphabet: str, length: int) -> str:
 
 
 def tokens(seed: int = 1) -> list[str]:
-    """One token of each issuer's form."""
+    """Return one token of each issuer's form."""
     dice = random.Random(seed)
     found = [head + random_text(dice, alphabet, length) for head, alphabet, length in FORMS]
     part = lambda length: random_text(dice, LETTERS, length)  # noqa: E731
@@ -59,13 +59,13 @@ def tokens(seed: int = 1) -> list[str]:
 
 
 def password(dice: random.Random) -> str:
-    """As if drawn by a password manager."""
+    """Return a random password like a password manager's."""
     drawn = random_text(dice, LETTERS, 18) + random_text(dice, string.digits, 3) + dice.choice("xkQZ")
     return f"{drawn[:9]}{dice.choice(string.digits)}{drawn[9:]}"
 
 
 def statements(seed: int = 2) -> Iterator[tuple[str, str]]:
-    """Lines of code and of settings that hold a password, and the password."""
+    """Yield lines of code and of settings with a password, and the password."""
     dice = random.Random(seed)
     name = "pass" + "word"
     forms = (
@@ -84,7 +84,7 @@ def statements(seed: int = 2) -> Iterator[tuple[str, str]]:
 
 
 def private_key(kind: str = "RSA ", seed: int = 3) -> str:
-    """Looks like a private key in PEM."""
+    """Return a text that looks like a private key in PEM."""
     dice = random.Random(seed)
     body = "\n".join(random_text(dice, BASE64, 64) for _ in range(12))
     return f"-----{'BEGIN'} {kind}PRIVATE {'KEY'}-----\n{body}\n-----{'END'} {kind}PRIVATE {'KEY'}-----\n"
@@ -92,9 +92,10 @@ def private_key(kind: str = "RSA ", seed: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Planted:
-    """A workspace on the disk: the secrets in it, and which of its files may be used.
+    """A workspace on the disk: its secrets, and the files that may be used.
 
-    Nothing is suggested in `private` ones; `ignored` ones are completed, but never shown or sent elsewhere.
+    Nothing is suggested in `private` files. `ignored` files are completed, but their text is never used in other files
+    or sent to another machine.
     """
 
     root: Path
@@ -105,7 +106,7 @@ class Planted:
 
     @property
     def forbidden(self) -> tuple[Path, ...]:
-        """The files of which nothing may be used elsewhere."""
+        """The files whose text must not be used in other files."""
         return self.private + self.ignored
 
 
@@ -134,7 +135,7 @@ USABLE_FILES = (
 
 
 def workspace(folder: Path, seed: int = 4) -> Planted:
-    """Plant it: a secret in each private and ignored file, and outside; in the others among innocent lines."""
+    """Write the workspace: a secret in each private and ignored file and outside, and secrets among other lines."""
     dice, root = random.Random(seed), folder / "w"
     secrets: list[str] = []
 
@@ -144,7 +145,7 @@ def workspace(folder: Path, seed: int = 4) -> Planted:
         return path
 
     def hidden(number: int) -> str:
-        """Innocent to look at, so that only the place keeps it from being used."""
+        """Return a harmless-looking secret, so that only the place of its file keeps it from being used."""
         secrets.append(f"hidden_{number}_{random_text(dice, string.ascii_lowercase, 12)}")
         return f"def {secrets[-1]}(total, width):\n    return total * width\n"
 

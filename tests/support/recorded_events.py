@@ -1,4 +1,4 @@
-"""Events for tests of the history and of what is made of it."""
+"""Events for the tests of the history and its statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mercury_lsp.telemetry.store import Event
 
 
 def event(**values: Any) -> Event:
-    """An accepted suggestion, but for some values."""
+    """Return the event of an accepted suggestion, with some values changed."""
     usual: dict[str, Any] = {
         "moment": time.time(),
         "language": "python",

@@ -1,4 +1,4 @@
-"""What must hold of related text by any sources: each test file of some derives a class from `RelatedTextRules`."""
+"""Tests of related text from any source: the test file of each source derives a class from `RelatedTextRules`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from support.shop import INVENTORY, LIBRARY, USES
 
 
 class RelatedTextRules:
-    """chosen: the related text for a text and an offset in it, from a library; as `test_retrieval.chosen`."""
+    """Tests that hold for related text from any source.
+
+    chosen: returns the related text for a text and an offset in it, from a library, like `test_retrieval.chosen`.
+    """
 
     chosen: Callable[..., tuple[Snippet, ...]]
 

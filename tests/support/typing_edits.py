@@ -1,4 +1,4 @@
-"""Types edits into a text, key by key, as an editor tells them."""
+"""Types edits into a text key by key, with the changes that an editor would send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mercury_lsp.syntax.tree import Syntax
 
 
 class Typist:
-    """A document that is edited."""
+    """A document and the history of its edits."""
 
     def __init__(self, language: str, text: str) -> None:
         self.language, self.text = language, text
@@ -17,7 +17,7 @@ class Typist:
         self.dismissals = Dismissals()
 
     def type(self, old: str, new: str, at: int = 0) -> None:
-        """Replace the first `old` after an offset by `new`: delete it, then type."""
+        """Replace the first `old` after an offset by `new`: delete it at once, then type key by key."""
         start = self.text.index(old, at)
         self._change(start, old, "")
         for number, key in enumerate(new):
@@ -29,12 +29,12 @@ class Typist:
         self.text = self.text[:start] + text + self.text[start + len(removed) :]
 
     def offers(self) -> list[Candidate]:
-        """What is offered, without a judge."""
+        """Return the offered next edits, without a judge."""
         syntax = Syntax.of(Document("file:///a", "a", self.language, 1, self.text))
         return candidates(syntax, self.history.edits, self.dismissals, seconds=60)
 
     def take(self, candidate: Candidate) -> None:
-        """Apply an offer, as the editor does."""
+        """Apply an offer as the editor does."""
         self._change(candidate.start, self.text[candidate.start : candidate.end], candidate.text)
 
     def take_all(self) -> None:

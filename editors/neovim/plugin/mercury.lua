@@ -1,4 +1,4 @@
---- What there is before `require("mercury").setup()` is called: the command, which says so.
+--- Defines `:Mercury` before `require("mercury").setup()` is called: it tells the user to call `setup`.
 
 if vim.fn.has("nvim-0.11") == 0 or vim.fn.exists(":Mercury") == 2 then
   return

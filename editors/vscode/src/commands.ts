@@ -1,8 +1,7 @@
 /**
- * The commands of the palette, the menu and the server's items, registered once for this window, whichever server is
- * running then.
+ * Registers the commands of the palette, the menu and the server's items, once for each window.
  *
- * Owns what is said to the user about each. A command of the server's own name goes to the server of the moment.
+ * The commands stay registered while the server restarts; a command of the server is sent to the running server.
  */
 import { commands, type Disposable, type ExtensionContext, type LogOutputChannel, window } from "vscode";
 import { chosenSource, install } from "./install";
@@ -21,7 +20,8 @@ export interface Parts {
   output: LogOutputChannel;
   service: Service;
   status: StatusBar;
-  environment: string; // the folder of the server's own environment
+  /** The folder of the extension's own Python environment for the server. */
+  environment: string;
 }
 
 type Handler = (...args: never[]) => unknown;
@@ -53,7 +53,8 @@ export function register({ context, output, service, status, environment }: Part
   async function installServer(source?: unknown): Promise<boolean> {
     const from = typeof source === "string" ? source : await chosenSource();
     if (!from) return false;
-    await service.stop(); // a running program's file cannot be replaced everywhere
+    // Windows cannot replace the file of a running program.
+    await service.stop();
     const done = await install(from, environment, output);
     await service.restart();
     return done;
@@ -79,7 +80,7 @@ export function register({ context, output, service, status, environment }: Part
   }
 }
 
-/** Another extension may have a command of the same name; suggestions do without. */
+/** Registers a command, or warns if another extension has a command of the same name. */
 function attempt(registration: () => Disposable, output: LogOutputChannel): Disposable[] {
   try {
     return [registration()];

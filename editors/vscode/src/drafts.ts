@@ -1,15 +1,16 @@
 /**
- * Drawn while a suggestion is worked on, if `mercury.drafts` is on: the draft, sharpening from pass to pass.
+ * Draws the preview of a suggestion while it is decoded, after each forward pass, if `mercury.drafts` is on.
  *
- * Owns the decorations. A draft is drawn where the cursor still is, and in the text that it was made for; it goes when
- * it is done, when the ghost text comes, and when the user types or moves the cursor. Only its first line is drawn, for
- * a decoration stays on its line.
+ * A preview is drawn only in the version of the text and at the cursor for which it was made. It is removed when it is
+ * done, when the ghost text comes, and when the user types or moves the cursor. Only its first line is drawn, because a
+ * decoration stays on its line.
  */
 import { type Disposable, Position, Range, type TextEditor, ThemeColor, window, workspace } from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
 import { type Draft, DRAFT } from "./protocol";
 
-const LONGEST = 200; // characters
+// The most characters that are drawn of a line.
+const LONGEST = 200;
 
 export class Drafts implements Disposable {
   private readonly committed = window.createTextEditorDecorationType({
@@ -20,7 +21,8 @@ export class Drafts implements Disposable {
   });
   private readonly listeners: Disposable[];
   private drawn: TextEditor | undefined;
-  private answered = ""; // the state of a text for which a suggestion is there
+  // The version and the URI of the text that has a suggestion.
+  private answered = "";
 
   constructor() {
     this.listeners = [
@@ -40,7 +42,7 @@ export class Drafts implements Disposable {
     });
   }
 
-  /** Ends the draft of a text, of which a suggestion is shown now. */
+  /** Ends the preview in a text that has a suggestion now. */
   finish(uri: string, version: number): void {
     this.answered = `${version} ${uri}`;
     this.clear();
@@ -71,7 +73,7 @@ export class Drafts implements Disposable {
       return;
     }
     const [certain, rest] = firstLine(committed, draft);
-    // Two types, in the order in which they were made, so that what is committed stands first.
+    // VS Code draws the two types in the order of their creation, so the committed text comes first.
     editor.setDecorations(this.committed, certain ? [after(place, certain)] : []);
     editor.setDecorations(this.open, rest ? [after(place, rest)] : []);
     this.drawn = editor;
@@ -83,11 +85,12 @@ const after = (place: Position, contentText: string) => ({
   renderOptions: { after: { contentText } },
 });
 
-/** The two parts up to the first line's end, with a sign where there is more. */
+/** Cuts both parts at the end of the first line, and marks further lines by a sign. */
 function firstLine(committed: string, draft: string): [string, string] {
   const cut = (text: string): string => {
     const [line = "", ...more] = text.split(/\r?\n/);
-    const shown = line.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0"); // CSS would join blanks
+    // CSS would collapse ordinary blanks.
+    const shown = line.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
     return more.length > 0 ? `${shown}\u00a0↵` : shown;
   };
   return committed.includes("\n") ? [cut(committed), ""] : [cut(committed), cut(draft)];

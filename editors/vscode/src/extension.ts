@@ -1,7 +1,7 @@
 /**
- * Puts the parts together: the service that runs the server, the status bar, the drafts, the next edit, the commands.
+ * Connects the parts of the extension: the server's service, the status bar, the previews, the next edit, the commands.
  *
- * Ghost text itself is the language client's work.
+ * The language client draws ghost text by itself.
  */
 import { commands, type ExtensionContext, window, workspace } from "vscode";
 import type { Middleware } from "vscode-languageclient/node";
@@ -61,13 +61,13 @@ export function deactivate(): Promise<void> | undefined {
 
 const setting = (): string[] => workspace.getConfiguration().get<string[]>(COMMAND) ?? [];
 
-/** Folders from which a server may be taken. */
+/** The workspace's folders from which a server may be started: none without the user's trust. */
 function trusted(): string[] {
   const folders = workspace.isTrusted ? (workspace.workspaceFolders ?? []) : [];
   return folders.filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath);
 }
 
-/** Ends a draft when the suggestion comes that it became. */
+/** Ends a preview when its suggestion comes. */
 function ending(drafts: Drafts): Middleware {
   return {
     async provideInlineCompletionItems(document, position, context, token, next) {

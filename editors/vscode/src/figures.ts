@@ -1,8 +1,7 @@
 /**
- * The page of statistics: from the server's figures to HTML. Pure.
+ * Renders the server's figures as an HTML page in the colors of the user's theme, without side effects.
  *
- * Owns how figures are drawn, in the colors of the user's theme. All text that is not ours is escaped; the policy lets
- * the page load and run nothing at all, but its own style.
+ * All foreign text is escaped, and the page's policy allows nothing but its own style.
  */
 
 export interface Group {
@@ -16,7 +15,7 @@ export interface Group {
   characters_saved: number;
 }
 
-/** What `mercury.stats` answers, as far as it is drawn. */
+/** The parts of the result of `mercury.stats` that the page shows. */
 export interface Figures {
   all: Group;
   by_language: Record<string, Group>;
@@ -24,10 +23,14 @@ export interface Figures {
   nothing_because: Record<string, number>;
 }
 
-const PERIODS = [7, 30, 90, undefined]; // days; undefined is all
-const MOST = 10; // rows of a table
-const DAYS = 60; // bars of the chart
-const [HIGH, BAR, GAP] = [120, 14, 4]; // units of the chart
+// In days; undefined means all.
+const PERIODS = [7, 30, 90, undefined];
+// The most rows of a table.
+const MOST = 10;
+// The most bars of the chart.
+const DAYS = 60;
+// The height of the chart, the width of a bar and the gap between bars, in SVG units.
+const [HIGH, BAR, GAP] = [120, 14, 4];
 
 const CAUSES: Record<string, string> = {
   superseded: "typing went on",
@@ -41,7 +44,7 @@ const CAUSES: Record<string, string> = {
   error: "an error of ours",
 };
 
-/** The page. `figures`: undefined where the server did not answer. `nonce`: fresh each time. */
+/** Returns the page. `figures`: undefined if the server did not answer. `nonce`: a new random text for each page. */
 export function page(figures: Figures | undefined, days: number | undefined, nonce: string): string {
   return `<!DOCTYPE html>
 <html lang="en">
@@ -87,7 +90,7 @@ function link(period: number | undefined, current: boolean): string {
 const tile = (figure: string, label: string, note: string): string =>
   `<div class="tile"><strong>${figure}</strong><span>${label}</span><small>${note}</small></div>`;
 
-/** Bars for the last days: what was shown, and of that, darker, what was accepted. */
+/** Draws a bar for each of the last days: shown suggestions, and darker the accepted ones. */
 function chart(by_day: Record<string, Group>): string {
   const days = Object.entries(by_day).slice(-DAYS);
   const most = Math.max(1, ...days.map(([, group]) => group.shown));

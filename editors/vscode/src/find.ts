@@ -1,16 +1,17 @@
 /**
- * Where the server is: what the setting says, else the PATH, else an environment of Python in the workspace, else the
- * extension's own.
+ * Finds the server: by the setting, or else on the PATH, in a Python environment of the workspace, or in the extension's
+ * own environment.
  *
- * Owns the order of these places and the names of files in them. Only absolute places are searched, so that no
- * program is run because of the folder that happens to be open; the workspace's only where the user trusts it.
+ * Only absolute folders are searched, so that the open folder does not decide which program runs; the workspace is
+ * searched only if the user trusts it.
  */
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import { delimiter, isAbsolute, join } from "node:path";
 
 const WINDOWS = process.platform === "win32";
-const ENVIRONMENTS = [".venv", "venv", "env"]; // their usual names in a workspace
+// The usual names of Python environments in a workspace.
+const ENVIRONMENTS = [".venv", "venv", "env"];
 
 export interface Found {
   command: string;
@@ -20,20 +21,22 @@ export interface Found {
 
 export interface Places {
   setting: readonly string[];
-  workspace: readonly string[]; // folders that are trusted
-  own: string; // the folder of the extension's own environment
+  /** The trusted folders of the workspace. */
+  workspace: readonly string[];
+  /** The folder of the extension's own environment. */
+  own: string;
 }
 
-/** The folder of an environment's programs. */
+/** Returns the folder of an environment's programs. */
 export const programs = (environment: string): string => join(environment, WINDOWS ? "Scripts" : "bin");
 
-/** A program in a folder, by its name without `.exe`, or undefined where there is none that can be run. */
+/** Finds a program in a folder by its name without `.exe`; undefined if there is no executable file. */
 export async function program(folder: string, name: string): Promise<string | undefined> {
   const file = join(folder, WINDOWS ? `${name}.exe` : name);
   return access(file, constants.X_OK).then(() => file, () => undefined);
 }
 
-/** A program on the PATH. */
+/** Finds a program on the PATH. */
 export async function onPath(name: string): Promise<string | undefined> {
   return first(name, (process.env.PATH ?? "").split(delimiter).filter(isAbsolute));
 }

@@ -1,8 +1,8 @@
 /**
- * Installs the server into an environment of its own in the extension's storage: from PyPI, or from a folder or a wheel.
+ * Installs the server into an environment of its own in the extension's storage: from PyPI, a folder or a wheel.
  *
- * Owns the questions, the progress and the environment's folder, which is made anew each time and removed where
- * something fails. Nothing is downloaded unless the user asked for it.
+ * The environment is created again at each installation, and removed after a failure. Nothing is downloaded unless the
+ * user asks for it.
  */
 import { mkdir, rm } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -15,7 +15,7 @@ interface Choice extends QuickPickItem {
   source: () => Promise<string | undefined>;
 }
 
-/** Asks where from, and for a file where there is a choice; undefined where the user gives up. */
+/** Asks the user for the source of the installation; undefined if the user cancels. */
 export async function chosenSource(): Promise<string | undefined> {
   const usual = workspace.getConfiguration("mercury").get<string>("server.package") || "mercury-lsp";
   const choices: Choice[] = [
@@ -45,7 +45,7 @@ async function open(options: OpenDialogOptions): Promise<string | undefined> {
   return files?.[0]?.fsPath;
 }
 
-/** Makes the environment, with progress that can be cancelled. Whether it is there; what failed has been told. */
+/** Creates the environment, with progress that can be cancelled; shows errors, and returns whether it succeeded. */
 export async function install(source: string, folder: string, output: LogOutputChannel): Promise<boolean> {
   const options = { location: ProgressLocation.Notification, title: "Mercury", cancellable: true };
   return window.withProgress(options, async (progress, token) => {
@@ -73,7 +73,7 @@ async function make(
   say("looking for Python");
   const found = await python(workspace.getConfiguration("mercury").get<string>("server.python") ?? "");
   say("making an environment");
-  // Neither the folder that is open nor PYTHONPATH may have a `venv.py` or a `pip.py` that would run instead.
+  // Isolated mode (-I) and a folder of our own, so that no `venv.py` or `pip.py` of the workspace or PYTHONPATH runs.
   const home = dirname(folder);
   await mkdir(home, { recursive: true });
   await run([...found, "-I", "-m", "venv", "--clear", folder], home, log, signal, mendVenv);

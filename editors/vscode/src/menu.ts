@@ -1,7 +1,5 @@
 /**
- * The menu of the status-bar item: what can be done now, by name.
- *
- * Owns which commands are offered in which state; what they do is in commands.ts.
+ * The menu of the status-bar item: the commands that make sense in the current state. commands.ts implements them.
  */
 import { commands, QuickPickItemKind, type QuickPickItem, window } from "vscode";
 import { paused } from "./pause";
@@ -42,7 +40,8 @@ function pausing(status: Status | undefined, language: string | undefined): Entr
   const time = snoozed
     ? [entry("debug-start", "Resume Suggestions", "mercury.resume")]
     : [entry("debug-pause", "Pause for Ten Minutes", "mercury.snooze")];
-  if (!status) time.push(entry("debug-start", "Resume Suggestions", "mercury.resume")); // an older server does not tell
+  // An older server does not tell whether it is snoozed.
+  if (!status) time.push(entry("debug-start", "Resume Suggestions", "mercury.resume"));
   if (!language) return time;
   return paused(language)
     ? [...time, entry("debug-start", `Resume in ${language}`, "mercury.toggleLanguage")]

@@ -1,9 +1,9 @@
 /**
- * The next edit: asked for after each change, drawn, and made.
+ * The next edit: requested after each change, drawn, and made.
  *
- * Owns the decorations and the context key `mercury.nextEdit`, by which Tab and Esc are ours while an edit is drawn.
- * What goes is struck through, what comes stands behind it in the color of ghost text. Tab jumps there, or makes the
- * edit where the cursor is in its line; then the next one is asked for.
+ * While an edit is drawn, the context key `mercury.nextEdit` binds Tab and Esc to this extension. Removed text is struck
+ * through; new text follows it in the color of ghost text. Tab jumps to the edit, or makes it if the cursor is in its
+ * line, and then requests the next edit.
  */
 import {
   CancellationTokenSource,
@@ -20,8 +20,10 @@ import {
 import { type InlineEdit, NEXT_EDIT } from "./protocol";
 import type { Service } from "./service";
 
-const DEBOUNCE = 150; // ms after a change
-const LONGEST = 200; // characters that are drawn of a line
+// Milliseconds after a change.
+const DEBOUNCE = 150;
+// The most characters that are drawn of a line.
+const LONGEST = 200;
 const CONTEXT = "mercury.nextEdit";
 const AUTOMATIC = 2;
 
@@ -100,7 +102,8 @@ export class NextEdit implements Disposable {
     try {
       ({ edits } = await client.sendRequest<{ edits: InlineEdit[] }>(NEXT_EDIT, params, source.token));
     } catch {
-      return; // cancelled, or a server that does not know the request
+      // The request was cancelled, or the server does not know it.
+      return;
     }
     const [edit] = edits;
     if (!edit || this.asked !== source || document.version !== version || edit.textDocument.version !== version) return;
@@ -111,7 +114,8 @@ export class NextEdit implements Disposable {
   private draw(shown: Shown): void {
     const { editor, range, text } = shown;
     const [first = "", ...more] = text.split(/\r?\n/);
-    const drawn = first.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0"); // CSS would join blanks
+    // CSS would collapse ordinary blanks.
+    const drawn = first.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
     const contentText = more.length > 0 ? `${drawn}\u00a0↵` : drawn;
     editor.setDecorations(this.old, range.isEmpty ? [] : [range]);
     editor.setDecorations(this.fresh, [{ range: new Range(range.end, range.end), renderOptions: { after: { contentText } } }]);
@@ -120,7 +124,7 @@ export class NextEdit implements Disposable {
     void commands.executeCommand("setContext", CONTEXT, true);
   }
 
-  /** Jumps to the edit, or makes it where the cursor is in its line. */
+  /** Jumps to the edit, or makes it if the cursor is in its line. */
   private async take(): Promise<void> {
     const shown = this.shown;
     if (!shown || shown.editor.document.version !== shown.version) return;

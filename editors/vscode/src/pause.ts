@@ -1,7 +1,7 @@
 /**
- * Which languages nothing is suggested in: the setting `mercury.disabled_languages`, read and written.
+ * Reads and writes the setting `mercury.disabled_languages`, which lists the languages without suggestions.
  *
- * The server obeys the setting; pausing for a time is a command of its own.
+ * The server applies the setting; a pause for some time is a command of the server.
  */
 import { ConfigurationTarget, workspace } from "vscode";
 
@@ -11,7 +11,7 @@ const languages = (): string[] => workspace.getConfiguration("mercury").get<stri
 
 export const paused = (language: string): boolean => languages().includes(language);
 
-/** Pauses for a language, or ends that; where the workspace has a list of its own, there. */
+/** Switches suggestions in a language off or on, in the workspace's list if it has one, or else in the user's. */
 export async function toggle(language: string): Promise<void> {
   const configuration = workspace.getConfiguration("mercury");
   const own = configuration.inspect(SETTING)?.workspaceValue !== undefined;

@@ -1,7 +1,7 @@
 /**
- * What the server's protocol has beside LSP: its notifications, their values, and how a client tells that it takes them.
+ * The server's extensions of LSP: notifications, their parameters, and the client capabilities for them.
  *
- * A server that lacks them is served as well; then the status bar tells less, and no drafts are drawn.
+ * A server without these extensions works, too; then the status bar shows less, and no previews are drawn.
  */
 import { workspace } from "vscode";
 import type {
@@ -13,19 +13,26 @@ import type {
   VersionedTextDocumentIdentifier,
 } from "vscode-languageclient";
 
-export const STATUS = "mercury/status"; // a notification, and a request without parameters
+// A notification, and also a request without parameters.
+export const STATUS = "mercury/status";
 export const DRAFT = "mercury/draft";
-export const NEXT_EDIT = "textDocument/copilotInlineEdit"; // a request, of Copilot's protocol
-export const MASK = "░"; // in a draft, for each token that is not decided
+// A request of Copilot's protocol.
+export const NEXT_EDIT = "textDocument/copilotInlineEdit";
+// In a draft, this stands for each undecided token.
+export const MASK = "░";
 
 export interface Status {
   state: "loading" | "ready" | "failed" | "off" | "snoozed";
   model: string;
   device: string;
-  fraction?: number; // of loading, from 0 to 1
-  until?: string; // of snoozing, ISO 8601
-  message?: string; // of a failure
-  remote?: { host: string; mode: "always" | "fallback"; breaker: string; told: string }; // where text is sent elsewhere
+  /** The loaded share, from 0 to 1. */
+  fraction?: number;
+  /** The end of a snooze, in ISO 8601. */
+  until?: string;
+  /** The reason for a failure. */
+  message?: string;
+  /** The hosted model, if any. */
+  remote?: { host: string; mode: "always" | "fallback"; breaker: string; told: string };
   median_ms: number | null;
   last: { ms: number; shown: boolean; recalled: boolean; reason: string | null } | null;
 }
@@ -33,8 +40,10 @@ export interface Status {
 export interface Draft {
   textDocument: VersionedTextDocumentIdentifier;
   position: Position;
-  committed: string; // will not change
-  draft: string; // the rest, with a mask for each open token
+  /** The text that will not change. */
+  committed: string;
+  /** The rest, with a mask for each undecided token. */
+  draft: string;
   pass: number;
   done: boolean;
 }
@@ -43,10 +52,11 @@ export interface InlineEdit {
   text: string;
   range: Range;
   textDocument: VersionedTextDocumentIdentifier;
-  command: Command; // to be run when the edit is made
+  /** The command to run after the edit is made. */
+  command: Command;
 }
 
-/** Tells the server what this client can take. */
+/** Announces to the server which extensions this client supports. */
 export const announcement: StaticFeature = {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
     const others = (capabilities.experimental ?? {}) as object;

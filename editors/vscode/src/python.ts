@@ -1,7 +1,5 @@
 /**
- * Python, as far as an environment for the server needs it: which one is new enough, and how its programs are run.
- *
- * Owns what is said where it fails, for each failure with its mend. Knows nothing of VS Code.
+ * Finds a Python that is new enough for the server, and runs its programs; each error message says how to fix it.
  */
 import { execFile, spawn } from "node:child_process";
 import { promisify } from "node:util";
@@ -10,13 +8,13 @@ import { onPath } from "./find";
 const OLDEST = [3, 11];
 const NAMES = ["python3", "python", "python3.14", "python3.13", "python3.12", "python3.11"];
 
-/** Something that the user can mend; the message says how. */
+/** A problem that the user can fix; the message says how. */
 export class Problem extends Error {}
 
-/** A program for Python and the arguments before its own, as `py -3`. */
+/** A command that runs Python: a program and its first arguments, such as `py -3`. */
 export type Python = readonly [string, ...string[]];
 
-/** The first Python that is new enough: the one that is named, and no other, or one on the PATH. */
+/** Finds a Python that is new enough: the named one, or if none is named, the first on the PATH. */
 export async function python(named: string): Promise<Python> {
   const oldest = OLDEST.join(".");
   if (named) {
@@ -42,8 +40,9 @@ async function fits([file, ...args]: Python): Promise<boolean> {
 }
 
 /**
- * Runs a program to its end, in a folder that is never the workspace. `line` is told each line that it prints. Rejects with a `Problem` where it fails, which
- * `mend` words from what was printed, and with the signal's reason where that is aborted.
+ * Runs a program to its end in the folder `cwd`, which must not be the workspace. `line` is called with each line of the
+ * output. If the program fails, the promise is rejected with a `Problem`, whose message `mend` makes from the output; if
+ * the signal is aborted, with an abort error.
  */
 export function run(
   [file, ...args]: readonly [string, ...string[]],
@@ -70,7 +69,7 @@ export function run(
   });
 }
 
-/** What to do where `python -m venv` failed. */
+/** Returns the message for a failure of `python -m venv`. */
 export function mendVenv(printed: string): string {
   if (/ensurepip|No module named venv/.test(printed)) {
     return "Python lacks its module venv. On Debian and Ubuntu: sudo apt-get install python3-venv. Then try again.";
@@ -78,7 +77,7 @@ export function mendVenv(printed: string): string {
   return `Python could not make an environment: ${last(printed)}`;
 }
 
-/** What to do where `pip install` failed. */
+/** Returns the message for a failure of `pip install`. */
 export function mendPip(printed: string): string {
   if (/No matching distribution|Could not find a version/.test(printed)) {
     return (

@@ -1,8 +1,7 @@
 /**
- * The life of the server: started, started anew when asked or when it died, stopped.
+ * Starts, restarts and stops the server, and restarts it after a crash.
  *
- * Owns the language client of the moment, and that one thing happens at a time, for a client cannot be stopped while it
- * starts. Knows neither how the server is found nor what is said to it.
+ * Starts and stops are queued, because a language client cannot be stopped while it starts.
  */
 import { EventEmitter, type LogOutputChannel } from "vscode";
 import {
@@ -19,14 +18,15 @@ import {
 import type { Found } from "./find";
 import { announcement } from "./protocol";
 
-const DEATHS = 4; // within this time, after which the server is left alone
-const WHILE = 3 * 60_000; // ms
+// The server is restarted after at most so many crashes in so many milliseconds.
+const DEATHS = 4;
+const WHILE = 3 * 60_000;
 
 export type Life = "missing" | "starting" | "running" | "stopped";
 
 /**
- * A client that leaves the server's commands to commands.ts. Its parent would register each of them for every server
- * that offers it, and VS Code lets a command be registered once only.
+ * A client that leaves the server's commands to commands.ts. The parent class would register them at each start of a
+ * server, and VS Code allows only one registration of a command.
  */
 class Client extends LanguageClient {
   override registerFeature(feature: StaticFeature | DynamicFeature<unknown>): void {
@@ -39,9 +39,9 @@ export interface Surroundings {
   output: LogOutputChannel;
   middleware: LanguageClientOptions["middleware"];
   find: () => Promise<Found | undefined>;
-  /** Is given each new client before it starts. */
+  /** Called with each new client before its start. */
   prepare: (client: LanguageClient) => void;
-  /** Tells the user that the server cannot be started, or died too often. */
+  /** Tells the user that the server cannot be started, or has crashed too often. */
   complain: (sentence: string) => void;
 }
 
@@ -58,7 +58,7 @@ export class Service {
     return this.now;
   }
 
-  /** The client, where it can be talked to. */
+  /** The client, if it is running. */
   get client(): LanguageClient | undefined {
     return this.present?.isRunning() ? this.present : undefined;
   }
@@ -71,7 +71,7 @@ export class Service {
     return (this.queue = this.queue.then(() => this.end()));
   }
 
-  /** Asks the server to run a command of its own; undefined where there is none running, or it refuses. */
+  /** Runs a command of the server; undefined if no server is running or the server answers with an error. */
   async run(command: string, args: unknown[] = []): Promise<unknown> {
     try {
       return await this.client?.sendRequest(ExecuteCommandRequest.type, { command, arguments: args });
@@ -113,7 +113,8 @@ export class Service {
     const closed = (): CloseHandlerResult => {
       deaths.push(Date.now());
       while (Date.now() - (deaths[0] ?? 0) > WHILE) deaths.shift();
-      if (this.now !== "running") return { action: CloseAction.DoNotRestart, handled: true }; // `begin` tells
+      // During the start, `begin` reports the failure.
+      if (this.now !== "running") return { action: CloseAction.DoNotRestart, handled: true };
       if (deaths.length <= DEATHS) {
         return { action: CloseAction.Restart, handled: true, message: "The server died; it is started anew." };
       }
@@ -132,7 +133,7 @@ export class Service {
   private async end(): Promise<void> {
     const ending = this.present;
     this.present = undefined;
-    // A server that crashed, or is slow to leave, must not keep a new one from starting.
+    // A server that has crashed, or is slow to end, must not keep a new server from starting.
     await ending?.dispose().catch(() => undefined);
     this.become("stopped");
   }

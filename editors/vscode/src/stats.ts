@@ -1,7 +1,7 @@
 /**
- * The view of statistics: a page beside the editors, drawn from what the server counts.
+ * The view of statistics: a webview panel that shows the server's figures.
  *
- * Owns the panel and the period that it shows. The page has no script and loads nothing; its links are commands.
+ * The page has no script and loads nothing; its links are commands.
  */
 import { randomBytes } from "node:crypto";
 import { type Disposable, ViewColumn, type WebviewPanel, window } from "vscode";
@@ -13,7 +13,7 @@ export class Statistics implements Disposable {
 
   constructor(private readonly service: Service) {}
 
-  /** Shows the last so many days, or all. */
+  /** Shows the figures of the last `days` days, or all figures. */
   async show(days?: number): Promise<void> {
     const figures = await this.service.run("mercury.stats", days ? [days] : []);
     this.panel ??= this.open();

@@ -1,8 +1,8 @@
 /**
- * The status-bar item: what the server is doing and how fast it answers, in words.
+ * The status-bar item: shows the server's state and latency.
  *
- * Owns how a state is told. What it tells comes from the service's life, the server's own `mercury/status` where it
- * has that, and the language of the active editor.
+ * Its sources are the service's state, the server's `mercury/status` if the server has it, and the language of the
+ * active editor.
  */
 import { type Disposable, MarkdownString, StatusBarAlignment, type StatusBarItem, ThemeColor, window } from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
@@ -35,7 +35,7 @@ export class StatusBar implements Disposable {
     this.item.show();
   }
 
-  /** What the server said last, if it is running and says such things. */
+  /** The last status of the running server, if the server reports its status. */
   get status(): Status | undefined {
     return this.last;
   }
@@ -44,12 +44,13 @@ export class StatusBar implements Disposable {
     client.onNotification(STATUS, (status: Status) => this.take(status));
   }
 
-  /** Asks the server, for a notification comes only when something changes. */
+  /** Requests the status, because the server notifies only changes. */
   async refresh(): Promise<void> {
     this.last = undefined;
     this.draw();
     const client = this.service.client;
-    const status = await client?.sendRequest<Status>(STATUS).catch(() => undefined); // an older one has no such request
+    // An older server does not know the request.
+    const status = await client?.sendRequest<Status>(STATUS).catch(() => undefined);
     if (status && client === this.service.client) this.take(status);
   }
 
@@ -102,7 +103,8 @@ export function words(life: Life, status: Status | undefined, language: string |
     const percent = status.fraction === undefined ? "loading" : `${Math.floor(100 * status.fraction)}%`;
     return { icon: "loading~spin", short: percent, long: "The model is being loaded." };
   }
-  const usual = status?.median_ms ?? status?.last?.ms; // the last one's would flicker at each key
+  // The latency of the last answer would flicker at each key.
+  const usual = status?.median_ms ?? status?.last?.ms;
   const short = usual === undefined ? "" : milliseconds(usual);
   const icon = status?.remote?.host ? "cloud" : "zap";
   return { icon, short, long: status ? "Ready." : "The server is running." };
@@ -127,7 +129,7 @@ function tooltip(long: string, status: Status | undefined): MarkdownString {
 
 const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
-/** A moment as the hour and minute where the user is. */
+/** Formats an ISO 8601 timestamp as the local hour and minute. */
 export function clock(moment: string | undefined): string {
   const time = { hour: "2-digit", minute: "2-digit" } as const;
   return moment ? new Date(moment).toLocaleTimeString(undefined, time) : "later";

@@ -1,6 +1,6 @@
 """Checks the installation and ends with at most three things to do: `mercury-lsp doctor`.
 
-Each check works whatever the others found, because a broken set-up is what the command is for.
+Each check works regardless of the others' results, because the command has to work in a broken installation.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from mercury_lsp.config import Config
 from mercury_lsp.models.selection import choose_model
 
 _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "numpy", "rich", "tree-sitter")
-_OPTIONAL = ("torch",)  # runs the model on a GPU, and checkpoints that are not packed
+# PyTorch runs the model on a GPU, and runs checkpoints that are not packed.
+_OPTIONAL = ("torch",)
 TO_DO = 3
-"""Things to do that are shown, those first without which nothing can be suggested."""
+"""The number of problems that are shown, fatal ones first."""
 _REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
 
 
 def run(arguments: Namespace) -> int:
-    """Check, and print what was found; 0 if mercury-lsp is usable here."""
+    """Run all checks and print their results; return 0 if mercury-lsp is usable here, else 1."""
     report = examine(read_settings(arguments.settings))
     if arguments.json:
         problems = [asdict(problem) for problem in report.problems]
@@ -44,12 +45,16 @@ def run(arguments: Namespace) -> int:
 
 
 def examine(config: Config | None = None) -> Report:
-    """Run all checks. Settings are the editors', so `config` is what the user named a file of."""
+    """Run all checks.
+
+    config: the settings of the file that the user named, because the editors' own settings are not known here.
+    """
     report = Report(config or Config())
     for name, check in _CHECKS.items():
         try:
             report.facts[name] = check(report)
-        except Exception as error:  # whatever is broken, the other checks still tell something
+        except Exception as error:
+            # The other checks are still useful, whatever is broken here.
             report.facts[name] = None
             report.wrong(f"{name}: {type(error).__name__}: {error}", _REINSTALL, fatal=True)
     return report
@@ -72,7 +77,7 @@ def _version(package: str) -> str | None:
 
 
 def _grammars(report: Report) -> dict[str, str | None]:
-    """By language, the version of its grammar; None where it does not load."""
+    """Return the version of each language's grammar, or None if the grammar does not load."""
     from mercury_lsp.syntax.languages import LANGUAGES
 
     grammars: dict[str, str | None] = {}
@@ -103,7 +108,8 @@ def _devices(report: Report) -> dict[str, Any]:
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
             report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
-    elif nvidia or devices.may_have_gpu():  # importing torch takes seconds
+    elif nvidia or devices.may_have_gpu():
+        # The import takes seconds, so it is left out without a GPU.
         import torch
 
         build = torch.__version__
@@ -121,13 +127,14 @@ def _devices(report: Report) -> dict[str, Any]:
 
 
 def _model(report: Report) -> dict[str, Any] | None:
-    """Load the model, and let it complete a line."""
+    """Load the model and complete one line with it."""
     from mercury_lsp.engine import load
     from mercury_lsp.engine.api import Sampling
     from mercury_lsp.engine.checkpoints import checkpoint, contents
     from mercury_lsp.engine.tokenizer import Prompt
 
-    if report.config.remote == "always":  # nothing is loaded then
+    # The server loads no local model then.
+    if report.config.remote == "always":
         return None
     choice = choose_model(report.config.model)
     if choice.problem:
@@ -154,7 +161,8 @@ def _model(report: Report) -> dict[str, Any] | None:
         "name": engine.name,
         "chosen_by": choice.by,
         "folder": str(folder),
-        "fingerprint": getattr(engine, "fingerprint", None),  # an open model has none
+        # An open model has no fingerprint.
+        "fingerprint": getattr(engine, "fingerprint", None),
         "parameters": engine.parameters,
         "size_mb": contents.model_bytes(folder) >> 20,
         "device": engine.device,

@@ -1,7 +1,7 @@
 """Finds the editors on this machine, and checks their versions and their set-up for `doctor`.
 
-It only reads. It starts an editor only to ask for its version, and VS Code and its kin for their extensions. A missing
-editor is no problem.
+The checks change nothing. They start an editor only to ask for its version, and VS Code and its variants also for their
+extensions. A missing editor is not a problem.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any
 
 from mercury_lsp.cli.doctor.report import Report, asked
 
-EXTENSION = "mercury-lsp.mercury-lsp"  # publisher and name of editors/vscode/package.json
+# The publisher and the name in editors/vscode/package.json.
+EXTENSION = "mercury-lsp.mercury-lsp"
 NAMED = re.compile(rb"\bmercury\b")
-# Of an editor's settings, looked into at most.
+# At most so many files of an editor's settings are searched, and so many bytes of each.
 MAX_SETTINGS_FILES = 500
 MAX_SETTINGS_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An editor: its programs, the oldest version that will do, and what its settings are called."""
+    """A kind of editor: its name, its programs and the oldest supported version."""
 
     name: str
     programs: tuple[str, ...]
@@ -44,7 +45,7 @@ KINDS = (
 
 
 def editors(report: Report) -> dict[str, dict[str, Any] | None]:
-    """By program: version, whether it is new enough, and whether it is set up; None where it cannot be asked."""
+    """Return by program its version, `new_enough` and `set_up`, or None if the program does not tell its version."""
     there = [(kind, program) for kind in KINDS for program in kind.programs if shutil.which(program)]
     with ThreadPoolExecutor() as pool:
         facts = dict(zip((program for _, program in there), pool.map(_examine, there), strict=True))
@@ -74,7 +75,7 @@ def _examine(editor: tuple[Kind, str]) -> dict[str, Any] | None:
 
 
 def _settings(name: str) -> Iterable[Path]:
-    """The files in which an editor would be told of the server."""
+    """Return the settings files in which the user would have set up the server for an editor."""
     home, windows = Path.home(), sys.platform == "win32"
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     if name == "Emacs":
@@ -90,7 +91,7 @@ def _settings(name: str) -> Iterable[Path]:
 
 
 def _read(path: Path) -> bytes:
-    """The beginning of a file; nothing where it cannot be read."""
+    """Return the first `MAX_SETTINGS_BYTES` of a file, or nothing if the file cannot be read."""
     try:
         if not path.is_file():
             return b""

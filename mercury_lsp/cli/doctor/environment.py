@@ -1,4 +1,4 @@
-"""Checks what an editor meets when it starts the server here: the program, the server and its folders."""
+"""Checks the program, the server and its folders as an editor would use them on this machine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from mercury_lsp.paths import cache_folder
 from mercury_lsp.telemetry import store
 
 PROGRAM = "mercury-lsp"
-# For starting, loading and a first suggestion.
+# The time limit for starting the server, loading the model and a first suggestion.
 TRIAL_SECONDS = 120.0
-# The prepared weights of a model may take as much.
+# The size that the prepared weights of a model may have.
 MIN_FREE_MB = 300
-# Of the history, for the count of recent requests.
+# The days of the history in which recent requests are counted.
 RECENT_DAYS = 7
 
 
 def environment(report: Report) -> dict[str, str | None]:
-    """What the environment sets."""
+    """Return the environment variables that change the configuration, and report them."""
     if model := os.environ.get("MERCURY_MODEL"):
         problem = f"MERCURY_MODEL is set to {model}, so the option model does not count"
         report.wrong(problem, "unset it, if not meant")
@@ -39,7 +39,7 @@ def environment(report: Report) -> dict[str, str | None]:
 
 
 def program(report: Report) -> dict[str, str | None]:
-    """The programs on the PATH by their files, with their versions, in the order of the PATH."""
+    """Return the version of each mercury-lsp program on the PATH by its file, in the order of the PATH."""
     folders = dict.fromkeys(filter(None, os.environ.get("PATH", "").split(os.pathsep)))
     files = [found for folder in folders if (found := shutil.which(PROGRAM, path=folder))]
     versions = {
@@ -63,8 +63,11 @@ def program(report: Report) -> dict[str, str | None]:
 
 
 def server(report: Report) -> dict[str, Any] | None:
-    """Start the server as an editor would, and ask for a suggestion. Milliseconds; None where it cannot be tried."""
-    if not report.usable:  # what is wrong has been told
+    """Start the server as an editor would, and request a suggestion.
+
+    Return the milliseconds until each step, or None if the server failed or an earlier check has found a fatal problem.
+    """
+    if not report.usable:
         return None
     try:
         return asyncio.run(asyncio.wait_for(_try_server(), TRIAL_SECONDS))
@@ -94,7 +97,7 @@ async def _try_server() -> dict[str, Any]:
 
 
 def folders(report: Report) -> dict[str, Any]:
-    """Where the server writes, whether it can, and the room that there is, in megabytes."""
+    """Return the folders that the server writes to, whether they are writable, and their free megabytes."""
     facts: dict[str, Any] = {}
     for name, folder, loss in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
@@ -121,7 +124,7 @@ def _writable(folder: Path) -> bool:
 
 
 def lately(report: Report) -> dict[str, Any] | None:
-    """Counts of the last `RECENT_DAYS` days of the history; None where it cannot be read."""
+    """Return the counts of the last `RECENT_DAYS` days of the history, or None if the history cannot be read."""
     try:
         events = store.read_events(RECENT_DAYS)
     except store.HistoryError as error:
@@ -131,7 +134,7 @@ def lately(report: Report) -> dict[str, Any] | None:
     causes = Counter(event.cause for event in events if event.cause)
     chief = next((cause for cause, _ in causes.most_common(1)), None)
     if events and not shown:
-        # Another version may have written a cause that is not known here.
+        # Another version may have recorded a cause that this version does not know.
         fixes: dict[str | None, str] = {cause.value: cause.fix for cause in Cause}
         report.wrong(
             f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {chief}",

@@ -1,7 +1,7 @@
-"""Checks a hosted model for `doctor`: where text would be sent, whether there is a key, and whether it answers.
+"""Checks a hosted model for `doctor`: where text would be sent, whether there is a key, and whether the model answers.
 
-It sends one short request for each use, without any text of the user, and only if the settings ask for a hosted model.
-It never shows the key.
+The checks send one short request for each use, without any text of the user, and only if the settings ask for a hosted
+model. They never show the key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIX = "fix the options that begin with remote_, or set remote to off"
 
 
 def hosted(report: Report) -> dict[str, Any]:
-    """What is sent, by the settings that doctor was given."""
+    """Return what the settings send to a hosted model, and whether that model answers."""
     config = report.config
     if config.next_edit == "hosted":
         edits = _edits(report)
@@ -37,7 +37,7 @@ def hosted(report: Report) -> dict[str, Any]:
 
 
 def _completion(report: Report) -> dict[str, Any]:
-    """Whether the hosted model answers with a middle."""
+    """Check that the hosted model answers a completion request with text."""
     config = report.config
     from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
 
@@ -68,7 +68,7 @@ def _completion(report: Report) -> dict[str, Any]:
 
 
 def _edits(report: Report) -> dict[str, Any]:
-    """Whether the hosted model answers with an edit."""
+    """Check that the hosted model answers a next-edit request with an edit."""
     from mercury_lsp.remote.edits import HostedEdits  # imports an HTTP client
 
     document = Document("", "a.py", "python", 1, "def add(a, c):\n    return a + b\n")
@@ -97,7 +97,7 @@ def _edits(report: Report) -> dict[str, Any]:
 
 
 def _key(report: Report, config: Config) -> str:
-    """Whether there is a key, and where it comes from; never what it is."""
+    """Return whether there is a key, and its source, but never the key itself."""
     key = Key(config.remote_key_env, config.remote_key_command)
     try:
         return f"found in {key.source}" if key.read() else f"none in {key.source}"

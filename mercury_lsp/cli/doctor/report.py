@@ -1,4 +1,4 @@
-"""Collects what the checks of `doctor` find, and runs other programs for them."""
+"""Collects the results of the checks of `doctor`, and runs other programs for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mercury_lsp.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong and how to fix it. With a fatal one nothing can be suggested."""
+    """A problem and its fix. A fatal problem means that nothing can be suggested."""
 
     problem: str
     fix: str
@@ -26,14 +26,17 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """What was found. `facts` are JSON values by name; `config` is what the user said to look at."""
+    """The results of the checks.
+
+    `config`: the settings to check. `facts`: a JSON value for each check by name.
+    """
 
     config: Config = field(default_factory=Config)
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def wrong(self, problem: str, fix: str, fatal: bool = False) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(problem, fix, fatal))
 
     @property
@@ -43,9 +46,9 @@ class Report:
 
 
 def asked(command: Sequence[str], seconds: float = 15.0) -> str | None:
-    """What a program prints; None where it fails, or has not ended in time, and then it is ended.
+    """Run a program and return its output; None if the program fails or does not end in time, and then kill it.
 
-    Its output goes to a file, for a pipe may be kept open by what the program has started.
+    The output goes to a file, because the program's own children could keep a pipe open.
     """
     with tempfile.TemporaryFile() as output:
         null = subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""An engine that writes what it is told, token by token, and places to ask it at."""
+"""An engine that writes a given text token by token, and snapshots for its requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHERS = ["some", "many  more words", "many things", "few", "none"]
 
 
 class Scripted:
-    """Writes `WRITTEN`, or what it is told, a token a pass. While held, it waits for each pass to be let through."""
+    """Writes the tokens in `written`, one for each pass. While held, it waits for permission before each pass."""
 
     vocabulary = None
 
@@ -71,15 +71,15 @@ class Scripted:
             yield infill([text], True)
 
     def hold(self) -> None:
-        """From here on each pass waits until it is let through; those before do not count."""
+        """Let each further pass wait for `let`, and forget earlier passes."""
         self.held, self._done = True, threading.Semaphore(0)
 
     def let(self, passes: int) -> None:
-        """Let so many passes through."""
+        """Permit so many passes."""
         self._steps.release(passes)
 
     async def pass_(self, passes: int) -> None:
-        """Let so many passes through, and wait for them."""
+        """Permit so many passes, and wait for their end."""
         self.let(passes)
         for _ in range(passes):
             assert await asyncio.to_thread(self._done.acquire, timeout=WAIT)
@@ -94,7 +94,7 @@ def infill(tokens: list[str], finished: bool) -> Infill:
 def place(
     text: str = BEFORE, rest: str = "", uri: str = "file:///w/a.txt", **options: object
 ) -> tuple[Snapshot, int]:
-    """A cursor behind a text."""
+    """Return a snapshot with the cursor after `text`, and the cursor's offset."""
     config = Config(**{"deadline_ms": 60_000, **options})  # type: ignore[arg-type]
     return Snapshot(Document(uri, "a.txt", "plaintext", 1, text + rest), config), len(text)
 

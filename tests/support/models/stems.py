@@ -1,4 +1,4 @@
-"""A stem of nothing, for tests whose cursor stands where a pre-token begins."""
+"""An empty stem, for tests with the cursor at the beginning of a pre-token."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from typing import cast
 
 from mercury_lsp.engine.decoding.healing import Stem, TokenBytes
 
-NO_STEM = Stem(cast(TokenBytes, None), b"")  # without a stem nobody looks at the tokens
+# An empty stem never uses the tokens.
+NO_STEM = Stem(cast(TokenBytes, None), b"")

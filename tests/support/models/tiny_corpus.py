@@ -10,7 +10,7 @@ SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}
 
 
 def write_corpus(folder: Path, split: str, **files: dict[str, str]) -> Path:
-    """A corpus of one package: by language, the texts of files by their paths."""
+    """Write a corpus of one package and return its folder. files: by language, the texts of files by path."""
     folder.mkdir()
     (folder / "statistics.json").write_text("{}", encoding="utf-8")
     for language, texts in files.items():

@@ -21,7 +21,7 @@ PACKABLE = Shape(vocabulary=49152, width=128, layers=2, heads=2, kv_heads=1, hea
 
 
 def tiny_network(seed: int = 0, shape: Shape = TINY) -> Network:
-    """A random network, of `TINY` shape, whose logits are far enough apart for comparisons to mean something."""
+    """Return a random network whose logits are far enough apart for meaningful comparisons."""
     torch.manual_seed(seed)
     network = Network(shape)
     for weight in network.parameters():
@@ -31,20 +31,20 @@ def tiny_network(seed: int = 0, shape: Shape = TINY) -> Network:
 
 
 def save_tiny(folder: Path) -> Path:
-    """Make a folder the checkpoint that `tiny_model` is."""
+    """Save the checkpoint of the fixture `tiny_model`."""
     network = tiny_network(shape=PACKABLE)
     save(folder, "tiny", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
     return folder
 
 
 def save_unpacked(folder: Path) -> Path:
-    """Make a folder the checkpoint that `unpacked_model` is."""
+    """Save the checkpoint of the fixture `unpacked_model`."""
     save(folder, "unpacked", tiny_network(), TOKENIZER_JSON.read_text(encoding="utf-8"), {})
     return folder
 
 
 def save_packed(folder: Path) -> Path:
-    """Make a folder the checkpoint that `packed_model` is, with matrices of 5, 6 and 7 bits."""
+    """Save the checkpoint of the fixture `packed_model`, with matrices of 5, 6 and 7 bits."""
     network = tiny_network(shape=PACKABLE)
     kinds = {"gate_up.weight": 5, "down.weight": 5, "qkv.weight": 7}
 
@@ -58,9 +58,10 @@ def save_packed(folder: Path) -> Path:
 def save_pointing(
     folder: Path, name: str, tiny_model: Path, pointing: Callable[[Tokenizer, Tensor], dict[int, Tensor]]
 ) -> Path:
-    """Make a folder a checkpoint of that name in which a row predicts what its own token's embedding points at.
+    """Save a checkpoint in which a row predicts the token that its own token's embedding points at.
 
-    Its layers add nothing. ``pointing``: given the tokenizer and unit vectors (width, width), the embeddings by id.
+    Its layers add nothing. ``pointing``: returns embeddings by token id, given the tokenizer and unit vectors (width,
+    width).
     """
     loaded = checkpoint.read_checkpoint(tiny_model)
     network = Network.of(loaded)
@@ -76,13 +77,13 @@ def save_pointing(
 
 
 def suggesting(tokenizer: Tokenizer, unit: Tensor, *words: str) -> dict[int, Tensor]:
-    """Embeddings by which whatever is read, these words are suggested and then the end, almost with certainty.
+    """Return embeddings with which any prompt is completed by these words and the end, almost with certainty.
 
-    All tokens and `<fim_middle>` point at the first word, each word at the next, and the last one and each mask at the
-    end. Of tokens that continue a stem the shortest is likeliest, so that a word goes on behind any beginning. words:
-    of one token each, at the beginning of a line and behind a blank alike.
+    All tokens and `<fim_middle>` point at the first word, each word at the next word, and the last word and each mask
+    at the end. Of the tokens that continue a stem, the shortest is likeliest, so that a word follows any stem. words:
+    each is a single token, both at the beginning of a line and after a blank.
     """
-    # Levels of packed weights are shared out by groups of 64 columns, so what is large stands in a group of its own.
+    # Packed weights have one scale for each group of 64 columns, so large values have a group of their own.
     special, (p, y), steps = tokenizer.specials, unit[:2], unit[64:]
     found = {
         id_: p * (40 + 2 * max(0, 12 - len(text))) for id_, text in enumerate(tokenizer.token_bytes()) if text

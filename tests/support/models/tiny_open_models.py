@@ -1,4 +1,4 @@
-"""Tiny open checkpoints as model hubs give them, with random weights of transformers' own classes."""
+"""Saves tiny open checkpoints in the form of the model hub, with random weights of classes of transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ TEXT = "def area(width, height):\n    return width * height\n\n\nclass Shape:\n 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """How one family's checkpoint is made: transformers' class, the configuration's changes, the special tokens."""
+    """The recipe of one family's checkpoint: the class of transformers, changes of the configuration, special tokens.
+
+    `tells_mask`: the configuration names the mask token's id.
+    """
 
     base: str
     mask: str
@@ -52,7 +55,10 @@ BOTH_WAYS = tuple(family for family in OPEN if family not in BLOCK_CAUSAL)
 
 
 def write_tokenizer(folder: Path, tokens: tuple[str, ...]) -> dict[str, int]:
-    """A byte-level tokenizer of a few merges, whose special tokens are partly declared as text, as Qwen's are."""
+    """Write a byte-level tokenizer with a few merges, whose special tokens are declared as ordinary added tokens.
+
+    Return the ids of the special tokens.
+    """
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -67,7 +73,7 @@ def write_tokenizer(folder: Path, tokens: tuple[str, ...]) -> dict[str, int]:
 def save_open(
     folder: Path, family: str, shard: str = "", dtype: torch.dtype | None = None, **changes: Any
 ) -> Any:
-    """Make a folder a checkpoint of a family, and return the model of transformers whose weights it has."""
+    """Save a checkpoint of a family, and return a model of transformers with the same weights."""
     import transformers
 
     kind = OPEN[family]
@@ -96,7 +102,7 @@ def save_open(
 
 
 def as_olmo(folder: Path, llama: dict[str, Any]) -> dict[str, Any]:
-    """Rename a Llama's weights as LLaDA's are named, and say its configuration in LLaDA's words."""
+    """Rename a Llama's weights to LLaDA's names, and return its configuration with LLaDA's names."""
     inner = {
         "self_attn.q_proj": "q_proj",
         "self_attn.k_proj": "k_proj",

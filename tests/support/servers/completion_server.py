@@ -1,4 +1,4 @@
-"""A server with llama.cpp's completion API over a real socket, for the tests: it runs our own tiny network."""
+"""A test server with llama.cpp's completion API on a real socket; the test gives the answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = Callable[[dict[str, Any]], tuple[int, object]]
-"""Given the body of a request: the status, and the JSON, or bytes, to answer with."""
+"""Returns the status and the answer (JSON or bytes) for the body of a request."""
 
 
 def writes(*tokens: int, newlines: frozenset[int] = frozenset(), end: int = 0) -> Answer:
-    """It writes these tokens behind every prompt that has none of them at its end, and then the end."""
+    """Return an answer that continues any prompt by these tokens and the end; tokens at its end are not repeated."""
 
     def answer(body: dict[str, Any]) -> tuple[int, object]:
         written = [*tokens, end]
@@ -35,7 +35,7 @@ def writes(*tokens: int, newlines: frozenset[int] = frozenset(), end: int = 0) -
 
 @contextmanager
 def serving(answer: Answer, model: str = "/models/tiny.gguf") -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The address of a server, and the bodies of the requests it has had so far."""
+    """Run a server; yield its address and the bodies of its requests so far."""
     seen: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

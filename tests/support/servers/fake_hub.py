@@ -1,6 +1,6 @@
-"""A hub over real sockets, for the tests: just what is asked of one, with the ways in which it may fail.
+"""A test hub on real sockets: the requests that downloads need, and the ways in which a hub may fail.
 
-Large files are sent from another host than the one that is asked, as the real one's are.
+Large files are redirected to another host, as at the real hub.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_test"
-LARGE = 1000  # bytes from which a file is kept apart, and known by its SHA-256
+# From so many bytes on, a file is stored separately and has a SHA-256.
+LARGE = 1000
 
 
 @dataclass
 class Repo:
-    """A repository. `corrupt`: files that are sent with a byte changed; `cut`: bytes of a file after which a connection
-    ends, for each time; `busy`: times that a file is refused first; `whole`: parts of a file are not sent."""
+    """A repository.
+
+    `corrupt`: files that are sent with a changed byte. `cut`: by file, for each request the number of bytes after which
+    the connection ends. `busy`: by file, the number of requests that are refused first. `whole`: range requests are
+    answered with the whole file.
+    """
 
     files: dict[str, bytes]
     card: dict[str, object] | None = field(default_factory=lambda: {"license": "apache-2.0"})
@@ -59,7 +64,7 @@ def sha1(content: bytes) -> str:
 
 @dataclass
 class Seen:
-    """A request: its path, and the headers that matter."""
+    """A request: its host, its path, and the relevant headers."""
 
     host: str
     path: str
@@ -69,7 +74,10 @@ class Seen:
 
 @dataclass
 class Hub:
-    """A hub that is served at `url`. `held`: while this is not set, nothing is sent after what `cut` says."""
+    """A hub that is served at `url`.
+
+    `stall`: if given, a cut connection stays open until this event is set. `stalled`: set when a connection stalls.
+    """
 
     url: str
     repos: dict[str, Repo]
@@ -78,13 +86,13 @@ class Hub:
     stalled: threading.Event = field(default_factory=threading.Event)
 
     def fetched(self) -> list[str]:
-        """The names of the files that were asked for, in order; that of a large one once."""
+        """Return the names of the requested files in order; the redirected request of a large file does not count."""
         return [seen.path.split("/")[-1] for seen in self.seen if "/resolve/" in seen.path]
 
 
 @contextmanager
 def serving(**repos: Repo) -> Iterator[Hub]:
-    """A hub with repositories by their names, in which `__` stands for the slash."""
+    """Run a hub with repositories by name; `__` in a name stands for the slash."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

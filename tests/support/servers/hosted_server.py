@@ -1,4 +1,4 @@
-"""A hosted model's server over a real socket, for the tests: it answers as it is told, and records all that comes."""
+"""A test server of a hosted model on a real socket: it gives prepared answers and records all requests."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-WAIT = 30.0  # seconds, after which a test is stuck
+# Seconds after which a test counts as stuck.
+WAIT = 30.0
 Answer = Callable[["Exchange"], None]
 
 
 @dataclass
 class Hosted:
-    """What came, and what is to be answered: the last of `answers` stays."""
+    """The recorded requests and the prepared answers; the last of `answers` is repeated.
+
+    `seen`: path, headers, body and raw body of each request. `left`: set when a client has closed a running stream.
+    `go`: an event for which answers may wait.
+    """
 
     answers: list[Answer]
     url: str = ""
-    seen: list[dict[str, Any]] = field(default_factory=list)  # path, headers, body, raw
-    left: threading.Event = field(default_factory=threading.Event)  # a client closed a stream that went on
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
     asked: threading.Event = field(default_factory=threading.Event)
-    go: threading.Event = field(default_factory=threading.Event)  # for answers that wait
+    go: threading.Event = field(default_factory=threading.Event)
     connections: set[int] = field(default_factory=set)
 
     @property
@@ -73,7 +78,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def wait_for_end(self) -> None:
-        """Until the client has closed the connection."""
+        """Wait until the client has closed the connection."""
         self.connection.settimeout(WAIT)
         with suppress(ConnectionError):
             if self.connection.recv(1) == b"":
@@ -104,14 +109,14 @@ def hosting(*answers: Answer) -> Iterator[Hosted]:
 
 
 def whole(text: str, finish: str = "stop", key: str = "message", **more: object) -> Answer:
-    """One reply of JSON, as Mistral's or, with the key text, as OpenAI's."""
+    """Answer with one JSON object in Mistral's form, or with the key `text` in OpenAI's."""
     content = {"text": text} if key == "text" else {key: {"role": "assistant", "content": text}}
     choice = {"index": 0, "finish_reason": finish, **content, **more}
     return lambda exchange: exchange.reply(200, json.dumps({"choices": [choice]}).encode())
 
 
 def streamed(*texts: str, finish: str = "stop", key: str = "delta", done: bool = True) -> Answer:
-    """Events, each with a text."""
+    """Answer with a stream of events, each with a text."""
 
     def answer(exchange: Exchange) -> None:
         exchange.begin()
@@ -129,7 +134,7 @@ def streamed(*texts: str, finish: str = "stop", key: str = "delta", done: bool =
 
 
 def goes_on(*texts: str) -> Answer:
-    """Events, and then nothing until the client has gone."""
+    """Answer with a stream of events, and then wait until the client has closed the connection."""
 
     def answer(exchange: Exchange) -> None:
         exchange.begin()
@@ -141,7 +146,7 @@ def goes_on(*texts: str) -> Answer:
 
 
 def cut(*texts: str) -> Answer:
-    """Events, and then the connection is closed in the middle."""
+    """Answer with a stream of events, and then close the connection within the stream."""
 
     def answer(exchange: Exchange) -> None:
         exchange.begin()

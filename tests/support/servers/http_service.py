@@ -1,4 +1,4 @@
-"""A service on a real socket of the loopback, in a thread of its own, for its tests."""
+"""Runs the HTTP service on a real loopback socket in a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mercury_lsp.http.settings import ServiceSettings
 
 
 class Scripted:
-    """A backend that gives ``updates``, and waits before the last until ``go_on`` is set."""
+    """A backend that yields ``updates``, and waits before the last update until ``go_on`` is set."""
 
     model = "scripted"
 
@@ -52,7 +52,7 @@ class Scripted:
 
 
 class Loaded:
-    """What a server sees of a backend that is loaded."""
+    """The part of a loaded backend that a server needs."""
 
     ready, failure = True, ""
 
@@ -61,7 +61,7 @@ class Loaded:
 def served(
     backend: Backend, settings: ServiceSettings | None = None, limits: ConnectionLimits | None = None
 ) -> Iterator[httpx2.Client]:
-    """A client of an application over a backend, which ends with it."""
+    """Serve an application with a backend during the block, and yield a client."""
     with served_by(lambda: backend, settings, limits) as client:
         yield client
 
@@ -88,7 +88,7 @@ def served_by(
 
 
 def counted(client: httpx2.Client, name: str, **headers: str) -> float:
-    """The sum of a metric's samples of that name, read as Prometheus reads it."""
+    """Return the sum of a metric's samples, parsed as Prometheus parses them."""
     text = client.get("/metrics", headers=headers).text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     found = [sample.value for sample in samples if sample.name == name]

@@ -1,4 +1,4 @@
-"""A backend for the replicas of the tests that writes slowly, so that there is time to kill one, and needs no model."""
+"""A backend without a model for test replicas; it writes slowly, so that a test can kill a replica meanwhile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ WORDS = 20
 
 
 class Slow:
-    """Writes the words w0 to w19, one each ``pause`` seconds; with words in the prefix already, those that follow.
+    """Writes the words w0 to w19, one each ``pause`` seconds, but not again the words in the prefix.
 
-    A prefix with "busy" or "unavailable" in it is refused so; one with "gently" in it takes five times as long.
+    A task whose prefix has "busy" or "unavailable" in it is refused for that reason; "gently" makes the backend five
+    times as slow.
     """
 
     def __init__(self, pause: float = 0.05) -> None:
@@ -29,7 +30,7 @@ class Slow:
             await asyncio.sleep(pause)
             text += f"w{number} "
             last = number == WORDS - 1
-            # The last word is still a draft: it may be written otherwise.
+            # The newest word is still a draft, which may change.
             committed = len(text) if last else len(text) - len(f"w{number} ")
             yield Update(text, committed, "stop" if last else "", tokens=number - begin + 1, forward_passes=1)
 

@@ -1,8 +1,8 @@
-"""A language server that suggests by a script: started with a JSON object of texts by what is left of the cursor.
+"""A language server with scripted suggestions: its argument is a JSON object of suggestions by the text before them.
 
-Speaks as much of the protocol as `mercury_lsp.bench.editor.Editor` needs. What stands in the line before the cursor,
-without its indentation, is looked up; a request by hand looks for it after a `!`. A log of the documents as they were
-opened goes to a file, should a second argument name one.
+It supports the part of the protocol that `mercury_lsp.bench.editor.Editor` needs. The key of a suggestion is the text
+before the cursor in its line, without indentation; a manual request adds a `!` before the key. If a second argument
+names a file, each opened document is logged there.
 """
 
 from __future__ import annotations

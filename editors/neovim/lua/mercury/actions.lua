@@ -1,5 +1,5 @@
---- What a user does with ghost text, the same in every Neovim. Each returns whether there was anything to do; where
---- not, the key that was pressed does what it did before.
+--- The user's actions on ghost text, the same in every version of Neovim. Each action returns whether it had anything
+--- to do; if not, the pressed key has its former meaning.
 
 local drawn = require("mercury.drawn")
 local menu = require("mercury.menu")
@@ -10,7 +10,8 @@ local suggestion = require("mercury.suggestion")
 
 local M = {}
 
---- The suggestion at the cursor, drawn by us from here on; what of it is to come; or that Neovim accepted it itself.
+--- Take the suggestion at the cursor; from then on this plugin draws it. Return the suggestion and its rest, or whether
+--- Neovim has accepted it itself.
 ---@return mercury.Suggestion?, string?, boolean?
 local function taken()
   local one, rest = drawn.current()
@@ -26,7 +27,7 @@ local function taken()
   return one, rest
 end
 
---- Put a part in; when that was the last one, tell the server.
+--- Insert a part of the suggestion; after the last part, tell the server that it was accepted.
 ---@param choose fun(rest: string): string
 ---@return boolean
 local function accept(choose)
@@ -46,7 +47,7 @@ local function accept(choose)
   return true
 end
 
---- All of it. While a completion menu is open its keys are the menu's.
+--- Accept the whole suggestion. While a completion menu is open, the key belongs to the menu.
 function M.accept()
   if menu.is_open() then
     return false
@@ -56,7 +57,7 @@ function M.accept()
   end) or next_edit.take_seen()
 end
 
---- Jump to the next edit, or make it; in normal mode.
+--- Jump to the next edit, or make it (in normal mode).
 M.next_edit = next_edit.take
 
 M.dismiss_edit = next_edit.dismiss
@@ -69,12 +70,12 @@ function M.accept_line()
   return accept(suggestion.line)
 end
 
---- Whether two suggestions would put the same in now, however much of each is typed already.
+--- Return whether two suggestions would insert the same text now, however much of each is already typed.
 local function same(one, other)
   return suggestion.rest(one) == suggestion.rest(other)
 end
 
---- Which of some suggestions comes `count` after the one that is drawn.
+--- Return the index of the suggestion that comes `count` places after the drawn suggestion.
 local function after(list, one, count)
   for i, other in ipairs(list) do
     if one and same(other, one) then
@@ -84,12 +85,13 @@ local function after(list, one, count)
   return 1
 end
 
---- Ask by hand; and go on from the suggestion that is drawn, if there are others.
+--- Request suggestions manually, and go on from the drawn suggestion if there are others.
 local function ask(count)
   local one = taken()
   return drawn.ask(drawn.INVOKED, function(list)
     if M.native then
-      native.take() -- what it got meanwhile
+      -- Put away a suggestion that Neovim has received in the meantime.
+      native.take()
     end
     if #list == 0 then
       server.say("there is nothing to suggest here; `:Mercury explain` tells why.")

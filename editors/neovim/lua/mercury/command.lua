@@ -1,14 +1,15 @@
---- The command `:Mercury` and its words. Knows what each does in terms of the server; nothing of ghost text.
+--- The command `:Mercury` and its subcommands.
 
 local server = require("mercury.server")
 local status = require("mercury.status")
 
 local M = {}
 
-local LONGEST = 7 * 24 * 60 -- minutes of a pause, the server's own limit
+-- The longest pause in minutes, which is the server's own limit.
+local LONGEST = 7 * 24 * 60
 
---- Where a suggestion was last asked for: the cursor, or in normal mode the place where insert mode was left, which is
---- one behind the cursor at a line's end.
+--- Return the place of the last request for a suggestion: the cursor, or in normal mode the place at which the user
+--- left insert mode, which is after the cursor at the end of a line.
 ---@return table LSP position
 local function place(client)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
@@ -21,7 +22,7 @@ local function place(client)
   return params
 end
 
---- A number that was given as a word; nil and a notice where it is none.
+--- Parse a number in the command line; show a message and return nil if it is not a number up to `most`.
 local function number(word, default, most)
   local given = word == nil and default or tonumber(word)
   if given and given > 0 and given <= most then
@@ -30,7 +31,7 @@ local function number(word, default, most)
   server.say(("%s must be a number up to %d."):format(word, most), vim.log.levels.ERROR)
 end
 
---- Switch suggestions on or off: all, or those in some languages.
+--- Switch suggestions on or off: in all languages, or in some.
 ---@param on boolean
 ---@param languages string[]
 local function switch(on, languages)
@@ -50,7 +51,7 @@ local function switch(on, languages)
   server.set("disabled_languages", list)
 end
 
---- A table of figures as lines, the deepest numbers behind their names.
+--- Append a nested table of figures as indented lines, each number after its name.
 local function figures(value, indent, lines)
   local names = vim.tbl_keys(value)
   table.sort(names)
@@ -123,7 +124,7 @@ local words = {
   end,
 }
 
---- What may follow in the command line.
+--- Complete the command line.
 ---@return string[]
 local function complete(lead, line)
   local before = vim.split(line:sub(1, -#lead - 1), "%s+", { trimempty = true })
@@ -141,7 +142,7 @@ local function complete(lead, line)
   return {}
 end
 
---- Make the command.
+--- Create the command.
 function M.create()
   vim.api.nvim_create_user_command("Mercury", function(call)
     local word = call.fargs[1]

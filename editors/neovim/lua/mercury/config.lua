@@ -1,28 +1,28 @@
---- The plugin's options: their defaults, their types, and how what a user gives becomes them. Knows no more of the
---- server's own options than that they are a table.
+--- The plugin's options: defaults, types, and the validation of the user's values. The server's own options are passed
+--- on as a table and are not validated here.
 
 local M = {}
 
----@class mercury.Keys keys in insert mode, and two in normal mode; a list of keys, or false for none, may stand in each place
----@field accept string|string[]|false all of the ghost text
----@field accept_word string|string[]|false its next word
----@field accept_line string|string[]|false the rest of its line
----@field next string|string[]|false another suggestion
----@field previous string|string[]|false the one before
----@field ask string|string[]|false ask for suggestions now, also where none would come unasked
----@field dismiss string|string[]|false take the ghost text away
+---@class mercury.Keys keys in insert mode, and two in normal mode; each is a key, a list of keys, or false for no key
+---@field accept string|string[]|false accept the whole ghost text
+---@field accept_word string|string[]|false accept its next word
+---@field accept_line string|string[]|false accept the rest of its line
+---@field next string|string[]|false show the next suggestion
+---@field previous string|string[]|false show the previous suggestion
+---@field ask string|string[]|false request suggestions manually, also at places without automatic suggestions
+---@field dismiss string|string[]|false dismiss the ghost text
 ---@field next_edit string|string[]|false in normal mode: jump to the next edit, then make it
 ---@field dismiss_edit string|string[]|false in normal mode: dismiss the next edit
 
 ---@class mercury.Options
 ---@field cmd? string[] the server and its arguments; mercury-lsp of the PATH if nil
 ---@field settings? table<string, any> the server's options, by the names in its docs/configuration.md
----@field filetypes? string[] where it runs; every file type if nil
----@field root_markers? string[] files and folders by which a project's root is known
----@field engine? "drawn"|"native" who asks and draws: this plugin, or Neovim 0.12
----@field debounce_ms? integer how long this plugin waits for further typing before it asks; Neovim waits 200
+---@field filetypes? string[] the file types that the server is started for; all if nil
+---@field root_markers? string[] files and folders that mark a project's root
+---@field engine? "drawn"|"native" whether this plugin or Neovim 0.12 requests and draws ghost text
+---@field debounce_ms? integer this plugin's debounce before a request; Neovim's own is 200
 ---@field menu? "beside"|"hide" whether ghost text is shown while a completion menu is open
----@field next_edit? boolean whether the next edit is looked for and drawn
+---@field next_edit? boolean whether the next edit is requested and drawn
 ---@field keys? mercury.Keys|false
 
 ---@type mercury.Options
@@ -60,7 +60,7 @@ local types = {
   keys = "table",
 }
 
---- What is wrong with a value, as the end of a sentence; nil where it is right.
+--- Return the problem of a value as the end of a sentence, or nil if the value is valid.
 ---@return string?
 local function wrong(name, value)
   local expected = types[name]
@@ -77,7 +77,7 @@ local function wrong(name, value)
   end
 end
 
---- The options, with defaults for what is missing or wrong; and a sentence for each that is wrong.
+--- Return the options, with defaults for missing and invalid values, and a sentence for each invalid value.
 ---@param given? mercury.Options
 ---@return mercury.Options, string[]
 function M.read(given)

@@ -1,6 +1,6 @@
---- Our own ghost text: asks the server, keeps what it answered while the user types along, and has it drawn. It is all
---- there is in Neovim 0.11; in 0.12 it takes a suggestion over from Neovim once less than all of it is accepted, or
---- others are asked for. There is one suggestion at a time, at the cursor of the current window.
+--- The plugin's own ghost text: requests suggestions, keeps them while the user types along, and has them drawn. In
+--- Neovim 0.11 all ghost text is drawn here; with Neovim 0.12's own, this module takes over a suggestion when the user
+--- accepts a part of it or asks for others. One suggestion is shown at a time, at the cursor of the current window.
 
 local ghost = require("mercury.ghost")
 local menu = require("mercury.menu")
@@ -9,25 +9,27 @@ local suggestion = require("mercury.suggestion")
 
 local M = {}
 
-M.INVOKED, M.AUTOMATIC = 1, 2 -- the protocol's kinds of triggers
+-- LSP's InlineCompletionTriggerKind.
+M.INVOKED, M.AUTOMATIC = 1, 2
 
 ---@class mercury.Shown
 ---@field list mercury.Suggestion[] candidates
----@field index integer which of them is drawn
----@field invoked boolean whether the user asked for them: there are no more then
+---@field index integer the index of the drawn candidate
+---@field invoked boolean whether the user asked for them, so that the server has no further candidates
 
 local shown ---@type mercury.Shown?
 local asked ---@type { client: vim.lsp.Client, id: integer }?
-local turn = 0 -- answers to what was asked in an earlier one are dropped
+-- The number of the current request; answers to earlier requests are dropped.
+local turn = 0
 local timer = assert(vim.uv.new_timer())
 
---- Whether ghost text may be drawn now.
+--- Return whether ghost text may be drawn now.
 local function may_show()
   local mode = vim.api.nvim_get_mode().mode
   return mode:sub(1, 1) == "i" and not (server.options.menu == "hide" and menu.is_open())
 end
 
---- The suggestion that is at the cursor, and what of it is to come.
+--- Return the suggestion at the cursor, and its rest.
 ---@return mercury.Suggestion?, string?
 function M.current()
   local one = shown and shown.list[shown.index]
@@ -47,7 +49,7 @@ local function draw()
   end
 end
 
---- Take away what is drawn, and forget what was asked.
+--- Remove the ghost text, and cancel the request.
 function M.clear()
   turn = turn + 1
   timer:stop()
@@ -64,7 +66,7 @@ function M.clear()
   end
 end
 
---- Draw suggestions that came from elsewhere.
+--- Draw suggestions.
 ---@param list mercury.Suggestion[]
 ---@param index? integer
 ---@param invoked? boolean
@@ -74,20 +76,21 @@ function M.adopt(list, index, invoked)
   draw()
 end
 
---- Go to another of the suggestions that the user asked for. Whether there are any.
----@param count integer how far
+--- Show another of the suggestions that the user asked for; return false if there is none.
+---@param count integer the distance in the list
 ---@return boolean
 function M.turn(count)
   if not (M.current() and shown.invoked and #shown.list > 1) then
     return false
   end
-  local others = vim.tbl_filter(suggestion.rest, shown.list) -- some may not fit what was typed since
+  -- Some suggestions may not fit the text that was typed in the meantime.
+  local others = vim.tbl_filter(suggestion.rest, shown.list)
   local at = vim.fn.index(others, shown.list[shown.index])
   M.adopt(others, (at + count) % #others + 1, true)
   return true
 end
 
---- Those of an answer's items that fit what the buffer holds.
+--- Return the items of an answer that fit the buffer's text, as suggestions.
 local function fitting(result, client, buf, place)
   local list = {}
   for _, item in ipairs(result and (result.items or result) or {}) do
@@ -99,11 +102,11 @@ local function fitting(result, client, buf, place)
   return list
 end
 
---- Ask the server. `done` is given the suggestions that fit, none where there is no answer to what is asked.
---- A later question cancels this one.
+--- Request suggestions. `done` gets the suggestions that fit, which are none after an error. A later request cancels
+--- this request.
 ---@param kind integer
 ---@param done fun(list: mercury.Suggestion[])
----@return boolean whether there is a server to ask
+---@return boolean whether the buffer has a server
 function M.ask(kind, done)
   local buf = vim.api.nvim_get_current_buf()
   local client = server.client(buf)
@@ -128,7 +131,7 @@ function M.ask(kind, done)
   return true
 end
 
---- Ask as an editor does while the user types.
+--- Request suggestions automatically.
 local function ask_unasked()
   if may_show() then
     M.ask(M.AUTOMATIC, function(list)
@@ -139,7 +142,7 @@ local function ask_unasked()
   end
 end
 
---- The text or the cursor is another: keep what still fits, or ask anew.
+--- Handle a change of the text or the cursor: keep a suggestion that still fits, or request new suggestions.
 local function moved()
   if M.current() then
     draw()
@@ -151,7 +154,7 @@ local function moved()
   end
 end
 
---- Watch the buffers. `automatic`: ask at each change; in Neovim 0.12 it asks itself.
+--- Watch the buffers. `automatic`: request suggestions at each change, which Neovim 0.12 does by itself.
 ---@param automatic boolean
 function M.watch(automatic)
   M.automatic = automatic

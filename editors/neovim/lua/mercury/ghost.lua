@@ -1,17 +1,17 @@
---- Draws what is left of a suggestion behind the cursor, as text that is not in the buffer. Knows nothing of servers.
+--- Draws the rest of a suggestion after the cursor, as virtual text.
 
 local M = {}
 
 local namespace = vim.api.nvim_create_namespace("mercury")
 
---- Colors: those of Neovim's own ghost text where it has them. A color scheme may set ours.
+--- Define the highlight groups; by default they are those of Neovim's own ghost text, if it has them.
 function M.colors()
   local own = vim.fn.hlexists("ComplHint") == 1
   vim.api.nvim_set_hl(0, "MercuryGhost", { link = own and "ComplHint" or "NonText", default = true })
   vim.api.nvim_set_hl(0, "MercuryGhostMore", { link = own and "ComplHintMore" or "MoreMsg", default = true })
 end
 
---- Tabs as blanks, for ghost text has no tab stops.
+--- Replace tabs by blanks, because virtual text has no tab stops.
 ---@param text string
 ---@param column integer the text's first column on the screen
 local function untabbed(text, column)
@@ -26,7 +26,7 @@ local function untabbed(text, column)
   return out
 end
 
---- Draw it. `hint` is said behind it, as which of several it is.
+--- Draw the rest of a suggestion, and after it a `hint`, such as its number among several.
 ---@param suggestion mercury.Suggestion
 ---@param rest string
 ---@param hint? string
@@ -35,7 +35,8 @@ function M.show(suggestion, rest, hint)
   local row, col = unpack(vim.api.nvim_win_get_cursor(0))
   local tail, replaced = suggestion.tail, suggestion.tail:sub(1, suggestion.replaced)
   if replaced ~= "" and #rest > #replaced and vim.endswith(rest, replaced) and not rest:find("\n") then
-    rest, replaced = rest:sub(1, -#replaced - 1), "" -- what it ends with is there already
+    -- The end of the rest is already in the buffer.
+    rest, replaced = rest:sub(1, -#replaced - 1), ""
   end
   local kept = tail:sub(#replaced + 1)
   local lines = vim.split(rest, "\n", { plain = true })
@@ -45,7 +46,8 @@ function M.show(suggestion, rest, hint)
   for i, line in ipairs(lines) do
     drawn[i] = { { untabbed(line, i == 1 and column or 0), "MercuryGhost" } }
   end
-  if covers then -- what is behind the cursor moves to where it would be
+  if covers then
+    -- Draw the text after the cursor at its place after an acceptance.
     table.insert(drawn[#drawn], { untabbed(kept, 0), "Normal" })
     local width = 0
     for _, chunk in ipairs(drawn[1]) do
@@ -65,7 +67,7 @@ function M.show(suggestion, rest, hint)
   })
 end
 
---- Take it away.
+--- Remove the ghost text of a buffer.
 ---@param buf integer
 function M.hide(buf)
   if vim.api.nvim_buf_is_valid(buf) then

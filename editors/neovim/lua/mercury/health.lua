@@ -1,4 +1,4 @@
---- `:checkhealth mercury`: what is there, what is wrong, and what to do about it.
+--- `:checkhealth mercury`: checks the installation, and tells how to fix problems.
 
 local config = require("mercury.config")
 local keys = require("mercury.keys")
@@ -20,7 +20,7 @@ local function neovim()
   end
 end
 
---- The program, and what it says of its version.
+--- Check the server's program and report its version.
 ---@return boolean
 local function program()
   local path = server.program()
@@ -50,7 +50,7 @@ local function program()
   return false
 end
 
---- The buffer that the user came from, for the report's own is none of ours.
+--- Return the buffer that the user came from, because the report has a buffer of its own.
 local function visited()
   local buf = vim.fn.bufnr("#")
   return buf > 0 and buf or vim.api.nvim_get_current_buf()
@@ -79,7 +79,7 @@ local function client()
   return found
 end
 
---- Ask the server something, and wait.
+--- Send a request to the server, and wait for the answer.
 local function ask(found, method, params)
   local answer = found:request_sync(method, params, 3000)
   return answer and not answer.err and answer.result or nil
@@ -116,7 +116,7 @@ local function ghost_text(found)
   end
 end
 
---- Settings that a newer or older server does not know are no error to it; their names are compared with its own.
+--- Report the server's settings that the user has changed.
 local function settings()
   local given = vim.tbl_keys(server.options.settings)
   table.sort(given)
@@ -156,7 +156,7 @@ local function key_conflicts()
   end
 end
 
---- Called by `:checkhealth`.
+--- Run all checks for `:checkhealth`.
 function M.check()
   health.start("mercury: Neovim and the server")
   neovim()

@@ -1,10 +1,11 @@
---- Mercury in Neovim: ghost text from `mercury-lsp`. This file is what users call; each thing is done elsewhere.
+--- Mercury in Neovim: ghost text from `mercury-lsp`. This file has the functions for users.
 
 local M = {}
 
-M.ready = false -- whether `setup` was called
+-- Whether `setup` was called.
+M.ready = false
 
---- Start the server for the files that are opened from now on, and for those that are open.
+--- Set up the plugin, and start the server for open files and for files that are opened later.
 ---@param given? mercury.Options
 function M.setup(given)
   if vim.fn.has("nvim-0.11") == 0 then
@@ -26,7 +27,8 @@ function M.setup(given)
   if actions.native then
     native.watch(function()
       if drawn.current() then
-        native.take() -- ours stays until it is used up or does not fit
+        -- A suggestion of this plugin stays until it is used up or does not fit any more.
+        native.take()
       end
     end)
   end
@@ -45,14 +47,14 @@ function M.setup(given)
   M.ready = true
 end
 
---- What the server does, in a few words, for a statusline.
+--- Return the server's state in a few words, for a statusline.
 ---@return string
 function M.status()
   return M.ready and require("mercury.status").text() or ""
 end
 
---- The actions as functions, for mappings of one's own: `accept`, `accept_word`, `accept_line`, `next`, `previous`,
---- `ask`, `dismiss`, `next_edit`, `dismiss_edit`. Each returns whether there was anything to do.
+--- The actions as functions, for the user's own mappings: `accept`, `accept_word`, `accept_line`, `next`, `previous`,
+--- `ask`, `dismiss`, `next_edit`, `dismiss_edit`. Each returns whether it had anything to do.
 setmetatable(M, {
   __index = function(_, name)
     return require("mercury.config").defaults.keys[name] and require("mercury.actions")[name] or nil

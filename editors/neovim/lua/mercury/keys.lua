@@ -1,10 +1,11 @@
---- Binds keys in insert mode to actions. Where an action has nothing to do, the key does what it did before: the
---- mapping that it had, or its meaning in Neovim. No `expr` mappings, for blink.cmp and nvim-cmp, when they pass a key
---- on, take one that returns nothing for one that did nothing.
+--- Binds keys to actions, in insert mode and in normal mode. If an action has nothing to do, the key has its former
+--- effect: its earlier mapping, or its meaning in Neovim. These are no `expr` mappings, because blink.cmp and nvim-cmp,
+--- when they pass a key on, take an `expr` mapping that returns nothing for a mapping that did nothing.
 
 local M = {}
 
-M.MARK = "Mercury: " -- with which our mappings' descriptions begin
+-- The prefix of the descriptions of this plugin's mappings.
+M.MARK = "Mercury: "
 
 local meanings = {
   accept = "accept the suggestion",
@@ -17,14 +18,15 @@ local meanings = {
   next_edit = "go to the next edit, or make it",
   dismiss_edit = "dismiss the next edit",
 }
-local normal = { next_edit = true, dismiss_edit = true } -- the others are insert mode's
+-- The actions of normal mode; the others belong to insert mode.
+local normal = { next_edit = true, dismiss_edit = true }
 
-local formers = {} ---@type table<string, string> by mode and key, what to type for what it did before
+local formers = {} ---@type table<string, string> by mode and key, the keys that have its former effect
 
---- Keep what a key did before under a name of its own.
+--- Keep the former effect of a key under a name of its own.
 ---@param key string
 ---@param mode string
----@return string what to type for it
+---@return string the keys that have this effect
 local function former(key, mode)
   local name = "<Plug>(mercury-former-" .. key:gsub("[<>|]", "") .. ")"
   local mapping = vim.fn.maparg(key, mode, false, true)
@@ -47,7 +49,7 @@ local function former(key, mode)
   return vim.keycode(name)
 end
 
---- Bind a key.
+--- Bind a key to an action.
 ---@param key string
 ---@param action string
 ---@param act fun(): boolean
@@ -62,21 +64,21 @@ local function bind(key, action, act)
   end, { desc = M.MARK .. meanings[action] })
 end
 
---- The mode of an action's keys.
+--- Return the mode of an action's keys.
 ---@param action string
 ---@return string
 function M.mode(action)
   return normal[action] and "n" or "i"
 end
 
---- The keys of an action, as a list.
+--- Return the keys of an action as a list.
 ---@param keys string|string[]|false
 ---@return string[]
 function M.list(keys)
   return type(keys) == "table" and keys or keys and { keys } or {}
 end
 
---- Bind all that are configured.
+--- Bind all configured keys.
 ---@param keys mercury.Keys
 ---@param actions table<string, fun(): boolean>
 function M.setup(keys, actions)

@@ -1,6 +1,6 @@
---- Completion menus that may be open beside the ghost text: Neovim's own, blink.cmp's and nvim-cmp's. Knows of the
---- latter only what they document: `is_menu_visible` and the events BlinkCmpMenuOpen and BlinkCmpMenuClose;
---- `visible` and the events menu_opened and menu_closed.
+--- Watches the completion menus that may be open at the same time as ghost text: those of Neovim, blink.cmp and
+--- nvim-cmp. It uses only the documented parts of both plugins: `is_menu_visible` and the events BlinkCmpMenuOpen and
+--- BlinkCmpMenuClose; `visible` and the events menu_opened and menu_closed.
 
 local M = {}
 
@@ -17,7 +17,7 @@ local function says_yes(module, name)
   return fine and answer == true
 end
 
---- Whether a menu is open.
+--- Return whether a menu is open.
 ---@return boolean
 function M.is_open()
   return vim.fn.pumvisible() == 1
@@ -33,7 +33,7 @@ local function tell(open)
   end)
 end
 
---- nvim-cmp is often loaded only when it is needed.
+--- Listen to nvim-cmp's events, once it is loaded, which is often only at the first need.
 local function hear_cmp()
   local cmp = package.loaded["cmp"]
   if hears_cmp or type(cmp) ~= "table" or not cmp.event then
@@ -48,7 +48,7 @@ local function hear_cmp()
   end)
 end
 
---- Call a function whenever a menu was opened or closed.
+--- Call a function whenever a menu is opened or closed.
 ---@param listener fun(open: boolean)
 function M.watch(listener)
   table.insert(listeners, listener)

@@ -1,5 +1,5 @@
---- Neovim 0.12's own ghost text, `vim.lsp.inline_completion`: turns it on, and takes over what it shows. By its public
---- functions alone: `get` hands over the item and puts it away, and the event LspRequest tells where it was asked for.
+--- Enables Neovim 0.12's own ghost text, `vim.lsp.inline_completion`, and takes over its suggestions. It uses public
+--- functions only: `get` hands over the item and removes it, and the event LspRequest tells the place of its request.
 
 local menu = require("mercury.menu")
 local server = require("mercury.server")
@@ -9,9 +9,9 @@ local M = {}
 
 local METHOD = "textDocument/inlineCompletion"
 local asked = {} ---@type table<string, mercury.Place> by client and request
-local answered ---@type mercury.Place? where the item that is shown was asked for
+local answered ---@type mercury.Place? the place of the request for the shown item
 
---- Whether this Neovim has it.
+--- Return whether this Neovim has ghost text of its own.
 function M.exists()
   return vim.lsp.inline_completion ~= nil
 end
@@ -39,8 +39,9 @@ local function of(item)
   }
 end
 
---- What Neovim shows, which it then shows no more. A snippet, which only other servers send, it accepts itself.
----@return mercury.Suggestion? nil where it shows nothing
+--- Take the suggestion that Neovim shows, which is then no longer shown. Neovim accepts a snippet itself, but only
+--- other servers send snippets.
+---@return mercury.Suggestion? nil if Neovim shows nothing
 ---@return boolean? accepted whether Neovim accepted it
 function M.take()
   local done, taken, accepted = false, nil, nil
@@ -51,7 +52,8 @@ function M.take()
       return accepted and item or nil
     end,
   })
-  if shows then -- it hands over a moment later; a second key must find it done
+  if shows then
+    -- Neovim hands the item over asynchronously; wait, so that the next key finds it done.
     vim.wait(200, function()
       return done
     end, 1)
@@ -59,8 +61,8 @@ function M.take()
   return taken, accepted
 end
 
---- Note where something is asked for, and hear that an answer came.
----@param came fun() an answer is about to be shown
+--- Track the places of requests, and report answers.
+---@param came fun() called when an answer is about to be shown
 function M.watch(came)
   local group = vim.api.nvim_create_augroup("mercury.native", {})
   vim.api.nvim_create_autocmd("LspRequest", {
@@ -89,7 +91,7 @@ function M.watch(came)
   end
 end
 
---- Have Neovim ask and draw in a buffer.
+--- Let Neovim request and draw ghost text in a buffer.
 ---@param buf integer
 function M.enable(buf)
   vim.lsp.inline_completion.enable(true, { bufnr = buf })

@@ -1,6 +1,5 @@
---- The next edit: asks the server for it after each change, draws it, and makes it. There is one at a time, in the
---- current buffer. What goes is struck through, what comes is ghost text behind it; the key first jumps there, and then
---- makes the edit.
+--- The next edit: requested after each change, drawn, and made. There is one next edit at a time, in the current buffer.
+--- Removed text is struck through, new text is ghost text after it; the key first jumps to the edit, and then makes it.
 
 local server = require("mercury.server")
 
@@ -8,17 +7,19 @@ local M = {}
 
 ---@class mercury.Edit
 ---@field buf integer
----@field version integer the buffer's, which has the edit's places
+---@field version integer the version of the buffer for which the edit was made
 ---@field first [integer, integer] row and byte column of its start, from 0
----@field last [integer, integer] of its end
+---@field last [integer, integer] row and byte column of its end
 ---@field text string
----@field command table of the server, for when it is made
+---@field command table the server's command to run after the edit is made
 ---@field client_id integer
 
-local DEBOUNCE_MS = 150 -- after a change; the server waits for a pause as well
+-- The debounce after a change; the server waits for a pause, too.
+local DEBOUNCE_MS = 150
 local namespace = vim.api.nvim_create_namespace("mercury.next_edit")
 local shown ---@type mercury.Edit?
-local turn = 0 -- answers to what was asked in an earlier one are dropped
+-- The number of the current request; answers to earlier requests are dropped.
+local turn = 0
 local timer = assert(vim.uv.new_timer())
 
 function M.colors()
@@ -27,13 +28,13 @@ function M.colors()
   vim.api.nvim_set_hl(0, "MercuryEditLine", { link = "CursorLine", default = true })
 end
 
---- Row and byte column of a position.
+--- Return the row and the byte column of a position.
 local function place(buf, position, encoding)
   local line = vim.api.nvim_buf_get_lines(buf, position.line, position.line + 1, false)[1] or ""
   return { position.line, vim.str_byteindex(line, encoding, position.character, false) }
 end
 
---- The edit that still fits its buffer, which is the current one.
+--- Return the edit if it belongs to the current version of the current buffer.
 ---@return mercury.Edit?
 function M.current()
   local one = shown
@@ -42,7 +43,7 @@ function M.current()
   end
 end
 
---- Take away what is drawn, and forget what was asked.
+--- Remove the drawn edit, and drop the answer to the current request.
 function M.clear()
   turn = turn + 1
   timer:stop()
@@ -86,7 +87,7 @@ local function draw()
   end
 end
 
---- Ask for the next edit of the current buffer, and draw it.
+--- Request the next edit of the current buffer, and draw it.
 function M.ask()
   M.clear()
   local buf = vim.api.nvim_get_current_buf()
@@ -116,7 +117,7 @@ function M.ask()
   end, buf)
 end
 
---- Tell the server what became of an edit.
+--- Tell the server the outcome of an edit.
 local function tell(one, command)
   local client = vim.lsp.get_client_by_id(one.client_id)
   if client then
@@ -124,7 +125,7 @@ local function tell(one, command)
   end
 end
 
---- Jump to the edit, or make it where the cursor is in its line. Whether there is one.
+--- Jump to the edit, or make it if the cursor is in its line; return false if there is no edit.
 ---@return boolean
 function M.take()
   local one = M.current()
@@ -139,7 +140,8 @@ function M.take()
   end
   M.clear()
   local lines = vim.split(one.text, "\n", { plain = true })
-  vim.cmd("let &g:undolevels = &g:undolevels") -- so that `u` takes back just this
+  -- This breaks the undo sequence, so that `u` undoes just the edit.
+  vim.cmd("let &g:undolevels = &g:undolevels")
   vim.api.nvim_buf_set_text(one.buf, one.first[1], one.first[2], one.last[1], one.last[2], lines)
   local col = #lines[#lines] + (#lines == 1 and one.first[2] or 0)
   vim.api.nvim_win_set_cursor(0, { one.first[1] + #lines, math.max(0, col) })
@@ -148,7 +150,7 @@ function M.take()
   return true
 end
 
---- The same while text is typed, where the key means something else: only an edit that can be seen.
+--- Take the edit in insert mode, only if it is visible, because the key has another meaning there.
 ---@return boolean
 function M.take_seen()
   local one = M.current()
@@ -156,7 +158,7 @@ function M.take_seen()
   return seen and M.take() or false
 end
 
---- The user does not want it. Whether there was one.
+--- Dismiss the edit; return false if there is no edit.
 ---@return boolean
 function M.dismiss()
   local one = M.current()
@@ -168,7 +170,7 @@ function M.dismiss()
   return true
 end
 
---- Ask after each change.
+--- Request the next edit after each change.
 function M.watch()
   local group = vim.api.nvim_create_augroup("mercury.next_edit", {})
   vim.api.nvim_create_autocmd({ "TextChanged", "TextChangedI", "TextChangedP", "InsertLeave" }, {

@@ -1,32 +1,32 @@
---- The server as this editor sees it: found, started through Neovim's own LSP client, told its settings, and started
---- again when it dies. Knows nothing of ghost text.
+--- Finds the server, starts it through Neovim's own LSP client, sends it the settings, and restarts it after a crash.
 
 local status = require("mercury.status")
 
 local M = {}
 
 M.NAME = "mercury"
-local DEATHS, SPAN = 3, 180 -- it is started again after so many deaths in so many seconds, and no more
+-- The server is restarted after at most so many crashes in so many seconds.
+local DEATHS, SPAN = 3, 180
 
 M.options = require("mercury.config").defaults ---@type mercury.Options
-local deaths = {} ---@type number[] when it died, in seconds
+local deaths = {} ---@type number[] the times of the server's crashes, in seconds
 local leaving = false
 
---- The client of a buffer, where it is ready; of any buffer without one.
+--- Return the client of a buffer, or of any buffer if none is given; nil if there is none.
 ---@param buf? integer
 ---@return vim.lsp.Client?
 function M.client(buf)
   return vim.lsp.get_clients({ name = M.NAME, bufnr = buf })[1]
 end
 
---- The path of the program that is to be started; nil where it is not found.
+--- Return the path of the server's program, or nil if it is not found.
 ---@return string?
 function M.program()
   local path = vim.fn.exepath(M.options.cmd[1])
   return path ~= "" and path or nil
 end
 
---- What to do where the program is not found.
+--- Return the message for a program that is not found.
 ---@return string
 function M.how_to_install()
   return ("the server %q is not found. Install it as its README says, "):format(
@@ -40,13 +40,13 @@ function M.say(text, level)
   vim.notify("mercury: " .. text, level or vim.log.levels.INFO)
 end
 
---- The settings as the server gets them. Some are of the session alone, see `set`.
+--- Return the settings as the server gets them; `set` changes some for this session only.
 local function settings()
   local all = vim.tbl_extend("keep", M.options.settings, { enabled = true })
   return { mercury = all }
 end
 
---- Start it for the files that are open, where it does not run.
+--- Start the server for the open files, unless it runs.
 function M.start()
   if not M.program() then
     M.say(M.how_to_install(), vim.log.levels.ERROR)
@@ -55,7 +55,7 @@ function M.start()
   vim.lsp.enable(M.NAME)
 end
 
---- It ended. By itself it does so only when something is wrong.
+--- Handle the end of the server; an end without a request to stop is a crash.
 local function ended(code, signal)
   status.gone()
   if leaving or (code == 0 and (signal == 0 or signal == 15)) then
@@ -82,7 +82,7 @@ local function ended(code, signal)
   end)
 end
 
---- Tell Neovim's LSP client of the server, and start it.
+--- Register the server with Neovim's LSP client, and start it.
 ---@param attached fun(buf: integer)
 function M.setup(attached)
   vim.lsp.config(M.NAME, {
@@ -94,7 +94,8 @@ function M.setup(attached)
       textDocument = { inlineCompletion = { dynamicRegistration = false } },
       experimental = { mercury = { status = true, nextEdit = M.options.next_edit } },
     },
-    flags = { debounce_text_changes = 10 }, -- the server begins to work at each change
+    -- Short, because the server prefetches at each change.
+    flags = { debounce_text_changes = 10 },
     handlers = {
       ["mercury/status"] = function(_, told)
         status.take(told)
@@ -115,7 +116,7 @@ function M.setup(attached)
   M.start()
 end
 
---- Change one of the server's settings, now and for clients to come.
+--- Change one of the server's settings, for running and for future clients.
 ---@param name string
 ---@param value any
 function M.set(name, value)
@@ -127,7 +128,7 @@ function M.set(name, value)
   end
 end
 
---- Run one of the server's commands. `done` is given its result; a failure is told to the user.
+--- Run one of the server's commands, and call `done` with its result; show an error to the user.
 ---@param command string
 ---@param arguments any[]
 ---@param done fun(result: any)
@@ -147,7 +148,7 @@ function M.execute(command, arguments, done)
   end)
 end
 
---- Stop it, and start it again once it is gone.
+--- Stop the server, and start it again after its end.
 function M.restart()
   deaths = {}
   vim.lsp.enable(M.NAME, false)

@@ -1,5 +1,5 @@
---- What the server says of itself, and the few words of it that fit a statusline. A server that says nothing is taken
---- to be ready while it runs.
+--- Keeps the server's status, and words it for a statusline and in sentences. A running server without a status counts
+--- as ready.
 
 local M = {}
 
@@ -7,11 +7,11 @@ local M = {}
 ---@field state "loading"|"ready"|"failed"|"off"|"snoozed"
 ---@field model? string
 ---@field device? string
----@field fraction? number of loading
----@field until? string ISO 8601, of a snooze
----@field remote? { host: string, mode: "always"|"fallback", breaker: string, told: string } where text is sent elsewhere
----@field message? string of a failure
----@field median_ms? number of the last answers
+---@field fraction? number the loaded share, from 0 to 1
+---@field until? string the end of a snooze, in ISO 8601
+---@field remote? { host: string, mode: "always"|"fallback", breaker: string, told: string } the hosted model, if any
+---@field message? string the reason for a failure
+---@field median_ms? number the median latency of the last answers
 ---@field last? { ms: number, shown: boolean, recalled: boolean, reason?: string }
 
 local latest ---@type mercury.Status?
@@ -23,7 +23,7 @@ local function changed()
   end)
 end
 
---- Without the protocol's nulls.
+--- Return a table without the protocol's nulls.
 local function plain(told)
   return type(told) == "table" and vim.iter(told):fold({}, function(all, name, value)
     if value ~= vim.NIL then
@@ -33,14 +33,14 @@ local function plain(told)
   end) or nil
 end
 
---- What the server told.
+--- Take a status of the server.
 ---@param told any
 function M.take(told)
   latest = plain(told)
   changed()
 end
 
---- A client is attached to a buffer: ask it, for what it told before is of the one before.
+--- Handle the attachment of a client to a buffer: request the server's status if it is unknown.
 ---@param client vim.lsp.Client
 function M.attached(client)
   if latest == nil then
@@ -53,24 +53,24 @@ function M.attached(client)
   changed()
 end
 
---- The server has ended.
+--- Forget the status after the end of the server.
 function M.gone()
   latest = nil
   changed()
 end
 
---- What the server told last.
+--- Return the server's last status.
 ---@return mercury.Status?
 function M.latest()
   return latest
 end
 
---- The time of day in an ISO 8601 moment.
+--- Return the time of day in an ISO 8601 timestamp.
 local function clock(moment)
   return type(moment) == "string" and moment:match("T(%d%d:%d%d)") or "later"
 end
 
---- A few words for a statusline; "" in a buffer that the server does not see. There is no % in it.
+--- Return a few words for a statusline, without a %, or "" in a buffer without the server.
 ---@return string
 function M.text()
   if #vim.lsp.get_clients({ name = "mercury", bufnr = 0 }) == 0 then
@@ -86,7 +86,7 @@ function M.text()
   return "Mercury: " .. told.state
 end
 
---- All that is known, in sentences.
+--- Return the whole status in sentences.
 ---@return string[]
 function M.sentences()
   local told = latest

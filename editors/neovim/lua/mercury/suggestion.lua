@@ -1,31 +1,30 @@
---- A suggestion as a value: what it would write, where, and what of it is left after some of it was typed. Knows the
---- buffer's text, but neither who asked nor how it is drawn.
+--- A suggestion as a value: its text, its place, and its rest after the user has typed a part of it.
 
 local M = {}
 
 ---@class mercury.Suggestion
 ---@field buf integer
----@field client_id integer whose it is
----@field row integer where it begins, from 0
----@field col integer in bytes, from 0
----@field text string all of it, from there on; its lines end at \n
----@field tail string what stood behind the cursor in its line when it was asked for
----@field replaced integer bytes of the tail that it replaces
----@field command? lsp.Command to be run when it was accepted
+---@field client_id integer the client that has sent it
+---@field row integer the row of its start, from 0
+---@field col integer the byte column of its start, from 0
+---@field text string the whole text; its lines end with \n
+---@field tail string the text after the cursor in its line at the time of the request
+---@field replaced integer the bytes of the tail that it replaces
+---@field command? lsp.Command the command to run after its acceptance
 
----@class mercury.Place where something was asked for
+---@class mercury.Place the place of a request
 ---@field row integer
 ---@field col integer
 ---@field tail string
 
---- The cursor of the current window, from 0, and what stands behind it in its line.
+--- Return the cursor of the current window, from 0, and the text after it in its line.
 ---@return mercury.Place
 function M.here()
   local row, col = unpack(vim.api.nvim_win_get_cursor(0))
   return { row = row - 1, col = col, tail = vim.api.nvim_get_current_line():sub(col + 1) }
 end
 
---- A server's item, asked for at `place` in a buffer. The text of a file with Windows' line ends has them too.
+--- Make a suggestion from a server's item for a request at `place` in a buffer. Windows' line endings become \n.
 ---@param item lsp.InlineCompletionItem
 ---@param client vim.lsp.Client
 ---@param buf integer
@@ -33,7 +32,8 @@ end
 ---@return mercury.Suggestion?
 function M.of(item, client, buf, place)
   if type(item.insertText) ~= "string" then
-    return nil -- a snippet, which our server never sends
+    -- A snippet, which our server never sends.
+    return nil
   end
   local start, stop = place.col, place.col
   if item.range then
@@ -53,7 +53,8 @@ function M.of(item, client, buf, place)
   }
 end
 
---- What of it is still to come behind the cursor; nil where the text is not what it began with any more, or nothing is.
+--- Return the rest of a suggestion after the cursor, or nil if the typed text differs from its beginning or the rest is
+--- empty.
 ---@param suggestion mercury.Suggestion
 ---@return string?
 function M.rest(suggestion)
@@ -77,7 +78,7 @@ function M.rest(suggestion)
   return suggestion.text:sub(#text + 1)
 end
 
---- The next word of a text: blanks, and then what 'iskeyword' takes for a word, or a run of other signs.
+--- Return the next word of a text: blanks, and then a word by 'iskeyword', or a run of other characters.
 ---@param rest string
 ---@return string
 function M.word(rest)
@@ -85,14 +86,14 @@ function M.word(rest)
   return found ~= "" and found or rest
 end
 
---- The text to the end of its line; where that is nothing, the line end and the next line.
+--- Return the text to the end of its line, or the line ending and the next line if the text begins with a line ending.
 ---@param rest string
 ---@return string
 function M.line(rest)
   return rest:match("^\n*[^\n]*")
 end
 
---- Put the beginning of what is left in at the cursor. Whether that was all of it, and what it replaces is gone.
+--- Insert the first `part` of the rest at the cursor; return whether it is the whole rest, which also replaces the tail.
 ---@param suggestion mercury.Suggestion
 ---@param rest string
 ---@param part string
@@ -100,7 +101,8 @@ end
 function M.put(suggestion, rest, part)
   local here, whole = M.here(), part == rest
   local lines = vim.split(part, "\n", { plain = true })
-  vim.cmd("let &g:undolevels = &g:undolevels") -- so that `u` takes back just this
+  -- This breaks the undo sequence, so that `u` undoes just the insertion.
+  vim.cmd("let &g:undolevels = &g:undolevels")
   local stop = here.col + (whole and suggestion.replaced or 0)
   vim.api.nvim_buf_set_text(0, here.row, here.col, here.row, stop, lines)
   local col = #lines[#lines] + (#lines == 1 and here.col or 0)
