@@ -84,9 +84,9 @@ class Infill:
     ``tokens`` counts the visible tokens and the stop token, if there is one; ``forward_passes`` excludes the prefill.
     ``confidence``: geometric mean probability of the tokens when committed; 1.0 by convention if a hosted model returns
     no probabilities, so that `show_likelihood` never hides its text. ``finished``: whether a stop token or the end of a
-    line ended the middle, not a limit. ``lines``: all lines except the last. ``scored``: the tokens of the text; empty
-    if the model returns no probabilities. ``source``: the path of the project's file that made the middle likelier, or
-    empty.
+    line ended the middle, rather than a limit. ``lines``: all lines except the last. ``scored``: the text's tokens;
+    empty if the model returns no probabilities. ``source``: the path of the project's file that made the middle
+    likelier, or empty.
     """
 
     text: str
@@ -184,8 +184,7 @@ ALONE = Run()
 class Engine(Protocol):
     """A loaded model, or the client of a hosted model; used by one thread at a time.
 
-    ``device``: cpu, cuda, mps or remote. A subclass that overrides nothing uses no memory, prefills nothing and has no
-    alternatives.
+    ``device``: cpu, cuda, mps or remote. By default an engine uses no memory, prefills nothing and has no alternatives.
     """
 
     name: str

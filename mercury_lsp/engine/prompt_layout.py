@@ -10,7 +10,7 @@ from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.open_models.prompt_format import fim_prompt
 from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
-# Positions reserved for the middle; half of all positions if there are fewer than twice as many.
+# Positions that are reserved for the middle, but at most half of all positions.
 MIDDLE_TOKENS = 1024
 
 

@@ -1,4 +1,4 @@
-"""Queries the operating system for cores, and controls memory, priority and waiting for a process to exit."""
+"""Calls the operating system for cores, memory, thread priority, and the exit of a process."""
 
 from __future__ import annotations
 

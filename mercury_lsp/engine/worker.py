@@ -208,7 +208,7 @@ class Worker(Generic[E]):
         return None
 
     def _stopped(self, job: _Job) -> bool:
-        """Return whether a job must stop; True is final."""
+        """Return whether a job must stop; the answer never changes back to False."""
         with self._changed:
             newer = self._ahead is not None and self._ahead is not job
             job.superseded |= not job.requested() and (not job.ahead or newer)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-# The canvas numbers of an absent key and of padding rows. No session has as many canvases as the second.
+# The canvas numbers of an absent key and of padding rows; the latter exceeds the canvases of any session.
 ABSENT_CANVAS, PADDING_CANVAS = -1, 1 << 20
 
 
@@ -79,7 +79,7 @@ def attends(q: TokenLayout, k: TokenLayout) -> Any:
 
 
 def all_see_all(rows: TokenLayout) -> bool:
-    """Return whether rows (T,) that follow the kept ones need no mask, because each sees all of both.
+    """Return whether rows (T,) after the kept ones need no mask, because each row sees all kept and all new rows.
 
     This holds for one clean row, and for one canvas.
     """

@@ -109,7 +109,7 @@ class OpenCheckpoint:
         return self.factors.get(outer, 1.0)
 
     def row_order(self, part: str) -> NDArray[np.int64] | None:
-        """Return the index in the stored weight ``part`` of each of the network's rows; None if the order is equal.
+        """Return the index in the stored weight ``part`` of each of the network's rows; None if the order is the same.
 
         GGUF files of Llama and Granite store the rows of query and key heads in another order, because llama.cpp
         rotates neighboring rows of a head, and `Network` its halves.

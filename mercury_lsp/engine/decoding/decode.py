@@ -84,7 +84,10 @@ class StopCondition:
         return token in self.tokens or (index + self.before > 0 and token in self.newlines)
 
     def after(self, hidden: int) -> StopCondition:
-        """Return the condition after ``hidden`` tokens of the stem: no newline in them or right after them ends."""
+        """Return the condition for a text that begins with ``hidden`` tokens of the stem.
+
+        A newline in these tokens, or right after them, does not end the text.
+        """
         return replace(self, before=self.before - hidden)
 
 

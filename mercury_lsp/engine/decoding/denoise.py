@@ -31,7 +31,10 @@ EndsText = Callable[[int, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class CommitRule:
-    """Limits the positions that a pass commits: ``enough`` by their entropies, or by their likeliest tokens' nats."""
+    """Limits the number of positions that a pass commits.
+
+    ``enough``: takes the entropies with ``by_entropy``, or else the likeliest tokens' negative log-probabilities.
+    """
 
     enough: Enough
     by_entropy: bool = True

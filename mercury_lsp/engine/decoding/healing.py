@@ -20,7 +20,7 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 
 Scores = NDArray[np.float32]
 
-# Texts after a stem with which BPE may begin with another token than for the stem alone.
+# Texts that may follow a stem, with which BPE may choose another first token than for the stem alone.
 _CONTINUATIONS = ("", "a", "e", "s", "t", "n", "A", "1", "_", ".", "(", ")", "=", '"', " ", "\n")
 
 

@@ -1,8 +1,8 @@
 """Decodes by drafting with diffusion and verifying causally in the same pass (speculative decoding).
 
 The text is the one that the causal rows alone would decode, greedily or with the same noise; drafts only save passes.
-Drafting and verifying in one pass follows TiDAR (Liu et al. 2025); that speculative decoding does not change the output
-is shown by Leviathan et al. 2023.
+Drafting and verifying in one pass follows TiDAR (Liu et al. 2025). Leviathan et al. 2023 show that speculative decoding
+does not change the output.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOKEN_COST = 0.8
 class Affordable:
     """The drafts that save more time than they cost.
 
-    ``canvases``: whether canvases do; for the other fields see `Drafting`.
+    ``canvases``: whether canvases are among them; for the other fields see `Drafting`.
     """
 
     canvases: bool

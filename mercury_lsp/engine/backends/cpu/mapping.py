@@ -65,7 +65,7 @@ class MappedFile:
 
     @property
     def lost(self) -> bool:
-        """Whether the file was truncated, so that its bytes in memory are zeros; until `restore`."""
+        """Whether the file was truncated since the last `restore`, so that its bytes in memory are zeros."""
         if self._number >= 0 and self._library is not None:
             self._lost = bool(self._library.mercury_lost(self._number)) or self._lost
         return self._lost

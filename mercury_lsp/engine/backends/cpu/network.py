@@ -196,7 +196,7 @@ class NativeNetwork:
             self._cosine, self._sine = self.shape.rotary_tables(-(-positions // 1024) * 1024)
 
     def _with_restored_weights(self, compute: Callable[[], None]) -> None:
-        """Call ``compute``, and repeat the call while weights had to be restored during it."""
+        """Call ``compute``, and call it again whenever the weights were lost during the call."""
         compute()
         while self._prepared.restored():
             compute()

@@ -216,7 +216,7 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
 def _delete_unused(folder: Path) -> None:
     """Delete old files that were not used for long, and unfinished files.
 
-    The first remain after an update of a model, the second after a server was killed.
+    An update of a model leaves an unused file, a killed server an unfinished one.
     """
     if folder.is_symlink():
         return
