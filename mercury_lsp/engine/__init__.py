@@ -1,1 +1,1 @@
-"""The engine: from token ids to an infilled middle. It knows neither LSP nor tree-sitter."""
+"""The engine: turns a prompt into an infilled middle. It depends on neither LSP nor tree-sitter."""

@@ -1,7 +1,7 @@
-"""Defines the protocol of an engine, and the values that go in and come out.
+"""Defines the protocol of an engine, and its input and output values.
 
-The engine of our own checkpoints (`local_engine`), of open models (`open_models.engine`) and of hosted models
-(`remote.engine`) have this protocol.
+Three engines implement the protocol: `local_engine` for our own checkpoints and open autoregressive models,
+`open_models.engine` for open diffusion models, and `remote.engine` for hosted models.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MODES = ("diffusion", "autoregressive")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to infill.
+    """The decoding settings of one infill.
 
     ``mode``: one of `MODES`. ``verify``: whether diffusion drafts are verified, see `speculative`.
     ``block``: tokens of a canvas; 0 for the device's default. ``max_tokens``, ``max_passes``: limits of one middle.
-    ``draft_...`` and ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound`` in nats, or
-    a ``threshold`` of probability if that is not 0: what a pass commits without verifying. ``refresh``: the number of
-    passes after which a context that sees the canvas is read again. ``here``: the prompt must not be sent to a hosted
-    model. ``temperature``: 0 takes the likeliest token; above 0 a verified or autoregressive token is drawn, by
-    ``seed``.
+    ``draft_...`` and ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound``: in nats,
+    limits what a pass commits without verification; a nonzero ``threshold``, a probability, replaces it. ``refresh``:
+    the number of passes after which a context that sees the canvas is read again. ``here``: the prompt must not be sent
+    to a hosted model. ``temperature``: at 0 the likeliest token is taken; above 0 verified and autoregressive tokens
+    are sampled with ``seed``.
     """
 
     mode: str = "diffusion"
@@ -56,8 +56,8 @@ class Sampling:
 class Line:
     """The end of a line of a middle.
 
-    ``end``: characters of the text before the newline; ``tokens``: tokens up to and including the one with the newline;
-    ``logp``: the sum of their log-probabilities in nats.
+    ``end``: characters of the text before the newline; ``tokens``: number of tokens up to and including the token with
+    the newline; ``logp``: the sum of their log-probabilities in nats.
     """
 
     end: int
@@ -79,13 +79,14 @@ class ScoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Infill:
-    """A middle, with its cost in tokens, passes and milliseconds.
+    """An infilled middle, with its cost in tokens, passes and milliseconds.
 
     ``tokens`` counts the visible tokens and the stop token, if there is one; ``forward_passes`` excludes the prefill.
     ``confidence``: geometric mean probability of the tokens when committed; 1.0 by convention if a hosted model returns
-    no probabilities, so that `show_likelihood` never hides its text. ``finished``: ended by a stop token or by the end
-    of a line, not by a limit. ``lines``: all lines but the last. ``scored``: the tokens of the text; empty if the model
-    returns no probabilities. ``source``: the path of the project's file that made the middle likelier, or empty.
+    no probabilities, so that `show_likelihood` never hides its text. ``finished``: whether a stop token or the end of a
+    line ended the middle, rather than a limit. ``lines``: all lines except the last. ``scored``: the text's tokens;
+    empty if the model returns no probabilities. ``source``: the path of the project's file that made the middle
+    likelier, or empty.
     """
 
     text: str
@@ -104,9 +105,9 @@ class Infill:
     source: str = ""
 
     def until(self, end: int) -> Infill:
-        """The first ``end`` characters, as if the middle had ended there, with the tokens that begin before ``end``.
+        """Return the infill cut after ``end`` characters, as if the middle had ended there.
 
-        The cost stays that of the whole middle.
+        Tokens that begin before ``end`` are kept. The cost remains that of the whole middle.
         """
         if end >= len(self.text):
             return self
@@ -124,9 +125,9 @@ class Infill:
         )
 
     def first(self, count: int) -> Infill:
-        """The first ``count`` lines, as if the middle had ended with them; all of it if it has no more lines.
+        """Return the infill cut after ``count`` lines, as if the middle had ended there; unchanged if it is shorter.
 
-        The token with the last newline counts as the stop token. The cost stays that of the whole middle.
+        The token with the last newline counts as the stop token. The cost remains that of the whole middle.
         """
         if count > len(self.lines):
             return self
@@ -144,9 +145,9 @@ class Infill:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A middle while it is denoised: `UNDECIDED` stands for each token that is still masked.
+    """The state of a middle that is being decoded; `UNDECIDED` stands for each token that is still masked.
 
-    ``committed``: the middle if it ended here; this part does not change any more.
+    ``committed``: the committed part as an infill of its own; it does not change after that.
     """
 
     text: str
@@ -157,16 +158,17 @@ class Progress:
 
 
 def never_cancelled() -> bool:
-    """Return False: the `cancelled` of a caller that never cancels."""
+    """Return False; the default `cancelled`, for callers that never cancel."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a middle is computed.
+    """The callbacks and optional inputs of one `infill`.
 
-    ``cancelled``: asked between two passes. ``on_progress``: receives each draft. ``hint``: an earlier middle at this
-    place, which may save passes. ``memory``: continuations in the project, which are mixed with the model's scores.
+    ``cancelled``: called between two passes; returns whether to stop. ``on_progress``: called with the `Progress` after
+    each pass. ``hint``: an earlier middle at this place, which may save passes. ``memory``: the project memory, which
+    is mixed with the model's scores.
     """
 
     cancelled: Callable[[], bool] = never_cancelled
@@ -176,13 +178,13 @@ class Run:
 
 
 ALONE = Run()
-"""A run that nobody cancels or watches, without a hint and a memory."""
+"""A run without cancellation, progress, hint or memory."""
 
 
 class Engine(Protocol):
-    """A loaded model, or the client of a hosted one; for one thread at a time. ``device``: cpu, cuda, mps or remote.
+    """A loaded model, or the client of a hosted model; used by one thread at a time.
 
-    An engine that derives from this class uses no memory, reads nothing ahead and has no alternatives.
+    ``device``: cpu, cuda, mps or remote. By default an engine uses no memory, prefills nothing and has no alternatives.
     """
 
     name: str
@@ -191,19 +193,19 @@ class Engine(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary that a project memory must use; None if the engine uses no memory."""
+        """The vocabulary that the project memory must use; None if the engine uses no memory."""
         return None
 
     def count(self, text: str) -> int:
-        """The number of tokens in a text; an estimate for hosted models."""
+        """Return the number of tokens in a text; an estimate for hosted models."""
 
     def stem_start(self, text: str) -> int:
-        """Index at which the stem of a text begins: the engine generates the stem again, see `Prompt`."""
+        """Return the index at which the stem of a text begins; the engine generates the stem again, see `Prompt`."""
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
+        """Prefill a prompt before `infill`, unless fewer than ``least`` of its tokens are missing from the cache.
 
-        Returns the number of tokens that were read: 0 if a prefill gains nothing. Raises `Cancelled`.
+        Returns the number of tokens that were read; 0 if a prefill gains nothing. Raises `Cancelled`.
         """
         return 0
 
@@ -213,5 +215,5 @@ class Engine(Protocol):
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
-        """Other middles than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
+        """Yield middles other than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
         return iter(())

@@ -1,7 +1,7 @@
-"""Shares one network between many sessions: each has a slot, an executor of its own.
+"""Shares one network between many sessions: each session has a slot, which is its executor.
 
-`ContinuousBatcher` collects the pending calls and computes them as one batch. The engine of a session runs in a thread
-of its own.
+`ContinuousBatcher` collects the pending calls of all sessions and computes them as one batch. Each session's engine
+runs in a thread of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mercury_lsp.engine.api import never_cancelled
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.worker import Cancelled
 
-# A batch waits so long for sessions that are about to ask, as a share of the last pass's time.
+# How long a batch waits for sessions that are about to call, as a share of the last pass's time.
 WAIT_SHARE_OF_LAST_PASS = 0.5
 MAX_WAIT_SECONDS = 0.02
 
@@ -37,7 +37,10 @@ class SlotRows:
 
 
 class Batch(Protocol):
-    """A network that computes for several sessions at once: ``slots`` sessions of ``rows`` rows each."""
+    """A network that computes for several sessions at once: ``slots`` sessions of ``rows`` rows each.
+
+    ``bytes_each``: the most bytes that the keys and values of one session take. For the others see `Executor`.
+    """
 
     device: str
     threads: int
@@ -47,13 +50,13 @@ class Batch(Protocol):
     bytes_each: int
 
     def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
-        """The hidden rows of each part, as of `Executor.run`. No two parts have the same slot."""
+        """Run one pass; return the hidden rows of each part, see `Executor.run`. No two parts have the same slot."""
 
     def scores(self, hidden: Sequence[Any]) -> Sequence[NDArray[Any]]:
-        """The scores of each, as of `Executor.scores`."""
+        """Return the scores of the hidden rows of each session, see `Executor.scores`."""
 
     def free(self, slot: int) -> None:
-        """Forget the keys and values of a slot that is left."""
+        """Discard the keys and values of a released slot."""
         ...
 
 
@@ -67,12 +70,12 @@ class _Call:
 
 
 class ContinuousBatcher:
-    """Slots whose pending calls are computed as one batch of at most ``max_rows`` rows, in a thread of its own.
+    """Computes the pending calls of all slots in batches of at most ``max_rows`` rows, in a thread of its own.
 
-    While a batch runs, calls collect for the next. Before each batch the thread waits a moment for sessions that are
-    between two calls, so that concurrent sessions keep step. Scores come before passes, because a session with scores
-    soon asks for a pass, and then the next pass has all sessions. ``passes``: the number of forward passes by their
-    number of sessions; ``bytes_each``: the most bytes that the keys and values of one session take.
+    While a batch runs, calls queue up for the next one. Before each batch the thread waits briefly for sessions that
+    are between two calls, so that concurrent sessions stay in step. Scores are computed before passes, because a
+    session that has its scores soon asks for a pass, so that the next pass includes all sessions. ``passes``: counts
+    the forward passes by their number of sessions; ``bytes_each``: see `Batch`.
     """
 
     def __init__(self, batch: Batch, max_rows: int = 2048) -> None:
@@ -91,20 +94,20 @@ class ContinuousBatcher:
         self._thread.start()
 
     def acquire(self) -> Slot:
-        """A free slot with an empty cache. Raises `MemoryError` if all are taken."""
+        """Return a free slot with an empty cache. Raises `MemoryError` if all slots are taken."""
         with self._changed:
             if not self._free:
                 raise MemoryError("all slots are taken")
             return Slot(self, self._batch, self._free.pop())
 
     def leave(self, slot: int) -> None:
-        """Mark a slot as free."""
+        """Free a slot."""
         with self._changed:
             self._batch.free(slot)
             self._free.append(slot)
 
     def close(self) -> None:
-        """End; pending calls raise `Cancelled`."""
+        """Stop the thread; pending calls raise `Cancelled`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -112,7 +115,7 @@ class ContinuousBatcher:
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """A context in which a session asks for many passes."""
+        """Count a session as active in the context, so that batches wait for its calls."""
         with self._changed:
             self._sessions_in_jobs += 1
         try:
@@ -123,7 +126,7 @@ class ContinuousBatcher:
                 self._changed.notify_all()
 
     def ask(self, work: Any, size: int, cancelled: Callable[[], bool]) -> Any:
-        """Compute a call in the next batch. Raises the error of that batch, or `Cancelled`."""
+        """Compute a call in one of the next batches. Raises the error of its batch, or `Cancelled`."""
         call = _Call(work, size, cancelled)
         with self._changed:
             if self._closed:
@@ -151,7 +154,7 @@ class ContinuousBatcher:
         return len(self._passing) + len(self._scoring)
 
     def _next(self) -> list[_Call]:
-        """The calls of the next batch; they stay in their queue until they are done."""
+        """Return the calls of the next batch; the calls stay in their queue until they are done."""
         queue, rows = self._scoring or self._passing, 0
         calls: list[_Call] = []
         for call in queue:
@@ -170,7 +173,7 @@ class ContinuousBatcher:
             if live:
                 results = (self._batch.scores if scores else self._batch.run)([call.work for call in live])
         except BaseException as error:
-            # Costs these calls their results, but not the thread.
+            # A failure costs these calls their results, but does not end the thread.
             failure, live = error, []
         with self._changed:
             queue = self._scoring if scores else self._passing
@@ -196,7 +199,7 @@ class Slot:
 
     @contextmanager
     def job(self, cancelled: Callable[[], bool]) -> Iterator[None]:
-        """A context for the passes of one job; after ``cancelled()`` turns true, the next pass raises `Cancelled`."""
+        """Run one job in the context: after ``cancelled()`` turns true, the next call raises `Cancelled`."""
         self._cancelled = cancelled
         try:
             with self._slots.job():

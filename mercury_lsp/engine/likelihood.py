@@ -1,4 +1,4 @@
-"""Computes the exact log-likelihood of given texts at a place, by the model's causal rows."""
+"""Computes the exact log-likelihood of given texts as the middle of a prompt, by the model's causal rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def log_likelihoods(
     texts: Sequence[str],
     cancelled: Callable[[], bool] = never_cancelled,
 ) -> list[float]:
-    """Nats of each text, and of its end, as the middle of a prompt; the stem of the prompt is the start of each.
+    """Return the log-likelihood in nats of each text and its stop token, as the middle of a prompt.
 
-    The prompt, and what all texts begin with, is read once. Raises `Cancelled`.
+    Each text is scored after the prompt's stem. The prompt and the common prefix of all texts are read once. Raises
+    `Cancelled`.
     """
     passes, ids = engine.passes, engine.layout.encode(prompt)
     passes.read(ids[passes.reuse(ids[:-1]) : -1], cancelled)
@@ -40,7 +41,7 @@ def log_likelihoods(
         nats = [float(scores[number, token]) for number, token in enumerate(tokens[at:])]
         made.append(shared + sum(nats))
         if len(made) == 1 and common:
-            # The last of the common tokens is read again, before the rest of each other text.
+            # The last common token is run again with each other text, because its row predicts the next token.
             passes.keep(rows[:common])
             at, shared = common, sum(nats[:common])
     return made

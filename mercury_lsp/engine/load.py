@@ -1,4 +1,4 @@
-"""Loads a model of our own format or an open one, and makes its engine."""
+"""Loads a model, in our own format or an open one, and creates its engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mercury_lsp.engine.prompt_layout import TaggedLayout
 
 
 def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
-    """Read the checkpoint of a model by name, folder or file; "auto" is the user's selection.
+    """Read the checkpoint of a model, given by name, folder or file; "auto" stands for the user's selection.
 
     Raises `CheckpointError`.
     """
@@ -28,7 +28,7 @@ def load_checkpoint(model: str) -> Checkpoint | OpenCheckpoint:
 
 
 def make_engine(loaded: Checkpoint | OpenCheckpoint, executor: Executor) -> LocalEngine | OpenModelEngine:
-    """The engine of a checkpoint, on an executor that no other engine uses."""
+    """Create the engine of a checkpoint, on an executor that no other engine uses."""
     if isinstance(loaded, OpenCheckpoint) and not loaded.family.causal:
         return OpenModelEngine(loaded, executor)
     return LocalEngine(loaded, executor)
@@ -41,13 +41,13 @@ def load_engine(
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> LocalEngine | OpenModelEngine:
-    """Load a model by its name or folder, see `executor_for`. Raises `CheckpointError`."""
+    """Load a model by name, folder or file; for the options see `executor_for`. Raises `CheckpointError`."""
     loaded = load_checkpoint(model)
     return make_engine(loaded, executor_for(loaded, device, threads, quantization, progress))
 
 
 def load_local_engine(model: str, device: str = "auto", threads: int = 0) -> LocalEngine:
-    """Load a model that writes from left to right: our own or an open autoregressive one.
+    """Load a model that `LocalEngine` runs: one of our own, or an open autoregressive model.
 
     Raises `CheckpointError`, also for open diffusion models.
     """
@@ -66,9 +66,9 @@ def load_tagged_engine(
     threads: int = 0,
     quantization: str = "auto",
 ) -> LocalEngine:
-    """Load an open autoregressive model that is asked by `TaggedLayout`.
+    """Load an open autoregressive model whose prompt is laid out by `TaggedLayout`.
 
-    names_of: the names of the prompt's tokens by the model's own name. Raises `CheckpointError`.
+    names_of: returns the names of the prompt's special tokens for a model's name. Raises `CheckpointError`.
     """
     loaded = load_checkpoint(model)
     if not isinstance(loaded, OpenCheckpoint) or not loaded.family.causal:

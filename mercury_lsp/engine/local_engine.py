@@ -1,7 +1,7 @@
-"""Fills in the middle of a prompt from left to right: encode, reuse the cache, prefill, decode, text.
+"""Fills in the middle of a prompt with our own checkpoints and with open autoregressive models.
 
-Our own checkpoints and open autoregressive models run here; both are verified causally and draft from the project's
-memory, and our own draft by diffusion too.
+An infill encodes the prompt, reuses the cache, prefills, decodes, and turns the tokens into text. Both kinds of models
+verify drafts causally and draft from the project memory; our own models also draft by diffusion.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ UNVERIFIED_BLOCK_TOKENS = 6
 
 
 class LocalEngine:
-    """A loaded model with its cache, on an executor that no other engine uses; for one thread at a time.
+    """A loaded model with its KV cache, on an executor that no other engine uses; used by one thread at a time.
 
-    ``passes``: the executor and the cache, for other decoders between two calls of `infill`.
+    ``passes``: the executor with its cache; other decoders may use it between two calls of `infill`.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class LocalEngine:
         self._line_end = StopCondition(self.layout.ends, self._token_bytes.newlines)
         self._last: _Decoded | None = None
         self._encoded: tuple[Prompt, tuple[int, ...]] | None = None
-        # A mixture is fitted to one of our own models. An open model takes from that of `small` only how likely the
-        # memory's drafts are, which does not depend on the model.
+        # A mixture is fitted to one of our own models. An open model uses the mixture of `small` only to estimate the
+        # memory's drafts, because these probabilities do not depend on the model.
         self._mixes = not isinstance(loaded, OpenCheckpoint)
         folder = loaded.folder if self._mixes else checkpoint.SHIPPED / "small"
         with checkpoint.as_checkpoint_error(folder):
@@ -76,11 +76,11 @@ class LocalEngine:
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The vocabulary that a memory must use; None if there is no mixture, so that a memory has no use."""
+        """The vocabulary that the project memory must use; None without a mixture, which the memory needs."""
         return None if self._mixture is None else self.tokenizer
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Prefill a prompt before its infilling, unless fewer tokens than ``least`` are missing from the cache.
+        """Prefill a prompt before `infill`, unless fewer than ``least`` of its tokens are missing from the cache.
 
         Returns the number of tokens that were read. Raises `Cancelled`.
         """
@@ -94,8 +94,8 @@ class LocalEngine:
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` between two passes after ``run.cancelled()`` turns true.
 
-        While a user types within a word, two prompts differ in the stem alone. Then the scores of the last prompt's
-        last row choose again, and no pass is needed as long as the choice is the same.
+        While the user types within a word, consecutive prompts differ only in the stem. Then the stored scores are
+        restricted to the new stem, and no pass is needed as long as they choose the same tokens.
         """
         began = time.perf_counter()
         ids = self._ids(prompt)
@@ -129,9 +129,9 @@ class LocalEngine:
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
-        """Other middles than ``first``, the result of `infill` for the prompt, likeliest branch first.
+        """Yield middles other than ``first``, the result of `infill` for the prompt, likeliest branch first.
 
-        Each has another token at one place and is decoded from there. Raises `Cancelled` like `infill`.
+        Each has a different token at one position and is decoded from there. Raises `Cancelled` like `infill`.
         """
         began = time.perf_counter()
         ids = self._ids(prompt)
@@ -178,7 +178,7 @@ class LocalEngine:
             yield self._result_builder(prompt, budget, began, cached, len(ids), view).infill(middle)
 
     def _stem(self, prompt: Prompt, sampling: Sampling) -> Stem:
-        """The stem of a prompt; if a block may follow the cursor's line, the middle must go on after the stem."""
+        """Return the stem of a prompt; if a block may follow the line, the middle must not end with the stem."""
         goes_on = not sampling.single_line and not prompt.rest.strip()
         return Stem.of(self._token_bytes, prompt.stem, goes_on)
 
@@ -186,14 +186,14 @@ class LocalEngine:
         return self._line_end if sampling.single_line else self._any_end
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """Ids of a prompt without its stem; kept, because within a word the next prompt differs in the stem alone."""
+        """Return the ids of a prompt without its stem; cached, because within a word only the stem changes."""
         read = replace(prompt, stem="")
         if self._encoded is None or self._encoded[0] != read:
             self._encoded = read, self.layout.encode(read)
         return self._encoded[1]
 
     def _view(self, ids: Sequence[int], memory: Memory | None) -> MemoryView | None:
-        """The memory, seen from the end of a prompt's prefix; ``ids`` are the prompt's."""
+        """Return the view of a memory from the end of the prompt's prefix; ``ids``: the prompt's tokens."""
         if memory is None or self._mixture is None:
             return None
         return MemoryView(self._mixture, memory, self.layout.prefix(ids), self._mixes)
@@ -211,7 +211,7 @@ class LocalEngine:
         return ResultBuilder(tokens, ends, budget, began, cached, read, prompt.stem, view)
 
     def _hints(self, stem: str, hint: Hint | None) -> tuple[list[int], list[int]]:
-        """The tokens in which drafts are looked up, and those of them that are still to come, from the stem on."""
+        """Return the hint's tokens for prompt lookup, and its tokens from the stem on if the hint still holds."""
         if hint is None:
             return [], []
         opening = self.tokenizer.encode(stem + hint.left) if hint.left else []
@@ -261,7 +261,7 @@ class LocalEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """The last middle, with the prompt's ``ids`` and stem."""
+    """The last decoded middle, with the prompt's ``ids``, the sampling and the stem."""
 
     ids: tuple[int, ...]
     sampling: Sampling
@@ -269,15 +269,15 @@ class _Decoded:
     middle: DecodeResult
 
     def fits(self, ids: tuple[int, ...], sampling: Sampling) -> bool:
-        """Whether decoding the same ids by ``sampling`` would give this middle again."""
+        """Return whether decoding the same ids by ``sampling`` would give this middle again."""
         exact = not sampling.temperature and not sampling.draft_slack and sampling.draft_trust >= 1
         causal = sampling.verify and sampling.mode == "diffusion"
         return exact and causal and (ids, sampling) == (self.ids, self.sampling)
 
     def for_stem(self, stem: Stem, view: MemoryView | None) -> DecodeResult | None:
-        """The middle with its log-probabilities given another stem and a memory; None if another middle is possible.
+        """Return the middle, scored for another stem and memory; None if the choice of tokens might change.
 
-        Changes of the memory count for the first tokens only; for later tokens they count from the next pass on.
+        Only the tokens with stored scores are mixed with the current memory; the others keep their log-probabilities.
         """
         tokens, opening = self.middle.tokens, self.middle.opening
         if opening is None or stem.hidden(tokens) == len(tokens):
@@ -294,5 +294,5 @@ class _Decoded:
         return replace(self.middle, logp=[*sure, *self.middle.logp[known:]], steps=0)
 
     def _exceeds(self, stem: Stem, known: int) -> bool:
-        """Whether a stem restricts more tokens than the first ``known`` ones."""
+        """Return whether a stem is longer than the bytes of the first ``known`` tokens."""
         return len(stem.remaining) > sum(len(stem.tokens.of[token]) for token in self.middle.tokens[:known])

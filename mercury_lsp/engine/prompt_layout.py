@@ -1,4 +1,4 @@
-"""Lays out a prompt for models that write the middle from left to right: our own ones, and open infilling models."""
+"""Lays out a prompt as tokens for models that decode from left to right: our own, and open autoregressive models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.open_models.prompt_format import fim_prompt
 from mercury_lsp.engine.tokenizer import Prompt, encode_prompt
 
-# Tokens of the longest sequence that are left for the middle, or half of it if that is less.
+# Positions that are reserved for the middle, but at most half of all positions.
 MIDDLE_TOKENS = 1024
 
 
 class OwnLayout:
     """The layout of our own checkpoints, see `tokenizer.encode_prompt`.
 
-    ``ends``: ids of the stop tokens. ``mask``: the id of the mask, None without canvases.
+    ``ends``: ids of the stop tokens. ``mask``: the id of the mask; None for models without canvases.
     """
 
     def __init__(self, loaded: Checkpoint) -> None:
@@ -26,11 +26,11 @@ class OwnLayout:
         self.mask: int | None = loaded.tokenizer.specials.mask
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Ids of all that the model reads before the middle; the stem is not part of them."""
+        """Return the ids of all tokens that the model reads before the middle; the stem is not part of them."""
         return encode_prompt(prompt, self._tokenizer)
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
-        """The tokens right before the cursor, of ids of `encode`."""
+        """Return the part of an encoded prompt that holds the text right before the stem."""
         special = self._tokenizer.specials
         return ids[ids.index(special.fim_prefix) + 1 : ids.index(special.fim_rest)]
 
@@ -59,10 +59,10 @@ class FimLayout:
 
 
 class TaggedLayout:
-    """The layout of a prompt that is a text with an open model's own tokens in it, written by their names.
+    """The layout of a prompt whose text contains an open model's special tokens by name.
 
-    Of a prompt it reads the prefix alone. `names`: of the tokens; whoever writes the prompt sees to it that no other
-    part of it has them. `positions`: the longest sequence.
+    Only the prefix of a prompt is read. ``names``: the names of the special tokens; the caller must ensure that no
+    other part of the prompt contains them. ``positions``: the longest sequence.
     """
 
     mask = None
@@ -86,9 +86,9 @@ class TaggedLayout:
 
 
 PromptLayout = OwnLayout | FimLayout | TaggedLayout
-"""How a prompt becomes tokens."""
+"""The ways to lay out a prompt as tokens."""
 
 
 def layout_of(loaded: Checkpoint | OpenCheckpoint) -> PromptLayout:
-    """The layout for a checkpoint that writes from left to right."""
+    """Return the layout for a checkpoint that decodes from left to right."""
     return OwnLayout(loaded) if isinstance(loaded, Checkpoint) else FimLayout(loaded)

@@ -1,4 +1,4 @@
-"""Asks the operating system for cores, memory, priorities and the end of a process."""
+"""Calls the operating system for cores, memory, thread priority, and the exit of a process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TOPOLOGY = "sys/devices/system/cpu/cpu{}/topology"
 
 
 def default_threads() -> int:
-    """The number of threads if no option sets it."""
+    """Return the default number of threads."""
     return min(4, cores())
 
 
 def cores(root: Path = Path("/")) -> int:
-    """The number of physical cores that this process may use, at least 1, by its affinity and its cgroups' quota.
+    """Return the number of physical cores that this process may use, at least 1, by its affinity and cgroup quota.
 
     Two hardware threads of one core count once on Linux and macOS. root: the parent folder of `proc` and `sys`.
     """
@@ -37,7 +37,7 @@ def cores(root: Path = Path("/")) -> int:
 
 
 def _core(root: Path, processor: int) -> tuple[str, ...]:
-    """The package and core of a hardware thread; the thread itself if the system does not list its topology."""
+    """Return the package and core ids of a hardware thread; its own number if the system lists no topology."""
     topology = root / _TOPOLOGY.format(processor)
     try:
         return tuple((topology / name).read_text() for name in ("physical_package_id", "core_id"))
@@ -46,7 +46,7 @@ def _core(root: Path, processor: int) -> tuple[str, ...]:
 
 
 def _quota(root: Path) -> float:
-    """The smallest quota, in processors, of this process's cgroups and their parents."""
+    """Return the smallest quota, in processors, of this process's cgroups and their parents."""
     quota = math.inf
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -58,14 +58,14 @@ def _quota(root: Path) -> float:
             continue
         top = root / "sys/fs/cgroup" / controllers
         folder = top / path.strip("/")
-        # In a container the path may be the host's, which is not mounted: then the container's own top counts.
+        # In a container the path may be the host's and not mounted; then the quota is at the top of the mount.
         for place in (folder, *(above for above in folder.parents if above.is_relative_to(top)), top):
             quota = min(quota, _limit(place))
     return quota
 
 
 def _limit(cgroup: Path) -> float:
-    """The quota of one cgroup, version 1 or 2; infinite if there is none."""
+    """Return the quota of one cgroup, version 1 or 2, in processors; infinity without a quota."""
     try:
         if (file := cgroup / "cpu.max").is_file():
             quota, period = file.read_text().split()
@@ -73,7 +73,7 @@ def _limit(cgroup: Path) -> float:
             quota, period = ((cgroup / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return int(quota) / int(period) if int(quota) > 0 else math.inf
     except (OSError, ValueError, ZeroDivisionError):
-        # No quota, or "max".
+        # There is no quota, or it is "max".
         return math.inf
 
 
@@ -88,9 +88,9 @@ def _mac_cores() -> int:
 
 
 def zero_pages(size: int) -> mmap.mmap:
-    """Allocate ``size`` zero bytes in pages of their own, which return to the system as soon as they are freed.
+    """Allocate ``size`` zero bytes in their own pages, which return to the system as soon as they are freed.
 
-    The heap may keep them: after a few large blocks glibc keeps even those.
+    Memory from the heap may stay with the process: glibc keeps even large blocks after a few of them were freed.
     """
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
@@ -139,7 +139,7 @@ def wait_for_exit(process: int) -> None:
 
 
 def _wait_for_notice(process: int) -> None:
-    """Wait by the system's notification. Raises `OSError` if it has none."""
+    """Wait for the system's notification of the exit. Raises `OSError` if the system has no notification."""
     with suppress(ProcessLookupError):
         if sys.platform == "linux" and hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(process)
@@ -164,6 +164,6 @@ def _is_there(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        # The process is another user's.
+        # The process belongs to another user.
         return True
     return True

@@ -1,9 +1,9 @@
-"""Defines the prompt as text, its tokens, and the special tokens that lay it out.
+"""Defines the prompt as text, its encoding to tokens, and the special tokens between its parts.
 
 Training and serving both call `encode_prompt`, the one definition of the layout:
 ``<file_sep> related ... <fim_suffix> following <fim_prefix> path, prefix <fim_rest> rest <fim_middle>``.
-The following lines come first and the short rest of the cursor's line comes late. So typing leaves everything before
-the cursor's line unchanged, and its keys and values stay in the cache. This module imports no torch.
+The following lines come first and the short rest of the cursor's line comes late. So typing leaves all tokens before
+the cursor's line unchanged, and their keys and values stay in the cache. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from tokenizers import Tokenizer as _Vocabulary
 
 STEM_CHARACTERS = 96
-"""Length of the longest stem. A longer pre-token is no word to complete, so the prompt keeps it whole."""
+"""The longest stem. A longer pre-token is not a word to complete, so the prompt keeps it whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of another file of the workspace."""
+    """A part of another file of the workspace."""
 
     path: str
     text: str
@@ -29,7 +29,7 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The part of a document that the model sees, as text whose lines end with ``\\n``.
+    """The text that the model sees: parts of the document and of related files. Lines end with ``\\n``.
 
     ``path``: workspace-relative and POSIX, or empty. ``prefix``: the window before the cursor, up to the start of its
     last pre-token. ``stem``: the text from there to the cursor; every middle begins with it. ``rest``: the rest of the
@@ -59,9 +59,9 @@ class Specials:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """An earlier middle at this cursor, ``text``, and the characters ``typed`` since then.
+    """An earlier middle at this place, ``text``, and the characters ``typed`` since then.
 
-    A hint makes decoding shorter if it still holds, and never changes the result.
+    A hint that still holds saves passes. A hint never changes the result.
     """
 
     text: str
@@ -69,15 +69,15 @@ class Hint:
 
     @property
     def left(self) -> str:
-        """The part of the text that is not typed yet; empty if something else was typed."""
+        """The part of the text that is not typed yet; empty if the typed characters differ from the text."""
         return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
 
 
 @cache
 def _byte_letters() -> dict[str, int]:
-    """The byte of each letter in byte-level BPE (Radford et al. 2019, GPT-2).
+    """Return the byte for each character of byte-level BPE's alphabet (Radford et al. 2019, GPT-2).
 
-    Printable bytes stand for themselves; the others are, in order, the letters from U+0100 on.
+    Printable bytes stand for themselves; the others are, in order, the characters from U+0100 on.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
@@ -85,7 +85,7 @@ def _byte_letters() -> dict[str, int]:
 
 
 class Vocabulary:
-    """Byte-level BPE in which every text is plain text, special strings included."""
+    """A byte-level BPE vocabulary that encodes every text as plain text, including the names of special tokens."""
 
     FILE = "tokenizer.json"
 
@@ -95,7 +95,7 @@ class Vocabulary:
         self.added: dict[str, int] = {
             token.content: i for i, token in vocabulary.get_added_tokens_decoder().items()
         }
-        """Ids, by their names, of the tokens that no text can be encoded as."""
+        """Ids of the special tokens by name; no text is encoded as one of them."""
 
     @property
     def size(self) -> int:
@@ -103,21 +103,23 @@ class Vocabulary:
         return int(self._vocabulary.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens."""
+        """Return the ids of a text, without special tokens."""
         return list(self._vocabulary.encode(text, add_special_tokens=False).ids)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of several texts, each as by `encode`; on several threads, without the interpreter's lock."""
+        """Return the ids of each text, like `encode`, computed on several threads without the GIL."""
         encodings = self._vocabulary.encode_batch_fast(list(texts), add_special_tokens=False)
         return [list(encoding.ids) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens give no text, bytes that are not UTF-8 give U+FFFD."""
+        """Return the text of ids; special tokens have no text, and bytes that are not UTF-8 become U+FFFD."""
         return str(self._vocabulary.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self) -> list[bytes]:
-        """The bytes of each token, by id; empty for special tokens, and for those that are spelt in no bytes'
-        letters."""
+        """Return the bytes of each token, by id.
+
+        They are empty for special tokens, and for tokens that are not spelled in the alphabet of byte-level BPE.
+        """
         letters = _byte_letters()
         added = set(self.added.values())
         spelt = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
@@ -131,21 +133,21 @@ class Vocabulary:
         return [bytes_of(token) for token in spelt]
 
     def newlines(self) -> frozenset[int]:
-        """Ids of the tokens with a newline in their text."""
-        # Byte-level BPE spells the byte 0x0A, and only this one, as the letter below.
+        """Return the ids of the tokens that contain a newline."""
+        # Byte-level BPE spells the byte 0x0A, and no other, as the character below.
         token = self._vocabulary.id_to_token
         return frozenset(i for i in range(self.size) if "Ċ" in (token(i) or ""))
 
     def count(self, text: str) -> int:
-        """The number of tokens in a text."""
+        """Return the number of tokens in a text."""
         return len(self._vocabulary.encode(text, add_special_tokens=False).ids)
 
     def stem_start(self, text: str) -> int:
-        """Index of the first character of the last pre-token; the text's length if there is none to cut off.
+        """Return the index at which the last pre-token begins; the text's length if there is no stem to cut off.
 
-        No merge of byte-pair encoding crosses the boundary of a pre-token (letters with the blank before them, digits,
-        punctuation, a run of blanks). So a prompt that ends there ends in a token that occurs in training data. The
-        engine generates the text after it again (token healing, Lundberg 2023; FIM-SE, Ren et al. 2024). Takes 30 µs.
+        No BPE merge crosses the boundary of a pre-token (letters with the blank before them, digits, punctuation, a run
+        of blanks). So a prompt that ends there ends in a token that occurs in training data. The engine generates the
+        text after it again (token healing, Lundberg 2023; FIM-SE, Ren et al. 2024). Takes 30 µs.
         """
         near = text[-2 * STEM_CHARACTERS :]
         splitter = self._vocabulary.pre_tokenizer
@@ -157,7 +159,7 @@ class Vocabulary:
 
 
 def read_vocabulary(text: str, source: str) -> _Vocabulary:
-    """Parse a tokenizer's JSON; ``source`` is the file's name for the message. Raises ``ValueError``."""
+    """Parse a tokenizer's JSON; ``source``: the file's name, for the error message. Raises ``ValueError``."""
     try:
         return _Vocabulary.from_str(text)
     except Exception as error:
@@ -166,7 +168,7 @@ def read_vocabulary(text: str, source: str) -> _Vocabulary:
 
 
 class Tokenizer(Vocabulary):
-    """The vocabulary of our own checkpoints, with the special tokens of a prompt's layout."""
+    """The vocabulary of our own checkpoints, with the special tokens of `encode_prompt`."""
 
     def __init__(self, vocabulary: _Vocabulary) -> None:
         super().__init__(vocabulary)
@@ -184,7 +186,7 @@ class Tokenizer(Vocabulary):
 
 
 def encode_prompt(prompt: Prompt, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Ids of all that the model reads before the middle, up to and including ``<fim_middle>``."""
+    """Return the ids of all tokens that the model reads before the middle, up to and including ``<fim_middle>``."""
     special = tokenizer.specials
     ids: list[int] = []
     for snippet in prompt.related:

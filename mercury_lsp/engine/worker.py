@@ -1,9 +1,9 @@
 """Runs an engine in one thread: loads it, runs the newest job, and keeps the last results.
 
 Requests for the same key share a job. A newer key supersedes an older one, whose requests resolve to None. A job whose
-requests were all cancelled stops between two passes. A job done ahead waits until nothing is requested, and stops as
-soon as something is. A job that fails costs its answer; several failures in a row cost the engine, which is loaded
-again.
+requests were all cancelled stops between two passes. A prefetch job waits until nothing is requested, and stops as soon
+as another key is requested. A job that fails costs only its result; after several failures in a row the engine is
+loaded again.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-# So many failures in a row mean that the engine is broken.
+# After this many failures in a row the engine counts as broken.
 FAILURES_BEFORE_RELOAD = 3
-# Enough for a suggestion, its continuation, and those of the last few keys.
+# Enough for the current suggestion and its continuation, and for those of the last few keystrokes.
 REMEMBERED_RESULTS = 8
-# After so long without a job the thread runs `on_pause`.
+# The thread calls `on_pause` after this time without a job.
 PAUSE_SECONDS = 1.0
 
 E = TypeVar("E")
 T = TypeVar("T")
 Work = Callable[[E, Callable[[], bool], Callable[[object], None]], T]
-"""A job, given the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()` turns true, and tells
-its progress."""
+"""The function of a job, called with the engine, `cancelled` and `tell`: it raises `Cancelled` soon after `cancelled()`
+turns true, and reports its progress by `tell`."""
 
 log = logging.getLogger(__name__)
 
 
 class Stopped(RuntimeError):
-    """The engine raised something that ends a thread, such as `SystemExit`; the cause is that exception."""
+    """The engine raised an exception that is not an `Exception`, such as `SystemExit`; it is the ``__cause__``."""
 
 
 class Unanswered(Exception):
-    """A job has no result, without a fault of the engine: a hosted model did not answer, or must not be asked.
+    """A job has no result, but the engine is not at fault: a hosted model did not answer or must not be asked.
 
     The message is a clause for the user.
     """
 
 
 class Cancelled(Exception):
-    """A job stopped on request. Not an error."""
+    """A job stopped because it was cancelled or superseded. Not an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """State of the worker's engine. ``fraction``: of the loading done; ``detail``: why loading failed."""
+    """The state of the worker's engine. ``fraction``: how much is loaded; ``detail``: why loading failed."""
 
     kind: Literal["idle", "loading", "ready", "failed"]
     detail: str = ""
@@ -60,7 +60,7 @@ class EngineState:
 class _Job:
     key: object
     work: Work[Any, Any]
-    # Done without a request, unless a newer job waits.
+    # Runs even without a request, unless a newer prefetch job waits.
     ahead: bool = False
     futures: list[Future[Any]] = field(default_factory=list)
     superseded: bool = False
@@ -75,7 +75,7 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _JobResult:
-    """The end of a job. ``sound``: the failure is not the engine's."""
+    """The outcome of a job. ``sound``: the engine is not at fault for the failure."""
 
     result: Any = None
     failure: Exception | None = None
@@ -86,8 +86,9 @@ class _JobResult:
 class Worker(Generic[E]):
     """Runs jobs on an engine of type E, one at a time, the newest first.
 
-    load: makes the engine in the worker's thread, given a function that takes the fraction done. on_state: called from
-    that thread with each new state. on_pause: called after `PAUSE_SECONDS` without a job. Both must return soon.
+    load: creates the engine in the worker's thread; its argument is a function to call with the fraction done.
+    on_state: called in that thread with each new state. on_pause: called in it after `PAUSE_SECONDS` without a job.
+    Both must return quickly.
     """
 
     def __init__(
@@ -97,34 +98,34 @@ class Worker(Generic[E]):
         on_pause: Callable[[], None] | None = None,
     ) -> None:
         self.state = EngineState("idle")
-        # Set after loading; only jobs may use it, others may read its attributes.
+        # Set after loading. Only jobs may compute with the engine; other threads may read its attributes.
         self.engine: E | None = None
-        # The number of jobs so far.
+        # The number of jobs started so far.
         self.begun = 0
-        # Key and progress of the last job that was stopped.
+        # Key and last progress of the last job that stopped early.
         self.interrupted: tuple[Any, Any] | None = None
         self._load, self._on_state, self._on_pause = load, on_state, on_pause
         self._failure: Exception | None = None
         self._failures_allowed = FAILURES_BEFORE_RELOAD
         self._running: _Job | None = None
-        # The newest requested job, and the newest to be done ahead.
+        # The newest requested job, and the newest prefetch job.
         self._waiting: _Job | None = None
         self._ahead: _Job | None = None
         # Newest first.
         self._results: list[tuple[Any, Any]] = []
         self._stop = False
         self._changed = threading.Condition()
-        # A daemon, because a load that hangs must not keep the process from ending.
+        # A daemon thread, because a hanging load must not keep the process alive.
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name="mercury-engine", daemon=True
         )
 
     def start(self) -> None:
-        """Start loading. May be called once."""
+        """Start the thread, which loads the engine. May be called only once."""
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Supersede all jobs, end the thread, and wait up to ``timeout`` seconds for its end."""
+        """Supersede all jobs, stop the thread, and wait up to ``timeout`` seconds until it has ended."""
         with self._changed:
             self._stop = True
             self._supersede(self._running, self._waiting, self._ahead)
@@ -139,9 +140,10 @@ class Worker(Generic[E]):
         return any(job is not None for job in (self._running, self._waiting, self._ahead))
 
     def submit(self, key: object, work: Work[E, T | None]) -> Future[T | None]:
-        """Request ``work``.
+        """Request ``work`` under a key; a job of the same key is shared, jobs of other keys are superseded.
 
-        The future resolves to the result, to None if the job is superseded, or to an exception of the work or load.
+        The future resolves to the result, to None if the job is superseded, or to the exception of the work or of the
+        load.
         """
         future: Future[T | None] = Future()
         with self._changed:
@@ -160,9 +162,9 @@ class Worker(Generic[E]):
         return future
 
     def anticipate(self, key: object, work: Work[E, object]) -> None:
-        """Do ``work`` ahead, as soon as nothing is requested, and remember its result.
+        """Prefetch: run ``work`` as soon as nothing is requested, and keep its result.
 
-        The job replaces any other job done ahead. A later request for the same key gets its errors.
+        The job replaces any other prefetch job. A later request for the same key joins the job, and gets its errors.
         """
         with self._changed:
             if self._stop or self._failure is not None:
@@ -177,25 +179,25 @@ class Worker(Generic[E]):
             self._changed.notify_all()
 
     def keep(self, key: object) -> None:
-        """Let a job continue without requests, as if it were done ahead."""
+        """Let the job of a key continue without requests, like a prefetch job."""
         with self._changed:
             if (job := self._current(key)) is not None:
                 job.ahead = True
 
     def supersede(self) -> None:
-        """Resolve all requests to None, because the last request was answered without a job."""
+        """Resolve all requests to None; the scheduler calls this when it answers a newer request without a job."""
         with self._changed:
             self._supersede(*(job for job in (self._running, self._waiting) if job and job.futures))
             self._waiting = None
 
     def progress(self, key: object) -> Any:
-        """The last progress of the job of a key; None if it is not running or has told nothing."""
+        """Return the last progress of a key's job; None if the job is not running or has not reported progress."""
         with self._changed:
             job = self._running
             return job.progress if job is not None and job.key == key else None
 
     def remembered(self) -> list[tuple[Any, Any]]:
-        """Keys and results of the last jobs, newest first."""
+        """Return the keys and results of the last jobs, newest first."""
         with self._changed:
             return list(self._results)
 
@@ -206,14 +208,14 @@ class Worker(Generic[E]):
         return None
 
     def _stopped(self, job: _Job) -> bool:
-        """Whether a job must stop; once true, always true."""
+        """Return whether a job must stop; the answer never changes back to False."""
         with self._changed:
             newer = self._ahead is not None and self._ahead is not job
             job.superseded |= not job.requested() and (not job.ahead or newer)
             return job.superseded
 
     def _supersede(self, *jobs: _Job | None) -> None:
-        """Resolve the requests of jobs to None now; the thread notices between two passes."""
+        """Resolve the requests of jobs to None at once; a running job stops between two passes."""
         for job in jobs:
             if job is not None:
                 job.superseded = True
@@ -222,14 +224,14 @@ class Worker(Generic[E]):
     def _run(self) -> None:
         while (engine := self._loaded()) is not None and self._serve(engine):
             log.warning("The engine failed %d times in a row; it is loaded again.", self._failures_allowed)
-            # The fault may lie elsewhere, and then loading again and again would not help.
+            # The cause may be outside the engine, so that loading it repeatedly would not help.
             self._failures_allowed *= 2
             self.engine = engine = None
-        # Frees the memory although others still hold this worker.
+        # Free the memory even if other objects still refer to this worker.
         self.engine = None
 
     def _serve(self, engine: E) -> bool:
-        """Run jobs until the worker stops, or until too many fail in a row: then return True."""
+        """Run jobs until the worker stops; return True instead if too many fail in a row."""
         failed = 0
         while failed < self._failures_allowed:
             if (job := self._next()) is None:
@@ -263,7 +265,7 @@ class Worker(Generic[E]):
         return engine
 
     def _next(self) -> _Job | None:
-        """Wait for a job that is still wanted; None if the worker stops."""
+        """Wait for the next job that must run; return None if the worker stops."""
 
         def awaited() -> bool:
             return self._stop or self._waiting is not None or self._ahead is not None
@@ -295,7 +297,7 @@ class Worker(Generic[E]):
         except Unanswered as error:
             return _JobResult(failure=error, sound=True)
         except BaseException as error:
-            # Costs this answer, but neither the thread nor the server.
+            # A failure costs this result, but neither the thread nor the server.
             log.debug("a job failed", exc_info=True)
             return _JobResult(failure=_failure(error))
         if result is not None:
@@ -311,7 +313,7 @@ class Worker(Generic[E]):
 
 
 def _failure(error: BaseException) -> Exception:
-    """The error, as an `Exception` that may be raised in the thread that waits for the future."""
+    """Return the error as an `Exception`, which is safe to raise in the thread that waits for the future."""
     if isinstance(error, Exception):
         return error
     stopped = Stopped(type(error).__name__)

@@ -1,1 +1,1 @@
-"""Runs networks on processors and GPUs, and keeps their keys and values."""
+"""Runs networks on CPUs and GPUs, and keeps their KV caches."""

@@ -1,12 +1,12 @@
-"""Defines the rows of a pass and the one attention rule of training and serving.
+"""Defines the rows of a pass, and the attention rule that training and serving share.
 
-The rule uses operators that numpy arrays and torch tensors share: serving passes arrays, training tensors.
+The rule uses only operators that NumPy arrays and PyTorch tensors share: serving passes arrays, training tensors.
 
 A *clean* row holds a known token and sees the clean rows up to itself: it is causal. A *canvas* is an anchor (a copy
 of the token before a block) and the block's rows, masked or not; each sees the clean rows before the block and its
-whole canvas both ways. Row i predicts token i+1, as in an autoregressive model, so the anchor predicts the block's
-first token. Training may hang several *branches* (a rest of the line, a middle) on one clean trunk: a branch sees
-the trunk up to where it forks off. After BD3-LM (Arriola et al. 2025) and the shifted block diffusion of Fast-dLLM v2.
+whole canvas in both directions. Row i predicts token i+1, as in an autoregressive model, so the anchor predicts the
+block's first token. In training, several *branches* (a rest of the line, a middle) may share one clean trunk: a branch
+sees the trunk up to its fork. Based on BD3-LM (Arriola et al. 2025) and the shifted block diffusion of Fast-dLLM v2.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-# The canvas of a key that is absent, and of rows that pad a pass: no session has so many canvases.
+# The canvas numbers of an absent key and of padding rows; the latter exceeds the canvases of any session.
 ABSENT_CANVAS, PADDING_CANVAS = -1, 1 << 20
 
 
@@ -25,9 +25,9 @@ ABSENT_CANVAS, PADDING_CANVAS = -1, 1 << 20
 class TokenLayout:
     """The place of each row, as integer arrays or tensors of one shape (..., T).
 
-    ``position``: of the token. ``start``: the first position of the clean tokens that the row does not see. ``canvas``:
-    0 for clean rows, else the canvas's number. ``branch``: 0 on the trunk, else the branch's number. ``fork``: the
-    number of trunk tokens that a branch sees.
+    ``position``: the position of the row's token. ``start``: the row sees no clean token from this position on.
+    ``canvas``: 0 for clean rows, else the number of the canvas. ``branch``: 0 on the trunk, else the number of the
+    branch. ``fork``: the number of trunk tokens that a branch sees.
     """
 
     position: Any
@@ -38,14 +38,14 @@ class TokenLayout:
 
     @classmethod
     def clean(cls, first: int, count: int) -> TokenLayout:
-        """Rows of ``count`` known tokens from position ``first`` on, on the trunk. int64 arrays (count,)"""
+        """Return the rows of ``count`` known tokens of the trunk, from position ``first`` on. int64 arrays (count,)"""
         position = np.arange(first, first + count)
         zero, start = np.zeros_like(position), position + 1
         return cls(position, start, zero, zero, start)
 
     @classmethod
     def block(cls, first: int, size: int, number: int = 1) -> TokenLayout:
-        """Rows of one canvas on the trunk: the anchor at ``first - 1`` and ``size`` tokens from ``first`` on.
+        """Return the rows of a canvas of the trunk: the anchor at ``first - 1``, and ``size`` tokens from ``first`` on.
 
         int64 arrays (size + 1,)
         """
@@ -55,23 +55,23 @@ class TokenLayout:
 
     @classmethod
     def join(cls, *parts: TokenLayout) -> TokenLayout:
-        """The rows of several layouts, one after the other along the last dimension."""
+        """Return the rows of several layouts, concatenated along the last dimension."""
         return cls(
             *(np.concatenate([getattr(part, field.name) for part in parts], -1) for field in fields(cls))
         )
 
     def map(self, change: Callable[[Any], Any]) -> TokenLayout:
-        """The same rows with ``change`` applied to each field."""
+        """Return the same rows with ``change`` applied to each field."""
         return TokenLayout(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def attention_mask(query: TokenLayout, key: TokenLayout) -> Any:
-    """Which keys each query sees. (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
+    """Return which keys each query sees: (..., Tq) and (..., Tk) -> bool (..., Tq, Tk)."""
     return attends(query.map(lambda row: row[..., None]), key.map(lambda row: row[..., None, :]))
 
 
 def attends(q: TokenLayout, k: TokenLayout) -> Any:
-    """The attention rule, for queries and keys of one shape, or of shapes that broadcast."""
+    """Apply the attention rule: return whether ``q`` sees ``k``, elementwise, for shapes that broadcast."""
     lineage = (k.branch == q.branch) | ((k.branch == 0) & (k.position < q.fork))
     context = (k.canvas == 0) & lineage & (k.position < q.start)
     together = (k.canvas > 0) & (k.canvas == q.canvas)
@@ -79,7 +79,7 @@ def attends(q: TokenLayout, k: TokenLayout) -> Any:
 
 
 def all_see_all(rows: TokenLayout) -> bool:
-    """Whether rows (T,) right after the kept ones need no mask, because all see these and one another.
+    """Return whether rows (T,) after the kept ones need no mask, because each row sees all kept and all new rows.
 
     This holds for one clean row, and for one canvas.
     """

@@ -1,4 +1,4 @@
-"""Defines the protocol of an executor, which computes the network on a device."""
+"""Defines the protocol of an executor, which runs a network on a device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mercury_lsp.engine.backends.attention import TokenLayout
 
 
 class Executor(Protocol):
-    """A network on a device, with its keys and values by row number; `kv_cache` knows the tokens of these rows.
+    """A network on a device, with its keys and values by row number; `kv_cache` keeps the tokens of these rows.
 
-    ``device``: cpu, cuda or mps. ``threads``: of the CPU. ``row_cost``: the time that one row more takes, as a share of
-    a pass of one row; 0 where rows cost nothing. `speculative.affordable` chooses the drafts by it.
+    ``device``: cpu, cuda or mps. ``threads``: CPU threads. ``row_cost``: the time of one more row, relative to a pass
+    of one row; 0 if rows are free. `speculative.affordable` selects the drafts by it.
     """
 
     device: str
@@ -32,7 +32,7 @@ class Executor(Protocol):
         ...
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
-        """Log-probabilities (n, V) of hidden rows (n, width), -inf for forbidden ids.
+        """Return the log-probabilities (n, V) of hidden rows (n, width), -inf for forbidden ids.
 
         The result may be valid only until the next call.
         """

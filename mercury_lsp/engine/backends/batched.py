@@ -1,9 +1,9 @@
-"""Runs the rows of several sessions as one forward pass of torch's network.
+"""Runs the rows of several sessions as one forward pass with PyTorch.
 
-The rows of all sessions lie one after the other for the linear layers, without padding. Only attention sees sessions,
-as (N, H, T, D) padded to the most rows and keys of one session. Keys and values are in slots of one buffer of constant
-size. All that differs between two passes reaches the device as one small array, from which the device computes the mask
-by the rule of `attention`.
+For the linear layers the rows of all sessions are concatenated without padding. Only attention separates the sessions,
+as (N, H, T, D) padded to the most rows and keys of any session. Keys and values are in the slots of one buffer of fixed
+size. All inputs of a pass reach the device as one small array, from which the device computes the mask by the rule of
+`attention`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ FIELDS = [field.name for field in fields(TokenLayout)]
 
 
 class BatchedNetwork:
-    """See `batching.Batch`. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
+    """A `batching.Batch` on PyTorch.
+
+    ``forbidden``: ids with a score of -inf. ``threads``: 0 keeps PyTorch's setting.
+    """
 
     row_cost = 0.0
 
@@ -58,7 +61,7 @@ class BatchedNetwork:
         rows: int,
         threads: int = 0,
     ) -> BatchedNetwork:
-        """Make as many slots of ``rows`` rows as fit into ``memory`` bytes, at least one."""
+        """Make a network with as many slots of ``rows`` rows as fit into ``memory`` bytes, at least one."""
         shape = network.shape
         each = 2 * shape.layers * shape.kv_heads * rows * shape.head_width * network.embedding.weight.itemsize
         return cls(network, forbidden, device, max(1, memory // each), rows, threads)
@@ -79,14 +82,14 @@ class BatchedNetwork:
         return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
 
     def free(self, slot: int) -> None:
-        """See `batching.Batch.free`: the slots share one buffer of constant size."""
+        """Do nothing: the slots share one buffer of fixed size."""
 
     def _batch(self, parts: Sequence[SlotRows]) -> _Batch:
         n, longest = len(parts), max(len(part.ids) for part in parts)
         keys = max(part.past + len(part.ids) for part in parts)
         table = np.zeros((len(FIELDS) + 4, n, longest), np.int64)
         table[1 + FIELDS.index("canvas")] = PADDING_CANVAS
-        # Padding rows see one key, because a softmax over none is not a number, and are written after all keys.
+        # Padding rows see one key, because a softmax over no keys is NaN, and are written after all other keys.
         table[1 + FIELDS.index("start")] = 1
         table[-3] = keys
         for i, part in enumerate(parts):
@@ -121,7 +124,7 @@ class BatchedNetwork:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """A pass over R rows of N sessions; both the mask and the past of the pass.
+    """A pass over R rows of N sessions, used as the mask and as the `Past` of `Network.forward`.
 
     ``ids``, ``position``, ``slot``, ``place``: of each row, (R,). ``real``: the row's index in (N, T), flattened.
     ``slots``: of each session, (N,). ``mask``: (N, 1, G T, S). ``size``: N, T and S.
@@ -138,7 +141,7 @@ class _Batch:
     size: tuple[int, int, int]
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Past.join`: write each row's key and value (1, Hkv, R, D) to its slot; return those of the sessions."""
+        """Write each row's key and value (1, Hkv, R, D) to its slot, and return those of all sessions, see `Past`."""
         keys, values = self.keys_and_values[:, layer]  # (slots, Hkv, rows, D)
         keys[self.slot, :, self.place] = key[0].transpose(0, 1)
         values[self.slot, :, self.place] = value[0].transpose(0, 1)
@@ -146,7 +149,7 @@ class _Batch:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, batch: _Batch) -> Tensor:
-    """See `network.Attend`: rows (1, H, R, D) over the keys and values (N, Hkv, S, D) of their sessions."""
+    """Attend rows (1, H, R, D) to the keys and values (N, Hkv, S, D) of their sessions, see `network.Attend`."""
     n, longest, _ = batch.size
     heads, width = q.shape[1], q.shape[3]
     padded = q.new_zeros(n * longest, heads, width)

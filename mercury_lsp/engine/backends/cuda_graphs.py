@@ -1,9 +1,9 @@
 """Runs passes on CUDA as recorded graphs of a few fixed sizes.
 
-A pass of few rows is hundreds of small kernels, and to launch them one by one takes longer than to run them. A graph
-launches them at once, but always with the same sizes and addresses. So rows and keys are padded to buckets, and all
-that differs between two passes is one small tensor, from which the pass computes its mask on the device. On other
-devices the same passes run without recording, so that they can be tested without a GPU. `devices` chooses plain torch
+A pass of few rows consists of hundreds of small kernels, and launching them one by one takes longer than running them.
+A graph launches all of them at once, but always with the same sizes and addresses. So rows and keys are padded to
+buckets, and the inputs of a pass are one small tensor, from which the pass computes its mask on the device. On other
+devices the same passes run without recording, so that they can be tested without a GPU. `devices` uses plain PyTorch
 until graphs have been measured on a device.
 """
 
@@ -20,18 +20,18 @@ from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS,
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 
-# 96 rows: a pass of the prompt's last chunk also makes the first draft.
+# 96 rows, because the pass over the last chunk of the prompt also makes the first draft.
 ROW_BUCKETS = (8, 16, 32, 64, 96)
 KEY_BUCKET_ROWS = 256
 
 
 def rows_bucket(rows: int) -> int:
-    """The number of rows to which a pass of ``rows`` is padded."""
+    """Return the number of rows to which a pass of ``rows`` is padded."""
     return next((size for size in ROW_BUCKETS if size >= rows), -(-rows // ROW_BUCKETS[-1]) * ROW_BUCKETS[-1])
 
 
 def keys_bucket(keys: int) -> int:
-    """The number of keys to which a pass with ``keys`` is padded."""
+    """Return the number of keys to which a pass with ``keys`` is padded."""
     return -(-keys // KEY_BUCKET_ROWS) * KEY_BUCKET_ROWS
 
 
@@ -42,7 +42,8 @@ class GraphExecutor(TorchExecutor):
         super().__init__(network, forbidden, device, threads)
         shape = network.shape
         room = keys_bucket(shape.positions + ROW_BUCKETS[-1])
-        size = (2, shape.layers, 1, shape.kv_heads, room, shape.head_width)  # keys and values
+        # The first dimension is for keys and values.
+        size = (2, shape.layers, 1, shape.kv_heads, room, shape.head_width)
         self._room = network.embedding.weight.new_zeros(size)
         self._index = torch.arange(room, device=device)
         self._records = torch.device(device).type == "cuda"
@@ -50,10 +51,10 @@ class GraphExecutor(TorchExecutor):
 
     @torch.inference_mode()
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
-        """See `Executor.run`. The hidden rows last until the next run."""
+        """See `Executor.run`. The hidden rows are valid until the next run."""
         size = rows_bucket(len(ids))
         keys = keys_bucket(past + size)
-        # One asynchronous copy to the device: it is small, and its memory is not used again.
+        # One small asynchronous copy to the device; its memory on the host is not reused.
         inputs = torch.from_numpy(padded(ids, rows, past, size)).to(self.device, non_blocking=True)
         step = self._recorded.get((size, keys)) if self._records else self._step(keys)
         if step is None:
@@ -61,7 +62,7 @@ class GraphExecutor(TorchExecutor):
         return step(inputs)[: len(ids)]
 
     def _step(self, keys: int) -> Callable[[Tensor], Tensor]:
-        """A pass over the first ``keys`` keys, given the inputs of `padded`; it never waits for the device."""
+        """Return a function that runs a pass over ``keys`` keys on the inputs of `padded`, without synchronization."""
 
         def step(inputs: Tensor) -> Tensor:
             ids, *parts, places = inputs  # (B,) each
@@ -81,7 +82,7 @@ class GraphExecutor(TorchExecutor):
         return step
 
     def _record(self, inputs: Tensor, keys: int) -> Callable[[Tensor], Tensor]:
-        """Record the pass as a graph; the warm-up run writes the same keys and values as the first replay."""
+        """Record a pass as a graph. The warm-up run writes the same keys and values as the first replay."""
         step, static = self._step(keys), inputs.clone()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
@@ -101,7 +102,7 @@ class GraphExecutor(TorchExecutor):
 
 
 class FixedKVCache:
-    """Keys and values of constant size, with the places to write to in a tensor on the device."""
+    """A KV cache of fixed size; the places to write to are in a tensor on the device."""
 
     def __init__(self, room: Tensor, places: Tensor, keys: int) -> None:
         """room: (2, layers, 1, Hkv, room, D); places: (B,); keys: the number of keys that a pass sees."""
@@ -116,9 +117,9 @@ class FixedKVCache:
 
 
 def padded(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
-    """The inputs of a pass of ``size`` rows: ids, fields of `TokenLayout`, and places. int64 (7, B)
+    """Return the inputs of a pass of ``size`` rows: ids, fields of `TokenLayout`, and places. int64 (7, B)
 
-    Padding rows are written after the others, see none of them, and are seen by none.
+    Padding rows are written after the other rows, do not see them, and are not seen by them.
     """
     inputs = np.zeros((len(fields(TokenLayout)) + 2, size), np.int64)
     inputs[0, : len(ids)] = ids

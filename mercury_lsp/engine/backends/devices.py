@@ -1,4 +1,4 @@
-"""Chooses the executor that runs a model on this machine, and imports torch only if needed."""
+"""Selects the executor that runs a model on this machine, and imports PyTorch only if necessary."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mercury_lsp.engine.system import default_threads
 if TYPE_CHECKING:
     from mercury_lsp.engine.backends.network import Network
 
-# Rows of a batch on a CPU, where a pass of more takes too long for those who wait.
+# The most rows of a batch on a CPU: longer passes would keep the other sessions waiting.
 CPU_BATCH_ROWS = 256
 INSTALL_TORCH = 'pip install "mercury-lsp[torch]"'
-# Files of the drivers of NVIDIA, WSL and AMD.
+# Device files of the drivers of NVIDIA, WSL and AMD.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
@@ -39,11 +39,11 @@ def executor_for(
     quantization: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> Executor:
-    """The executor of a model on a device: auto, cpu, cuda or mps.
+    """Load a model on a device (auto, cpu, cuda or mps), and return its executor.
 
-    threads: 0 for `default_threads`. quantization: of an open model: auto, none, int8 or int4; auto takes int8 on a
-    CPU, where the kernel is fastest, and elsewhere the most exact one that fits into the device's memory. progress:
-    called with the fraction done. Raises `CheckpointError` where the device cannot run the model.
+    threads: 0 for `default_threads`. quantization: auto, none, int8 or int4, for open models only; auto is int8 on a
+    CPU, because the kernel is fastest with it, and otherwise the most exact one that fits into the device's memory.
+    progress: called with the fraction done. Raises `CheckpointError` if the device cannot run the model.
     """
     device, threads = pick_device(device), threads or default_threads()
     native = _native(loaded, device, threads, quantization, progress)
@@ -58,7 +58,7 @@ def executor_for(
 def slots_for(
     loaded: Checkpoint | OpenCheckpoint, device: str, threads: int, memory: int, rows: int
 ) -> ContinuousBatcher:
-    """The executors of many sessions on one network, whose passes are batched, see `batching`.
+    """Load a model for many sessions, whose passes are batched, see `batching`; the slots are their executors.
 
     memory: bytes for the keys and values of all sessions. rows: the most rows of one session. Raises `CheckpointError`
     if the device cannot run the model.
@@ -74,7 +74,7 @@ def slots_for(
 
 
 def _row_cost(loaded: Checkpoint | OpenCheckpoint, network: NativeNetwork) -> float:
-    """See `Executor.row_cost`, measured only for models that draft: an open diffusion model would wait for nothing."""
+    """Return `Executor.row_cost`, measured only for models that draft, because other models do not use it."""
     drafts = isinstance(loaded, Checkpoint) or loaded.family.causal
     return network.row_cost() if drafts else TYPICAL_ROW_COST
 
@@ -85,7 +85,7 @@ def _torch_network(
     quantization: str,
     progress: Callable[[float], None] | None = None,
 ) -> Network:
-    """The network on torch. Raises `CheckpointError` if torch is missing or cannot use the device."""
+    """Load the network with PyTorch. Raises `CheckpointError` if it is missing or cannot use the device."""
     if not has_torch():
         raise CheckpointError(f"The model {loaded.name} needs torch to run on {device}: {INSTALL_TORCH}")
     from mercury_lsp.engine.backends.torch_executor import dtype_for, has_device
@@ -110,7 +110,7 @@ def _native(
     quantization: str,
     progress: Callable[[float], None] | None = None,
 ) -> NativeNetwork | None:
-    """The network on the CPU's kernel; None if the kernel cannot run it, or if its weights must not be quantized."""
+    """Load the network for the C kernel; None if the kernel cannot run it, or if quantization is forbidden."""
     if device != "cpu" or (isinstance(loaded, OpenCheckpoint) and quantization == "none"):
         return None
     source: WeightSource
@@ -122,7 +122,7 @@ def _native(
 
 
 def prepare(loaded: Checkpoint | OpenCheckpoint, progress: Callable[[float], None] | None = None) -> None:
-    """Lay out the weights of a checkpoint for the CPU's kernel, in the file that servers map.
+    """Prepare the weights of a checkpoint for the C kernel, in the file that servers map into memory.
 
     Does nothing if the kernel cannot run the model. progress: called with the fraction done. Raises `CheckpointError`.
     """
@@ -130,12 +130,12 @@ def prepare(loaded: Checkpoint | OpenCheckpoint, progress: Callable[[float], Non
 
 
 def has_torch() -> bool:
-    """Whether torch is installed, without importing it."""
+    """Return whether PyTorch is installed, without importing it."""
     return importlib.util.find_spec("torch") is not None
 
 
 def pick_device(device: str) -> str:
-    """The device of a setting; auto prefers CUDA, then Apple's MPS, then the CPU, which is the one without torch."""
+    """Return the device of a setting; auto prefers CUDA to MPS to the CPU, and is the CPU without PyTorch."""
     if device != "auto":
         return device
     if not (may_have_gpu() and has_torch()):
@@ -146,7 +146,7 @@ def pick_device(device: str) -> str:
 
 
 def may_have_gpu() -> bool:
-    """Whether torch might find a GPU, by the drivers' files: importing torch takes longer than loading a model."""
+    """Return whether PyTorch may find a GPU, without importing it, because that takes longer than loading a model."""
     if sys.platform == "linux":
         return any(Path(file).exists() for file in _GPU_FILES)
     return sys.platform == "win32" or platform.machine() == "arm64"

@@ -1,7 +1,7 @@
-"""Runs forward passes and keeps the ids of the tokens whose keys and values the executor holds.
+"""Runs forward passes, and tracks the tokens whose keys and values the executor holds.
 
-Clean rows are causal and never see a canvas. So the keys and values of a common prefix are exactly those of a fresh
-run. Clean rows may be kept, canvases never.
+Clean rows are causal and never see a canvas. So the cached keys and values of a common prefix are exactly those that a
+new run would compute. Clean rows may be kept, canvas rows never.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ PREFILL_CHUNK_ROWS = 64
 
 
 class CachedModel:
-    """An executor, and the ``ids`` of its kept rows, from the first on; nothing else may run the executor."""
+    """An executor with the ``ids`` of its kept rows, from the first on; no other code may run the executor."""
 
     def __init__(self, executor: Executor) -> None:
         self.ids: list[int] = []
         self._executor = executor
 
     def reuse(self, ids: Sequence[int]) -> int:
-        """Forget all but the longest common prefix with ``ids``; returns its length."""
+        """Drop all kept rows after the longest common prefix with ``ids``; return the length of that prefix."""
         length = len(commonprefix([self.ids, list(ids)]))
         del self.ids[length:]
         return length
 
     def keep(self, ids: Sequence[int]) -> None:
-        """Keep the first rows of the last pass, which belong to ``ids``."""
+        """Keep the first rows of the last pass, which must be those of ``ids``."""
         self.ids += ids
 
     def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
-        """Run known tokens after the cached ones, in chunks, and keep them; returns the last row (1, width).
+        """Run known tokens after the cached ones, in chunks, and keep them; return the last hidden row (1, width).
 
         Returns None without tokens. Raises `Cancelled` between two chunks; the chunks read by then stay in the cache.
         """
@@ -53,12 +53,12 @@ class CachedModel:
         return last
 
     def run(self, ids: Sequence[int], rows: TokenLayout) -> Any:
-        """Run one pass of rows after the cached ones, by the attention rule; returns (T, width) on the device.
+        """Run one pass of rows after the cached ones; return the hidden rows (T, width) on the device.
 
-        Keeps nothing; `keep` keeps as many of the first rows as it gets ids.
+        The rows are not kept until `keep` is called with the ids of the first of them.
         """
         return self._executor.run(ids, rows, len(self.ids))
 
     def scores(self, hidden: Any) -> NDArray[np.float32]:
-        """Log-probabilities, -inf for forbidden tokens, valid until the next call. (n, width) -> (n, V)"""
+        """Return log-probabilities, -inf for forbidden tokens, valid until the next call. (n, width) -> (n, V)"""
         return self._executor.scores(hidden)

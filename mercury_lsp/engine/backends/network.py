@@ -1,4 +1,4 @@
-"""Defines the network, a Llama-shaped transformer, in torch."""
+"""Defines the network, a Llama-shaped transformer, in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mercury_lsp.engine.system import default_threads
 
 
 class Past(Protocol):
-    """Keys and values of earlier rows."""
+    """The keys and values of earlier rows."""
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a layer's new keys and values (N, Hkv, T, D); returns all to attend to, (N, Hkv, S, D)."""
+        """Add a layer's new keys and values (N, Hkv, T, D); return all keys and values of the pass, (N, Hkv, S, D)."""
         ...
 
 
@@ -32,9 +32,9 @@ Attend = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 
 def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute attention by torch's fused kernel; ``mask`` is bool (N, 1, G T, S).
+    """Compute attention by PyTorch's fused kernel; ``mask`` is bool (N, 1, G T, S).
 
-    The query heads of a group become more rows of their one key head, so that no key or value is repeated.
+    The query heads of a group become additional rows of their key head, so that no key or value is repeated.
     """
     n, kv_heads = k.shape[:2]
     y = F.scaled_dot_product_attention(q.reshape(n, kv_heads, -1, q.shape[-1]), k, v, attn_mask=mask)
@@ -58,7 +58,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
     ) -> Tensor:
-        """(N, T, W) in and out; ``turn`` the rows' cosines and sines (N, 1, T, D / 2)."""
+        """Compute attention, (N, T, W) in and out; ``turn``: the rows' cosines and sines (N, 1, T, D / 2)."""
         n, t, _ = x.shape
         shape = self.shape
         heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
@@ -87,7 +87,7 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
     ) -> Tensor:
-        """As `Attention.forward`."""
+        """Run the layer; the shapes are those of `Attention.forward`."""
         x = x + self.attention(self.attention_norm(x), turn, attend, mask, layer, past)
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
         fed: Tensor = x + self.down(F.silu(gate) * up)
@@ -116,7 +116,7 @@ class Network(nn.Module):
         dtype: torch.dtype = torch.float32,
         progress: Callable[[float], None] | None = None,
     ) -> Network:
-        """Load a checkpoint's network on the CPU in ``dtype``, without gradients; `requires_grad_` turns them on.
+        """Load a checkpoint's network on the CPU in ``dtype``, without gradients, which `requires_grad_` turns on.
 
         The network shares no memory with the checkpoint. progress: called with the fraction done.
         """
@@ -140,7 +140,7 @@ class Network(nn.Module):
         return network.requires_grad_(False).eval()
 
     def build_tables(self) -> None:
-        """Make the tables of rotary angles, which are not in checkpoints."""
+        """Compute the tables of rotary angles, which checkpoints do not contain."""
         cosine, sine = self.shape.rotary_tables(self.shape.positions)  # (P, D / 2)
         self.register_buffer("cosine", torch.from_numpy(cosine), persistent=False)
         self.register_buffer("sine", torch.from_numpy(sine), persistent=False)
@@ -155,9 +155,9 @@ class Network(nn.Module):
     ) -> Tensor:
         """Run rows through all layers.
 
-        ids, position: (N, T). mask: bool (N, T, S) by `attention_mask`; None if every row sees every key. past: earlier
-        keys and values, before the new ones. attend: replaces `folded`, and gets the mask as it is. Returns (N, T,
-        width), normalized.
+        ids, position: (N, T). mask: bool (N, T, S) by `attention_mask`; None if every row sees every key. past: the
+        keys and values of earlier rows. attend: replaces `folded`, and gets ``mask`` unchanged. Returns the hidden rows
+        (N, T, width), normalized.
         """
         x = self.embedding(ids)  # (N, T, W)
         turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
@@ -172,21 +172,21 @@ class Network(nn.Module):
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits of hidden rows: (..., width) -> (..., vocabulary)."""
+        """Return the next-token logits of hidden rows: (..., width) -> (..., vocabulary)."""
         return F.linear(hidden, self.output_matrix)
 
     @property
     def output_matrix(self) -> Tensor:
-        """The matrix from hidden rows to logits, (vocabulary, width): the embedding if it is tied."""
+        """The matrix from hidden rows to logits, (vocabulary, width); the embedding if the weights are tied."""
         return self.embedding.weight if self.shape.tied else self.output.weight
 
     def matrices(self) -> Iterator[tuple[str, Tensor]]:
-        """The matrices among the weights by name, which quantization may change."""
+        """Return the weights that are matrices, by name; quantization may change them."""
         return ((name, weight) for name, weight in self.named_parameters() if weight.ndim == 2)
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate each head's halves by its position's angles. (N, H, T, D) with two of (N, 1, T, D / 2)."""
+    """Rotate the halves of each head (N, H, T, D) by the cosines and sines of its position, two of (N, 1, T, D / 2)."""
     cosine, sine = turn
     left, right = x.chunk(2, dim=-1)
     return torch.cat((left * cosine - right * sine, right * cosine + left * sine), dim=-1)

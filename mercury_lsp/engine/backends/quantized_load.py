@@ -1,4 +1,4 @@
-"""Loads the network of an open checkpoint on its device, quantized layer by layer with torchao if asked."""
+"""Loads the network of an open checkpoint on its device, and optionally quantizes it layer by layer with torchao."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.stored_values import has_values, values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
-# So many values of a row share a scale in int4.
+# The number of values of a row that share a scale in int4.
 INT4_GROUP_VALUES = 64
-# A device needs so much memory in addition to the weights, for keys, values and logits.
+# Memory that a device needs in addition to the weights, for keys, values and logits.
 FREE_BYTES_KEPT = 1.5 * 2**30
 DTYPES = {
     "F64": torch.float64,
@@ -28,7 +28,7 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-# The size of a number, with its share of the scales, relative to 16 bits.
+# The size of a quantized number, with its share of the scales, relative to 16 bits.
 SHARE_OF_16_BITS = {"none": 1.0, "int8": 0.5, "int4": 0.28}
 
 
@@ -39,7 +39,7 @@ def load_network(
     quantization: str = "none",
     progress: Callable[[float], None] | None = None,
 ) -> Network:
-    """Load a checkpoint's network on a device; with quantization at most one layer is there at full size.
+    """Load a checkpoint's network on a device; with quantization, at most one layer is in memory at full size.
 
     quantization: none, int8 or int4, see `quantization_for`. progress: called with the fraction done. Raises
     `CheckpointError`.
@@ -73,7 +73,7 @@ def _tensor(stored: StoredWeight, name: str) -> Tensor:
 
 
 def _stored(loaded: OpenCheckpoint, name: str, index: int, part: str) -> Tensor:
-    """A stored weight, number ``index`` of those of ``name``, with its rows in the network's order and its factor."""
+    """Read the part ``index`` of the weight ``name``, in the network's row order and with its factor applied."""
     weight = _tensor(loaded.files[part], part)
     order, factor = loaded.row_order(part), loaded.factor(name, index)
     weight = weight if order is None else weight[torch.from_numpy(order)]
@@ -81,13 +81,13 @@ def _stored(loaded: OpenCheckpoint, name: str, index: int, part: str) -> Tensor:
 
 
 def _layer(name: str) -> str:
-    """The layer of a weight, or the module outside of all layers."""
+    """Return the module name of a weight's layer, or of its module outside the layers."""
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] == "layers" else parts[0]
 
 
 def quantization_for(quantization: str, shape: Shape, dtype: torch.dtype, device: str) -> str:
-    """The quantization of a setting on a device; auto is the most exact one that leaves enough memory free."""
+    """Return the quantization for a setting; auto is the most exact one that leaves enough memory free."""
     if quantization != "auto":
         return quantization
     free, size = free_memory(device) - FREE_BYTES_KEPT, dtype.itemsize
@@ -96,7 +96,7 @@ def quantization_for(quantization: str, shape: Shape, dtype: torch.dtype, device
 
 
 def weights_bytes(shape: Shape, size: int, quantization: str) -> float:
-    """An estimate of the bytes of a network's weights; ``size``: bytes of a number without quantization."""
+    """Estimate the bytes of a network's weights; ``size``: bytes of a number without quantization."""
     matrices = 0
     for name, dims in shape.weights().items():
         if len(dims) == 2 and name != "embedding.weight":
@@ -107,7 +107,7 @@ def weights_bytes(shape: Shape, size: int, quantization: str) -> float:
 
 
 def free_memory(device: str) -> float:
-    """The free bytes of a device; infinite for a CPU whose system does not tell."""
+    """Return the free memory of a device in bytes; infinity if the system does not report it."""
     if device.startswith("cuda"):
         return float(torch.cuda.mem_get_info(device)[0])
     if device == "mps":
@@ -115,12 +115,12 @@ def free_memory(device: str) -> float:
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):
-        # Not POSIX.
+        # The system is not POSIX.
         return float("inf")
 
 
 def _quantize(network: Network, layer: str, quantization: str, name: str, device: str) -> None:
-    """Quantize the linear layers of one layer in place; the embedding and vectors stay."""
+    """Quantize the linear modules of one layer in place; the embedding and vectors do not change."""
     module = network.get_submodule(layer)
     if quantization == "none" or isinstance(module, nn.Embedding):
         return
@@ -145,7 +145,7 @@ def _quantize(network: Network, layer: str, quantization: str, name: str, device
         else Int4WeightOnlyConfig(group_size=INT4_GROUP_VALUES, int4_packing_format="tile_packed_to_4d")
     )
     if isinstance(module, nn.Linear):
-        # The output matrix: torchao changes only the children of a module.
+        # torchao changes only the children of a module, so the output matrix needs a parent.
         module = nn.ModuleDict({layer: module})
     try:
         quantize_(module, config)

@@ -1,4 +1,4 @@
-"""Runs a network by torch, on GPUs and for weights that are not packed."""
+"""Runs a network with PyTorch: on GPUs, and on CPUs if the C kernel cannot run it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
 from mercury_lsp.engine.backends.network import Network
 
-# The buffers of keys and values grow in this step.
+# The buffers of keys and values grow by a multiple of this.
 KV_STEP_ROWS = 256
 
 
 class TorchExecutor:
-    """A network of torch. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps torch's setting."""
+    """An `Executor` on PyTorch. ``forbidden``: ids with a score of -inf; ``threads``: 0 keeps PyTorch's setting."""
 
     row_cost = 0.0
 
@@ -54,7 +54,7 @@ class TorchExecutor:
 
 
 class KVCache:
-    """Keys and values by layer and row, in buffers that grow."""
+    """The keys and values of one sequence by layer and row, in buffers that grow."""
 
     def __init__(self, network: Network) -> None:
         self._shape, weight = network.shape, network.embedding.weight
@@ -67,7 +67,7 @@ class KVCache:
         return self._like.new_zeros((shape.layers, 1, shape.kv_heads, rows, shape.head_width))
 
     def begin(self, past: int, rows: int) -> None:
-        """Make room for the next pass, which writes ``rows`` rows after the first ``past``."""
+        """Make room for the next pass, which writes ``rows`` rows after the first ``past`` rows."""
         self._past, have = past, self._keys.shape[3]
         if past + rows > have:
             more = self._room((past + rows - have + KV_STEP_ROWS - 1) // KV_STEP_ROWS * KV_STEP_ROWS)
@@ -75,7 +75,7 @@ class KVCache:
             self._values = torch.cat((self._values, more), dim=3)
 
     def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Past.join`: write the new rows after the kept ones, and return all of them."""
+        """Write the new rows after the kept ones, and return all of them, see `Past.join`."""
         first, last = self._past, self._past + key.shape[2]
         keys, values = self._keys[layer], self._values[layer]
         keys[:, :, first:last] = key
@@ -84,19 +84,19 @@ class KVCache:
 
 
 def best_device() -> str:
-    """The first device that torch can use, of CUDA, Apple's MPS and the CPU."""
+    """Return the first of cuda, mps and cpu that PyTorch can use."""
     return next(device for device in ("cuda", "mps", "cpu") if has_device(device))
 
 
 def has_device(device: str) -> bool:
-    """Whether torch can use a device on this machine."""
+    """Return whether PyTorch can use a device on this machine."""
     if device.startswith("cuda"):
         return torch.cuda.is_available()
     return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
 
 
 def dtype_for(device: str) -> torch.dtype:
-    """The number format for a device: bf16 if it computes in it, fp16 on MPS, else fp32."""
+    """Return the number format for a device: fp16 on MPS, bf16 on CUDA and on CPUs that support it, else fp32."""
     if device == "mps":
         return torch.float16
     if device.startswith("cuda") or torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -1,7 +1,7 @@
 """Reads our own checkpoints: a folder of safetensors shards, ``config.json`` and ``tokenizer.json``.
 
-Packed matrices stay packed, see `pack`. Every defect of such a folder ends in a `CheckpointError` of one sentence. A
-checkpoint is never unpickled and never runs code. `model.training.save` writes checkpoints.
+Packed matrices stay packed, see `pack`. Every defect of a folder raises a `CheckpointError` of one sentence. Reading a
+checkpoint never unpickles and never runs its code. `model.training.save` writes checkpoints.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLANES = ".planes"
 MAX_NAME_CHARACTERS = 100
 MAX_REASON_CHARACTERS = 300
 SHIPPED = Path(__file__).resolve().parents[2] / "weights"
-# The entry points by which distributions announce models.
+# The entry point group in which distributions register models.
 ENTRY_POINTS = "mercury_lsp.weights"
 # Models with a distribution of their own, `mercury-lsp-NAME`.
 SEPARATE_DISTRIBUTIONS = frozenset({"mini"})
@@ -48,7 +48,7 @@ class CheckpointError(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint without its weights, which `weights` reads."""
+    """A checkpoint of our own format; `weights` reads its weights."""
 
     name: str
     folder: Path
@@ -59,11 +59,11 @@ class Checkpoint:
 
     @property
     def forbidden(self) -> tuple[int, ...]:
-        """Ids that must never be emitted."""
+        """Ids that the model must never emit."""
         return self.tokenizer.hidden
 
     def packed_bits(self) -> dict[str, int]:
-        """The bits of a value of each packed matrix by name, by the files' headers. Raises `CheckpointError`."""
+        """Read the bits per value of each packed matrix by name, from the headers. Raises `CheckpointError`."""
         with as_checkpoint_error(self.folder):
             files = sorted(self.folder.glob("*.safetensors"))
             stored = {name: weight for file in files for name, weight in read_weight_index(file).items()}
@@ -86,7 +86,7 @@ class Checkpoint:
 
 
 def find_model(model: str = AUTO_MODEL) -> Path:
-    """The folder of the model for a setting, see `selection.choose_model`. Raises `CheckpointError`."""
+    """Return the folder or file for a model setting, see `choose_model`. Raises `CheckpointError`."""
     choice = choose_model(model)
     if choice.problem:
         log.warning("%s", choice.problem)
@@ -94,15 +94,15 @@ def find_model(model: str = AUTO_MODEL) -> Path:
 
 
 def locate_model(model: str) -> Path:
-    """The folder, or GGUF file, of a model by its name (here, downloaded, or in a distribution of its own) or path.
+    """Return the folder or GGUF file of a model by path or name: shipped, downloaded, local, or in a distribution.
 
-    A name is never a folder in the current one, which is mostly the workspace: its files must not replace a model.
-    Raises `CheckpointError` if there is no such model.
+    A name never refers to a folder in the current directory, which is usually the workspace: its files must not replace
+    a model. Raises `CheckpointError` if there is no such model.
     """
     try:
         path = Path(model).expanduser()
     except (RuntimeError, ValueError):
-        # The home of a user who does not exist, or a path with a null character.
+        # The path names the home of an unknown user, or has a null character.
         path = Path(model)
     is_name = path.name == model and model not in (".", "..")
     for folder in [SHIPPED / model] * is_name + [path] * path.is_absolute():
@@ -112,7 +112,7 @@ def locate_model(model: str) -> Path:
         return download.folder
     if (local := local_files.find_local(model)) is not None:
         return local
-    # Late, because searching all installed distributions takes tens of milliseconds.
+    # Searched last, because searching all installed distributions takes tens of milliseconds.
     for folder in _installed(model) if is_name else ():
         if _has_model(folder):
             return folder
@@ -129,8 +129,10 @@ def locate_model(model: str) -> Path:
 
 
 def _has_model(path: Path) -> bool:
-    """Whether a path is a file, or a folder with a checkpoint's configuration; False for an invalid or too long
-    path."""
+    """Return whether a path is a file, or a folder with a checkpoint's configuration.
+
+    False for an invalid path, and for a path that is too long.
+    """
     try:
         return path.is_file() or (path / CONFIG).is_file()
     except (OSError, ValueError):
@@ -138,7 +140,7 @@ def _has_model(path: Path) -> bool:
 
 
 def _installed(model: str) -> Iterator[Path]:
-    """The folders of the packages by which distributions announce a model of this name."""
+    """Yield the folders of the packages that distributions register for a model's name."""
     from importlib import metadata, util
 
     for entry in metadata.entry_points(group=ENTRY_POINTS, name=model):
@@ -148,7 +150,7 @@ def _installed(model: str) -> Iterator[Path]:
 
 
 def read_config(folder: Path) -> dict[str, object]:
-    """The configuration of a checkpoint. Raises `CheckpointError`."""
+    """Read the configuration of a checkpoint. Raises `CheckpointError`."""
     try:
         config = read_object(folder / CONFIG)
     except (OSError, ValueError) as error:
@@ -165,7 +167,7 @@ def read_config(folder: Path) -> dict[str, object]:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over the names and contents of the shards and the tokenizer."""
+    """Return the SHA-256 of the names and contents of the shards and the tokenizer."""
     digest = hashlib.sha256()
     for path in [*sorted(folder.glob("*.safetensors")), folder / Tokenizer.FILE]:
         digest.update(path.name.encode())
@@ -195,7 +197,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 @contextmanager
 def as_checkpoint_error(folder: Path) -> Iterator[None]:
-    """Turn the errors of a damaged file in the block into a `CheckpointError`."""
+    """Raise a `CheckpointError` in place of the errors that a damaged file causes in the context."""
     try:
         yield
     except KeyError as error:
@@ -206,7 +208,7 @@ def as_checkpoint_error(folder: Path) -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """The message of an exception on one line."""
+    """Return the message of an exception on one line."""
     words = printable(" ".join(str(error).split()).rstrip(" ."))
     return words if len(words) <= MAX_REASON_CHARACTERS else f"{words[:MAX_REASON_CHARACTERS]}..."
 
@@ -237,7 +239,7 @@ def _read_weights(
 
 
 def _check_weights(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ``ValueError`` if the weights in the files differ from the expected ones in name or dimensions."""
+    """Raise ``ValueError`` if the weights in the files differ from the expected ones in name or dimensions."""
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks whether a folder holds a model, by its files' headers, without loading it."""
+"""Checks whether a folder or file is a model that can be read, without loading its weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _VOCABULARY = ("vocab.json", "merges.txt")
 
 
 def model_bytes(model: Path) -> int:
-    """The bytes of a model's folder or file. Raises ``OSError``."""
+    """Return the size in bytes of a model's folder or file. Raises ``OSError``."""
     files = [model] if model.is_file() else model.iterdir()
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check_model_folder(folder: Path) -> None:
-    """Raises `CheckpointError` if a folder holds no model that can be read, or a GGUF file none that can run here.
+    """Raise `CheckpointError` if a folder has no readable model, or if a GGUF file has no supported model.
 
     The architecture of an open model in a folder is checked when it is loaded.
     """

@@ -17,15 +17,15 @@ from mercury_lsp.engine.checkpoints.stored_values import values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, family_of
 
-# The tokens of an infilling prompt, by the metadata's names of today and of before.
+# The metadata's names of the tokens of an infilling prompt, new and old.
 _FIM_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
 _END_KEYS = ("eos", "eot", "fim_pad", "fim_rep", "fim_sep")
-# Divisors of the rotary frequencies, as Llama 3.1's files have them.
+# The divisors of the rotary frequencies in files of Llama 3.1.
 _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path is a GGUF file; those of Ollama are named by their hashes."""
+    """Return whether a path is a GGUF file, by its content, because Ollama names files by hashes."""
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -63,7 +63,7 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
 
 
 def _special(metadata: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    """The id of a special token by the first of its names; None if the file does not tell. Raises ``ValueError``."""
+    """Return a special token's id by the first known name; None without any. Raises ``ValueError``."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     for name in names:
         number = metadata.get(f"tokenizer.ggml.{name}_token_id")
@@ -75,13 +75,13 @@ def _special(metadata: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
 
 
 def _with_fim(family: Family, prefix: str, suffix: str, middle: str) -> Family:
-    """The family with the prompt tokens that the file names, in the order of the known prompt with these tokens."""
+    """Return the family with the file's prompt tokens, in the order of the known prompt with this prefix token."""
     suffix_first = any(fim.suffix_first for fim in family.fim if fim.prefix == prefix)
     return replace(family, fim=(Fim(prefix, suffix, middle, suffix_first), *family.fim))
 
 
 def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight], ends: list[int]) -> Config:
-    """The metadata in the words of a hub's ``config.json``. Raises ``KeyError`` or ``ValueError``."""
+    """Translate the metadata to the fields of a ``config.json``. Raises ``KeyError`` or ``ValueError``."""
     kind = metadata["general.architecture"]
 
     def own(name: str, default: Any = None) -> Any:

@@ -1,7 +1,7 @@
-"""Reads the header of a GGUF file: its metadata, and the place of each weight.
+"""Reads the header of a GGUF file: its metadata, and the location of each weight.
 
-The package ``gguf`` reads such files too, but maps them, makes objects of all their strings for seconds, and counts
-along with whatever number a hostile file names. Here plain reads are bounded by the file's own size. The format is
+The package ``gguf`` reads such files, too, but it maps them, takes seconds to make objects of all their strings, and
+trusts the counts of a hostile file. Here plain reads are bounded by the file's own size. The supported formats are
 GGUF 2 and 3, little-endian (ggml's docs/gguf.md).
 """
 
@@ -19,16 +19,16 @@ VERSIONS = (2, 3)
 MAX_ENTRIES = 65_536
 MAX_HEADER_BYTES = 256 << 20
 MAX_NAME_BYTES = 65_535
-# Of an array: more than any vocabulary or its merges have.
+# The longest array: longer than the tokens or merges of any vocabulary.
 MAX_ITEMS = 2_000_000
 DEFAULT_ALIGNMENT = 32
-# Numbers of the metadata's types.
+# The formats of `struct` by the metadata's type numbers.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
 
 Header = tuple[dict[str, Any], dict[str, StoredWeight]]
-"""The metadata of a file by key, and its weights by name, their dimensions outputs first."""
+"""The metadata of a file by key, and its weights by name, with dimensions in the order outputs, inputs."""
 
 
 def read_gguf(path: Path) -> Header:
@@ -43,7 +43,7 @@ def read_gguf(path: Path) -> Header:
 
 
 class _Header:
-    """Reads one header from its start to its end."""
+    """Reads one header from start to end."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self._file = path, file
@@ -52,7 +52,7 @@ class _Header:
         file.seek(0)
 
     def read(self) -> Header:
-        """The header."""
+        """Read the header. Raises ``ValueError`` if it is damaged."""
         if self._bytes(4) != MAGIC:
             raise ValueError("it is not a GGUF file")
         (version,) = self._numbers("I")
@@ -113,7 +113,7 @@ class _Header:
         return [self._text() for _ in range(count)]
 
     def _info(self) -> tuple[str, tuple[int, ...], str, int, int]:
-        """Name, dimensions, type, bytes and offset of a weight."""
+        """Read the name, dimensions, type, size in bytes and offset of a weight."""
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         name = self._text(MAX_NAME_BYTES)

@@ -1,4 +1,4 @@
-"""Makes the tokenizer of a GGUF file from its metadata: byte-level BPE, split as the file's ``pre`` says."""
+"""Makes the tokenizer of a GGUF file from its metadata: byte-level BPE with the file's pre-tokenizer, ``pre``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mercury_lsp.engine.checkpoints.open_tokenizer import QWEN2_SPLIT, OpenTokenizer
 from mercury_lsp.engine.tokenizer import read_vocabulary
 
-# Kinds of tokens, ggml's ``token_type``: only normal ones and bytes are made of text.
+# Values of ggml's ``token_type``: text is encoded only as normal tokens and bytes.
 _NORMAL, _BYTE = 1, 6
 _DIGITS = {"type": "Digits", "individual_digits": True}
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
@@ -42,13 +42,13 @@ _PRE_TOKENIZERS: Mapping[str, list[dict[str, Any]]] = {
     "smollm": _STARCODER,
     "deepseek-coder": _DEEPSEEK_CODER,
 }
-"""How texts are split, by the names of llama.cpp; the patterns are those of the models' own tokenizer.json."""
+"""Pre-tokenizers by llama.cpp's names; the patterns are copied from the models' own tokenizer.json."""
 
 
 def tokenizer_of(metadata: Mapping[str, Any], special: Collection[int]) -> OpenTokenizer:
-    """The tokenizer. Raises ``ValueError``.
+    """Make the tokenizer. Raises ``ValueError``.
 
-    special: ids that no text can become, in addition to those that the file declares so.
+    special: ids that no text may be encoded as, in addition to those that the file declares special.
     """
     kind, pre = metadata.get("tokenizer.ggml.model"), str(metadata.get("tokenizer.ggml.pre"))
     if kind != "gpt2":
@@ -97,7 +97,7 @@ def tokenizer_of(metadata: Mapping[str, Any], special: Collection[int]) -> OpenT
 
 
 def _texts(metadata: Mapping[str, Any], name: str) -> list[str]:
-    """A list of texts. Raises ``ValueError``."""
+    """Return the list of nonempty texts ``name``. Raises ``ValueError``."""
     texts = metadata.get(name)
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"its {name} is missing or invalid")

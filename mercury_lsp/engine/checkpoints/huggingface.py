@@ -1,8 +1,8 @@
 """Reads open checkpoints: a folder from a model hub, with safetensors, ``config.json`` and ``tokenizer.json``.
 
-Weights are read one by one later; this module reads their names and sizes. Every defect of a folder ends in a
-`CheckpointError` of one sentence. A checkpoint is never unpickled and never runs code. `families` interprets the
-configuration.
+This module reads the names and sizes of the weights; each weight is read later. Every defect of a folder raises a
+`CheckpointError` of one sentence. Reading a checkpoint never unpickles and never runs its code. `families` interprets
+the configuration.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PICKLES = ("*.bin", "*.pt", "*.pth")
 
 
 def is_open(folder: Path) -> bool:
-    """Whether a folder's checkpoint is an open one, not in our own format."""
+    """Return whether a folder's checkpoint is open, that is, not in our own format."""
     try:
         return "format" not in read_object(folder / CONFIG)
     except (OSError, ValueError):
-        # `checkpoint` reports the defect.
+        # `read_checkpoint` will report the defect.
         return False
 
 
@@ -45,13 +45,16 @@ def read_open_checkpoint(folder: Path) -> OpenCheckpoint:
 
 
 def _token(settings: dict[str, Any], name: str) -> str:
-    """A token that the tokenizer's settings name; empty if they name none."""
+    """Return the token that the tokenizer's settings have under a name; empty without any."""
     value = settings.get(name)
     return str(value.get("content", "") if isinstance(value, dict) else value or "")
 
 
 def weight_files(folder: Path) -> dict[str, StoredWeight]:
-    """The place of each weight of a folder by name, by its index if there is one. Raises ``ValueError``."""
+    """Return the locations of a folder's weights by name; the index file, if any, lists the shards.
+
+    Raises ``ValueError``.
+    """
     shards = (
         [folder / SINGLE_FILE] if (folder / SINGLE_FILE).is_file() else sorted(folder.glob("*.safetensors"))
     )

@@ -1,6 +1,6 @@
 """Reads JSON files of a checkpoint, of bounded size, and checks the types of their values.
 
-A checkpoint may come from anyone. Each defect is a ``ValueError`` whose message is one clause for the user.
+A checkpoint is untrusted input. Each defect raises a ``ValueError`` whose message is a clause for the user.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# The largest tokenizer.json of an open model has a quarter of this.
+# Four times the size of the largest tokenizer.json of an open model.
 MAX_FILE_BYTES = 64 << 20
 MAX_NUMBER = 1 << 30
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a file. Raises ``OSError`` or ``ValueError``."""
+    """Read the JSON object in a file. Raises ``OSError`` or ``ValueError``."""
     if path.exists() and not path.is_file():
         raise ValueError(f"its {path.name} is no regular file")
     with path.open("rb") as file:
@@ -37,7 +37,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def whole_number(values: Mapping[str, Any], name: str, most: int = MAX_NUMBER) -> int:
-    """A whole number from 1 to ``most``. Raises ``KeyError`` if it is missing, or ``ValueError``."""
+    """Return the whole number ``name``, from 1 to ``most``. Raises ``KeyError`` if it is missing, or ``ValueError``."""
     value = values[name]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
         raise ValueError(f"its {name} must be a whole number from 1 to {most:,}")
@@ -45,7 +45,7 @@ def whole_number(values: Mapping[str, Any], name: str, most: int = MAX_NUMBER) -
 
 
 def positive_number(values: Mapping[str, Any], name: str, default: float) -> float:
-    """A finite number above 0; ``default`` if it is missing or null. Raises ``ValueError``."""
+    """Return the finite number ``name`` above 0; ``default`` if it is missing or null. Raises ``ValueError``."""
     value = values.get(name)
     if value is None:
         return default
@@ -55,14 +55,14 @@ def positive_number(values: Mapping[str, Any], name: str, default: float) -> flo
 
 
 def token_id(value: object, name: str) -> int:
-    """A token id. Raises ``ValueError``."""
+    """Return a value that must be a token id. Raises ``ValueError``."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_NUMBER:
         raise ValueError(f"its {name} is no id of a token")
     return value
 
 
 def object_field(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object in an object; empty if it is missing or null. Raises ``ValueError``."""
+    """Return the object ``name`` in an object; empty if it is missing or null. Raises ``ValueError``."""
     value = values.get(name)
     if value is None:
         return {}

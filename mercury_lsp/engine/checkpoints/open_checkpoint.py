@@ -1,4 +1,4 @@
-"""Defines an open checkpoint: the meaning of its configuration, its vocabulary, and the places of its weights."""
+"""Defines an open checkpoint: its interpreted configuration, its vocabulary, and the location of its weights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _DERIVED = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")
 class OpenCheckpoint:
     """An open checkpoint without its weights.
 
-    ``folder``: of the checkpoint, or its one file. ``mask``: the mask's id; None for autoregressive models. ``fim``:
-    the prompt tokens of a model that reads from left to right, None for others. ``ends``: ids of the stop tokens.
-    ``start``: the token at the start of such a model's prompt, if there is one. ``files``: the place of each of the
-    checkpoint's weights by name. ``factors``: see `configurations.weight_factors`.
+    ``folder``: the checkpoint's folder, or its single file. ``mask``: the mask's id; None for autoregressive models.
+    ``fim``: the prompt tokens of a model that decodes from left to right; None for other models. ``ends``: ids of the
+    stop tokens. ``start``: the token at the start of such a model's prompt, or None. ``files``: the location of each
+    stored weight by name. ``factors``: see `configurations.weight_factors`.
     """
 
     name: str
@@ -56,7 +56,7 @@ class OpenCheckpoint:
     ) -> OpenCheckpoint:
         """Interpret a configuration, and check the weights against it. Raises ``ValueError`` or ``KeyError``."""
         shape = shape_of(family, config)
-        # Some output matrices are stored, though the configuration says that they are tied.
+        # Some checkpoints store an output matrix although their configuration says that it is tied.
         if checkpoint_weights(family, "output.weight")[0] in files:
             shape = replace(shape, tied=False)
         mask = mask_of(family, config, tokenizer.added)
@@ -74,7 +74,7 @@ class OpenCheckpoint:
 
     @property
     def fingerprint(self) -> str:
-        """A hash that changes with the files' places, sizes and times: reading them all would take too long."""
+        """A hash of the files' paths, sizes and modification times; hashing their contents would take too long."""
         files = sorted({stored.file.resolve() for stored in self.files.values()})
         stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return hashlib.sha256(repr(stats).encode()).hexdigest()
@@ -89,7 +89,7 @@ class OpenCheckpoint:
 
     @property
     def forbidden(self) -> tuple[int, ...]:
-        """Ids that must never be emitted: special tokens but stop tokens, and rows of the embedding without a token."""
+        """Ids that must never be emitted: special tokens except stop tokens, and embedding rows without a token."""
         allowed = set(self.ends)
         if self.family.expand:
             allowed.add(self.tokenizer.added[self.family.expand])
@@ -98,21 +98,21 @@ class OpenCheckpoint:
         return tuple(sorted({*self.tokenizer.added.values(), *spare, *masks} - allowed))
 
     def parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """The network's weights by name, in order, each with its weights in the checkpoint."""
+        """Yield the name of each weight of the network, in order, with the names of its parts in the checkpoint."""
         return ((name, checkpoint_weights(self.family, name)) for name in self.shape.weights())
 
     def factor(self, name: str, index: int) -> float:
-        """The factor of the stored weight number ``index`` of those that are the network's weight ``name``."""
+        """Return the factor of the part ``index`` of the network's weight ``name``."""
         if name.endswith(("attention.qkv.weight", "attention.qkv.bias")):
             return self.factors.get(QUERY, 1.0) if index == 0 else 1.0
         outer = name if not name.startswith("layers.") else name.split(".", 2)[2]
         return self.factors.get(outer, 1.0)
 
     def row_order(self, part: str) -> NDArray[np.int64] | None:
-        """The row of the stored weight ``part`` for each of the network's rows; None if the order is the same.
+        """Return the index in the stored weight ``part`` of each of the network's rows; None if the order is the same.
 
-        GGUF files of Llama and Granite have the rows of a query or key head in another order: llama.cpp rotates
-        neighbors, where `Network` rotates the halves of a head.
+        GGUF files of Llama and Granite store the rows of query and key heads in another order, because llama.cpp
+        rotates neighboring rows of a head, and `Network` its halves.
         """
         if self.family.names != "gguf" or self.family.name not in ("llama", "granite"):
             return None
@@ -134,7 +134,7 @@ def _ends(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset
 
 
 def check_weights(loaded: OpenCheckpoint) -> None:
-    """Raises ``ValueError`` if the weights differ from the shape's in name or dimensions."""
+    """Raise ``ValueError`` if the stored weights differ from those of the shape in name or dimensions."""
     wanted = loaded.shape.weights()
     used: set[str] = set()
     for name, parts in loaded.parts():

@@ -1,4 +1,4 @@
-"""Reads the tokenizer of an open checkpoint so that no text of a user can become a special token."""
+"""Reads the tokenizer of an open checkpoint so that no user text can become a special token."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mercury_lsp.engine.tokenizer import Vocabulary, read_vocabulary
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 ADDED, SETTINGS = "added_tokens.json", "tokenizer_config.json"
-# The split of a text before byte-pair encoding in Qwen2's published tokenizer.json. Dream, Dream-Coder, DreamOn and
-# DiffuCoder have its vocabulary, but not that file.
+# The pre-tokenizer of Qwen2's published tokenizer.json. Dream, Dream-Coder, DreamOn and DiffuCoder have Qwen2's
+# vocabulary, but do not include that file.
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -37,7 +37,7 @@ class OpenTokenizer(Vocabulary):
         if not isinstance(declared, list) or not all(isinstance(token, dict) for token in declared):
             raise ValueError(f"its {source} has added tokens that are none")
         for token in declared:
-            # Some are declared as text, and then typed text would become them.
+            # Some models declare special tokens as text, so that typed text would become these tokens.
             token["special"] = True
         tokenizer = cls(read_vocabulary(json.dumps(content), source))
         if not tokenizer.newlines():
@@ -46,7 +46,7 @@ class OpenTokenizer(Vocabulary):
 
 
 def _as_qwen2(folder: Path) -> dict[str, Any]:
-    """The content of the ``tokenizer.json`` that a folder with a vocabulary and merges lacks. Raises ``ValueError``."""
+    """Make the content of the missing ``tokenizer.json`` from vocabulary and merges. Raises ``ValueError``."""
     settings = read_object(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     named = settings.get("tokenizer_class") or ""
     if not isinstance(named, str) or not _QWEN2_CLASSES.fullmatch(named):
@@ -79,14 +79,14 @@ def _as_qwen2(folder: Path) -> dict[str, Any]:
             ],
         },
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
-        # The library numbers added tokens by itself, without gaps, unless the model has them too. No merge makes one of
-        # them, so that no text becomes one.
+        # The library renumbers added tokens that are not in the model's vocabulary. No merge produces an added token,
+        # so that no text becomes one.
         "model": {"type": "BPE", "vocab": vocabulary | added, "merges": _merges(folder / MERGES)},
     }  # fmt: skip
 
 
 def _added(folder: Path, settings: dict[str, Any]) -> dict[str, int]:
-    """Ids by token of the tokens outside the vocabulary."""
+    """Return the ids of the tokens outside the vocabulary, by token."""
     added = _ids(read_object(folder / ADDED), ADDED) if (folder / ADDED).is_file() else {}
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
@@ -109,7 +109,7 @@ def _ids(values: dict[str, Any], name: str) -> dict[str, int]:
 
 
 def _merges(path: Path) -> list[tuple[str, str]]:
-    """The merges, in order. A line that begins with # may be a merge."""
+    """Read the merges, in order. A line that begins with # may be a merge."""
     lines = path.read_text(encoding="utf-8").replace("\r\n", "\n").split("\n")
     if lines[0].startswith("#version"):
         del lines[0]

@@ -1,7 +1,7 @@
-"""Defines matrices packed into a few bits a value, as in the shipped files.
+"""Defines matrices that are packed into a few bits per value, as in the shipped files.
 
-A row has groups of equal width, each with one fp16 scale. Values are rounded to signed integers of ``bits`` bits and
-stored as bit planes, so that any width from 2 to 8 bits takes exactly its bits. The rounding belongs to training.
+A row is divided into groups of equal width, each with an fp16 scale. Values are quantized to signed integers of
+``bits`` bits and stored as bit planes, so that each value takes exactly 2 to 8 bits. Training does the quantization.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """A matrix (R, C) of few bits. Raises ``ValueError`` if the parts do not fit each other.
+    """A matrix (R, C) of few bits per value. Raises ``ValueError`` if the parts do not fit each other.
 
-    ``planes``: uint8 (bits, R, C / 8); plane i holds bit i of each level, the first column lowest in its byte.
-    ``scale``: fp16 (R, C / group). A level plus 2^(bits - 1) is what the planes hold, so it is in [-2^(bits - 1),
-    2^(bits - 1) - 1].
+    ``planes``: uint8 (bits, R, C / 8); plane i holds bit i of each level plus 2^(bits - 1), the first column in the
+    lowest bit of its byte. So levels are in [-2^(bits - 1), 2^(bits - 1) - 1]. ``scale``: fp16 (R, C / group).
     """
 
     planes: NDArray[np.uint8]
@@ -34,7 +33,7 @@ class Packed:
 
     @property
     def bits(self) -> int:
-        """The bits of a value."""
+        """The number of bits of a value."""
         return len(self.planes)
 
     @property
@@ -48,8 +47,8 @@ class Packed:
         return int(self.shape[1] // self.scale.shape[1])
 
     def levels(self) -> NDArray[np.int8]:
-        """The signed integers that the planes hold. (R, C)"""
-        # Each word holds eight levels of one byte.
+        """Return the signed integers of the matrix. (R, C)"""
+        # Each word holds eight levels of a byte each.
         words = np.zeros((self.shape[0], self.planes.shape[2]), np.uint64)
         for bit, plane in enumerate(self.planes):
             words |= np.unpackbits(plane, axis=-1, bitorder="little").view(np.uint64) << np.uint64(bit)
@@ -57,7 +56,7 @@ class Packed:
         return levels
 
     def matrix(self) -> NDArray[np.float32]:
-        """The values: each level times its group's scale. (R, C)"""
+        """Return the values, each level times its group's scale. (R, C)"""
         rows, columns = self.shape
         groups = self.levels().reshape(rows, -1, self.group).astype(np.float32)  # (R, C / group, group)
         groups *= self.scale.astype(np.float32)[..., None]

@@ -18,12 +18,12 @@ _OPEN_MODEL_FIELDS = frozenset({"qkv_bias", "head_norms", "tied", "rope_factors"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a network. ``heads`` is a multiple of ``kv_heads``: grouped-query attention.
+    """The sizes of a network. ``heads`` is a multiple of ``kv_heads``: grouped-query attention.
 
-    The last fields are for open models. ``qkv_bias``: vectors are added to queries, keys and values, as in Qwen2.
-    ``head_norms``: each query and key head has an RMSNorm, as in Qwen3. ``tied``: the embedding is also the output
-    matrix. ``rope_factors``: divisors of the rotary frequencies (head_width / 2), none for 1, and ``rope_magnitude``,
-    the factor of the rotated values, with which models read longer texts than they were first trained for.
+    The fields from ``qkv_bias`` on are for open models. ``qkv_bias``: queries, keys and values have biases, as in
+    Qwen2. ``head_norms``: each query and key head has an RMSNorm, as in Qwen3. ``tied``: the embedding is also the
+    output matrix. ``rope_factors``: divisors of the rotary frequencies (head_width / 2), empty if all are 1, and
+    ``rope_magnitude``, the factor of the rotated values: both extend the context beyond that of the first training.
     """
 
     vocabulary: int
@@ -43,7 +43,7 @@ class Shape:
     rope_magnitude: float = 1.0
 
     def check(self) -> None:
-        """Raises ``ValueError`` for impossible sizes, before anything is allocated."""
+        """Raise ``ValueError`` for invalid sizes; to be called before memory is allocated."""
         for name, limit in _MAX_SIZES.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= limit:
@@ -66,11 +66,11 @@ class Shape:
 
     @property
     def plain(self) -> bool:
-        """Whether the network is of the kind of our own checkpoints."""
+        """Whether the network has none of the features that only open models have."""
         return self.tied and not (self.qkv_bias or self.head_norms or self.rope_factors)
 
     def rotary_tables(self, positions: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Cosines and sines of the rotary angles of the first positions, each (positions, head_width / 2)."""
+        """Return the cosines and sines of the first positions' rotary angles, each (positions, head_width / 2)."""
         power = np.arange(0, self.head_width, 2) / self.head_width
         frequency = self.rope_theta**-power / np.array(self.rope_factors or 1.0)
         angle = np.outer(np.arange(positions), frequency)
@@ -78,7 +78,7 @@ class Shape:
         return cosine.astype(np.float32), sine.astype(np.float32)
 
     def values(self) -> dict[str, object]:
-        """The fields by name, without those of open models if they have their defaults."""
+        """Return the fields by name, without the fields of open models if all have their defaults."""
         values = asdict(self)
         return (
             values
@@ -87,7 +87,7 @@ class Shape:
         )
 
     def weights(self) -> dict[str, tuple[int, ...]]:
-        """The dimensions of each weight by name: matrices (outputs, inputs), and vectors."""
+        """Return the dimensions of each weight by name: matrices (outputs, inputs), and vectors."""
         width, inner = self.width, self.heads * self.head_width
         qkv = inner + 2 * self.kv_heads * self.head_width
         sizes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocabulary, width)}

@@ -1,4 +1,4 @@
-"""Reads the numbers of stored weights, of safetensors and of GGUF, without torch."""
+"""Decodes the values of stored weights from safetensors and GGUF files, without PyTorch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 _PLAIN: dict[str, type[np.generic]] = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 GGML_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
-"""The quantized types of GGUF that the package ``gguf`` reads here."""
+"""The quantized GGUF types that are decoded with the package ``gguf``."""
 
 
 def has_values(dtype: str) -> bool:
-    """Whether `values` reads a type."""
+    """Return whether `values` supports a type."""
     return dtype in _PLAIN or dtype == "BF16" or dtype in GGML_TYPES
 
 
 def values(dtype: str, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The values of rows of bytes (R, B). (R, C) Raises ``ValueError`` for a type that is not known."""
+    """Decode rows of bytes (R, B) to values (R, C). Raises ``ValueError`` for an unsupported type."""
     if dtype in _PLAIN:
         return np.ascontiguousarray(raw).view(_PLAIN[dtype]).astype(np.float32)
     if dtype == "BF16":

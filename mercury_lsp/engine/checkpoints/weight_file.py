@@ -1,7 +1,7 @@
-"""Reads safetensors files by plain reads, so that a file truncated meanwhile raises an error instead of a signal.
+"""Reads safetensors files without mapping them, so that a concurrent truncation raises an error instead of a signal.
 
-A mapped file would end the process by SIGBUS after a page of it is gone. The form: the header's length in 8 bytes, the
-header, a JSON object with each weight's place, and the weights (safetensors' README).
+If a mapped file is truncated, SIGBUS ends the process. The format: the header's length in 8 bytes, the header, which is
+a JSON object with the location of each weight, and the weights (safetensors' README).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class StoredWeight:
-    """The place of a weight: first byte ``start`` and ``size`` bytes of a file of ``file_bytes``."""
+    """The location of a weight: ``size`` bytes from byte ``start`` on, in a file of ``file_bytes`` bytes."""
 
     file: Path
     file_bytes: int
@@ -33,7 +33,7 @@ class StoredWeight:
     shape: tuple[int, ...]
 
     def read(self) -> bytearray:
-        """Read the weight's bytes. Raises ``OSError``, or ``ValueError`` if the file has changed its size."""
+        """Read the weight's bytes. Raises ``OSError``, or ``ValueError`` if the file's size has changed."""
         values = bytearray(self.size)
         with self.file.open("rb", buffering=0) as file:
             if file.seek(0, 2) == self.file_bytes:
@@ -47,7 +47,7 @@ class StoredWeight:
 
 
 def read_weight_index(file: Path) -> dict[str, StoredWeight]:
-    """The places of a file's weights by name. Raises ``OSError``, or ``ValueError`` if the file is incomplete."""
+    """Read the locations of a file's weights by name. Raises ``OSError``, or ``ValueError`` for a damaged file."""
     try:
         return _read_header(file)
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:

@@ -1,1 +1,1 @@
-"""Decodes a middle from a model's scores."""
+"""Decodes a middle, token by token or block by block, from a model's scores."""

@@ -1,8 +1,8 @@
 """Decodes a middle after a prompt, and defines the values that all decoders share.
 
-`decode_block_diffusion` is plain block diffusion, in which entropy alone decides what is committed.
-`decode_autoregressive` is the autoregressive baseline. The default decoder drafts and verifies, see `speculative`. All
-begin with the stem, see `healing`.
+`decode_block_diffusion` is plain block diffusion: tokens are committed without verification. `decode_autoregressive` is
+the autoregressive baseline. The default decoder drafts and verifies, see `speculative`. All decoders begin with the
+stem, see `healing`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from mercury_lsp.engine.decoding.sampling import Pick, greedy
 from mercury_lsp.engine.worker import Cancelled
 
 OnTokens = Callable[[Sequence[int], Sequence[int | None], Sequence[float]], None]
-"""Called with each draft: the committed tokens, the tokens after them, None if undecided, and the committed ones' logp.
-"""
+"""Called after each pass with the committed tokens, the draft after them (None if undecided), and the log-probabilities
+of the committed tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """Decoded tokens without the stop token, the stem's tokens first.
+    """The decoded tokens without the stop token; the stem's tokens come first.
 
-    ``logp``: log-probabilities of the tokens, and of the stop token if the text is ``finished``. ``steps``: rounds of
-    drafting or choosing, one pass each; passes that only read do not count. ``opening``: (m, V), the model's
-    log-probabilities of the first tokens, without stem and memory.
+    ``logp``: log-probabilities of the tokens, and of the stop token if the text is ``finished``. ``steps``: passes that
+    draft or choose tokens; passes that only read tokens do not count. ``opening``: (m, V), the model's
+    log-probabilities of the first tokens, before the stem's restriction and the memory are applied.
     """
 
     tokens: list[int]
@@ -45,9 +45,9 @@ class DecodeResult:
 
 @dataclass(slots=True)
 class DecodeBudget:
-    """Counts the passes of one decoding, up to ``max_passes``, and holds its other limits.
+    """The limits of one decoding, and the number of its ``passes`` so far.
 
-    ``prefilled``: reading of the performance counter in seconds at which the prefill ended.
+    ``prefilled``: `time.perf_counter` at the end of the prefill, in seconds.
     """
 
     max_passes: int
@@ -57,11 +57,11 @@ class DecodeBudget:
     prefilled: float = 0.0
 
     def prefill_ends(self) -> None:
-        """Note the end of the prefill, after which passes count."""
+        """Record the time at which the prefill ended."""
         self.prefilled = time.perf_counter()
 
     def may_go_on(self) -> bool:
-        """Whether one more pass is allowed. Raises `Cancelled`."""
+        """Return whether another pass is allowed. Raises `Cancelled`."""
         if self.cancelled():
             raise Cancelled
         return self.passes < self.max_passes
@@ -69,9 +69,10 @@ class DecodeBudget:
 
 @dataclass(frozen=True, slots=True)
 class StopCondition:
-    """Tells whether a token ends a middle: one of ``tokens``, or, for one line, a newline after the first token.
+    """Decides whether a token ends a middle: one of ``tokens``, or one of ``newlines`` after the first visible token.
 
-    ``before``: the number of tokens of the middle before the decoded ones.
+    ``newlines``: empty if the middle may have several lines. ``before``: the number of visible tokens of the middle
+    before the decoded ones; negative if the decoded tokens begin with tokens of the stem.
     """
 
     tokens: frozenset[int]
@@ -79,11 +80,14 @@ class StopCondition:
     before: int = 0
 
     def __call__(self, index: int, token: int) -> bool:
-        """Whether ``token`` ends the text after ``index`` decoded tokens."""
+        """Return whether ``token``, after ``index`` decoded tokens, ends the text."""
         return token in self.tokens or (index + self.before > 0 and token in self.newlines)
 
     def after(self, hidden: int) -> StopCondition:
-        """The condition if the stem has ``hidden`` tokens: a newline in them, or right after them, does not end."""
+        """Return the condition for a text that begins with ``hidden`` tokens of the stem.
+
+        A newline in these tokens, or right after them, does not end the text.
+        """
         return replace(self, before=self.before - hidden)
 
 
@@ -98,7 +102,7 @@ def decode_block_diffusion(
     on_progress: OnTokens,
     stem: Stem,
 ) -> DecodeResult:
-    """Denoise block after block by ``commit_rule``, see `denoise`; the causal rows decode the stem first."""
+    """Denoise block after block by ``commit_rule``, see `denoise`, after the causal rows have decoded the stem."""
     last = passes.read(tail, budget.cancelled)
     budget.prefill_ends()
     tokens: list[int] = []
@@ -158,7 +162,7 @@ def decode_autoregressive(
     pick: Pick = greedy,
     memory: MemoryView | None = None,
 ) -> DecodeResult:
-    """Decode one token a pass, from left to right. The prompt's last row gives the first token."""
+    """Decode one token a pass, from left to right. The prompt's last row predicts the first token."""
     last = passes.read(tail, budget.cancelled)
     budget.prefill_ends()
     tokens: list[int] = []

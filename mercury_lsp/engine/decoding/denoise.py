@@ -1,6 +1,6 @@
-"""Denoises one block, from all tokens masked to all committed, a few tokens a pass.
+"""Denoises one block: starts from masks only, and commits a few tokens a pass until no mask is left.
 
-The network is a function, so that tests can drive the loop by scripted predictions.
+The network is passed as a function, so that tests can drive the loop with scripted predictions.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from numpy.typing import NDArray
 
 from mercury_lsp.engine.decoding.healing import Stem
 
-# A log-probability so low that its probability is 0 in any float.
+# A log-probability whose exponential is 0 in any float format.
 NEVER = np.float32(-1e4)
 
 Predict = Callable[[Sequence[int | None]], NDArray[np.float32]]
-"""Given a block, None if undecided: log-probabilities (n, V) of the undecided positions, left to right.
-Forbidden tokens have -inf.
+"""Takes a block, with None for undecided positions; returns the log-probabilities (n, V) of these positions, left to
+right. Forbidden tokens have -inf.
 """
 
 Enough = Callable[[Sequence[float]], int]
-"""Given the doubts of positions, ascending: how many of them may be committed together."""
+"""Takes the uncertainties of positions in nats, ascending; returns how many of them may be committed together."""
 
 EndsText = Callable[[int, int], bool]
-"""Given an index of the block and a token: whether the token would end the text there."""
+"""Takes an index in the block and a token; returns whether the token would end the text there."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRule:
-    """How many positions a pass may commit: ``enough`` by their entropies, or else by their likeliest tokens."""
+    """Limits the number of positions that a pass commits.
+
+    ``enough``: takes the entropies with ``by_entropy``, or else the likeliest tokens' negative log-probabilities.
+    """
 
     enough: Enough
     by_entropy: bool = True
@@ -42,7 +45,8 @@ class Block:
     """A denoised block.
 
     ``tokens``: the committed tokens from the left, without the stop token. ``logp``: their log-probabilities when
-    committed, and the stop token's. ``ended``: a stop token was committed after them. ``full``: no mask is left.
+    committed, and that of the stop token. ``ended``: whether a stop token was committed after them. ``full``: whether
+    no mask is left.
     """
 
     tokens: tuple[int, ...]
@@ -53,14 +57,14 @@ class Block:
 
 
 def likeliest(scores: NDArray[np.float32]) -> tuple[list[int], list[float]]:
-    """The likeliest token of each prediction (n, V), and its log-probability."""
+    """Return the likeliest token of each prediction (n, V), and the log-probabilities of these tokens."""
     ids = scores.argmax(-1)  # (n,)
     return ids.tolist(), scores[np.arange(len(ids)), ids].tolist()
 
 
 def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy of each prediction in nats: log-probabilities (..., V), -inf if forbidden -> (...)."""
-    # 0 * -inf is not a number, 0 * NEVER is 0.
+    """Return the entropy in nats of each prediction: log-probabilities (..., V), -inf if forbidden -> (...)."""
+    # 0 * -inf is NaN, but 0 * NEVER is 0.
     finite = np.maximum(scores, NEVER)
     nats: NDArray[np.float32] = -(np.exp(finite) * finite).sum(-1)
     return nats
@@ -77,9 +81,9 @@ def denoise(
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
 
-    commit_rule: which tokens may be committed together. may_go_on: called before each pass; False ends the loop with
-    the tokens committed so far, and its exceptions (cancellation) pass through. stem: the block begins with it; until
-    it is complete, tokens are committed from the left, one a pass. on_draft: called after each pass.
+    commit_rule: how many tokens a pass may commit. may_go_on: called before each pass; False ends the loop with the
+    tokens committed so far, and exceptions (`Cancelled`) propagate. stem: the start of the block; until the stem is
+    complete, tokens are committed from the left, one a pass. on_draft: called with the block after each pass.
     """
     tokens: list[int | None] = [None] * size
     logp = [0.0] * size
@@ -111,16 +115,16 @@ def denoise(
 
 
 def entropy_bound(bound: float) -> Enough:
-    """Commit the most positions whose entropies, without the largest, sum to at most ``bound`` nats.
+    """Return a rule that commits the most positions whose entropies, without the largest, sum to at most ``bound``.
 
-    The sum bounds the dependence that committing them together ignores (the entropy-bounded sampler, Ben-Hamu et al.
-    2025).
+    ``bound`` is in nats. The sum bounds the dependence between the tokens that is ignored when they are committed
+    together (entropy-bounded sampler, Ben-Hamu et al. 2025).
     """
 
     def enough(doubt: Sequence[float]) -> int:
         total = 0.0
         for count, nats in enumerate(doubt):
-            # The last of the positions so far is the largest, and stays out of the sum.
+            # The last of the first `count` entropies is the largest, and is not part of the sum.
             if total > bound:
                 return count
             total += nats
@@ -130,20 +134,20 @@ def entropy_bound(bound: float) -> Enough:
 
 
 def threshold(least: float) -> Enough:
-    """Commit the positions of a probability of at least ``least``; the doubt is its negative logarithm in nats.
+    """Return a rule that commits the positions whose likeliest token has at least the probability ``least``.
 
-    Source: Fast-dLLM, Wu et al. 2025.
+    The uncertainty of a position is the negative log-probability in nats. Source: Fast-dLLM, Wu et al. 2025.
     """
     max_nats = -math.log(least)
     return lambda doubt: sum(nats <= max_nats for nats in doubt)
 
 
 def positions_to_commit(doubt: Sequence[float], ends: Sequence[bool], enough: Enough) -> list[int]:
-    """Indices, ascending, of the undecided positions to commit; at least one.
+    """Return the indices of the undecided positions to commit, ascending; at least one.
 
-    doubt: of each undecided position's prediction, left to right, in nats. ends: whether its likeliest token would
-    end the text. Positions after the first end wait, because they may not be needed. Of the others, the surest are
-    committed, as many as ``enough`` allows. An end is committed only together with, or after, all positions left of it.
+    doubt: the uncertainty in nats of each undecided position, left to right. ends: whether the likeliest token there
+    would end the text. Positions after the first end wait, because they may not be needed. Of the others, the surest
+    are committed, as many as ``enough`` allows. An end is committed only with or after all positions to its left.
     """
     first_end = next((i for i, is_end in enumerate(ends) if is_end), len(doubt) - 1)
     surest = sorted(range(first_end + 1), key=lambda i: doubt[i])

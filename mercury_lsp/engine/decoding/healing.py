@@ -1,9 +1,9 @@
-"""Restricts the first tokens of a middle to those that continue the typed word (token healing).
+"""Restricts the first tokens of a middle to tokens that continue the typed word (token healing).
 
-A prompt ends before the last pre-token, so that it ends in a token that occurs in training data. The text between
-there and the cursor, the *stem*, is generated again. Until the stem is complete, only tokens are allowed that continue
-it or go beyond it, with their probabilities given the stem. Sources: Lundberg 2023 (guidance); Semenkin et al. 2024;
-Ren et al. 2024 (FIM-SE).
+A prompt ends before the last pre-token, so that its last token is one that occurs in training data. The text between
+there and the cursor, the *stem*, is generated again. Until the stem is complete, only tokens that continue the stem or
+go beyond it are allowed, with their probabilities given the stem. Sources: Lundberg 2023 (guidance); Semenkin et al.
+2024; Ren et al. 2024 (FIM-SE).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 
 Scores = NDArray[np.float32]
 
-# Texts after a stem that make byte-pair encoding choose another first token than for the stem alone.
+# Texts that may follow a stem, with which BPE may choose another first token than for the stem alone.
 _CONTINUATIONS = ("", "a", "e", "s", "t", "n", "A", "1", "_", ".", "(", ")", "=", '"', " ", "\n")
 
 
 @lru_cache(maxsize=1)
 def token_bytes(vocabulary: Vocabulary) -> TokenBytes:
-    """The token bytes of a vocabulary, cached for all engines, because they take a fifth of a second."""
+    """Return the token bytes of a vocabulary; cached for all engines, because computing them takes 0.2 s."""
     return TokenBytes(vocabulary)
 
 
@@ -36,7 +36,7 @@ class TokenBytes:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.newlines = vocabulary.newlines()
-        """Ids of the tokens with a newline in their text."""
+        """Ids of the tokens that contain a newline."""
         self.of = vocabulary.token_bytes()
         order = sorted(range(len(self.of)), key=self.of.__getitem__)
         # Special tokens have no bytes.
@@ -48,10 +48,10 @@ class TokenBytes:
         self.allowed = lru_cache(maxsize=256)(self._allowed)
 
     def _allowed(self, left: bytes) -> NDArray[np.int64]:
-        """Ids (k,) of the tokens that may come next while ``left`` is still to be generated.
+        """Return the ids (k,) of the tokens that may come next while ``left`` is still to be generated.
 
-        These are the tokens that begin with ``left``. Of the tokens that are a beginning of ``left``, only those are
-        allowed with which byte-pair encoding starts some text that begins with ``left``: others occur in no text.
+        These are the tokens that begin with ``left``, and the proper prefixes of ``left`` with which BPE begins some
+        text that starts with ``left``. Other prefixes occur in no encoded text.
         """
         low = bisect_left(self._sorted, left)
         high = bisect_left(self._sorted, left + b"\xff" * 8)
@@ -62,7 +62,7 @@ class TokenBytes:
         try:
             text = left.decode()
         except UnicodeDecodeError:
-            # The last bytes of a character, after a token with its first bytes.
+            # `left` begins inside a character, after a token with the first bytes of that character.
             return [i for i in map(self._id, (left[:n] for n in range(1, len(left)))) if i is not None]
         encoded = (self.vocabulary.encode(text + more) for more in _CONTINUATIONS)
         return [ids[0] for ids in encoded if left.startswith(self.of[ids[0]])]
@@ -74,10 +74,10 @@ class TokenBytes:
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """The bytes with which a middle begins; ``remaining`` is still to be generated.
+    """The text with which a middle must begin; the bytes ``remaining`` are still to be generated.
 
-    ``goes_on``: the middle must not end with the stem. In training a middle may end at the end of the cursor's line,
-    but such a middle does not help a user who is about to write a block.
+    ``goes_on``: the middle must not end right after the stem. In training data a middle may end at the end of the
+    cursor's line, but an empty suggestion does not help where a block may follow.
     """
 
     tokens: TokenBytes
@@ -86,7 +86,7 @@ class Stem:
 
     @classmethod
     def of(cls, tokens: TokenBytes, text: str, goes_on: bool = False) -> Stem:
-        """The whole stem of a prompt."""
+        """Make the complete stem of a prompt from its text."""
         return cls(tokens, text.encode(errors="replace"), goes_on)
 
     @property
@@ -95,7 +95,7 @@ class Stem:
         return bool(self.remaining) or self.goes_on
 
     def step(self, token: int) -> Stem | None:
-        """The stem after one token; None if the token contradicts it."""
+        """Return the stem after one token; None if the token contradicts the stem."""
         text = self.tokens.of[token]
         if text.startswith(self.remaining):
             return Stem(self.tokens, b"", self.goes_on and text == self.remaining)
@@ -104,7 +104,7 @@ class Stem:
         return None
 
     def after(self, path: Sequence[int]) -> Stem:
-        """The stem after tokens that do not contradict it."""
+        """Return the stem after the tokens of ``path``, which must not contradict the stem."""
         stem = self
         for token in path:
             if not stem.open:
@@ -115,7 +115,7 @@ class Stem:
         return stem
 
     def hidden(self, path: Sequence[int]) -> int:
-        """The number of first tokens that are entirely part of the stem, so that a user does not see them."""
+        """Return how many tokens at the start lie entirely in the stem, and are hidden from the user."""
         if not self.remaining:
             return 0
         left = len(self.remaining)
@@ -126,10 +126,10 @@ class Stem:
         return len(path)
 
     def restrict(self, scores: Scores, path: Sequence[int] = ()) -> Scores:
-        """Log-probabilities given the stem: (n, V) in and out; a copy if the stem is open.
+        """Return the log-probabilities given the stem, (n, V) in and out; a copy if the stem is open.
 
         Row i predicts the token after ``path[:i]``. Rows after a token that contradicts the stem, or after the end of
-        the path, stay as they are.
+        the path, do not change.
         """
         if not self.open:
             return scores
@@ -151,16 +151,16 @@ class Stem:
         ids = self.tokens.allowed(self.remaining)
         allowed = row[ids]
         peak = allowed.max(initial=-np.inf)
-        # All are forbidden, or too unlikely for fp32.
+        # All allowed tokens are forbidden by the model, or too unlikely for fp32.
         if not np.isfinite(peak):
             allowed[:], peak = -np.log(len(ids)), 0.0
         row[:] = -np.inf
         row[ids] = allowed - peak - np.log(np.exp(allowed - peak).sum())
 
     def draft(self) -> list[int]:
-        """The tokens that probably begin the middle, whatever follows the stem; maybe none.
+        """Return the tokens with which the middle probably begins, whatever follows the stem; possibly none.
 
-        A run of blanks is mostly followed by a word, whose token includes the last blank.
+        A run of blanks is assumed to be followed by a word, whose token includes the last blank.
         """
         if not self.remaining:
             return []

@@ -1,4 +1,4 @@
-"""Shows the project memory to one decoding, mixed with the model's scores by the fitted weights."""
+"""Mixes the project memory with the model's scores during one decoding, by the fitted weights."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS, Memory, Mixture
 Scores = NDArray[np.float32]
 
 SOURCE_NATS = 1.0
-"""A file is named as a middle's source if the file makes the middle likelier by so much, over all tokens."""
+"""A file counts as a middle's source if it raises the middle's log-likelihood by at least this much."""
 
 
 class MemoryView:
-    """A memory, the weights that mix it, and the last tokens ``before`` the middle, at most `CONTEXT_TOKENS`.
+    """The project memory as seen from one middle, with the mixture's weights.
 
-    ``mixes``: whether the memory takes part in the scores; if not, it only drafts, for models that no weights were
-    fitted to.
+    ``before``: the tokens before the middle, of which the last `CONTEXT_TOKENS` count. ``mixes``: whether the memory
+    changes the scores; if not, the memory only drafts, for models without a mixture fitted to them.
     """
 
     def __init__(self, mixture: Mixture, memory: Memory, before: Sequence[int], mixes: bool = True) -> None:
         self._mixture, self._memory, self._mixes = mixture, memory, mixes
         self._before = list(before[-CONTEXT_TOKENS:])
-        # By a token's index: the file with the match, and the gain of each matching token in nats.
+        # By a token's index: the path of the matching file, and the gain in nats of each token that follows there.
         self._gains: dict[int, tuple[str, dict[int, float]]] = {}
 
     def mix(self, scores: Scores, tokens: Sequence[int]) -> Scores:
-        """The model's log-probabilities (n, V), mixed with the memory's continuations.
+        """Return the model's log-probabilities (n, V), mixed with the memory's continuations.
 
-        The last row predicts the token after all of ``tokens``, the row before it the token after all but the last, and
-        so on. The stem restricts the result afterwards, so that the better of the two predictions of the stem counts.
+        The last row predicts the token after all of ``tokens``, the row before it the last of ``tokens``, and so on.
+        The stem restricts the mixed scores afterwards, so that the source that predicts the stem better counts more.
         """
         if not self._mixes:
             return scores
@@ -48,19 +48,19 @@ class MemoryView:
         return mixed
 
     def draft(self, tokens: Sequence[int], most: int) -> tuple[list[int], list[float]]:
-        """The memory's likeliest continuation of ``tokens``, at most ``most`` tokens, and each one's probability.
+        """Return the memory's likeliest continuation of ``tokens``, at most ``most`` tokens, and their probabilities.
 
-        The probability of a token is given that the tokens before it are right.
+        Each token's probability is given that the drafted tokens before it are right.
         """
         steps = self._memory.foretell([*self._before, *tokens][-CONTEXT_TOKENS:], most)
         return [step.token for step in steps], self._mixture.odds(steps)
 
     def after(self, tokens: Sequence[int]) -> MemoryView:
-        """The same memory, seen after more tokens."""
+        """Return a view of the same memory from the position after ``tokens``."""
         return MemoryView(self._mixture, self._memory, [*self._before, *tokens], self._mixes)
 
     def source(self, tokens: Sequence[int]) -> str:
-        """The path of the file that makes a middle likelier by the most nats; empty below `SOURCE_NATS`."""
+        """Return the path of the file that makes a middle likeliest; empty if the gain is below `SOURCE_NATS`."""
         gains: dict[str, float] = {}
         for index, token in enumerate(tokens):
             path, nats = self._gains.get(index, ("", {}))

@@ -1,10 +1,11 @@
 """Mixes the model's probabilities with the project memory's, by weights that depend on how sure both are.
 
-The memory's counts make up to five distributions: the continuations of the longest matching context in the other
-files, those of a shorter and more frequent context there, the same two in the document, and the end of the middle if
-its continuation already stands after the cursor. A small network, the gate, weighs them and the model. Sources: caches
-and interpolation, Kuhn and De Mori 1990, for code Hellendoorn and Devanbu 2017; a gate on the match and on the model's
-sureness, He et al. 2021, for kNN-LM (Khandelwal et al. 2020). `model.evaluation.calibration.mixture` fits the gate.
+The memory adds up to five distributions to the model's: the continuations of the longest matching context in the other
+files, the continuations of a shorter and more frequent context there, the same two for the open document, and the end
+of the middle if the continuation already stands after the cursor. A small network, the gate, gives the weight of each.
+Sources: cache models and interpolation, Kuhn and De Mori 1990, for code Hellendoorn and Devanbu 2017; a gate on the
+match and on the model's confidence, He et al. 2021, for kNN-LM (Khandelwal et al. 2020).
+`model.evaluation.calibration.mixture` fits the gate.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.checkpoints.json_values import read_object
 
 CONTEXT_TOKENS = 32
-"""The most tokens of a context that are compared."""
+"""The most tokens of a context that are matched."""
 
 
 class Level(NamedTuple):
-    """The continuations of a context's last ``length`` tokens: ``ids``, most frequent first, and their ``counts``.
+    """The tokens that followed a context's last ``length`` tokens: ``ids``, most frequent first, and ``counts``.
 
-    ``total``: the number of places with these tokens; the counts may be a sample of them.
+    ``total``: the number of places where the context occurs; the counts may cover only a sample of them.
     """
 
     length: int
@@ -40,10 +41,10 @@ class Level(NamedTuple):
 class Match:
     """The memory's matches of a context.
 
-    ``project``, ``document``: the longest matching context in the other files and in the open document, and a shorter
-    and more frequent one, if there is one. ``path``: the file of the likeliest continuation, empty without a match.
-    ``resumes``: the number of tokens of that continuation that already stand after the cursor, so that the middle may
-    be at its end.
+    ``project``, ``document``: in the other files and in the open document, the longest matching context, followed by a
+    shorter and more frequent one if it exists. ``path``: the file of the likeliest continuation; empty without a match.
+    ``resumes``: how many tokens of that continuation already stand after the cursor; if there are any, the middle may
+    end here.
     """
 
     project: tuple[Level, ...] = ()
@@ -53,13 +54,13 @@ class Match:
 
     @property
     def longest(self) -> Level | None:
-        """The longest match; of two equally long ones, the document's."""
+        """The longest match; the document's match if both are equally long."""
         first = (*self.document[:1], *self.project[:1])
         return max(first, key=lambda level: level.length, default=None)
 
     @property
     def length(self) -> int:
-        """The tokens of the longest match; 0 without a match."""
+        """The number of tokens of the longest match; 0 without a match."""
         return self.longest.length if self.longest else 0
 
     @property
@@ -69,9 +70,9 @@ class Match:
 
 
 class Step(NamedTuple):
-    """One token of a continuation: it follows at ``agreeing`` of the ``total`` places that match so far.
+    """One token of a continuation, which follows at ``agreeing`` of the ``total`` places that match so far.
 
-    ``length``: the tokens that match before it, including those of the continuation; ``document``: whether the places
+    ``length``: the number of matching tokens before it, including the continuation's; ``document``: whether the places
     are in the open document.
     """
 
@@ -83,13 +84,13 @@ class Step(NamedTuple):
 
 
 class Memory(Protocol):
-    """The project's tokens, looked up by a context: the last tokens, of which at most `CONTEXT_TOKENS` count."""
+    """The project's tokens, looked up by a context: the tokens before a position, at most `CONTEXT_TOKENS`."""
 
     def follow(self, context: Sequence[int]) -> Match:
-        """The continuations of the longest parts of a context that occur in the project."""
+        """Return the matches of the longest ends of a context that occur in the project."""
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
-        """The likeliest continuation of a context, at most ``most`` tokens, with the evidence for each."""
+        """Return the likeliest continuation of a context, at most ``most`` tokens, with the evidence for each token."""
 
 
 LEVELS = ("project", "project, shorter", "document", "document, shorter")
@@ -104,17 +105,17 @@ EXPERTS = ("model", *LEVELS, "end")
 """The distributions that are mixed, in the order of the gate's outputs."""
 STEP_FEATURES = ("length", "places", "unanimity", "evidence", "document")
 MIN_MODEL_WEIGHT = 1e-30
-"""The least weight of the model, so that its order of tokens stays if the memory knows none of them."""
+"""The least weight of the model, which preserves its ranking of the tokens that the memory does not know."""
 MIN_LOGP = -12.0
-"""Natural logarithm of the probability below which differences do not matter."""
+"""Log-probabilities in features are clipped below at this value, where differences do not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The gate's ``features`` (F,) of a row, and the distributions to mix.
+    """The gate's ``features`` (F,) for one predicted token, and the memory's distributions to mix.
 
-    ``known``: ids and probabilities for each of `LEVELS`, None if the level has no match; ``ending``: whether the stop
-    token is one of the distributions.
+    ``known``: ids and probabilities for each of `LEVELS`, None if the level has no match; ``ending``: whether the end
+    of the middle is one of the distributions.
     """
 
     features: list[float]
@@ -123,14 +124,14 @@ class Row:
 
     @property
     def present(self) -> list[bool]:
-        """Which of `EXPERTS` are present."""
+        """Whether each of `EXPERTS` is present, in their order."""
         return [True, *(own is not None for own in self.known), self.ending]
 
     @classmethod
     def of(cls, match: Match, logp: Mapping[int, float], best: int, end: int) -> Row:
-        """Make a row from the model's ``logp`` of ``best``, its likeliest token, of the ``end`` and of the match's ids.
+        """Make a row from a match and the model's ``logp`` of the match's ids, of ``best`` and of ``end``.
 
-        Forbidden tokens, of -inf, are left out.
+        best: the model's likeliest token. end: the stop token. Forbidden tokens, which have -inf, are left out.
         """
         levels = [own[i] if i < len(own) else None for own in (match.project, match.document) for i in (0, 1)]
         features: list[float] = []
@@ -175,10 +176,10 @@ def _allowed(level: Level, logp: Mapping[int, float]) -> tuple[Sequence[int], Se
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """The gate's weights. ``end``: the id of the stop token.
+    """The fitted weights. ``end``: the id of the stop token.
 
-    ``mean``, ``scale`` (F,): of the features. ``hidden`` (F, H), ``hidden_bias`` (H,), ``out`` (H, E), ``out_bias``
-    (E,): of the gate. ``step`` (S + 1,): weights for the tokens of a continuation, the bias last.
+    ``mean``, ``scale`` (F,): normalize the features. ``hidden`` (F, H), ``hidden_bias`` (H,), ``out`` (H, E),
+    ``out_bias`` (E,): the gate's two layers. ``step`` (S + 1,): the weights of `odds`, the bias last.
     """
 
     end: int
@@ -196,7 +197,7 @@ class Mixture:
 
     @classmethod
     def load(cls, folder: Path, end: int) -> Mixture | None:
-        """The mixture that was fitted to a checkpoint; None if there is none, and then nothing is mixed.
+        """Load the mixture that was fitted to a checkpoint; None if the folder has none, and nothing is mixed.
 
         Raises ``OSError`` and ``ValueError``.
         """
@@ -205,7 +206,7 @@ class Mixture:
 
     @classmethod
     def of(cls, kept: Mapping[str, Any], end: int) -> Mixture:
-        """Read the object of `kept`. Raises ``ValueError`` if something is missing or does not fit."""
+        """Make a mixture from the object of `kept`. Raises ``ValueError`` if an entry is missing or invalid."""
         names = kept.get("features"), kept.get("experts"), kept.get("steps")
         if kept.get("format") != cls.FORMAT or names != (list(FEATURES), list(EXPERTS), list(STEP_FEATURES)):
             raise ValueError(f"{cls.FILE} is of another version")
@@ -223,7 +224,7 @@ class Mixture:
         return cls(end, **arrays)
 
     def kept(self) -> dict[str, Any]:
-        """The weights as a JSON object."""
+        """Return the weights as a JSON object."""
         arrays = {name: np.round(getattr(self, name).astype(float), 5).tolist() for name in self.ARRAYS}
         names = {"features": list(FEATURES), "experts": list(EXPERTS), "steps": list(STEP_FEATURES)}
         return {"format": self.FORMAT} | names | arrays
@@ -233,8 +234,8 @@ class Mixture:
     ) -> tuple[NDArray[np.float32], list[Match]]:
         """Mix the model's log-probabilities (n, V) with the memory's; returns a copy and the match of each row.
 
-        contexts: the last tokens before the token that each row predicts. -inf stays -inf. A row without a match stays
-        as it is.
+        contexts: for each row, the tokens before the token that it predicts. -inf stays -inf. Rows without a match do
+        not change.
         """
         matches = [memory.follow(context) for context in contexts]
         matching = [i for i, match in enumerate(matches) if match.length]
@@ -270,7 +271,7 @@ class Mixture:
         features: Sequence[Sequence[float]] | NDArray[np.float32],
         present: Sequence[Sequence[bool]] | NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """The experts' weights (n, E), each row's sum 1, by features (n, F); 0 for absent experts."""
+        """Return the experts' weights (n, E) by features (n, F); each row sums to 1, absent experts have 0."""
         inputs = (np.array(features, np.float32) - self.mean) / self.scale
         logits = np.tanh(inputs @ self.hidden + self.hidden_bias) @ self.out + self.out_bias
         logits[~np.array(present, bool)] = -np.inf
@@ -278,7 +279,7 @@ class Mixture:
         return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
     def odds(self, steps: Sequence[Step]) -> list[float]:
-        """The probability that each token of a continuation is right if the tokens before it are."""
+        """Return the probability that each token of a continuation is right if the tokens before it are."""
         if not steps:
             return []
         features = np.array([step_features(step) for step in steps], np.float32)
@@ -287,7 +288,7 @@ class Mixture:
 
 
 def step_features(step: Step) -> list[float]:
-    """The inputs of `Mixture.odds`, in the order of `STEP_FEATURES`."""
+    """Return the inputs of `Mixture.odds`, in the order of `STEP_FEATURES`."""
     share = step.agreeing / step.total
     evidence = math.log((step.agreeing + 0.5) / (step.total + 1))
     return [math.log1p(step.length), math.log1p(step.total), share, evidence, float(step.document)]

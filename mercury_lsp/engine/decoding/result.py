@@ -1,4 +1,4 @@
-"""Turns decoded tokens into a text, its lines and its scores, and a draft into a text with marks for masks."""
+"""Turns decoded tokens into an `Infill` or a `Progress`: the text with its lines and scores, or with masks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class ResultBuilder:
-    """Builds the results of one infilling.
+    """Builds the `Infill` and the `Progress` values of one infilling.
 
-    ``tokens``: of the vocabulary. ``ends``: the stop tokens. ``began``: reading of the performance counter in seconds.
-    ``cached``, ``read``: the prompt's tokens in the cache, and all of them. ``stem``: the text with which the tokens
-    begin, and which is not part of the middle. ``memory``: tells the source of a middle.
+    ``tokens``: the bytes of the vocabulary's tokens. ``ends``: the stop tokens. ``began``: `time.perf_counter` at the
+    start, in seconds. ``cached``, ``read``: how many of the prompt's tokens were in the cache, and how many there are.
+    ``stem``: the text with which the decoded tokens begin, and which is not part of the middle. ``memory``: names the
+    source of a middle.
     """
 
     tokens: TokenBytes
@@ -34,7 +35,7 @@ class ResultBuilder:
     memory: MemoryView | None = None
 
     def infill(self, middle: DecodeResult) -> Infill:
-        """The infill of a middle that was decoded until now."""
+        """Return the infill for a middle; its times end now."""
         now = time.perf_counter()
         text = self._after_stem(self.tokens.vocabulary.decode(middle.tokens))
         texts, stem = self.tokens.of, len(self.stem)
@@ -56,7 +57,7 @@ class ResultBuilder:
         )
 
     def reporter(self, on_progress: Callable[[Progress], None] | None) -> OnTokens:
-        """A function for a decoder's drafts that turns each into a `Progress` for ``on_progress``."""
+        """Return a callback for a decoder, which passes each draft to ``on_progress`` as a `Progress`."""
 
         def report(committed: Sequence[int], draft: Sequence[int | None], logp: Sequence[float]) -> None:
             if on_progress is not None:
@@ -68,12 +69,12 @@ class ResultBuilder:
         return report
 
     def _after_stem(self, text: str) -> str:
-        """The text after the stem; only its masks while the stem is not complete."""
+        """Return the text after the stem; only its marks for masks while the stem is incomplete."""
         return text[len(self.stem) :] if text.startswith(self.stem) else UNDECIDED * text.count(UNDECIDED)
 
 
 def commit_rule(sampling: Sampling) -> CommitRule:
-    """How a pass commits tokens of a canvas that is not verified."""
+    """Return the rule by which a pass commits tokens of a canvas that is not verified."""
     if sampling.threshold:
         return CommitRule(threshold(sampling.threshold), by_entropy=False)
     return CommitRule(entropy_bound(sampling.entropy_bound))
@@ -86,7 +87,7 @@ def lines_of(
     tokens: Sequence[int],
     logp: Sequence[float],
 ) -> tuple[Line, ...]:
-    """The lines that a middle's tokens end, after the first ``stem`` characters; logp: of the tokens."""
+    """Return the lines that a middle's tokens complete, without the first ``stem`` characters of the text."""
     lines = []
     written = b""
     for i, token in enumerate(tokens):
@@ -102,9 +103,9 @@ def lines_of(
 def scored_tokens(
     token_bytes: Sequence[bytes], stem: int, length: int, tokens: Sequence[int], logp: Sequence[float]
 ) -> tuple[ScoredToken, ...]:
-    """The scored tokens of a text of ``length`` characters, after the first ``stem`` characters.
+    """Return the scored tokens of a middle of ``length`` characters, which follow the first ``stem`` characters.
 
-    Tokens within the stem, and tokens with only a part of a character, count with the next one.
+    A token within the stem, or with only a part of a character, is merged with the next token.
     """
     scored: list[ScoredToken] = []
     written, together, last = b"", 0.0, 0
@@ -119,14 +120,14 @@ def scored_tokens(
 
 
 def _characters(text: bytes) -> int:
-    """The number of complete characters."""
+    """Return the number of complete characters of a text in UTF-8."""
     return len(text.decode(errors="ignore"))
 
 
 def draft_text(
     vocabulary: Vocabulary, ends: Container[int], committed: Sequence[int], draft: Sequence[int | None]
 ) -> str:
-    """A draft's text up to its first stop token, with `UNDECIDED` for each mask."""
+    """Return a draft's text up to its first stop token, with `UNDECIDED` for each mask."""
     text, run = "", list(committed)
     for token in draft:
         if token is None:

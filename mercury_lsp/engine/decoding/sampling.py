@@ -1,4 +1,4 @@
-"""Picks a token by its scores: the likeliest, one drawn at random, or those with which other texts branch off."""
+"""Picks tokens by their scores: the likeliest, sampled ones, or those with which alternative texts branch off."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.decoding.denoise import likeliest
 
 Pick = Callable[[NDArray[np.float32], int], tuple[list[int], list[float]]]
-"""Given log-probabilities (n, V) of a middle's tokens and the index of the first: their ids and log-probabilities."""
+"""Takes log-probabilities (n, V) and the index of the first token in the middle; returns ids and log-probabilities."""
 
 _SEEDS = 1 << 64
-# Only the first tokens have branches, because a user sees no choice in texts that differ late.
+# Only the first tokens have branches, because texts that differ late offer the user no real choice.
 BRANCH_TOKENS = 24
 TOKENS_PER_PLACE = 4
 
 
 def greedy(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
-    """Pick the likeliest token."""
+    """Pick the likeliest token of each row."""
     return likeliest(scores)
 
 
 def sampled(temperature: float, seed: int) -> Pick:
-    """Draw tokens with probabilities p^(1 / temperature), normalized.
+    """Return a `Pick` that samples tokens with probabilities proportional to p^(1 / temperature).
 
-    The largest of scores with Gumbel noise is such a draw (Gumbel 1954; Maddison et al. 2014). The noise depends on the
-    seed and the token's index alone. So a drafted token and its verification have the same noise, drafts are accepted
-    about as often as without noise, and the text does not depend on the batch.
+    The maximum of the scores plus Gumbel noise is such a sample (Gumbel 1954; Maddison et al. 2014). The noise depends
+    only on the seed and the token's index. So a drafted token and its verification have the same noise, drafts are
+    accepted about as often as without noise, and the text does not depend on the batch.
     """
 
     def pick(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
@@ -47,7 +47,7 @@ def sampled(temperature: float, seed: int) -> Pick:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Another ``token`` at index ``at`` of the text, with its own log-probability ``logp``."""
+    """An alternative ``token`` at index ``at`` of a text, with its own log-probability ``logp``."""
 
     at: int
     token: int
@@ -55,15 +55,15 @@ class Branch:
 
 
 def branches(scores: NDArray[np.float32], tokens: Sequence[int]) -> list[Branch]:
-    """The branches of a text, ordered by the joint probability of the branch and the text before it.
+    """Return the branches of a text, ordered by the joint probability of the branch and the text before it.
 
-    scores: (n, V), row i predicts token i; one row more than tokens predicts other tokens than the stop token.
+    scores: (n, V), row i predicts token i; a row after the last token predicts alternatives to the stop token.
     """
     left = scores.copy()
     for i, token in enumerate(tokens[: len(left)]):
         left[i, token] = -np.inf
     if len(left) > len(tokens):
-        # The stop token that was chosen.
+        # The token that was chosen after the text is its stop token.
         left[-1, int(left[-1].argmax())] = -np.inf
     rows = np.arange(len(left))
     before = np.concatenate([[0.0], np.cumsum([scores[i, token] for i, token in enumerate(tokens)])])

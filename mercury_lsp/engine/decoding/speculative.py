@@ -1,7 +1,8 @@
 """Decodes by drafting with diffusion and verifying causally in the same pass (speculative decoding).
 
-The text is what the causal rows alone would write, greedily or with shared noise; drafts only save passes. Drafting and
-verifying in one pass: TiDAR (Liu et al. 2025). That speculative decoding loses nothing: Leviathan et al. 2023.
+The text is the one that the causal rows alone would decode, greedily or with the same noise; drafts only save passes.
+Drafting and verifying in one pass follows TiDAR (Liu et al. 2025). Leviathan et al. 2023 show that speculative decoding
+does not change the output.
 """
 
 from __future__ import annotations
@@ -28,21 +29,24 @@ MAX_MEMORY_DRAFT_TOKENS = 12
 """The most tokens of a draft from the project memory."""
 
 DRAFT_TOKENS = 9
-"""The `Drafting.block` where there are no canvases: a draft that is looked up has one token less."""
+"""The `Drafting.block` without canvases; looked-up drafts have at most one token less."""
 
 LOOKED_UP_PROBABILITY = 0.5
-"""The assumed probability of a looked-up token without a canvas."""
+"""The assumed probability of a looked-up token that no canvas predicts."""
 
 FREE_ROW_COST, MAX_CANVAS_ROW_COST = 0.02, 0.12
-"""The row costs, see `Executor`, up to which canvases stand at each place, and up to which there is one."""
+"""The `Executor.row_cost` up to which a pass has a canvas at every place, and up to which it has one canvas."""
 
 TOKEN_COST = 0.8
-"""What a token costs without a draft, in passes of one row: most passes commit one token, some more."""
+"""The cost of a token that is not drafted, in passes of one row; below 1, because some passes commit more tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affordable:
-    """The drafts that save more time than they cost. ``canvases``: whether any pay; the others: see `Drafting`."""
+    """The drafts that save more time than they cost.
+
+    ``canvases``: whether canvases are among them; for the other fields see `Drafting`.
+    """
 
     canvases: bool
     block: int
@@ -51,10 +55,11 @@ class Affordable:
 
 
 def affordable(row_cost: float) -> Affordable:
-    """The drafts for an executor's row cost.
+    """Return the drafts that pay at an executor's `Executor.row_cost`.
 
-    A token that is reached and right with the probability p saves p tokens' costs, and costs a row. A canvas of three
-    tokens costs four rows and saves about half a token; where rows cost nothing, larger ones stand at each place.
+    A drafted token costs one row, and saves `TOKEN_COST` with the probability that it and all tokens before it are
+    accepted. A canvas of three tokens costs four rows and saves about half a token. If rows are almost free, a larger
+    canvas stands at every place.
     """
     surety = max(0.1, row_cost / TOKEN_COST)
     if row_cost <= FREE_ROW_COST:
@@ -64,17 +69,17 @@ def affordable(row_cost: float) -> Affordable:
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """How `decode_speculative` drafts. ``mask``: the mask's id, None without canvases; ``block``: tokens of a canvas.
+    """The settings by which `decode_speculative` drafts.
 
-    ``surety``: a draft goes on while the product of its tokens' probabilities is at least this; each token costs
-    ``block + 2`` rows. ``lookup``: if the last so many tokens occurred before, their continuation there is the draft
-    (prompt lookup decoding, Saxena 2023); 0 never. ``slack``: a drafted token is accepted if the causal rows give it at
-    most so many nats less than their likeliest token, which must not be a stop token (a greedy form of Medusa's typical
-    acceptance, Cai et al. 2024). ``trust``: a draft with a stop token whose joint probability is above this is not
-    verified; 1 never. ``canvas_threshold``: a canvas is added at each place at which the draft goes wrong with at least
-    this probability, or at the likeliest such place: on a CPU more rows cost more than their tokens save. ``pick``:
-    picks a token by its scores. If it draws, a drafted token is accepted if it is the drawn one, so that the text is
-    the same as if each token were drawn in turn.
+    ``mask``: the mask's id; None without canvases. ``block``: tokens of a canvas. ``surety``: a draft is extended while
+    the product of its tokens' probabilities is at least this. ``lookup``: if the last ``lookup`` tokens occurred
+    before, their continuation there is the draft (prompt lookup decoding, Saxena 2023); 0 turns this off. ``slack``: a
+    drafted token is accepted if its causal log-probability is at most this many nats below the likeliest token's, and
+    that token is not a stop token (a greedy form of Medusa's typical acceptance, Cai et al. 2024). ``trust``: a draft
+    with a stop token whose joint probability is above this is not verified; 1 verifies all. ``canvas_threshold``: a
+    canvas is added at each place where the first rejection has at least this probability, or else at the likeliest such
+    place: on a CPU more rows cost more than they save. ``pick``: picks a token by its scores. If ``pick`` samples, a
+    drafted token is accepted if it is the sampled one, so that the text is the same as without drafts.
     """
 
     mask: int | None
@@ -102,15 +107,15 @@ def decode_speculative(
 ) -> DecodeResult:
     """Draft by diffusion and verify causally; without slack and trust the result is the causal text.
 
-    A pass runs ``[known tokens, draft | canvases after the last known and the drafted tokens]``. Its clean rows tell
-    how many drafted tokens are accepted, and the next token, which is known from then on. The canvas after the
-    last accepted token, denoised at once, is the next draft. So each pass commits at least one token, and the accepted
-    clean rows are already in the cache.
+    A pass runs ``[known tokens, draft | canvases after the last known and the drafted tokens]``. Its clean rows decide
+    how many drafted tokens are accepted, and predict the next token, which the next pass reads as known. The canvas
+    after the last accepted token is denoised in one step and is the next draft. So each pass commits at least one
+    token, and the accepted clean rows are already in the cache.
 
-    tail: the prompt's unread end, at least one token; its pass, part of the prefill, also makes the first draft.
-    hint: tokens of another text, in which drafts are looked up too. opening: the draft that the first pass verifies.
-    first: (1, V), the prediction of the prompt's last row, if all of the prompt is in the cache; then the first pass is
-    not needed. memory: mixed with the scores, and a source of drafts.
+    tail: the unread end of the prompt, at least one token; its pass is the end of the prefill and makes the first
+    draft. hint: tokens of another text for prompt lookup. opening: the draft that the first pass verifies. first:
+    (1, V), the prediction of the prompt's last row if the whole prompt is in the cache; it replaces the first pass.
+    memory: mixed with the scores, and a source of drafts.
     """
     tokens: list[int] = []
     logp: list[float] = []
@@ -142,7 +147,7 @@ def decode_speculative(
         logp += [float(causal[i, token]) for i, token in enumerate((*draft[:right], sure))]
         if not begun:
             budget.prefill_ends()
-            # Later rows are given a token that was rejected.
+            # Later rows follow a rejected token.
             kept = kept[: right + 1]
         here = ends.after(stem.hidden(tokens))
         if here(len(tokens), sure):
@@ -173,14 +178,14 @@ def decode_speculative(
 class CanvasScores:
     """The predictions of a pass's canvases: ``scores``, (canvases * (block - 1), V).
 
-    ``places``: the index of a canvas by the number of accepted tokens after which it counts.
+    ``places``: the index of each canvas, by the number of accepted draft tokens that it follows.
     """
 
     places: dict[int, int]
     scores: Scores
 
     def after(self, right: int) -> Scores:
-        """The predictions after the token that follows ``right`` accepted ones, (block - 1, V), or (0, V)."""
+        """Return the predictions (block - 1, V) after ``right`` accepted tokens and one more; (0, V) without any."""
         each = len(self.scores) // max(1, len(self.places))
         at = self.places.get(right)
         return self.scores[:0] if at is None else self.scores[at * each : (at + 1) * each]
@@ -189,8 +194,11 @@ class CanvasScores:
 def _run(
     passes: CachedModel, known: Sequence[int], draft: Sequence[int], odds: Sequence[float], drafting: Drafting
 ) -> tuple[Scores, CanvasScores]:
-    """Run one pass: the predictions after the last known token and each drafted one, (len(draft) + 1, V), and the
-    canvases' predictions."""
+    """Run one pass over the known tokens, the draft and its canvases.
+
+    Returns the predictions after the last known token and after each drafted token, (len(draft) + 1, V), and the
+    canvases' predictions.
+    """
     block, clean = drafting.block, [*known, *draft]
     n, first, k = len(clean), len(passes.ids), len(known)
     if drafting.mask is None:
@@ -207,8 +215,11 @@ def _run(
 
 
 def _stops(odds: Sequence[float], canvas_threshold: float) -> list[int]:
-    """After how many drafted tokens, of such probabilities, a canvas pays: at each place at which the draft goes wrong
-    with at least the probability ``canvas_threshold``, or else at the likeliest place."""
+    """Return the numbers of drafted tokens after which a canvas is added.
+
+    These are the places where the first rejection has at least the probability ``canvas_threshold``, or else the
+    likeliest place. odds: the probability of each drafted token.
+    """
     reached, chances = 1.0, []
     for right in (*odds, 0.0):
         chances.append(reached * (1 - right))
@@ -220,7 +231,7 @@ def _stops(odds: Sequence[float], canvas_threshold: float) -> list[int]:
 def _accepted(
     scores: NDArray[np.float32], draft: Sequence[int], drafting: Drafting, ends: StopCondition, before: int
 ) -> tuple[int, int]:
-    """How many drafted tokens the causal scores (len(draft) + 1, V) accept, and the token after them."""
+    """Return the number of drafted tokens that the causal scores (len(draft) + 1, V) accept, and the next token."""
     wanted, best = drafting.pick(scores, before)
     slack = drafting.slack
     for i, token in enumerate(draft):
@@ -233,7 +244,7 @@ def _accepted(
 def _finished(
     tokens: Sequence[int], logp: Sequence[float], trust: float, ends: StopCondition, before: int
 ) -> DecodeResult | None:
-    """The likeliest tokens up to the first stop token, if their joint probability is above ``trust``."""
+    """Return the likeliest tokens up to the first stop token, if their joint probability is above ``trust``."""
     for i, token in enumerate(tokens):
         if math.exp(sum(logp[: i + 1])) <= trust:
             return None
@@ -256,10 +267,11 @@ def _draft(
     ends: StopCondition,
     memory: MemoryView | None,
 ) -> tuple[list[int], list[float]]:
-    """The next draft after the known ``ids``, of which ``committed`` are the middle's, and each token's probability.
+    """Return the next draft after the known ``ids``, and the probability of each of its tokens.
 
-    The sources are repetitions in the hint or in ``ids``, else the canvas's scores (n, V), of which ``likely`` is the
-    pick, and then repetitions again; or the memory, if it promises more tokens.
+    The draft is looked up in the hint or in ``ids``, or else taken from the canvas's scores (n, V), and then extended
+    by lookup. The memory's draft replaces it if more of its tokens are expected to be accepted. committed: the end of
+    ``ids`` that belongs to the middle. likely: the picked tokens of ``scores`` and their log-probabilities.
     """
     before, most = len(committed), drafting.block - 1
     draft = _allowed_start(_looked_up(ids, hint, drafting.lookup, most), scores, ends, before)
@@ -282,19 +294,19 @@ def _draft(
 
 
 def _worthwhile(odds: Sequence[float], surety: float) -> int:
-    """The tokens of a draft, from the left, that are reached and right with at least the probability ``surety``."""
+    """Return how many tokens of a draft are accepted with at least the probability ``surety``, from the left."""
     reached = list(accumulate(odds, mul))
     return next((i for i, chance in enumerate(reached) if chance < surety), len(reached))
 
 
 def _expected(odds: Sequence[float]) -> float:
-    """The expected number of accepted tokens of a draft, by the probability of each."""
+    """Return the expected number of accepted tokens of a draft, by its tokens' probabilities."""
     return sum(accumulate(odds, mul), 0.0)
 
 
 def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) -> list[int]:
-    """The continuation of the last ``length`` of ``ids`` in the hint, or else of their last occurrence in ``ids``."""
-    # No token, so that nothing matches across it.
+    """Return what follows the last ``length`` of ``ids`` in the hint, or else at their last occurrence in ``ids``."""
+    # A separator that is no token id, so that no match crosses it.
     apart = -1
     hinted = _repeated([*hint, apart, *ids[-length:]], length, most) if hint else []
     return hinted[: (*hinted, apart).index(apart)] or _repeated(ids, length, most)
@@ -303,7 +315,7 @@ def _looked_up(ids: Sequence[int], hint: Sequence[int], length: int, most: int) 
 def _confident(
     tokens: Sequence[int], logp: Sequence[float], surety: float, ends: StopCondition, before: int
 ) -> list[int]:
-    """The likeliest tokens from the left while their joint probability is at least ``surety``, without a stop token."""
+    """Return the likeliest tokens before a stop token, while their joint probability is at least ``surety``."""
     draft: list[int] = []
     together = 0.0
     for token, own in zip(tokens, logp, strict=True):
@@ -315,7 +327,7 @@ def _confident(
 
 
 def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
-    """At most ``most`` tokens that followed the previous occurrence of the last ``length`` of ``ids``."""
+    """Return at most ``most`` tokens that followed the previous occurrence of the last ``length`` of ``ids``."""
     if not length or not most:
         return []
     key = list(ids[-length:])
@@ -328,7 +340,7 @@ def _repeated(ids: Sequence[int], length: int, most: int) -> list[int]:
 def _allowed_start(
     draft: Sequence[int], scores: NDArray[np.float32], ends: StopCondition, before: int
 ) -> list[int]:
-    """The tokens of a draft before the first stop token or forbidden token, by scores (n, V)."""
+    """Return the tokens of a draft before its first stop token, or first token that is forbidden by scores (n, V)."""
     for i, token in enumerate(draft):
         if ends(before + i, token) or (i < len(scores) and float(scores[i, token]) == -math.inf):
             return list(draft[:i])

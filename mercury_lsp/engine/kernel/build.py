@@ -1,8 +1,8 @@
 """Compiles the kernel when the package is built or installed from source, with the C compiler of the `ziglang` wheel.
 
-`pyproject.toml` asks for that wheel, which is there during the build only: nobody needs a compiler, and wheels contain
-the library. The compiler builds for every system on every system: the environment variable `MERCURY_TARGET`, a system
-and a machine such as `macos-aarch64`, makes the wheel of another platform.
+`pyproject.toml` requires `ziglang` for the build only: the wheels contain the library, so users need no compiler. The
+compiler can cross-compile: the environment variable `MERCURY_TARGET`, a system and a machine such as `macos-aarch64`,
+selects the platform of the wheel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETS = {
     },
     "aarch64": {"dotprod": "generic+v8_2a+dotprod", "plain": "generic"},
 }
-# By system: the compiler's name of it, and the wheel's tag with the oldest version that loads the library.
+# By system: the compiler's target name, and the wheel's platform tag, with the oldest supported system version.
 SYSTEMS = {
     "linux": ("linux-gnu.2.28", "manylinux_2_28_{machine}"),
     "musl": ("linux-musl", "musllinux_1_2_{machine}"),
@@ -38,7 +38,7 @@ SYSTEMS = {
     "windows": ("windows-gnu", "win_{machine}"),
 }
 TARGET = "MERCURY_TARGET"
-# The machine's name in the wheel's tag, if it differs from the compiler's.
+# The machine's name in the wheel's tag, if it differs from the compiler's name.
 _TAGGED = {
     ("macos", "aarch64"): "arm64",
     ("windows", "aarch64"): "arm64",
@@ -57,10 +57,10 @@ FLAGS = (
 
 
 class Hook(BuildHookInterface):
-    """The build backend's hook."""
+    """Hatchling's build hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile the library, and set the wheel's tag. A machine without a kernel gets no library, and needs torch."""
+        """Compile the library, and set the wheel's tag. Without a kernel for the machine, users need PyTorch."""
         system, machine = chosen()
         if machine not in SETS or system not in SYSTEMS:
             if os.environ.get(TARGET):
@@ -76,7 +76,7 @@ class Hook(BuildHookInterface):
 
 
 def chosen() -> tuple[str, str]:
-    """The system and machine to compile for, of `SYSTEMS` and `SETS`; others if there is no kernel for them."""
+    """Return the target system and machine, by the names of `SYSTEMS` and `SETS`; others have no kernel."""
     if wanted := os.environ.get(TARGET):
         system, _, machine = wanted.partition("-")
         return system, machine
@@ -88,10 +88,10 @@ def chosen() -> tuple[str, str]:
 
 
 def build(machine: str, system: str) -> None:
-    """Compile `LIBRARY` for a machine and a system of `SETS` and `SYSTEMS`."""
+    """Compile `LIBRARY`. machine: one of `SETS`. system: the compiler's name of one of `SYSTEMS`."""
     with tempfile.TemporaryDirectory() as folder:
         target = ("-target", f"{machine}-{system}")
-        # Otherwise the compiler's caches stay in the user's home.
+        # Otherwise the compiler would leave its caches in the user's home folder.
         environment = os.environ | {f"ZIG_{kind}_CACHE_DIR": folder for kind in ("GLOBAL", "LOCAL")}
 
         def cc(*arguments: str) -> None:
@@ -117,6 +117,6 @@ def build(machine: str, system: str) -> None:
         made = Path(folder, LIBRARY.name)
         libraries = () if system.startswith("windows") else ("-lm",)
         cc(*FLAGS, "-shared", "-s", str(HERE / "sets.c"), *objects, "-o", str(made), *libraries)
-        # A running server keeps the library that it has loaded.
+        # Unlink first, so that a running server keeps the library that it has loaded.
         LIBRARY.unlink(missing_ok=True)
         LIBRARY.write_bytes(made.read_bytes())

@@ -1,20 +1,19 @@
-/* One forward pass on a CPU: the network of `backends/network.py` with weights of 4 to 8 bits.
+/* Runs a forward pass on a CPU: the network of `backends/network.py` with weights of 4 to 8 bits.
 
-   Owns the arithmetic and how threads share it. Knows no tokens, no file, and nothing of who sees whom: it is handed
-   the embedded rows of one or more sequences, their rotary angles and for each sequence a mask among its new rows, all
-   of which see every earlier key of their sequence.
+   The inputs are the embedded rows of one or more sequences, their rotary angles, and for each sequence a mask among
+   its new rows, all of which see every earlier key of the sequence. The callers know the tokens and the attention rule.
 
-   A weight is a level of a byte with an fp32 scale for each row and 64 columns, of 5 to 8 bits, of which 2^(bits - 1)
-   stands for zero. Or it is a level of 4 bits with an fp16 scale and offset for each row and 32 columns.
-   Activations are rounded to 8 bits in groups of 16, each row by itself, so that a row's result does not depend on the
-   rows beside it. Products of a group add up in 32-bit integers, all else is fp32. Levels below 128 fit every
-   instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates above 2^15, and Arm multiplies
-   signed by signed. Without VNNI a level of 8 bits is multiplied in two parts, and AVX2 adds the products of small
-   levels in 16 bits as long as they fit.
+   A weight is either a byte level of 5 to 8 bits, of which 2^(bits - 1) stands for zero, with an fp32 scale for each
+   row and 64 columns, or a 4-bit level with an fp16 scale and offset for each row and 32 columns. Activations are
+   rounded to 8 bits in groups of 16, each row separately, so that the result of a row does not depend on the other rows
+   of the pass. The products of a group are summed in 32-bit integers; all other arithmetic is fp32. Levels below 128
+   suit every instruction set: VNNI and AVX2 multiply unsigned by signed bytes, AVX2 saturates at 2^15, and Arm
+   multiplies signed by signed bytes. Without VNNI, a level of 8 bits is multiplied in two parts, and AVX2 adds the
+   products of small levels in 16 bits as long as they fit.
 
-   The source is compiled once for each instruction set, whose name, SET, ends the names of the entry points. Vectors of
-   16 lanes are the compiler's (GCC's vector extensions, which Clang has too), so only the dot product of bytes is
-   written for each set. */
+   The source is compiled once for each instruction set; the names of the entry points end with its name, SET. Vectors
+   of 16 lanes use the compiler's extensions (GCC and Clang), so only the dot product of bytes is written for each
+   set. */
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -41,14 +40,14 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 #define INLINE static inline __attribute__((always_inline))
 
 #define LANES 16
-#define GROUP 64  /* columns of a weight's byte levels that share a scale */
-#define HALF 32   /* columns of a weight's 4-bit levels that share a scale */
-#define PART 16   /* columns of an activation that share a scale */
+#define GROUP 64  /* columns of byte levels that share a scale */
+#define HALF 32   /* columns of 4-bit levels that share a scale */
+#define PART 16   /* columns of activations that share a scale */
 #define PARTS (HALF / PART)
-#define WIDEST 128 /* of the attention heads, which have 64 or 128 columns */
+#define WIDEST 128 /* columns of the widest attention head; heads have 64 or 128 */
 #define SPAN 32   /* outputs that one thread claims at once */
-#define SLICE 256 /* of the vocabulary, likewise */
-#define THREADS 15 /* at most */
+#define SLICE 256 /* tokens of the vocabulary that one thread claims at once */
+#define THREADS 15 /* the most threads */
 
 typedef _Float16 half;
 typedef float vf __attribute__((vector_size(64)));
@@ -59,16 +58,17 @@ typedef float vf_any __attribute__((vector_size(64), aligned(4)));
 typedef int32_t vi_any __attribute__((vector_size(64), aligned(1)));
 typedef int8_t vb_any __attribute__((vector_size(16), aligned(1)));
 
-/* How many rows a tile has, so that its sums stay in registers: of a matrix product, of scores, of their values. */
+/* Tile sizes with which the sums stay in registers: ROWS of a matrix product, QUERIES for attention scores, and MIXED
+   queries by COLUMNS vectors for the weighted sums of values. */
 #if defined(__AVX512F__)
 enum { ROWS = 6, QUERIES = 12, MIXED = 6, COLUMNS = 4 };
 #else
 enum { ROWS = 3, QUERIES = 6, MIXED = 3, COLUMNS = 2 };
 #endif
 
-/* Bits 5 to 8: levels [outputs / 16][inputs / 64][16][16 outputs][4 inputs] of a byte, and fp32 scales
-   [outputs / 16][inputs / 64][16 outputs]. Bits 4: levels [outputs / 16][inputs / 64][8][16 outputs][4 inputs], of which
-   a byte's low half belongs to four inputs and its high half to the four after them, and fp16 scales
+/* A matrix of weights. 5 to 8 bits: byte levels [outputs / 16][inputs / 64][16][16 outputs][4 inputs], and fp32 scales
+   [outputs / 16][inputs / 64][16 outputs]. 4 bits: levels [outputs / 16][inputs / 64][8][16 outputs][4 inputs], where
+   the low half of a byte belongs to a group of four inputs and the high half to the next group, and fp16 scales
    [outputs / 16][inputs / 32][scale, offset][16 outputs]: a weight is scale * level + offset. */
 typedef struct {
     const uint8_t *levels;
@@ -79,7 +79,7 @@ typedef struct {
 typedef struct {
     Matrix qkv, out, gate_up, down;
     const float *attention_norm, *feed_norm;
-    const float *bias;          /* of qkv, or null */
+    const float *bias;          /* the bias of qkv, or null */
     const float *q_norm, *k_norm; /* [head] of each query and key head, or null */
 } Layer;
 
@@ -89,21 +89,22 @@ typedef struct {
     const Layer *layer;
     const float *norm;
     Matrix vocabulary;
-    const float *allowed; /* [vocabulary]: 0, or -inf for what must not be chosen */
+    const float *allowed; /* [vocabulary]: 0, or -inf for forbidden tokens */
 } Network;
 
-/* Some rows of a pass, which belong to one sequence, and its keys and values by layer. */
+/* The rows of a pass that belong to one sequence, and the keys and values of that sequence by layer. */
 typedef struct {
     int32_t first, rows, past, capacity;
-    const uint8_t *mask; /* [rows][rows]: whether a new row sees another */
+    const uint8_t *mask; /* [rows][rows]: whether a new row sees another new row */
     half *const *keys;   /* [kv_heads][capacity / 16][head][16 keys] of each layer */
     half *const *values; /* [kv_heads][capacity][head] of each layer */
 } Sequence;
 
-/* A stage's shares are divided among the threads, so that each reads weights in order; who is through helps on. */
+/* A stage of a pass. Its shares are divided among the threads, so that each thread reads weights in order. A thread
+   that has finished its own shares helps the others. */
 typedef struct {
     _Alignas(64) atomic_int done;
-    atomic_int next[THREADS]; /* of a thread's own shares, how many are claimed */
+    atomic_int next[THREADS]; /* how many of each thread's own shares are claimed */
 } Stage;
 
 typedef struct {
@@ -111,13 +112,13 @@ typedef struct {
     int32_t threads, rows, sequences;
     const Sequence *sequence;
     const float *cosine, *sine; /* [rows][head / 2] */
-    float *x;                   /* [rows][width]: embedded rows, and in the end the hidden ones */
+    float *x;                   /* [rows][width]: the embedded rows, at the end the hidden rows */
     float *queries;             /* [rows][heads][head] */
     int8_t *mixed, *fed;        /* the rounded inputs of `out` and `down` */
     float *mixed_scale, *fed_scale, *mixed_total, *fed_total;
     char *scratch; /* `scratch_bytes` for each thread */
     size_t scratch_bytes;
-    Stage *stages; /* all zero: five a layer */
+    Stage *stages; /* five for each layer, all zero */
 } Pass;
 
 typedef struct {
@@ -131,8 +132,8 @@ typedef struct {
     Stage *stages; /* two, all zero */
 } Scores;
 
-/* Rounded activations: [rows][inputs]; for each PART of a row its scale; and for each HALF its total, the sum of its
-   values, which takes back what the weights' levels have too much. */
+/* Rounded activations: the levels [rows][inputs], a scale for each PART of a row, and for each HALF of a row the sum of
+   its values, which corrects the products for the zero level or the offset of the weights. */
 typedef struct {
     const int8_t *levels;
     const float *scale, *total;
@@ -148,7 +149,7 @@ INLINE vf as_float(vi v) { return __builtin_convertvector(v, vf); }
 INLINE vf larger(vf a, vf b) { vi m = a > b; return (vf)(((vi)a & m) | ((vi)b & ~m)); }
 INLINE vf absolute(vf v) { return (vf)((vi)v & 0x7fffffff); }
 
-/* Each lane with the one whose number differs in the bit n. */
+/* Swap the lanes whose numbers differ only in the bit n. */
 #define ACROSS(v, n)                                                                                                   \
     __builtin_shufflevector(v, v, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n, 8 ^ n, 9 ^ n, 10 ^ n,        \
                             11 ^ n, 12 ^ n, 13 ^ n, 14 ^ n, 15 ^ n)
@@ -175,7 +176,7 @@ INLINE float largest_of(vf v) {
 #define PAIRS 0
 #endif
 
-/* acc + for each lane the dot product of 4 levels of a weight, below 128, with 4 of an activation. */
+/* Add to each lane of acc the dot product of 4 weight levels, below 128, with 4 activation levels. */
 INLINE vi dot_small(vi acc, vi weight, vi activation) {
 #if defined(__AVX512VNNI__)
     return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)weight, (__m512i)activation);
@@ -204,7 +205,7 @@ INLINE vi dot_small(vi acc, vi weight, vi activation) {
 #endif
 }
 
-/* The same for levels of `bits` bits. */
+/* The same for weight levels of `bits` bits. */
 INLINE vi dot(const int bits, vi acc, vi weight, vi activation) {
 #if !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
     if (bits == 8) {
@@ -217,7 +218,8 @@ INLINE vi dot(const int bits, vi acc, vi weight, vi activation) {
 }
 
 #if PAIRS
-/* The sums of two products in 16 bits, and how many such sums fit into them: a level times 127, twice. */
+/* Return the sums of two products each, in 16 bits. `fitting` tells how many of these sums fit into 16 bits: each is at
+   most twice a level times 127. */
 INLINE vi pairs_of(vi weight, vi activation) {
     union { vi v; __m256i h[2]; } w = {weight}, x = {activation};
     for (int i = 0; i < 2; i++) w.h[i] = _mm256_maddubs_epi16(w.h[i], x.h[i]);
@@ -239,7 +241,7 @@ INLINE vi sum_pairs(vi acc, vi pairs) {
 INLINE int fitting(const int bits) { return bits <= 5 ? 4 : bits == 6 ? 2 : 1; }
 #endif
 
-/* Add the dot product number i of a part to acc, by way of `pairs` where the instruction set has them. */
+/* Add the dot product number i of a part to acc; with AVX2 the products are first summed in `pairs`. */
 INLINE void add_dot(const int bits, const int i, vi *acc, vi *pairs, vi weight, vi activation) {
 #if PAIRS
     if (bits <= 6) {
@@ -253,12 +255,14 @@ INLINE void add_dot(const int bits, const int i, vi *acc, vi *pairs, vi weight, 
     *acc = dot(bits, *acc, weight, activation);
 }
 
-/* e^x for x <= 0, by a polynomial of 2^f, |f| <= 1/2; 0 below -80. Its relative error is below 3e-7. */
+/* Return e^x for x <= 0, by range reduction and a polynomial; 0 below -80. The relative error is below 3e-7. */
 INLINE vf exponential(vf x) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    /* Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits. */
+    const float magic = 12582912.0f;
     vi keep = x > -80.0f;
     vf t = x * 1.44269504f + magic, n = t - magic;
-    vf f = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
+    /* ln 2 is subtracted in two parts, for precision. */
+    vf f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     vf y = f * 1.9875691500e-4f + 1.3981999507e-3f;
     y = y * f + 8.3334519073e-3f;
     y = y * f + 4.1665795894e-2f;
@@ -268,7 +272,7 @@ INLINE vf exponential(vf x) {
     return (vf)(((vi)y + ((vi)t << 23)) & keep);
 }
 
-/* Round a HALF of values to levels of 8 bits. */
+/* Round HALF values to levels of 8 bits. */
 INLINE void round_half(const float *from, int8_t *levels, float *scale, float *total) {
     const float magic = 12582912.0f;
     *total = 0;
@@ -291,18 +295,18 @@ INLINE void round_row(const float *from, int width, int8_t *levels, float *scale
     for (int i = 0; i < width / HALF; i++) round_half(from + i * HALF, levels + i * HALF, scale + i * PARTS, total + i);
 }
 
-/* What a tile is of: two blocks of 16 outputs, and rows of activations. */
+/* The inputs of a tile: the weights of two blocks of 16 outputs, and rows of activations. */
 typedef struct {
     const uint8_t *weights[2];
     const void *scales[2];
     const float *scale, *total;
     const int8_t *levels;
     int inputs, groups;
-    float zero;      /* the level that stands for zero, if it has no offset */
-    size_t distance; /* to the weights of the next tile */
+    float zero;      /* the level that stands for zero, for weights without offsets */
+    size_t distance; /* bytes to the weights of the next tile, or 0 */
 } Factors;
 
-/* Bytes of the levels, and of the scales, of a group of 16 outputs. */
+/* Return the bytes of the levels and of the scales of a group of 16 outputs. */
 INLINE size_t level_bytes(int bits) { return bits == 4 ? GROUP * LANES / 2 : GROUP * LANES; }
 INLINE size_t scale_bytes(int bits) { return bits == 4 ? 4 * LANES * sizeof(half) : LANES * sizeof(float); }
 
@@ -315,24 +319,25 @@ INLINE Factors factors(const Matrix *m, const int block[2], int ahead, const Rou
     f.levels = a->levels + (size_t)row * f.inputs;
     f.scale = a->scale + (size_t)row * (f.inputs / PART);
     f.total = a->total + (size_t)row * (f.inputs / HALF);
-    f.distance = row == 0 ? (size_t)ahead * f.groups * level_bytes(m->bits) : 0; /* further rows find them there */
+    /* Only the first rows prefetch: for the other rows the weights are in the cache. */
+    f.distance = row == 0 ? (size_t)ahead * f.groups * level_bytes(m->bits) : 0;
     return f;
 }
 
-/* Ask for the weights of a group that are `distance` bytes further on: memory works while the processor computes. */
+/* Prefetch the weights of a group that are `distance` bytes ahead, so that loading overlaps with computing. */
 INLINE void fetch(const int bits, const uint8_t *levels, size_t distance) {
     for (size_t line = 0; line < level_bytes(bits); line += 64) __builtin_prefetch(levels + distance + line, 0, 2);
 }
 
-/* The weights number k of a group: for each of 16 outputs, those of four inputs. */
+/* Return the levels number k of a group: for each of 16 outputs, the weights of four inputs. */
 INLINE vi weights_at(const int bits, const uint8_t *levels, int k) {
     if (bits != 4) return load_bytes(levels + k * 4 * LANES);
     vi two = load_bytes(levels + k / 2 * 4 * LANES);
     return (k % 2 ? two >> 4 : two) & 0x0f0f0f0f;
 }
 
-/* The products of `rows` <= ROWS rows with two blocks. The sums stay in memory: registers hold one part's integers and
-   one group's floats. */
+/* Multiply `rows` <= ROWS rows by two blocks. The sums stay in memory: the registers hold the integers of one part and
+   the floats of one group. */
 INLINE void tile(const int rows, const int bits, const Factors *f, vf sum[ROWS][2]) {
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = splat(0);
     for (int g = 0; g < f->groups; g++) {
@@ -412,13 +417,14 @@ static void multiply(int rows, const Matrix *m, const int block[2], int ahead, c
     }
 }
 
-/* The rows of the next tile: as even as can be, for a tile of one row reads all the weights that one of six does. */
+/* Return the rows of the next tile. Tiles are as even as possible, because a tile of one row reads as many weights as a
+   tile of six. */
 INLINE int tile_rows(int left) {
     int tiles = (left + ROWS - 1) / ROWS;
     return (left + tiles - 1) / tiles;
 }
 
-/* A thread's next share of a stage, or -1: of its own ones first. */
+/* Claim the next share of a stage for a thread, its own shares first; -1 if all are claimed. */
 INLINE int claim(Stage *stage, int shares, int thread, int threads) {
     for (int i = 0; i < threads; i++) {
         int owner = (thread + i) % threads, first = shares * owner / threads, end = shares * (owner + 1) / threads;
@@ -436,7 +442,7 @@ INLINE int unfinished(Stage *stage, int shares) {
     return atomic_load_explicit(&stage->done, memory_order_acquire) < shares;
 }
 
-/* Until all shares are finished, by whichever threads there are: one that comes late finds nothing left to do. */
+/* Wait until all shares of a stage are finished. A thread that starts late finds no shares left. */
 static void await(Stage *stage, int shares) {
     for (int spins = 0; unfinished(stage, shares); spins++) {
 #if defined(__x86_64__)
@@ -446,7 +452,7 @@ static void await(Stage *stage, int shares) {
     }
 }
 
-/* What a thread has for itself: rounded rows, a row of floats, a head's or a span's outputs, scores. */
+/* The scratch memory of a thread: rounded rows, a row of floats, the outputs of a head or a span, attention scores. */
 typedef struct {
     int8_t *levels;
     float *scale, *total, *row, *span, *scores;
@@ -463,7 +469,7 @@ static Scratch scratch_of(char *base, int rows, int width) {
     return s;
 }
 
-/* The RMS norm of a vector; `to` may be `from`. */
+/* Apply the RMS norm to a vector; `to` may be `from`. */
 INLINE void norm_row(int width, float epsilon, const float *from, const float *weight, float *to) {
     vf squares = splat(0);
     for (int i = 0; i < width; i += LANES) squares += load(from + i) * load(from + i);
@@ -477,7 +483,7 @@ INLINE void keep_rounded(const Scratch *s, int row, int width, const float *from
               s->total + (size_t)row * width / HALF);
 }
 
-/* RMS norm of all rows, rounded. Every thread does it for itself, which costs less than to wait for each other. */
+/* Normalize and round all rows. Every thread does all of this, which costs less than waiting for each other. */
 static Rounded norm(const Network *net, const float *x, int rows, const float *weight, const Scratch *s) {
     for (int r = 0; r < rows; r++) {
         norm_row(net->width, net->epsilon, x + (size_t)r * net->width, weight, s->row);
@@ -486,7 +492,7 @@ static Rounded norm(const Network *net, const float *x, int rows, const float *w
     return (Rounded){s->levels, s->scale, s->total};
 }
 
-/* One head's outputs of the joint projection: turned by the positions' angles, and where they belong. */
+/* Compute one head's outputs of the joint projection, rotate queries and keys by their positions, and store all. */
 static void project(const Pass *p, int l, const Rounded *a, int number, float *span) {
     const Network *net = p->network;
     const Layer *layer = net->layer + l;
@@ -534,7 +540,7 @@ static void project(const Pass *p, int l, const Rounded *a, int number, float *s
         }
 }
 
-/* Scores of `wide` <= QUERIES packed queries with all keys: [query][padded]. */
+/* Compute the scores of `wide` <= QUERIES packed queries with all keys: [query][padded]. */
 INLINE void compare(const int wide, const int head, const float q[WIDEST][QUERIES], const half *key, int padded,
                     float *scores) {
     for (int at = 0; at < padded; at += LANES, key += LANES * head) {
@@ -548,7 +554,7 @@ INLINE void compare(const int wide, const int head, const float q[WIDEST][QUERIE
     }
 }
 
-/* The values of all keys, mixed by the weights of `wide` <= MIXED queries. */
+/* Sum the values of all keys by the weights of `wide` <= MIXED queries. */
 INLINE void mix(const int wide, const int head, const float *weights, int padded, const half *values, int keys,
                 float out[MIXED][WIDEST]) {
     for (int column = 0; column < head; column += COLUMNS * LANES) {
@@ -566,8 +572,8 @@ INLINE void mix(const int wide, const int head, const float *weights, int padded
     }
 }
 
-/* How many query vectors a tile of attention has. Few queries are cut into narrower tiles, so that all threads get
-   some. */
+/* Return the number of query vectors in a tile of attention. A few queries are split into smaller tiles, so that all
+   threads have work. */
 INLINE int tile_queries(int queries) { return queries > 2 * QUERIES ? QUERIES : QUERIES / 2; }
 
 INLINE int attention_tiles(const Network *net, const Sequence *s) {
@@ -575,7 +581,7 @@ INLINE int attention_tiles(const Network *net, const Sequence *s) {
     return (queries + wide - 1) / wide;
 }
 
-/* Softmax attention of one tile of a sequence's queries, which count a row's heads of one group first. */
+/* Compute softmax attention for a tile of a sequence's queries, numbered by row, then by head within the group. */
 INLINE void attend(const int head, const Pass *p, const Sequence *s, int l, int kv, int number, float *scores) {
     const Network *net = p->network;
     const int group = net->heads / net->kv_heads, count = s->rows * group, keys = s->past + s->rows;
@@ -628,7 +634,7 @@ INLINE void attend(const int head, const Pass *p, const Sequence *s, int l, int 
     }
 }
 
-/* A share of attention: one tile of one key head of one sequence. */
+/* Compute a share of attention: one tile of one key head of one sequence. */
 static void attend_share(const Pass *p, int l, int share, float *scores) {
     const Network *net = p->network;
     const Sequence *s = p->sequence;
@@ -640,7 +646,7 @@ static void attend_share(const Pass *p, int l, int share, float *scores) {
         attend(128, p, s, l, share / tiles, share % tiles, scores);
 }
 
-/* Add a span of a matrix' outputs to the rows of x. */
+/* Add a span of a matrix's outputs to the rows of x. */
 static void add(const Pass *p, const Matrix *m, const Rounded *a, int span) {
     int blocks[2] = {2 * span, 2 * span + 1}, width = p->network->width;
     for (int r = 0, n; r < p->rows; r += n) {
@@ -654,7 +660,7 @@ static void add(const Pass *p, const Matrix *m, const Rounded *a, int span) {
     }
 }
 
-/* A group of SwiGLU's hidden values, rounded. */
+/* Compute and round a group of SwiGLU's hidden values. */
 static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
     const int hidden = p->network->hidden;
     for (int r = 0, n; r < p->rows; r += n) {
@@ -665,7 +671,8 @@ static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
             vf sum[ROWS][2];
             multiply(n, m, blocks, 1, a, r, sum);
             for (int i = 0; i < n; i++) {
-                vf g = sum[i][0], e = exponential(-absolute(g)); /* of the sigmoid, without overflow */
+                /* The sigmoid, without overflow. */
+                vf g = sum[i][0], e = exponential(-absolute(g));
                 vi positive = g > 0.0f;
                 vf top = (vf)(((vi)splat(1) & positive) | ((vi)e & ~positive));
                 store(y[i] + quarter * LANES, g * top / (e + 1.0f) * sum[i][1]);
@@ -678,14 +685,14 @@ static void gate(const Pass *p, const Matrix *m, const Rounded *a, int at) {
     }
 }
 
-/* Bytes of scratch that a thread needs for so many rows and keys. */
+/* Return the bytes of scratch memory that a thread needs for a number of rows and keys. */
 EXPORT size_t NAME(mercury_scratch)(int32_t width, int32_t rows, int32_t keys) {
     size_t rounded = (size_t)rows * width, parts = rounded / PART + rounded / HALF;
     size_t floats = width + (size_t)rows * WIDEST + parts + (size_t)QUERIES * (keys + LANES);
     return (floats * 4 + rounded + 127) & ~(size_t)63;
 }
 
-/* Run a pass. Each of the threads calls it, with a number of its own from 0 on; any of them may be missing. */
+/* Run a pass. Each thread calls this function with its own number, from 0 on; any thread except 0 may be missing. */
 EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
     const Network *net = p->network;
     const int heads = net->heads + 2 * net->kv_heads;
@@ -719,7 +726,7 @@ EXPORT void NAME(mercury_pass)(const Pass *p, int32_t thread) {
             norm_row(net->width, net->epsilon, p->x + (size_t)r * net->width, net->norm, p->x + (size_t)r * net->width);
 }
 
-/* Log-probabilities of what may follow hidden rows. Threads as for a pass. */
+/* Compute the log-probabilities of the tokens after hidden rows. Threads call it like `mercury_pass`. */
 EXPORT void NAME(mercury_scores)(const Scores *p, int32_t thread) {
     const Network *net = p->network;
     const Matrix *m = &net->vocabulary;

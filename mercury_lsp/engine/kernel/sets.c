@@ -1,7 +1,8 @@
-/* Which of the kernel's instruction sets this processor, and its operating system, can run; and a guard around files
-   that are mapped. */
+/* Detects the kernel's instruction sets that this processor and its operating system support, and guards mapped files
+   against truncation. */
 
-#define _GNU_SOURCE /* MAP_ANONYMOUS and sigaction, which C itself does not know */
+/* For MAP_ANONYMOUS and sigaction, which standard C does not have. */
+#define _GNU_SOURCE
 #define _DARWIN_C_SOURCE
 #if defined(_WIN32)
 #define EXPORT __declspec(dllexport)
@@ -13,14 +14,15 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* A file that is cut off while it is mapped takes its pages away, and whoever reads there is sent a signal that ends
-   the process. The handler puts pages of zeros in place of all of a guarded range and notes that, so that the reader
-   goes on with wrong numbers and can be told. Windows lets nobody cut a mapped file off. */
+/* If a mapped file is truncated, reading its missing pages raises SIGBUS, which ends the process. The handler replaces
+   the whole guarded range by pages of zeros and records the loss, so that the reader continues with wrong numbers and
+   can find out later. Windows does not allow truncating a mapped file. */
 
-#define GUARDED 64 /* ranges at most */
+/* The most guarded ranges. */
+#define GUARDED 64
 
 static struct {
-    _Atomic uintptr_t start; /* 0: free */
+    _Atomic uintptr_t start; /* 0 if the entry is free */
     _Atomic size_t size;
     atomic_int lost;
 } ranges[GUARDED];
@@ -39,10 +41,11 @@ static void replace(int number, siginfo_t *info, void *context) {
         ranges[i].lost = 1;
         return;
     }
-    sigaction(number, &earlier, NULL); /* it comes again at once, to whoever had it before */
+    /* Restore the previous handler: the signal is raised again at once. */
+    sigaction(number, &earlier, NULL);
 }
 
-/* Guard a range of mapped pages. Its number, or -1 where there are too many. */
+/* Guard a range of mapped pages. Returns its number, or -1 if there are too many or no handler can be installed. */
 EXPORT int32_t mercury_guard(void *start, size_t size) {
     if (!atomic_flag_test_and_set(&installed)) {
         struct sigaction action = {.sa_sigaction = replace, .sa_flags = SA_SIGINFO | SA_ONSTACK};
@@ -60,10 +63,10 @@ EXPORT int32_t mercury_guard(void *start, size_t size) {
     return -1;
 }
 
-/* Whether a guarded range has had pages of zeros put in its place, since it was asked for the last time. */
+/* Return whether a guarded range was replaced by zeros since the last call. */
 EXPORT int32_t mercury_lost(int32_t number) { return atomic_exchange(&ranges[number].lost, 0); }
 
-/* No longer guard a range. */
+/* Stop guarding a range. */
 EXPORT void mercury_unguard(int32_t number) {
     ranges[number].size = 0;
     ranges[number].start = 0;
@@ -75,11 +78,12 @@ EXPORT void mercury_unguard(int32_t number) {
 
 static int bit(unsigned value, int at) { return value >> at & 1; }
 
-/* The names, the fastest first, with blanks between them. Bits after Intel's manual, volume 2, CPUID. */
+/* Return the names, fastest first, separated by blanks. The bits are from Intel's manual, volume 2, CPUID. */
 EXPORT const char *mercury_sets(void) {
     unsigned a, b, c, d, c1, low = 0, high, a7 = 0, b7, c7;
     if (!__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &a, &b7, &c7, &d)) return "plain";
-    if (bit(c1, 27)) __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0)); /* which registers the system saves */
+    /* The registers that the operating system saves. */
+    if (bit(c1, 27)) __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     int avx2 = (low & 6) == 6 && bit(c1, 12) && bit(c1, 22) && bit(c1, 29) && bit(b7, 3) && bit(b7, 5) && bit(b7, 8);
     if (!avx2) return "plain";
     int wide = (low & 0xe6) == 0xe6 && bit(b7, 16) && bit(b7, 17) && bit(b7, 28) && bit(b7, 30) && bit(b7, 31);
@@ -92,9 +96,10 @@ EXPORT const char *mercury_sets(void) {
 #if defined(__linux__)
 #include <sys/auxv.h>
 EXPORT const char *mercury_sets(void) {
-    return getauxval(AT_HWCAP) >> 20 & 1 ? "dotprod plain" : "plain"; /* HWCAP_ASIMDDP */
+    /* Bit 20 is HWCAP_ASIMDDP. */
+    return getauxval(AT_HWCAP) >> 20 & 1 ? "dotprod plain" : "plain";
 }
-#else /* all of Apple's and all that run Windows 11 */
+#else /* All of Apple's processors, and all that run Windows 11, have it. */
 EXPORT const char *mercury_sets(void) { return "dotprod plain"; }
 #endif
 #else

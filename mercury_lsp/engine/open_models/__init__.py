@@ -1,1 +1,1 @@
-"""Runs open diffusion models."""
+"""Runs open diffusion models, and describes the families of open models."""

@@ -1,9 +1,9 @@
-"""Decodes a canvas between two texts, by models in which every row sees every other row.
+"""Decodes a canvas between two texts, with models in which every row sees every other row.
 
-`denoise_fixed` decodes a canvas of constant size, `denoise_expandable` one whose model changes its size. The keys and
-values of a context that sees the canvas cannot be kept exactly. A full pass reads everything; the next passes run the
-canvas alone, after the context's keys and values of the full pass, until ``refresh`` passes are over. This is the dual
-cache of Fast-dLLM (Wu et al. 2025), an approximation; it is exact with a refresh of 1.
+`denoise_fixed` decodes a canvas of fixed size, `denoise_expandable` a canvas whose size the model changes. A context
+that sees the canvas has no exact KV cache. So one full pass reads the context and the canvas, and the next passes run
+only the canvas on the context's keys and values of that pass, up to ``refresh`` passes in all. This is the dual cache
+of Fast-dLLM (Wu et al. 2025), an approximation; a refresh of 1 is exact.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mercury_lsp.engine.decoding.denoise import CommitRule, EndsText, denoise, e
 from mercury_lsp.engine.decoding.healing import Stem
 
 AFTER_ALL_POSITIONS = 1 << 30
-# An expandable canvas begins with so many masks: DreamOn's README.
+# The number of masks with which an expandable canvas begins, by DreamOn's README.
 FIRST_MASKS = 4
 
 
 class BidirectionalCanvas:
-    """A canvas between two texts, of which the first has at least one token.
+    """A canvas between two texts, the first of which has at least one token.
 
     The order of the rows is ``[before without its last | after | last of before | canvas]``, each at its own position,
-    so that the rows of later passes come last. All rows are of one canvas, so that all see all.
+    so that the rows that later passes run again come last. All rows belong to one canvas, so that all see each other.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class BidirectionalCanvas:
         self._size = self._age = 0
 
     def scores(self, canvas: Sequence[int | None]) -> NDArray[np.float32]:
-        """Run one pass: log-probabilities (n, V) of the undecided positions, None in ``canvas``, from the left."""
+        """Run one pass; return the log-probabilities (n, V) of the positions that are None, left to right."""
         size, context = len(canvas), len(self._context)
         ids = [self._anchor, *(self._mask if token is None else token for token in canvas)]
         position = np.arange(self._first, self._first + size + 1)
@@ -58,13 +58,13 @@ class BidirectionalCanvas:
         else:
             hidden = self._executor.run(ids, _all_visible(position), context)
         self._age += 1
-        # With the shift, the row before a position predicts it.
+        # With the shift, the row before a position predicts its token.
         rows = [i + (not self._shift) for i, token in enumerate(canvas) if token is None]
         return self._executor.scores(hidden[rows])
 
 
 def _all_visible(position: NDArray[np.int64]) -> TokenLayout:
-    """Rows that see one another and all kept rows."""
+    """Return rows that see one another and all kept rows."""
     zero = np.zeros_like(position)
     far = np.full_like(position, AFTER_ALL_POSITIONS)
     return TokenLayout(position, far, zero + 1, zero, far)
@@ -79,9 +79,9 @@ def denoise_fixed(
     stem: Stem,
     on_draft: Callable[..., None],
 ) -> DecodeResult:
-    """Denoise a canvas of constant size. A full canvas is finished, because the text after it is known.
+    """Denoise a canvas of fixed size. A full canvas counts as finished, because the text after it is known.
 
-    on_draft: called with each draft, None if undecided.
+    on_draft: called with the canvas after each pass; masks are None.
     """
 
     def predict(canvas: Sequence[int | None]) -> NDArray[np.float32]:
@@ -103,13 +103,13 @@ def denoise_expandable(
 ) -> DecodeResult:
     """Decode a canvas that changes its own size, as DreamOn does (Wu et al. 2025).
 
-    Each pass commits the token of least entropy. A mask that becomes ``expand`` is replaced by two masks, up to
+    Each pass commits the token with the least entropy. A mask that becomes ``expand`` is replaced by two masks, up to
     ``budget.max_tokens`` masks and tokens; a mask that becomes one of ``deletes`` is removed. newlines: the tokens that
-    end the text after its first token, maybe none.
+    end the text after its first visible token; may be empty.
     """
     canvas: list[int | None] = [None] * min(FIRST_MASKS, budget.max_tokens)
     logp = [0.0] * len(canvas)
-    # A limit, so that a canvas that grows and shrinks comes to an end.
+    # The limit ends the loop if the canvas keeps growing and shrinking.
     expansions_left = 2 * budget.max_tokens
     begun = budget.passes
     while None in canvas and budget.may_go_on():
@@ -133,7 +133,7 @@ def denoise_expandable(
         else:
             canvas[at], logp[at] = token, sure[surest]
         line = _line(canvas, newlines, stem.hidden(_committed_start(canvas)))
-        # Nothing after the newline is wanted, decided or not.
+        # Drop all positions after the newline, decided or not.
         if line is not None:
             canvas, logp = canvas[: line + 1], logp[: line + 1]
         decided = _committed_start(canvas)
@@ -153,5 +153,5 @@ def _committed_start(canvas: Sequence[int | None]) -> list[int]:
 
 
 def _line(canvas: Sequence[int | None], newlines: frozenset[int], hidden: int) -> int | None:
-    """The index of the first newline after the first visible token, if there is one."""
+    """Return the index of the first newline after the first visible token; None without any."""
     return next((i for i, token in enumerate(canvas) if i > hidden and token in newlines), None)

@@ -1,8 +1,8 @@
-"""Decodes from left to right in blocks, by models whose rows see their own block both ways and all blocks before it.
+"""Decodes from left to right in blocks, with models whose rows see all of their own block and all earlier blocks.
 
-Whole blocks are kept in the cache, which is exact, because no block sees a later one. Blocks are counted from the
-first position of the sequence, so that the first block of a middle may begin with the end of the prompt. After BD3-LM
-(Arriola et al. 2025); the shift is Fast-dLLM v2's.
+Whole blocks are kept in the cache, which is exact, because no block sees a later block. Blocks are counted from the
+first position of the sequence, so that the first block of a middle may begin with the end of the prompt. Based on
+BD3-LM (Arriola et al. 2025); the shift is that of Fast-dLLM v2.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Scores = NDArray[np.float32]
 
 
 class Blocks:
-    """Passes over whole blocks. ``shift``: row i predicts token i + 1, else token i."""
+    """Runs passes over whole blocks. ``shift``: whether row i predicts token i + 1, or else token i."""
 
     def __init__(self, passes: CachedModel, block: int, mask: int, shift: bool) -> None:
         self.passes = passes
         self.block, self.mask, self.shift = block, mask, shift
 
     def reuse(self, ids: Sequence[int]) -> int:
-        """Forget all but the whole blocks at the start of ``ids``; returns the number of their tokens.
+        """Keep only the cached whole blocks at the start of ``ids``; return the number of their tokens.
 
-        With the shift at least one token stays unread, because its row predicts the next token.
+        With the shift, at least one token stays unread, because its row predicts the next token.
         """
         common = self.passes.reuse(ids[:-1] if self.shift else ids)
         layout_of_whole_blocks = common // self.block * self.block
@@ -40,7 +40,7 @@ class Blocks:
         return layout_of_whole_blocks
 
     def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Scores | None:
-        """Read and keep whole blocks; returns the last row's prediction (1, V) with the shift, if a block was read.
+        """Read and keep whole blocks; with the shift, return the last row's prediction (1, V) if there is any block.
 
         Raises `Cancelled` between two chunks; the blocks read by then stay in the cache.
         """
@@ -56,9 +56,9 @@ class Blocks:
         return None if last is None or not self.shift else self.passes.scores(last).copy()
 
     def scores(self, known: Sequence[int], canvas: Sequence[int | None], before: Scores | None) -> Scores:
-        """Run one pass over a block of known tokens and a canvas: predictions (n, V) of the undecided positions.
+        """Run one pass over a block of known tokens and a canvas; return the predictions (n, V) of undecided positions.
 
-        before: the prediction of the row before the block.
+        before: the prediction of the row before the block, which the shift needs if no token of the block is known.
         """
         first = len(self.passes.ids)
         ids = [*known, *(self.mask if token is None else token for token in canvas)]
@@ -73,14 +73,14 @@ class Blocks:
 
 
 def layout_of_whole_blocks(first: int, count: int, block: int) -> TokenLayout:
-    """Rows of whole blocks, which will be kept: each sees all positions up to its block's end."""
+    """Return the rows of whole blocks, which will be kept: each sees all positions up to its block's end."""
     position = np.arange(first, first + count)
     zero, start = np.zeros_like(position), (position // block + 1) * block
     return TokenLayout(position, start, zero, zero, start)
 
 
 def layout_of_open_block(first: int, count: int) -> TokenLayout:
-    """Rows of one block that will not be kept: each sees all positions before the block, and the block."""
+    """Return the rows of a block that will not be kept: each sees all positions before the block, and the block."""
     position = np.arange(first, first + count)
     zero, start = np.zeros_like(position), np.full_like(position, first)
     return TokenLayout(position, start, zero + 1, zero, start)
@@ -95,7 +95,7 @@ def decode_in_blocks(
     on_progress: OnTokens,
     stem: Stem,
 ) -> DecodeResult:
-    """Decode after a prompt whose first blocks are in the cache, see `Blocks.reuse`."""
+    """Decode after a prompt whose first whole blocks are in the cache, see `Blocks.reuse`."""
     cached, size = len(blocks.passes.ids), blocks.block
     head = len(ids) // size * size
     before = blocks.read(ids[cached:head], budget.cancelled)

@@ -1,4 +1,4 @@
-"""Reads the shape of an open model from its configuration, and names the weights in its files."""
+"""Reads the shape of an open model from its configuration, and maps the names of its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIN_POSITIONS = 512
 
 
 def shape_of(family: Family, config: Config) -> Shape:
-    """The shape of a configuration. Raises ``ValueError``, or ``KeyError`` for a missing size."""
+    """Read the shape of a configuration. Raises ``ValueError``, or ``KeyError`` for a missing size."""
     _refuse(config)
     shape = _olmo(config) if family.names == "olmo" else _usual(family, config)
     shape.check()
@@ -25,7 +25,7 @@ def shape_of(family: Family, config: Config) -> Shape:
 
 
 def _usual(family: Family, config: Config) -> Shape:
-    """The shape of a configuration with the names of Llama and Qwen."""
+    """Read the shape of a configuration with the field names of Llama and Qwen."""
     heads, width = whole_number(config, "num_attention_heads"), whole_number(config, "hidden_size")
     theta = positive_number(object_field(config, "rope_parameters"), "rope_theta", 10_000.0)
     theta = positive_number(config, "rope_theta", theta)
@@ -55,10 +55,10 @@ def _usual(family: Family, config: Config) -> Shape:
 
 
 def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[float, ...], float]:
-    """The divisors of the rotary frequencies (head_width / 2), none for 1, and the factor of the rotated values.
+    """Return the divisors of the rotary frequencies (head_width / 2) and the factor of the rotated values.
 
-    The methods are position interpolation (Chen et al. 2023), Llama 3.1's (Dubey et al. 2024) and YaRN (Peng et al.
-    2023). Raises `Unsupported` for others, and ``ValueError``.
+    The divisors are empty if all are 1. The methods are position interpolation (Chen et al. 2023), that of Llama 3.1
+    (Dubey et al. 2024) and YaRN (Peng et al. 2023). Raises `Unsupported` for other methods, and ``ValueError``.
     """
     scaling = object_field(config, "rope_scaling") or object_field(config, "rope_parameters")
     kind = scaling.get("rope_type", scaling.get("type", "default"))
@@ -76,7 +76,7 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
         positive_number(config, "max_position_embeddings", MAX_POSITIONS),
     )
     if kind == "llama3":
-        # Turns of a rotation over the learnt positions: few are interpolated, many stay.
+        # Frequencies with few turns over the original context are interpolated, those with many turns stay.
         low = positive_number(scaling, "low_freq_factor", 1.0)
         high = positive_number(scaling, "high_freq_factor", 4.0)
         kept = np.clip((learnt * frequency / (2 * math.pi) - low) / max(high - low, 1e-9), 0, 1)
@@ -85,7 +85,7 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
         raise Unsupported("its positions are scaled (yarn with mscale)")
 
     def dimension(turns: float) -> float:
-        """The pair of columns that turns so often over the learnt positions."""
+        """Return the index of the rotary pair that makes ``turns`` turns over the original context."""
         return head_width * math.log(learnt / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     first = max(math.floor(dimension(positive_number(scaling, "beta_fast", 32.0))), 0)
@@ -98,12 +98,12 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
 
 
 def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
-    """The factors of stored weights by the ends of the network's names, in place of Granite's multipliers.
+    """Return the factors that replace Granite's multipliers, by the names of the network's weights without the layer.
 
-    Granite multiplies the embedded rows, the scores of attention instead of dividing them by the root of the head's
-    width, and what a layer adds; and divides the logits (transformers' ``GraniteConfig``). In a network that does none
-    of these, the matrices before and after have the factors instead; `QUERY` is that of the queries' rows. Raises
-    ``ValueError`` for multipliers that no model has.
+    Granite multiplies the embedded rows, the attention scores (instead of dividing them by the square root of the head
+    width) and the output of each sublayer, and divides the logits (transformers' ``GraniteConfig``). `Network` does
+    none of these, so the weights are multiplied instead; `QUERY` is the factor of the rows of the queries. Raises
+    ``ValueError`` for implausible multipliers.
     """
     given = {
         name: positive_number(config, name, 1.0) for name in _MULTIPLIERS if config.get(name) is not None
@@ -119,14 +119,14 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
         QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in given else 1.0,
         "attention.out.weight": residual,
         "down.weight": residual,
-        # A tied output matrix has the embedding's factor, too.
+        # A tied output matrix also has the factor of the embedding.
         "norm.weight": 1 / (logits * (embedding if shape.tied else 1.0)),
     }
     return {name: factor for name, factor in factors.items() if factor != 1.0}
 
 
 QUERY = "query"
-# Granite's are from 0.015 to 16.
+# The multipliers of Granite's models are between 0.015 and 16.
 MAX_MULTIPLIER = 1e4
 _MULTIPLIERS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 MAX_MLP_RATIO = 64
@@ -138,7 +138,7 @@ _OLMO_REFUSED = (
 
 
 def _olmo(config: Config) -> Shape:
-    """The shape of a configuration with the names of OLMo."""
+    """Read the shape of a configuration with the field names of OLMo."""
     for name, needed in _OLMO_NEEDS.items():
         if config.get(name, needed) != needed:
             raise Unsupported(f"its {name} is {word(config[name])}, not {needed}")
@@ -163,7 +163,7 @@ def _olmo(config: Config) -> Shape:
 
 
 def _or(config: Config, name: str, default: int) -> int:
-    """A whole number of a configuration; ``default`` if it is missing or null. Raises ``ValueError``."""
+    """Return the whole number ``name``; ``default`` if it is missing or null. Raises ``ValueError``."""
     return default if config.get(name) is None else whole_number(config, name)
 
 
@@ -172,7 +172,7 @@ def _slides(layer_types: object) -> bool:
 
 
 def _refuse(config: Config) -> None:
-    """Raises `Unsupported` for features that `Network` does not have."""
+    """Raise `Unsupported` for features that `Network` does not have."""
     if config.get("use_sliding_window") or _slides(config.get("layer_types")):
         raise Unsupported("its attention has sliding windows")
     if any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
@@ -225,7 +225,7 @@ _GGUF = {
     "gate_up.weight": ("ffn_gate.weight", "ffn_up.weight"),
     "down.weight": ("ffn_down.weight",),
 }
-# By `Family.names`: the names outside of the layers and within them, and the layers' own.
+# By `Family.names`: the names of the weights, and the prefix of the layers.
 _NAMES = {
     "llama": (_LLAMA, "model.layers"),
     "olmo": (_OLMO, "model.transformer.blocks"),
@@ -234,7 +234,7 @@ _NAMES = {
 
 
 def checkpoint_weights(family: Family, name: str) -> tuple[str, ...]:
-    """The names of the checkpoint's weights that, concatenated, are the network's weight ``name``."""
+    """Return the names of the checkpoint's weights that, concatenated, are the network's weight ``name``."""
     names, layers = _NAMES[family.names]
     if not name.startswith("layers."):
         return names[name]

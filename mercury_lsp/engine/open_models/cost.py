@@ -1,4 +1,4 @@
-"""Estimates the time of a suggestion on this processor, before a model that sees both ways is used."""
+"""Estimates the time of a suggestion on this CPU, before a bidirectional model is used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROWS, _PASSES = 64, 4
 
 
 class _Zeros:
-    """Weights of one layer, all zero: their values do not change the time of a pass."""
+    """A network of one layer with zero weights; the values do not change the time of a pass."""
 
     shape = Shape(vocabulary=256, width=1024, layers=1, heads=16, kv_heads=4, head_width=64, hidden=4096)
     key = ""
@@ -33,15 +33,16 @@ class _Zeros:
 
     def reader(self) -> Put:
         def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
-            """Leave the zeros as they are."""
+            """Do nothing: the weights are zeros already."""
 
         return put
 
 
 def seconds_for(loaded: OpenCheckpoint) -> float | None:
-    """The least seconds of a suggestion; None if the model keeps its prefix, or if the kernel cannot run it.
+    """Estimate the least time of a suggestion in seconds, for a bidirectional model on the C kernel.
 
     Such a model reads its whole prompt once for each canvas size that is tried, and more often for long middles.
+    Returns None for models that decode from left to right, and if the kernel cannot run the model.
     """
     if loaded.family.left_to_right or not (instruction_sets() and fits(loaded.shape)):
         return None
@@ -50,7 +51,7 @@ def seconds_for(loaded: OpenCheckpoint) -> float | None:
 
 
 def _products_per_second() -> float:
-    """Products of a weight and a value that the kernel computes in a second, measured in some milliseconds."""
+    """Measure the products of weights and activations that the kernel computes in a second."""
     source = _Zeros()
     blob = prepare_weights(source)
     assert blob is not None, "zeros are supported"

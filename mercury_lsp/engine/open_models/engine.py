@@ -1,8 +1,8 @@
-"""Fills in the middle of a prompt with an open diffusion model, by a canvas between two texts or by blocks.
+"""Fills in the middle of a prompt with an open diffusion model, with a canvas between two texts or in blocks.
 
-If a canvas cannot change its size, several sizes are decoded, and the middle with the highest mean log-probability of
-its tokens is taken. A sum would prefer short texts, because each token can only lower it. Length-normalized beam search
-ranks by the mean too (Wu et al. 2016), which needs no constant per model.
+If the model cannot change the size of a canvas, several sizes are decoded, and the middle with the highest mean
+log-probability of its tokens wins. A sum would prefer short texts, because each token can only lower it.
+Length-normalized beam search ranks by the mean, too (Wu et al. 2016), which needs no constant per model.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from mercury_lsp.engine.open_models.prompt_format import canvas_context, fim_pro
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Cancelled
 
-# Sizes in tokens of single lines and short bodies.
+# Canvas sizes in tokens, for single lines and short bodies.
 CANVAS_SIZES = (4, 8, 16, 32, 64)
-# After a middle of this geometric mean probability no larger canvas is tried.
+# After a middle with this geometric mean probability no larger canvas is tried.
 SURE_PROBABILITY = 0.9
 
 
 class OpenModelEngine:
-    """A loaded open model, on an executor that no other engine uses; for one thread at a time."""
+    """A loaded open diffusion model, on an executor that no other engine uses; used by one thread at a time."""
 
     def __init__(self, loaded: OpenCheckpoint, executor: Executor) -> None:
         self.name = loaded.name
         self.family = loaded.family.name
         self.tokenizer = loaded.tokenizer
         self.count, self.stem_start = self.tokenizer.count, self.tokenizer.stem_start
-        # Canvases that see both ways cannot be mixed with a memory's continuations.
+        # The project memory continues a text to the right; it cannot be mixed with a bidirectional canvas.
         self.vocabulary = None
         self.parameters = loaded.shape.parameters
         self.device, self.threads = executor.device, executor.threads
@@ -57,9 +57,10 @@ class OpenModelEngine:
         self._tried: tuple[Prompt, Sampling, list[Infill]] | None = None
 
     def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Prefill the whole blocks of a prompt, unless fewer tokens than ``least`` are missing from the cache.
+        """Prefill the whole blocks of a prompt, unless fewer than ``least`` of their tokens are missing from the cache.
 
-        Returns the number of tokens that were read: 0 for models that see both ways, which keep no prefix.
+        Returns the number of tokens that were read; 0 for bidirectional models, which have no cache. Raises
+        `Cancelled`.
         """
         if self._blocks is None:
             return 0
@@ -113,9 +114,9 @@ class OpenModelEngine:
     def alternatives(
         self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
     ) -> Iterator[Infill]:
-        """Other middles than ``first``, of canvases of other sizes, likeliest first; none if there is only one canvas.
+        """Yield middles other than ``first`` from canvases of other sizes, likeliest first.
 
-        Raises `Cancelled` like `infill`.
+        Yields nothing for models that decode only one canvas. Raises `Cancelled` like `infill`.
         """
         if self._blocks is not None or self._loaded.family.expand:
             return
@@ -130,12 +131,12 @@ class OpenModelEngine:
                 yield middle
 
     def _fitting(self, sampling: Sampling) -> Sampling:
-        """The sampling with fewer tokens if necessary: half of the longest sequence is for the prompt."""
+        """Return the sampling with at most half of the positions for the middle; the rest is for the prompt."""
         max_tokens = min(sampling.max_tokens, self._loaded.shape.positions // 2)
         return replace(sampling, max_tokens=max_tokens)
 
     def _prompt_ids(self, prompt: Prompt, sampling: Sampling) -> list[int]:
-        """The prompt of a block-causal model, with room for the middle."""
+        """Encode the prompt for a block-causal model, with room for the middle."""
         block = self._loaded.family.block
         return fim_prompt(
             prompt, self._loaded, self._loaded.shape.positions - sampling.max_tokens - 2 * block
@@ -150,12 +151,12 @@ class OpenModelEngine:
         on_progress: Callable[[Progress], None] | None,
         stem: Stem,
     ) -> Iterator[Infill]:
-        """The middles of canvases of growing sizes, until one is likely enough or no pass is left."""
+        """Yield the middles of canvases of growing sizes, until one is likely enough or no pass is left."""
         wanted = (sampling.block,) if sampling.block else CANVAS_SIZES
         sizes = sorted({min(size, sampling.max_tokens) for size in wanted})
         budget, report = builder.budget, builder.reporter(on_progress)
         for size in (min(size + len(stem.draft()), sampling.max_tokens) for size in sizes):
-            # No token of a draft is committed, because a middle of another size may be likelier.
+            # No token is reported as committed, because a middle of another size may be likelier.
             middle = builder.infill(
                 denoise_fixed(
                     between,
@@ -172,9 +173,9 @@ class OpenModelEngine:
                 return
 
     def _best(self, prompt: Prompt, sampling: Sampling, middles: list[Infill]) -> Infill:
-        """The best middle: finished ones first, then by mean probability; all are kept for `alternatives`."""
+        """Return the best middle: finished before unfinished, then by mean probability. Keep all for `alternatives`."""
         middles.sort(key=lambda middle: (not middle.finished, -middle.confidence, middle.tokens))
         self._tried = prompt, sampling, middles
-        # The last one has the cost of all.
+        # The last middle has the cost of all middles.
         last = max(middles, key=lambda middle: middle.forward_passes)
         return replace(middles[0], forward_passes=last.forward_passes, ms=last.ms, ms_denoise=last.ms_denoise)

@@ -1,6 +1,6 @@
-"""Lists the families of open models that can run here, and recognizes the family of a folder.
+"""Lists the supported families of open models, and recognizes the family of a model by its configuration.
 
-A family tells the meaning of ``config.json`` and of the weights' names, the attention, and the special tokens. Each
+A family defines the meaning of ``config.json``, the names of the weights, the attention, and the special tokens. Each
 entry names the source of its facts. No code of a checkpoint runs.
 """
 
@@ -14,19 +14,19 @@ from mercury_lsp.engine.checkpoints.json_values import token_id, whole_number
 from mercury_lsp.errors import quoted
 
 MAX_POSITIONS = 16_384
-"""The longest sequence: the options cannot ask for a longer one."""
+"""The longest sequence that the options can ask for."""
 MAX_BLOCK_TOKENS = 64
 
 Config = Mapping[str, Any]
 
 
 class Unsupported(ValueError):
-    """The configuration needs something that is not supported; the message is a clause for the user."""
+    """A model needs a feature that is not supported; the message is a clause for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fim:
-    """The special tokens that ask a left-to-right model for a middle (Bavarian et al. 2022).
+    """The special tokens of a fill-in-the-middle prompt (Bavarian et al. 2022).
 
     ``suffix_first``: the suffix comes before the prefix.
     """
@@ -40,26 +40,27 @@ class Fim:
 QWEN_FIM = Fim("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 """The tokens of Qwen2.5-Coder (its README), in the vocabulary of every Qwen2.5 and Qwen3."""
 SEED_FIM = Fim("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True)
-"""The tokens of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, have the same order."""
+"""The tokens of Seed-Coder, suffix first; models fine-tuned from it, such as Zed's Zeta 2, use the same order."""
 STARCODER_FIM = Fim("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
 """The tokens of StarCoder (Li et al. 2023), of Granite's code models, and of other models with its vocabulary."""
 DEEPSEEK_FIM = Fim("<\uff5cfim▁begin\uff5c>", "<\uff5cfim▁hole\uff5c>", "<\uff5cfim▁end\uff5c>")
-"""The tokens of DeepSeek-Coder (Guo et al. 2024), with its wide vertical lines."""
+"""The tokens of DeepSeek-Coder (Guo et al. 2024), with fullwidth vertical lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The properties of a kind of model.
+    """The properties of a family of models.
 
-    ``block``: 0 if every row sees every other; else a row sees its block of so many positions, counted from the first,
-    both ways, and all blocks before. ``causal``: every row sees itself and the rows before, and predicts the next
-    token: an autoregressive model, without a mask. ``shift``: row i predicts token i + 1, else token i. ``masks``:
-    names of the mask token, of which the first in the vocabulary counts; ``mask``: its id if the vocabulary has none of
-    them. ``ends``: names of the stop tokens. ``start``: the token at the start of a text, if there is one. ``closed``:
-    a stop token follows the suffix. ``fim``: the prompt tokens of a model that reads from left to right, the first that
-    are in the vocabulary. ``file_sep``: the token before a file's path in a prompt of several files. ``expand``: the
-    token that adds a mask; then a stop token removes one. ``positions``: the longest sequence, if the configuration
-    promises more than the model has learnt. ``names``: of its weights, see `configurations`.
+    ``causal``: whether the model is autoregressive: each row sees itself and the rows before it, and there is no mask.
+    ``block``: for block diffusion, the positions of a block, counted from the first position; each row sees its whole
+    block and all earlier blocks. If it is 0, each row of a diffusion model sees every other row. ``shift``: row i
+    predicts token i + 1, or else token i. ``masks``: names of the mask token, of which the first in the vocabulary is
+    used; ``mask``: its id if the vocabulary has none of them. ``ends``: names of the stop tokens. ``start``: the token
+    at the start of a text, or empty. ``closed``: a stop token follows the suffix. ``fim``: the prompt tokens of a
+    left-to-right model; the first ones in the vocabulary are used. ``file_sep``: the token before a file's path in a
+    prompt of several files. ``expand``: the token that adds a mask; a stop token then removes a mask. ``positions``: a
+    limit for families that were trained on shorter sequences than their configuration says. ``names``: the naming
+    scheme of the weights, see `configurations`.
     """
 
     name: str
@@ -81,12 +82,12 @@ class Family:
 
     @property
     def block_causal(self) -> bool:
-        """Whether rows see their own block both ways and no later one."""
+        """Whether rows see all of their own block and no later block."""
         return self.block > 0
 
     @property
     def left_to_right(self) -> bool:
-        """Whether the suffix must come before the middle."""
+        """Whether the model decodes from left to right, so that the suffix must come before the middle."""
         return self.causal or self.block_causal
 
 
@@ -95,38 +96,38 @@ DREAM = Family(
     "dream", shift=True, masks=("<|mask|>",), mask=151_666, ends=_QWEN_ENDS, start="<|beginoftext|>",
     file_sep="<|file_sep|>", qkv_bias=True, positions=2048,
 )  # fmt: skip
-"""Dream, Dream-Coder (HKU NLP) and DiffuCoder (Apple): Qwen2.5 7B that sees both ways; mask 151666. The shift, and that
-a text begins with ``<|beginoftext|>``, are from Dream's own generation code and evaluation;
-the 2048 positions from DreamOn's README."""
+"""Dream, Dream-Coder (HKU NLP) and DiffuCoder (Apple): a bidirectional Qwen2.5 7B; mask 151666. The shift and the
+``<|beginoftext|>`` at the start are from Dream's generation and evaluation code, the 2048 positions from DreamOn's
+README."""
 DREAMON = replace(DREAM, name="dreamon", closed=True, expand="<|expand|>")
-"""DreamOn (Wu et al. 2025): Dream-Coder with ``<|expand|>``, which becomes two masks, and an end that deletes its
-place. Its README closes the suffix with an end and begins with four masks."""
+"""DreamOn (Wu et al. 2025): Dream-Coder with ``<|expand|>``, which becomes two masks; a stop token deletes its own
+position. In its README, a stop token closes the suffix, and decoding begins with four masks."""
 OPEN_DCODER = Family(
     "open-dcoder", shift=True, masks=("<M>", "<|mask|>", "[MASK]", "<mask>"), ends=_QWEN_ENDS,
     file_sep="<|file_sep|>", qkv_bias=True,
 )  # fmt: skip
-"""Open-dCoder 0.5B (Open-dLLM, Peng et al. 2025): Qwen2.5-Coder 0.5B that sees both ways, under Qwen2's own model
-type, so known by the mask token that its tokenizer names. It asks with prefix, masks and suffix, as is done here."""
+"""Open-dCoder 0.5B (Open-dLLM, Peng et al. 2025): a bidirectional Qwen2.5-Coder 0.5B with Qwen2's model type, so it is
+recognized by the mask token of its tokenizer. Its prompt is prefix, masks and suffix, as here."""
 A2D = Family(
     "a2d-mdlm", shift=False, masks=("<|mask|>",), ends=_QWEN_ENDS, fim=(QWEN_FIM, STARCODER_FIM),
     file_sep="<|file_sep|>",
 )  # fmt: skip
 """Models made with dLLM's A2D (Zhou et al. 2025) from Llama, SmolLM2, Qwen2.5 or Qwen3: no shift, ``<|mask|>``."""
 A2D_BLOCKS = replace(A2D, name="a2d-bd3lm", block=32)
-"""The same as block diffusion (Arriola et al. 2025). Its configuration does not tell it from the other, so it is known
-by a block size there, or by ``bd3lm`` in the folder's name; 32 is the size of dLLM's published models."""
+"""A2D models with block diffusion (Arriola et al. 2025). Their model type is the same, so they are recognized by a
+block size in the configuration, or by ``bd3lm`` in the folder's name; dLLM's published models have blocks of 32."""
 FAST_DLLM = Family(
     "fast-dllm-v2", shift=True, masks=("|<MASK>|",), mask=151_665, block=32, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
     file_sep="<|file_sep|>", qkv_bias=True,
 )  # fmt: skip
-"""Fast-dLLM v2 (Wu et al. 2025): Qwen2.5, blocks of 32 at absolute positions, mask 151665. A block's first token is
-predicted by the last row of the block before. Its own sampler fills sub-blocks of 8 in turn; here the surest go first.
-"""
+"""Fast-dLLM v2 (Wu et al. 2025): Qwen2.5, blocks of 32 at absolute positions, mask 151665. The last row of a block
+predicts the first token of the next block. Its own sampler fills sub-blocks of 8 in turn; here the surest tokens of the
+whole block are committed first."""
 SDAR = Family(
     "sdar", shift=False, masks=("<|MASK|>",), mask=151_669, block=4, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
     file_sep="<|file_sep|>", head_norms=True,
 )  # fmt: skip
-"""SDAR (JetAstra 2025): Qwen3, blocks of 4 where the configuration does not tell, mask 151669, no shift: its
+"""SDAR (JetAstra 2025): Qwen3, blocks of 4 unless the configuration says otherwise, mask 151669, no shift, all from its
 ``generate.py``."""
 CODA = Family(
     "coda",
@@ -137,19 +138,19 @@ CODA = Family(
     file_sep="<|file_sep|>",
     head_norms=True,
 )
-"""CoDA (Salesforce 2025): Qwen3 1.7B that sees both ways, its output matrix its own. ``modeling_coda.py`` notes that
-logits are shifted at inference; the mask's id is the configuration's."""
+"""CoDA (Salesforce 2025): a bidirectional Qwen3 1.7B with an untied output matrix. By a note in ``modeling_coda.py``,
+logits are shifted at inference; the mask's id is from the configuration."""
 LLADA = Family(
     "llada", shift=False, masks=("<|mdm_mask|>",), mask=126_336, start="<|startoftext|>",
     ends=("<|endoftext|>", "<|eot_id|>"), names="olmo",
 )  # fmt: skip
-"""LLaDA 8B (Nie et al. 2025): Llama's shape in OLMo's names, both ways, no shift, mask 126336."""
+"""LLaDA 8B (Nie et al. 2025): Llama's shape with OLMo's names, bidirectional, no shift, mask 126336."""
 STABLE_DIFFCODER = Family(
     "stable-diffcoder", shift=False, masks=("<[MASK_TOKEN]>",), mask=5, block=4, ends=("<[end▁of▁sentence]>",),
     fim=(SEED_FIM,),
 )  # fmt: skip
-"""Stable-DiffCoder 8B (ByteDance Seed 2026): Seed-Coder, a Llama; blocks of 4, no shift, mask 5: its README and model
-code."""
+"""Stable-DiffCoder 8B (ByteDance Seed 2026): Seed-Coder, a Llama; blocks of 4, no shift, mask 5, all from its README
+and model code."""
 
 LLAMA = Family(
     "llama", shift=True, masks=(), causal=True, fim=(QWEN_FIM, STARCODER_FIM, DEEPSEEK_FIM, SEED_FIM),
@@ -162,7 +163,7 @@ LLAMA = Family(
 """Autoregressive models of Llama's shape with tokens for infilling, such as DeepSeek-Coder and Seed-Coder. After a
 middle, Qwen2.5-Coder and StarCoder may begin another file."""
 QWEN2 = replace(LLAMA, name="qwen2", qkv_bias=True)
-"""Qwen2.5-Coder (Hui et al. 2024), whose README has the prompt."""
+"""Qwen2.5-Coder (Hui et al. 2024); the prompt is from its README."""
 QWEN3 = replace(LLAMA, name="qwen3", head_norms=True)
 GRANITE = replace(LLAMA, name="granite")
 """Granite 3 (IBM 2024): Llama's shape with four multipliers, see `configurations.weight_factors`."""
@@ -189,10 +190,10 @@ FAMILIES = (
 
 
 def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_name: str = "") -> Family:
-    """The family of a configuration. Raises `Unsupported`.
+    """Recognize the family of a configuration. Raises `Unsupported`.
 
-    tokens: the vocabulary's special tokens by name; named: the model's name; mask_name: the mask token in the
-    tokenizer's settings, if there is one.
+    tokens: the ids of the special tokens by name. named: the model's name. mask_name: the mask token in the tokenizer's
+    settings; empty without one.
     """
     kind = str(config.get("model_type", ""))
     named_classes = config.get("architectures")
@@ -219,7 +220,7 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
 
 
 def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int | None:
-    """The mask's id, by the configuration, the vocabulary or the family; None without masks. Raises `Unsupported`."""
+    """Return the mask's id by configuration, vocabulary or family; None without masks. Raises `Unsupported`."""
     if family.causal:
         return None
     if config.get("mask_token_id") is not None:
@@ -231,7 +232,7 @@ def mask_of(family: Family, config: Config, tokens: Mapping[str, int]) -> int | 
 
 
 def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
-    """The prompt tokens of a model that reads from left to right. Raises `Unsupported`."""
+    """Return the prompt tokens of a model that decodes from left to right. Raises `Unsupported`."""
     for fim in family.fim:
         if {fim.prefix, fim.suffix, fim.middle} <= tokens.keys():
             return fim
@@ -242,5 +243,5 @@ def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
 
 
 def word(value: object) -> str:
-    """A value of a configuration for a message: short, on one line."""
+    """Format a value of a configuration for a message: short, and on one line."""
     return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)

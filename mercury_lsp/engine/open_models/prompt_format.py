@@ -1,6 +1,6 @@
-"""Builds the tokens of a prompt for an open model: the text around a canvas, or a fill-in-the-middle prompt.
+"""Encodes a prompt for an open model: the text around a canvas, or a fill-in-the-middle prompt.
 
-Special tokens are inserted by their ids, so that no text can write them.
+Special tokens are inserted by their ids, so that no text can become one.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.tokenizer import Prompt
 
-# If not all text fits, the suffix gets one part of so many.
+# If the text does not fit, the suffix gets one of this many equal parts.
 SUFFIX_SHARE = 4
 
 
 def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[list[int], list[int]]:
-    """The tokens before and after a canvas, together at most ``room``, at least one of them before it.
+    """Return the tokens before and after a canvas, for bidirectional models.
 
-    ``[start] related, prefix`` and ``rest, following [end]``, for models that see both ways.
+    They are ``[start] related, prefix`` and ``rest, following [end]``, together at most ``room`` tokens. At least one
+    token is before the canvas.
     """
     family, added = loaded.family, loaded.tokenizer.added
     head = [added[family.start]] if family.start in added else []
@@ -27,10 +28,10 @@ def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[l
 
 
 def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
-    """The tokens, at most ``room``, after which a model that reads from left to right writes the middle.
+    """Return the tokens, at most ``room``, after which a left-to-right model writes the middle.
 
-    ``start``, ``related``, then prefix and suffix in the base model's format: with several files, Qwen2.5-Coder has the
-    path of the current file before the prefix's token.
+    They are ``start``, ``related``, then prefix and suffix in the base model's order. With related files, the path of
+    the current file precedes the first of these, as for Qwen2.5-Coder.
     """
     fim = loaded.fim
     assert fim is not None, "only a model that reads from left to right has this prompt"
@@ -45,7 +46,7 @@ def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
 
 
 def _fitting_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[list[int], list[int]]:
-    """Prefix and suffix, each without its far end if both together have more than ``room`` tokens."""
+    """Encode prefix and suffix, and cut their far ends if they have more than ``room`` tokens together."""
     encode = loaded.tokenizer.encode
     before, after = encode(prompt.prefix), encode(prompt.rest + prompt.following)
     after = after[: max(room // SUFFIX_SHARE, room - len(before))]
@@ -53,9 +54,9 @@ def _fitting_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple
 
 
 def _related_files(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
-    """The related files, each after the token that separates files, and the path of the current file.
+    """Encode the related files and the path of the current file, each after the token that separates files.
 
-    Empty if the model has no such token, or if there is no room.
+    Empty if the model has no such token, if no file is related, or if the tokens do not fit into ``room``.
     """
     separator = loaded.tokenizer.added.get(loaded.family.file_sep)
     if separator is None or not prompt.related:

@@ -1,1 +1,1 @@
-"""Runs networks on the CPU by the C kernel."""
+"""Runs networks on the CPU with the C kernel."""

@@ -1,4 +1,4 @@
-"""Describes the C kernel's structures, entries and buffers to ctypes."""
+"""Declares the C kernel's structures, functions and buffers for ctypes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.cpu.mapping import kernel_library
 from mercury_lsp.engine.checkpoints.shape import Shape
 
-# As in the kernel.
+# Constants of kernel.c.
 PART, HALF, SLICE, STAGE_BYTES = 16, 32, 256, 64
-# The buffers hold a multiple of so many keys.
+# The buffers hold a multiple of this number of keys.
 BUFFER_STEP_ROWS = 512
 
 _ENTRIES = ("pass", "scores", "scratch")
@@ -67,7 +67,7 @@ class Network(Structure):
 
 
 class Sequence(Structure):
-    """Rows of a pass that belong to one sequence, with the addresses of its keys and values by layer."""
+    """The rows of a pass that belong to one sequence, with the addresses of its keys and values by layer."""
 
     _fields_ = (
         ("first", c_int32),
@@ -106,7 +106,7 @@ class Pass(Structure):
 
 
 class Scores(Structure):
-    """The inputs and buffers of one scoring."""
+    """The inputs and buffers of one call for scores."""
 
     _fields_ = (
         ("network", POINTER(Network)),
@@ -123,7 +123,7 @@ class Scores(Structure):
 
 
 class Kernel:
-    """The kernel's entries for one instruction set."""
+    """The kernel's functions for one instruction set."""
 
     def __init__(self, library: ctypes.CDLL, instructions: str) -> None:
         self.run, self.scores, self.scratch = (
@@ -134,7 +134,7 @@ class Kernel:
 
 
 def instruction_sets() -> tuple[str, ...]:
-    """The kernel's instruction sets that this processor has, fastest first; none if the kernel is not installed."""
+    """Return the kernel's instruction sets that this CPU supports, fastest first; none without the kernel."""
     library = kernel_library()
     if library is None:
         return ()
@@ -143,12 +143,12 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def fits(shape: Shape) -> bool:
-    """Whether the kernel can run a network of the shape."""
+    """Return whether the kernel supports the sizes of a network."""
     return shape.head_width in (64, 128) and shape.width % 64 == 0 and shape.hidden % 64 == 0
 
 
 def padded_vocabulary(shape: Shape) -> int:
-    """The rows of the kernel's output matrix: the vocabulary, padded to whole slices."""
+    """Return the number of rows of the kernel's output matrix: the vocabulary, padded to whole slices."""
     return -(-shape.vocabulary // SLICE) * SLICE
 
 
@@ -176,11 +176,11 @@ class Buffers:
         self._stages = _cache_aligned(STAGE_BYTES * max(2, 5 * shape.layers))
 
     def hold(self, rows: int, keys: int) -> bool:
-        """Whether the buffers are large enough."""
+        """Return whether the buffers are large enough for a pass."""
         return rows <= self._rows and keys <= self._keys
 
     def passing(self, network: Any, rows: int, sequences: Any) -> Pass:
-        """A pass of an array of `Sequence` in these buffers, for one run."""
+        """Describe one pass over an array of `Sequence` in these buffers."""
         self._stages[:] = 0
         (mixed, mixed_scale, mixed_total), (fed, fed_scale, fed_total) = self._rounded
         return Pass(
@@ -196,7 +196,7 @@ class Buffers:
         )
 
     def scoring(self, network: Any, rows: int, hidden: int, scores: int) -> Scores:
-        """The scoring of rows in these buffers, for one run; ``hidden``, ``scores``: addresses."""
+        """Describe one call for scores in these buffers; ``hidden``, ``scores``: addresses."""
         self._stages[:] = 0
         return Scores(
             network,
@@ -211,11 +211,11 @@ class Buffers:
 
 
 def address_of(array: Any) -> int:
-    """The address of an array's data."""
+    """Return the memory address of an array's data."""
     return int(array.ctypes.data)
 
 
 def _cache_aligned(size: int) -> NDArray[np.uint8]:
-    """Zero bytes whose address is a multiple of a cache line."""
+    """Allocate zero bytes at an address that is a multiple of a cache line."""
     room = np.zeros(size + 64, np.uint8)
     return room[-address_of(room) % 64 :][:size]

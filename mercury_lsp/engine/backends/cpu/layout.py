@@ -1,4 +1,4 @@
-"""Lays out matrices for the CPU kernel: levels of 4 to 8 bits with their scales, as in `kernel/kernel.c`."""
+"""Lays out matrices for the C kernel: levels of 4 to 8 bits with their scales, as in `kernel/kernel.c`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# As in the kernel: the outputs of a block, and the columns that share a scale in byte levels and in 4-bit levels.
+# Constants of kernel.c: outputs in a block, and columns that share a scale in byte levels and in 4-bit levels.
 LANES, GROUP, HALF = 16, 64, 32
-# The level that stands for zero in byte levels, by their bits.
+# The byte level that stands for zero, by the number of bits.
 ZERO = {5: 16, 6: 32, 7: 64, 8: 128}
 
 
@@ -29,14 +29,14 @@ class Levels:
 
     @property
     def finite(self) -> bool:
-        """Whether all scales and offsets are numbers."""
+        """Whether all scales and offsets are finite."""
         return bool(
             np.isfinite(self.scales).all() and (self.offsets is None or np.isfinite(self.offsets).all())
         )
 
 
 def matrix_bytes(outputs: int, inputs: int, bits: int) -> int:
-    """The bytes of a matrix (outputs, inputs)."""
+    """Return the size in bytes of a laid-out matrix (outputs, inputs)."""
     groups = outputs * inputs // GROUP
     return outputs * inputs // 2 + groups * 2 * 4 if bits == 4 else outputs * inputs + groups * 4
 
@@ -59,7 +59,7 @@ class Matrix:
 
     @classmethod
     def within(cls, part: NDArray[np.uint8], outputs: int, inputs: int, bits: int) -> Matrix:
-        """The matrix whose bytes are ``part``, (`matrix_bytes`,)."""
+        """Make a matrix that is a view of the bytes ``part``, (`matrix_bytes`,)."""
         blocks, groups = outputs // LANES, inputs // GROUP
         count = outputs * inputs // (2 if bits == 4 else 1)
         levels = part[:count].reshape(blocks, groups, -1, LANES, 4)
@@ -71,7 +71,7 @@ class Matrix:
         return cls(levels, scales, outputs, inputs, bits)
 
     def put(self, first: int, rows: Levels) -> None:
-        """Write rows from number ``first`` on, a multiple of 16. Rows that fill the last block are zero."""
+        """Write rows from index ``first`` on, a multiple of 16. The last block is padded with zero rows."""
         missing = -len(rows.levels) % LANES
         levels, scales = _filled(rows.levels, missing), _filled(rows.scales, missing)
         start, blocks = first // LANES, len(levels) // LANES
@@ -89,7 +89,7 @@ class Matrix:
             self.scales[start:end] = by_group
 
     def rows(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The values of the rows ``which``. (n, inputs)"""
+        """Return the values of the rows with the indices ``which``. (n, inputs)"""
         block, lane = which // LANES, which % LANES
         if self.bits != 4:
             levels = self.levels[block, :, :, lane].reshape(len(which), -1, GROUP).astype(np.float32)
@@ -102,5 +102,5 @@ class Matrix:
 
 
 def _filled(rows: NDArray[Any], missing: int) -> NDArray[Any]:
-    """Rows (R, C), followed by ``missing`` rows of zeros, in order in memory."""
+    """Return rows (R, C) followed by ``missing`` rows of zeros, contiguous in memory."""
     return np.ascontiguousarray(np.pad(rows, ((0, missing), (0, 0))) if missing else rows)

@@ -1,8 +1,8 @@
-"""Maps a file of weights so that truncating the file does not end the process.
+"""Maps a file of weights into memory so that truncating the file does not end the process.
 
-On POSIX, reading a page that is gone sends SIGBUS. The kernel's library has a handler that puts zeros in its place and
-notes the loss; then the result was wrong, and the weights are written again. Without the handler the file is read into
-memory, which servers do not share.
+On POSIX, reading a page of a mapped file that was truncated raises SIGBUS. The kernel's library has a handler that
+replaces the pages by zeros and records the loss; then the results were wrong, and the weights are written again.
+Without the handler the file is read into memory, which servers do not share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "kernel" / "kernel.lib"
 
 @cache
 def kernel_library() -> ctypes.CDLL | None:
-    """The library of the kernel; None if it is not installed."""
+    """Load the kernel's library; None if it is not installed."""
     try:
         return ctypes.CDLL(str(LIBRARY))
     except OSError:
@@ -30,7 +30,7 @@ def kernel_library() -> ctypes.CDLL | None:
 
 
 def _guarding() -> ctypes.CDLL | None:
-    """The library if it has the handler; None without a library, and on Windows, which needs none."""
+    """Return the library if it has the handler; None otherwise, and on Windows, which needs no handler."""
     library = None if sys.platform == "win32" else kernel_library()
     if library is None or not hasattr(library, "mercury_guard"):
         return None
@@ -39,10 +39,13 @@ def _guarding() -> ctypes.CDLL | None:
 
 
 class MappedFile:
-    """The bytes of a file, in `blob`, which is read-only."""
+    """The bytes of a file in ``blob``, an array that must not be changed.
+
+    ``shared``: whether the file is mapped, so that processes share its memory.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
-        """size: of the file in bytes, at least 1. Raises `OSError`, or `ValueError` if the file has fewer."""
+        """size: bytes to map, at least 1. Raises `OSError`, or `ValueError` if the file is shorter."""
         self._library = library = _guarding()
         self._number, self._lost = -1, False
         self.blob: NDArray[np.uint8]
@@ -62,7 +65,7 @@ class MappedFile:
 
     @property
     def lost(self) -> bool:
-        """Whether the file was truncated, so that some bytes were read as zeros and are zeros now."""
+        """Whether the file was truncated since the last `restore`, so that its bytes in memory are zeros."""
         if self._number >= 0 and self._library is not None:
             self._lost = bool(self._library.mercury_lost(self._number)) or self._lost
         return self._lost

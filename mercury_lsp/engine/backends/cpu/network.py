@@ -1,4 +1,4 @@
-"""Runs a network of prepared weights on the CPU by the C kernel, `kernel/kernel.c`, for one sequence or several."""
+"""Runs a network of prepared weights on the CPU with the C kernel, for one sequence or several."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import zero_pages
 
 MAX_THREADS = 15
-# Keys and values grow in this step; a row of the model small takes 23 KB.
+# Keys and values grow by a multiple of this; a row of the model small takes 23 KB.
 KV_STEP_ROWS = 64
-# Of processors with AVX-512 VNNI; `NativeNetwork.row_cost` measures that of a machine.
+# The row cost of CPUs with AVX-512 VNNI; `NativeNetwork.row_cost` measures the cost on this machine.
 TYPICAL_ROW_COST = 0.1
-# Rows of a pass with a small draft and a canvas, with which a pass of one row is compared; how often each is timed; and
-# seconds after which it is not timed again.
+# A pass of this many rows, as with a small draft and a canvas, is compared with a pass of one row; how often each is
+# timed at most; and the time after which the measurement ends.
 COST_ROWS, COST_TURNS, MAX_COST_SECONDS = 6, 4, 0.25
 
 
@@ -55,7 +55,7 @@ class KeyValueCache:
         self._by_layer = (c_void_p * shape.layers)(), (c_void_p * shape.layers)()
 
     def grow(self, rows: int) -> None:
-        """Make room for at least ``rows`` rows, and keep the old ones."""
+        """Make room for at least ``rows`` rows, and keep the present ones."""
         shape, old = self._shape, self.capacity
         if rows <= old:
             return
@@ -70,13 +70,16 @@ class KeyValueCache:
             addresses[:] = [address_of(layer) for layer in arrays]
 
     def sequence(self, first: int, rows: int, past: int, mask: NDArray[np.uint8]) -> Sequence:
-        """The description of a pass's rows from number ``first`` on, which follow ``past`` kept ones."""
+        """Describe ``rows`` rows of a pass, from row ``first`` on, which follow ``past`` kept rows."""
         keys, values = map(addressof, self._by_layer)
         return Sequence(first, rows, past, self.capacity, address_of(mask), keys, values)
 
 
 class NativeNetwork:
-    """A network of prepared weights. ``forbidden``: ids with a score of -inf; ``threads``: at least 1."""
+    """A network of prepared weights on the C kernel.
+
+    ``forbidden``: ids with a score of -inf. ``threads``: from 1 to `MAX_THREADS`.
+    """
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class NativeNetwork:
         threads: int,
         progress: Callable[[float], None] | None = None,
     ) -> NativeNetwork | None:
-        """The network of a checkpoint's weights; None if the kernel is not installed or cannot run the network.
+        """Load the network of a checkpoint; None if the kernel is not installed or cannot run the network.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
@@ -121,9 +124,9 @@ class NativeNetwork:
         return None if prepared is None else cls(prepared, forbidden, threads)
 
     def run(self, parts: Items[tuple[Items[int], TokenLayout, int, KeyValueCache]]) -> NDArray[np.float32]:
-        """Run one pass of the rows of several sequences, none of them twice: see `Executor.run`.
+        """Run one pass over rows of several different sequences, see `Executor.run`.
 
-        Returns the hidden rows of all parts, one after the other, valid until the next run.
+        Returns the hidden rows of all parts, concatenated, valid until the next run.
         """
         count, keys = 0, 0
         sequences, masks, ids = [], [], list[int]()
@@ -153,7 +156,7 @@ class NativeNetwork:
         """See `Executor.scores`. The scores are valid until the next call."""
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
-        # More rows than in any run, so that `hidden` is a copy and not in the buffers.
+        # New buffers are safe: `hidden` has more rows than the old ones, so that it is not a part of them.
         if not self._buffers.hold(count, 0):
             self._buffers = Buffers(self.shape, self._kernel, self.threads, count, BUFFER_STEP_ROWS)
         if len(self._scores) < count:
@@ -170,9 +173,10 @@ class NativeNetwork:
         return scores[:, : self.shape.vocabulary]
 
     def row_cost(self) -> float:
-        """See `Executor.row_cost`, measured by the fastest of a few passes, because other programs use the cores too.
+        """Measure `Executor.row_cost` by the fastest of a few passes, because other programs use the cores, too.
 
-        The first passes only load the weights. All take 0.1 s with the model small, and at least four passes with any.
+        The first two passes warm up and are not timed. The measurement takes 0.1 s with the model small, and at least
+        four passes with any model.
         """
         cache, fastest = KeyValueCache(self.shape), {1: math.inf, COST_ROWS: math.inf}
         began = time.perf_counter()
@@ -187,18 +191,18 @@ class NativeNetwork:
         return max(0.01, (fastest[COST_ROWS] / fastest[1] - 1) / (COST_ROWS - 1))
 
     def _turn_up_to(self, positions: int) -> None:
-        """Make the tables of rotary angles at least so long."""
+        """Extend the tables of rotary angles to at least ``positions`` positions."""
         if positions > len(self._cosine):
             self._cosine, self._sine = self.shape.rotary_tables(-(-positions // 1024) * 1024)
 
     def _with_restored_weights(self, compute: Callable[[], None]) -> None:
-        """Call ``compute``, again and again if the weights had to be restored meanwhile."""
+        """Call ``compute``, and call it again whenever the weights were lost during the call."""
         compute()
         while self._prepared.restored():
             compute()
 
     def _on_all_threads(self, entry: Callable[..., None], work: Structure) -> None:
-        """Call the kernel from all threads; if a thread is not free in time, the others do its share."""
+        """Call the kernel on all threads; if a thread is not free in time, the others do its share."""
         helpers = [self._pool.submit(entry, byref(work), thread) for thread in range(1, self.threads)]
         entry(byref(work), 0)
         for helper in helpers:
@@ -240,7 +244,7 @@ class NativeNetwork:
 
 
 class NativeExecutor:
-    """See `Executor`: one sequence on a network that no other executor runs."""
+    """An `Executor` for one sequence, on a network that no other executor runs."""
 
     device = "cpu"
 
@@ -258,14 +262,14 @@ class NativeExecutor:
 
 
 class NativeBatch:
-    """See `batching.Batch`: ``slots`` sequences of at most ``rows`` rows, whose keys and values grow with use."""
+    """A `batching.Batch` on the C kernel; the keys and values of each slot grow with use."""
 
     device = "cpu"
 
     def __init__(
         self, network: NativeNetwork, memory: int, rows: int, row_cost: float = TYPICAL_ROW_COST
     ) -> None:
-        """memory: bytes for the keys and values of all slots, of which there is at least one."""
+        """memory: bytes for the keys and values of all slots; there is at least one slot."""
         self._network, self.threads, self.rows, self.row_cost = network, network.threads, rows, row_cost
         shape = network.shape
         self.bytes_each = 4 * shape.layers * shape.kv_heads * shape.head_width * rows
@@ -295,12 +299,12 @@ class NativeBatch:
 
 
 def _described(matrix: LaidOut) -> Matrix:
-    """A matrix as the kernel's structure."""
+    """Describe a matrix in the kernel's structure."""
     return Matrix(
         address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs, matrix.bits
     )
 
 
 def _zeros_in_pages(*size: int) -> NDArray[np.float16]:
-    """A large array of zeros whose memory returns to the system when it is freed."""
+    """Allocate an array of zeros whose memory returns to the system when the array is freed."""
     return np.frombuffer(zero_pages(2 * math.prod(size)), np.float16).reshape(size)

@@ -1,4 +1,4 @@
-"""Turns the values of weights into levels for the CPU kernel."""
+"""Quantizes weights to levels for the C kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.cpu.layout import GROUP, HALF, ZERO, Levels
 
 HALF_BYTE_TYPES = frozenset({"Q4_0", "Q4_1", "Q4_K"})
-"""The types of GGUF whose levels the kernel keeps: 4 bits, with a scale and an offset for each 32 columns."""
+"""The GGUF types whose levels the kernel uses unchanged: 4 bits, with a scale and an offset for each 32 columns."""
 
 
 ONE = np.float32(1)
@@ -27,7 +27,7 @@ def round_to_bytes(values: NDArray[np.float32]) -> Levels:
 def round_to_half_bytes(values: NDArray[np.float32]) -> Levels:
     """Round rows (R, C) to levels of 4 bits between the smallest and the largest value of each group."""
     groups = values.reshape(len(values), -1, HALF)
-    # What is too large for float16 becomes infinite, which `Levels.finite` tells.
+    # Values that are too large for float16 become infinite, which `Levels.finite` detects.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         offsets = groups.min(-1).astype(np.float16)
         scales = ((groups.max(-1) - offsets) / 15).astype(np.float16)
@@ -37,10 +37,10 @@ def round_to_half_bytes(values: NDArray[np.float32]) -> Levels:
 
 
 def half_byte_levels(dtype: str, raw: NDArray[np.uint8], factor: np.float32 = ONE) -> Levels:
-    """The levels, scales and offsets of rows of bytes (R, B) of a type of `HALF_BYTE_TYPES`, times a factor.
+    """Unpack rows of bytes (R, B) of a type of `HALF_BYTE_TYPES`, and multiply scales and offsets by a factor.
 
-    The layouts are those of ggml's ``block_q4_0``, ``block_q4_1`` and ``block_q4_K``: of 32 values, the first 16 are in
-    the low halves of the bytes.
+    The layouts are those of ggml's ``block_q4_0``, ``block_q4_1`` and ``block_q4_K``. The low halves of the bytes hold
+    the first half of each 32 values, or of each 64 values in Q4_K.
     """
     count = len(raw)
     if dtype == "Q4_K":

@@ -1,4 +1,4 @@
-"""Reads the weights of a checkpoint for the CPU kernel, and rounds those that are not packed."""
+"""Reads the weights of a checkpoint for the C kernel, and quantizes weights that are not packed."""
 
 from __future__ import annotations
 
@@ -23,28 +23,31 @@ from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.checkpoints.stored_values import has_values, values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
-# Levels of more bits would need the slower products of 8 bits; fewer have no products of their own.
+# More bits would need the slower products of 8 bits; the kernel has no faster products for fewer bits.
 MIN_PACKED_BITS, MAX_PACKED_BITS = 5, 7
-# Rows are converted in parts of so many values, so that a large matrix is never there as float32.
+# Rows are converted in parts of this many values, so that no large matrix is in memory as float32.
 PART_VALUES = 1 << 24
 
 
 Put = Callable[[str, Matrix | NDArray[np.float32]], None]
-"""A function that writes a weight, by its name, to its place. Raises `CheckpointError`."""
+"""Writes the weight of a name to its place. Raises `CheckpointError`."""
 
 
 class WeightSource(Protocol):
-    """The weights of a checkpoint for the kernel. ``key``: a hexadecimal name of the prepared weights."""
+    """The weights of a checkpoint for the kernel. ``key``: identifies the prepared weights, hexadecimal."""
 
     shape: Shape
     key: str
 
     def bits(self, name: str) -> int:
-        """The bits of a matrix's levels: 4 to 8."""
+        """Return the number of bits of a matrix's levels, 4 to 8."""
         ...
 
     def reader(self) -> Put | None:
-        """Read the weights; None if the kernel does not support them. Raises `CheckpointError`."""
+        """Return a function that writes the weights; None if the kernel does not support them.
+
+        Raises `CheckpointError`.
+        """
         ...
 
 
@@ -77,7 +80,7 @@ class PackedSource:
 
 
 def _fits(weight: Packed | NDArray[np.float32]) -> bool:
-    """Whether the kernel supports a weight: a vector, or a matrix packed in its groups with few enough bits."""
+    """Return whether the kernel supports a weight: a vector, or a matrix packed in its groups and bits."""
     if not isinstance(weight, Packed):
         return weight.ndim == 1
     return weight.bits <= MAX_PACKED_BITS and weight.group == GROUP and weight.shape[0] % (2 * LANES) == 0
@@ -86,8 +89,8 @@ def _fits(weight: Packed | NDArray[np.float32]) -> bool:
 class OpenSource:
     """The weights of an open checkpoint.
 
-    A matrix that is stored in 4 bits keeps them; others are rounded to 8 bits, or to 4 bits with the quantization int4.
-    The matrices of the vocabulary have 8 bits then, as in llama.cpp's files.
+    A matrix that is stored in 4 bits keeps its levels. Other matrices are quantized to 8 bits, or with int4 to 4 bits,
+    except the matrices of the vocabulary, as in llama.cpp's files.
     """
 
     def __init__(self, loaded: OpenCheckpoint, quantization: str) -> None:

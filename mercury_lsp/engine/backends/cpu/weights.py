@@ -1,8 +1,8 @@
-"""Prepares the weights for the CPU kernel, in a file that all servers of a user map.
+"""Prepares the weights for the C kernel, in a file that all servers of a user map into memory.
 
-The file lies in the user's cache folder: preparing takes most of the start time, and mapped weights are in memory once.
-A missing or damaged file is made again. If the file cannot be written, the weights stay in memory. The layout is that
-of `kernel/kernel.c`.
+The file is in the user's cache folder. It saves most of the start time, and all servers share one copy in memory. A
+missing or damaged file is written again. If the file cannot be written, the weights are kept in memory. The layout is
+that of `kernel/kernel.c`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from mercury_lsp.engine.system import default_threads
 from mercury_lsp.paths import cache_folder
 
 LAYOUT_VERSION = 3
-# A file is deleted after so long without use.
+# A file that was not used for this long is deleted.
 UNUSED_SECONDS = 30 * 24 * 3600
-# The name of a file while it is written, and the age after which its writer must be dead.
+# The name of an unfinished file, and the age after which its writer counts as dead.
 UNFINISHED_PREFIX = "unfinished-"
 UNFINISHED_SECONDS = 3600
 _FILE_NAME = re.compile(rf"[0-9a-f]{{32}}-\d+\.bin|{UNFINISHED_PREFIX}\w+")
@@ -48,7 +48,7 @@ class PreparedWeights:
     def __init__(
         self, source: WeightSource, blob: NDArray[np.uint8], mapping: MappedFile | None = None
     ) -> None:
-        """blob: of `prepare_weights`. mapping: the file of the blob, which is restored from ``source``."""
+        """blob: the result of `prepare_weights`. mapping: the file of the blob, which is restored from ``source``."""
         self.shape = source.shape
         self._source, self._blob, self._mapping = source, blob, mapping
         self.matrices: dict[str, Matrix] = {}
@@ -63,7 +63,7 @@ class PreparedWeights:
     def of(
         cls, source: WeightSource, progress: Callable[[float], None] | None = None
     ) -> PreparedWeights | None:
-        """The weights of a source, from their file if there is one; None if the kernel does not support them.
+        """Load the weights of a source from their file, or prepare them; None if the kernel does not support them.
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
@@ -80,9 +80,10 @@ class PreparedWeights:
         return cls(source, mapping.blob[:size], mapping)
 
     def restored(self) -> bool:
-        """Whether the file was truncated, so that the results since the last call are wrong; restores the weights.
+        """Restore the weights if the file was truncated, and return whether it was.
 
-        Raises `CheckpointError` if the weights cannot be made again.
+        If so, the results since the last call may be wrong. Raises `CheckpointError` if the weights cannot be prepared
+        again.
         """
         if self._mapping is None or not self._mapping.lost:
             return False
@@ -93,7 +94,7 @@ class PreparedWeights:
         return True
 
     def embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The embedding's rows of ids. (T, width)"""
+        """Return the embedded rows of ids. (T, width)"""
         return self.matrices["embedding.weight"].rows(np.asarray(ids, np.int64))
 
     @property
@@ -105,14 +106,15 @@ class PreparedWeights:
 def prepare_weights(
     source: WeightSource, progress: Callable[[float], None] | None = None
 ) -> NDArray[np.uint8] | None:
-    """Lay out all weights of a source in the order in which a pass reads them, uint8 (size,); None if unsupported.
+    """Lay out all weights of a source in the order in which a pass reads them, uint8 (size,).
 
-    The levels of a matrix come first, then its scales. Raises `CheckpointError`.
+    The levels of a matrix come before its scales. Returns None if the kernel does not support the weights. progress:
+    called with the fraction done. Raises `CheckpointError`.
     """
     put = source.reader()
     if put is None:
         return None
-    # The rows that pad the vocabulary stay zero.
+    # The padding rows of the vocabulary stay zero.
     blob = np.zeros(sum(_sizes(source).values()), np.uint8)
     parts = _parts(source, blob)
     with ThreadPoolExecutor(default_threads()) as pool:
@@ -123,7 +125,7 @@ def prepare_weights(
 
 
 def _dimensions(source: WeightSource) -> dict[str, tuple[int, ...]]:
-    """The dimensions of each weight by name, in order; the matrices of the vocabulary are padded, and come last."""
+    """Return the dimensions of each weight by name, in file order; vocabulary matrices are padded and last."""
     sizes = source.shape.weights()
     for name in ("embedding.weight", "output.weight"):
         if name in sizes:
@@ -132,7 +134,7 @@ def _dimensions(source: WeightSource) -> dict[str, tuple[int, ...]]:
 
 
 def _sizes(source: WeightSource) -> dict[str, int]:
-    """The bytes of each weight by name."""
+    """Return the size in bytes of each weight by name."""
     return {
         name: matrix_bytes(*size, source.bits(name)) if len(size) == 2 else 4 * size[0]
         for name, size in _dimensions(source).items()
@@ -140,7 +142,7 @@ def _sizes(source: WeightSource) -> dict[str, int]:
 
 
 def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | NDArray[np.float32]]:
-    """The part of each weight in a blob by name."""
+    """Return the view of each weight in a blob by name."""
     parts: dict[str, Matrix | NDArray[np.float32]] = {}
     at = 0
     dimensions = _dimensions(source)
@@ -156,7 +158,7 @@ def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | 
 
 
 def _mapped(path: Path, size: int) -> MappedFile | None:
-    """Map the weights of a file; None if it is missing or damaged."""
+    """Map a file of weights; None if the file is missing or damaged, or if others can write it."""
     try:
         with open(
             os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb"
@@ -185,14 +187,14 @@ def _is_complete(mapping: MappedFile, size: int) -> bool:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Whether only the user or the administrator can have written a file."""
+    """Return whether only the user or the administrator can have written a file."""
     if not stat.S_ISREG(status.st_mode):
         return False
     return sys.platform == "win32" or (status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022)
 
 
 def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
-    """Write a file completely or not at all; returns whether that worked."""
+    """Write a file atomically; return whether it was written."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,9 +214,9 @@ def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
 
 
 def _delete_unused(folder: Path) -> None:
-    """Delete files of weights that were unused for long, or that were never finished.
+    """Delete old files that were not used for long, and unfinished files.
 
-    An update of the model leaves a file of the first kind, a killed server one of the second.
+    An update of a model leaves an unused file, a killed server an unfinished one.
     """
     if folder.is_symlink():
         return
