@@ -62,7 +62,7 @@ def without_equal_elements(text: str, site: Site) -> str:
 
 
 def _read(code: str) -> list[_Open]:
-    """Return the brackets that are open at the end of code whose strings are blanked."""
+    """Return the brackets that are open at the end of a result of `Syntax.code`."""
     stack: list[_Open] = []
     for match in _SIGN.finditer(code):
         sign = match.group()
