@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 # A request that would have to wait longer does not wait at all.
 MAX_WAIT_SECONDS = 0.15
-# A change after a pause of so many seconds begins a new burst of typing.
+# A change after a pause of at least `PAUSE` seconds begins a new burst of typing.
 PAUSE = 1.0
 # The weight of a new value in an exponential average, whose half-life is three keys.
 WEIGHT = 0.2
@@ -41,7 +41,7 @@ class Debounce:
         return replace(self, last=now, gap=_nearer(self.gap, between), spread=spread)
 
     def answered(self, seconds: float) -> Debounce:
-        """Return the state after an answer of the model that took so many seconds."""
+        """Return the state after an answer of the model that took `seconds`."""
         return replace(self, latency=seconds if self.latency is None else _nearer(self.latency, seconds))
 
     def wait(self, now: float) -> float:

@@ -168,7 +168,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
 def _middles(
     engine: Engine, sampling: Sampling, job: Job, snapshot: Snapshot, offset: int, late: Callable[[], bool]
 ) -> Iterator[Infill]:
-    """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
+    """Yield the infill at another place, and its alternatives; none with `remote` "always", to avoid more requests."""
     if snapshot.config.remote != "always":
         asked, memory = _asked(snapshot, offset, engine, job.kept)
         yield (infill := engine.infill(asked, sampling, Run(job.cancelled, memory=memory)))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from mercury_lsp.edits.region import Change, Region
 
 FENCE = "```"
-# After so many lines of an answer that equal the region's lines, the rest of the region is taken as unchanged.
+# The number of lines of an answer that must equal the region's lines for the rest of it to be taken as unchanged.
 REJOINED_LINES = 2
 
 

@@ -24,7 +24,7 @@ MAX_CHANGES = 5
 MAX_CHANGE_LINES = 40
 # The number of lines that one candidate may replace or add.
 MAX_CANDIDATE_LINES = 12
-# After an edit of a secret or its name, a rest of the secret with so many characters is still hidden.
+# The length of a remainder of a secret that is still hidden after an edit of the secret or of its name.
 LEFT_CHARACTERS = 6
 
 Clean = Callable[[str], str]

@@ -18,7 +18,7 @@ COMPARED_EDITS = 24
 MAX_OCCURRENCES = 32
 MAX_CANDIDATES = 40
 SEARCH_SECONDS = 0.03
-# After each dismissal, an edit needs so many more occurrences to be suggested at other places.
+# The number of further occurrences that an edit needs, after each dismissal, to be suggested at other places.
 OCCURRENCES_PER_DISMISSAL = 2
 
 Key = tuple[str, int, str]

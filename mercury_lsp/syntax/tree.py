@@ -55,7 +55,7 @@ class Syntax:
         return cls(document, language, tree)
 
     def errors(self) -> int:
-        """The number of error nodes and missing nodes; 0 without a tree."""
+        """Return the number of error nodes and missing nodes; 0 without a tree."""
         return sum(1 for _ in self.broken())
 
     @property

@@ -17,7 +17,7 @@ from mercury_lsp.syntax.indentation import Blocks
 from mercury_lsp.syntax.tree import MAX_HEAD_CHARACTERS, NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
-# At most so many brackets are closed, because all brackets of the document are counted for each.
+# The limit of closed brackets, because all brackets of the document are counted for each.
 CLOSED = 16
 END_SEARCH_CHARACTERS = 400
 

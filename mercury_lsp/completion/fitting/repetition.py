@@ -16,7 +16,7 @@ MAX_LOOP_LINES = 4
 # The lines of a list that are searched before and after the cursor, and the equal ones whose brackets are compared.
 LIST_LINES = 400
 MAX_TWINS = 16
-# A repetition of the text before the cursor has at least so many characters; the last limit is for a single word.
+# The least lengths of a repetition of the text before the cursor, in characters; the last one is for a single word.
 MIN_REPEATED_IN_CODE = 10
 MIN_REPEATED_IN_TEXT = 5
 MIN_REPEATED_WITH_WORD = 9

@@ -14,7 +14,7 @@ from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS
 NEAR_TOKENS = (1 << 16, 1 << 14)
 """The numbers of tokens before and after the cursor that are scanned."""
 FEW = 8
-"""At most so many places are compared one by one."""
+"""The largest number of places that are compared one by one."""
 
 Places = NDArray[np.intp]
 

@@ -24,7 +24,7 @@ Ids = NDArray[np.unsignedinteger]
 NEAR_POSITIONS = 16
 """The first stride of a search that starts near its target."""
 FEW = 8
-"""At most so many tokens are faster to read one by one than by numpy."""
+"""The largest number of tokens that is faster to read one by one than by numpy."""
 
 
 def dtype_for(vocabulary: int) -> np.dtype[np.unsignedinteger]:

@@ -28,9 +28,9 @@ MIN_LIKENESS = 0.06
 REPEATED = 0.5
 # Less budget is not worth a snippet.
 MIN_BUDGET_TOKENS = 12
-# A cut candidate keeps at least so many lines.
+# The least number of lines of a cut candidate.
 FEWEST = 3
-# A choice is repeated within so many lines of its place.
+# The distance from its place, in lines, within which a choice is repeated.
 KEEP_LINES = 10
 # The same while the start of the window has not moved; once it has, most of the prompt must be prefilled anyway.
 KEEP_STILL_LINES = 30
@@ -217,7 +217,7 @@ def _fitted(candidate: Candidate, count: Count, left: int) -> tuple[Snippet | No
     lines = candidate.text.split("\n")
     tokens = 1 + count(f"{candidate.path}\n{candidate.text}")
     while tokens > left and len(lines) > 1:
-        # Lines have about equal lengths: cut at least one, and so many that the rest probably fits.
+        # Lines have about equal lengths: cut until the rest probably fits, but at least one line.
         keep = min(len(lines) - 1, max(1, len(lines) * left // tokens))
         lines = lines[:keep]
         tokens = 1 + count("\n".join([candidate.path, *lines]))
