@@ -103,7 +103,7 @@ class Rewrites:
         self._kept: _Kept | None = None
         self._asked = ""
         self._closed = Event()
-        # One thread, so that one request is under way at a time.
+        # One thread, so that only one request runs at a time.
         self._thread = ThreadPoolExecutor(1, "mercury-edits")
 
     def close(self) -> None:

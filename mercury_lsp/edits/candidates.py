@@ -1,4 +1,4 @@
-"""Finds the places of a document where a recent edit comes next: uses of a renamed name, and matches of patterns."""
+"""Finds the places of a document where a recent edit comes next: renames, repeated edits, repeated lines and series."""
 
 from __future__ import annotations
 

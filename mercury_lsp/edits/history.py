@@ -73,7 +73,7 @@ def _joined(new: Edit, touched: Sequence[Edit]) -> Edit:
     end = new.start + len(new.before)
     low = min(new.start, touched[0].start)
     before, at = [], low
-    # The text from `low` on as it was before all of these edits.
+    # Rebuild the text from `low` on before all of these edits.
     for edit in touched:
         before.append(new.before[max(0, at - new.start) : max(0, edit.start - new.start)])
         before.append(edit.before)

@@ -13,7 +13,7 @@ MAX_ANCHORS = 400
 # The key of `Filled` for the start of the pattern's middle; no hole has this number.
 _MIDDLE = -1
 Filled = dict[int, tuple[int, int]]
-"""The range of tokens that fills each hole."""
+"""The range of tokens that fills each hole, by its number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | 
     near = _near(search, pattern, occurrence)
     left = pattern.left[max(0, len(pattern.left) - near[0]) :]
     right = pattern.right[: near[1]]
-    # A hole at the outer end says nothing.
+    # A hole at the outer end matches any word and so restricts nothing.
     while left and isinstance(left[0], Hole):
         left = left[1:]
     while right and isinstance(right[-1], Hole):

@@ -132,7 +132,8 @@ LANGUAGES = (
         strings=("string", "raw_string", "ansi_c_string", "heredoc_body", "regex"),
         interpolations=("expansion", "command_substitution"),
         bodies=("compound_statement", "do_group"),
-        brackets="[]{}",  # `case` items have a closing parenthesis alone
+        # Items of `case` have a closing parenthesis without an opening one.
+        brackets="[]{}",
     ),
     Language(
         "PHP", ("php",), (".php", ".phtml"), "tree_sitter_php", "language_php",

@@ -82,7 +82,7 @@ _PROSE = Lexis(brackets="", prose=True)
 _MARKUP = Lexis((), _MARKUP_BLOCK, brackets="", prose=True)
 
 UNKNOWN = Lexis(("#", "//"), (), '"`', line_starts=True)
-"""The marks of a language that is not in the table."""
+"""The marks for languages that are not in the table."""
 
 _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (Lexis(("//",), _C_BLOCK, "\"'", ('"""', "'''")), "dart groovy", ".dart .groovy .gradle"),

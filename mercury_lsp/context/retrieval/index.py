@@ -15,7 +15,7 @@ from sys import getsizeof
 
 from mercury_lsp.syntax.document import plain
 
-# Longer files are seldom written by people.
+# Longer files are mostly generated.
 MAX_FILE_CHARACTERS = 200_000
 # The size of the project memory, in which a token takes 6 to 8 bytes.
 MEMORY_BYTES_PER_CHARACTER = 2.5
@@ -72,7 +72,7 @@ class Entry:
 
 
 def read(path: str, text: str) -> Entry:
-    """Make the entry of a file, at most its first `MAX_FILE_CHARACTERS`. Never raises on odd text."""
+    """Make the entry of a file from at most its first `MAX_FILE_CHARACTERS`. Accepts any text."""
     text = plain(text[:MAX_FILE_CHARACTERS])
     packed = zlib.compress(text.encode("utf-8"), 1)
     return Entry(path, packed, getsizeof(packed) + ENTRY_BYTES + int(MEMORY_BYTES_PER_CHARACTER * len(text)))
