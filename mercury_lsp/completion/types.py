@@ -26,8 +26,8 @@ class Snapshot:
 
     `roots`: the paths of the workspace folders. `invoked`: the request is manual. `library`: the files for related
     text; a change of it does not make earlier completions invalid. `ignored`: the project ignores the document, or that
-    is not known yet; then no text of it leaves this machine. `private`: the file, or the file to which it links, usually
-    holds secrets. `several`: an automatic request wants several suggestions, because the client can step through them.
+    is not known yet; then no text of it leaves this machine. `private`: the file, or that to which it links, has a name
+    of secrets. `several`: an automatic request wants several suggestions, because the client can step through them.
     `memory`: the project memory as far as it is indexed; compared like `library`. `indentation`: the project's own
     setting. `related`: the choice of related text. `mode`: one of `engine.api.MODES`.
     """
