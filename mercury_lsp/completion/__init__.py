@@ -1,1 +1,1 @@
-"""Turns a snapshot of a document into the text that is shown: no LSP, no torch."""
+"""Turns a snapshot of a document into the shown text; imports neither LSP nor PyTorch."""

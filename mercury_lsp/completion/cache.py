@@ -1,6 +1,6 @@
-"""Looks up what earlier completions tell about a new place: the answer itself, or a hint for the decoder.
+"""Answers requests from earlier completions, or derives a hint for the decoder from them.
 
-Texts are compared and never parsed, so that a look-up is quick enough for the event loop.
+Texts are compared but not parsed, so that a lookup is fast enough for the event loop.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.tokenizer import Hint
 
 Place = tuple[Snapshot, int]
-"""Where a completion was made: a snapshot and an offset in it."""
+"""The place of a completion: a snapshot and an offset in its document."""
 
-# What editors add by themselves, and what they close by it.
+# The closing characters that editors insert automatically, with their openers.
 CLOSED_BY = {")": "(", "]": "[", "}": "{", '"': '"', "'": "'", "`": "`", ">": "<"}
 MAX_ADDED_CHARACTERS = 4
-# After an earlier place, within which the same text is still being written.
+# Further after an earlier place, its text gives no hint.
 MAX_TYPED_CHARACTERS = 200
 
 
 def lookup(
     remembered: Iterable[tuple[Place, Completion]], snapshot: Snapshot, offset: int
 ) -> Completion | None:
-    """What is to be suggested at an offset by the first completion of those remembered that tells; None: ask the model.
+    """Return the answer of the first remembered completion that applies at an offset; None if the model must be asked.
 
-    It tells if it was made for just this, or if since then a part of what it shows was typed and nothing else, but
-    for closing brackets and quotes that the editor added and that come in the rest of it: they are overwritten. Only
-    who asks is told of several suggestions, and then only by what was made for somebody who asked.
+    A completion applies at its own place, and after typing along its shown text. Closing brackets and quotes that the
+    editor has inserted automatically are overwritten if they occur in the rest of that text. A request for several
+    suggestions is answered only by a completion that was made for several.
     """
     several, surroundings = snapshot.candidates > 1, _surroundings(snapshot)
     for (earlier, place), completion in remembered:
@@ -51,9 +51,9 @@ def lookup(
 def draft_hint(
     remembered: Iterable[tuple[Place, Completion | Committed]], snapshot: Snapshot, offset: int
 ) -> Hint | None:
-    """What was expected that stood in this document a little before the offset.
+    """Return a hint from an earlier text of the same document at, or up to `MAX_TYPED_CHARACTERS` before, an offset.
 
-    Of several the one of which most is still to come, or else the first.
+    Of several texts, the one with the longest untyped rest is taken, and the first of equals; None without any.
     """
     text = snapshot.document.text
     hints = [
@@ -66,14 +66,14 @@ def draft_hint(
 
 
 def _surroundings(snapshot: Snapshot) -> tuple[object, ...]:
-    """All of a snapshot but the text and who asked: where it is the same, what was shown may be shown again."""
+    """Return the parts of a snapshot, apart from its text, that must be equal for a completion to be shown again."""
     document = snapshot.document
     own = (document.uri, document.path, document.language_id)
     return (*own, snapshot.config, snapshot.roots, snapshot.indentation)
 
 
 def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -> Completion | None:
-    """What is left of a completion of `old` at a place, where `new` has a part of it typed; None if it is not so."""
+    """Return the untyped rest of a completion at a place of `old`; None if `new` does not type along it."""
     shown = completion.shown or ""
     typed = offset - place
     added = len(new) - len(old) - typed
@@ -92,11 +92,12 @@ def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -
         return None
     start, end = offset, completion.end + typed + added
     if added and completion.end == place and left != closers and left.endswith(closers):
-        left, end = left[:-added], offset  # the same text, and nothing has to be overwritten
+        # The editor's closers end the text already, so nothing has to be overwritten.
+        left, end = left[:-added], offset
     return replace(completion, shown=left, start=start, end=end)
 
 
 def _within(part: str, text: str) -> bool:
-    """Whether all characters of a part stand in a text in their order, maybe with others between."""
+    """Return whether a part is a subsequence of a text."""
     characters = iter(text)
     return all(character in characters for character in part)

@@ -1,4 +1,4 @@
-"""Judges what of the text that the model has committed is worth showing."""
+"""Chooses the part of the committed text that is worth showing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mercury_lsp.syntax.tree import LINE_END, Syntax
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What the model has written at an offset by some time, and what is needed to judge it."""
+    """The text that the model has committed so far at an offset, with all that is needed to judge it."""
 
     snapshot: Snapshot
     offset: int
@@ -25,14 +25,14 @@ class Committed:
 
     @property
     def text(self) -> str:
-        """What the model wrote."""
+        """The committed text, as the model wrote it."""
         return self.infill.text
 
     def judged(self) -> Completion:
-        """What of it is worth showing, as if no more came.
+        """Return the completion to show, as if the committed text were final.
 
-        Who did not ask sees as much as has the highest expected gain, see `cutoff`; the whole text with a
-        `show_likelihood` of 0.
+        An automatic request gets the part with the highest expected gain, see `cutoff`. A manual request, or a
+        `show_likelihood` of 0, gets all of the text that fits.
         """
         whole = self.fitting(self.infill)
         least = self.snapshot.config.show_likelihood
@@ -51,17 +51,17 @@ class Committed:
         return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
 
     def unasked(self) -> Completion:
-        """The same for who has not asked."""
+        """Judge the text as for an automatic request."""
         return replace(self, snapshot=replace(self.snapshot, invoked=False)).judged()
 
     def sound(self, text: str) -> bool:
-        """Whether the syntax has no more errors with a text at the cursor than without; so it is in huge documents."""
+        """Return whether a text at the cursor adds no syntax error; documents too large to parse always return True."""
         if len(self.snapshot.document.text) > postprocess.MAX_PARSED_CHARACTERS:
             return True
         return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
 
     def fitting(self, infill: Infill) -> Completion | None:
-        """What fits of a text, with as many of its lines as are shown of it; None where nothing does."""
+        """Return a completion of the part of a text that fits, judged by the lines it shows; None if nothing fits."""
         document, indentation = self.snapshot.document, self.snapshot.indentation
         shown = postprocess.shown(
             infill.text, document, self.offset, self.syntax, self.single_line, infill.finished, indentation
@@ -76,21 +76,21 @@ class Committed:
 
 
 def likelihood(confidence: float, tokens: int) -> float:
-    """The probability that the model gives to all of a suggestion's tokens and its end, together.
+    """Return the joint probability of all tokens of a suggestion, including its stop token.
 
-    `confidence` and `tokens` are `Infill`'s. Of an exact model this is the chance that the user would have written
-    just that. A mean over the tokens tells less: a long text is right only where each token is. For the first lines of
-    a longer text, what begins the next line counts as their end: it is the chance that the user would have written
-    these lines and then gone on to another, whatever that is.
+    `confidence` and `tokens` are those of `Infill`. For a calibrated model this is the chance that the user would have
+    written exactly this text. The mean over the tokens says less, because a long text is right only if each token is.
+    For the first lines of a longer text, the newline after them counts as the stop token: the value is the chance that
+    the user would have written these lines and then any further line.
     """
     return confidence**tokens
 
 
 def likelihood_of(infill: Infill) -> float:
-    """The same of a middle."""
+    """Return the joint probability of an infill, see `likelihood`."""
     return likelihood(infill.confidence, infill.tokens)
 
 
 def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
-    """Whether a suggestion at an offset has to end with its line."""
+    """Return whether a suggestion at an offset must not have several lines."""
     return config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))

@@ -1,24 +1,29 @@
-"""Computes how long a request waits for further typing, from the speed of the user and of the model.
+"""Computes the debounce of a request from the user's typing speed and the model's latency.
 
-A request waits only if its answer would come too late to be seen before the next key, and then no longer than until
-the user has probably paused. The caller passes the time. If work begins at the change itself (the option
-`anticipate`), waiting saves nothing, because the work is under way already, and delays an answer that is there sooner.
+A request waits only if its answer would arrive after the next key, and then no longer than until the user has probably
+paused. The caller passes the time. With prefetches (the option `anticipate`) a debounce would save nothing, because the
+work starts at the change, and would only delay the answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-# A request that would wait longer does not wait at all.
+# A request that would have to wait longer does not wait at all.
 MAX_WAIT_SECONDS = 0.15
-PAUSE = 1.0  # seconds without a change, after which the next one begins a new burst of typing
-WEIGHT = 0.2  # of what is new in an average, which so forgets a half in three keys
+# A change after a pause of at least `PAUSE` seconds begins a new burst of typing.
+PAUSE = 1.0
+# The weight of a new value in an exponential average, whose half-life is three keys.
+WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Debounce:
-    """Seconds, as exponential averages: `gap` between changes while typing, its mean deviation `spread`, and `latency`
-    of the model's answers; None where nothing is known yet. `last`: the time of the last change."""
+    """The user's typing speed and the model's latency, in seconds; None where nothing is known yet.
+
+    `last`: the time of the last change. `gap`, `spread` and `latency` are exponential averages: of the time between
+    two changes while the user types, of its absolute deviation, and of the time of the model's answers.
+    """
 
     last: float | None = None
     gap: float | None = None
@@ -26,7 +31,7 @@ class Debounce:
     latency: float | None = None
 
     def typed(self, now: float) -> Debounce:
-        """After a change at a time. What comes after a pause tells nothing of how fast one types."""
+        """Return the state after a change at a time. The time of a pause does not count as a gap."""
         between = PAUSE if self.last is None else now - self.last
         if between >= PAUSE:
             return replace(self, last=now)
@@ -36,14 +41,14 @@ class Debounce:
         return replace(self, last=now, gap=_nearer(self.gap, between), spread=spread)
 
     def answered(self, seconds: float) -> Debounce:
-        """After an answer of the model that took so long."""
+        """Return the state after an answer of the model that took `seconds`."""
         return replace(self, latency=seconds if self.latency is None else _nearer(self.latency, seconds))
 
     def wait(self, now: float) -> float:
-        """Seconds that a request should wait from a time on before the model is asked.
+        """Return the seconds that a request at the time `now` waits before the model is asked.
 
-        None at all where the answer may be there before the next key. Else until that key is overdue: that is sooner
-        than the answer would have been there, so no wait costs more than the work that a further key makes vain.
+        That is 0 if the answer is expected before the next key. Otherwise the request waits until that key is overdue,
+        which is before the answer could arrive: a wait is never longer than the work that it may save.
         """
         if self.last is None or self.gap is None or self.latency is None:
             return 0.0
@@ -51,7 +56,7 @@ class Debounce:
         if self.latency <= overdue:
             return 0.0
         due = self.last + overdue - now
-        # A shorter wait than until then would end before that key, and spare nothing.
+        # A shorter wait would end before the next key and save nothing.
         return due if 0 < due <= MAX_WAIT_SECONDS else 0.0
 
 

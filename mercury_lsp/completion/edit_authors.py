@@ -1,6 +1,6 @@
-"""Makes the larger model that the option `next_edit` names: the hosted one, or an open next-edit model.
+"""Makes the larger model that the option `next_edit` names: a hosted model, or an open next-edit model.
 
-What computes, and the HTTP client, are imported only when a model is made.
+The engine and the HTTP client are imported only when a model is made.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.local_engine import LocalEngine
     from mercury_lsp.remote.edits import HostedEdits
 
-# A large model on a small processor is not waited for.
+# The time limit of an answer, because a large model on a small processor would take too long.
 WRITING_SECONDS = 15.0
 
 
 def wanted(config: Config) -> tuple[object, ...] | None:
-    """All of a configuration that a larger model depends on; None if none is wanted."""
+    """Return the settings that require another model when they change; None if no larger model is wanted."""
     match config.next_edit:
         case "off" | "local":
             return None
@@ -41,7 +41,7 @@ def wanted(config: Config) -> tuple[object, ...] | None:
 
 
 def make(config: Config) -> Author:
-    """The model of a configuration that wants one. Raises `RemoteError`, `CheckpointError`."""
+    """Make the larger model of a configuration that wants one. Raises `RemoteError`, `CheckpointError`."""
     if config.next_edit == "hosted":
         from mercury_lsp.remote.edits import HostedEdits
 
@@ -54,7 +54,7 @@ def make(config: Config) -> Author:
 
 
 def _known(name: str) -> Format:
-    """The format of an open model. Raises `CheckpointError`."""
+    """Return the prompt format of an open model. Raises `CheckpointError` if it is not known."""
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
     if (found := format_of(name)) is not None:
@@ -70,7 +70,7 @@ def _tokens(name: str) -> tuple[str, ...]:
 
 
 class HostedAuthor(Author):
-    """A hosted model in Mercury Edit's format. It is shown no secret, no path and no other file."""
+    """A hosted model in Mercury Edit's format. No secret, no path and no other file is sent to it."""
 
     format = MERCURY
     here = False
@@ -87,7 +87,7 @@ class HostedAuthor(Author):
         return blanked(text)
 
     def path(self, document: Document) -> str:
-        """The ending of the document's name alone."""
+        """Return only the extension of the document's name."""
         return anonymous(document.path)
 
     def ask(
@@ -99,7 +99,7 @@ class HostedAuthor(Author):
 
 
 class OpenAuthor(Author):
-    """An open next-edit model on this machine. It drafts from the region, most of which it writes again."""
+    """An open next-edit model on this machine. It drafts from the region, because most of the answer repeats it."""
 
     here = True
     clean = None
@@ -111,16 +111,16 @@ class OpenAuthor(Author):
         self.engine, self.format, self._layout = engine, format, engine.layout
 
     def close(self) -> None:
-        """See `Author`. The memory is free when the last request has ended."""
+        """See `Author`. The memory is freed after the last request has ended."""
 
     def path(self, document: Document) -> str:
-        """The document's path in the workspace."""
+        """Return the document's path in the workspace, or "untitled"."""
         return document.path or "untitled"
 
     def ask(
         self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
     ) -> list[str] | None:
-        """See `Author.ask`. What is not written within `WRITING_SECONDS` is none."""
+        """See `Author.ask`. Also returns None if the answer is not complete within `WRITING_SECONDS`."""
         asked = Prompt("", prompt, "", "")
         if len(self._layout.encode(asked)) + max_tokens > self._layout.positions:
             return None

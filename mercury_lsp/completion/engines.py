@@ -1,6 +1,6 @@
-"""Loads the engine that a configuration asks for: local, hosted, or local with a hosted fallback.
+"""Loads the engine of a configuration: local, hosted, or local with a hosted fallback.
 
-What computes is imported only when it is called, in the worker's thread.
+The engines are imported only in the functions that load them, which run in the worker's thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def wanted(config: Config) -> tuple[object, ...]:
-    """All of a configuration that `load` depends on: an option that is not used must not load a model again when it
-    changes."""
+    """Return the settings that `load` uses, so that a change of any other option does not load the model again."""
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":
         names = (name for name in Config.__dataclass_fields__ if name.startswith("remote_"))
@@ -27,18 +26,20 @@ def wanted(config: Config) -> tuple[object, ...]:
 
 
 def load(config: Config, progress: Callable[[float], None] | None = None, drafts: bool = False) -> Engine:
-    """Load what the settings name. progress: called with the fraction done. drafts: they are drawn, so that hosted
-    Mercury is asked for them.
+    """Load the engine of a configuration.
 
-    Raises `CheckpointError`; and `RemoteError` where the settings of a hosted model, which alone is to answer, make no
-    sense. One that is only to be asked at times does not keep the local model from working: its settings are then
-    what is told of it (see `FallbackEngine`).
+    `progress`: called with the loaded fraction. `drafts`: the client draws previews, so hosted Mercury is asked for
+    its drafts.
+
+    Raises `CheckpointError`, and `RemoteError` if the settings of a hosted model are wrong and no local model answers.
+    With a fallback the local model works in any case, and the error is in `FallbackEngine.remote_status`.
     """
     if config.remote == "off":
         return _local(config, progress)
+    # These import an HTTP client.
     from mercury_lsp.completion.fallback import FallbackEngine
     from mercury_lsp.remote.address import RemoteError
-    from mercury_lsp.remote.engine import RemoteEngine  # these import an HTTP client
+    from mercury_lsp.remote.engine import RemoteEngine
 
     if config.remote == "always":
         return RemoteEngine.of(config, drafts)
@@ -50,6 +51,7 @@ def load(config: Config, progress: Callable[[float], None] | None = None, drafts
 
 
 def _local(config: Config, progress: Callable[[float], None] | None) -> Engine:
-    from mercury_lsp.engine import load as models  # imports numpy, and maybe torch
+    # Imports numpy, and maybe torch.
+    from mercury_lsp.engine import load as models
 
     return models.load_engine(config.model, config.device, config.threads, config.quantization, progress)

@@ -1,7 +1,7 @@
-"""Asks a hosted model only if the local model is not sure of its own text.
+"""Asks a hosted model only if the local suggestion is too unlikely.
 
-The local text is reported as progress before anything is sent, so that it is there when the deadline comes, whatever
-happens to the request.
+The local text is reported as progress before anything is sent, so that it can be shown at the deadline even if the
+hosted model does not answer.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
 
-LEAST_LIKELIHOOD = 0.11  # of a local text for which no hosted model is asked
+# A local text that is at least so likely is returned without a request.
+LEAST_LIKELIHOOD = 0.11
 
 
 class FallbackEngine(RemoteBacked):
-    """A local infiller, and a hosted model that it may ask; or, where the settings of that make no sense, why not."""
+    """A local engine with a hosted fallback. `remote` is an error message if the hosted model's settings are wrong."""
 
     def __init__(self, local: Engine, remote: RemoteEngine | str) -> None:
         self.local, self._remote = local, remote
@@ -28,13 +29,13 @@ class FallbackEngine(RemoteBacked):
 
     @property
     def remote_status(self) -> RemoteStatus:
-        """How it stands with the hosted model."""
+        """The status of the hosted model."""
         if isinstance(self._remote, str):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
 
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
-        """Fill in the middle of a prompt, here or, where it may be sent, there. Raises `Cancelled`."""
+        """Infill locally, and by the hosted model if the result is too unlikely and may be sent. Raises `Cancelled`."""
         here = self.local.infill(prompt, sampling, run)
         if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
             return here
@@ -43,12 +44,13 @@ class FallbackEngine(RemoteBacked):
         try:
             there = self._remote.infill(prompt, sampling, Run(run.cancelled))
         except Unanswered:
-            return here  # why is in `remote_status`
+            # The reason is in `remote_status`.
+            return here
         return there if _better(there, here) else here
 
 
 def _surest(infill: Infill) -> float:
-    """The probability of a text's first lines, as many as are likeliest: of a longer one these can be shown alone."""
+    """Return the probability of the shortest beginning of whole lines that is not blank, which can be shown alone."""
     for count in range(1, len(infill.lines) + 1):
         if (part := infill.first(count)).text.strip():
             return likelihood(part.confidence, part.tokens)
@@ -56,10 +58,9 @@ def _surest(infill: Infill) -> float:
 
 
 def _better(there: Infill, here: Infill) -> bool:
-    """Whether a hosted model's text is to be shown rather than the local one's.
+    """Return whether the hosted model's text is more likely than the local one, or the only one that is not blank.
 
-    By likelihood, where both have one. Without one, that is by convention 1.0: the local text was not likely enough
-    for this user to go without asking, so the other is shown, if there is any.
+    A hosted text without probabilities has by convention the likelihood 1.0 and so replaces the unlikely local text.
     """
     if not there.text.strip():
         return False

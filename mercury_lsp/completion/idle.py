@@ -1,4 +1,4 @@
-"""Runs other work on the worker while no completion wants it; a completion that comes interrupts it."""
+"""Runs other work on the worker's engine while no completion needs it; a completion interrupts that work."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine
 
 T = TypeVar("T")
-# Between two looks whether the worker has anything to do.
+# The interval of the checks whether the worker is busy.
 POLL_SECONDS = 0.01
 
 
 async def when_idle(
     scheduler: CompletionScheduler, work: Callable[[Engine, Callable[[], bool]], T]
 ) -> T | None:
-    """The result of `work`, given the engine and `cancelled`; None while there is no engine.
+    """Run `work` with the engine and `cancelled`, and return its result; None if no engine is loaded.
 
-    It begins again after an interruption. Cancelling this ends it.
+    The work starts again after an interruption. Cancelling the coroutine stops it.
     """
     while True:
         worker = scheduler.worker
@@ -35,7 +35,7 @@ async def when_idle(
             ) -> None:
                 results.append(work(engine, cancelled))
 
-            # A job without a result is not remembered among the completions.
+            # The job returns None, so that the worker does not remember a result among the completions.
             future = asyncio.wrap_future(worker.submit(object(), job))
             try:
                 await future

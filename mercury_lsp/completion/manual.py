@@ -1,7 +1,7 @@
-"""Finds another suggestion for a manual request if nothing of the first text is shown.
+"""Finds another suggestion for a manual request if nothing of the first text fits.
 
-It tries, each within a time: other middles, the beginning of the first one, and a line of its own below the cursor's or
-above it. They are judged as the first one was.
+It tries, each within a time limit: alternative infills, the beginning of the first infill, and a new line below or
+above the cursor's line. All are judged in the same way as the first text.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from mercury_lsp.completion.types import Completion, Snapshot
     from mercury_lsp.syntax.document import Document
 
-# Middles of a place, and beginnings of the first, that are looked at.
+# The number of infills of a place, and of beginnings of the first infill, that are tried.
 MAX_TRIES = 6
-# For each way: all three end before `scheduler.MANUAL_DEADLINES` deadlines.
+# The time limit of each of the three searches, which all end before the deadline of a manual request.
 WAY_SECONDS = 0.6
 
 Late = Callable[[], bool]
-"""Tells that it is too late to go on."""
+"""Returns True when the search must stop: it is cancelled, or its time is up."""
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
@@ -42,12 +42,12 @@ def found(
     cancelled: Late,
     patience: float,
 ) -> Completion:
-    """What to show in place of the `first` text, of which nothing is shown; as it was judged if nothing else fits.
+    """Return a completion in place of the `first` text, of which nothing fits; the judged `first` if nothing else fits.
 
-    `alternatives` are its place's other middles, `middles` those of another place, each of one line, though blank ones
-    may stand before it; both are told when it is too late. Another place, a line of its own, is tried first where the
-    first text has nothing to add: where it is blank, or says what stands there, or the cursor is within a word, which
-    any other middle would break; with `multiline` "never" it is not tried. `patience`: seconds for each of these ways.
+    `alternatives` yields further infills of the same place, `middles` those of another place, each of one line after
+    optional blank lines; both get the function that tells them to stop. A new line is tried first if the first text
+    adds nothing: if it is blank, repeats the rest of the line, or the cursor is within a word, which any other infill
+    would break. With `multiline` "never" no new line is tried. `patience`: the time limit in seconds of each search.
     Raises `Cancelled`.
     """
 
@@ -91,9 +91,9 @@ def found(
 
 
 def _with(committed: Committed, infill: Infill) -> Committed:
-    """With a middle up to the first line that says something, where there may be one line only.
+    """Replace the infill, for a single line by its beginning up to the first line that is not blank.
 
-    After the end of a block the cursor's own line is complete, and what a model writes begins with blank lines.
+    After the end of a block the cursor's line is complete, and the model's text begins with blank lines.
     """
     text = infill.text
     blank = len(text) - len(text.lstrip())
@@ -110,7 +110,7 @@ def _limit(cancelled: Late, patience: float) -> Late:
 
 
 def beginnings(infill: Infill) -> Iterator[Infill]:
-    """The first line of a middle, and then its first words, most of them first; at most `MAX_TRIES`."""
+    """Yield at most `MAX_TRIES` beginnings of an infill's first line that end with a word, the longest first."""
     line, newline, _ = infill.text.partition("\n")
     ends = [match.end() for match in _WORD.finditer(line)]
     if not newline and ends:
@@ -121,8 +121,11 @@ def beginnings(infill: Infill) -> Iterator[Infill]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """An empty line that a document has more, from `start`; as a suggestion `before` and `behind` stand around it, and
-    all that replaces what is up to `end`."""
+    """A document with an additional empty line, which begins at `start`.
+
+    A suggestion there becomes one at the cursor: it stands between `before` and `behind`, and all three replace the
+    text from the cursor to `end`.
+    """
 
     document: Document
     start: int
@@ -132,9 +135,9 @@ class _Place:
 
 
 def _places(document: Document, offset: int) -> Iterator[_Place]:
-    """A line below the cursor's, and one above where nothing but indentation is before the cursor.
+    """Yield a new line below the cursor's line, and one above it if only indentation is before the cursor.
 
-    There is none below an empty block that the cursor is in: with that line the block would stay empty.
+    If the cursor is in an empty block, there is none below, because the block would stay empty.
     """
     number, _ = document.position(offset)
     begin, end = document.span(number)

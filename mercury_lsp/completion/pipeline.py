@@ -1,6 +1,6 @@
-"""Makes one completion, from a snapshot to what is shown; read it from top to bottom.
+"""Computes one completion, from a snapshot to the shown text; read the module from top to bottom.
 
-It runs in the worker's thread, where parsing and tokenizing a large file delay no message.
+It runs in the worker's thread, so that parsing and tokenizing a large file delay no message.
 """
 
 from __future__ import annotations
@@ -29,35 +29,36 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.tokens import Reader
     from mercury_lsp.engine.tokenizer import Hint, Prompt
 
-# How long a manual request waits for further suggestions once the first is there.
+# The time for further suggestions after the first one of a manual request.
 ALTERNATIVES_SECONDS = 0.25
-# A place where nothing is shown is prefilled for the places near it if it has more tokens to read.
+# If a trigger rule refuses a place, its prompt is prefilled for places nearby if the cache lacks at least these tokens.
 PREFETCH_MIN_TOKENS = 64
 
 
 class Kept:
-    """What is kept from one completion to the next, by the worker's thread alone: `related` texts, read documents."""
+    """State that the worker's thread keeps between completions: related text, and token indexes of documents."""
 
     def __init__(self) -> None:
         self.related = ranking.Memory()
         self._reader: Reader | None = None
 
     def memory(self, snapshot: Snapshot, offset: int, stem: int, engine: Engine) -> DocumentMemory | None:
-        """The project memory beside a document, with the prompt's stem of so many characters before the offset.
+        """Return the project memory for a document at an offset; None if the engine or the snapshot has none.
 
-        None where the engine, or the user, has none.
+        `stem`: the length of the prompt's stem before the offset, in characters.
         """
         if snapshot.memory is None or engine.vocabulary is None:
             return None
         if self._reader is None or self._reader.vocabulary is not engine.vocabulary:
-            from mercury_lsp.context.memory.tokens import Reader  # imports numpy
+            # Imports numpy.
+            from mercury_lsp.context.memory.tokens import Reader
 
             self._reader = Reader(engine.vocabulary)
         return self._reader.beside(snapshot.memory, snapshot.document, offset, stem)
 
 
 def declined(snapshot: Snapshot) -> str | None:
-    """Why nothing is suggested in this document, for the log; None where there is no such reason."""
+    """Return the reason why nothing is suggested in a document, as a clause for the user; None if there is none."""
     document, config = snapshot.document, snapshot.config
     if not config.enabled:
         return "suggestions are switched off"
@@ -74,14 +75,14 @@ def declined(snapshot: Snapshot) -> str | None:
 
 
 def _kept_out(config: Config) -> str | None:
-    """Why an ignored document is not completed; None where it is, by the local model."""
+    """Return the reason why an ignored document is not completed; None if the local model completes it."""
     if not config.complete_ignored:
         return "the option complete_ignored is off"
     return "what is ignored is not sent to a hosted model" if config.remote == "always" else None
 
 
 def nothing(offset: int, reason: str) -> Completion:
-    """What is suggested where the model was not asked, or has not answered, and why."""
+    """Return an empty completion with a reason, for a model that was not asked or has not answered."""
     infill = Infill("", 0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0.0, True)
     return Completion("", None, offset, offset, infill, reason)
 
@@ -90,10 +91,11 @@ def nothing(offset: int, reason: str) -> Completion:
 class Job:
     """How one completion is computed.
 
-    ``cancelled``: asked often. ``on_progress``: receives each draft. ``commit``: receives the committed text, pass by
-    pass. ``hint``: may save passes, as ``kept`` may save prefills. ``others``: the number of further suggestions that
-    are wanted; there may be fewer. ``judge``: chooses what is shown of a text. ``patience``: seconds that each way of
-    finding another text may take, if not the usual ones; infinite for evaluations, in which no clock may decide.
+    ``cancelled``: called between passes and prefill chunks. ``on_progress``: receives each draft. ``commit``: receives
+    the committed text after each pass. ``hint``: an earlier text, which may save passes. ``others``: the largest number
+    of further suggestions. ``kept``: state of earlier completions, which may save prefills. ``judge``: chooses the
+    shown part of a text. ``patience``: the time limit in seconds of each search for another text, None for the default;
+    infinite in evaluations, whose results must not depend on a clock.
     """
 
     cancelled: Callable[[], bool] = never_cancelled
@@ -110,10 +112,10 @@ PLAIN = Job()
 
 
 def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) -> Completion | None:
-    """What to suggest at an offset of a document; None if nothing may be suggested.
+    """Complete a document at an offset; return None if the document is declined.
 
-    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `Unanswered` if a hosted model alone was to answer,
-    and has not.
+    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `Unanswered` if the engine is a hosted model that
+    does not answer.
     """
     if declined(snapshot):
         return None
@@ -123,7 +125,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
     if not snapshot.invoked:
         refused = triggers.refused(syntax, offset, config.in_strings_and_comments)
     if refused is not None:
-        # No one waits for what the next place will need of the model, if it is little.
+        # A short prefill is left to the next request.
         engine.prefill(question(snapshot, offset, engine, job.kept), job.cancelled, PREFETCH_MIN_TOKENS)
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
@@ -166,7 +168,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
 def _middles(
     engine: Engine, sampling: Sampling, job: Job, snapshot: Snapshot, offset: int, late: Callable[[], bool]
 ) -> Iterator[Infill]:
-    """What the model here writes at another place, and its alternatives; a hosted one is not asked twice."""
+    """Yield the infill at another place, and its alternatives; none with `remote` "always", to avoid more requests."""
     if snapshot.config.remote != "always":
         asked, memory = _asked(snapshot, offset, engine, job.kept)
         yield (infill := engine.infill(asked, sampling, Run(job.cancelled, memory=memory)))
@@ -176,12 +178,13 @@ def _middles(
 def _others(
     found: Completion, first: Committed, alternatives: Iterator[Infill], most: int
 ) -> tuple[Completion, ...]:
-    """The first others, at most so many, that show something else than what was found, and than one another.
+    """Return at most `most` further completions that differ from `found` and from each other, the likeliest first.
 
-    The likeliest comes first. What is not there when the time is over is left out.
+    Alternatives that are not ready when the time is up are left out.
     """
     distinct = {_bare(found): found}
-    asked = replace(first, snapshot=replace(first.snapshot, invoked=True))  # by who steps on to them
+    # A user who steps to another suggestion has asked for it.
+    asked = replace(first, snapshot=replace(first.snapshot, invoked=True))
     with suppress(Cancelled):
         for infill in alternatives:
             if (other := replace(asked, infill=infill).judged()).shown is not None:
@@ -192,14 +195,14 @@ def _others(
 
 
 def _bare(completion: Completion) -> str:
-    """What is the same for texts that a user would take to be: without blanks."""
+    """Return the shown text without whitespace, which makes no difference to a user."""
     return "".join((completion.shown or "").split())
 
 
 def prepare(
     snapshot: Snapshot, offset: int, engine: Engine, cancelled: Callable[[], bool], kept: Kept | None
 ) -> None:
-    """Parse a document and read it, so that a completion near an offset finds that done. Raises `Cancelled`."""
+    """Parse a document and prefill its prompt for completions near an offset. Raises `Cancelled`."""
     Syntax.of(snapshot.document)
     asked, _ = _asked(snapshot, offset, engine, kept)
     engine.prefill(asked, cancelled)
@@ -208,13 +211,13 @@ def prepare(
 def _asked(
     snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None
 ) -> tuple[Prompt, DocumentMemory | None]:
-    """What the model is shown, and the project memory beside it."""
+    """Return the prompt and the project memory for it."""
     asked = question(snapshot, offset, engine, kept)
     return asked, None if kept is None else kept.memory(snapshot, offset, len(asked.stem), engine)
 
 
 def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None) -> Prompt:
-    """What the model is shown of a document around an offset, and beside it; `kept` has the latter as it was."""
+    """Build the prompt at an offset, with related text; `kept` repeats earlier snippets as long as they hold."""
     document, config = snapshot.document, snapshot.config
     shown = prompt.build(
         document.path,
@@ -225,7 +228,8 @@ def question(snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None 
         config.following_tokens,
         stem_start=engine.stem_start,
     )
-    if config.project_files == "none" or config.remote == "always":  # nothing of other files is sent anywhere
+    # No other file is sent to a hosted model.
+    if config.project_files == "none" or config.remote == "always":
         return shown
     choose = ranking.choose if kept is None else kept.related.choose
     snippets = choose(document, offset, shown, snapshot.library, engine.count, snapshot.related)

@@ -1,7 +1,7 @@
-"""Asks a larger model, hosted or of the user's own, to rewrite the lines around the cursor, and keeps its answer.
+"""Asks a larger model, hosted or local, to rewrite the lines around the cursor, and keeps its answer.
 
-A request waits until nothing was typed for a moment, and one is under way at a time. What is left of an answer after
-its first edit was taken is offered without another request.
+A request waits for a pause in typing, and only one runs at a time. After the user accepts the first edit of an answer,
+its other edits are offered without another request.
 """
 
 from __future__ import annotations
@@ -37,48 +37,48 @@ from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.engine.worker import Cancelled, Unanswered
 from mercury_lsp.syntax.document import Document
 
-# Without a change, before a model is asked, unless the user asked for the edit.
+# The debounce of an automatic request.
 QUIET_SECONDS = 0.25
-# Of the text that is shown, for each of the option `context_tokens`.
+# Converts the option `context_tokens` to characters of the prompt, and the region's characters to tokens.
 CHARACTERS_PER_TOKEN = 3
-# An answer may be longer than the region by so many tokens.
+# The number of tokens by which an answer may be longer than the region.
 MORE_TOKENS = 192
-# An answer of more is none. The edits of an answer are looked for on the loop of the messages.
+# Longer answers are rejected, because their edits are computed on the event loop.
 MAX_ANSWER_LINES, MAX_ANSWER_CHARACTERS = 300, 4 * MAX_REGION_CHARACTERS
-# What no edit brings into a document: controls except the tab, what is hidden, and halves of surrogate pairs.
+# Characters that no edit may add: controls except the tab, hidden characters, and surrogates.
 _UNFIT = re.compile(f"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff{HIDDEN}]")
 
 log = logging.getLogger(__name__)
 
 
 class Author(Protocol):
-    """A model that rewrites lines. `here`: nothing that it is shown leaves this machine."""
+    """A model that rewrites lines. `here`: the model runs on this machine."""
 
     format: Format
     here: bool
 
     @property
     def clean(self) -> Clean | None:
-        """What blanks the lines that it must not be shown."""
+        """Replaces lines that the model must not see by blanks; None if it may see all."""
 
     def path(self, document: Document) -> str:
-        """What the model is told of a document's path."""
+        """Return the part of a document's path that the model may see."""
 
     def ask(
         self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
     ) -> list[str] | None:
-        """The region's new lines by the answer to a prompt; None if it is not whole, or does not have the format.
+        """Return the region's new lines in the model's answer; None if it is incomplete or not in the format.
 
         Raises `Unanswered`, `Cancelled`.
         """
 
     def close(self) -> None:
-        """End. It may be called from another thread, while the model is asked."""
+        """Release the model. May be called from another thread during a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer: the lines that the region of a document was given, by the document as it was asked for or became."""
+    """An answer: the new lines of a region, whose document is that of the request, or after accepted edits of it."""
 
     region: Region
     lines: tuple[str, ...]
@@ -86,10 +86,10 @@ class _Kept:
 
 
 class Rewrites:
-    """The larger model of one client, made by `make` when it is first needed, and its last answer.
+    """The larger model of one client, made by `make` at the first request, and its last answer.
 
-    `busy`: whether the processor is needed for a completion; then the model stops, and begins again later. `ignored`:
-    whether the document with a URI is ignored now, which a snapshot that has waited may not know.
+    `busy`: returns whether a completion needs the processor; then the model stops and starts again later. `ignored`:
+    returns whether the project ignores the document of a URI, which may change after the snapshot was taken.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class Rewrites:
         self._kept: _Kept | None = None
         self._asked = ""
         self._closed = Event()
-        # One thread, so that one request is under way at a time.
+        # One thread, so that only one request runs at a time.
         self._thread = ThreadPoolExecutor(1, "mercury-edits")
 
     def close(self) -> None:
-        """End what is under way; whoever waits for it gets nothing, and nothing is asked any more."""
+        """Stop the running request, which then returns None, and start no further one."""
         self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self.author is not None:
@@ -116,7 +116,7 @@ class Rewrites:
     async def find(
         self, snapshot: Snapshot, cursor: int, edits: Sequence[Edit], dismissals: Dismissals | None
     ) -> Candidate | None:
-        """The next edit near the cursor; None without one. Raises what making the model raises, and `Unanswered`."""
+        """Return the next edit near the cursor, or None. Raises `Unanswered`, and the errors of `make`."""
         same = self._kept is not None and self._kept.region.document == snapshot.document
         if (kept := self._still(snapshot.document)) is not None:
             left = rewritten(kept.region, kept.lines, kept.changes, dismissals)
@@ -132,7 +132,7 @@ class Rewrites:
         return found[0] if found else None
 
     async def _asked_for(self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]) -> _Kept | None:
-        """The answer, while no completion is wanted."""
+        """Return the model's answer, computed while no completion needs the processor."""
         gone = Event()
 
         def cancelled() -> bool:
@@ -159,7 +159,7 @@ class Rewrites:
     def _answer(
         self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...], cancelled: Callable[[], bool]
     ) -> _Kept | None:
-        """Ask for the lines around the cursor, in this object's thread."""
+        """Ask the model for the lines around the cursor; runs in the thread `mercury-edits`."""
         if self.author is None:
             self.author = self._make()
         if cancelled():
@@ -178,7 +178,7 @@ class Rewrites:
             return None
         tokens = MORE_TOKENS + sum(len(line) + 1 for line in region.editable) * 2 // CHARACTERS_PER_TOKEN
         lines = author.ask(prompt, region, tokens, cancelled)
-        # The same is not asked twice, also where nothing came of it.
+        # The same prompt is not sent twice, even if its answer was of no use.
         self._asked = prompt
         if lines is None or not _is_fit(lines, region):
             log.debug("The answer is not the lines, rewritten.")
@@ -186,7 +186,7 @@ class Rewrites:
         return _Kept(region, tuple(lines), tuple(changes))
 
     def _still(self, document: Document) -> _Kept | None:
-        """The kept answer, if a document is as it was then, or became so by the answer's own edits."""
+        """Return the kept answer if the document has not changed since, except by one of the answer's edits."""
         kept = self._kept
         if kept is None or kept.region.document.uri != document.uri:
             return None
@@ -202,14 +202,14 @@ class Rewrites:
 
 
 def _is_fit(lines: Sequence[str], region: Region) -> bool:
-    """Whether lines have a usual size, and no unfit character that the region does not have."""
+    """Return whether lines are within the size limits, and have no unfit character that is new to the region."""
     if len(lines) > MAX_ANSWER_LINES or sum(map(len, lines)) > MAX_ANSWER_CHARACTERS:
         return False
     return set(_UNFIT.findall("".join(lines))) <= set(_UNFIT.findall("".join(region.editable)))
 
 
 def _after(region: Region, taken: Candidate, document: Document) -> Region:
-    """A region after one of its edits was taken: the cursor is where that ends."""
+    """Return the region after one of its edits was accepted, with the cursor at the end of that edit."""
     more = document.line_count - region.document.line_count
     last = region.last + more
     lines = (

@@ -1,7 +1,8 @@
 """Schedules requests: cache, running job, new job, within a deadline.
 
-At the deadline it shows what is committed by then. The worker also prefetches: the place of the last change, a document
-just opened, and what would follow if the user accepted a suggestion. All of it runs on one event loop.
+At the deadline the committed text is shown, if it is likely enough. The worker also prefetches at the place of the last
+change, in a document that was just opened, and at the place after an acceptance of the current suggestion. The
+scheduler runs on one event loop.
 """
 
 from __future__ import annotations
@@ -30,39 +31,47 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.tokenizer import Vocabulary
 
 MODEL_WAIT_SECONDS = 2.0
-# If the settings name no deadline.
+# The deadlines if `deadline_ms` is not set.
 CPU_DEADLINE_SECONDS, GPU_DEADLINE_SECONDS = 0.25, 0.06
-# After its own time-out, a hosted model's answer, or the reason for there being none, still counts.
+# Added to the timeout of a hosted model, so that its last answer or its error still arrives.
 REMOTE_GRACE_SECONDS = 0.1
 CLOSE_SECONDS = 1.0
-# How long it may take after the deadline to judge what is committed: this part of the deadline, or the least time.
+# Judging the committed text after the deadline may take this share of the deadline, but at least the minimum.
 JUDGE_SHARE, MIN_JUDGE_SECONDS = 0.5, 0.05
-# How many deadlines a manual request waits.
+# The deadline of a manual request, in deadlines of automatic requests.
 MANUAL_DEADLINES = 10
 
 log = logging.getLogger(__name__)
 
 
 class CompletionScheduler:
-    """One client's completions, and the worker that makes them."""
+    """The completions of one client, and the worker that computes them."""
 
     def __init__(self) -> None:
-        # Told of drafts, by the worker, if the client draws them; set before the model is loaded.
+        # Receives each preview, and None when its job ends, in the worker's thread; None if the client draws no
+        # previews. Must be set before the model is loaded.
         self.draft: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
         self._wanted: tuple[object, ...] | None = None
-        self._loaded = asyncio.Event()  # the model is ready, or will never be
-        self._kept = Kept()  # of the worker's thread, which alone uses it
+        # Set once the model is ready or has failed to load.
+        self._loaded = asyncio.Event()
+        # Used in the worker's thread only.
+        self._kept = Kept()
         self._arrivals = itertools.count(1)
-        self._newest: tuple[int, cache.Place | None] = (0, None)  # the last request, and what it asks for
-        self._next: asyncio.TimerHandle | None = None  # begins what follows the last answer
-        # Seconds after a change, when further candidates are worked out ahead.
+        # Number and place of the newest request.
+        self._newest: tuple[int, cache.Place | None] = (0, None)
+        # Starts the prefetch at the place after an acceptance of the last suggestion.
+        self._next: asyncio.TimerHandle | None = None
+        # Seconds from a change to the prefetch of further candidates; None if the client shows no others.
         self.further: float | None = None
         self._further: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
     def load(self, config: Config, show: Callable[[EngineState], None]) -> bool:
-        """Load the model that the settings name; False where that is done or under way. `show` is told its states."""
+        """Start loading the model of a configuration, unless suggestions are off or nothing that it needs has changed.
+
+        Returns whether loading was started. `show` is called on the event loop with each state of the engine.
+        """
         wanted = engines.wanted(config)
         if not config.enabled or wanted == self._wanted:
             return False
@@ -73,7 +82,7 @@ class CompletionScheduler:
         loop = asyncio.get_running_loop()
 
         def load(report: Callable[[float], None]) -> Engine:
-            # In the worker's thread: this imports numpy, and maybe torch, and all that computes stands back.
+            # Runs in the worker's thread, which imports numpy and maybe torch, at a low priority.
             lower_priority(config.nice)
             engine = engines.load(config, report, drafts=self.draft is not None)
             release_memory()
@@ -83,12 +92,14 @@ class CompletionScheduler:
             if worker is self._worker:
                 if state.kind in ("ready", "failed"):
                     self._loaded.set()
-                else:  # for the first time, or anew
+                else:
+                    # The worker loads the engine, again after repeated failures.
                     self._loaded.clear()
                 show(state)
 
         def on_state(state: EngineState) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the client is gone
+            # The event loop is closed after the client has disconnected.
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(apply_state, state)
 
         worker = self._worker = Worker(load, on_state, release_memory)
@@ -96,7 +107,10 @@ class CompletionScheduler:
         return True
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """End all work; wait for that, in seconds, at most `timeout`. A second call, from any thread, only waits."""
+        """Stop all work and wait at most `timeout` seconds for the worker's end.
+
+        The second call may come from any thread and only waits.
+        """
         for timer in (self._next, self._further):
             if timer is not None:
                 timer.cancel()
@@ -106,51 +120,51 @@ class CompletionScheduler:
 
     @property
     def worker(self) -> Worker[Engine] | None:
-        """For other work, see `idle`; None before a model is wanted."""
+        """The worker, on which `idle` runs other work; None before the first `load`."""
         return self._worker
 
     @property
     def model(self) -> str:
-        """The name of the model that is loaded, or ""."""
+        """The name of the loaded model; empty without one."""
         engine = self._worker.engine if self._worker else None
         return "" if engine is None else engine.name
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """The tokens of a project memory that the loaded model can use; None where it can use none."""
+        """The vocabulary that a project memory must use; None if the loaded model uses no project memory."""
         engine = self._worker.engine if self._worker else None
         return None if engine is None else engine.vocabulary
 
     @property
     def device(self) -> str:
-        """Where the model runs, or ""."""
+        """The device of the loaded model; empty without one."""
         engine = self._worker.engine if self._worker else None
         return "" if engine is None else engine.device
 
     @property
     def remote_status(self) -> RemoteStatus | None:
-        """How it stands with a hosted model, where one may be asked."""
+        """The status of the hosted model; None if the settings use none."""
         engine = self._worker.engine if self._worker else None
         return engine.remote_status if isinstance(engine, RemoteBacked) else None
 
     @property
     def state(self) -> EngineState:
-        """What the worker's engine is doing."""
+        """The state of the worker's engine; idle before the first `load`."""
         return EngineState("idle") if self._worker is None else self._worker.state
 
     @property
     def work(self) -> dict[str, object]:
-        """For debugging: how many jobs were begun, and whether there is anything to do."""
+        """For debugging: the number of started jobs, and whether any work runs or is scheduled."""
         begun = self._worker.begun if self._worker else 0
         return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
 
     @property
     def computing(self) -> bool:
-        """Whether the engine has anything to do."""
+        """Whether a job runs or waits."""
         return self._worker is not None and self._worker.busy
 
     def opened(self, snapshot: Snapshot) -> None:
-        """A document is there now: read it from its top, where most cursors begin."""
+        """Prefetch at the top of a document that was just opened, because most cursors begin there."""
         worker = self._worker
         if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
             kept = self._kept
@@ -158,7 +172,7 @@ class CompletionScheduler:
             worker.anticipate(key, lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept))
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
-        """A document has changed, and the cursor is probably at an offset: work there until the editor asks."""
+        """Prefetch at the probable cursor of a document that has changed, ahead of the editor's request."""
         self._debounce = self._debounce.typed(asyncio.get_running_loop().time())
         if self._further is not None:
             self._further.cancel()
@@ -171,13 +185,13 @@ class CompletionScheduler:
                 self._further = loop.call_later(self.further, self._more, more, offset)
 
     def arrived(self) -> int:
-        """The number of a request that has just come: whatever it waits for, it stays older than the next."""
+        """Return the number of a request that has just arrived, which keeps the order of requests that wait."""
         return next(self._arrivals)
 
     async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
-        """What to suggest, or why there is nothing in time.
+        """Return a suggestion, or the cause if there is none in time.
 
-        `arrival` is the request's number, if it came before now, see `arrived`.
+        `arrival` is the number from `arrived` of a request that has waited for something else first.
         """
         place = (snapshot, offset)
         arrival = self.arrived() if arrival is None else arrival
@@ -190,9 +204,10 @@ class CompletionScheduler:
         now = asyncio.get_running_loop().time
         await asyncio.sleep(self._wait(snapshot, now()))
         first, last = self._deadlines(snapshot)
-        until, end = now() + first, now() + last  # from here on: the wait above is the user's own
+        # The deadlines begin after the debounce.
+        until, end = now() + first, now() + last
         with suppress(TimeoutError):
-            # `wait_for` may swallow a cancellation.
+            # Not `asyncio.wait_for`, which may swallow a cancellation.
             async with asyncio.timeout_at(min(until, now() + MODEL_WAIT_SECONDS)):
                 await self._loaded.wait()
         worker = self._worker
@@ -217,7 +232,8 @@ class CompletionScheduler:
                     self._debounce = self._debounce.answered(now() - begun)
                 return _reply(completion)
             if snapshot.config.remote == "off":
-                worker.keep(place)  # for when the same is asked again
+                # The result will answer the next request for this place.
+                worker.keep(place)
             done: Committed | None = worker.progress(place)
         except Unanswered as error:
             return Reply(nothing(offset, str(error)), Cause.UNANSWERED)
@@ -228,17 +244,16 @@ class CompletionScheduler:
         return Reply(late, Cause.NONE if late is not None and late.shown is not None else Cause.DEADLINE)
 
     def _wait(self, snapshot: Snapshot, now: float) -> float:
-        """Seconds that a request waits for further typing before the model is asked."""
+        """Return the debounce of a request in seconds."""
         config = snapshot.config
         if config.debounce_ms >= 0:
             return config.debounce_ms / 1000
         return 0.0 if _ahead(config) or snapshot.invoked else self._debounce.wait(now)
 
     def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
-        """Seconds from a request until what is committed by then is shown, and until none of it is waited for any
-        longer.
+        """Return two deadlines in seconds: for committed text that is worth showing, and for any answer.
 
-        These differ only where a hosted model is asked if there is nothing here that is worth showing.
+        They differ only with a fallback and without `deadline_ms`: the second one leaves time for the hosted model.
         """
         config, engine = snapshot.config, self._worker.engine if self._worker else None
         here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
@@ -249,7 +264,7 @@ class CompletionScheduler:
         return first * times, last * times
 
     def _cached(self, snapshot: Snapshot, offset: int) -> Completion | None:
-        """The answer from memory, where it has one."""
+        """Return the answer that the earlier results give, without a pass; None if they give none."""
         worker = self._worker
         if worker is None or not snapshot.config.anticipate:
             return None
@@ -261,16 +276,16 @@ class CompletionScheduler:
         return found
 
     def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
-        """Once the answer is on its way, work on what comes if the user accepts it."""
+        """Schedule the prefetch at the place after an acceptance of a completion, once the reply is sent."""
         if completion is None or completion.shown is None or not _ahead(snapshot.config):
             return
         if self._next is not None:
             self._next.cancel()
-        # A timer, even of no time, comes behind the callback that sends the answer.
+        # The event loop runs a timer, even of 0 s, after the callback that sends the reply.
         self._next = asyncio.get_running_loop().call_later(0, self._accepted, snapshot, completion)
 
     def _accepted(self, snapshot: Snapshot, completion: Completion) -> None:
-        """Unless there is something else to do, work where the cursor is when a completion has been accepted."""
+        """Prefetch at the cursor after an acceptance of a completion, unless the worker is busy."""
         self._next = None
         if self._worker is not None and not self._worker.busy:
             old, start, shown = snapshot.document, completion.start, completion.shown or ""
@@ -278,7 +293,7 @@ class CompletionScheduler:
             self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
     def _more(self, snapshot: Snapshot, offset: int) -> None:
-        """The user has paused: work out the further candidates, unless something else is to be done."""
+        """Prefetch further candidates after a pause in typing, unless the worker is busy."""
         self._further = None
         if not self.computing:
             self._anticipate(snapshot, offset)
@@ -316,7 +331,7 @@ def _reply(completion: Completion, from_cache: bool = False) -> Reply:
 
 
 async def _worth_showing(committed: Committed | None) -> bool:
-    """Whether what is committed by now may be shown as it is."""
+    """Return whether the committed text is worth showing as it is."""
     if committed is None:
         return False
     found = await _judged(committed, CPU_DEADLINE_SECONDS)
@@ -324,9 +339,9 @@ async def _worth_showing(committed: Committed | None) -> bool:
 
 
 async def _judged(committed: Committed, deadline: float) -> Completion | None:
-    """What may be shown of the committed text; None if judging takes longer than `JUDGE_SHARE` of the deadline (s).
+    """Judge the committed text; return None if that takes longer than `JUDGE_SHARE` of the deadline in seconds.
 
-    The thread that tells cannot be stopped, but nobody waits for it.
+    The thread that judges cannot be stopped, but the request does not wait for it.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline)):
@@ -336,5 +351,5 @@ async def _judged(committed: Committed, deadline: float) -> Completion | None:
 
 
 def _ahead(config: Config) -> bool:
-    """Whether the worker prefetches: never with a hosted model, which costs and learns what is typed."""
+    """Return whether the worker prefetches: never with a hosted model, which costs money and would see all typing."""
     return config.anticipate and config.remote == "off"

@@ -1,9 +1,9 @@
-"""Decides by the syntax alone where an automatic suggestion would be in the way.
+"""Decides by syntax where an automatic suggestion would be in the way.
 
-The rules are applied before the model runs, so that they also save power; a manual request is answered everywhere. Of
-what the model would have shown in held-out code, one in seven was right in the middle of words and none before words,
-against one in two elsewhere; after `;` there was nothing at all. In strings it was one in three, in comments nearly
-one in two, so an option decides there.
+The rules are applied before the model runs, which also saves power; manual requests are answered everywhere. In
+held-out code, one in seven of the model's suggestions was right in the middle of a word and none directly before a
+word, against one in two at other places; after `;` nothing would have been shown. In strings it was one in three and
+in comments nearly one in two, so an option decides there.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from mercury_lsp.syntax.indentation import depth, joined
 from mercury_lsp.syntax.tree import Syntax
 
 _WORD = re.compile(r"\w")
-_FINISHED = re.compile(r"(pass|break|continue)$")  # statements of Python behind which nothing can come
+# Statements of Python after which nothing can follow in the line.
+_FINISHED = re.compile(r"(pass|break|continue)$")
 
 
 def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
-    """Why nothing is suggested automatically at an offset, as a clause for the user; None if no rule says so."""
+    """Return why nothing is suggested automatically at an offset, as a clause for the user; None if no rule applies."""
     document = syntax.document
     line, column = document.position(offset)
     left, rest = document.line(line)[:column], document.line(line)[column:]
@@ -38,11 +39,12 @@ def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -
 
 
 def _ended(syntax: Syntax, offset: int, left: str) -> bool:
-    """Whether a statement ends right before the end of a line at an offset."""
+    """Return whether a statement is complete at an offset at the end of a line, whose text so far is `left`."""
     if syntax.language is None:
         return False
     code = syntax.code(offset - len(left), offset)
     statement = joined([code])
-    if statement.endswith(";") and syntax.language.line_comment == "//":  # in shells `then` may follow
-        return depth(code) <= 0  # else it is the head of a `for`
+    # In shells `then` may follow a semicolon; within brackets the semicolon is in the head of a `for`.
+    if statement.endswith(";") and syntax.language.line_comment == "//":
+        return depth(code) <= 0
     return syntax.language.offside and _FINISHED.match(statement) is not None

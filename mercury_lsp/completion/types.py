@@ -1,4 +1,4 @@
-"""Defines what goes into a completion and what comes out: snapshot, completion, and a reply with its cause."""
+"""Defines the input and output of a completion: snapshot, completion, and reply with its cause."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
 
-# Suggestions for a manual request: more take longer, and users rarely step further.
+# The number of suggestions for a manual request. More take longer, and users rarely step further.
 MANUAL_CANDIDATES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a completion may depend on. `roots` are the workspace folders' paths.
+    """All that a completion may depend on.
 
-    `invoked`: the user asked for a suggestion; otherwise the editor did, as it does at each key. `library` may be shown
-    beside the document; it changes all the time, and what was suggested with an earlier one still holds. `ignored`: by
-    the project's own rules, or it is not known yet whether it is: nothing of it leaves this machine. `private`: what
-    its file links to holds secrets. `several`: the client lets the user step through several suggestions, though the
-    user did not ask. `memory`: of the project's files, as far as they are indexed by now; like the `library`.
-    `indentation`: as the project says. `related`: what is shown beside the window. `mode`: one of `engine.api.MODES`.
+    `roots`: the paths of the workspace folders. `invoked`: the request is manual. `library`: the files for related
+    text; a change of it does not make earlier completions invalid. `ignored`: the project ignores the document, or that
+    is not known yet; then no text of it leaves this machine. `private`: the file, or that to which it links, has a name
+    of secrets. `several`: an automatic request wants several suggestions, because the client can step through them.
+    `memory`: the project memory as far as it is indexed; compared like `library`. `indentation`: the project's own
+    setting. `related`: the choice of related text. `mode`: one of `engine.api.MODES`.
     """
 
     document: Document
@@ -53,11 +53,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A suggestion for the characters from `start`, the cursor, to `end`, which is in the same line.
+    """A suggestion that replaces the characters from `start`, the cursor, to `end` in the same line.
 
-    `text` is what the model wrote, `shown` what is worth showing of it, or None; then `reason` says why, as a clause
-    for the user. `infill` is what was judged: the whole text, or its first lines, where these alone are likely enough.
-    `others` are further suggestions for who asked, the likeliest first; they have none themselves.
+    `text`: the model's text. `shown`: the part of it that is worth showing, or None. `reason`: why nothing is shown,
+    as a clause for the user. `infill`: the judged text, which is the model's whole text or its beginning. `others`:
+    further suggestions, the likeliest first, which have no others themselves.
     """
 
     text: str
@@ -70,7 +70,7 @@ class Completion:
 
 
 class Cause(StrEnum):
-    """Why a request shows nothing. The values are in the history and in the protocol."""
+    """Why a request shows nothing. The values are stored in the history and sent in the protocol."""
 
     NONE = ""
     DECLINED = "declined"
@@ -85,14 +85,14 @@ class Cause(StrEnum):
     ERROR = "error"
 
     def message(self, reason: str, until: str) -> str:
-        """A sentence for the user. ``reason``: `Completion.reason`, a clause; ``until``: the end of a snooze."""
+        """Return a sentence for the user. ``reason``: `Completion.reason`; ``until``: the end of a snooze."""
         if self is Cause.DEADLINE and reason:
             reason = f", and of what it had by then, {reason}"
         return _MESSAGES[self].format(reason=reason, until=until)
 
     @property
     def fix(self) -> str:
-        """What the user can do if this is the usual cause; empty if there is nothing to do."""
+        """Advice for the user if this cause is frequent; empty if there is none."""
         return _FIXES.get(self, "")
 
 
@@ -121,10 +121,10 @@ _FIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a request: a completion, if there is one in time, or else the ``cause`` of there being none.
+    """The answer to a request: a completion, or the ``cause`` if there is none in time.
 
-    The completion may show nothing; then `Completion.reason` says why, and ``cause`` is withheld, deadline or
-    unanswered. ``from_cache``: no pass of the model was needed.
+    If the completion shows nothing, `Completion.reason` says why, and ``cause`` is withheld, deadline or unanswered.
+    ``from_cache``: an earlier result gave the answer without a pass.
     """
 
     completion: Completion | None = None

@@ -1,1 +1,1 @@
-"""What surrounds the cursor: documents, their syntax, and the prompt. Knows no torch and no LSP."""
+"""Builds the prompt from the document and other files, and keeps ignored and private text out of it."""

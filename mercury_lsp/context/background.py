@@ -1,4 +1,4 @@
-"""Runs work in a thread that lets everything else go first: the engine, other programs, and the end of the process."""
+"""Runs work in a low-priority thread that waits for the engine and does not delay the end of the process."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from contextvars import copy_context
 from mercury_lsp.engine.system import lower_priority
 
 NICE = 15
-"""The thread's niceness, on systems where threads have one."""
+"""The niceness of the thread, on systems where threads have one."""
 ENGINE_WAIT_SECONDS = 5.0
-"""How long the work waits for the engine at most, from one piece to the next."""
+"""The longest wait for the engine before each piece of work."""
 POLL_SECONDS = 0.02
 SHOWN_AFTER_SECONDS = 1.0
-"""Work that takes longer is shown to the user."""
+"""The progress of longer work is shown to the user."""
 
 
 class Background(ABC):
-    """A thread that works whenever there is work. The state that it shares is guarded by ``_changed``.
+    """A thread that waits for work and does it. The condition ``_changed`` guards the shared state.
 
-    ``busy``: whether the engine works. ``show``: receives, from the thread, the done part of longer work, and at its
-    end None. ``guard``: a context around all that the thread does, given what that is.
+    ``busy``: returns whether the engine is running. ``show``: receives, in the thread, the done fraction of longer
+    work, and None at its end. ``guard``: returns a context manager for a step of the thread, given its description.
     """
 
     name = "mercury-background"
@@ -38,17 +38,17 @@ class Background(ABC):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to work. A second call does nothing."""
+        """Start the thread. A second call does nothing."""
         with self._changed:
             if self._thread is None and not self._stop:
-                # A daemon: a disk that hangs must not keep the process from ending.
+                # A daemon, because a disk that hangs must not keep the process from ending.
                 self._thread = threading.Thread(
                     target=copy_context().run, args=(self._run,), name=self.name, daemon=True
                 )
                 self._thread.start()
 
     def close(self, timeout: float = 1.0) -> None:
-        """End after the current piece of work; wait for that, in seconds, at most ``timeout``."""
+        """Stop after the current piece of work, and wait at most ``timeout`` seconds for the thread's end."""
         with self._changed:
             self._stop = True
             self._changed.notify_all()
@@ -57,14 +57,14 @@ class Background(ABC):
 
     @abstractmethod
     def _has_work(self) -> bool:
-        """Whether there is work. Called with ``_changed`` held."""
+        """Return whether there is work. Called with ``_changed`` held."""
 
     @abstractmethod
     def _work(self, due: bool) -> None:
-        """Do what there is to do; not ``due``: `_interval_seconds` passed without any."""
+        """Do the work. If ``due`` is false, there is none, but `_interval_seconds` have passed."""
 
     def _interval_seconds(self) -> float | None:
-        """After how long the work is done although there seems to be none; None for never."""
+        """Return the time without work after which `_work` is called anyway; None for never."""
         return None
 
     def _run(self) -> None:
@@ -84,7 +84,7 @@ class Background(ABC):
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[float], None]]:
-        """Gives a function that shows the done part, once the work takes long."""
+        """Yield a function that shows the done fraction of the work once it has taken `SHOWN_AFTER_SECONDS`."""
         began, shown = time.monotonic(), False
 
         def tell(done: float) -> None:

@@ -1,8 +1,8 @@
-"""Reads from `.editorconfig` files how a file's blocks are indented, in bounded time.
+"""Reads the indentation of a file from `.editorconfig` files, in bounded time.
 
-The rules are those of editorconfig.org, without the properties other than indentation. Common libraries turn the
-patterns into regular expressions that backtrack: a section named by 14 stars keeps them busy for seconds. Here braces
-are expanded and each alternative is a `Wildmatch`, whose time does not grow with the number of stars.
+The rules are those of editorconfig.org, but only the properties of indentation are read. Common libraries translate
+the patterns into regular expressions that backtrack: a section name with 14 stars takes them seconds. Here braces are
+expanded and each alternative is a `Wildmatch`, whose time does not grow with the number of stars.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Wildmatch, read
 from mercury_lsp.syntax.indentation import MAX_STEP_COLUMNS, Indentation
 
 NAME = ".editorconfig"
-# Of a section's name, as in the standard.
+# The length limit of a section's name in the standard.
 MAX_SECTION_CHARACTERS = 1_024
-# Of a set in brackets; a longer one is characters like others.
+# A longer set in brackets is read as literal characters.
 MAX_SET_CHARACTERS = 64
-ALTERNATIVES = 128  # of a section, when its braces are written out; with more it names no file
-PATTERNS = 32_768  # characters of a file's sections, written out step by step; later sections are left out
-# A longer path is no file's that a pattern names.
+# A section whose braces expand to more alternatives matches no file.
+ALTERNATIVES = 128
+# The budget of characters for the expansion of all braces in a file; sections after it are left out.
+PATTERNS = 32_768
+# A longer path matches no section.
 MAX_PATH_CHARACTERS = 1_024
 
 _SECTION = re.compile(r"\[(.*)\]")
@@ -32,7 +34,7 @@ _KEYS = frozenset(["indent_style", "indent_size", "tab_width"])
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The files that any of the `patterns` names have these `properties`, in lower case."""
+    """A section: its `properties`, in lower case, apply to files that match any of its `patterns`."""
 
     patterns: tuple[Wildmatch, ...]
     properties: tuple[tuple[str, str], ...]
@@ -40,14 +42,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class EditorConfig:
-    """One `.editorconfig` file. `root`: none above it counts."""
+    """One `.editorconfig` file. `root`: files in the folders above are not read."""
 
     root: bool = False
     sections: tuple[Section, ...] = ()
 
     @classmethod
     def of(cls, text: str) -> EditorConfig:
-        """From a file's text. Lines that are wrong are left out."""
+        """Parse the text of a file. Invalid lines are skipped."""
         root, name = False, ""
         found: list[tuple[str, dict[str, str]]] = []
         for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
@@ -65,7 +67,7 @@ class EditorConfig:
         return cls(root, tuple(_sections(found)))
 
     def properties(self, path: str) -> dict[str, str]:
-        """What it says of a file, by its path from the folder that it lies in; later sections go before others."""
+        """Return the properties of a file by its path from this folder; later sections take precedence."""
         found: dict[str, str] = {}
         for section in self.sections if len(path) <= MAX_PATH_CHARACTERS else ():
             if any(pattern(path) for pattern in section.patterns):
@@ -74,7 +76,7 @@ class EditorConfig:
 
 
 def indentation(properties: Iterable[dict[str, str]]) -> Indentation:
-    """What the properties of several files say, those of the nearest file first."""
+    """Return the indentation from the properties of several `.editorconfig` files, the nearest file first."""
     merged: dict[str, str] = {}
     for further in properties:
         merged = further | merged
@@ -101,9 +103,9 @@ def _sections(found: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Section]:
 
 
 def _written_out(name: str, most: int) -> tuple[list[str], int]:
-    """All names without braces that a section's name stands for, none where these are too many; characters looked at.
+    """Expand the braces of a section's name; return the patterns, and the number of characters processed.
 
-    It ends where these are more than told.
+    There are no patterns if they would be more than `ALTERNATIVES`. The expansion stops after `most` characters.
     """
     done, todo, used = list[str](), [name], 0
     while todo and used <= most:
@@ -121,11 +123,12 @@ def _written_out(name: str, most: int) -> tuple[list[str], int]:
 
 
 def _first_braces(glob: str) -> tuple[int, int, list[str]] | None:
-    """Where the first braces with a choice in them begin and end, and the choices; None where there are none.
+    """Return start, end and choices of the first braces that have choices; None without any.
 
-    Braces without a comma, or without a partner, are characters like others.
+    Braces without a comma, a range of numbers or a partner are literal characters.
     """
-    stack: list[tuple[int, list[int]]] = []  # where braces begin, and their commas
+    # The offset of each open brace, and of the commas in it.
+    stack: list[tuple[int, list[int]]] = []
     first: tuple[int, int, list[str]] | None = None
     i = 0
     while i < len(glob):
@@ -156,10 +159,11 @@ def _choices(glob: str, start: int, end: int, commas: list[int]) -> list[str] | 
 
 
 def _pattern(glob: str) -> Wildmatch:
-    """A name without choices. One without a slash counts in all folders below."""
+    """Compile a pattern without choices. A pattern without a slash applies in all folders below."""
     anywhere = "/" not in glob
     tokens = tuple(_tokens(glob.removeprefix("/")))
-    if anywhere and MANY in tokens:  # which goes on into folders
+    # `**` also matches slashes, so the pattern applies to the whole path.
+    if anywhere and MANY in tokens:
         return Wildmatch((DEEP, *tokens))
     return Wildmatch(tokens, name=anywhere)
 

@@ -1,8 +1,8 @@
 """Applies a project's ignore rules: `.gitignore`, `.git/info/exclude` and `.mercuryignore`.
 
-The rules have git's meaning: a folder's own rules come before those of the folders above it, the last one that fits
-wins, and nothing inside an ignored folder is taken back. `.mercuryignore` has the same syntax and is a family of its
-own: it leaves out more, and gives nothing back that git ignores. Texts come in; no file is read.
+The rules have git's meaning: the rules of a folder take precedence over those of the folders above it, the last rule
+that matches wins, and files in an ignored folder cannot be included again. `.mercuryignore` has the same syntax and is
+evaluated separately: it ignores more files, and cannot include files that git ignores. This module reads no files.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from mercury_lsp.context.wildmatch import Wildmatch
 
 EXCLUDE = ".git/info/exclude"
 FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
-"""Names from a folder; later ones of a family go before earlier ones."""
+"""Names of rules files in a folder, by family; in a family, later names take precedence."""
 
 
 MAX_PATTERNS = 10_000
-"""Of a file; with more, all is ignored."""
+"""A file with more patterns ignores everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The patterns of one file, each with its number: of several that fit, the last one counts.
+    """The patterns of one file, each with its number: of several that match, the last one decides.
 
-    `wildcards`: with their endings, the last one first. `literals`: whether the last pattern of its kind takes back, by
-    its text, whether this is a name, and whether it is a folder's: thousands of names take no longer than one.
+    `wildcards`: number, literal ending and pattern, the last one first. `literals`: the number of the last pattern
+    without wildcards, and whether it includes files again, by its text, whether it matches a name only, and whether it
+    matches folders only. So thousands of literal names take no longer than one.
     """
 
     wildcards: tuple[tuple[int, str, Wildmatch], ...] = ()
@@ -36,7 +37,7 @@ class Rules:
 
     @classmethod
     def of(cls, text: str, fold: bool = False) -> Rules:
-        """Lines that are no patterns are left out, as git does. `fold`: upper and lower case are the same."""
+        """Parse the text of a rules file. Lines that are no patterns are skipped, as in git. `fold`: ignore case."""
         lines = (text.lower() if fold else text).removeprefix("\ufeff").split("\n")
         found = (pattern for line in lines if (pattern := Wildmatch.of(line)) is not None)
         patterns = list(islice(found, MAX_PATTERNS + 1))
@@ -52,7 +53,10 @@ class Rules:
         return cls(tuple(reversed(wildcards)), literals)
 
     def verdict(self, path: str) -> bool | None:
-        """Whether a path from their folder is ignored or taken back; None where no rule fits. Folders end in `/`."""
+        """Return True if a path is ignored, False if it is included again, None if no rule matches.
+
+        `path` is relative to the folder of the rules; folders end in `/`.
+        """
         whole = path.rstrip("/")
         texts = ((whole, False), (whole[whole.rfind("/") + 1 :], True))
         kinds = (False, True) if path.endswith("/") else (False,)
@@ -68,19 +72,22 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """All rules below a top folder, by the folder's path from there, "" for itself, and the rules file's name."""
+    """All rules in a top folder, by the path of their folder, relative to it and "" for itself, and by file name."""
 
     rules: Mapping[str, Mapping[str, Rules]]
     fold: bool = False
 
     def __call__(self, path: str) -> bool:
-        """Whether a path from the top folder, POSIX, is ignored, or lies in a folder that is. Folders end in `/`."""
+        """Return whether a path or a folder of it is ignored.
+
+        `path` is relative to the top folder and POSIX; folders end in `/`.
+        """
         path = path.lower() if self.fold else path
         steps = _steps(path)
         return any(self._ignores(family, step) for family in FAMILIES for step in steps)
 
     def _ignores(self, family: Iterable[str], path: str) -> bool:
-        """Whether a family's rules name just this path."""
+        """Return whether the rules of a family ignore exactly this path."""
         for folder in _above(path):
             rules = self.rules.get(folder)
             for name in reversed(tuple(family)) if rules else ():
@@ -91,13 +98,13 @@ class Ignored:
 
 
 def _steps(path: str) -> list[str]:
-    """The folders of a path, from the top, and itself: `a/b.py` is in `a/`."""
+    """Return the folders of a path from the top, and the path itself: `a/` and `a/b.py` for `a/b.py`."""
     folders = [path[: slash.end()] for slash in re.finditer("/", path)]
     return folders if path.endswith("/") else [*folders, path]
 
 
 def _above(path: str) -> Iterator[str]:
-    """The folders that a path lies in, the nearest first, without a slash at the end; the last is ""."""
+    """Yield the folders of a path, the nearest first, without a slash at the end; the last one is ""."""
     folder = path.rstrip("/")
     while folder:
         folder = folder.rpartition("/")[0]

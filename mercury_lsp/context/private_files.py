@@ -1,9 +1,9 @@
-"""Lists the files that the model never sees, by names that hold passwords, tokens and private keys.
+"""Recognizes files that usually hold passwords, tokens or private keys by their paths; the model never sees them.
 
-Only the name is looked at, and one file too many is better than one too few. But code is code, whatever its name:
-Python has a module `secrets.py`, and a program that handles keys has files named after them. So names that are only
-telling, such as `secrets` and `credentials`, are private without a suffix or with one of data, and not with one of
-code (`CODE`): literal keys in code are for `secrets`.
+Only the path is examined, and a false positive is better than a false negative. But source code is not private
+whatever its name: Python has a module `secrets.py`, and programs that handle keys have files named after them. So names
+that are only a hint (`TELLING`), such as `secrets` and `credentials`, are private without an extension or with that of
+data, but not with one of `CODE`; the module `secrets` finds literal keys in code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMES = (
     "kube-config.y*ml", "kube_config.json", "admin.conf", "token.txt", "tokens.txt", "*.jwt",
     "*_token.txt", "*-token.txt", "*.secret.txt", "*.pw", "otr.private_key", "wallet.dat", "wallet.json",
     "utc--*", "keyfile", "keyfile.json",
-    # what tools keep of their users' accounts
+    # accounts in tools' own files
     ".netrc", "_netrc", ".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".htpasswd", "htpasswd", ".htdigest",
     ".pgpass", "pgpass.conf", ".my.cnf", ".mylogin.cnf", ".git-credentials", ".git-credential-store",
     ".dockercfg", ".dockerconfigjson", ".vault-token", ".vault-pass", ".vault_pass", "vault_pass.txt",
@@ -43,21 +43,21 @@ NAMES = (
     "datasources.local.xml", "data-sources.local.xml", "settings-security.xml", ".sentryclirc",
     ".huggingface", "jenkins.plugins.publish_over_ssh.bapsshpublisherplugin.xml", "*.publishsettings",
     "*.pubxml.user", "*.azureauth",
-    # state and settings that have passwords in the clear
+    # state and settings with plain-text passwords
     "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json", "*.tfplan", "appsettings.secrets.json",
     "appsettings.local.json", "local.settings.json", "localsettings.php", "wp-config.php",
     "wp-config-*.php", "secrets.*.y*ml", "*-secrets.y*ml", "*-secret.y*ml", "*.secrets.y*ml",
     "*.secrets.json", "application-secret*.properties", "application-secret*.y*ml", "passwords",
     "passwd.txt", "secrets.h", "arduino_secrets.h", "password", "password.txt",
     "credentials.xml", "shadow", "shadow-", "gshadow", "gshadow-",
-    # accounts of clouds
+    # cloud accounts
     "*credentials.json", "*credentials.csv", "accesskeys.csv", "rootkey.csv", "*_accesskeys.csv",
     "client_secret*.json", "client-secret*.json", "service-account*.json", "service_account*.json",
     "serviceaccount*.json", "*-service-account.json", "*firebase-adminsdk*.json", "firebase-key*.json",
     "google-services.json", "googleservice-info.plist", "gcp-key*.json", "gcloud-key*.json",
     "gha-creds-*.json", "application_default_credentials*", "access_tokens.db", "credentials.db",
     "authkey_*.p8", "azureprofile.json", "msal_token_cache*", "accesstokens.json", "publishprofile.xml",
-    # what was typed and what was looked at
+    # histories of shells and browsers
     ".*_history", ".*-history", ".histfile", "consolehost_history.txt", "fish_history", ".lesshst",
     ".viminfo", "logins.json", "key[34].db", "cookies.sqlite", "login data", "cookies.txt",
     "signons.sqlite",
@@ -82,7 +82,7 @@ FOLDERS = frozenset(
      ".bitcoin", ".ethereum", ".electrum", ".monero", ".mozilla", ".thunderbird", ".ngrok2", ".sops",
      ".1password", ".lastpass", ".keychain", "keychains", ".minikube"]
 )  # fmt: skip
-# Files of innocent names in folders of tools: the last parts of the path.
+# Files whose names alone are no hint, in the folders of tools: the last parts of the path.
 ENDS = (
     ".git/config", ".git/config.worktree", ".git/modules/*/config", ".config/gh/hosts.yml", ".config/hub",
     ".config/gcloud/*", "gcloud/credentials.db",
@@ -105,9 +105,9 @@ ENDS = (
     "var/run/secrets/*",
 )  # fmt: skip
 
-# Keys of SSH by whatever their users called them; what handles such keys is code.
+# SSH keys with any suffix, except the extensions of code.
 _SSH = re.compile(r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:[_\-. @+].*|_sk|\d*)?")
-# What editors and people put around the name of a file that they keep another version of.
+# Prefixes and suffixes of backup copies, by editors and people.
 _BACKUP = re.compile(
     r"(?P<before>[.#]*#|\.#|~\$|copy of |kopie von )?(?P<name>.+?)"
     r"(?P<behind>~\d*~?|#|[._-](?:bak|backup|bkp|old|orig|original|save|saved|sav|copy|tmp|temp|swp|swo|swn|rej|dist|disabled|txt|\d{1,8}"
@@ -118,7 +118,7 @@ _END = re.compile("|".join(f".*/{translate(end)}" for end in ENDS))
 
 
 def is_private(path: str) -> bool:
-    """Whether a path, POSIX or Windows, absolute or relative, names a file whose text must stay where it is."""
+    """Return whether a path, POSIX or Windows, absolute or relative, is that of a private file."""
     path = path.lower().replace("\\", "/")
     *folders, name = path.split("/")
     if not FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):

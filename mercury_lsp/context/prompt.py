@@ -1,8 +1,8 @@
-"""Cuts the text around a cursor to a budget of tokens.
+"""Cuts the text around the cursor to a budget of tokens.
 
-The windows must stand still while the user types, because only the tokens before the first change are found in the KV
-cache. So the file is divided into strides of characters, counted from its top (the lines below: from the end of the
-cursor's line), and a window ends only where the first line of a stride starts.
+The windows must not move while the user types, because the KV cache is reused only up to the first change. So the text
+before the cursor is divided into strides of characters from the top of the file, and the text after the cursor's line
+from the end of that line. A window ends only at the first line start of a stride.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from itertools import pairwise
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import plain
 
-STRIDES = (1, 8, 64)  # parts of the budget, as characters: the first is about a third of the budget's tokens
+# Strides in characters are the budget divided by these; the first stride is about a third of the budget's tokens.
+STRIDES = (1, 8, 64)
 # The rest of the cursor's line is short, except in minified files.
 REST_TOKENS = 64
-CHARACTERS_PER_TOKEN = 12  # no window of code has more on average, so what is longer need not be counted
+# No window of code has more on average, so that longer text need not be counted.
+CHARACTERS_PER_TOKEN = 12
 
 Count = Callable[[str], int]
 StemStart = Callable[[str], int]
@@ -32,14 +34,15 @@ def build(
     related: Iterable[Snippet] = (),
     stem_start: StemStart = len,
 ) -> Prompt:
-    """The prompt for a cursor between `before` and `after`, texts with line endings of any kind.
+    """Build the prompt for a cursor between `before` and `after`, texts with any line endings.
 
-    `count` gives the number of tokens of a text, and costs about 1 µs a character: it sees only what is near the
-    cursor. `prefix` and `stem` hold at most `prefix_tokens` of them, `following` `following_tokens`, `rest`
-    `REST_TOKENS`. `stem_start` gives the index at which the stem of a text begins, `Vocabulary.stem_start`; by default
-    there is no stem. Pure: equal arguments give an equal prompt.
+    `count` returns the number of tokens of a text; it takes about 1 µs per character and is called only for text near
+    the cursor. `prefix` and `stem` together have at most `prefix_tokens` tokens, `following` `following_tokens`, and
+    `rest` `REST_TOKENS`. `stem_start` returns the index at which the stem of a text begins, see
+    `Vocabulary.stem_start`; by default there is no stem. Pure: equal arguments give an equal prompt.
     """
-    if before.endswith("\r") and after.startswith("\n"):  # a cursor inside of \r\n stands before it
+    # A cursor inside of \r\n counts as before it.
+    if before.endswith("\r") and after.startswith("\n"):
         before = before[:-1]
     before, after = plain(before), plain(after)
     end = after.find("\n")
@@ -57,7 +60,7 @@ def build(
 
 
 def _edge(text: str, cursor: int, count: Count, budget: int) -> int:
-    """Where the window ends which begins at `cursor`, one end of `text`, and goes on towards the other end."""
+    """Return the far end of the window that begins at `cursor`, which is one end of `text`."""
     far = len(text) - cursor
     reach = CHARACTERS_PER_TOKEN * budget
     low, high = (max(0, cursor - reach), cursor) if cursor else (0, min(far, reach))
@@ -72,7 +75,8 @@ def _edge(text: str, cursor: int, count: Count, budget: int) -> int:
             return cut
     if _between(text, cursor, cut).strip("\n"):
         return cut
-    for stride in strides:  # the line at the cursor is over the budget by itself
+    # The line at the cursor alone exceeds the budget.
+    for stride in strides:
         inside = range(-(-low // stride) * stride, high, stride)
         cut, tokens = _furthest(text, cursor, ends.union(inside), count, budget)
         if 3 * tokens >= budget:
@@ -88,7 +92,7 @@ def _line_starts(text: str, low: int, high: int) -> list[int]:
 
 
 def _furthest(text: str, cursor: int, cuts: Iterable[int], count: Count, budget: int) -> tuple[int, int]:
-    """The cut furthest from `cursor` whose window is within the budget, and the window's tokens."""
+    """Return the cut furthest from `cursor` whose window is within the budget, and the window's number of tokens."""
     fitting = [cursor]
     total = 0
     for cut in sorted(cuts, reverse=cursor > 0):
@@ -96,7 +100,7 @@ def _furthest(text: str, cursor: int, cuts: Iterable[int], count: Count, budget:
         if total > budget:
             break
         fitting.append(cut)
-    # Tokens mostly merge across a cut, but a tokenizer may also split there: only the whole window's count is sure.
+    # Tokens mostly merge across a cut but may also split there, so only the count of the whole window is exact.
     while (total := count(_between(text, cursor, fitting[-1]))) > budget:
         fitting.pop()
     return fitting[-1], total

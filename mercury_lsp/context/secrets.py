@@ -1,9 +1,9 @@
 """Finds text that looks like a password, a key or a token, which is never suggested or taken from another file.
 
-Two things tell: the forms that issuers give their tokens so that they are found, and a text that seems random (or a
-password as people make them) under a name that says it is secret. Plain hashes are not secrets: commits, checksums and
-test vectors are everywhere in code, and open no door; the same hash assigned to `api_key` is one. Placeholders and
-values read from the environment are not secrets either.
+There are two criteria: the formats by which issuers make their tokens recognizable, and a value that looks random, or
+like a typical password, and is assigned to a telling name. A hash alone is no secret, because commits, checksums and
+test vectors are frequent in code; the same hash assigned to `api_key` is one. Placeholders and values read from the
+environment are no secrets either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import log2
 from string import ascii_lowercase, ascii_uppercase, digits
 
-# What is known of the issuers' formats; they change. What is one run of characters, first.
+# Issuers' formats as far as they are known; they change. Here those that are one run of characters.
 _FORMS = (
     r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",  # AWS
     r"gh[oprsu]_[A-Za-z0-9]{36}", r"github_pat_[A-Za-z0-9_]{22}",
@@ -41,7 +41,7 @@ _FORMS = (
     r"fm2_[\w+/=-]{40}", r"pscale_(?:tkn|pw|oauth)_[\w.-]{32}", r"sbp_[0-9a-f]{40}", r"pul-[0-9a-f]{40}",
     r"sntry[su]_[\w+/=-]{40}", r"AKCp[A-Za-z0-9]{60}", r"EAA[A-Za-z0-9]{90}", r"A{20,}[\w%]{50}", r"sl\.[\w-]{100}",
     r"LTAI[A-Za-z0-9]{16,20}\b", r"AKID[A-Za-z0-9]{32}\b", r"AGE-SECRET-KEY-1[0-9A-Z]{58}",
-    r"b3BlbnNzaC1rZXktdj[\w+/]{20}",  # how an OpenSSH key begins
+    r"b3BlbnNzaC1rZXktdj[\w+/]{20}",  # start of an OpenSSH key
 )  # fmt: skip
 _RUN = re.compile(r"[\w.+/=~:%-]{16,}")
 _FORM = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_FORMS)})[\w+/=~.%-]*", re.ASCII)
@@ -54,7 +54,7 @@ _URL = re.compile(
 )
 _FOOT = re.compile(r"-----END [A-Z0-9 ]*-----|Private-MAC:.*|^\s*$(?<=\n)", re.MULTILINE)
 _BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
-# Characters without a blank or a sign: people write no more, and each form is looked for in all.
+# A longer run counts as a secret without a search for each format, because people do not write such runs.
 _LONGEST_RUN = 4_000
 
 _NAME = (
@@ -63,19 +63,21 @@ _NAME = (
     r"|webhook|fernet|crypt|stripe|service|security|deploy)[_.-]?key"
     r"|(?:(?<![A-Za-z])(?:pass|pw)|(?-i:(?<=[a-z])(?:Pass|PASS|Pw|PW)))(?![A-Za-z]))"
 )
-# Where text leaves the machine, whatever is called a key counts.
+# For text that leaves the machine, every name with "key" counts.
 _STRICT_NAME = (
     rf"(?:{_NAME}|(?<![a-z])key(?![a-z])|(?-i:(?<=[a-z])Key)(?![a-z])|auth(?![a-z])|salt|cookie|hmac|dsn\b)"
 )
-# Each name has one of these in it.
+# Each of the names contains one of these.
 _STEMS = ("pass", "pwd", "pw", "secret", "token", "credential", "key", "bearer", "jwt")
 _STRICT_STEMS = (*_STEMS, "auth", "salt", "cookie", "hmac", "dsn")
 _LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
 
 
 def _assigned(name: str) -> re.Pattern[str]:
-    """What finds the values that names like this one are given. Each part is bounded, so that no line is gone through
-    again for each name in it."""
+    """Compile an expression that finds values assigned to such names.
+
+    Each part has a bounded length, so that the time is not quadratic in the names of a line.
+    """
     label = rf"{name}[\w.-]{{0,24}}"
     between = (
         # name"] : Type = "value"   name: 'value'   ("name", "value")   name => "value"   "name" value="value"
@@ -106,13 +108,13 @@ _IDENTIFIED = re.compile(
     r"\bIDENTIFIED\s{1,9}BY\s{1,9}(?P<quote>[\"'])(?P<value>[^\s]{8,200}?)(?P=quote)", re.IGNORECASE
 )
 
-# What stands for a value, whole: ${X} $X $(x) <X> {{X}} {x} %s %(x)s %X% [x] *** xxx ...
+# A placeholder that is the whole value: ${X} $X $(x) <X> {{X}} {x} %s %(x)s %X% [x] *** xxx ...
 _WHOLE = re.compile(
     r"\$\{[^}]*\}|\$\(.*\)|\$[A-Za-z_][\w.]*|<[\w .:/-]*>|\{\{.*\}\}|\{[\w .:!()\[\]-]*\}"
     r"|%[sdr]|%\(\w+\)s|%\w+%|\[[\w .-]*\]|\#\{[^}]*\}"
     r"|@[A-Za-z][\w.-]*|(?:\*|x|X|\.|-|_|0|\?|\#|•)+"
 )
-# The same within a text, which is judged by what is left of it.
+# A placeholder within a value, which is judged without it.
 _EMBEDDED = re.compile(
     r"\$\{[A-Za-z_][^{}]{0,60}\}|\{\{[^{}]{1,60}\}\}"
     r"|\{[A-Za-z_][\w.]{0,40}(?:\([^(){}]{0,40}\)|\[[^\[\]{}]{0,40}\])?(?:![rsa])?(?::[^{}]{0,12})?\}"
@@ -123,7 +125,7 @@ _SAID = re.compile(
     r"|default|12345678|abcdefg|qwerty|lorem|foobar|^https?:|test",
     re.IGNORECASE,
 )
-# Paths, and expressions of code, whole: a name or a number, then calls, indices and parts.
+# Whole paths, and whole expressions of code: a name or a number, then calls, indices and attributes.
 _PATH = re.compile(
     r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\][\w.@{}$*-]*(?:[/\\][\w.@{}$*-]*)*|[\w-]+(?:/[\w-]+)*\.[a-z]{1,5}"
 )
@@ -133,7 +135,8 @@ _EXPRESSION = re.compile(
 )
 _WORDS = {"pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")  # of an expression that matches texts
+# A part of a regular expression.
+_RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")
 _KINDS = str.maketrans(ascii_lowercase + ascii_uppercase + digits, "a" * 26 + "A" * 26 + "0" * 10)
 _FIGURES = re.compile("0+")
 _PEOPLES = re.compile(r"[\w!@#$%^&*+?.,-]{8,40}", re.ASCII)
@@ -141,14 +144,14 @@ _STRONG = frozenset("!@#$%^&*+?~=|\\<>(){}[];,'\"`")
 
 
 def is_secret(text: str) -> bool:
-    """Whether there is something in a text that looks like a password, a key or a token."""
+    """Return whether a text contains what looks like a password, a key or a token."""
     return next(find(text), None) is not None
 
 
 def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
-    """Start and end of what looks like one, in no order; the name that it is assigned to is not part of it.
+    """Yield start and end of each likely secret, in no order and without the name to which it is assigned.
 
-    strict: for text that leaves the machine, of which rather too much is held back.
+    `strict`: also find less likely ones, for text that leaves the machine.
     """
     for run in _RUN.finditer(text):
         if run.end() - run.start() > _LONGEST_RUN:
@@ -186,7 +189,7 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
                 value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
             if _is_drawn(value, strict and group != "word", code=group in ("bare", "word", "inner")):
                 yield assignment.start(group), assignment.start(group) + len(value)
-            # What was taken for a value may be the next name.
+            # The value may itself be the next name.
             at = (
                 assignment.end()
                 if group in ("value", "element")
@@ -195,7 +198,7 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
 
 
 def without(text: str, strict: bool = False) -> str:
-    """A text with each line blank that has a part of something secret in it, so that lines keep their numbers."""
+    """Return a text in which each line with a part of a secret is blank, so that the lines keep their numbers."""
     pieces: list[str] = []
     at = 0
     for start, end in sorted(_widened(text, start, end) for start, end in find(text, strict)):
@@ -208,9 +211,10 @@ def without(text: str, strict: bool = False) -> str:
 
 
 def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The lines in which a name may say that something is secret: to find those first is fifty times as quick."""
+    """Yield start and end of each line with a stem of a telling name. This makes the search 50 times as fast."""
     lower = text.lower()
-    if len(lower) != len(text):  # a few letters, such as a dotted capital i, become two
+    # The lower case of a few letters, such as a dotted capital I, is two letters.
+    if len(lower) != len(text):
         lower = text.translate(_LOWER)
     ends: set[int] = set()
     for stem in stems:
@@ -225,7 +229,7 @@ def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """A private key's span goes on from its head to its foot, or to where the text ends."""
+    """Extend the span of a private key's header to its footer, or to the end of the text."""
     if text.startswith(("-----BEGIN", "PuTTY"), start):
         foot = _FOOT.search(text, end)
         end = foot.end() if foot else len(text)
@@ -233,9 +237,9 @@ def _widened(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _is_drawn(value: str, strict: bool = False, code: bool = False) -> bool:
-    """Whether a text is as if drawn at random, or as rules for passwords want one; and stands for nothing else.
+    """Return whether a value looks random, or like a password by common rules, and is no placeholder.
 
-    code: it stood there without quotes, so that it may be an expression.
+    `code`: the value is not quoted, so it may be an expression.
     """
     if _WHOLE.fullmatch(value) or value.lower() in _WORDS or _RANGE.search(value):
         return False
@@ -252,7 +256,7 @@ def _is_drawn(value: str, strict: bool = False, code: bool = False) -> bool:
         return False
     changes = sum(one != other for one, other in pairwise(kinds))
     groups = len(_FIGURES.findall(kinds))
-    # Words have four letters and more; of letters drawn at random every second begins another.
+    # Words have four letters and more; in random letters, every second one begins a new word.
     mean = letters / len(_WORD.findall(value))
     unlike = mean < 4.2 or groups >= 3
     if size < 12:
@@ -269,7 +273,7 @@ def _is_drawn(value: str, strict: bool = False, code: bool = False) -> bool:
 
 
 def _is_code(match: re.Match[str]) -> bool:
-    """Whether what looks like an expression is one: in what is drawn at random the brackets do not match."""
+    """Return whether a match of `_EXPRESSION` is code; in random text the brackets do not match."""
     text = match.group()
     if not match["more"]:
         return any(sign in text for sign in (".", "->", "::"))
@@ -277,5 +281,5 @@ def _is_code(match: re.Match[str]) -> bool:
 
 
 def _entropy(value: str) -> float:
-    """Bits a character, after Shannon, by how often each comes."""
+    """Return the Shannon entropy of a text's characters, in bits per character."""
     return -sum(n / len(value) * log2(n / len(value)) for n in Counter(value).values())

@@ -1,8 +1,8 @@
-"""Matches one pattern of `.gitignore` against paths, by an expression that does not go back and back.
+"""Matches one pattern of `.gitignore` against paths, by a regular expression with bounded backtracking.
 
-The signs have the meaning of git's `wildmatch.c` and `dir.c`. Where something follows a star, the first place at which
-it fits is as good as any later one, because the next star takes what is left; so each star but the last is in an atomic
-group, and the time does not grow with the number of stars (as in Python's own `fnmatch`).
+The syntax is that of git's `wildmatch.c` and `dir.c`. For the part after a star, the first place that matches is as
+good as any later one, because the next star takes the rest. So each star except the last is in an atomic group, as in
+Python's `fnmatch`, and the time does not grow with the number of stars.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 
-# Of a pattern; git's own paths end there.
+# The length limit of a pattern, as of git's paths.
 MAX_PATTERN_CHARACTERS = 4_096
 
 ANY = "[^/]"
@@ -37,10 +37,10 @@ _SIGN = re.compile(r"[*?\[\\]")
 
 @dataclass(frozen=True)
 class Wildmatch:
-    """A pattern. `tokens`: `STAR`, `DEEP`, `MANY`, and expressions of one character each.
+    """A pattern. `tokens`: `STAR`, `DEEP`, `MANY`, and regular expressions of one character each.
 
-    `take_back`: what it names is not ignored; `folders`: it names folders only; `name`: it is matched against the last
-    part of a path alone.
+    `take_back`: the pattern includes files again (`!`). `folders`: it matches folders only. `name`: it is matched
+    against the last part of a path only.
     """
 
     tokens: tuple[str, ...]
@@ -50,7 +50,7 @@ class Wildmatch:
 
     @classmethod
     def of(cls, line: str) -> Wildmatch | None:
-        """A line of a file of patterns; None where it is none, or can match nothing."""
+        """Parse a line of a rules file; return None if it is no pattern, or can match nothing."""
         line = _trimmed(line.removesuffix("\r"))
         if not line or line.startswith("#"):
             return None
@@ -65,7 +65,7 @@ class Wildmatch:
         return cls(tokens, take_back, folders, name)
 
     def __call__(self, path: str) -> bool:
-        """Whether it names just this path from its file's folder. Folders end in `/`."""
+        """Return whether a path, relative to the rules file's folder, matches. Folders end in `/`."""
         if self.folders and not path.endswith("/"):
             return False
         path = path.rstrip("/")
@@ -75,18 +75,18 @@ class Wildmatch:
 
     @property
     def ending(self) -> str:
-        """The characters after the last wildcard."""
+        """The literal characters after the last wildcard."""
         characters = list(takewhile(_is_character, reversed(self.tokens)))
         return "".join(token[-1] for token in reversed(characters))
 
     @property
     def is_literal(self) -> bool:
-        """Whether it has no wildcard: it matches its `ending` alone."""
+        """Whether the pattern has no wildcard, so that it matches only its `ending`."""
         return all(map(_is_character, self.tokens))
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
-        """`DEEP` is nothing, or all up to some slash."""
+        """The regular expression, in which `DEEP` matches nothing, or everything up to a slash."""
         (_, first), *others = _sections(self.tokens, (DEEP, MANY))
         parts = [_within_folder(first, last=not others)]
         for number, (wildcard, tokens) in enumerate(others, 1):
@@ -104,7 +104,7 @@ def _is_character(token: str) -> bool:
 
 
 def _within_folder(tokens: Sequence[str], last: bool) -> str:
-    """The expression of tokens among which are neither `DEEP` nor `MANY`; with the last ones the path has to end."""
+    """Return the expression of tokens without `DEEP` and `MANY`; the `last` ones must match up to the path's end."""
     (_, first), *others = _sections(tokens, (STAR,))
     parts = ["".join(first), *(f"(?>[^/]*?{''.join(own)})" for _, own in others)]
     if last and others:
@@ -113,7 +113,7 @@ def _within_folder(tokens: Sequence[str], last: bool) -> str:
 
 
 def _sections(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """The tokens between wildcards, each with the wildcard before them; the first section has none."""
+    """Return the tokens between wildcards, with the wildcard before them; "" before the first section."""
     sections: list[tuple[str, list[str]]] = [("", [])]
     for token in tokens:
         if token in wildcards:
@@ -124,7 +124,7 @@ def _sections(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str
 
 
 def _trimmed(line: str) -> str:
-    """Without spaces at the end, unless a backslash stands before."""
+    """Strip spaces from the end of a line, except escaped ones."""
     end, i = 0, 0
     while i < len(line):
         i += 2 if line[i] == "\\" else 1
@@ -134,9 +134,10 @@ def _trimmed(line: str) -> str:
 
 
 def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
-    """The parts of a pattern; None where it can match nothing."""
+    """Return the tokens of a pattern; None if it can match nothing."""
+    # Too long a pattern rather ignores too much.
     if len(pattern) > MAX_PATTERN_CHARACTERS:
-        return (MANY,)  # rather too much
+        return (MANY,)
     tokens: list[str] = []
     i = 0
     while i < len(pattern):
@@ -159,7 +160,7 @@ def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
             end = i
             while end < len(pattern) and pattern[end] == "*":
                 end += 1
-            # git compares what stands before the first sign by itself, so that `**` there begins a pattern, too.
+            # git compares the literal start of a pattern separately, so a `**` directly after it begins a pattern, too.
             begins = not tokens or pattern[i - 1] == "/" or not _SIGN.search(pattern, 0, i)
             alone = end - i > 1 and not name and begins
             if alone and pattern.startswith("/", end):
@@ -178,7 +179,7 @@ def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
 
 
 def read_set(pattern: str, start: int) -> tuple[str, int] | None:
-    """The expression of a set that begins at a bracket, and where it ends; None where it does not end."""
+    """Return the expression of the set that begins with the bracket at `start`, and its end; None if it is invalid."""
     i = start + 1
     negated = pattern[i : i + 1] in ("!", "^") and pattern[i : i + 1] != ""
     i += negated

@@ -1,1 +1,1 @@
-"""Finds the next edit: generalizes recent edits and offers them where they come next."""
+"""Finds the next edit: generalizes recent edits and suggests them at the places where they come next."""

@@ -1,4 +1,4 @@
-"""Finds the places of a document where a recent edit comes next: uses of a renamed name, and matches of patterns."""
+"""Finds the places of a document where a recent edit comes next: renames, repeated edits, repeated lines and series."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def candidates(
     limits: Limits = USUAL,
     seconds: float = SEARCH_SECONDS,
 ) -> list[Candidate]:
-    """The places where the document's recent edits (the newest last) come next, the best first."""
+    """Return the places where the recent edits of a document come next, the best first.
+
+    `edits`: the newest last. `seconds`: the time limit of the search.
+    """
     search = Search.of(syntax, edits, limits, monotonic() + seconds)
     made: list[Candidate] = []
     kinds = (renames, repeats, lines, series)
@@ -53,7 +56,10 @@ def candidates(
 
 
 def _placed(syntax: Syntax, candidate: Candidate) -> Candidate:
-    """The candidate with its key, and without what its text and the document have in common; names stay whole."""
+    """Return a candidate with its key, and without the text that it has in common with the document.
+
+    Names stay whole.
+    """
     document = syntax.document
     edit = Edit(candidate.start, document.text[candidate.start : candidate.end], candidate.text).trimmed()
     line, column = document.position(edit.start)
@@ -68,7 +74,7 @@ def _placed(syntax: Syntax, candidate: Candidate) -> Candidate:
 
 
 def _is_done(text: str, one: Candidate) -> bool:
-    """Whether the document has the candidate's text there already."""
+    """Return whether the document already has the text of a candidate at its place."""
     if one.start < one.end:
         return text[one.start : one.end] == one.text
     new, reach = one.text.strip(), len(one.text) + 20
@@ -77,7 +83,7 @@ def _is_done(text: str, one: Candidate) -> bool:
 
 
 def has_secret(document: Document, one: Candidate) -> bool:
-    """Whether the lines with the candidate have something that looks like a password, a key or a token."""
+    """Return whether the lines of a candidate would contain what looks like a password, a key or a token."""
     low = document.span(document.position(one.start)[0])[0]
     high = document.span(document.position(one.end)[0])[1]
     text = document.text
@@ -85,5 +91,5 @@ def has_secret(document: Document, one: Candidate) -> bool:
 
 
 def _rank(one: Candidate, newest: int, scope: tuple[int, int]) -> tuple[bool, bool, int]:
-    """Places in the scope of the newest edit come first, then those below it, the nearest first."""
+    """Return a sort key: places in the scope of the newest edit first, then places below it, the nearest first."""
     return not scope[0] <= one.start < scope[1], one.start < newest, abs(one.start - newest)

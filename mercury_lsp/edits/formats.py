@@ -1,14 +1,14 @@
-"""Writes the prompts of published next-edit models, and reads their answers: the lines of a region, rewritten.
+"""Writes the prompts of published next-edit models, and reads their answers: the rewritten lines of a region.
 
-`mercury` is Mercury Edit's, for POST /v1/edit/completions (docs.inceptionlabs.ai, "Next Edit"): one message of three
-sections, which are snippets, the current file with the lines to edit, and the history of edits as unified diffs; the
-answer is in a fence of three backticks.
+`MERCURY` is the format of Mercury Edit, for POST /v1/edit/completions (docs.inceptionlabs.ai, "Next Edit"): one message
+with three sections, which are snippets, the current file with the lines to edit, and the history of edits as unified
+diffs. The answer is in a fence of three backticks.
 
-`sweep` is that of Sweep's Next-Edit models of the first version (blog.sweep.dev, "Open sourcing a 1.5B parameter
+`SWEEP` is the format of the first version of Sweep's Next-Edit models (blog.sweep.dev, "Open sourcing a 1.5B parameter
 Next-Edit Autocomplete Model"; model card of sweepai/sweep-next-edit-1.5B): blocks after <|file_sep|>, which are the
-edits, then 21 lines as they were before the last edit, as they are, and as they will be, which the model writes.
+edits, then 21 lines before the last edit, the same lines now, and their next version, which the model writes.
 
-`zeta` is that of Zed's first Zeta, a Qwen2.5-Coder (zed-industries/zeta on Hugging Face; crates/zeta in Zed's
+`ZETA` is the format of Zed's first Zeta, a Qwen2.5-Coder (zed-industries/zeta on Hugging Face; crates/zeta in Zed's
 repository): an instruction, the edits as diffs, and an excerpt with a marked region, which the model writes again with
 its marks.
 """
@@ -22,16 +22,16 @@ from dataclasses import dataclass
 from mercury_lsp.edits.region import Change, Region
 
 FENCE = "```"
-# Lines of an answer that must be those of the region, for the rest of it to be taken as unchanged.
+# The number of lines of an answer that must equal the region's lines for the rest of it to be taken as unchanged.
 REJOINED_LINES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The prompt format of a kind of models.
+    """The prompt format of a family of models.
 
-    `marks`: what no text may contain that is written into a prompt. `tokens`: the marks that are tokens of their own.
-    `begins`: what an answer has before the region's lines. `stops`: the marks after which nothing counts.
+    `marks`: strings that no text in a prompt may contain. `tokens`: the marks that are single tokens. `begins`: the
+    start of an answer before the region's lines. `stops`: marks that end the answer.
     """
 
     marks: tuple[str, ...]
@@ -42,14 +42,14 @@ class Format:
     stops: tuple[str, ...] = ()
 
     def prompt(self, path: str, region: Region, changes: Sequence[Change]) -> str | None:
-        """What the model is asked; None if the text contains a mark of the format."""
+        """Return the prompt; None if the path, the region or a change contains a mark of the format."""
         texts = [path, *region.lines, *(line for one in changes for line in (*one.old, *one.new))]
         if "\n" in path or any(mark in text for text in texts for mark in self.marks):
             return None
         return self.written(path, region, changes)
 
     def answer(self, text: str) -> list[str] | None:
-        """The region's new lines; None if the answer does not have the format."""
+        """Return the region's new lines in an answer; None if the answer does not have the format."""
         for stop in self.stops:
             text = text.partition(stop)[0]
         lines = self.read(text.replace("\r\n", "\n"))
@@ -58,10 +58,11 @@ class Format:
         return None if any(mark in line for line in lines for mark in self.marks) else lines
 
     def rejoined(self, text: str, region: Region) -> list[str] | None:
-        """The region's new lines as soon as an answer, as far as it is written, has come back to the old ones.
+        """Return the region's new lines once an unfinished answer repeats the old lines again after an edit; else None.
 
-        The last lines written then are lines of the region after the first that differs, and what follows them there is
-        taken to stay. So a model need not write the rest of the region; a second edit is for the next request.
+        The last lines of the answer then equal lines of the region after the first difference, and the lines after
+        those are taken as unchanged. So the model need not write the rest of the region; a second edit is left to the
+        next request.
         """
         _, begun, rest = text.partition(self.begins) if self.begins else ("", True, text)
         old, new = region.editable, rest.split("\n")[:-1] if begun else []
@@ -78,7 +79,7 @@ class Format:
 
 
 def _diff(path: str, change: Change) -> str:
-    """A change as a unified diff without context."""
+    """Return a change as a unified diff without context."""
     place = f"@@ -{change.first + 1},{len(change.old)} +{change.first + 1},{len(change.new)} @@"
     lines = [*(f"-{line}" for line in change.old), *(f"+{line}" for line in change.new)]
     return "\n".join([f"--- {path}", f"+++ {path}", place, *lines])
@@ -105,7 +106,7 @@ def _mercury(path: str, region: Region, changes: Sequence[Change]) -> str:
 
 
 def _mercury_answer(text: str) -> list[str] | None:
-    """The lines between the first fence and the last, without the region's marks."""
+    """Return the lines between the first fence and the last, without the region's marks."""
     lines = text.split("\n")
     fences = [number for number, line in enumerate(lines) if line.startswith(FENCE)]
     if len(fences) < 2 or lines[fences[-1]].strip() != FENCE:
@@ -129,7 +130,7 @@ def _sweep(path: str, region: Region, changes: Sequence[Change]) -> str:
 
 
 def _before(region: Region, changes: Sequence[Change]) -> list[str]:
-    """The region's lines before the last change, if it lies in the region."""
+    """Return the region's lines before the last change; unchanged if that change is not in the region."""
     lines = list(region.editable)
     if changes:
         last = changes[-1]
@@ -169,7 +170,7 @@ def _zeta(path: str, region: Region, changes: Sequence[Change]) -> str:
 
 
 def _zeta_answer(text: str) -> list[str] | None:
-    """The lines between the region's marks."""
+    """Return the lines between the region's marks."""
     _, begun, rest = text.partition(ZETA_EDITABLE[0] + "\n")
     inside, ended, _ = rest.partition("\n" + ZETA_EDITABLE[1])
     return inside.replace(ZETA_CURSOR, "").split("\n") if begun and ended else None
@@ -200,9 +201,9 @@ ZETA = Format(
 
 
 def format_of(name: str) -> Format | None:
-    """The format of an open model by its name: a folder's, or a GGUF file's without its ending; None if unknown.
+    """Return the format of an open model by its folder's or GGUF file's name; None if it is unknown.
 
-    Later versions of both kinds have formats of their own.
+    Later versions of both families have other formats.
     """
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
     for number, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""Keeps the recent edits of the open documents: changes that touch are one edit, and what is undone is forgotten."""
+"""Keeps the recent edits of the open documents: adjacent changes are one edit, and undone edits are forgotten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DOCUMENTS = 16
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Replaced the text `before` by `after` at `start`, an offset in the document as it is now."""
+    """A replacement of the text `before` by `after` at `start`, an offset in the current document."""
 
     start: int
     before: str
@@ -24,7 +24,7 @@ class Edit:
         return self.start + len(self.after)
 
     def trimmed(self) -> Edit:
-        """The edit without the text that its two sides have in common at their start and end."""
+        """Return the edit without the text that both sides have in common at their start and end."""
         before, after, most = self.before, self.after, min(len(self.before), len(self.after))
         head = next((i for i in range(most) if before[i] != after[i]), most)
         most -= head
@@ -39,15 +39,15 @@ class DocumentEdits:
         self.edits: tuple[Edit, ...] = ()
 
     def change(self, start: int, removed: str, text: str) -> None:
-        """Note that `removed` was replaced by `text` at `start`.
+        """Record that `text` replaced `removed` at `start`.
 
-        The change joins the edits whose new text it touches. Edits behind it move.
+        The change is joined with the edits whose new text it touches, and shifts the edits after it.
         """
         new = Edit(start, removed, text).trimmed()
         if not new.before and not new.after:
             return
         if len(new.before) + len(new.after) > MAX_EDIT_CHARACTERS:
-            # A formatter, a checkout or a pasted file is no edit that is repeated.
+            # A formatter, a checkout or a pasted file is no edit that a user repeats.
             self.edits = ()
             return
         end, longer = new.start + len(new.before), len(new.after) - len(new.before)
@@ -67,13 +67,13 @@ class DocumentEdits:
 
 
 def _joined(new: Edit, touched: Sequence[Edit]) -> Edit:
-    """One edit in place of `new` and of the earlier ones, from the left, whose new text it touches."""
+    """Join `new` and the earlier edits whose new text it touches, sorted by place, into one edit."""
     if not touched:
         return new
     end = new.start + len(new.before)
     low = min(new.start, touched[0].start)
     before, at = [], low
-    # The text from `low` on as it was before all of these edits.
+    # Rebuild the text from `low` on before all of these edits.
     for edit in touched:
         before.append(new.before[max(0, at - new.start) : max(0, edit.start - new.start)])
         before.append(edit.before)
@@ -86,7 +86,7 @@ def _joined(new: Edit, touched: Sequence[Edit]) -> Edit:
 
 
 def by_line(text: str, edits: Sequence[Edit]) -> list[Edit]:
-    """The edits, with those of one line of `text`, which has them all, joined into one; the newest last."""
+    """Join the edits of each line of `text`, the text after all edits; return them with the newest last."""
     order = {edit.start: number for number, edit in enumerate(edits)}
     groups: list[list[Edit]] = []
     for edit in sorted(edits, key=lambda edit: edit.start):
@@ -108,13 +108,13 @@ def _line(text: str, group: Sequence[Edit]) -> Edit:
 
 
 class EditHistory:
-    """The recent edits of all open documents. Not for several threads at once; what it gives out is frozen."""
+    """The recent edits of all open documents. Not thread-safe, but its results are frozen."""
 
     def __init__(self) -> None:
         self._documents: dict[str, DocumentEdits] = {}
 
     def change(self, uri: str, start: int, removed: str, text: str) -> None:
-        """Note a change of a document, see `DocumentEdits.change`."""
+        """Record a change of a document, see `DocumentEdits.change`."""
         edits = self._documents.pop(uri, None) or DocumentEdits()
         edits.change(start, removed, text)
         self._documents[uri] = edits
@@ -122,15 +122,15 @@ class EditHistory:
             del self._documents[next(iter(self._documents))]
 
     def rewrite(self, uri: str, old: str, new: str) -> None:
-        """Note the whole new text of a document, for clients that send nothing else."""
+        """Record the change between two whole texts of a document, for clients that send nothing else."""
         edit = Edit(0, old, new).trimmed()
         self.change(uri, edit.start, edit.before, edit.after)
 
     def forget(self, uri: str) -> None:
-        """Forget a document that is closed, or was read anew."""
+        """Forget the edits of a document that was closed or read again."""
         self._documents.pop(uri, None)
 
     def edits(self, uri: str) -> tuple[Edit, ...]:
-        """The recent edits of a document, the newest last."""
+        """Return the recent edits of a document, the newest last."""
         known = self._documents.get(uri)
         return () if known is None else known.edits

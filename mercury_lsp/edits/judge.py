@@ -1,7 +1,7 @@
-"""Judges a candidate by the model: how much likelier the lines concerned are with it than without.
+"""Judges a candidate by the model: how much likelier its lines are with the edit than without.
 
-Both likelihoods are exact, and given the same context: what stands above and below the lines, and the lines of the
-newest edit, if they are further away.
+Both likelihoods are exact and have the same context: the text above and below the lines, and the lines of the newest
+edit if that is further away.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.local_engine import LocalEngine
 
 PREFIX_TOKENS, FOLLOWING_TOKENS = 128, 64
-# Lines of a candidate: a longer one is not judged, and not offered where a judge is needed.
+# A candidate with more lines is not judged, and not suggested if its kind needs a judge.
 MAX_JUDGED_LINES = 4
-# An edit further away is shown beside the context.
+# The newest edit is added to the prompt as a snippet if it is further away.
 NEAR_LINES = 12
 LEAST_GAIN: Mapping[Kind, float] = {
     "import": -13.0,
@@ -35,10 +35,10 @@ LEAST_GAIN: Mapping[Kind, float] = {
     "argument": 0.0,
     "insert": 0.0,
 }
-"""The least gain in nats of the kinds that need a judge, by the gains that
-`python -m model.evaluation.edits --part tune --gains FILE` writes.
+"""The least gain in nats of each kind that needs a judge.
 
-Of the other kinds, which are renames of resolved names, the gain tells right from wrong no better than chance.
+Chosen from the gains that `python -m model.evaluation.edits --part tune --gains FILE` writes. For renames of resolved
+names the gain separates right from wrong no better than chance.
 """
 
 
@@ -49,8 +49,9 @@ def gain(
     engine: LocalEngine,
     cancelled: Callable[[], bool] = never_cancelled,
 ) -> float | None:
-    """Nats by which a document is likelier with a candidate; None if its lines are too many. Raises `Cancelled`."""
-    from mercury_lsp.engine.likelihood import log_likelihoods  # imports numpy
+    """Return the gain of log-likelihood by a candidate in nats; None if it has too many lines. Raises `Cancelled`."""
+    # Imports numpy.
+    from mercury_lsp.engine.likelihood import log_likelihoods
 
     text = document.text
     first, _ = document.position(candidate.start)
@@ -90,9 +91,9 @@ def judged(
     cancelled: Callable[[], bool] = never_cancelled,
     least: Mapping[Kind, float] = LEAST_GAIN,
 ) -> Candidate | None:
-    """The first candidate that needs no judge, or that the model finds likely enough. Raises `Cancelled`.
+    """Return the first candidate that needs no judge or has enough gain; None without any. Raises `Cancelled`.
 
-    Without a model, what needs a judge is not offered.
+    Without a model, candidates that need a judge are skipped.
     """
     for candidate in found:
         if candidate.kind not in least:

@@ -1,4 +1,4 @@
-"""Finds the places of whole lines that were inserted at least twice, before or after a line that is the same."""
+"""Finds further places of whole lines that were inserted at least twice before or after equal lines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mercury_lsp.edits.tokens import Tokens, is_word
 from mercury_lsp.syntax.document import Document
 
 MAX_LINES = 6
-# Words that the lines around a place must have in common with those around the insertions.
+# The number of words that the lines around a place must have in common with those around the insertions.
 LEAST_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """Lines from `first` on that were inserted, without the blanks at their begin that the line beside them has.
+    """Lines that were inserted from line `first` on, without the indentation of the next line that is not blank.
 
-    `above`, `below`: the nearest lines that are not blank, without blanks at both ends; `gap`: of `below`.
+    `above`, `below`: the nearest lines that are not blank, stripped. `gap`: the number of blank lines before `below`.
     """
 
     first: int
@@ -30,7 +30,7 @@ class Inserted:
 
 
 def candidates(search: Search) -> Iterator[Candidate]:
-    """The places of all lines that recent edits inserted twice or more."""
+    """Yield the places of all lines that recent edits inserted twice or more."""
     document = search.syntax.document
     found = [
         one
@@ -54,13 +54,13 @@ def candidates(search: Search) -> Iterator[Candidate]:
 
 
 def inserted(document: Document, edit: Edit) -> Inserted | None:
-    """The lines that an edit inserted; None if it is anything else."""
+    """Return the lines that an edit inserted; None if it is any other edit."""
     edit = edit.trimmed()
     text = document.text
     if edit.before or "\n" not in edit.after:
         return None
     first, last = document.position(edit.start)[0], document.position(edit.end)[0]
-    # What stands before the edit in its line may as well be what it ends with.
+    # If the edit ends with the text before it in its line, it may as well have inserted whole lines above.
     begun = text[document.span(first)[0] : edit.start]
     if edit.after.endswith(begun) and (begun + edit.after)[: len(edit.after)].endswith("\n"):
         last -= 1
@@ -87,7 +87,7 @@ def inserted(document: Document, edit: Edit) -> Inserted | None:
 
 
 def _places(search: Search, one: Inserted, above: str, below: str, support: int) -> Iterator[Candidate]:
-    """The places between lines like these, either of which may be empty and stands for any."""
+    """Yield the places between the lines `above` and `below`; an empty one matches any line."""
     document, eol = search.syntax.document, search.syntax.document.eol
     first = one.lines[0].strip()
     previous = -1
@@ -117,14 +117,14 @@ def _places(search: Search, one: Inserted, above: str, below: str, support: int)
 
 
 def _next(document: Document, number: int) -> str:
-    """The next line from a number on that is not blank."""
+    """Return the first line from `number` on that is not blank; empty if there is none."""
     return next(
         (line for at in range(number, document.line_count) if (line := document.line(at)).strip()), ""
     )
 
 
 def _shifted(lines: Sequence[str], old: str, new: str) -> Iterator[str]:
-    """Lines with one indentation instead of another; one with less than the old one loses what it has."""
+    """Yield lines with the indentation `old` replaced by `new`; a line without `old` loses its whole indentation."""
     for line in lines:
         own = indent(line)
         kept = own[len(old) :] if own.startswith(old) else ""
@@ -132,7 +132,7 @@ def _shifted(lines: Sequence[str], old: str, new: str) -> Iterator[str]:
 
 
 def indent(line: str) -> str:
-    """The blanks at the begin of a line."""
+    """Return the indentation of a line."""
     return line[: len(line) - len(line.lstrip())]
 
 

@@ -1,4 +1,4 @@
-"""Finds the places where a pattern's old side matches, and writes its new side there."""
+"""Finds the places where the old side of a pattern matches, and fills in its new side."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mercury_lsp.edits.patterns import MAX_BLOCK_TOKENS, Atom, Hole, Pattern, Re
 from mercury_lsp.edits.tokens import Tokens, is_word
 
 MAX_ANCHORS = 400
-# The number of no hole, under which the begin of the middle is kept.
+# The key of `Filled` for the start of the pattern's middle; no hole has this number.
 _MIDDLE = -1
 Filled = dict[int, tuple[int, int]]
-"""The range of tokens that fills each hole."""
+"""The range of tokens that fills each hole, by its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Replaces the text from `start` to `end`."""
+    """A replacement of the text from `start` to `end`."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text and its tokens, with the numbers of each token."""
+    """A text with its tokens, and the indices of each token."""
 
     text: str
     tokens: Tokens
@@ -35,7 +35,7 @@ class Document:
 
     @classmethod
     def of(cls, text: str) -> Document:
-        """Cut a text."""
+        """Tokenize a text."""
         tokens = Tokens.of(text)
         numbers: dict[str, list[int]] = {}
         for number, token in enumerate(tokens.texts):
@@ -44,7 +44,7 @@ class Document:
 
 
 def places(document: Document, pattern: Pattern, until: float) -> Iterator[Place]:
-    """The places of a pattern with all its atoms; none after a time."""
+    """Yield the places that match all atoms of a pattern, until the time `until`."""
     left = pattern.left
     atoms = (*left, *pattern.middle, *pattern.right)
     anchor = _anchor(document, atoms)
@@ -63,7 +63,7 @@ def places(document: Document, pattern: Pattern, until: float) -> Iterator[Place
 
 
 def _anchor(document: Document, atoms: Sequence[Atom]) -> int | None:
-    """The rarest word before the first block; None without a word there."""
+    """Return the index of the rarest word before the first block hole; None without a word there."""
     best: tuple[int, int] | None = None
     for index, atom in enumerate(atoms):
         if isinstance(atom, Hole):
@@ -76,7 +76,7 @@ def _anchor(document: Document, atoms: Sequence[Atom]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Matching:
-    """Matches atoms with the tokens of a text, and notes what has failed, so that nothing is tried twice."""
+    """Matches atoms with the tokens of a text; remembers failures, so that no state is tried twice."""
 
     texts: Sequence[str]
     atoms: Sequence[Atom]
@@ -85,7 +85,7 @@ class _Matching:
     failed: set[tuple[int, int, tuple[str, ...]]] = field(default_factory=set)
 
     def find(self, at: int, index: int = 0, known: Filled | None = None) -> Filled | None:
-        """How the atoms from `index` on first match the tokens from `at` on; None if they do not in time."""
+        """Match the atoms from `index` on with the tokens from `at` on; None if they do not match, or not in time."""
         if monotonic() > self.until:
             return None
         texts, filled = self.texts, dict(known or {})
@@ -109,7 +109,7 @@ class _Matching:
 
     def _find_after_block(self, at: int, index: int, known: Filled) -> Filled | None:
         later = {atom.number for atom in self.atoms[index + 1 :] if isinstance(atom, Hole) and not atom.block}
-        # Apart from the place, only the words that must come again decide.
+        # The outcome depends only on the place and on the words of holes that occur again later.
         state = index, at, tuple(self.texts[known[number][0]] for number in sorted(later & known.keys()))
         if state in self.failed:
             return None
@@ -128,7 +128,7 @@ class _Matching:
 
 
 def _written(document: Document, pattern: Pattern, filled: Filled) -> Place | None:
-    """The pattern's new side where its holes are filled so; None where a hole of it is not filled."""
+    """Return the pattern's new side with its holes filled in; None if one of them is not filled."""
     text, (at, _) = document.text, filled[_MIDDLE]
     pieces: list[str] = []
     begin = cursor = None
@@ -152,12 +152,15 @@ def _written(document: Document, pattern: Pattern, filled: Filled) -> Place | No
 
 
 def _replacement(document: Document, part: Replaced, at: int, filled: Filled) -> tuple[int, int, str | None]:
-    """Start, end and new text of one part whose old tokens begin at a token."""
+    """Return start, end and new text of one part whose old tokens begin at the token `at`.
+
+    The new text is None if a hole of it is not filled.
+    """
     tokens, text = document.tokens, document.text
     end = at + len(part.before)
     low = tokens.ends[at - 1] if at else 0
     high = tokens.starts[end] if end < len(tokens.starts) else len(text)
-    # The blanks at both ends, which are one where nothing is replaced.
+    # The blanks at both ends, which are the same if no token is replaced.
     first = text[low : tokens.starts[at]] if part.before else text[low:high]
     last = text[tokens.ends[end - 1] : high] if part.before else first
     if not part.after:

@@ -1,9 +1,9 @@
 """Generalizes two occurrences of an edit into a pattern, by anti-unification of their tokens.
 
-An occurrence is a line's edit: replaced tokens, with the tokens between them that were kept, and the tokens around it.
-Where two occurrences differ, the pattern has a hole: a *word hole* stands for one word, and the same hole for the same
-pair of words; a *block hole* stands for kept tokens with balanced brackets. A pattern exists only if each word of the
-new text is either the same in both occurrences or a hole that the old text or its surroundings fill.
+An occurrence is the edit of a line: replaced tokens, the kept tokens between them, and the tokens around the edit.
+Where two occurrences differ, the pattern has a hole: a *word hole* stands for one word, and the same pair of words is
+always the same hole; a *block hole* stands for kept tokens with balanced brackets. A pattern exists only if each word
+of the new text is either the same in both occurrences, or a hole that the old text or its surroundings fill.
 (Blue-Pencil, Miltner et al. 2019; Overwatch, Zhang et al. 2022.)
 """
 
@@ -23,7 +23,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Stands for one word, or for a block of kept tokens."""
+    """A placeholder for one word, or for a block of kept tokens."""
 
     number: int
     block: bool = False
@@ -34,10 +34,10 @@ Atom = str | Hole
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """Tokens and what replaced them.
+    """Tokens and their replacement.
 
-    `blanks` stand before each token of the latter, and one more after the last; None for those at the ends that are as
-    they were before the edit, so that a place keeps its own: an indentation is not copied.
+    `blanks`: the whitespace before each token of `after`, and after the last one. At both ends, None means that the
+    edit did not change it, so that a place keeps its own whitespace, such as its indentation.
     """
 
     before: tuple[Atom, ...]
@@ -47,7 +47,10 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An edit of tokens: `replaced` parts, each but the last followed by `kept` tokens. `start`, `end`: of its text."""
+    """An edit of tokens: `replaced` parts with `kept` tokens between them.
+
+    `start`, `end`: the range of the new text. `left`, `right`: the tokens around it.
+    """
 
     start: int
     end: int
@@ -58,7 +61,7 @@ class Occurrence:
 
     @property
     def rename(self) -> tuple[str, str] | None:
-        """The two names, if one identifier was replaced by another one."""
+        """The old and the new name, if one identifier replaced another; else None."""
         if len(self.replaced) != 1:
             return None
         match self.replaced[0].before, self.replaced[0].after:
@@ -69,7 +72,7 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What two occurrences have in common. `left` and `right`: the atoms around them, nearest last and first."""
+    """The generalization of two occurrences. `left`, `right`: the atoms around them, in the order of the text."""
 
     left: tuple[Atom, ...]
     right: tuple[Atom, ...]
@@ -78,7 +81,7 @@ class Pattern:
 
     @property
     def middle(self) -> tuple[Atom, ...]:
-        """All that the pattern matches in place: the old tokens and the kept ones."""
+        """The atoms of the edited range: the old atoms and the kept ones."""
         atoms: list[Atom] = []
         for number, part in enumerate(self.replaced):
             atoms += part.before
@@ -88,20 +91,20 @@ class Pattern:
 
     @property
     def inserts(self) -> bool:
-        """Whether nothing is replaced."""
+        """Whether the pattern only inserts tokens."""
         return not any(part.before for part in self.replaced)
 
     @property
     def is_list_item(self) -> bool:
-        """Whether something is inserted at a bracket or a comma, such as an argument."""
+        """Whether the pattern inserts an element of a list, such as an argument, with its comma."""
         first = self.replaced[0]
         return self.inserts and len(self.replaced) == 1 and "," in (first.after[:1] + first.after[-1:])
 
 
 def occurrences(text: str, edit: Edit) -> list[Occurrence]:
-    """The occurrences in an edit: the hunks of each line together, then by twos, then each alone.
+    """Return the occurrences in an edit: all hunks of each line, then pairs of adjacent hunks, then single hunks.
 
-    `text` has the edit.
+    `text`: the text after the edit.
     """
     found = hunks(text, edit)
     groups: list[list[Hunk]] = []
@@ -140,7 +143,7 @@ def _blanks(hunk: Hunk) -> tuple[str | None, ...]:
 
 
 def generalize(one: Occurrence, other: Occurrence) -> Pattern | None:
-    """The pattern of two occurrences, the newer first; None if they are not of one kind."""
+    """Return the pattern of two occurrences, the newer one first; None if they have no common pattern."""
     if len(one.replaced) != len(other.replaced):
         return None
     holes: dict[tuple[str, str], Hole] = {}
@@ -202,16 +205,16 @@ def _block(
     if len(one) == len(other):
         trial = dict(holes)
         atoms = _unified(one, other, trial, _new_hole)
-        # Words alone, such as arguments, are elsewhere whole expressions.
+        # At other places, whole expressions may stand for single words such as arguments.
         if atoms is not None and any(isinstance(atom, str) for atom in atoms):
             holes.update(trial)
             return atoms
-    # The number is that of no word hole, because a pair of words is never empty.
+    # The space after the second text keeps the key different from that of a pair of words.
     return (holes.setdefault((" ".join(one), " ".join(other) + " "), Hole(len(holes), True)),)
 
 
 def _call(one: Occurrence, other: Occurrence) -> tuple[str, ...] | None:
-    """The function and the bracket, if both occurrences add a last argument to calls of the same function."""
+    """Return the called function and its bracket if both occurrences append an argument to calls of one function."""
     if one.right[:1] != (")",) or other.right[:1] != (")",) or one.replaced[0].after[0] != ",":
         return None
     called, twin = _called(one.left), _called(other.left)
@@ -219,7 +222,7 @@ def _call(one: Occurrence, other: Occurrence) -> tuple[str, ...] | None:
 
 
 def _called(left: Sequence[str]) -> tuple[str, ...] | None:
-    """The word before the bracket that is open at the end of some tokens, after its word or dot if it has one."""
+    """Return the word before the bracket that is open at the end of tokens, with the word or dot before it, if any."""
     depth = 0
     for number in range(len(left) - 1, 0, -1):
         if left[number] in _CLOSE:
@@ -235,7 +238,7 @@ def _called(left: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _context(one: Sequence[str], other: Sequence[str], holes: dict[tuple[str, str], Hole]) -> list[Atom]:
-    """The common atoms of two contexts, from the edit outwards."""
+    """Return the common atoms of two contexts, from the edit outwards."""
     atoms: list[Atom] = []
     for a, b in zip(one, other, strict=False):
         if a == b:
@@ -248,7 +251,7 @@ def _context(one: Sequence[str], other: Sequence[str], holes: dict[tuple[str, st
 
 
 def depth_after(token: str, depth: int) -> int:
-    """The depth of brackets after a token; negative where one is closed that was not opened, or a line ends."""
+    """Return the depth of brackets after a token; negative after a surplus closing bracket or the end of a line."""
     if token == "\n":
         return -1
     return depth + (token in _OPEN) - (token in _CLOSE)

@@ -1,6 +1,6 @@
-"""Cuts the lines around a cursor out of a document for a model that rewrites them, and turns the result into edits.
+"""Selects the lines around the cursor for a model that rewrites them, and turns its result into edits.
 
-The lines are without their endings, so that a document's own endings stay as they are.
+The lines have no endings, so that the document's own line endings stay unchanged.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from mercury_lsp.edits.history import Edit, by_line
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.syntax.document import Document, plain
 
-# Lines above and below the cursor's that a model may rewrite.
+# The number of lines above and below the cursor's line that a model may rewrite.
 REGION_LINES = 10
-# Lines above and below the cursor's in which secrets are looked for.
+# The number of lines above and below the cursor's line that are searched for secrets.
 CLEANED_LINES = 100
 MAX_REGION_CHARACTERS = 6_000
 MAX_CHANGES = 5
 MAX_CHANGE_LINES = 40
-# Lines of a document that one candidate may replace, or add.
+# The number of lines that one candidate may replace or add.
 MAX_CANDIDATE_LINES = 12
-# Of a secret that an edit took apart, or took its name from: what is left of so many characters is still one.
+# The length of a remainder of a secret that is still hidden after an edit of the secret or of its name.
 LEFT_CHARACTERS = 6
 
 Clean = Callable[[str], str]
-"""Blanks the lines of a text that must not be shown, and leaves the others as they are."""
+"""Blanks the lines of a text that the model must not see, and leaves the others unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An edit by whole lines: from line `first` on, in the document as it is now, `old` became `new`."""
+    """An edit of whole lines: from line `first` of the current document on, `new` replaced `old`."""
 
     first: int
     old: tuple[str, ...]
@@ -42,9 +42,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The lines `first` to `last` of a document, which a model may rewrite, among `lines`, which it is shown.
+    """The lines `first` to `last` of a document, which a model may rewrite, within `lines`, which it sees.
 
-    `top`: the number of the first line shown. `line`, `character`: the cursor.
+    `top`: the number of the first of `lines`. `line`, `character`: the cursor.
     """
 
     document: Document
@@ -57,7 +57,7 @@ class Region:
 
     @property
     def above(self) -> tuple[str, ...]:
-        """The lines shown above the region."""
+        """The visible lines above the region."""
         return self.lines[: self.first - self.top]
 
     @property
@@ -67,11 +67,11 @@ class Region:
 
     @property
     def below(self) -> tuple[str, ...]:
-        """The lines shown below the region."""
+        """The visible lines below the region."""
         return self.lines[self.last + 1 - self.top :]
 
     def marked(self, mark: str) -> tuple[str, ...]:
-        """The lines of the region with a mark at the cursor."""
+        """Return the lines of the region with a mark at the cursor."""
         lines, at = list(self.editable), self.line - self.first
         lines[at] = lines[at][: self.character] + mark + lines[at][self.character :]
         return tuple(lines)
@@ -84,10 +84,10 @@ def region_around(
     clean: Clean | None = None,
     hidden: Collection[int] = (),
 ) -> Region | None:
-    """The lines around a cursor that fit into so many characters, without the lines that must not be shown.
+    """Return the region around a cursor within a budget of characters; hidden lines are blank and end the region.
 
-    hidden: the numbers of more lines that must not be, whatever is in them. None if the cursor's line must not be
-    shown, or is too long.
+    `clean`: blanks the lines that the model must not see. `hidden`: the numbers of further such lines. Returns None if
+    the cursor's line must not be seen, or is too long.
     """
     line, character = document.position(cursor)
     low, high = max(0, line - CLEANED_LINES), min(document.line_count - 1, line + CLEANED_LINES)
@@ -126,7 +126,7 @@ def region_around(
 
 
 def recent_changes(document: Document, edits: Sequence[Edit], clean: Clean | None = None) -> list[Change]:
-    """The last edits of a document by whole lines, the newest last, without those that must not be shown."""
+    """Return the last edits of a document as whole lines, the newest last, without those that `clean` would change."""
     made: list[Change] = []
     for edit in reversed(by_line(document.text, edits)):
         if len(made) == MAX_CHANGES:
@@ -141,11 +141,11 @@ def recent_changes(document: Document, edits: Sequence[Edit], clean: Clean | Non
 
 
 def left_of_secrets(document: Document, edits: Sequence[Edit]) -> frozenset[int]:
-    """The lines that have a part of what looked like a secret before an edit of them, and may not any more."""
+    """Return the lines that still contain a part of a secret after an edit, which may be hard to recognize now."""
     lines: set[int] = set()
     for edit in by_line(document.text, edits):
         first, last, old, new = _sides(document, edit)
-        # The lines of a file that no one wrote are too long to be shown, and to be gone through.
+        # The lines of generated files are too long to be shown, and to be searched.
         long = len(old) + len(new) > 2 * MAX_REGION_CHARACTERS
         secrets = [] if long else [old[start:end] for start, end in find(old, strict=True)]
         if long or any(
@@ -158,7 +158,7 @@ def left_of_secrets(document: Document, edits: Sequence[Edit]) -> frozenset[int]
 
 
 def _sides(document: Document, edit: Edit) -> tuple[int, int, str, str]:
-    """The first and the last line of an edit, and the text of whole lines before and after it."""
+    """Return the first and the last line of an edit, and the text of these lines before and after the edit."""
     first, last = document.position(edit.start)[0], document.position(edit.end)[0]
     low, high = document.span(first)[0], document.span(last)[1]
     old = document.text[low : edit.start] + edit.before + document.text[edit.end : high]
@@ -166,7 +166,7 @@ def _sides(document: Document, edit: Edit) -> tuple[int, int, str, str]:
 
 
 def _is_open(document: Document, first: int, last: int, side: str, clean: Clean) -> bool:
-    """Whether one side of an edit of the lines `first` to `last` may be shown, where it stands."""
+    """Return whether the model may see one side of an edit of the lines `first` to `last`, in its context."""
     low, high = max(0, first - CLEANED_LINES), min(document.line_count - 1, last + CLEANED_LINES)
     before = plain(document.text[document.span(low)[0] : document.span(first)[0]])
     after = plain(document.text[document.span(last)[1] : document.span(high)[1]])
@@ -175,7 +175,7 @@ def _is_open(document: Document, first: int, last: int, side: str, clean: Clean)
 
 
 def _common_left_out(first: int, old: list[str], new: list[str]) -> Change:
-    """The change without the lines that both sides have in common, but at least one of each side."""
+    """Return a change without the lines that both sides have in common, but with at least one line on each side."""
     while len(old) > 1 and len(new) > 1 and old[0] == new[0]:
         old, new, first = old[1:], new[1:], first + 1
     while len(old) > 1 and len(new) > 1 and old[-1] == new[-1]:
@@ -189,10 +189,10 @@ def rewritten(
     changes: Sequence[Change] = (),
     dismissals: Dismissals | None = None,
 ) -> list[Candidate]:
-    """The edits that make the region these lines, the nearest to the cursor first.
+    """Return the edits that turn the region into `lines`, the nearest to the cursor first.
 
-    Left out are edits of blank lines and of blanks at the ends of lines, edits that take a recent change back, secrets,
-    and text at the cursor, which is for completion to suggest.
+    Left out are edits of blank lines and of trailing blanks, edits that undo a recent change, secrets, and insertions
+    at the cursor, which are left to completion.
     """
     made = []
     for low, high, new in _hunks(region.editable, _with_end(lines, region.editable)):
@@ -215,7 +215,7 @@ def rewritten(
 
 
 def _with_end(lines: Sequence[str], old: Sequence[str]) -> list[str]:
-    """The lines with the blank lines at the end of the old ones, because models are careless about these."""
+    """Replace the blank lines at the end by those of the old lines, because models often get them wrong."""
     kept, blank = list(lines), len(old)
     while kept and not kept[-1].strip():
         kept.pop()
@@ -225,7 +225,7 @@ def _with_end(lines: Sequence[str], old: Sequence[str]) -> list[str]:
 
 
 def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, list[str]]]:
-    """The ranges of lines that differ, and what replaces them: line by line if there are as many."""
+    """Yield the ranges of different lines and their new lines; line by line if their numbers are equal."""
     for kind, low, high, first, last in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "replace" and high - low == last - first:
             yield from ((low + i, low + i + 1, [new[first + i]]) for i in range(high - low))
@@ -234,7 +234,7 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, l
 
 
 def _takes_back(first: int, old: Sequence[str], new: Sequence[str], changes: Sequence[Change]) -> bool:
-    """Whether replacing `old` lines by `new` ones undoes a change, all of it or some of its lines."""
+    """Return whether replacing `old` lines by `new` ones undoes a change, all of it or some of its lines."""
     for change in changes:
         begin, end = first - change.first, first - change.first + len(old)
         if begin < 0 or end > len(change.new) or tuple(old) != change.new[begin:end]:
@@ -245,7 +245,7 @@ def _takes_back(first: int, old: Sequence[str], new: Sequence[str], changes: Seq
 
 
 def _candidate(region: Region, low: int, high: int, new: Sequence[str]) -> Candidate:
-    """The candidate that replaces the lines from `low` to before `high`, without what stays of them."""
+    """Return the candidate that replaces the lines from `low` to before `high`, without their unchanged parts."""
     document, eol = region.document, region.document.eol
     joined = eol.join(new)
     if low < high:
@@ -270,7 +270,7 @@ def _candidate(region: Region, low: int, high: int, new: Sequence[str]) -> Candi
 
 
 def _whole_words(text: str, edit: Edit) -> tuple[int, int, str]:
-    """Start, end and new text of an edit, widened to where words begin and end."""
+    """Return start, end and new text of an edit, extended to whole words."""
     start, end, new = edit.start, edit.start + len(edit.before), edit.after
     sides = [side for side in (edit.before, edit.after) if side]
     while start > 0 and _is_word(text[start - 1]) and any(_is_word(side[0]) for side in sides):

@@ -15,7 +15,7 @@ _KINDS: dict[str, Kind] = {
 
 
 def candidates(search: Search) -> Iterator[Candidate]:
-    """The uses of all names that recent edits renamed."""
+    """Yield the uses of all names that recent edits renamed."""
     for recent in search.found[:RECENT_EDITS]:
         for occurrence in recent:
             pair = occurrence.rename
@@ -25,19 +25,22 @@ def candidates(search: Search) -> Iterator[Candidate]:
 
 
 def name_at(names: Names, occurrence: Occurrence, new: str) -> Name | None:
-    """The name that an occurrence wrote."""
+    """Return the name `new` in the text of an occurrence."""
     at = names.text.find(new, occurrence.start, occurrence.end)
     return None if at < 0 else names.at(at, at + len(new))
 
 
 def _uses(search: Search, occurrence: Occurrence, pair: tuple[str, str], alone: bool) -> Iterator[Candidate]:
-    """The uses of one name. If it was replaced once, the edit must be its definition's, and its line's only one."""
+    """Yield the uses of one renamed name.
+
+    If it was replaced only once, that must have been in its definition and the only edit of the line.
+    """
     old, new = pair
     names = search.names
     here = name_at(names, occurrence, new)
     if here is None:
         return
-    # Once its definition is renamed, the old name has none, and what is left of it means the new one.
+    # After its definition was renamed, the old name has no definition, and its uses mean the new one.
     resolved = names.resolve(old, here.start, here.end)
     if resolved is None or resolved.role == "member":
         resolved = _renamed(search, pair, here)
@@ -53,7 +56,7 @@ def _uses(search: Search, occurrence: Occurrence, pair: tuple[str, str], alone: 
 
 
 def _renamed(search: Search, pair: tuple[str, str], here: Name) -> Resolved | None:
-    """What the new name resolves to, if its definition is in an edit that took the old one away."""
+    """Return the definition of the new name, if it is in an edit that removed the old name."""
     old, new = pair
     names = search.names
     resolved = names.resolve(new, here.start, here.end)

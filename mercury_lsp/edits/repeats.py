@@ -1,4 +1,4 @@
-"""Finds the places of edits that were made at least twice, by the patterns of their occurrences."""
+"""Finds further places of edits that were made at least twice, by the patterns of their occurrences."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mercury_lsp.edits.search import MAX_OCCURRENCES, RECENT_EDITS, Candidate, K
 from mercury_lsp.edits.tokens import is_identifier, is_word
 from mercury_lsp.syntax.names import DEFINING, Name, Names
 
-# Words that a place in a comment must have in common with the edits; less if a whole line is edited.
+# The number of words that a place in a comment must share with the edits; fewer if a whole line is edited.
 LEAST_COMMENT_WORDS, LEAST_LINE_WORDS = 3, 2
 
 
 def candidates(search: Search) -> Iterator[Candidate]:
-    """The places of all patterns that recent edits are occurrences of."""
+    """Yield the places of all patterns of recent edits."""
     patterns: dict[Pattern, Occurrence] = {}
-    # By what is replaced, whatever is around it.
+    # The starts of all occurrences of an edit, independent of the tokens around it.
     starts: dict[str, set[int]] = {}
     for pattern, occurrence, other in _patterns(search):
         patterns.setdefault(pattern, occurrence)
@@ -36,7 +36,7 @@ def candidates(search: Search) -> Iterator[Candidate]:
 
 
 def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]]:
-    """The patterns of pairs of occurrences, of which the first is recent."""
+    """Yield the patterns of pairs of occurrences, the first of which is recent, with both occurrences."""
     for number, recent in enumerate(search.found[:RECENT_EDITS]):
         whole: list[Occurrence] = []
         for index, occurrence in enumerate(recent):
@@ -47,7 +47,7 @@ def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]
                 if other.start < occurrence.end and occurrence.start < other.end:
                     continue
                 if any(one.start <= occurrence.start and occurrence.end <= one.end for one in whole):
-                    # The whole line's edit has a pattern, and this is a part of it.
+                    # The occurrence is a part of a longer one that has a pattern.
                     continue
                 pattern = generalize(occurrence, other)
                 if pattern is None or (pattern := _cut(search, pattern, occurrence)) is None:
@@ -58,7 +58,7 @@ def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]
 
 
 def _edit(pattern: Pattern) -> str:
-    """What a pattern replaces by what."""
+    """Return a text for the edit of a pattern, without the tokens around it."""
     return " ".join(f"{_drawn(part.before)} -> {_drawn(part.after)}" for part in pattern.replaced)
 
 
@@ -70,7 +70,7 @@ def _kind(pattern: Pattern) -> Kind:
     if pattern.is_list_item:
         return "argument"
     if pattern.inserts:
-        # Only a modifier may stand before any word.
+        # Only a modifier may precede any word.
         return "modifier" if any(isinstance(atom, Hole) for atom in pattern.right) else "insert"
     if _is_rename(pattern):
         return "rename"
@@ -87,7 +87,7 @@ def _is_rename(pattern: Pattern) -> bool:
 
 
 def _near(search: Search, pattern: Pattern, occurrence: Occurrence) -> tuple[int, int]:
-    """How many tokens on the left and right of a place must match."""
+    """Return the numbers of tokens on the left and right of a place that must match."""
     limits: Limits = search.limits
     if pattern.inserts:
         return limits.insert
@@ -98,11 +98,11 @@ def _near(search: Search, pattern: Pattern, occurrence: Occurrence) -> tuple[int
 
 
 def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | None:
-    """The pattern with as many atoms around it as a place must have; None if it says too little."""
+    """Return a pattern with the atoms around it that a place must match; None if it is too general."""
     near = _near(search, pattern, occurrence)
     left = pattern.left[max(0, len(pattern.left) - near[0]) :]
     right = pattern.right[: near[1]]
-    # A hole at the outer end says nothing.
+    # A hole at the outer end matches any word and so restricts nothing.
     while left and isinstance(left[0], Hole):
         left = left[1:]
     while right and isinstance(right[-1], Hole):
@@ -113,7 +113,7 @@ def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | 
     if any(isinstance(atom, Hole) and atom not in (*around, *pattern.middle) for atom in new):
         return None
     if not pattern.inserts:
-        # What differs on the old side must be on the new one, or else the edit is not one and the same.
+        # A hole of the old side must also be on the new side, or else the two edits are different.
         lost = any(isinstance(atom, Hole) and atom not in new for atom in old)
         return None if lost or not _names(old) else replace(pattern, left=left, right=right)
     if "\n" in new or not _words(new):
@@ -125,7 +125,7 @@ def _cut(search: Search, pattern: Pattern, occurrence: Occurrence) -> Pattern | 
 
 
 def _modifier(pattern: Pattern) -> Pattern | None:
-    """The pattern of a word that is inserted after the words with which a line begins, and before any other word."""
+    """Return the pattern of a word inserted after the first words of a line and before any other word, or None."""
     new = pattern.replaced[0].after
     if len(pattern.replaced) > 1 or "\n" not in pattern.left or not pattern.right:
         return None
@@ -147,7 +147,7 @@ def _names(atoms: Iterable[Atom]) -> int:
 def _places(
     search: Search, document: matching.Document, pattern: Pattern, occurrence: Occurrence
 ) -> Iterator[matching.Place]:
-    """The places of a pattern in code, and of a name those in which it is a name of the same role."""
+    """Yield the places of a pattern in code; those of a rename only if the name has the same role."""
     syntax, names = search.syntax, search.names
     here = syntax.text_around(occurrence.start + 1)
     if here != syntax.text_around(occurrence.end) or here == "string":
@@ -171,7 +171,7 @@ def _places(
 
 
 def _comments(search: Search, document: matching.Document, pattern: Pattern) -> Iterator[matching.Place]:
-    """The places in comments, which have no syntax, so that more of their words must be the same."""
+    """Yield the places in comments; they have no syntax, so more words must match."""
     atoms = (*pattern.left, *pattern.middle, *pattern.right)
     whole = all(isinstance(atom, str) for atom in atoms)
     least = LEAST_LINE_WORDS if "\n" in pattern.middle else LEAST_COMMENT_WORDS
@@ -184,8 +184,8 @@ def _comments(search: Search, document: matching.Document, pattern: Pattern) -> 
 
 
 def _is_same(names: Names, old: str, name: Name | None, role: str | None) -> bool:
-    """Whether a name may be the one that was renamed: it has the same role, and no narrower definition of its own."""
-    # A label belongs to the function that is called.
+    """Return whether a name may be the renamed one: it has the same role, and no definition in a narrower scope."""
+    # A label belongs to the called function.
     if _role(name) != role or role == "label":
         return False
     if name is None or name.role != "use":
@@ -195,13 +195,13 @@ def _is_same(names: Names, old: str, name: Name | None, role: str | None) -> boo
 
 
 def _bare(text: str, place: matching.Place) -> tuple[int, int]:
-    """The range of a place without the blanks around it."""
+    """Return the range of a place without the whitespace around it."""
     old = text[place.start : place.end]
     return place.end - len(old.lstrip()), place.start + len(old.rstrip())
 
 
 def _role(name: Name | None) -> str | None:
-    """Whether a name is a member, a label, a definition or a use; None in a string."""
+    """Return the role of a name, simplified to member, label, definition or use; None in a string."""
     if name is None:
         return None
     return "definition" if name.role in DEFINING else "member" if name.role == "key" else name.role

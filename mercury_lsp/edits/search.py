@@ -1,4 +1,4 @@
-"""Defines what is searched, what is found, and what the user has dismissed of it."""
+"""Defines the input and limits of a search, its candidates, and the dismissals of the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMPARED_EDITS = 24
 MAX_OCCURRENCES = 32
 MAX_CANDIDATES = 40
 SEARCH_SECONDS = 0.03
-# An edit that was dismissed somewhere is offered elsewhere only after so many more occurrences.
+# The number of further occurrences that an edit needs, after each dismissal, to be suggested at other places.
 OCCURRENCES_PER_DISMISSAL = 2
 
 Key = tuple[str, int, str]
@@ -44,9 +44,9 @@ Kind = Literal[
 class Limits:
     """How much a place must have in common with the occurrences of an edit.
 
-    `rename`, `member`, `replace`, `insert`: the tokens on the left and right that must match. `words`: how many words
-    an insertion needs among them. `delete`: the occurrences that a deletion needs. `single`: the kinds of renames for
-    which one occurrence suffices.
+    `rename`, `member`, `replace`, `insert`: the numbers of tokens on the left and right that must match. `words`: the
+    number of words that an insertion needs among them. `delete`: the number of occurrences that a deletion needs.
+    `single`: the kinds of renames for which one occurrence is enough.
     """
 
     rename: tuple[int, int] = (1, 1)
@@ -63,9 +63,10 @@ USUAL = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Replaces the text from `start` to `end`. `support`: the number of occurrences it is drawn from.
+    """A possible next edit, which replaces the text from `start` to `end`.
 
-    `edit` is what is repeated; `key` is the same for the same edit of the same line, wherever the line is by then.
+    `support`: the number of occurrences of the repeated edit. `edit`: a text that identifies that edit. `key`:
+    identifies the edit of this line, even after the line has moved.
     """
 
     start: int
@@ -78,26 +79,29 @@ class Candidate:
 
 
 class Dismissals:
-    """What the user has dismissed: these places, and how often each edit."""
+    """The places at which the user has dismissed a candidate, and the number of dismissals of each edit."""
 
     def __init__(self) -> None:
         self._places: set[Key] = set()
         self._edits: Counter[str] = Counter()
 
     def add(self, candidate: Candidate) -> None:
-        """The user does not want a candidate."""
+        """Record that the user has dismissed a candidate."""
         self._places.add(candidate.key)
         self._edits[candidate.edit] += 1
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether a candidate may be offered."""
+        """Return whether a candidate may be suggested."""
         needed = OCCURRENCES_PER_DISMISSAL * self._edits[candidate.edit]
         return candidate.key not in self._places and (not needed or candidate.support >= 1 + needed)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search works on: a document, its names, and the occurrences in its recent edits, the newest first."""
+    """The input of a search: a document, its names and edits, and the occurrences in its edits, the newest first.
+
+    `until`: the time by `time.monotonic` at which the search ends.
+    """
 
     syntax: Syntax
     names: Names
@@ -108,7 +112,7 @@ class Search:
 
     @classmethod
     def of(cls, syntax: Syntax, edits: Sequence[Edit], limits: Limits, until: float) -> Search:
-        """Cut the edits into occurrences, as many as there is time for."""
+        """Find the occurrences in the edits, until the time is up."""
         joined = by_line(syntax.document.text, edits)
         found: list[Sequence[Occurrence]] = []
         for edit in joined[: -COMPARED_EDITS - 1 : -1]:
@@ -119,5 +123,5 @@ class Search:
 
     @property
     def late(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is up."""
         return monotonic() > self.until

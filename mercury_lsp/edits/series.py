@@ -1,9 +1,9 @@
-"""Finds the places of a line that goes on with a series of fields.
+"""Finds the places of a line that continues a series of fields.
 
-Two lines that are the same but for a name, and a third that was inserted below them with a third name, are a series:
-``self.x = x``, ``self.y = y``, and now ``self.z = z``. Wherever else the first two names follow one another in the same
-way, the third is likely missing: in a serializer, in a table, in an interface. One occurrence suffices, if it gives a
-member its value; of other lines, series go on in one place alone too often.
+Two lines that are equal except for a name, and a third line with a third name that was inserted below them, are a
+series: ``self.x = x``, ``self.y = y``, and now ``self.z = z``. At other places where the first two names follow each
+other in the same way, the third one is probably missing: in a serializer, a table, an interface. One occurrence is
+enough if it assigns a value to a member; series of other lines are too often continued at one place only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ Names = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """The names that the second line has for those of the first, and the third for those of the second."""
+    """A series of three lines.
+
+    `second`: the names of the second line by those of the first. `third`: the names of the third line by those of the
+    second. `line`: the number of the third line.
+    """
 
     second: Names
     third: Names
@@ -30,7 +34,7 @@ class _Series:
 
 
 def candidates(search: Search) -> Iterator[Candidate]:
-    """The places of all series with which recent edits went on."""
+    """Yield the places of all series that recent edits have continued."""
     document = search.syntax.document
     for edit in search.edits[: -RECENT_EDITS - 1 : -1]:
         one = inserted(document, edit)
@@ -43,7 +47,7 @@ def candidates(search: Search) -> Iterator[Candidate]:
 
 
 def _is_field(search: Search, line: int, third: Names) -> bool:
-    """Whether a line gives a member of one of the names its value."""
+    """Return whether a line assigns a value to a member with one of the names."""
     low, high = search.syntax.document.span(line)
     found = (
         name for new in set(third.values()) for name in search.names.all(new) if low <= name.start < high
@@ -52,7 +56,7 @@ def _is_field(search: Search, line: int, third: Names) -> bool:
 
 
 def _renamed(one: str, other: str) -> dict[str, str]:
-    """The identifiers of one line for which another line has others, if that is all in which they differ."""
+    """Return the identifiers of one line and their counterparts in another, if these are the only differences."""
     if indent(one) != indent(other):
         return {}
     old, new = Tokens.of(one).texts, Tokens.of(other).texts
@@ -64,12 +68,12 @@ def _renamed(one: str, other: str) -> dict[str, str]:
             continue
         if not is_identifier(a) or not is_identifier(b) or names.setdefault(a, b) != b:
             return {}
-    # A name that differs in one place differs in all, and neither line has the other's.
+    # A name that differs at one place must differ at all, and neither line may have the other's names.
     return {} if set(names) & set(new) or set(names.values()) & set(old) else names
 
 
 def _places(search: Search, document: Document, series: _Series) -> Iterator[Candidate]:
-    """Below each two lines whose names follow one another as in the series."""
+    """Yield the places below each pair of lines whose names follow each other as in the series."""
     fresh = set(series.third.values())
     for number in range(1, document.line_count - 1):
         if search.late:
@@ -90,7 +94,7 @@ def _places(search: Search, document: Document, series: _Series) -> Iterator[Can
 
 
 def _with_names(line: str, names: Names) -> str:
-    """A line with other names."""
+    """Return a line with its names replaced."""
     tokens = Tokens.of(line)
     pieces, at = [], 0
     for text, start, end in zip(tokens.texts, tokens.starts, tokens.ends, strict=True):

@@ -1,4 +1,4 @@
-"""Cuts texts into tokens with the blanks before them, and compares two texts token by token."""
+"""Splits texts into tokens, and compares two texts token by token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MAX_COMPARED_TOKENS = 400
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of a text; an end of a line is one, blanks are none. Offsets are those of the text plus `base`."""
+    """The tokens of a text, which are words, numbers, signs and newlines, but no other whitespace.
+
+    `starts` and `ends` are offsets in the text plus the `base` of `of`.
+    """
 
     texts: list[str]
     starts: list[int]
@@ -26,12 +29,12 @@ class Tokens:
 
     @classmethod
     def of(cls, text: str, base: int = 0) -> Tokens:
-        """Cut a text."""
+        """Split a text into tokens."""
         found = [(match.group(), match.start() + base, match.end() + base) for match in _TOKEN.finditer(text)]
         return cls([one[0] for one in found], [one[1] for one in found], [one[2] for one in found])
 
     def blank(self, text: str, number: int, base: int = 0) -> str:
-        """The blanks before a token in the text that was cut."""
+        """Return the whitespace before a token of the text, or after the last one."""
         low = self.ends[number - 1] if number else base
         high = self.starts[number] if number < len(self.starts) else len(text) + base
         return text[low - base : high - base]
@@ -39,10 +42,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Tokens that were replaced by others in a document.
+    """A replacement of tokens in a document.
 
-    `start` and `end` are those of the new text, from the end of the token before up to the token after, so that both
-    sides have the blanks around them: `before_text` and `after_text`. `was`: the start in the old text, without a base.
+    `start`, `end`: the range of the new text, from the end of the token before it to the start of the token after it.
+    So both sides, `before_text` and `after_text`, include the whitespace around their tokens. `was`: the start in the
+    old text, without a base.
     """
 
     start: int
@@ -55,17 +59,17 @@ class Hunk:
 
 
 def is_word(token: str) -> bool:
-    """Whether a token is a word or a number."""
+    """Return whether a token is a word or a number."""
     return bool(_WORD.match(token))
 
 
 def is_identifier(token: str) -> bool:
-    """Whether a token is a word that is no number."""
+    """Return whether a token is a word but no number."""
     return bool(_IDENTIFIER.match(token))
 
 
 def hunks(text: str, edit: Edit) -> list[Hunk]:
-    """The tokens that an edit replaced in a text, which has the edit; none where it changed blanks alone."""
+    """Return the hunks of an edit in `text`, the text after the edit; none if it changed only whitespace."""
     low, high = edit.start, edit.end
     while low > 0 and not text[low - 1].isspace() and edit.start - low < 80:
         low -= 1
@@ -77,7 +81,7 @@ def hunks(text: str, edit: Edit) -> list[Hunk]:
 
 
 def compared(old: str, new: str, base: int = 0) -> list[Hunk]:
-    """The hunks between two texts; the new one begins at the offset `base`."""
+    """Return the hunks between two texts; the new one begins at the offset `base`."""
     one, other = Tokens.of(old), Tokens.of(new)
     made = []
     for low, high, first, last in _changed(one.texts, other.texts):
@@ -100,7 +104,7 @@ def compared(old: str, new: str, base: int = 0) -> list[Hunk]:
 
 
 def _changed(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """The ranges of tokens that differ."""
+    """Return the ranges of different tokens in both texts."""
     if len(one) + len(other) > MAX_COMPARED_TOKENS:
         most = min(len(one), len(other))
         head = next((i for i in range(most) if one[i] != other[i]), most)
@@ -113,6 +117,6 @@ def _changed(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int, i
 
 
 def _line_edge(text: str, at: int) -> int:
-    """The offset itself, or the start of the blanks before it if only they stand before it in its line."""
+    """Return the start of the line if only blanks precede the offset in it, or else the offset."""
     start = text.rfind("\n", 0, at) + 1
     return start if _BLANKS.fullmatch(text, start, at) else at

@@ -1,4 +1,4 @@
-"""Names the nodes of definitions (functions, classes and the like), by language."""
+"""Lists the node kinds of definitions (functions, classes and similar) by language."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ DEFINITIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "Lua": ("function_declaration", "function_definition"),
 }
-"""Kinds of nodes in the grammars' ``node-types.json``, by `Language.name`."""
+"""Node kinds of the grammars' ``node-types.json``, by `Language.name`."""
 
 
 def scope(syntax: Syntax, offset: int) -> tuple[int, int] | None:
-    """Start and end of the innermost definition around an offset; None outside of all, and without a tree."""
+    """Return start and end of the innermost definition around an offset; None if there is none, or no tree."""
     if syntax.tree is None or syntax.language is None or not offset:
         return None
     kinds = DEFINITIONS.get(syntax.language.name, ())

@@ -1,6 +1,6 @@
-"""Balances delimiters of several characters, and tags, with those after the cursor.
+"""Balances delimiters of several characters, and tags, with the delimiters after the cursor.
 
-Most languages with such pairs have no grammar here, so a small table lists the pairs.
+Most languages with such pairs have no grammar here, so the pairs are in a small table.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _PAIRS = (
     ("[[", "]]"),
     ("<", ">"),
 )
-# Operators with a character that is no angle bracket there.
+# Operators whose `<` or `>` is no angle bracket.
 _ARROW = re.compile("->|=>|>=|<=|<-")
 _END_TAG = re.compile(r"\s*</([\w.:-]+)\s*>")
 
 
 def balanced(text: str, left: str, rest: str) -> str:
-    """The text without an opener that `left` already ends with, and up to a closer that `rest` already has."""
+    """Return the text without an opener with which `left` already ends, and up to a closer with which `rest` begins."""
     pair = _around(left, rest)
     if pair is None:
         return text
@@ -39,7 +39,7 @@ def balanced(text: str, left: str, rest: str) -> str:
 
 
 def leaves_open(text: str, left: str, rest: str) -> bool:
-    """Whether a text has an open opener of the pair that `rest` closes."""
+    """Return whether a text leaves an opener open whose closer `rest` begins with."""
     pair = _around(left, rest)
     return pair is not None and pair.scan(text)[1] > 0
 
@@ -52,7 +52,7 @@ class _Pair:
     closer: str
 
     def scan(self, text: str) -> tuple[int, int]:
-        """The index of the first closer without an opener, or the text's length, and the number of open openers."""
+        """Return the index of the first surplus closer, or the text's length, and the number of open openers."""
         if self.opener == "<":
             text = _ARROW.sub("  ", text)
         depth = 0
@@ -64,7 +64,7 @@ class _Pair:
 
 
 def _around(left: str, rest: str) -> _Pair | None:
-    """The pair whose closer is at the start of the rest of the line."""
+    """Return the pair whose closer begins the rest of the line; None if there is none."""
     if tag := _END_TAG.match(rest):
         name = re.escape(tag[1])
         return _Pair(rf"<{name}(?:\s[^<>]*)?(?<!/)>", rf"</{name}\s*>")

@@ -16,15 +16,15 @@ _ENDING = re.compile(r"\r\n|\r|\n")
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate, which tokenizers, parsers and files do not accept.
+    """Replace each lone surrogate by U+FFFD, because tokenizers, parsers and files do not accept surrogates.
 
-    JSON can contain lone surrogates. The replacement has the same length in each of the three position encodings.
+    JSON can contain them. The replacement has the same length in each of the three position encodings.
     """
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def plain(text: str) -> str:
-    r"""The text with \n as the only line ending, and a question mark for each lone surrogate."""
+    r"""Replace all line endings of a text by \n, and each lone surrogate by a question mark."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
@@ -32,9 +32,10 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document. `path`: the model's name of it, relative to the workspace, POSIX, or the file name; may be empty.
+    """A document at one version.
 
-    Two versions with the same text are equal, because nothing depends on the editor's numbers.
+    `path`: the path that the model sees, POSIX and relative to the workspace, or the file name; may be empty. Two
+    versions with the same text are equal, because nothing depends on the editor's version numbers.
     """
 
     uri: str
@@ -49,7 +50,7 @@ class Document:
 
     @property
     def line_count(self) -> int:
-        """At least one: the text after the last line ending is a line, even when it is empty."""
+        """The number of lines, at least one: the text after the last line ending is a line even if it is empty."""
         return len(self._starts)
 
     @property
@@ -59,12 +60,12 @@ class Document:
         return first.group() if first else "\n"
 
     def line(self, number: int) -> str:
-        """A line without its ending. Raises `IndexError` outside of `range(line_count)`."""
+        """Return a line without its ending. Raises `IndexError` outside of `range(line_count)`."""
         start, end = self.span(number)
         return self.text[start:end]
 
     def span(self, number: int) -> tuple[int, int]:
-        """Offsets of a line's start and end, the line ending left out. Raises `IndexError` like `line`."""
+        """Return the offsets of a line's start and end, without the line ending. Raises `IndexError` like `line`."""
         if not 0 <= number < len(self._starts):
             raise IndexError(f"no line {number} in {len(self._starts)} lines")
         start = self._starts[number]
@@ -74,7 +75,7 @@ class Document:
         return start, end - 1 if end > start and self.text[end - 1 : end + 1] == "\r\n" else end
 
     def offset(self, line: int, character: int) -> int:
-        """The offset of a position. A position past its line's end is that end; past the last line, the text's end."""
+        """Return the offset of a position, clamped to the end of its line, or of the text after the last line."""
         if line < 0:
             return 0
         if line >= len(self._starts):
@@ -83,16 +84,16 @@ class Document:
         return min(start + max(0, character), end)
 
     def position(self, offset: int) -> tuple[int, int]:
-        r"""Line and character of an offset, clamped to the text; inside of \r\n it is the end of the line."""
+        r"""Return line and character of an offset, clamped to the text; inside of \r\n, the end of the line."""
         offset = max(0, min(offset, len(self.text)))
         line = bisect_right(self._starts, offset) - 1
         start, end = self.span(line)
         return line, min(offset, end) - start
 
     def replace(self, start: int, end: int, text: str, version: int) -> Document:
-        """The document with the characters from `start` to `end` replaced, at its new version."""
+        """Return the document at a new version with the characters from `start` to `end` replaced."""
         changed, longer = self.text[:start] + text + self.text[end:], len(text) - (end - start)
-        # Only the lines of the change are split again, and the one before it, because \r and \n may meet.
+        # Only the changed lines are split again, and the line before them, because \r and \n may meet.
         first = max(0, bisect_left(self._starts, start) - 1)
         after = bisect_right(self._starts, end)
         begin = self._starts[first]
@@ -108,5 +109,5 @@ class Document:
 
 
 def _ends(text: str, offset: int) -> list[int]:
-    """The ends of the line endings of a text that begins at an offset."""
+    """Return the ends of all line endings of a text that begins at an offset."""
     return [offset + match.end() for match in _ENDING.finditer(text)]

@@ -1,6 +1,6 @@
-"""Splits code into logical lines and blocks by indentation, and restyles indentation.
+"""Splits code into logical lines and blocks by indentation, and adapts the style of indentation.
 
-The lines come from `Syntax.lines`, without comments and with blanked strings.
+Lines of code are those of `Syntax.lines`, without comments and with blanked strings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MAX_STEP_COLUMNS = 8
-# The end of a line that decides whether a block begins.
+# Only the last characters of a line are checked for the beginning of a block.
 _LINE_END_CHARACTERS = 80
 
 # The indentation of code, not of the lines of a C comment.
@@ -33,18 +33,18 @@ NO_INDENTATION = Indentation()
 
 
 def width(line: str) -> int:
-    """The column of a line's first character, with a tab stop every eight columns."""
+    """Return the column of a line's first character that is not blank, with a tab stop every eight columns."""
     line = line.expandtabs()
     return len(line) - len(line.lstrip())
 
 
 def depth(line: str) -> int:
-    """How many more brackets a line opens than it closes."""
+    """Return the number of brackets that a line opens minus the number that it closes."""
     return sum(line.count(opener) for opener in "([{") - sum(line.count(closer) for closer in ")]}")
 
 
 def head(lines: Sequence[str]) -> Sequence[str]:
-    """The last logical line: the last lines, up to the one that opens the closed brackets."""
+    """Return the last logical line: the last lines, back to the line that opens all brackets they close."""
     balance = 0
     for i in range(len(lines) - 1, -1, -1):
         balance += depth(lines[i])
@@ -54,7 +54,7 @@ def head(lines: Sequence[str]) -> Sequence[str]:
 
 
 def joined(lines: Sequence[str]) -> str:
-    """Join lines to one, without the blanks at their ends."""
+    """Join lines to one, with their leading and trailing whitespace replaced by single spaces."""
     return " ".join(line.strip() for line in lines).strip()
 
 
@@ -62,11 +62,14 @@ class Blocks:
     """Tracks the columns at which the next line may begin, in a language with indented blocks."""
 
     def __init__(self, above: Sequence[str], opens: Callable[[str], bool]) -> None:
-        """above: lines that do not end inside brackets. opens: whether a body must follow a logical line."""
+        """Start after the lines `above`, which must not end inside brackets.
+
+        `opens`: returns whether a body must follow a logical line.
+        """
         self._opens = opens
         self._levels: list[int] = []
         self._logical: list[str] = []
-        # Open brackets of these lines.
+        # The number of open brackets in `_logical`.
         self._depth = 0
         above = [line for line in above if line.strip()]
         last = head(above)
@@ -76,7 +79,7 @@ class Blocks:
                 self._levels.insert(0, width(line))
 
     def fits(self, line: str) -> bool:
-        """Whether a line may come next."""
+        """Return whether the indentation allows a line to come next."""
         if self._logical or not line.strip():
             return True
         if self.opened:
@@ -86,7 +89,7 @@ class Blocks:
         return width(line) in self._levels or width(line) < known
 
     def step(self, line: str) -> None:
-        """Move to a line, whether it fits or not."""
+        """Advance by a line, whether it fits or not."""
         if not self._logical:
             if not line.strip():
                 return
@@ -100,10 +103,10 @@ class Blocks:
 
 
 def restyled(text: str, document: str, project: Indentation = NO_INDENTATION) -> str:
-    """The text, from its second line on, with the document's tabs or spaces; mixed indentation stays.
+    """Indent the text, from its second line on, by tabs or spaces as in the document; mixed indentation stays.
 
-    A document without indentation takes the project's. An indented document has priority, because mixed tabs and spaces
-    are an error in several languages.
+    Without indentation in the document, the project's setting applies. The document takes precedence, because mixed
+    tabs and spaces are an error in several languages.
     """
     theirs = _INDENT.findall(document)
     ours = _INDENT.findall(text[text.find("\n") + 1 :]) if "\n" in text else []
@@ -123,11 +126,11 @@ def restyled(text: str, document: str, project: Indentation = NO_INDENTATION) ->
 def reindented(
     text: str, left: str, above: str, documents: Sequence[str], project: Indentation = NO_INDENTATION
 ) -> str:
-    """The text with each block indented by the project's step, or by that of the first document with a block.
+    """Indent each block of the text by the project's step, or by that of the first of `documents` with a block.
 
-    left: the text before it in its first line. above: the last line above that is not blank. Lines that are no block's
-    first keep their distance from the line above. The text stays if no step is known, or if it has no block. A tab is a
-    step, whatever its width.
+    `left`: the text before it in its first line. `above`: the last line above that is not blank. Only the first line of
+    a block changes its distance from the line above. The text is unchanged if no step is known or it has no block. A
+    tab is always one step.
     """
     lines = text.split("\n")
     begins_line = left == "" and lines[0].strip() != ""
@@ -139,7 +142,7 @@ def reindented(
     theirs = _their_step(ours, any(line.startswith("\t") for line in whole), documents, project)
     if theirs == ours:
         return text
-    # Columns in the text, and their new columns.
+    # Pairs of old and new columns.
     levels = [(width(whole[0]), width(whole[0]))]
     done, previous = whole[:1], whole[0]
     for line in whole[1:]:
@@ -161,7 +164,7 @@ def reindented(
 
 
 def _their_step(ours: int, tabs: bool, documents: Sequence[str], project: Indentation) -> int:
-    """The wanted step of blocks in columns, if the text's is `ours`."""
+    """Return the step for blocks in columns, if the step of the text is `ours`."""
     if project.width and not tabs:
         return project.width
     counts = next(filter(None, (_steps(document.split("\n")) for document in documents)), None)
@@ -170,7 +173,7 @@ def _their_step(ours: int, tabs: bool, documents: Sequence[str], project: Indent
 
 
 def _steps(lines: Sequence[str]) -> Counter[int]:
-    """The number of blocks by their step in columns."""
+    """Count blocks by their step in columns."""
     steps = Counter[int]()
     previous = ""
     for line in lines:

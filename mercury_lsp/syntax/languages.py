@@ -1,7 +1,7 @@
-"""Lists the languages with a known syntax, with the names of their tree-sitter grammars.
+"""Lists the languages with a tree-sitter grammar, and their node kinds.
 
-Each grammar is loaded from its own wheel at first use. A grammar that is missing or does not load is logged once, and
-its language is treated by indentation like any other.
+Each grammar is loaded from its own wheel at first use. A grammar that is missing or does not load is logged once; its
+language is then analyzed by its lines.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from tree_sitter import Language as Grammar
 
 _log = logging.getLogger(__name__)
 _BRACE = r"\{$|^(case\b.*|default\s*):$"
-"""A line without comments and outer blanks, after which a body must follow."""
+"""Matches a stripped line without comments after which a body must follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The syntax of a language; names of node kinds are those of the grammar's ``node-types.json``.
+    """The syntax of a language; node kinds are those of the grammar's ``node-types.json``.
 
     `ids`: LSP language identifiers. `line_comment`: the mark of a comment up to the end of the line, or empty.
-    `opener`: a regular expression that finds the start of a body at the end of a logical line (all of a statement's
-    head on one line, with blanked comments and with quotes for strings). `interpolations`: code inside strings.
-    `strays`: nodes that the grammar accepts, but today's language does not. `tight`: nodes whose closing brace may
-    begin a line only after a comma. `offside`: blocks are indented. `prose`: most of the text is for people.
-    `indexed`: files of the language are read for other documents.
+    `opener`: a regular expression for a logical line after which a body must follow; in a logical line the head of a
+    statement is joined to one line, with blanked comments, and quotes for strings. `interpolations`: code inside
+    strings. `strays`: nodes that the grammar accepts, but the current language does not. `tight`: nodes whose closing
+    brace may begin a line only after a comma. `offside`: indentation delimits blocks. `prose`: most of the text is for
+    people. `indexed`: files of the language may give related text and are in the project memory.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Language:
     indexed: bool = True
 
     def grammar(self) -> Grammar | None:
-        """The grammar; None if it cannot be loaded."""
+        """Return the grammar; None if it cannot be loaded."""
         return _grammar(self.module, self.function)
 
 
@@ -132,7 +132,8 @@ LANGUAGES = (
         strings=("string", "raw_string", "ansi_c_string", "heredoc_body", "regex"),
         interpolations=("expansion", "command_substitution"),
         bodies=("compound_statement", "do_group"),
-        brackets="[]{}",  # `case` items have a closing parenthesis alone
+        # Items of `case` have a closing parenthesis without an opening one.
+        brackets="[]{}",
     ),
     Language(
         "PHP", ("php",), (".php", ".phtml"), "tree_sitter_php", "language_php",
@@ -197,5 +198,5 @@ _BY_SUFFIX = {suffix: language for language in LANGUAGES for suffix in language.
 
 
 def for_document(language_id: str, path: str) -> Language | None:
-    """The language by the editor's identifier, or else by the file's suffix, because identifiers differ."""
+    """Return the language by the editor's identifier, or else by the file's suffix, because identifiers differ."""
     return _BY_ID.get(language_id) or _BY_SUFFIX.get(PurePosixPath(path).suffix.lower())

@@ -1,6 +1,6 @@
-"""Finds comments and strings in languages without a grammar, by a table of their marks.
+"""Finds comments and strings in languages without a grammar, by a table of their delimiters.
 
-One regular expression for each language scans a text once, in time linear in its length.
+One regular expression per language scans a text once, in linear time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kind = Literal["string", "comment"]
 
 CURLY, ALL = "[]{}", "()[]{}"
 
-# After a word that is no prefix of a string ' is an apostrophe; after `&` and `<` it begins a lifetime.
+# After a word that is no string prefix, ' is an apostrophe; after `&` and `<` it begins a lifetime.
 _BEFORE_STRING = r"(?:(?<![\w&<])|(?<=\b[bfruBFRU])|(?<=\b[bfruBFRU]{2}))"
 
 
@@ -36,29 +36,29 @@ class Lexis:
     line_comments: tuple[str, ...] = ()
     block_comments: tuple[tuple[str, str], ...] = ()
     quotes: str = ""
-    """Each begins a string that ends in the same line."""
+    """Quotes of strings that end in the same line."""
     long_quotes: tuple[str, ...] = ()
-    """Each begins a string of any number of lines."""
+    """Quotes of strings of any number of lines."""
     characters: bool = False
-    """Whether ' surrounds one character, and is part of a name elsewhere."""
+    """Whether ' quotes single characters only, and may otherwise be part of a name."""
     escaped: str = ""
     """A regular expression of a character outside strings, such as `?\\(` of Emacs Lisp."""
     brackets: str = ALL
     trailing_commas: bool = True
     """Whether a comma may precede a closing bracket."""
     tight: bool = False
-    """Whether a closing brace mostly follows other text in its line."""
+    """Whether a closing brace usually follows other text in its line."""
     prose: bool = False
-    """Whether most of the text is for people, with brackets and quotes of any kind."""
+    """Whether most of the text is for people, so that brackets and quotes need not match."""
     line_starts: bool = False
-    """Whether comments begin only at the start of a line, as far as is known."""
+    """Whether only comments at the start of a line are recognized."""
 
     def spans(self, text: str) -> tuple[Span, ...]:
-        """The comments and strings of a text, in order."""
+        """Return the comments and strings of a text, in order."""
         return _spans(self, text)
 
     def at(self, text: str, offset: int) -> Kind | None:
-        """Whether a character typed at an offset would be part of a string or a comment; None for code."""
+        """Return whether a character typed at an offset would be in a string or a comment; None for code."""
         spans = self.spans(text)
         i = bisect_right(spans, offset, key=lambda span: span.start) - 1
         if i >= 0 and spans[i].start == offset:
@@ -82,7 +82,7 @@ _PROSE = Lexis(brackets="", prose=True)
 _MARKUP = Lexis((), _MARKUP_BLOCK, brackets="", prose=True)
 
 UNKNOWN = Lexis(("#", "//"), (), '"`', line_starts=True)
-"""The marks of a language that is not in the table."""
+"""The marks for languages that are not in the table."""
 
 _TABLE: tuple[tuple[Lexis, str, str], ...] = (
     (Lexis(("//",), _C_BLOCK, "\"'", ('"""', "'''")), "dart groovy", ".dart .groovy .gradle"),
@@ -129,7 +129,7 @@ _BY_SUFFIX = {suffix: lexis for lexis, _, suffixes in _TABLE for suffix in suffi
 
 
 def for_document(language_id: str, path: str) -> Lexis:
-    """The marks by the editor's identifier, or else by the file's suffix."""
+    """Return the marks of a language by the editor's identifier, or else by the file's suffix."""
     name = PurePosixPath(path)
     # `.gitignore` has no suffix.
     suffix = (name.suffix or name.name).lower()
@@ -138,7 +138,7 @@ def for_document(language_id: str, path: str) -> Lexis:
 
 @cache
 def of_line(line_comment: str) -> Lexis:
-    """The marks of a line of a language with a grammar, where its tree is broken or not there."""
+    """Return the marks for single lines of a language with a grammar, if its tree is broken or missing."""
     return Lexis((line_comment,) if line_comment else (), quotes="\"'`")
 
 
@@ -154,7 +154,7 @@ def _spans(lexis: Lexis, text: str) -> tuple[Span, ...]:
 
 
 def _end(lexis: Lexis, token: str, group: str | None) -> str:
-    """The end mark of a comment or string; "\\0", which is no end, if the token has only its start mark."""
+    """Return the end mark of a comment or string; "\\0", which never matches, if the token has only its start mark."""
     if group == "block":
         begin, end = max((pair for pair in lexis.block_comments if token.startswith(pair[0])), key=len)
     else:
@@ -201,7 +201,7 @@ def _line_comment(lexis: Lexis) -> str:
     marks = "|".join(re.escape(mark) for mark in lexis.line_comments)
     if lexis.line_starts:
         return rf"^[ \t]*(?:{marks})[^\r\n]*"
-    # `#` and `;` within a word, `a#b`, `http://x`, begin no comment; Haskell's `-->` is an operator.
+    # Marks within a word such as `a#b` or `http://x` begin no comment; Haskell's `-->` is an operator.
     after = r"(?![!#$%&*+./<=>?@\\^|~:])" if ("{-", "-}") in lexis.block_comments else ""
     before = (
         r"(?<!:)" if "//" in lexis.line_comments else r"(?<![\\\w$&])" if "#" in lexis.line_comments else ""

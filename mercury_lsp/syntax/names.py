@@ -1,8 +1,8 @@
-"""Resolves a name within a document: where its definition stands, its scope, and its other occurrences there.
+"""Resolves a name within a document: its definition, its scope and its other occurrences.
 
-The rules are those that languages have in common: parameters belong to their function, other definitions to what is
-around them; a member, after a dot, is another name than a bare one; a label of an argument belongs to the function that
-is called. What a rule does not cover is not resolved.
+The rules are those that languages have in common: parameters belong to their function, other definitions to the scope
+around them; a member, after a dot, is a different name from a bare one; the label of an argument belongs to the called
+function. Other cases are not resolved.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A name's definition: its role, and the range in which it holds."""
+    """The definition of a name: its role, and start and end of its scope."""
 
     role: Role
     start: int
@@ -52,27 +52,30 @@ class Resolved:
 
 
 class Names:
-    """The names of a document with a tree."""
+    """The names of a document; none without a syntax tree."""
 
     def __init__(self, syntax: Syntax) -> None:
         self._syntax = syntax
         self.text = self._text = syntax.document.text
         self.parsed = syntax.tree is not None
-        # Where an assignment makes a name.
+        # Languages in which an assignment defines a name.
         self._assigns = syntax.language is not None and syntax.language.name in ("Python", "Ruby", "Bash")
         self._named: dict[str, list[tuple[Name, Node]]] = {}
 
     def at(self, start: int, end: int) -> Name | None:
-        """The name at a range; None in a string, in a comment, or without a tree."""
+        """Return the name at a range; None in a string, in a comment, or without a tree."""
         node = self._leaf(start, end)
         return None if node is None else Name(start, end, self._role(node))
 
     def all(self, text: str) -> list[Name]:
-        """All occurrences of a name in the document, outside of strings and comments."""
+        """Return at most `MAX_OCCURRENCES` occurrences of a name, outside of strings and comments."""
         return [name for name, _ in self._all(text)]
 
     def resolve(self, text: str, start: int, end: int, role: Role | None = None) -> Resolved | None:
-        """The definition of the name that stands, or stood, at a range; `text` is the name whose definitions count."""
+        """Return the definition of the name `text` at a range, where another text may stand by now.
+
+        Returns None if the name is not resolved.
+        """
         node = self._leaf(start, end)
         if node is None:
             return None
@@ -94,7 +97,7 @@ class Names:
         return None
 
     def uses(self, text: str, resolved: Resolved) -> list[Name]:
-        """The occurrences of a name that mean a definition."""
+        """Return the occurrences of a name that refer to a definition."""
         found = self._all(text)
         if resolved.role == "member":
             return [name for name, _ in found if name.role in ("member", "definition")]
@@ -122,8 +125,9 @@ class Names:
         return made
 
     def _labels(self, node: Node, resolved: Resolved) -> bool:
-        """Whether a label is one of a call of the function that a parameter belongs to."""
-        assert self._syntax.tree is not None  # there is a node
+        """Return whether a label is in a call of the function to which the parameter `resolved` belongs."""
+        # There is a node, and so a tree.
+        assert self._syntax.tree is not None
         whole = self._syntax.tree.root_node.descendant_for_byte_range(resolved.start, resolved.end)
         named = None if whole is None else _child_node(whole)
         function = "" if named is None else self._text[named.start_byte : named.end_byte]
@@ -147,7 +151,7 @@ class Names:
         return self._named[text]
 
     def _leaf(self, start: int, end: int) -> Node | None:
-        """The node of exactly this range, if it is a name."""
+        """Return the node of exactly this range, if it is a name."""
         tree, language = self._syntax.tree, self._syntax.language
         if tree is None or language is None:
             return None
@@ -159,7 +163,7 @@ class Names:
         return None if "content" in node.type or "fragment" in node.type or "escape" in node.type else node
 
     def _role(self, node: Node) -> Role:
-        """What a name is in its place."""
+        """Return the role of a name at its place."""
         if node.type in _SHORTHANDS:
             return "key"
         before = self._text[max(0, node.start_byte - 20) : node.start_byte]
@@ -175,7 +179,7 @@ class Names:
         return self._defining(node) or "use"
 
     def _defining(self, node: Node) -> Role | None:
-        """The role of a name that a definition gives; None for a use."""
+        """Return the role of a name in its definition; None for a use."""
         child, parent, steps = node, node.parent, 0
         while parent is not None and steps < 6:
             field = _field(parent, child)
@@ -222,11 +226,11 @@ class Names:
         return None
 
     def _is_own_scope(self, kind: str) -> bool:
-        """Whether names that are made in a node's head hold in that node alone."""
+        """Return whether names defined in the head of a node are visible only in that node."""
         return bool(_COMPREHENSION.search(kind) or (not self._assigns and _LOOP.search(kind)))
 
     def defined(self, text: str, resolved: Resolved) -> bool:
-        """Whether a name has a definition in the range of another one; those of narrower scopes do not count."""
+        """Return whether a name has a definition in the scope of another definition, but not in a narrower scope."""
         for name, node in self._all(text):
             if not resolved.start <= name.start < resolved.end:
                 continue
@@ -240,11 +244,11 @@ class Names:
         return False
 
     def is_assigned(self, name: Name) -> bool:
-        """Whether a member gets a value where it stands."""
+        """Return whether a value is assigned to a member at its place."""
         return bool(re.match(r"\s*(?::[^=\n]*)?=(?!=)", self._text[name.end : name.end + 80]))
 
     def _scope(self, node: Node, role: Role) -> tuple[int, int]:
-        """The range in which a definition holds."""
+        """Return the scope of a definition."""
         language = self._syntax.language
         kinds = DEFINITIONS.get(language.name, ()) if language else ()
         blocks = () if self._assigns or language is None else language.bodies
@@ -256,7 +260,7 @@ class Names:
             if role == "parameter":
                 return around.start_byte, around.end_byte
             if _child_node(around) == node or _class(around):
-                # What defines the name itself is no scope of it; and a class is none for its methods' names.
+                # The definition is not the scope of its own name, and a class not that of its methods' names.
                 continue
             return around.start_byte, around.end_byte
         return 0, len(self._text)
@@ -281,7 +285,7 @@ def _field(parent: Node, child: Node) -> str | None:
 
 
 def _child_node(node: Node) -> Node | None:
-    """The node of the name that a definition gives."""
+    """Return the node of the name in a definition."""
     found = node.child_by_field_name("name") or node.child_by_field_name("declarator")
     while (
         found is not None

@@ -1,9 +1,9 @@
-"""Parses a text, and queries its tree, within a bound of processor time, whatever the text is.
+"""Parses any text, and queries its tree, in bounded CPU time.
 
-tree-sitter searches for the cheapest repair of an error, in time that grows with the square of a line of brackets or
-quotes, and worse; and it holds the interpreter while it parses bytes. Here tree-sitter reads by a callback, and asks
-every hundred steps whether to go on: other threads run meanwhile, and a text that takes too long has no tree. The bound
-counts the thread's own processor time, so that a busy machine loses no trees.
+tree-sitter searches for the cheapest repair of an error, which takes quadratic time or more for a line of brackets or
+quotes, and it holds the GIL while it parses bytes. Here tree-sitter reads by a callback and asks every hundred steps
+whether to continue, so that other threads can run, and a text that takes too long has no tree. The limit is on the
+thread's own CPU time, so that a busy machine loses no trees.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from time import thread_time
 from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
 PARSE_SECONDS, PARSE_SECONDS_PER_CHARACTER = 0.06, 1.5e-6
-"""The most time of a parse. Usual code takes a fifth of the second figure, and nothing of the first."""
+"""The constant part of the time limit, and the part per character, of which usual code takes a fifth."""
 MAX_QUERY_DEPTH = 300
 """Queries ignore deeper nodes, because the cost of a step grows with its depth."""
 MAX_ERROR_RUN = 256
-"""An error with more adjacent unnamed nodes has no tree."""
+"""A tree is dropped if an error in it has more adjacent unnamed nodes."""
 MAX_ANGLE_BRACKETS = 1_000
-"""A statement with more angle brackets is not parsed, because some grammars then never ask whether to go on."""
+"""A text with more nested angle brackets in a statement is not parsed, because some grammars then never ask whether to
+continue."""
 
 _ANGLES = re.compile("[<>;{}]")
 
 
 def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | None:
-    """The tree of a source of one byte a character; None if it takes too long.
+    """Parse a source with one byte per character; return None if that takes too long.
 
-    old: the edited tree of an earlier source, so that only changes are parsed.
+    `old`: the edited tree of an earlier source, so that only changes are parsed.
     """
     if _is_too_deep(source):
         return None
@@ -55,7 +56,7 @@ def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | N
 
 
 def broken(tree: Tree) -> Iterator[Node]:
-    """The nodes that are errors or missing, in no order."""
+    """Yield the error nodes and missing nodes, in no order."""
     nodes = [tree.root_node]
     while nodes:
         node = nodes.pop()
@@ -65,7 +66,7 @@ def broken(tree: Tree) -> Iterator[Node]:
 
 
 def _can_be_queried(error: Node) -> bool:
-    """Whether a query of an error's children ends in time: from each child it searches the next named one."""
+    """Return whether a query of an error's children ends in time: from each child it searches the next named one."""
     if error.child_count <= MAX_ERROR_RUN:
         return True
     run = 0
@@ -77,7 +78,7 @@ def _can_be_queried(error: Node) -> bool:
 
 
 def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[Node]]:
-    """The nodes of a query that touch a range, by capture."""
+    """Return the nodes of a query that touch a range, by capture."""
     cursor = QueryCursor(query)
     cursor.set_byte_range(low, high)
     cursor.set_max_start_depth(MAX_QUERY_DEPTH)
@@ -85,9 +86,9 @@ def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[No
 
 
 def around(tree: Tree, offset: int) -> list[Node]:
-    """The nodes around the character left of an offset, innermost first.
+    """Return the nodes around the character before an offset, the innermost first.
 
-    The search starts at the root, because a node finds its parent by the same search.
+    The search starts at the root, because tree-sitter also finds the parent of a node by that search.
     """
     cursor, at = tree.walk(), offset - 1
     path: list[Node] = []

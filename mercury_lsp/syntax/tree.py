@@ -1,8 +1,8 @@
-"""Answers questions on the syntax at an offset: string or comment, one line or several, errors.
+"""Answers questions about the syntax at an offset: string or comment, one line or several, errors.
 
-A language without a grammar, and a text over `MAX_PARSED_CHARACTERS`, have no tree, and are judged by their lines. The
-line at the cursor is mostly incomplete, so the tree is asked only for facts that survive errors (strings, comments);
-the lines tell where bodies begin.
+A language without a grammar, or a text over `MAX_PARSED_CHARACTERS`, has no tree and is analyzed by its lines. The line
+at the cursor is mostly incomplete, so only facts that survive errors (strings, comments) come from the tree; where
+bodies begin comes from the lines.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import head, joined, width
 from mercury_lsp.syntax.languages import Language, for_document
 
-# A longer text takes longer to parse than a keystroke should.
+# A longer text would take too long to parse at each key.
 MAX_PARSED_CHARACTERS = 1_000_000
-# Shorter texts are always parsed, longer ones only up to this mean length of a line.
+# Texts up to this length are always parsed, longer ones only up to this mean length of a line.
 ALWAYS_PARSED_CHARACTERS, MAX_MEAN_LINE_CHARACTERS = 100_000, 500
-# The most characters of a logical line that patterns see.
+# The number of characters of a logical line that are matched.
 MAX_HEAD_CHARACTERS = 1_000
 # The lines above and below in which the start and end of a body are searched.
 NEARBY_LINES = 60
@@ -55,12 +55,12 @@ class Syntax:
         return cls(document, language, tree)
 
     def errors(self) -> int:
-        """The number of error nodes and missing nodes; 0 without a tree."""
+        """Return the number of error nodes and missing nodes; 0 without a tree."""
         return sum(1 for _ in self.broken())
 
     @property
     def lexis(self) -> lexical.Lexis | None:
-        """The marks of a language without a grammar."""
+        """The marks of a language without a grammar; None for a language with one."""
         return None if self.language else lexical.for_document(self.document.language_id, self.document.path)
 
     @property
@@ -81,18 +81,21 @@ class Syntax:
         return (self.language.line_comment,) if self.language and self.language.line_comment else ()
 
     def in_string_or_comment(self, offset: int) -> bool:
-        """Whether a character typed here would be text: neither code nor interpolated code."""
+        """Return whether a character typed at an offset would be text: neither code nor interpolated code."""
         return self.text_around(offset) is not None
 
     def text_around(self, offset: int) -> Literal["string", "comment"] | None:
-        """Whether a character typed here would be in a string or a comment; None for code and interpolated code."""
+        """Return whether a character typed at an offset would be in a string or a comment.
+
+        None means code, or interpolated code.
+        """
         line, column = self.document.position(offset)
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
             for node in parsing.around(self.tree, offset):
                 if node.type in self.language.interpolations:
-                    # Right after the interpolation.
+                    # The offset is directly after the interpolation.
                     if offset == node.end_byte and self.document.text[offset - 1] in "})":
                         continue
                     return None
@@ -108,7 +111,7 @@ class Syntax:
         return lexis.at(self.document.line(line)[:column], column)
 
     def multiline(self, offset: int) -> bool:
-        """Whether a completion here should have several lines: a body begins here and is empty."""
+        """Return whether a completion should have several lines: an empty body begins at the offset."""
         number, column = self.document.position(offset)
         rest = self.document.line(number)[column:]
         if rest.strip(" \t)]};,") or self.in_string_or_comment(offset):
@@ -126,16 +129,16 @@ class Syntax:
         return first.lstrip().startswith(("}", ")", "]", ";;")) or width(first) <= width(logical[0])
 
     def opens(self, line: str) -> bool:
-        """Whether a body must follow this logical line of `code`."""
-        # The patterns search both ends, some from each place again.
+        """Return whether a body must follow a logical line of `code`."""
+        # The patterns look at both ends, and some take quadratic time.
         if len(line) > MAX_HEAD_CHARACTERS:
             line = line[: MAX_HEAD_CHARACTERS // 2] + line[-MAX_HEAD_CHARACTERS // 2 :]
         return bool(re.search(self.language.opener, line) if self.language else _OPENER.search(line))
 
     def code(self, low: int, high: int) -> str:
-        """The text from `low` to `high` at its length, without comments and strings.
+        """Return the text from `low` to `high` with comments and strings blanked, at the same length.
 
-        Comments become blanks; strings become quotes in their first line, and blanks in the others.
+        Comments become spaces; strings become quotes in their first line, and spaces in the others.
         """
         text = self.document.text
         if self.tree is None and self.language:
@@ -155,7 +158,7 @@ class Syntax:
         return "".join([*pieces, text[at:high]])
 
     def _texts(self, low: int, high: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Start and end of the comments, and of the strings, that touch a range."""
+        """Return start and end of the comments, and of the strings, that touch a range."""
         if self.lexis:
             spans = [
                 span for span in self.lexis.spans(self.document.text) if low < span.end and span.start < high
@@ -170,14 +173,14 @@ class Syntax:
         return nodes[0], nodes[1]
 
     def lines(self, first: int, last: int) -> list[str]:
-        """The `code` of lines `first` up to `last`; numbers out of range are left out."""
+        """Return the `code` of the lines from `first` to before `last`; numbers out of range are left out."""
         first, last = max(0, first), min(last, self.document.line_count)
         if first >= last:
             return []
         return LINE_END.split(self.code(self.document.span(first)[0], self.document.span(last - 1)[1]))
 
     def replaced(self, start: int, end: int, text: str) -> Syntax:
-        """The syntax after replacing a range of one line by `text`; only the change is parsed."""
+        """Return the syntax with a range replaced by `text`; only the change is parsed."""
         document = self.document.replace(start, end, text, self.document.version)
         if self.tree is None or self.language is None:
             return Syntax(document, self.language, None)
@@ -187,11 +190,12 @@ class Syntax:
             start, end, start + len(text), where(start), where(end), document.position(start + len(text))
         )
         grammar = self.language.grammar()
-        assert grammar is not None  # there is a tree
+        # There is a tree, and so a grammar.
+        assert grammar is not None
         return Syntax(document, self.language, parsing.parse(grammar, _shadow(document.text), tree))
 
     def begins_statement(self, offset: int) -> bool:
-        """Whether a statement begins at an offset; without a grammar, whether a word begins there without a blank."""
+        """Return whether a statement begins at an offset; without a tree, whether a word begins directly there."""
         if self.language is None or self.tree is None:
             first = self.document.text[offset : offset + 1]
             return (
@@ -205,12 +209,12 @@ class Syntax:
                 kinds = (self.tree.root_node.type, *self.language.bodies)
                 return node.type in kinds
             if not braced and node.start_byte == offset and node.type in self.language.bodies:
-                # A body of one line, as after Python's `if x:`.
+                # The body is in the line of its head, as in Python's `if x: return`.
                 return True
         return self.tree.root_node.start_byte == offset
 
     def is_tight(self, brace: int) -> bool:
-        """Whether the brace that closes this one begins no line, in Go unless a comma ends the line before."""
+        """Return whether the brace that closes the one at `brace` must not begin a line, in Go except after a comma."""
         if self.lexis:
             return self.lexis.tight
         if not self.language or not self.tree or not self.language.tight:
@@ -218,22 +222,22 @@ class Syntax:
         return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
 
     def strays(self, low: int, high: int) -> int:
-        """The number of nodes in a range that the grammar accepts, but the language does not."""
+        """Return the number of nodes in a range that the grammar accepts, but the language does not."""
         return len(self._captured(low, high).get("stray", []))
 
     def _captured(self, low: int, high: int) -> dict[str, list[Node]]:
-        """The nodes of the language's query that touch a range, by capture."""
+        """Return the nodes of the language's query that touch a range, by capture."""
         if self.tree is None or self.language is None:
             return {}
         return parsing.captured(_query(self.language), self.tree, low, high)
 
     def broken(self) -> Iterator[Node]:
-        """The error nodes and missing nodes, in no order."""
+        """Return the error nodes and missing nodes, in no order."""
         return parsing.broken(self.tree) if self.tree else iter(())
 
 
 def _is_parsed(document: Document) -> bool:
-    """Whether a text is short enough, or has short enough lines: long lines are generated."""
+    """Return whether a text and its lines are short enough to parse: long lines are generated."""
     size = len(document.text)
     return size <= ALWAYS_PARSED_CHARACTERS or size <= min(
         MAX_PARSED_CHARACTERS, MAX_MEAN_LINE_CHARACTERS * document.line_count
@@ -241,10 +245,10 @@ def _is_parsed(document: Document) -> bool:
 
 
 def _shadow(text: str) -> bytes:
-    r"""A text of one byte a character that parses alike, so that byte offsets are character offsets.
+    r"""Return a text with one byte per character that parses alike, so that byte offsets are character offsets.
 
-    Beyond ASCII, blanks become spaces and all other characters letters, because nearly all of them are in strings,
-    comments and names. A \r that ends a line becomes the \n that grammars know.
+    Of the characters beyond ASCII, blanks become spaces and all others letters, because nearly all of them are in
+    strings, comments and names. A lone \r becomes \n, which grammars recognize as a line ending.
     """
     text = _LONE_CR.sub("\n", text)
     if not text.isascii():
@@ -261,7 +265,8 @@ def _query(language: Language) -> Query:
     kinds = {"comment": language.comments, "string": language.strings, "stray": language.strays}
     patterns = [f"({node}) @{capture}" for capture, nodes in kinds.items() for node in nodes]
     grammar = language.grammar()
-    assert grammar is not None  # there is a tree
+    # There is a tree, and so a grammar.
+    assert grammar is not None
     return Query(grammar, "\n".join(patterns))
 
 

@@ -1,1 +1,1 @@
-"""Cuts the text of the model until it fits at the cursor and is worth showing."""
+"""Cuts the model's text until it fits at the cursor and is worth showing."""

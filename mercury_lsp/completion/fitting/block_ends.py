@@ -1,4 +1,4 @@
-"""Cuts a text before an `end` that ends nothing: some grammars, Ruby's among them, take it for a name."""
+"""Cuts a text before an `end` that closes no block, which Ruby's and other grammars parse as a name without error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VALUE = re.compile(r"(?:case|if|unless|begin|while|function)\b")
 
 
 def without_surplus_end(text: str, site: Site) -> str:
-    """Cut before the first line that is an `end` as far indented as no line which is still open."""
+    """Cut before the first `end` whose indentation matches no open block."""
     document = site.syntax.document
     lines = text.split("\n")
     if document.language_id not in LANGUAGES or site.in_text or not any(map(_END.match, lines[1:])):
@@ -33,13 +33,13 @@ def without_surplus_end(text: str, site: Site) -> str:
 
 
 def _is_open(lines: list[str], indented: int) -> bool:
-    """Whether a block begins in a line of this indentation, and does not end. Beyond what is looked at it may."""
+    """Return whether a block with this indentation is open; True if it may begin more than `LOOK_BACK_LINES` above."""
     ended = 0
     for line in reversed(lines):
         if not line.strip() or width(line) > indented:
             continue
         if width(line) < indented:
-            # An `end` may stand below a `case` within the line.
+            # An `end` may be aligned with a `case` in the middle of the line.
             return _VALUE.match(line.expandtabs(8)[indented:]) is not None
         if _END.match(line):
             ended += 1

@@ -1,25 +1,27 @@
 r"""Chooses how much of a text is shown automatically: as much as has the highest expected gain.
 
-A user who is shown ``k`` words, of which the first ``j`` are right, accepts all at one key if all are right, and else
-word by word at a key each, and has looked in vain where the first one is wrong. Let ``P_j`` be the probability that the
-first ``j`` words are right, ``L_j`` their characters, ``c`` the keys that looking in vain is worth, and ``r`` those
-that reading a wrong word is worth. The gain of showing ``k`` words is, in keys,
+Assume that ``k`` words are shown, of which the first ``j`` are right. The user accepts all words with one key if all
+are right, or else the right ones word by word with a key each, and has looked in vain if the first word is wrong. Let
+``P_j`` be the probability that the first ``j`` words are right, ``L_j`` the number of their characters, ``c`` the cost
+of looking in vain, and ``r`` the cost of reading a wrong word, both in keys. The gain of showing ``k`` words is, in
+keys,
 
     G(k) = P_k (L_k - 1) + sum over j < k of (P_j - P_(j+1)) max(0, L_j - j)
            - c (1 - P_1) - r sum over j <= k of (1 - P_j)
 
-so that a doubtful rest is cut off, and lines are added as long as they are likely enough to be right together with
-those before. Nothing is shown where no ``k`` has a positive gain.
+so that an unlikely rest is cut off, and lines are added as long as they are likely enough to be right together with
+the lines before them. Nothing is shown if no ``k`` has a positive gain.
 
-``c`` follows from the option `show_likelihood`: with it, a word of `TYPICAL_KEYS` breaks even at just that probability.
-The model's probabilities count as they are: they are calibrated (expected error 0.025 to 0.039 on two halves of the
-held-out projects), and offset and slope of their log-odds, fitted on one half, (0.441, 0.869), were worse on the other
-(0.034 instead of 0.025). Recorded and reported by ``python -m model.evaluation.calibration.calibrate --record
-keystrokes.jsonl --per-language 40 --minutes 13``: 129 lines of 14 held-out projects, model ``small``. The default of
-`show_likelihood` is 0.5, of these lines all together: at 0.2 they are spared 53.9% of the keys with 30% of what is
-shown wrong from its first word, at 0.5 52.1% with 22%, at 0.7 49.9% with 14%.
-Semantics of what is accepted: acceptance word by word as editors have it. Showing by expected utility: Horvitz 1999;
-for code completion, Mozannar et al. 2024.
+``c`` follows from the option `show_likelihood`: a word that saves `TYPICAL_KEYS` breaks even at that probability. The
+model's probabilities are used unchanged, because they are calibrated: the expected calibration error is 0.025 to 0.039
+on two halves of the held-out projects. Offset and slope of their log-odds (0.441, 0.869), fitted on one half, made the
+error on the other half worse (0.034 instead of 0.025). These values are of the model ``small`` and of 129 lines of 14
+held-out projects, by ``python -m model.evaluation.calibration.calibrate --record keystrokes.jsonl --per-language 40
+--minutes 13``. The default of `show_likelihood`, 0.5, was chosen on all these lines: at 0.2 suggestions save 53.9% of
+the keys and 30% of them are wrong from the first word; at 0.5, 52.1% and 22%; at 0.7, 49.9% and 14%.
+
+The model of acceptance follows the editors' commands, which accept all or the next word. Showing by expected utility:
+Horvitz 1999; for code completion, Mozannar et al. 2024.
 """
 
 from __future__ import annotations
@@ -39,32 +41,34 @@ if TYPE_CHECKING:
     from mercury_lsp.completion.types import Completion
 
 TYPICAL_KEYS = 5.0
-"""Keys that a right first word of 6 characters saves, for the break-even that `show_likelihood` names."""
+"""The keys that a right first word of 6 characters saves; it breaks even at the probability `show_likelihood`."""
 
 READING_KEYS = 0.25
-"""Keys that reading a wrong word is worth."""
+"""The cost of reading a wrong word, in keys."""
 
 MAX_JUDGED = 4
-"""Beginnings of a text for which it is looked again what fits, and for which the syntax is asked: milliseconds each."""
+"""The number of beginnings of a text that are fitted again, and of those that are parsed; each takes milliseconds."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
-_QUOTE = re.compile(r"(?<!\w)['\"`]|(?<=\w)[\"`]")  # an apostrophe within a word is none
+# An apostrophe within a word is no quote.
+_QUOTE = re.compile(r"(?<!\w)['\"`]|(?<=\w)[\"`]")
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The first ``end`` characters of a text, and the expected gain, in keys, of showing them."""
+    """The first ``end`` characters of a text, and the expected gain of showing them, in keys."""
 
     end: int
     gain: float
 
 
 def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
-    """The beginnings of a text that are worth showing, the best first.
+    """Return the beginnings of a text that are worth showing, the best first.
 
-    ``pieces`` are the text's tokens, see `Infill`. Where there are none, because a model tells no probabilities, the
-    whole text is taken to be worth it. Within a line no text is cut between brackets or quotes that it opens itself, so
-    that what is accepted leaves none open; on 129 recorded held-out lines that costs 0.8 points of the keys saved.
+    ``pieces`` are the scored tokens of the text, see `Infill`. Without any, because the model returns no
+    probabilities, the result is the whole text. Within a line a text is not cut between brackets or quotes that it
+    opens itself, so that an acceptance leaves none open. On 129 recorded held-out lines that costs 0.8 percentage
+    points of the keys saved.
     """
     if not pieces:
         return [Cut(len(text), 1.0)]
@@ -90,12 +94,12 @@ def worth_showing(
     rest: str = "",
     sound: Callable[[str], bool] = lambda text: True,
 ) -> Completion | None:
-    """The beginning of what fits of a text, as was found, that is worth most; None where none is.
+    """Return the beginning of a fitting text with the highest expected gain; None if none has a positive gain.
 
-    ``fitting`` tells what fits of the text's first lines; ``least`` is the option `show_likelihood`, above 0; ``eol``
-    is the document's line ending; ``rest`` is what stands after the cursor in its line, which may need a line of its
-    own and no comma before it; ``sound`` tells whether the document's syntax is no worse with a beginning of the text
-    than without, which is asked for the `MAX_JUDGED` best.
+    ``found`` is the completion with all of the text that fits. ``fitting`` fits a beginning of the infill again.
+    ``least`` is the option `show_likelihood`, above 0. ``eol`` is the document's line ending. ``rest`` is the text
+    after the cursor in its line, which may need a line of its own and no comma before it. ``sound`` returns whether a
+    beginning adds no syntax error to the document; at most `MAX_JUDGED` beginnings are parsed.
     """
     shown = (found.shown or "").replace(eol, "\n")
     same = len(commonprefix([shown, infill.text]))
@@ -122,9 +126,9 @@ def worth_showing(
 
 
 def words(text: str, pieces: Sequence[ScoredToken]) -> list[tuple[int, float]]:
-    """Where each word of a text ends, and the probability that the text is right so far.
+    """Return the end of each word of a text, and the probability that the text up to there is right.
 
-    That is so if all tokens are right which begin before that end. Words are accepted with the blanks before them.
+    That is the joint probability of the tokens that begin before the end. A word includes the whitespace before it.
     """
     sums = [0.0, *accumulate(piece.logp for piece in pieces)]
     begins = [0, *(piece.end for piece in pieces)]
@@ -137,7 +141,7 @@ def words(text: str, pieces: Sequence[ScoredToken]) -> list[tuple[int, float]]:
 
 
 def _closed_ends(text: str) -> set[int]:
-    """Each length at which the beginning of a text has closed all brackets and quotes that it opens."""
+    """Return the lengths of the beginnings of a text that close all brackets and quotes that they open."""
     awaited: list[str] = []
     found, at = {0}, 0
     while at < len(text):

@@ -1,6 +1,6 @@
-"""Finds the elements of a bracketed list, and the tables of TOML, that a text would repeat as a whole.
+"""Cuts a text before an element of a bracketed list, or a table of TOML, that the list already has.
 
-Only a whole element counts: two objects of a list mostly have the same keys, and many have the same values.
+Only whole elements are compared, because most objects of a list have the same keys, and many the same values.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 
 from mercury_lsp.completion.fitting.insertion import PAIRS, Site
 
-BEFORE, AFTER = 20_000, 4_000  # characters of the document that are looked at
+# The numbers of characters before and after the cursor that are searched.
+BEFORE, AFTER = 20_000, 4_000
 
 _SIGN = re.compile(r"[\[\](){},]")
 _TOKEN = re.compile(r""""(?:[^"\\\n]|\\[^\n])*+"?|(?<!\w)'(?:[^'\\\n]|\\[^\n])*+'?|[\[\](){},]""")
-_SAYS = re.compile(r"\{.*[^\W\d_]", re.DOTALL)  # an object with a letter in it
+# An object with a letter in it.
+_SAYS = re.compile(r"\{.*[^\W\d_]", re.DOTALL)
 _HEADER = re.compile(r"\s*\[\[[^\[\]\n]+\]\]\s*(#.*)?")
 _ANY_HEADER = re.compile(r"\s*\[")
 
 
 @dataclass(slots=True)
 class _Open:
-    """An open bracket: `begin` is where the element begins that is being read in it, `ended` those before."""
+    """An open bracket. `begin`: the start of the current element; `ended`: start and end of the elements before it."""
 
     bracket: str
     begin: int
@@ -30,7 +32,7 @@ class _Open:
 
 
 def without_equal_elements(text: str, site: Site) -> str:
-    """A text up to the first object, or table of TOML, that is equal to another one of the same list."""
+    """Return a text up to the first object, or table of TOML, that equals another one of the same list."""
     if site.in_text or not text.strip():
         return text
     document = site.syntax.document
@@ -60,7 +62,7 @@ def without_equal_elements(text: str, site: Site) -> str:
 
 
 def _read(code: str) -> list[_Open]:
-    """The brackets that are open at the end of a code, in which strings have nothing but quotes in them."""
+    """Return the brackets that are open at the end of a result of `Syntax.code`."""
     stack: list[_Open] = []
     for match in _SIGN.finditer(code):
         sign = match.group()
@@ -75,7 +77,7 @@ def _read(code: str) -> list[_Open]:
 
 
 def _ended(whole: str, start: int, stack: list[_Open], number: int) -> list[tuple[int, int]]:
-    """Start and end of the elements of an open bracket that end after an offset, up to where it is closed."""
+    """Return start and end of the elements in an open bracket that end after `start`, up to its closing bracket."""
     depth, begin = len(stack) - 1 - number, stack[number].begin
     found = []
     for match in _TOKEN.finditer(whole, start):
@@ -94,7 +96,7 @@ def _said(whole: str, span: tuple[int, int]) -> str:
 
 
 def _without_equal_tables(text: str, site: Site) -> str:
-    """Cut where what has been written of a `[[table]]`, with what follows it, is all of another one of that name."""
+    """Cut before a `[[table]]` that, together with the lines after the cursor, equals another one of the same name."""
     document = site.syntax.document
     low = max(0, site.offset - BEFORE)
     before, behind = document.text[low : site.offset], document.text[site.offset : site.offset + AFTER]
@@ -110,7 +112,7 @@ def _without_equal_tables(text: str, site: Site) -> str:
 
 
 def _tables(lines: list[str]) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    """First and last line, exclusively, of each `[[table]]`, and what its lines say."""
+    """Yield the first line of each `[[table]]`, the line after its last one, and its lines without whitespace."""
     begin = None
     for number, line in enumerate([*lines, "["]):
         if _ANY_HEADER.match(line):

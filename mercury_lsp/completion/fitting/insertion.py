@@ -1,6 +1,6 @@
-"""Compares the syntax of a document before and after an insertion: errors, brackets, meaningful indentation.
+"""Compares the syntax of a document before and after an insertion, which must make nothing worse.
 
-An insertion must make nothing worse.
+Compared are syntax errors, brackets and, in languages where it is syntax, indentation.
 """
 
 from __future__ import annotations
@@ -17,41 +17,51 @@ from mercury_lsp.syntax.indentation import Blocks
 from mercury_lsp.syntax.tree import MAX_HEAD_CHARACTERS, NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
-CLOSED = 16  # brackets that are closed at most: for each all brackets of the document are counted
+# The limit of closed brackets, because all brackets of the document are counted for each.
+CLOSED = 16
 END_SEARCH_CHARACTERS = 400
 
 _ENDS_LIST = re.compile(r"\s*[)\]}]")
-_ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b", re.IGNORECASE)  # of SQL
-# A brace behind something that does not open it.
+# What follows a list of columns in SQL.
+_ENDS_COLUMNS = re.compile(r"\s*(from|where|group|order|having|limit|union|;)\b", re.IGNORECASE)
+# A closing brace at the end of a line that begins with other text and does not open it.
 _STUCK = re.compile(r"^[ \t]*[^\s{}][^{}\r\n]*\}[ \t]*$", re.MULTILINE)
 _APART = re.compile(r"^[ \t]*\}", re.MULTILINE)
-# What may stand after its brace, stripped: two patterns of blanks in a row would take quadratic time.
+# The head of a block after its opening brace, stripped: two patterns of blanks in a row would take quadratic time.
 _BEGINS_BLOCK = re.compile(r"(\|[^|]*\||[\w\s,()]*\bin|[\w\s,()]*->)?")
 
-Bracket = tuple[int, str]  # offset and character
+Bracket = tuple[int, str]
+"""Offset and character."""
 
 
 class Fit(IntEnum):
     """How well an insertion fits."""
 
-    BROKEN = 0  # an error is in it, or comes by it
-    OPEN = 1  # something is missing, like the body of `if (x)`
+    BROKEN = 0
+    """The insertion has or causes a syntax error."""
+    OPEN = 1
+    """Something is missing, such as the body of `if (x)`."""
     SOUND = 2
+    """The insertion adds no error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """An insertion that was tried. Nothing of it is in the document."""
+    """The outcome of a tried insertion, which leaves the document unchanged.
+
+    `surplus`: the offset in the text of the first closing bracket without an open partner; None without any.
+    `closers`: text to append that closes the brackets which the cursor's line and the text leave open.
+    """
 
     fit: Fit
-    surplus: int | None  # where in the text the first bracket is which closes what is closed already
-    closers: str  # what to append, so that the brackets which the cursor's line and the text open are closed
+    surplus: int | None
+    closers: str
 
 
 class Site:
-    """The cursor at an offset of a document; `left` and `rest` are the two parts of its line.
+    """The cursor at an offset of a document, and the text around it.
 
-    `in_text`: it is in a string or a comment.
+    `left` and `rest`: the cursor's line before and after the cursor. `in_text`: the cursor is in a string or comment.
     """
 
     def __init__(self, syntax: Syntax, offset: int) -> None:
@@ -74,39 +84,41 @@ class Site:
 
     @property
     def is_prose(self) -> bool:
-        """Whether the cursor is in a string, a comment, or a document that is written for people."""
+        """Whether the cursor is in a string, a comment, or a document of prose."""
         return self.in_text or self.syntax.is_prose
 
     def before(self) -> str:
-        """The lines above, as many as are nearby."""
+        """Return the lines above the cursor's line, at most `NEARBY_LINES`."""
         start, _ = self.syntax.document.span(max(0, self.line - NEARBY_LINES))
         return self.syntax.document.text[start : self._start]
 
     def above(self) -> str:
-        """The nearest line above that says something; empty where none does nearby."""
+        """Return the nearest line above that is not blank; empty if there is none within `NEARBY_LINES`."""
         numbers = range(self.line - 1, max(-1, self.line - NEARBY_LINES), -1)
         return next(filter(str.strip, map(self.syntax.document.line, numbers)), "")
 
     def try_out(self, text: str, end: int) -> Trial:
-        """Insert `text` in place of the characters from the cursor to `end`, in the same line, and look.
+        """Try `text` in place of the characters from the cursor to `end`, which is in the same line.
 
-        Its lines end in \\n, and are tried with the document's own ends, which a parser may take otherwise.
+        The lines of `text` end in \\n; they are tried with the document's line ending, which may parse differently.
         """
         eol = self.syntax.document.eol
         after, last = self._written(text, end)
         middle = self._brackets(after, self.offset, last)
         closers = [closer for closer in self._closers if closer[0] >= end]
-        if self.in_text:  # once it ends, what was string below is code, and the other way round
+        # If the text ends the string, code and strings after it change places.
+        if self.in_text:
             closers = self._closed_from(after, last)
         fit = self._fit(after, end, last, self._count(middle, closers))
         surplus = self._surplus(middle)
-        if surplus is not None:  # in the text as it was given
+        # The offset must count \n as the line ending.
+        if surplus is not None:
             written = after.document.text[self.offset : self.offset + surplus]
             surplus = len(written.replace(eol, "\n"))
         return Trial(fit, surplus, self._missing(after, last, middle, closers))
 
     def without_comment(self, text: str, end: int) -> str:
-        """A text without the line comment that it ends with: what is to follow in the line would be in it."""
+        """Return a text without the line comment at its end, which would swallow the text after it in the line."""
         last = text[text.rfind("\n") + 1 :]
         if self.in_text or not any(mark in last for mark in self.syntax.line_comments):
             return text
@@ -118,9 +130,10 @@ class Site:
         return text
 
     def without_comma(self, text: str, end: int) -> str:
-        """A text without a comma at its end, where a closing bracket follows that takes none before it.
+        """Return a text without the comma at its end, if a closing bracket follows that allows no comma before it.
 
-        In languages where it may, a comma stays before an end that is in another line, and in Python's `(1,)`.
+        In languages with trailing commas the comma stays before a bracket in another line. In Python it also stays in a
+        tuple such as `(1,)`.
         """
         bare = text.rstrip()
         if self.in_text or not bare.endswith(","):
@@ -140,7 +153,7 @@ class Site:
         return bare[:-1] + ("" if in_line else text[len(bare) :])
 
     def on_own_line(self, text: str, end: int) -> str:
-        """A text with a new line at its end, where a statement begins that stands after the cursor already."""
+        """Return a text with a new line at its end, if a statement begins directly after the cursor."""
         rest = self.rest[end - self.offset :]
         if self.in_text or self.left.strip() or not rest.strip() or not text.rpartition("\n")[2].strip():
             return text
@@ -153,12 +166,17 @@ class Site:
         return f"{text.rstrip()}\n{self.left}" if after.begins_statement(at) else text
 
     def with_braces_apart(self, text: str, end: int) -> str:
-        """A text in which each brace that closes a block of several lines begins a line, as the block's line does."""
+        """Return a text in which each brace that closes a block of several lines is on its own line.
+
+        The brace gets the indentation of the line that opens the block. Documents that mostly end blocks otherwise are
+        left as they are.
+        """
         rest = self.rest[end - self.offset :]
         if self.in_text or ("}" not in text and not rest.lstrip().startswith("}")):
             return text
+        # The document's own style has no braces on their own lines.
         if len(_STUCK.findall(self.syntax.document.text)) > len(_APART.findall(self.syntax.document.text)):
-            return text  # which is how it is written here
+            return text
         after, last = self._written(text, end)
         first_of_rest = (last + len(rest) - len(rest.lstrip()), "}")
         brackets = self._brackets(after, self.offset, last)
@@ -174,7 +192,7 @@ class Site:
         return written.replace(self.syntax.document.eol, "\n")
 
     def _stuck(self, after: Syntax, closer: int, opener: int) -> str | None:
-        """The indentation of a block's first line, where the brace that closes it is not first in its own line."""
+        """Return the indentation of a block's first line if the closing brace does not begin its line; else None."""
         document = after.document
         (first, _), (line, column) = document.position(opener), document.position(closer)
         if first == line or not document.line(line)[:column].strip():
@@ -186,7 +204,7 @@ class Site:
         return head[: len(head) - len(head.lstrip())]
 
     def _written(self, text: str, end: int) -> tuple[Syntax, int]:
-        """The syntax with a text in place of the characters from the cursor to `end`, and where the text ends in it."""
+        """Return the syntax with a text in place of the characters from the cursor to `end`, and the text's end."""
         written = text.replace("\n", self.syntax.document.eol)
         return self.syntax.replaced(self.offset, end, written), self.offset + len(written)
 
@@ -205,7 +223,7 @@ class Site:
         return Fit.BROKEN if broken else Fit.OPEN if here else Fit.SOUND
 
     def _opens_string(self, after: Syntax, last: int) -> bool:
-        """Whether a line is left in a string that was not before; for documents without a tree, which tells of that."""
+        """Return whether the insertion leaves a string open at a line's end; for documents without a syntax tree."""
 
         def open_(syntax: Syntax, offset: int) -> bool:
             line, _ = syntax.document.position(offset)
@@ -215,7 +233,7 @@ class Site:
         return open_(after, last) and not open_(self.syntax, self.offset)
 
     def _errors(self, syntax: Syntax, stop: int) -> tuple[list[Node], list[Node]]:
-        """The errors that begin in the cursor's line or the text (up to `stop`), and those that do elsewhere."""
+        """Return the errors that begin in the cursor's line or the text, up to `stop`, and all other errors."""
         broken = list(syntax.broken())
         here = [node for node in broken if self._start <= node.start_byte <= stop]
         return here, [node for node in broken if not self._start <= node.start_byte <= stop]
@@ -227,12 +245,12 @@ class Site:
         return [(start + match.start(), match.group()) for match in found]
 
     def _closed_from(self, syntax: Syntax, start: int) -> list[Bracket]:
-        """The closing brackets from `start` on whose partners are before it."""
+        """Return the closing brackets after `start` whose partners are before it."""
         surplus, _ = _match([], self._brackets(syntax, start, len(syntax.document.text)))
         return surplus
 
     def _count(self, middle: Iterable[Bracket], closers: Iterable[Bracket]) -> int:
-        """How many brackets have no partner when these stand between the cursor and those closers."""
+        """Return the number of brackets without a partner if `middle` is between the cursor and `closers`."""
         stack = list(self._open)
         surplus, skipped = _match(stack, [*middle, *closers])
         return len(surplus) + len(skipped) + len(stack)
@@ -263,19 +281,22 @@ class Site:
         missing = ""
         for (at, _), (_, closer) in zip(openers[: counts.index(min(counts))], partners, strict=False):
             line = document.line(document.position(at)[0])
-            if document.position(at)[0] != document.position(last)[0]:  # the end of a block of several lines
+            # A block of several lines ends on its own line.
+            if document.position(at)[0] != document.position(last)[0]:
                 missing += "\n" + line[: len(line) - len(line.lstrip())]
             missing += closer
         return missing
 
     def _misindented(self, after: Syntax, last: int) -> bool:
-        """Whether a line of the insertion, or the line that follows it, stands where no block is."""
+        """Return whether the indentation of a line of the insertion, or of the next line, matches no block."""
+        # Within brackets a line may begin anywhere.
         if any(at < self._start for at, _ in self._open):
-            return False  # inside of brackets a line may begin anywhere
+            return False
         above = self.syntax.lines(self.line - NEARBY_LINES, self.line)
         new = after.lines(self.line, after.document.position(last)[0] + 1)
         blocks = Blocks(above, self.syntax.opens)
-        if self.left.strip():  # where its line begins is the user's choice
+        # The indentation of the cursor's line is the user's choice.
+        if self.left.strip():
             blocks.step(new.pop(0))
         for line in new:
             if not blocks.fits(line):
@@ -289,7 +310,7 @@ class Site:
 
 
 def _closing(stack: list[Bracket], brackets: Iterable[Bracket], kind: str) -> Iterator[tuple[int, int]]:
-    """Where each closing bracket of a kind is, and where its partner, which may be on the stack."""
+    """Yield the offsets of each closing bracket of a kind and of its partner, which may be on the stack."""
     for at, bracket in brackets:
         if bracket in PAIRS:
             stack.append((at, bracket))
@@ -302,7 +323,7 @@ def _closing(stack: list[Bracket], brackets: Iterable[Bracket], kind: str) -> It
 
 
 def _match(stack: list[Bracket], brackets: Iterable[Bracket]) -> tuple[list[Bracket], list[Bracket]]:
-    """Put openers on the stack and take them off; returns the closers and the openers that found no partner."""
+    """Match brackets on a stack of openers; return the closers and the openers that have no partner."""
     surplus: list[Bracket] = []
     skipped: list[Bracket] = []
     open_ = Counter(PAIRS[opener] for _, opener in stack)
@@ -310,7 +331,8 @@ def _match(stack: list[Bracket], brackets: Iterable[Bracket]) -> tuple[list[Brac
         if bracket in PAIRS:
             stack.append((at, bracket))
             open_[PAIRS[bracket]] += 1
-        elif not open_[bracket]:  # else the whole stack would be gone through for each such closer
+        # The counter avoids a search of the whole stack for each surplus closer.
+        elif not open_[bracket]:
             surplus.append((at, bracket))
         else:
             depth = len(stack) - 1

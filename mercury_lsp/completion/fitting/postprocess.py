@@ -1,7 +1,7 @@
-"""Turns the model's text into what is shown, or into nothing.
+"""Postprocesses the model's text until it fits at the cursor.
 
-A suggestion must not be blank, repeat itself or the text around it, put a bracket or an indentation out of place, make
-a syntax error, or hold a secret. Text that does not fit is cut back until it does.
+A suggestion must not be blank, repeat itself or the text around it, misplace a bracket or an indentation, add a syntax
+error, or contain a secret. Text that does not fit is cut back until it fits, or nothing is left.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindented, restyled, width
 from mercury_lsp.syntax.tree import Syntax
 
-# Parsed again for each cut; of larger documents only `VICINITY_LINES` each way are looked at.
+# Larger documents are not parsed for each cut: only `VICINITY_LINES` before and after the cursor are.
 MAX_PARSED_CHARACTERS = 200_000
 VICINITY_LINES = 400
-# Cuts that are tried, at about 4 ms each in a document of 100,000 characters, and the thread's own time for them.
+# Limits of the cuts that are parsed, each about 4 ms in a document of 100,000 characters, and of their CPU time.
 MAX_TRIALS = 16
 TRIALS_SECONDS = 0.2
-# Cuts that are looked at, most of which are no trial.
+# The number of cuts that are considered; most of them are rejected without parsing.
 MAX_CANDIDATES = 200
-# Of the cursor's line, each way, that may have a part of a secret.
+# The characters of the cursor's line, before and after the cursor, that are searched for parts of a secret.
 SECRET_CHARACTERS = 2_000
-# Of a text: the rest is cut off, whoever wrote it.
+# Longer texts are cut off.
 MAX_CHARACTERS = 8_000
 
 _WORD = re.compile(r"\w+")
-# What is not seen, and what turns text around (Boucher and Anderson 2021), as the inside of a set.
+# Invisible and bidirectional control characters (Boucher and Anderson 2021), for a regular expression's [...].
 HIDDEN = "\x80-\x9f\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[{HIDDEN}]")
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
-_SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")  # what models call their special tokens
+# The names of special tokens in the texts of models.
+_SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")
 _PLACEHOLDER = re.compile(
     r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
     r"|(todo\W*)?implement (me|this)\b.*|(add|insert) your .* here)\W*$",
     re.IGNORECASE,
 )
 _CLOSES = re.compile(r"\s*([)\]}]+|(end|fi|done|esac)\b)[ \t;,]*")
-_GOES_ON = re.compile(  # with a statement whose blocks end where these words stand
+# Words that end one block of a statement and begin its next one.
+_GOES_ON = re.compile(
     r"\s*((else|elif|elsif|elseif|except|finally|catch|rescue|ensure|case|default|when|then)\b|;;)"
 )
 _PREPROCESSOR = re.compile(r"\s*#\s*(if|el|end|define|undef|include|pragma)")
@@ -60,7 +62,7 @@ _PREPROCESSOR = re.compile(r"\s*#\s*(if|el|end|define|undef|include|pragma)")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Text for the range from the cursor to `end`, an offset in the cursor's line; mostly that is the cursor itself."""
+    """Text that replaces the characters from the cursor to `end`, an offset in its line, usually the cursor itself."""
 
     text: str
     end: int
@@ -75,10 +77,10 @@ def shown(
     finished: bool = True,
     project: Indentation = NO_INDENTATION,
 ) -> Shown | None:
-    """What to show of the model's `text` at an offset; None where nothing is worth it.
+    """Return the part of the model's `text` that fits at an offset; None if nothing fits.
 
-    `syntax` is the document's. An unfinished text was ended by a limit: its last line, if it has several, is dropped.
-    `project`: how it says that blocks are indented.
+    `syntax`: the document's syntax. `finished`: the text was not ended by a limit; otherwise its last line is dropped
+    if it has several. `project`: the project's setting of the indentation.
     """
     text = text[:MAX_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
     text = _without_hidden(_UNREADABLE.split(text, 1)[0], document)
@@ -107,11 +109,13 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         return Site(syntax, offset)
     line, _ = document.position(offset)
     first = max(0, line - VICINITY_LINES)
-    while first < line and document.line(first)[:1].strip() == "":  # to where a definition may begin
+    # A line without indentation may begin a definition.
+    while first < line and document.line(first)[:1].strip() == "":
         first += 1
     start = document.span(first)[0]
     end = document.span(min(line + VICINITY_LINES, document.line_count - 1))[1]
-    if end - start > MAX_PARSED_CHARACTERS:  # lines that nobody wrote
+    # Lines as long as these are generated.
+    if end - start > MAX_PARSED_CHARACTERS:
         reach = MAX_PARSED_CHARACTERS // 8
         start, end = max(start, offset - reach), min(end, offset + reach)
     near = replace(document, text=document.text[start:end])
@@ -125,7 +129,7 @@ def _without_hidden(text: str, document: Document) -> str:
 
 
 def _without_junk(text: str, site: Site) -> str:
-    """Cut before what models write when they have nothing to say: names of special tokens, and stopgaps."""
+    """Cut before the name of a special token, and before a placeholder such as "your code here"."""
     special = _SPECIAL.search(text)
     if special and special.group() not in site.syntax.document.text:
         text = text[: special.start()]
@@ -135,9 +139,9 @@ def _without_junk(text: str, site: Site) -> str:
 
 
 def _within_scope(text: str, site: Site) -> str:
-    """Cut where the cursor's block ends: before a line that is indented less, or behind it if it only closes.
+    """Cut at the end of the cursor's block: before a line with less indentation, or after it if it only closes blocks.
 
-    It may go on where a statement has several blocks.
+    The text may continue with the next block of the same statement, such as an `else`.
     """
     lines = text.split("\n")
     if site.in_text or len(lines) == 1:
@@ -159,7 +163,7 @@ def _within_scope(text: str, site: Site) -> str:
 
 
 def _trimmed(text: str, rest: str) -> str:
-    """Without blanks at the end; before a rest of the line, with at most the new line that the rest goes to."""
+    """Strip whitespace from the end of a text, except for one newline and indentation before a rest of the line."""
     if not rest.strip():
         return text.rstrip()
     if rest[0].isspace():
@@ -170,7 +174,7 @@ def _trimmed(text: str, rest: str) -> str:
 
 
 def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
-    """The longest part of a text that is sound in its place; else the longest that only waits for more to come."""
+    """Return the longest part of a text that is sound in its place, or else the longest one that is only incomplete."""
     waiting = None
     seen: set[Shown] = set()
     looks, until = 0, thread_time() + TRIALS_SECONDS
@@ -189,13 +193,14 @@ def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
             if candidate.end == site.offset and leaves_open(candidate.text, site.left, site.rest):
                 continue
             left = site.rest[candidate.end - site.offset :]
+            # A part may repeat the following lines although the whole text does not.
             if without_following(candidate.text, site, left) != candidate.text:
-                continue  # a part may repeat what the whole does not
+                continue
             if len(seen) == MAX_TRIALS:
                 return waiting
             seen.add(candidate)
             trial = site.try_out(candidate.text, candidate.end)
-            # A text may close what is closed already and open it again, `} else {`, but not before a rest of the line.
+            # A text such as `} else {` may close a closed block and open it again, but not before a rest of the line.
             closes = trial.surplus is not None and candidate.end == site.offset and site.rest.strip() != ""
             if trial.fit == Fit.SOUND and not closes:
                 return _with_braces_apart(candidate, site, single_line)
@@ -211,9 +216,9 @@ def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
 
 
 def _settled(found: Shown, site: Site, single_line: bool) -> Shown:
-    """A text that what follows it can follow: no comment swallows it, no comma or statement stands right before it.
+    """Adapt a text to the text after it: no comment swallows the rest, and no comma or statement is directly before it.
 
-    It is empty where that takes a new line and there may be one line only.
+    The result is empty if that needs a new line but the text must be a single line.
     """
     text, end = found.text, found.end
     if site.rest[end - site.offset :].strip():
@@ -224,7 +229,7 @@ def _settled(found: Shown, site: Site, single_line: bool) -> Shown:
 
 
 def _closed(found: Shown, closers: str, site: Site) -> Shown:
-    """A text with the brackets that it lacks, which no comment and no comma stands before."""
+    """Append missing closing brackets to a text, after removing a comment or comma at its end."""
     text = found.text
     if not closers.startswith("\n"):
         text = site.without_comment(text, found.end).rstrip()
@@ -233,7 +238,7 @@ def _closed(found: Shown, closers: str, site: Site) -> Shown:
 
 
 def _with_braces_apart(found: Shown, site: Site, single_line: bool) -> Shown:
-    """A text whose blocks end in lines of their own, unless that is no syntax, as in Go's `T{⏎a: 1}`."""
+    """Put the ends of blocks on their own lines, unless that is a syntax error, as in Go's `T{⏎a: 1}`."""
     apart = site.with_braces_apart(found.text, found.end)
     if single_line:
         apart = apart.partition("\n")[0]
@@ -243,7 +248,7 @@ def _with_braces_apart(found: Shown, site: Site, single_line: bool) -> Shown:
 
 
 def _parts(text: str, rest: str) -> Iterator[str]:
-    """A text, then without its last line, and so on, then the beginnings of its first line that may be complete."""
+    """Yield a text with fewer and fewer lines, then the beginnings of its first line that may be complete."""
     yield text
     lines = text.split("\n")
     end = f"\n{lines[-1]}" if rest.strip() and not lines[-1].strip() else ""
@@ -260,7 +265,7 @@ def _parts(text: str, rest: str) -> Iterator[str]:
 
 
 def _variants(text: str, site: Site) -> Iterator[Shown]:
-    """A text without what the rest of the line repeats, most of it first; whole; and in place of that rest."""
+    """Yield variants of a text: without an end that repeats the rest of the line, whole, and in place of that rest."""
     rest = site.rest.rstrip()
     found = 0
     for size in range(min(len(text), len(rest)), 0, -1):
@@ -275,7 +280,7 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
             yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
     yield Shown(text, site.offset)
     first, newline, _ = text.partition("\n")
-    # A block that is closed with nothing in it is left: what the text says after that belongs elsewhere.
+    # A text that only closes the empty block leaves it, and its next lines belong after the block.
     leaves = rest.startswith("}") and first.strip() == rest
     ends_as_rest = rest != "" and first.endswith(rest)
     if ends_as_rest and not leaves and (newline or _splits_first_word(first, rest)):
@@ -283,9 +288,9 @@ def _variants(text: str, site: Site) -> Iterator[Shown]:
 
 
 def _repeats_rest(found: Shown, site: Site) -> bool:
-    """Whether a text before the rest of the line ends with all that this says, or says what this begins with.
+    """Return whether a text before the rest of the line ends with all of that rest, or is the beginning of it.
 
-    A part of a word is no repetition, and neither is one word that comes twice, as in `long long`.
+    A part of a word is no repetition, nor is a single word that occurs twice, as in `long long`.
     """
     said, bare = site.rest.strip(), found.text.strip()
     if found.end != site.offset or not re.search(r"\w", said):
@@ -298,7 +303,7 @@ def _repeats_rest(found: Shown, site: Site) -> bool:
 
 
 def _splits_first_word(text: str, end: str) -> bool:
-    """Whether a text's end, which is more than a word, begins within a word of it, as `t:` does in `fit:`."""
+    """Return whether an end of a text that is more than a word begins within a word, as `t:` does in `fit:`."""
     return _splits_word(text, len(text) - len(end)) and _WORD.fullmatch(end) is None
 
 
@@ -307,7 +312,7 @@ def _splits_word(text: str, at: int) -> bool:
 
 
 def _is_secret(found: Shown, site: Site) -> bool:
-    """Whether a text has a part of what looks like a secret in its lines: some of it may stand there already."""
+    """Return whether a text contains a part of a likely secret, other parts of which may already be in its line."""
     left, rest = site.left[-SECRET_CHARACTERS:], site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(found.text)
     whole = left + found.text + rest

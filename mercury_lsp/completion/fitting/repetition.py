@@ -1,4 +1,4 @@
-"""Cuts what a text repeats: of itself, of the lines around it, and of the line that it is put into."""
+"""Cuts repetitions of a text: of itself, of the lines around it, and of the line into which it is inserted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mercury_lsp.completion.fitting.elements import without_equal_elements
 from mercury_lsp.completion.fitting.insertion import PAIRS, Site
 from mercury_lsp.syntax.indentation import width
 
-# Lines below the cursor that must not be repeated.
+# The number of lines below the cursor that must not be repeated.
 FOLLOWING_LINES = 12
 MAX_LOOP_LINES = 4
-# Lines of a list, each way, and of these the equal ones whose brackets are compared.
+# The lines of a list that are searched before and after the cursor, and the equal ones whose brackets are compared.
 LIST_LINES = 400
 MAX_TWINS = 16
-# Characters left of the cursor that come again by no chance; the last if only one word is among them.
+# The least lengths of a repetition of the text before the cursor, in characters; the last one is for a single word.
 MIN_REPEATED_IN_CODE = 10
 MIN_REPEATED_IN_TEXT = 5
 MIN_REPEATED_WITH_WORD = 9
@@ -24,20 +24,22 @@ MIN_REPEATED_WITH_WORD = 9
 _STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}|(\S{3,20}?)\2{5,}")
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
 _BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
-_ELEMENT = re.compile(r".*(\w\W+\w|[\"'`]\w).*,")  # with a word, on a line of its own
+# An element of a list on its own line, with two words or a quoted one.
+_ELEMENT = re.compile(r".*(\w\W+\w|[\"'`]\w).*,")
 _ENTRY = re.compile(r"\s*<(li|option|dt|dd)\b.*\w")
 _LETTERS = re.compile(r"(?<!\w)[^\W\d_]{2}")
 _LAST_WORD = re.compile(r"(?<!\w)[^\W\d]\w{2,40}\Z")
 _FIRST_WORD = re.compile(r"\w{1,80}")
-_SECTION = re.compile(r"\s*\[[^\[\]]*\]\s*")  # of a file of settings
+# The header of a section in a configuration file.
+_SECTION = re.compile(r"\s*\[[^\[\]]*\]\s*")
 _WORD = re.compile(r"\w{2}")
 _TWO_WORDS = re.compile(r"\w\W+\w")
 
 
 def without_loops(text: str, left: str) -> str:
-    """Cut after the first round of lines that come three times in a row, and of a piece of a line that comes five.
+    """Cut after the first occurrence of lines that occur three times in a row, or of a part of a line five times.
 
-    A piece without blanks, such as ``[0-9]``, must come six times, and have a word's character and another.
+    A part without blanks, such as ``[0-9]``, must occur six times. Each part must have a word character and another.
     """
     for stutter in _STUTTER.finditer(text):
         piece = stutter[1] or stutter[2]
@@ -55,7 +57,7 @@ def without_loops(text: str, left: str) -> str:
 
 
 def _alike(one: str, other: str, indented: bool) -> bool:
-    """Whether two lines say the same, but for blanks, the kind of quotes, and a mark at the end."""
+    """Return whether two lines are equal except for blanks, the kind of quotes, and `;` or `,` at the end."""
     return not (indented and width(one) != width(other)) and _said(one) == _said(other)
 
 
@@ -64,9 +66,9 @@ def _said(line: str) -> str:
 
 
 def without_following(text: str, site: Site, rest: str) -> str:
-    """Cut before the lines which say what those do that follow the cursor's line, of which `rest` is left.
+    """Cut before lines that repeat the lines after the cursor's line; `rest` is what remains of the cursor's line.
 
-    Lines that merely look alike are left alone: of real lines one in forty is within a tenth of the next one.
+    Merely similar lines are kept: one in forty real lines differs from the next one by at most a tenth.
     """
     document = site.syntax.document
     last = min(site.line + 1 + 2 * FOLLOWING_LINES, document.line_count)
@@ -84,7 +86,7 @@ def without_following(text: str, site: Site, rest: str) -> str:
 
 
 def repeats(text: str, site: Site) -> bool:
-    """Whether the lines that a text makes are those right above, or only blank."""
+    """Return whether the lines with the text repeat the lines directly above."""
     lines = [line.strip() for line in (site.left + text + site.rest).split("\n") if line.strip()]
     document = site.syntax.document
     above = (document.line(i).strip() for i in range(site.line - 1, max(-1, site.line - 60), -1))
@@ -93,12 +95,12 @@ def repeats(text: str, site: Site) -> bool:
 
 
 def without_left(text: str, site: Site) -> str:
-    """A text without what stands left of the cursor already: the whole line, several words, or the word begun there."""
+    """Cut the start of a text that repeats the text left of the cursor: its line, several words, or the begun word."""
     left, bare = site.left.rstrip(), text.lstrip(" \t")
     whole = left.lstrip()
     if whole in _BULLETS and bare.startswith(f"{whole} "):
         return bare[len(whole) :]
-    # Of a line without a letter, like one of hyphens, the same again is no repetition.
+    # More of a line without a letter, such as hyphens, is no repetition.
     if len(whole) > 1 and bare.startswith(whole) and re.search(r"[^\W\d_]", whole):
         return bare[len(whole) :]
     least = MIN_REPEATED_IN_TEXT if site.is_prose else MIN_REPEATED_IN_CODE
@@ -118,7 +120,7 @@ def without_left(text: str, site: Site) -> str:
 
 
 def without_listed(text: str, site: Site) -> str:
-    """Cut before what stands in the same list already: an item, an element, or a line of text or data."""
+    """Cut before a repetition in the same list: of an item, an element, or a line of text or data."""
     text = without_equal_elements(text, site)
     lines = text.split("\n")
     whole = [site.left + lines[0], *lines[1:]]
@@ -132,7 +134,7 @@ def without_listed(text: str, site: Site) -> str:
 
 
 def _item_again(whole: list[str], first: int, site: Site) -> int | None:
-    """The line with which the first item begins that is in the list; an item is a line and those indented below it."""
+    """Return the first line of the first repeated item; an item is a line and the lines indented below it."""
     column = width(whole[first])
     above = [*_nearby(site, -1, column)][::-1]
     others = [*_items(above, column), *_items(_nearby(site, 1, column), column)]
@@ -146,7 +148,7 @@ def _item_again(whole: list[str], first: int, site: Site) -> int | None:
 
 
 def _items(lines: Iterable[str], column: int) -> Iterator[tuple[int, list[str]]]:
-    """The items of a list whose marks are in a column, each with the number of its first line; without the marks."""
+    """Yield the items of a list whose markers are in a column: the index of the first line, and the lines unmarked."""
     at, item = 0, list[str]()
     for i, line in enumerate(lines):
         marker = _MARKER.match(line)
@@ -163,7 +165,7 @@ def _items(lines: Iterable[str], column: int) -> Iterator[tuple[int, list[str]]]
 
 
 def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
-    """The lines above or below the cursor's that are in the list whose marks are in a column, going away from it."""
+    """Yield the lines of the list with markers in a column, from the cursor's line upwards or downwards by `step`."""
     document = site.syntax.document
     last = max(-1, min(document.line_count, site.line + step * (LIST_LINES + 1)))
     blank = False
@@ -179,7 +181,7 @@ def _nearby(site: Site, step: int, column: int) -> Iterator[str]:
 
 
 def _line_again(whole: list[str], first: int, site: Site) -> int | None:
-    """The first line that stands in the run of such lines around the cursor, without a blank one between."""
+    """Return the first line that repeats another one of the unbroken run of list lines around the cursor."""
     kind = partial(_is_listed, of_code=site.syntax.brackets != "")
     known = dict[str, list[int]]()
     for step in (-1, 1):
@@ -206,13 +208,13 @@ def _line_again(whole: list[str], first: int, site: Site) -> int | None:
 
 
 def _in_one_list(site: Site, number: int) -> bool:
-    """Whether a line near the cursor's stands in the same brackets: keys come again in each object of a list."""
+    """Return whether a line is in the same brackets as the cursor's line: each object of a list has the same keys."""
     low, high = sorted((number, site.line))
     return not _leaves("".join(site.syntax.lines(low, high)))
 
 
 def _leaves(code: str) -> bool:
-    """Whether a code closes a bracket that it has not opened, or leaves one open."""
+    """Return whether code closes a bracket that it has not opened, or leaves one open."""
     depth = 0
     for character in code:
         depth += (character in PAIRS) - (character in ")]}")
@@ -222,7 +224,7 @@ def _leaves(code: str) -> bool:
 
 
 def _is_listed(line: str, of_code: bool) -> bool:
-    """Whether a line is of a list in which none comes twice; of prose and of data, it is a line with a word."""
+    """Return whether a line belongs to a list without duplicates; in prose and data, whether it has a word."""
     if _ENTRY.match(line):
         return True
     element = _ELEMENT.fullmatch(line.rstrip()) if of_code else not line.lstrip().startswith("<")

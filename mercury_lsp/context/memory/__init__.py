@@ -1,1 +1,1 @@
-"""The project memory: what followed each context of tokens in the workspace's files and in the open document."""
+"""Indexes the project memory: the tokens that followed each context in the workspace's files and the open document."""

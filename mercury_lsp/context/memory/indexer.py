@@ -1,4 +1,4 @@
-"""Keeps the project memory up to date, in a thread that lets everything else go first."""
+"""Keeps the project memory up to date, in a low-priority thread."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from mercury_lsp.context.retrieval.index import Entry
 from mercury_lsp.engine.tokenizer import Vocabulary
 
 BATCH_CHARACTERS = 128_000
-"""Characters that are encoded at once, between two looks at the engine."""
+"""Characters that are encoded at once; before each batch the thread waits for the engine."""
 SEGMENT_CHARACTERS = 1_000_000
-"""Characters of a segment while much is indexed: as soon as one is done it is used."""
+"""Characters of a new segment in a large project; each segment is used as soon as it is built."""
 MAX_SEGMENTS = 3
-"""Most segments, each of which is searched for each token. Each but the last is larger than those after it."""
+"""The largest number of segments, each of which is searched for each token. None is smaller than the next one."""
 
 
 class Indexer(Background):
-    """The memory of one workspace. Its thread starts with the first vocabulary."""
+    """Builds the project memory of one workspace. The thread starts with the first vocabulary."""
 
     name = "mercury-indexer"
 
     def __init__(self) -> None:
         super().__init__()
-        self._entries: Mapping[str, Entry] = {}  # what is to be in the memory
+        # The files that the memory should have.
+        self._entries: Mapping[str, Entry] = {}
         self._vocabulary: Vocabulary | None = None
-        self._indexed: dict[str, Entry] = {}  # what is in its segments, alive
+        # The files that its segments have and that are not dead.
+        self._indexed: dict[str, Entry] = {}
         self._memory = EMPTY
 
     def encode_with(self, vocabulary: Vocabulary | None) -> None:
-        """Index for a model's vocabulary from now on; for none, nothing is kept."""
+        """Build the memory again with the vocabulary of another model; with None, drop it."""
         with self._changed:
             if vocabulary is self._vocabulary or self._stop:
                 return
@@ -44,7 +46,7 @@ class Indexer(Background):
             self._changed.notify_all()
 
     def take(self, entries: Mapping[str, Entry]) -> None:
-        """Index these files, in this order. What is no longer among them, or is another, is out of the memory at once.
+        """Index these files, in this order. Files that are removed or changed leave the memory at once.
 
         The mapping must not change afterwards.
         """
@@ -56,12 +58,12 @@ class Indexer(Background):
 
     @property
     def memory(self) -> ProjectMemory:
-        """What is indexed by now of the files as they are now."""
+        """The part of the current files that is indexed so far."""
         return self._memory
 
     @property
     def idle(self) -> bool:
-        """Whether everything is indexed."""
+        """Whether all files are indexed."""
         with self._changed:
             return self._vocabulary is None or (self._resting and not self._has_work())
 
@@ -78,7 +80,7 @@ class Indexer(Background):
             self._index()
             done = True
         if not done:
-            # Nothing is tried again and again: the next model's vocabulary is the next try.
+            # After an error, indexing is tried again only with another model's vocabulary.
             self.encode_with(None)
 
     def _has_work(self) -> bool:
@@ -98,7 +100,7 @@ class Indexer(Background):
                 tell(len(self._indexed) / max(1, len(self._entries)))
 
     def _encoded(self, vocabulary: Vocabulary, entries: list[Entry]) -> list[tuple[Entry, Ids]]:
-        """The first entries, as many as fill a segment, and their ids."""
+        """Encode as many of the first entries as fill a segment; return them with their ids."""
         dtype = dtype_for(vocabulary.size)
         encoded: list[tuple[Entry, Ids]] = []
         characters = 0
@@ -113,7 +115,7 @@ class Indexer(Background):
         return encoded
 
     def _add(self, vocabulary: Vocabulary, encoded: list[tuple[Entry, Ids]]) -> None:
-        """Make a segment of some entries, and fewer of all segments where there are too many."""
+        """Add a segment of some entries, merged with older segments if these are small or too many."""
         with self._changed:
             encoded = [(entry, ids) for entry, ids in encoded if self._entries.get(entry.path) is entry]
             before = self._memory
@@ -126,7 +128,7 @@ class Indexer(Background):
         with self._changed:
             if self._vocabulary is not vocabulary:
                 return
-            # What became dead while this was sorted must stay so.
+            # Files that became dead while the segment was built must stay dead.
             added = {own.path: own for own, _ in encoded if self._entries.get(own.path) is own}
             paths = self._indexed.keys() | added.keys()
             masks = dict(zip(map(id, self._memory.segments), self._memory.dead, strict=True))
@@ -140,7 +142,7 @@ Part = tuple[Segment, frozenset[str]]
 
 
 def _to_merge(memory: ProjectMemory, tokens: int) -> tuple[list[Part], list[Part]]:
-    """The segments that stay as they are beside a new one with so many tokens, and those that become part of it."""
+    """Return the segments that stay unchanged, and those to merge into a new segment of `tokens` tokens."""
     kept = list(zip(memory.segments, memory.dead, strict=True))
     merged: list[Part] = []
     while kept:

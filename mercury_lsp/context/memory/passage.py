@@ -1,4 +1,4 @@
-"""Finds contexts in the open document as it is now, which changes with each key, by scanning its tokens."""
+"""Finds contexts in the tokens of the open document by scanning them, because they change with each key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mercury_lsp.context.memory.segment import Ids, Key
 from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS
 
 NEAR_TOKENS = (1 << 16, 1 << 14)
-"""Most tokens before and after the cursor that are scanned."""
+"""The numbers of tokens before and after the cursor that are scanned."""
 FEW = 8
-"""Places that are compared one by one."""
+"""The largest number of places that are compared one by one."""
 
 Places = NDArray[np.intp]
 
 
 class Passage:
-    """The text before the cursor and the text after it: nothing matches across the two, nor at the cursor itself."""
+    """The tokens before and after the cursor. No context matches across the cursor, or directly before it."""
 
     def __init__(self, before: Ids, after: Ids) -> None:
-        """Ids of one type (n,). Costs some microseconds for ten thousand tokens."""
+        """Reverse and join the ids (n,) of one dtype. Takes some microseconds for ten thousand tokens."""
         dtype = before.dtype
         self.width = dtype.itemsize
         separator = np.array([np.iinfo(dtype).max], dtype)
@@ -36,9 +36,9 @@ class Passage:
         self._cursor = len(near[2]) + 1
 
     def matching(self, key: Key, context: Sequence[int]) -> list[tuple[int, Places]]:
-        """Where in the reversed text contexts begin that share the last tokens: lengths, and the places of each.
+        """Return lengths of matches with the end of a context, and the places in the reversed text that match so far.
 
-        The lengths grow, and the places of a longer match are among those of a shorter one.
+        The lengths are ascending; the places of a longer match are a subset of those of a shorter one.
         """
         text, found, length = self._text, self._at(context[-1]), 1
         kept: list[tuple[int, Places]] = []
@@ -57,17 +57,17 @@ class Passage:
         return kept
 
     def nearest(self, places: Places, most: int) -> Places:
-        """At most so many of the places, those nearest to the cursor."""
+        """Return at most `most` of the places, those nearest to the cursor."""
         if len(places) <= most:
             return places
         return places[np.argsort(np.abs(places - self._cursor), kind="stable")[:most]]
 
     def tokens_at(self, indices: NDArray[np.integer]) -> list[int]:
-        """The id before each index of the reversed text; the separator at an end."""
+        """Return the id before each index of the reversed text, or the separator at an end."""
         return cast(list[int], self._text[indices - 1].tolist())
 
     def _at(self, token: int) -> Places:
-        """Where a token stands that another one comes after."""
+        """Return the places of a token that another token follows in the document."""
         text = self._text
         if self._order is None:
             order = np.argsort(text, kind="stable")
@@ -75,6 +75,6 @@ class Passage:
             order = order[(order > 0) & (text[order - 1] != self.separator)]
             self._order = order, text[order]
         order, ordered = self._order
-        # Of the same type: otherwise all of the text is converted.
+        # With another dtype numpy would convert the whole text.
         wanted = ordered.dtype.type(token)
         return order[ordered.searchsorted(wanted) : ordered.searchsorted(wanted, "right")]

@@ -1,4 +1,4 @@
-"""Answers what followed a context in the workspace's other files and in the open document."""
+"""Finds the tokens that followed a context in the workspace's other files and in the open document."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS, Level, Match, St
 from mercury_lsp.engine.tokenizer import Vocabulary
 
 MAX_PLACES = 256
-"""Places whose next tokens are counted."""
+"""The number of places whose next tokens are counted."""
 MAX_PREDICTED_TOKENS = 64
-"""Places that a continuation is drawn from."""
+"""The number of places that vote on a draft."""
 MAX_SHORTER_MATCHES = 8
-"""Shorter matches that are looked at, at most, for one that stood at enough more places."""
+"""The number of shorter matches that are tried until one occurs at enough more places."""
 RESUMED = 16
-"""Tokens after the cursor with which a continuation is compared."""
+"""The number of tokens after the cursor with which a continuation is compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProjectMemory:
-    """The tokens of a workspace's files, by one ``vocabulary``. ``dead``: of each segment, files that are not found."""
+    """The tokens of a workspace's files in one ``vocabulary``. ``dead``: for each segment, the files to ignore."""
 
     segments: tuple[Segment, ...] = ()
     dead: tuple[frozenset[str], ...] = ()
     vocabulary: Vocabulary | None = None
 
     def without(self, paths: Collection[str]) -> ProjectMemory:
-        """The memory without some files; at once, because nothing is sorted again."""
+        """Return the memory without some files. This is fast, because nothing is sorted again."""
         gone = frozenset(paths)
         dead = (old | gone.intersection(s.paths) for s, old in zip(self.segments, self.dead, strict=True))
         return replace(self, dead=tuple(dead)) if gone else self
 
     def beside(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
-        """What is known beside an open document, whose file, if it has been read, does not count.
+        """Return the memory for an open document, whose own file in the memory is ignored.
 
-        before: ids of the text up to the stem of the prompt; after: of the text from the cursor on. Takes some
-        milliseconds for a million tokens where another document was asked for before, and else next to nothing.
+        `before`: ids of the text up to the stem of the prompt. `after`: ids of the text from the cursor on. Takes some
+        milliseconds for a million tokens if the last call was for another document, and otherwise almost no time.
         """
         living = (s.without(dead | {path}) for s, dead in zip(self.segments, self.dead, strict=True))
         segments = tuple(segment for segment in living if segment.places)
@@ -53,12 +53,12 @@ class ProjectMemory:
 EMPTY = ProjectMemory()
 
 Places = Sequence[tuple[Segment | Passage, NDArray[np.integer]]]
-"""Indices in reversed texts, at which contexts begin."""
+"""Reversed texts, and the indices in them at which contexts begin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DocumentMemory:
-    """What followed contexts, for one state of one document: a `mixture.Memory`. It keeps its answers."""
+    """The project memory for one state of one document, a `mixture.Memory`. Its answers are cached."""
 
     path: str
     segments: tuple[Segment, ...]
@@ -74,7 +74,7 @@ class DocumentMemory:
         return self._kept[last]
 
     def foretell(self, context: Sequence[int], most: int) -> list[Step]:
-        """See `Memory.foretell`. Of the places that match longest those go on that the majority agrees with."""
+        """See `Memory.foretell`. The places with the longest match vote on each token; those that agree remain."""
         last = tuple(context[-CONTEXT_TOKENS:])
         if not last:
             return []
@@ -120,7 +120,7 @@ class DocumentMemory:
 
 
 class _Search:
-    """The places in some segments that share the longest part of a context; `shorten` adds the next longest."""
+    """The places in segments that match the longest end of a context; `shorten` goes on to shorter matches."""
 
     def __init__(self, segments: Sequence[Segment], key: Key) -> None:
         self.length = self.total = 0
@@ -130,7 +130,7 @@ class _Search:
         self.shorten()
 
     def shorten(self) -> None:
-        """Go on to the longest match that is shorter; to length 0 where there is none."""
+        """Extend the places to the next shorter match; to length 0 if there is none."""
         self.length = max(self._next, default=0)
         if not self.length:
             return
@@ -141,7 +141,7 @@ class _Search:
         self.total = sum(end - first for _, first, end in self._spans)
 
     def places(self, most: int) -> Places:
-        """At most so many of the places from each segment."""
+        """Return at most `most` of the places of each segment."""
         return [(s, s.indices(first, end, most)) for s, first, end in self._spans if end > first]
 
     def _around(self, segment: Segment, first: int, end: int) -> int:
@@ -149,7 +149,7 @@ class _Search:
 
 
 def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segment | Passage, int]]:
-    """What followed at some places, and one at which the likeliest of it did."""
+    """Count the tokens that followed at some places; also return a place of the most frequent one."""
     if total == 1:
         (text, indices), *_ = places
         return Level(length, tuple(text.tokens_at(indices)), (1,), 1), (text, int(indices[0]))
@@ -163,7 +163,7 @@ def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segmen
 
 
 def _informative(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
-    """Of matches whose lengths grow the longest, and the longest one that stood at enough more places."""
+    """Return the longest match and the longest shorter one with enough more places; `own` is in ascending length."""
     if not own:
         return []
     enough = _enough(len(own[-1][1]))
@@ -172,7 +172,7 @@ def _informative(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int,
 
 
 def _enough(total: int) -> int:
-    """At how many places a shorter match must have stood to tell something beside one that stood at ``total``."""
+    """Return the number of places that make a shorter match worth counting after one with ``total`` places."""
     return 2 * total + 1
 
 

@@ -1,8 +1,8 @@
-"""Sorts the positions of some files' tokens by what stands before them, so that a context is found by bisection.
+"""Sorts the token positions of files by the tokens before them, so that a context is found by bisection.
 
-A suffix array over the reversed text, as infini-gram has one over its corpus (Liu et al. 2024): the positions whose
-contexts agree in their last tokens lie side by side, so the longest context that stood before is next to where the
-context itself would be inserted. Contexts are compared as big-endian bytes, whose order is that of their tokens.
+This is a suffix array over the reversed text, similar to infini-gram (Liu et al. 2024): positions whose contexts agree
+in their last tokens are adjacent, so the longest match of a context is next to the place where the context would be
+inserted. Contexts are compared as big-endian bytes, whose order is that of their tokens.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ Ids = NDArray[np.unsignedinteger]
 """Token ids (n,), uint16 or uint32 throughout one index."""
 
 NEAR_POSITIONS = 16
-"""Places that are near enough to be looked at first."""
+"""The first stride of a search that starts near its target."""
 FEW = 8
-"""Tokens that are quicker taken one by one."""
+"""The largest number of tokens that is faster to read one by one than by numpy."""
 
 
 def dtype_for(vocabulary: int) -> np.dtype[np.unsignedinteger]:
-    """The type that holds every id of a vocabulary and, as its largest value, the separator between texts."""
+    """Return the dtype for the ids of a vocabulary, whose largest value is the separator between texts."""
     return np.dtype(np.uint16 if vocabulary < 2**16 else np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The last tokens of a context, the last one first, as a segment compares them. ``tokens``: how many."""
+    """The last ``tokens`` tokens of a context, the last one first, in the form that a segment compares.
+
+    ``data``: big-endian bytes; ``number``: the same as an integer, padded to `CONTEXT_TOKENS`.
+    """
 
     data: bytes
     tokens: int
@@ -42,37 +45,40 @@ class Key:
 
     @classmethod
     def of(cls, context: Sequence[int], width: int) -> Key:
-        """width: bytes of an id."""
+        """Make the key of a context. ``width``: bytes per id."""
         last = context[: -CONTEXT_TOKENS - 1 : -1]
         data = np.array(last, f">u{width}").tobytes()
         return cls(data, len(last), int.from_bytes(data.ljust(CONTEXT_TOKENS * width, b"\0")))
 
     def shared(self, data: bytes, width: int) -> int:
-        """How many tokens it has in common with a reversed text, from the start of both."""
+        """Return the number of tokens that the key and a reversed text have in common from their start."""
         size = CONTEXT_TOKENS * width
         differing = (int.from_bytes(data.ljust(size, b"\0")) ^ self.number).bit_length()
         return min(self.tokens, (8 * size - differing) // (8 * width))
 
 
 class Segment:
-    """An immutable index of the tokens of some files. Nothing matches across the end of a file.
+    """An immutable index of the tokens of files. No context matches across the end of a file.
 
-    It holds two bytes a token for the text where ids are uint16, or four, and four for the order of the positions.
+    A token takes two bytes (uint16) or four (uint32) in the text, and four bytes in the order of the positions.
     """
 
     def __init__(
         self, paths: Sequence[str], starts: NDArray[np.int64], text: bytes, order: NDArray[np.int32]
     ):
-        """text: all tokens in reverse, big-endian, each file between separators. starts: where each file's tokens
-        start in the unreversed text, and the text's length. order: indices into the reversed text at which contexts
-        begin, sorted by these; the token before such an index is the one that followed the context."""
+        """Make a segment of sorted positions; `build` sorts them.
+
+        ``starts`` (files + 1,): the start of each file in the unreversed text, and the text's length. ``text``: all
+        tokens reversed, big-endian, each file between separators. ``order``: indices of the reversed text at which
+        contexts begin, sorted by context; the token before such an index followed the context.
+        """
         self.paths = tuple(paths)
         self._starts, self.text, self._order = starts, text, order
         self.tokens = int(starts[-1]) if len(starts) else 0
         self.width = len(text) // max(1, self.tokens)
         width, size = self.width, CONTEXT_TOKENS * self.width
         self._context: Callable[[int], bytes] = lambda at: text[at * width : at * width + size]
-        # Its items are plain integers, which are quicker than numpy's.
+        # The items of a memoryview are plain integers, which are faster than numpy's.
         self._places = order.data
         self.places = len(order)
         self._reverse = np.frombuffer(text, f">u{self.width}")
@@ -81,7 +87,7 @@ class Segment:
 
     @classmethod
     def build(cls, files: Iterable[tuple[str, Ids]], dtype: np.dtype[np.unsignedinteger]) -> Segment:
-        """Index files, each a path and its ids. Takes about a second for a million tokens, and 40 bytes a token."""
+        """Index files, given as paths and ids. Takes about a second per million tokens, and 40 bytes per token."""
         separator = np.array([np.iinfo(dtype).max], dtype)
         parts, paths, starts, at = [separator], [], [], 1
         for path, ids in files:
@@ -94,23 +100,23 @@ class Segment:
         return cls(paths, np.array([*starts, at], np.int64), text, _sorted(reverse))
 
     def count(self, paths: Collection[str]) -> int:
-        """How many tokens some of its files have."""
+        """Return the number of tokens of some of the files."""
         numbers = [self.numbers[path] for path in paths]
         return int((self._starts[1:] - self._starts[:-1])[numbers].sum()) if numbers else 0
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The files' numbers by their paths."""
+        """The number of each file by its path."""
         return {path: number for number, path in enumerate(self.paths)}
 
     def ids(self, number: int) -> Ids:
-        """The tokens of a file."""
+        """Return the ids (n,) of a file by its number."""
         start, end = int(self._starts[number]), int(self._starts[number + 1]) - 1
         found = self._reverse[self.tokens - end : self.tokens - start][::-1]
         return found.astype(found.dtype.newbyteorder("="))
 
     def without(self, paths: Collection[str]) -> Segment:
-        """The same index in which some files are never found. It keeps the last such one.
+        """Return the index without the positions of some files. The last result is cached.
 
         Takes some milliseconds for a million tokens.
         """
@@ -125,66 +131,69 @@ class Segment:
     def _filtered(self, gone: Iterable[str]) -> Segment:
         keep = np.ones(len(self._order), bool)
         for path in gone:
-            # The index `at` stands for the token `tokens - at` of the unreversed text.
+            # An index `at` of the reversed text corresponds to `tokens - at` in the unreversed text.
             number = self.numbers[path]
             first, end = self.tokens - self._starts[number : number + 2]
             keep &= (self._order > first) | (self._order <= end)
         return Segment(self.paths, self._starts, self.text, np.ascontiguousarray(self._order[keep]))
 
     def place(self, key: Key) -> int:
-        """Where a context would be inserted."""
+        """Return the place in the order at which a context would be inserted."""
         return bisect_left(self._places, key.data, key=self._context)
 
     def shared(self, place: int, key: Key) -> int:
-        """How many tokens the context at a place has in common with another; 0 outside of the order."""
+        """Return the number of tokens that the context at a place shares with a key; 0 outside of the order."""
         if not 0 <= place < len(self._places):
             return 0
         return key.shared(self._context(self._places[place]), self.width)
 
     def span(self, first: int, end: int, key: Key, length: int) -> tuple[int, int]:
-        """The places, from one to before another, of the contexts that share so many tokens with one.
+        """Return the half-open range of places whose contexts share ``length`` tokens with a key.
 
-        They include those from ``first`` to before ``end``.
+        It must include the range from ``first`` to ``end``.
         """
         low = key.data[: length * self.width]
         high = low + b"\xff" * (CONTEXT_TOKENS * self.width - len(low))
         return self._first(low, first), self._last(high, end)
 
     def _first(self, data: bytes, before: int) -> int:
-        """The first place whose context is not less. Mostly near, so the search goes there in growing strides."""
+        """Return the first place whose context is not less than `data`.
+
+        The search goes back from `before` in growing strides, because the place is mostly near.
+        """
         step, high = NEAR_POSITIONS, before
         while (low := high - step) > 0 and self._context(self._places[low]) >= data:
             high, step = low, step * step
         return bisect_left(self._places, data, max(0, low), high, key=self._context)
 
     def _last(self, data: bytes, after: int) -> int:
-        """The first place whose context is greater."""
+        """Return the first place from `after` on whose context is greater than `data`."""
         step, low = NEAR_POSITIONS, after
         while (high := low + step) < self.places and self._context(self._places[high]) <= data:
             low, step = high, step * step
         return bisect_right(self._places, data, low, min(high, self.places), key=self._context)
 
     def indices(self, first: int, end: int, most: int) -> NDArray[np.int32]:
-        """Where, in the reversed text, the contexts of some places begin; evenly drawn where they are too many."""
+        """Return the indices of the reversed text for a range of places, or at most `most` of them, evenly spaced."""
         return self._order[first : end : max(1, -(-(end - first) // most))]
 
     def tokens_at(self, indices: NDArray[np.integer]) -> list[int]:
-        """The id before each index of the reversed text, which is what comes after it; the separator at an end."""
+        """Return the id that followed each context: the one before its index, or the separator at an end."""
         if len(indices) > FEW:
             return cast(list[int], self._reverse[indices - 1].tolist())
         text, width = self.text, self.width
         return [int.from_bytes(text[(at - 1) * width : at * width]) for at in indices.tolist()]
 
     def path(self, at: int) -> str:
-        """The path of the file that an index lies in."""
+        """Return the path of the file of an index of the reversed text."""
         return self.paths[int(np.searchsorted(self._starts, self.tokens - at, "right")) - 1]
 
 
 def _sorted(reverse: Ids) -> NDArray[np.int32]:
-    """The indices of a reversed text at which contexts begin, sorted by their first `CONTEXT_TOKENS` tokens.
+    """Sort the indices of a reversed text at which contexts begin by `CONTEXT_TOKENS` tokens from there.
 
     Prefix doubling (Manber and Myers 1990): the order by 2k tokens is the order by pairs of ranks by k tokens. The
-    first ranks are eight bytes of tokens, packed.
+    first ranks are tokens packed into eight bytes.
     """
     separator, bits = np.iinfo(reverse.dtype).max, reverse.dtype.itemsize * 8
     known = 64 // bits
@@ -203,7 +212,7 @@ def _sorted(reverse: Ids) -> NDArray[np.int32]:
         rank[:-known] |= dense[known:]
         order = np.argsort(rank)
         known *= 2
-    # Something must have followed, and something must stand before.
+    # A token must have followed, and the context must not be empty.
     useful = (reverse[order] != separator) & (order > 0)
     useful &= reverse[order - 1] != separator
     return np.asarray(order[useful], np.int32)

@@ -1,4 +1,4 @@
-"""Encodes open documents key by key: only what has changed since the last key is encoded again."""
+"""Encodes open documents incrementally: only the changed part is encoded again after each key."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 from mercury_lsp.syntax.document import Document, plain
 
 PIECE = 200
-"""Characters of a piece, at least: what is encoded again at a key."""
+"""The least number of characters of a piece, which is the unit that is encoded again."""
 REACH = (300_000, 100_000)
-"""Characters before and after the cursor that are encoded, at most; a third more before it."""
+"""The numbers of characters before and after the cursor that are encoded; up to a third more before it."""
 DOCUMENTS = 8
-"""Documents whose pieces are kept."""
+"""The number of documents whose pieces are kept."""
 
-# Where an encoding can be cut, by the vocabulary's rule for pre-tokens: either before the blanks that end a line, as
-# with GPT-2's, or after them, where these blanks may belong to a mark before them. All blanks are ASCII, on which the
-# regular expressions of all libraries agree.
+# Where an encoding can be cut, by the rule for pre-tokens: before the blanks that end a line, as in GPT-2, or after
+# them, if they may belong to punctuation. Only ASCII blanks, on which all regular expression libraries agree.
 CUTS = (re.compile(r"(?<!\s)(?=[ \t\r\f\v]*\n)"), re.compile(r"(?<=\n)(?=[ \t\r\f\v]*[^\s])"))
 PROBE = "a = b;\n\n\n    c('d') \n\te();  \n \n}\n\n'''x'''\n  # 1\r\n  f{\n\n\n   g\n"
 
 
 class DocumentTokens:
-    """The tokens of one document's text as it was encoded last."""
+    """The tokens of the last encoded text of one document."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._dtype = dtype_for(vocabulary.size)
         self._cut = next((cut for cut in CUTS if self._joins(cut)), None)
         self._text = ""
-        self._starts: list[int] = [0]  # of the pieces, and the text's length
+        # The starts of the pieces, and the text's length.
+        self._starts: list[int] = [0]
         self._pieces: list[Ids] = []
 
     def sides(self, before: str, after: str, stem: int) -> tuple[Ids, Ids]:
-        r"""Ids of the text before the cursor without its last ``stem`` characters, and of the text after it.
+        r"""Return the ids of the text before the cursor without its last ``stem`` characters, and of the text after it.
 
-        The texts end their lines with \n alone. Costs less than a millisecond for a change within a line.
+        The line endings of the texts must be \n. Takes less than a millisecond after a change within a line.
         """
         skipped = max(0, len(before) - REACH[0]) // REACH[1] * REACH[1]
         before, after = before[skipped:], after[: REACH[1]]
@@ -55,7 +55,7 @@ class DocumentTokens:
             return
         same = _common(old, text, False)
         tail = min(_common(old, text, True), min(len(old), len(text)) - same)
-        # What is before a cut, and the blanks after it, decide whether it is one: hence a piece, or a character, more.
+        # A cut also depends on the text before it and the blanks after it, so a neighbouring piece is encoded, too.
         first = max(0, bisect_right(starts, same) - 2)
         last = min(bisect_right(starts, len(old) - tail), len(starts) - 1)
         shift = len(text) - len(old)
@@ -65,7 +65,7 @@ class DocumentTokens:
         self._text = text
 
     def _split(self, text: str, start: int, end: int) -> list[int]:
-        """Where pieces start from one cut to another, and the latter."""
+        """Return the starts of the pieces between two cuts, and the second cut."""
         starts = [start]
         if self._cut is not None:
             for found in self._cut.finditer(text, start + 1, end):
@@ -87,27 +87,27 @@ class DocumentTokens:
         return [np.array(ids, self._dtype) for ids in self._vocabulary.encode_all(texts)]
 
     def _joins(self, cut: re.Pattern[str]) -> bool:
-        """Whether the pieces of a text, encoded one by one, make up its encoding."""
+        """Return whether the encodings of the pieces of `PROBE` make up its whole encoding."""
         encode = self._vocabulary.encode
         pieces = [piece for piece in cut.split(PROBE) if piece]
         return [token for piece in pieces for token in encode(piece)] == encode(PROBE)
 
 
 class Reader:
-    """Asks the project memory for documents, in the worker's thread: it keeps the last documents' tokens."""
+    """Looks up documents in the project memory, in the worker's thread, and keeps the tokens of the last documents."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._documents: dict[str, DocumentTokens] = {}
 
     def beside(self, memory: ProjectMemory, document: Document, offset: int, stem: int) -> DocumentMemory:
-        """What is known beside a document with the cursor at an offset, where the prompt's stem has so many characters.
+        """Return the memory for a document with the cursor at an offset; `stem`: the length of the prompt's stem.
 
-        A memory of other tokens than the vocabulary's is taken for an empty one.
+        A memory of another vocabulary counts as empty.
         """
         before, after = document.text[:offset], document.text[offset:]
         if before.endswith("\r") and after.startswith("\n"):
-            # As in the prompt: a cursor inside of a line ending stands before it.
+            # As in the prompt, a cursor inside of a line ending counts as before it.
             before = before[:-1]
         tokens = self._documents.pop(document.uri, None) or DocumentTokens(self.vocabulary)
         self._documents[document.uri] = tokens
@@ -119,7 +119,7 @@ class Reader:
 
 
 def _common(one: str, other: str, at_end: bool) -> int:
-    """How many characters two texts have in common at their start, or at their end."""
+    """Return the number of characters that two texts have in common at their start, or at their end."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,1 +1,1 @@
-"""Finds text of other files that helps at the cursor."""
+"""Finds related text in other files for the prompt."""

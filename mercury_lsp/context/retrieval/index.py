@@ -1,7 +1,7 @@
-"""Turns files into entries, values with their packed text, and cuts an entry's text into pieces.
+"""Turns files into entries with compressed text, and cuts the text of an entry into chunks.
 
-The text is packed, because of thousands of files only a few are ever looked at; the pieces are cut when they are
-needed. Secrets are removed before.
+The text is compressed because only a few of thousands of files are ever used; chunks are cut when they are needed.
+Secrets are removed by the caller.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from sys import getsizeof
 
 from mercury_lsp.syntax.document import plain
 
-# Longer files are seldom written by people.
+# Longer files are mostly generated.
 MAX_FILE_CHARACTERS = 200_000
-# Of the project memory for a character: 6 to 8 bytes for a token.
+# The size of the project memory, in which a token takes 6 to 8 bytes.
 MEMORY_BYTES_PER_CHARACTER = 2.5
-# Of an entry, besides its text.
+# The size of an entry without its text.
 ENTRY_BYTES = 500
-# Lines of a piece of a file, and from one to the next.
+# The length of a chunk, and the distance between the starts of two chunks, in lines.
 CHUNK, STRIDE = 12, 6
 
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
-# Words of many languages that tell nothing of what a piece of code is about.
+# Words of many languages that say nothing about the subject of code.
 COMMON = frozenset(
     _WORD.findall(
         "and async await bool boolean break byte case catch char class const continue data def default del "
@@ -42,7 +42,7 @@ COMMON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some lines of a file, from line ``line`` on, and the words in them."""
+    """Lines of a file from line ``line`` on, and their words."""
 
     line: int
     text: str
@@ -51,9 +51,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One file. ``path``: from its workspace folder, POSIX. ``packed``: its compressed text.
+    """One file. ``path``: relative to its workspace folder, POSIX. ``packed``: the compressed text.
 
-    ``size``: about the bytes that the entry and its part of the project memory hold.
+    ``size``: the approximate size of the entry and its part of the project memory, in bytes.
     """
 
     path: str
@@ -67,25 +67,25 @@ class Entry:
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
-        """The file in overlapping pieces, from its top to its end."""
+        """The file in overlapping chunks, from top to end."""
         return _chunks(self)
 
 
 def read(path: str, text: str) -> Entry:
-    """Make the entry of a file, at most its first `MAX_FILE_CHARACTERS`. Never raises on odd text."""
+    """Make the entry of a file from at most its first `MAX_FILE_CHARACTERS`. Accepts any text."""
     text = plain(text[:MAX_FILE_CHARACTERS])
     packed = zlib.compress(text.encode("utf-8"), 1)
     return Entry(path, packed, getsizeof(packed) + ENTRY_BYTES + int(MEMORY_BYTES_PER_CHARACTER * len(text)))
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text that tell what it is about: names, and what comments say."""
+    """Return the identifiers and words of a text, except `COMMON` ones."""
     return frozenset(_WORD.findall(text)) - COMMON
 
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """What may be shown beside a document: entries by their paths, and the open documents' paths, last used first."""
+    """The files for related text: entries by path, and the paths of open documents, most recently used first."""
 
     entries: Mapping[str, Entry]
     opened: tuple[str, ...] = ()

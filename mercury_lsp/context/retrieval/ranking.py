@@ -1,8 +1,8 @@
-"""Chooses the pieces of other files that the model sees beside the window.
+"""Chooses the related text: snippets of other files that the model sees in addition to the window.
 
-A source ranks candidates by the lines around the cursor's, never by the cursor's own line. What repeats the window or a
-better candidate is dropped, and the best candidates are taken up to a budget of tokens. `Memory` keeps a choice while
-the cursor goes on from there: related text comes first in the prompt, so each change of it costs a whole prefill.
+A source ranks candidates by the lines around the cursor's line, but not by that line itself. Candidates that repeat
+the window or a better candidate are dropped, and the best ones are taken up to a budget of tokens. `Memory` repeats a
+choice while the cursor stays nearby: related text comes first in the prompt, so each change costs a whole prefill.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from mercury_lsp.context.retrieval.index import Chunk, Library, words
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import Document, plain
 
-# Lines around the cursor's whose words are the evidence.
+# The numbers of lines above and below the cursor's line whose words are compared.
 ABOVE, BELOW = 20, 5
-# Above the cursor, in which these lines are looked for.
+# The text above the cursor in which these lines are searched.
 NEARBY_CHARACTERS = 120_000
-# Candidates of a source.
+# The number of candidates of a source.
 MAX_CANDIDATES = 6
-# Open documents, the last used, whose pieces are compared.
+# The number of open documents, most recently used first, whose chunks are compared.
 MAX_OPENED = 8
-# Jaccard's index below which a piece of a file has nothing to do with the cursor.
+# Chunks with a lower Jaccard index are unrelated to the cursor.
 MIN_LIKENESS = 0.06
-# Share of a candidate's lines that are known already, from which on it is dropped.
+# A candidate is dropped from this share of known lines on.
 REPEATED = 0.5
-# A snippet is worth no less.
+# Less budget is not worth a snippet.
 MIN_BUDGET_TOKENS = 12
-# Lines that may be left of a longer candidate.
+# The least number of lines of a cut candidate.
 FEWEST = 3
-# A choice is kept within so many lines of the place where it was made.
+# The distance from its place, in lines, within which a choice is repeated.
 KEEP_LINES = 10
-# As long as the window begins where it did: once it has moved, most must be read again anyway.
+# The same while the start of the window has not moved; once it has, most of the prompt must be prefilled anyway.
 KEEP_STILL_LINES = 30
-# Characters by which the beginning of a window is told.
+# The number of characters that identify the start of a window.
 HEAD = 200
-# Documents whose choices are kept.
+# The number of documents whose choices are kept.
 KEPT_DOCUMENTS = 16
 
 Count = Callable[[str], int]
@@ -44,14 +44,14 @@ Count = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Lines of a file that may be shown, from line ``line`` on."""
+    """Lines of a file, from line ``line`` on, that may become a snippet."""
 
     path: str
     line: int
     text: str
 
     def overlaps(self, other: Candidate) -> bool:
-        """Whether both show some line of the same file."""
+        """Return whether both candidates contain the same line of a file."""
         return self.path == other.path and self.line <= other._last and other.line <= self._last
 
     @property
@@ -60,11 +60,11 @@ class Candidate:
 
 
 Source = Callable[[Document, int, Prompt, Library], list[Candidate]]
-"""Given a document, the cursor's offset, the window and the library: candidates, the best first."""
+"""Returns the candidates for a document, the cursor's offset, the window and the library, the best first."""
 
 
 def nearby(document: Document, offset: int) -> list[str]:
-    """The lines around the cursor's own line, from there upwards and then downwards."""
+    """Return the lines around the cursor's line without it: first those above, upwards, then those below."""
     before, after = plain(document.text[:offset]), plain(document.text[offset:])
     above = before[: before.rfind("\n") + 1][-NEARBY_CHARACTERS:].split("\n")[:-1]
     below = after.partition("\n")[2][: 200 * BELOW].split("\n")
@@ -72,7 +72,7 @@ def nearby(document: Document, offset: int) -> list[str]:
 
 
 def opened(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """The most similar pieces of the documents that are open beside this one, by Jaccard's index of their words."""
+    """Return the most similar chunks of the other open documents, by the Jaccard index of their words."""
     evidence = words("\n".join(nearby(document, offset)))
     others = [path for path in library.opened if path != document.path and path in library.entries]
     ranked = [
@@ -88,7 +88,7 @@ def opened(document: Document, offset: int, shown: Prompt, library: Library) -> 
 
 
 def similar(evidence: frozenset[str], chunks: Iterable[Chunk]) -> list[tuple[float, Chunk]]:
-    """The pieces that have words in common with the evidence, and their likeness, the most similar first."""
+    """Return the chunks with the highest Jaccard index with `evidence`, and that index, the most similar first."""
     ranked = []
     for chunk in chunks:
         shared = len(evidence & chunk.words)
@@ -100,9 +100,9 @@ def similar(evidence: frozenset[str], chunks: Iterable[Chunk]) -> list[tuple[flo
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """How much text is shown beside the window, in tokens, and its source.
+    """The budget of related text in tokens, and its source.
 
-    The defaults are what the weights gain by, see docs/retrieval.md; training draws others.
+    The defaults are the best for the shipped weights, see docs/retrieval.md; training varies them.
     """
 
     tokens: int = 96
@@ -115,10 +115,10 @@ USUAL = Related()
 def choose(
     document: Document, offset: int, shown: Prompt, library: Library, count: Count, related: Related = USUAL
 ) -> tuple[Snippet, ...]:
-    """What to show beside the window ``shown`` around an offset, the most relevant last; maybe nothing.
+    """Choose the related text for the window ``shown`` around an offset, the most relevant snippet last.
 
-    It takes ``related.tokens`` at most, with the names of the files and their separators. Pure: equal arguments give an
-    equal choice, which does not depend on the cursor's own line.
+    The snippets have at most ``related.tokens`` tokens, including file names and separators. Pure: equal arguments give
+    an equal choice, which does not depend on the cursor's line.
     """
     left = related.tokens
     if left < MIN_BUDGET_TOKENS:
@@ -144,23 +144,29 @@ def choose(
 
 
 def distinct(text: str) -> set[str]:
-    """The lines of a text by which repetition is told: not those of brackets and short words."""
+    """Return the stripped lines of a text that are long enough to indicate a repetition."""
     return {line for line in map(str.strip, text.split("\n")) if len(line) > 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen for a document at line ``line``, and where its cursor was last while that was kept."""
+    """The snippets chosen for a document at line ``line``.
+
+    ``head``: the start of the window at that time. ``last``: the cursor's line when the choice was last repeated.
+    """
 
     document: Document
     related: Related
-    head: str  # of the window that it was made for
+    head: str
     line: int
     last: int
     snippets: tuple[Snippet, ...]
 
     def holds(self, document: Document, line: int, window: str, related: Related, library: Library) -> bool:
-        """Whether it may be kept: nothing above the cursor's line changed, the cursor is near, its files are there."""
+        """Return whether the choice may be repeated: the text above the cursor's line is unchanged, and it is near.
+
+        Its files must still be in the library.
+        """
         old = self.document
         same = (old.path, old.language_id, self.related) == (document.path, document.language_id, related)
         far = KEEP_STILL_LINES if window.startswith(self.head) else KEEP_LINES
@@ -175,7 +181,7 @@ class Choice:
 
 
 class Memory:
-    """The last choices, by document. It belongs to whoever reads prompts one after the other: the worker's thread."""
+    """The last choices by document. Not thread-safe: used in the worker's thread only."""
 
     def __init__(self) -> None:
         self._choices: dict[str, Choice] = {}
@@ -189,7 +195,7 @@ class Memory:
         count: Count,
         related: Related = USUAL,
     ) -> tuple[Snippet, ...]:
-        """As `choose`, or what was chosen before, where that still holds and its files may still be shown."""
+        """Return the earlier choice for the document if it still holds, or else that of the function `choose`."""
         line = document.position(offset)[0]
         old = self._choices.pop(document.uri, None)
         if old is not None and old.snippets and old.holds(document, line, shown.prefix, related, library):
@@ -204,11 +210,14 @@ class Memory:
 
 
 def _fitted(candidate: Candidate, count: Count, left: int) -> tuple[Snippet | None, int]:
-    """As many of a candidate's lines as fit, and their tokens; the name and the separator count too."""
+    """Return a snippet of as many of a candidate's lines as fit, and its tokens with file name and separator.
+
+    Returns None and 0 if too few lines fit.
+    """
     lines = candidate.text.split("\n")
     tokens = 1 + count(f"{candidate.path}\n{candidate.text}")
     while tokens > left and len(lines) > 1:
-        # Lines are about alike: cut so many that it probably fits, but one at least.
+        # Lines have about equal lengths: cut until the rest probably fits, but at least one line.
         keep = min(len(lines) - 1, max(1, len(lines) * left // tokens))
         lines = lines[:keep]
         tokens = 1 + count("\n".join([candidate.path, *lines]))
