@@ -53,9 +53,9 @@ class Objective(nn.Module):
         """Create the loss of a network.
 
         dtype: the number format of matrix products. chunk: rows whose logits are computed at once, 0 for all. fast:
-        compile the network and the loss. taught: the share of a target that is a teacher's distribution. teacher: a network with the
-        same vocabulary; None if the causal rows teach the canvases. packed: the batches are packed, and their lengths
-        differ.
+        compile the network and the loss. taught: the share of a target that is a teacher's distribution. teacher: a
+        network with the same vocabulary; None if the causal rows teach the canvases. packed: the batches are packed,
+        and their lengths differ.
         """
         super().__init__()
         self.network, self.dtype, self.chunk = network, dtype, chunk
@@ -125,7 +125,7 @@ class Objective(nn.Module):
     def nats(
         self, hidden: Tensor, target: Tensor, told: Tensor | None = None, share: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return each row's cross-entropy with its target (K,), and the value to minimize (K,); both 0 without a target.
+        """Return each row's cross-entropy with its target (K,), and the value to minimize (K,); 0 without a target.
 
         told: the teacher's hidden rows (K, W). share: the share (K,) of the teacher's distribution in the target of the
         value to minimize.
