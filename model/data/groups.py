@@ -25,7 +25,7 @@ Ids = npt.NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One hole: ``tail``, the prompt after the trunk, at least ``<fim_middle>``; ``middle``, which includes ``<eot>``."""
+    """One hole: ``tail``, the prompt after the trunk, at least ``<fim_middle>``; ``middle``, including ``<eot>``."""
 
     kind: str
     tail: Ids

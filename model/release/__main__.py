@@ -32,9 +32,9 @@ from pathlib import Path
 from model import ROOT
 
 MINI = ROOT / "mercury_lsp" / "weights" / "mini"
-# What PyPI takes of a project that has not asked for more: docs.pypi.org/project-management/storage-limits, and
-# MAX_FILESIZE in warehouse/forklift/legacy.py of its source.
-LARGEST = 100 << 20  # bytes
+# PyPI's default limit of a file, in bytes: docs.pypi.org/project-management/storage-limits, and MAX_FILESIZE in
+# warehouse/forklift/legacy.py of its source.
+LARGEST = 100 << 20
 ALL = (
     *("linux-x86_64", "linux-aarch64", "musl-x86_64", "musl-aarch64"),
     *("macos-x86_64", "macos-aarch64", "windows-x86_64", "windows-aarch64"),
@@ -42,15 +42,14 @@ ALL = (
 
 
 class Refused(Exception):
-    """What was built cannot be released; the message is a sentence."""
+    """The built files cannot be released; the message is one sentence."""
 
 
 def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
-    """Build all files into a folder, and check them. Returns them, of `mercury-lsp` the sdist first.
+    """Build all files into a folder, check them, and return them, the sdist of `mercury-lsp` first.
 
-    targets: as the build hook takes them, see `kernel/build.py`; "" is this machine. What stood in the
-    folder of these distributions is deleted. Raises `Refused`, or `CalledProcessError` where a tool fails, which has
-    said why.
+    targets: the platforms, as in `kernel/build.py`; "" is this machine. Older files of these distributions in the
+    folder are deleted. Raises `Refused`, or `CalledProcessError` if a tool fails, which prints the reason.
     """
     to.mkdir(parents=True, exist_ok=True)
     for old in (*to.glob("mercury_lsp-*"), *to.glob("mercury_lsp_mini-*")):
@@ -72,7 +71,7 @@ def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
 
 
 def check(files: Sequence[Path]) -> None:
-    """Raises as `release` does, where PyPI would refuse a file for its size or its metadata."""
+    """Check the size and the metadata of files. Raises as `release` does if PyPI would refuse a file."""
     for file in files:
         if file.stat().st_size > LARGEST:
             raise Refused(f"{file.name} has {file.stat().st_size:,} bytes, and PyPI takes {LARGEST:,}.")
@@ -80,7 +79,7 @@ def check(files: Sequence[Path]) -> None:
 
 
 def _build(source: Path, to: Path, kind: str, target: str = "") -> Path:
-    """One file, made in an environment of its own by the build backend that the source asks for."""
+    """Build one file by the build backend of the source, in an isolated environment."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "build", f"--{kind}", "--outdir", folder, str(source)],
@@ -92,7 +91,7 @@ def _build(source: Path, to: Path, kind: str, target: str = "") -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 1 where there is nothing to release."""
+    """Run the command line; return the exit status, 1 if the release failed."""
     parser = argparse.ArgumentParser(
         prog="python -m model.release",
         description=__doc__,
