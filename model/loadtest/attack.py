@@ -218,7 +218,7 @@ PARTS: dict[str, tuple[Part, int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.loadtest.attack", description="Figures of the servers under load and attack."
     )

@@ -229,7 +229,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.ablation", description="Compare the sources."
     )
@@ -255,7 +255,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)

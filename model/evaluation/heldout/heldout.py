@@ -141,7 +141,7 @@ def setting_value(text: str) -> object:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout", description="Measure on held-out packages."
     )
@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)

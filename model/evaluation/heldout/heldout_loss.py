@@ -107,7 +107,7 @@ def _middles(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout_loss",
         description="Compare what a token costs some models on held-out packages.",

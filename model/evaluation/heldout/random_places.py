@@ -222,7 +222,7 @@ async def measure(given: argparse.Namespace, sources: Sequence[Source]) -> list[
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.random_places",
         description="Ask the real server at random places of held-out files.",
@@ -243,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     try:
         sources = drawn(list(iter_documents("heldout", None, given.corpus)), given.files, given.seed)

@@ -58,7 +58,7 @@ def errors(file: Path, text: str) -> int:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.spot_check", description="Complete random places of files."
     )

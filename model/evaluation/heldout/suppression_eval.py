@@ -193,7 +193,7 @@ def table(answer: Mapping[str, Any]) -> Table:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.suppression_eval",
         description=(__doc__ or "").split("\n\n")[1],

@@ -175,7 +175,7 @@ def table(answer: dict[str, Any]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.verbatim", description="Find repeated training code."
     )

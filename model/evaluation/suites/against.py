@@ -165,7 +165,7 @@ def notes(found: dict[str, Any]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.suites.against",
         description="Compare with a server on a suite, in turn, request by request.",
@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:

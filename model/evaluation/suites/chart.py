@@ -222,7 +222,7 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.suites.chart",
         description="Compare all decoders on single-line infilling.",
@@ -243,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)

@@ -140,7 +140,7 @@ def _positive(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = _Parser(
         prog="python -m model.evaluation.suites.evaluate",
         description="Fill holes in programs and run their tests.",
@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     if given.json and given.markdown == "-":

@@ -116,7 +116,7 @@ async def measure(plan: Plan, runs: Sequence[Run], progress: Progress) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.typing",
         description="Type held-out lines into the server, key by key.",
@@ -231,7 +231,7 @@ def answer(given: argparse.Namespace, records: Sequence[Any], others: Sequence[A
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)
