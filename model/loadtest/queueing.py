@@ -3,9 +3,9 @@
     python -m model.loadtest.queueing --url http://127.0.0.1:2088
     python -m model.loadtest.queueing --service-ms 42 --cold-ms 180 --batch-ms 42,60,80,96
 
-The first measures one replica as it answers here; what it would be on other hardware, measure there. Owns the
-measurement, the search for the fewest replicas, and the table. What is simulated is in `queues`, who types in
-`typists`: both are models. A price is multiplied in where one is given, and never assumed.
+The first command measures one replica on the hardware where it runs; measure on other hardware for its figures. The
+simulation is in `queues`, the typing of programmers in `typing_model`; both are models. Costs are computed only if a
+price is given.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from model.loadtest.queues import Fleet, Outcome, Service, simulate
 from model.loadtest.typing_model import Typing, options, typing
 
 PEOPLE = (10, 20, 50, 100, 200, 500, 1000)
-KEYS = 20_000  # of a simulation, at least
-MINUTE = 60.0  # seconds that one lasts, at least
+# A simulation has at least so many keys, and lasts at least so many seconds.
+KEYS = 20_000
+MINUTE = 60.0
 MOST_REPLICAS = 4096
-ALONE = 0.95  # a batch that costs more than this share of its requests one by one is no batch
+# A batch that takes more than this share of the time of its requests one by one does not count as a batch.
+ALONE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of service. ``alone``: samples of an answer whose text is in the cache; ``cold``: what reading it
-    costs more; ``batches``: of a batch, by its size from 1 on."""
+    """Service times in milliseconds.
+
+    ``alone``: samples of an answer whose text is in the cache. ``cold``: the additional time to read the text.
+    ``batches``: the time of a batch, by its size from 1 on.
+    """
 
     alone: tuple[float, ...]
     cold: float
     batches: tuple[float, ...]
 
     def service(self, sessions: int, stop_ms: float, seed: int) -> Service:
-        """As the simulation takes it."""
+        """Return the service times as parameters of the simulation."""
         random, alone = np.random.default_rng(seed), np.array(self.alone) / 1e3
         costs = [ms / self.batches[0] for ms in self.batches]
         together = [1.0]
@@ -64,10 +69,10 @@ class Times:
 
 
 async def measure(url: str, most: int, seconds: float, token: str, max_tokens: int) -> Times:
-    """Service times of one replica at a URL: 1 to ``most`` programmers who each wait for their answer."""
+    """Measure the service times of one replica at a URL, with 1 to ``most`` programmers who each wait for an answer."""
     batches, alone, cold = [], [], []
     for size in range(1, most + 1):
-        # Other programmers each time, so that each one's first request is cold.
+        # Different programmers each time, so that the first request of each is cold.
         plan = Plan(size, seconds, closed=True, max_tokens=max_tokens, first=sum(range(size)))
         run = Run(url, plan, token)
         await run.drive()
@@ -87,9 +92,9 @@ async def measure(url: str, most: int, seconds: float, token: str, max_tokens: i
 def fewest(
     people: int, model: Typing, times: Times, fleet: Fleet, given: argparse.Namespace
 ) -> tuple[int, Outcome]:
-    """The fewest replicas with which the wanted percentile is met, and what becomes of the requests then.
+    """Return the fewest replicas that meet the target percentile, and the outcome of the simulation with them.
 
-    Found by doubling and bisection, which takes it that more replicas are never worse.
+    The search is by doubling and bisection, which assumes that more replicas are never worse.
     """
     seconds = max(MINUTE, KEYS / (people * model.rate))
     arrivals = [model.times(seconds, np.random.default_rng([given.seed, one])) for one in range(people)]
@@ -109,7 +114,8 @@ def fewest(
                 f"{high // 2} replicas are not enough for {people} people: with them it is {reached:.0f} ms instead of"
                 f" {given.target_ms:g}. An answer alone takes too long here; give a larger --target-ms."
             )
-    low = high // 2  # is not enough
+    # Known not to be enough.
+    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if met(middle) else (middle, high)
@@ -117,7 +123,7 @@ def fewest(
 
 
 def row(people: int, replicas: int, found: Outcome, price: float | None) -> dict[str, Any]:
-    """What is told of one number of programmers; a GPU is taken to be one replica's."""
+    """Return the figures for one number of programmers; each replica is assumed to have its own GPU."""
     told: dict[str, Any] = {
         "people": people,
         "replicas": replicas,
@@ -140,7 +146,7 @@ def _ms(seconds: float) -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = _parser()
     given = parser.parse_args(argv)
     try:

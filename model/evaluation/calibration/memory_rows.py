@@ -251,7 +251,7 @@ def memories_of(
 
 
 def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
-    """Return the files of a package that fit into its memory: files with holes, then files of the same folders first."""
+    """Return the files of a package that fit into its memory: files with holes, then their folders, then others."""
     folders = {path.rpartition("/")[0] for path in paths}
     ranked = sorted(
         sources, key=lambda own: (own.path not in paths, own.path.rpartition("/")[0] not in folders, own.path)

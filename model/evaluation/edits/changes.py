@@ -28,7 +28,7 @@ _GENERATED = re.compile(
     r"(?:^|/)(?:dist|build|lib/(?:commonjs|module|typescript)|node_modules|esm|cjs|umd)/|\.min\.|\.d\.ts$"
 )
 REPOSITORY = Path(__file__).parents[3]
-# Of this repository: the commits of some days. Limits were chosen on all of them.
+# The range of this repository's commits in each part. Limits were chosen on all of them.
 HISTORY = {
     "tune": ("2026-11-01T00:00:00Z", "2026-11-29T04:00:00Z"),
     "report": ("2026-11-29T04:00:00Z", "2026-11-29T04:16:20Z"),

@@ -1,10 +1,9 @@
-"""Measures what suggestions save in the code of packages that no training has seen.
+"""Measures how many keys suggestions save in the code of packages that no training has seen.
 
-Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
-`pipeline.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
-post-processing, with the options' defaults but for what ``--setting`` says, and with a library of the package's files
-beside (see `package_index`), should the options ask for related text. Deadlines are the server's alone, so that
-what is measured does not depend on what else the machine does.
+The places come from `cursors`, the verdicts from `verdict`, the figures from `figures`. Each suggestion is made by
+`pipeline.complete`, as for an editor: with the same prompt, sampling and post-processing, and with the default options
+except for those of ``--setting``. Related text, if the options ask for it, comes from a library of the package's files
+(see `package_index`). There are no deadlines, so the results do not depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -48,9 +47,10 @@ def measure(
     unasked: bool = False,
     related: Related = USUAL,
 ) -> Record | None:
-    """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines.
+    """Make a suggestion at a cursor, and return its record; None if the server declines.
 
-    All that fits is recorded; what is shown of it unasked, `Record.unasked` tells.
+    unasked: make an automatic request, not a manual one. The record contains the whole fitting text; `Record.unasked`
+    computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
@@ -88,7 +88,7 @@ def measure(
 
 
 def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterator[Record]:
-    """Records as they are made, place by place, until the time is over."""
+    """Yield the records, place by place, until the time is over."""
     languages = given.languages.split(",")
     sources = list(iter_documents("heldout", languages, given.corpus))
     package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
@@ -121,7 +121,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
 
 
 def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
-    """The records, each written to the details at once."""
+    """Return the records, after writing each to the details immediately."""
     if file is None:
         return list(records)
     kept = []
@@ -133,7 +133,7 @@ def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
 
 
 def setting_value(text: str) -> object:
-    """A setting's value as an editor would send it: JSON, or else a bare word."""
+    """Parse a setting's value as JSON; return the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:

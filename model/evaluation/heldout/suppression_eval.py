@@ -53,15 +53,19 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "without suppression of the unlikely": {"show_likelihood": 0.0},
     "without related text": {"project_files": "none"},
 }
-"""What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
-with `UNRULED` the request is one by hand, of which as much is shown as if it were not."""
+"""The settings of each variant.
+
+Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`; `UNRULED` makes a manual
+request, but shows only as much as an automatic request would.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. ``reason`` is why nothing is shown; the last three are false then.
+    """The outcome of one request.
 
-    ``again``: it repeats what follows, which what the author wrote does not.
+    ``reason``: why nothing is shown; then the last three fields are false. ``again``: whether the suggestion repeats
+    the following text, while the author's text does not.
     """
 
     variant: str
@@ -80,14 +84,14 @@ class Outcome:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What the hole was cut out of; outcomes in one file are not independent."""
+        """The file of the hole; outcomes in the same file are not independent."""
         return self.package, self.path
 
 
 def places(
     sources: Iterable[Source], languages: Sequence[str], per_language: int, seed: int, kinds: Sequence[str]
 ) -> list[Cursor]:
-    """One cursor a place, of the kinds in turn."""
+    """Draw one cursor at each place, the kinds in turn."""
     drawn = draw(sources, languages, per_language, seed, kinds)
     return [place[number // len(languages) % len(place)] for number, place in enumerate(drawn)]
 
@@ -95,7 +99,7 @@ def places(
 def outcomes(
     engine: LocalEngine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
 ) -> Iterator[Outcome]:
-    """What each variant makes of a place; `SHIPPED` also without post-processing."""
+    """Yield the outcome of each variant at a place; for `SHIPPED`, also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
         snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
@@ -111,7 +115,7 @@ def outcomes(
 
 
 def _unprocessed(committed: Committed, least: float) -> str | None:
-    """As much of what the model wrote as has the highest expected gain, whether or not it fits."""
+    """Return the part of the model's text with the highest expected gain, whether it fits or not; None if empty."""
     text = committed.text
     if least:
         text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
@@ -146,7 +150,7 @@ def _outcome(
 
 
 def report(made: Sequence[Outcome]) -> dict[str, Any]:
-    """The answer as a JSON object: by variant what is shown and how good that is, and why the rest is not."""
+    """Return the report as a JSON object: the figures of each variant, and the reasons for showing nothing."""
     by_variant: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in made:
         by_variant[outcome.variant].append(outcome)
@@ -172,7 +176,7 @@ def _figures(own: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def table(answer: Mapping[str, Any]) -> Table:
-    """The figures for people."""
+    """Return the figures as a table for a terminal."""
     caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows"
     made = Table(box=SIMPLE_HEAD, caption=caption)
     made.add_column("Variant", min_width=24)
@@ -213,7 +217,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 1 where a suggestion as shipped worsens the syntax or repeats what follows."""
+    """Run the command line; return 1 if a suggestion as shipped adds a syntax error or repeats the following text."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     words = given.variants.split(",") if given.variants else [""]
