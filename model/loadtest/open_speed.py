@@ -1,7 +1,7 @@
-"""Times passes of networks of open models' true shapes, with random weights: `python -m model.loadtest.open_speed`.
+"""Times passes of networks with the shapes of open models and random weights: `python -m model.loadtest.open_speed`.
 
-The time of a pass does not depend on the values of the weights. A keystroke is a typed token that is read, and a line
-of eight tokens: without a draft in eight passes of one row, and with a right draft in one pass of nine rows.
+The time of a pass does not depend on the values of the weights. The time of a keystroke is that of reading one typed
+token and decoding a line of eight tokens: with a right draft in one pass of nine rows, else with a pass for each token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Measures the memory that a second server takes next to a first one (Linux).
+"""Measures the memory that a second server takes in addition to a first one (Linux).
 
-Owns the measuring: both servers complete, then the system tells what each has for itself and what they share. Knows
-nothing of what takes the memory.
+Both servers make completions; then the private and the shared memory of each process are read from the system.
 """
 
 from __future__ import annotations

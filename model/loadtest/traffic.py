@@ -1,7 +1,7 @@
-"""Measures how long answers of a running `mercury-lsp serve` take while n clients type at once.
+"""Measures the response times of a running `mercury-lsp serve` while n clients type at once.
 
-Each client types on in a bundled file of its own, one request behind the other, with a key of its own: so all but the
-first of its prompts is in the cache, as in an editor. Run it as `python -m model.loadtest.traffic URL --clients
+Each client types in a bundled file, one request after another, with its own affinity key: so after the first request,
+most of its prompt is in the KV cache, as in an editor. Run it as `python -m model.loadtest.traffic URL --clients
 1,2,4,8`.
 """
 

@@ -1,20 +1,18 @@
-"""Builds what a release consists of, and checks it: `make release`.
+"""Builds and checks the files of a release: `make release`.
 
-A release is four kinds of files in `dist/`: of `mercury-lsp`, which carries the model small, the sdist and a wheel for
-each platform; of `mercury-lsp-mini`, which is that model and nothing else, an sdist and one wheel. Wheels are made from
-the unpacked sdist, as they are by who installs from it, so what the sdist lacks is missed here; and kernels of other
-platforms never get into the checkout.
+A release consists of four kinds of files in `dist/`: the sdist of `mercury-lsp`, which contains the model small, and a
+wheel for each platform; the sdist of `mercury-lsp-mini`, which contains only the model mini, and one wheel. Wheels are
+built from the unpacked sdist, as when a user installs from the sdist: so a file that the sdist lacks is noticed, and
+kernels of other platforms never get into the checkout.
 
 To make a release:
 
 1. Set the version in `mercury_lsp/__init__.py`, `mercury_lsp/weights/mini/pyproject.toml`, the extra `mini` in
    `pyproject.toml`, `editors/vscode/package.json` and its lock (`npm version --no-git-tag-version`), and the date in
-   the newest heading of `CHANGELOG.md`. `tests/release/test_release.py` finds what was forgotten.
-2. Run `.ci/run`, then `make release ARGS=--all`: wheels for all platforms, from this machine.
-3. Try the wheels of other platforms there: `pip install WHEEL && mercury-lsp doctor && mercury-lsp demo`.
-4. Commit, tag as `vVERSION`, and `twine upload dist/*`, with `mercury-lsp-mini` first, which the other one names.
-
-Owns which files there are and what must hold of them. Knows nothing of what is in the package.
+   the newest heading of `CHANGELOG.md`. `tests/release/test_release.py` reports forgotten places.
+2. Run `.ci/run`, then `make release ARGS=--all`, which builds the wheels for all platforms on this machine.
+3. Try the wheels on the other platforms: `pip install WHEEL && mercury-lsp doctor && mercury-lsp demo`.
+4. Commit, tag as `vVERSION`, and `twine upload dist/*`, `mercury-lsp-mini` first, since `mercury-lsp` depends on it.
 """
 
 from __future__ import annotations

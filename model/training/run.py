@@ -208,7 +208,8 @@ class Run:
         """
         ranks = self.accelerator.num_processes
         worth = torch.full((), sum(part.worth for part in parts), device=self.device)
-        worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
+        # The mean over the processes, as for gradients.
+        worth = self.accelerator.reduce(worth, "mean")
         sums = torch.zeros(5, device=self.device)
         causal = self.recipe.is_causal(self.step)
         for objective in self.plain:

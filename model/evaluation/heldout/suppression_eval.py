@@ -1,11 +1,11 @@
-"""Measures whether suggestions behave, at places of held-out packages, and what each rule of suppression is worth.
+"""Measures the soundness of suggestions in held-out packages, and the effect of each rule that suppresses suggestions.
 
-At each place it makes one automatic request, as editors do at every key, and one more for each variant, with one rule
-switched off. Of what is shown it counts how often the first line, or all of it, is the author's (precision), how often
-the document then has more errors of syntax, and how often the following text is repeated, both by `soundness`. The
-places are those of `cursors`, of the wanted kinds in turn: by default half of them within a line and half at the start
-of one. The other files of the package are there, see `package_index`. Deadlines are the server's alone, so only the
-milliseconds depend on what else the machine does.
+At each place, one automatic request is made, as by editors at every key, and one more for each variant, which disables
+one rule. Of the suggestions shown, three figures are counted: those whose first line, or whole text, is the author's
+(precision), those that add syntax errors, and those that repeat the following text, both by `soundness`. The places are
+drawn by `cursors`, of the wanted kinds in turn: by default half of them within a line, half at the start of a line. The
+other files of the package are available, see `package_index`. There are no deadlines, so only the times depend on the
+machine's load.
 """
 
 from __future__ import annotations
