@@ -100,13 +100,15 @@ def convert(file: Path, folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m model.base", description="Make the base checkpoint.")
+    parser = argparse.ArgumentParser(
+        prog="python -m model.base", description="Build the checkpoint that training starts from."
+    )
     parser.add_argument(
         "--from",
         dest="source",
         type=Path,
         metavar="FOLDER",
-        help="a Llama, Qwen2 or Qwen3 as model hubs give it, instead of SmolLM2-135M",
+        help="a Llama, Qwen2 or Qwen3 in the format of model hubs, instead of SmolLM2-135M",
     )
     parser.add_argument(
         "--out", type=Path, default=cache_folder() / "base", help="folder to write (default: %(default)s)"

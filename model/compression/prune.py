@@ -108,19 +108,19 @@ def linear(weight: Tensor) -> nn.Linear:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.compression.prune", description="Take layers and channels out of a network."
+        prog="python -m model.compression.prune", description="Remove layers and channels from a network."
     )
     parser.add_argument("checkpoint", help="a shipped model's name, or a folder")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--name", default="mini", help="of the model (default: %(default)s)")
-    parser.add_argument("--layers", type=int, help="that are to stay (default: all)")
-    parser.add_argument(
-        "--hidden", type=int, help="channels of each feed-forward that are to stay (default: all)"
-    )
+    parser.add_argument("--name", default="mini", help="name of the model (default: %(default)s)")
+    parser.add_argument("--layers", type=int, help="number of layers to keep (default: all)")
+    parser.add_argument("--hidden", type=int, help="channels of each feed-forward to keep (default: all)")
     parser.add_argument("--steps", type=int, default=1, help="batches to choose by (default: %(default)s)")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, help="recipe of these batches (default: %(default)s)"
+    )
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    parser.add_argument("--shards", type=Path, help="take the batches from this folder of model.data.shards")
     given = parser.parse_args(argv)
     keep_memory()
     try:

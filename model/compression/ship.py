@@ -71,22 +71,24 @@ def main() -> None:
         prog="python -m model.compression.ship", description="Pack a checkpoint for shipping."
     )
     parser.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint")
-    parser.add_argument("--name", default="small", help="of the model (default: %(default)s)")
+    parser.add_argument("--name", default="small", help="name of the model (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder to write (default: the package's own of that name)")
     parser.add_argument(
         "--steps",
         type=int,
-        help="batches to round by; 0 rounds each weight by itself "
-        "(default: 0 for what was trained rounded, which other rounding would undo; else 16)",
+        help="batches for GPTQ; 0 rounds each weight by itself "
+        "(default: 0 for a model trained with quantized weights, else 16)",
     )
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
-    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
     parser.add_argument(
-        "--part-mb", type=float, help="with --out: cut larger files into parts of this size, to be carried"
+        "--recipe", type=Path, default=RECIPE, help="recipe of these batches (default: %(default)s)"
+    )
+    parser.add_argument("--shards", type=Path, help="take the batches from this folder of model.data.shards")
+    parser.add_argument(
+        "--part-mb", type=float, help="with --out: split larger files into parts of this size"
     )
     arguments = parser.parse_args()
     if arguments.part_mb and not arguments.out:
-        parser.error("--part-mb is for a folder that is carried elsewhere: name it with --out")
+        parser.error("--part-mb is for a separate folder: name it with --out")
     try:
         source = checkpoint.read_checkpoint(arguments.checkpoint)
     except checkpoint.CheckpointError as error:

@@ -297,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--downloads", type=Path, default=cache_folder() / "downloads")
     parser.add_argument("--eval-dir", type=Path, default=SUITES)
     parser.add_argument("--no-decontaminate", action="store_true", help="build without the evaluation data")
-    parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be had")
+    parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be fetched")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:

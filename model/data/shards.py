@@ -269,13 +269,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="(default: %(default)s)")
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--contexts", type=int, default=0, help="how many groups of holes")
-    amount.add_argument("--megabytes", type=float, default=0.0, help="of files (default: the recipe's)")
+    amount.add_argument("--contexts", type=int, default=0, help="number of groups of holes")
+    amount.add_argument(
+        "--megabytes", type=float, default=0.0, help="size of the shards (default: the recipe's)"
+    )
     parser.add_argument("--out", type=Path, help="folder (default: the cache folder's shards/RECIPE)")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="(default: the recipe's)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--model", help="checkpoint whose tokenizer is taken (default: the recipe's base)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument("--model", help="checkpoint with the tokenizer (default: the recipe's base)")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)
     if arguments.seed is not None:

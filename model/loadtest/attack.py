@@ -221,7 +221,7 @@ PARTS: dict[str, tuple[Part, int]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.loadtest.attack", description="Figures of the servers under load and attack."
+        prog="python -m model.loadtest.attack", description="Test the servers under load and attack."
     )
     parser.add_argument("--model", default="mini", help="its name or folder")
     parser.add_argument("--only", choices=PARTS, action="append")

@@ -228,8 +228,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--typists", type=int, default=8, help="simulated programmers (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long they type (%(default)s)")
     parser.add_argument("--max-tokens", type=int, default=32, help="of each answer (%(default)s)")
-    parser.add_argument("--closed", action="store_true", help="press the next key when the answer has come")
-    parser.add_argument("--patient", action="store_true", help="cancel nothing when a newer key is pressed")
+    parser.add_argument("--closed", action="store_true", help="press the next key after the answer")
+    parser.add_argument(
+        "--patient", action="store_true", help="do not cancel a request when a newer key is pressed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options(parser)

@@ -177,26 +177,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m model.loadtest.queueing", description="How many replicas so many programmers need."
+        prog="python -m model.loadtest.queueing", description="Compute how many replicas n programmers need."
     )
     measured = parser.add_argument_group("service times, measured or given")
-    measured.add_argument("--url", default="", help="one running replica, to be measured")
+    measured.add_argument("--url", default="", help="URL of one running replica to measure")
     measured.add_argument("--token", default="", help="its token")
     measured.add_argument("--batch", type=int, default=4, help="most requests at once measured (%(default)s)")
     measured.add_argument("--seconds", type=float, default=8.0, help="of each measurement (%(default)s)")
     measured.add_argument("--max-tokens", type=int, default=32, help="of each answer (%(default)s)")
     measured.add_argument("--service-ms", type=float, default=0.0, help="one answer alone, text in the cache")
-    measured.add_argument("--cold-ms", type=float, default=0.0, help="what reading the text costs more")
-    measured.add_argument("--batch-ms", default="", help="batches of 1, 2, ... requests, with commas")
+    measured.add_argument("--cold-ms", type=float, default=0.0, help="additional time to read the text")
+    measured.add_argument(
+        "--batch-ms", default="", help="times of batches of 1, 2, ... requests, separated by commas"
+    )
     asked = parser.add_argument_group("what is asked")
     asked.add_argument("--people", default=",".join(map(str, PEOPLE)), help="programmers (%(default)s)")
     asked.add_argument("--target-ms", type=float, default=100.0, help="for requests at a pause (%(default)s)")
     asked.add_argument("--percentile", type=float, default=95.0, help="of them (%(default)s)")
-    asked.add_argument("--price", type=float, help="of one replica's GPU an hour, in any currency")
+    asked.add_argument("--price", type=float, help="price of one replica's GPU per hour, in any currency")
     asked.add_argument(
         "--ongoing", type=int, default=MAX_GPU_TASKS, help="requests a replica takes (%(default)s)"
     )
-    asked.add_argument("--queued", type=int, default=1_000_000, help="requests that may wait in common")
+    asked.add_argument(
+        "--queued", type=int, default=1_000_000, help="requests that may wait in the common queue"
+    )
     asked.add_argument("--sessions", type=int, default=256, help="texts a replica keeps (%(default)s)")
     asked.add_argument("--stop-ms", type=float, default=10.0, help="until a pass ends (%(default)s)")
     asked.add_argument("--no-affinity", action="store_true", help="any replica takes any request")

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--target", metavar="SYSTEM-MACHINE", action="append", help=f"one of {', '.join(ALL)}")
     which.add_argument(
-        "--all", action="store_true", help="wheels for all of these, not for this machine only"
+        "--all", action="store_true", help="build wheels for all these targets, not only for this machine"
     )
     arguments = parser.parse_args(argv)
     targets = ALL if arguments.all else arguments.target or ("",)

@@ -134,7 +134,9 @@ def main() -> None:
     )
     parser.add_argument("checkpoint", help="a shipped model's name or a checkpoint's folder")
     parser.add_argument("--type", default="q8_0", choices=tuple(TYPES), help="(default: %(default)s)")
-    parser.add_argument("--pure", action="store_true", help="with q4_0: the embedding too, not in q8_0")
+    parser.add_argument(
+        "--pure", action="store_true", help="with q4_0: quantize the embedding to q4_0 too, not to q8_0"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="to write")
     given = parser.parse_args()
     try:

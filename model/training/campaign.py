@@ -266,14 +266,14 @@ def described(status: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.training.campaign", description="Train in the background of all other work."
+        prog="python -m model.training.campaign", description="Train in the background, at idle priority."
     )
     parser.add_argument("action", choices=("start", "stop", "pause", "status"))
-    parser.add_argument("--recipe", default=RECIPE, help="below the repository (default: %(default)s)")
+    parser.add_argument("--recipe", default=RECIPE, help="path in the repository (default: %(default)s)")
     parser.add_argument(
-        "--commit", default="", help="of the code to train with (default: that of the last start)"
+        "--commit", default="", help="commit of the training code (default: that of the last start)"
     )
-    parser.add_argument("--steps", type=int, help="end after these, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
     parser.add_argument("--json", action="store_true", help="print the status as one JSON object")
     given = parser.parse_args(arguments)
     cache = cache_folder()

@@ -45,19 +45,22 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("recipe", type=Path, help="a TOML file, as in model/recipes")
     parser.add_argument(
-        "--minutes", type=float, default=0.0, help="end by training time, if it comes before the steps"
+        "--minutes",
+        type=float,
+        default=0.0,
+        help="end after this training time, unless the steps end earlier",
     )
-    parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda where there is one)")
+    parser.add_argument("--steps", type=int, help="(default: the recipe's)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda if available)")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--workers", type=int, help="that make batches, instead of the recipe's")
+    parser.add_argument("--workers", type=int, help="processes that build batches (default: the recipe's)")
     parser.add_argument(
-        "--runs", type=Path, default=cache_folder() / "runs", help="where runs live (default: %(default)s)"
+        "--runs", type=Path, default=cache_folder() / "runs", help="folder of the runs (default: %(default)s)"
     )
     parser.add_argument(
         "--shards", type=Path, help="folder of model.data.shards to stream, instead of cutting"
     )
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)
     changed = {"steps": arguments.steps, "workers": arguments.workers}

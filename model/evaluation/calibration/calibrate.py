@@ -286,20 +286,24 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.calibration.calibrate",
-        description="Fit what is shown unasked to what becomes of it.",
+        description="Fit the cutoff of automatic suggestions.",
     )
-    made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="what was recorded")
+    made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="recorded keystrokes")
     made.add_argument(
-        "--record", type=Path, metavar="FILE", help="type lines, and keep what is written there"
+        "--record", type=Path, metavar="FILE", help="type lines, and record the suggestions in a file"
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=40, help="lines of each (default: %(default)s)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer lines of each language")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer lines of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--bound", type=float, default=BOUND, help="of what is wrong (default: %(default)s)")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--bound", type=float, default=BOUND, help="largest share of wrong suggestions (default: %(default)s)"
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return made

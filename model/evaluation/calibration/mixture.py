@@ -230,8 +230,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=20, help="places of each (default: %(default)s)")
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--records", type=Path, default=cache_folder() / "mixture", help="where rows are kept")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--records", type=Path, default=cache_folder() / "mixture", help="folder of the recorded rows"
+    )
     made.add_argument("--out", type=Path, help="instead of the checkpoint's folder")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made

@@ -109,10 +109,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--downloads", type=Path, help="instead of the folder in the cache folder")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each offer")
     made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each offer"
+        "--gains", type=Path, metavar="FILE", help="write a line of JSON for the gain of each first candidate"
     )
-    made.add_argument("--gains", type=Path, metavar="FILE", help="and for the gain of each first candidate")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
 

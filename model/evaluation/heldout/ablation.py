@@ -235,22 +235,22 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
-        prog="python -m model.evaluation.heldout.ablation", description="Compare the sources."
+        prog="python -m model.evaluation.heldout.ablation", description="Compare the sources of related text."
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=17, help="places of each (default: 17)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--kinds", default="rest,next", help="of holes at each place (default: %(default)s)")
     made.add_argument("--sources", default=",".join(MEASURED), help="default: %(default)s")
-    made.add_argument("--budgets", default="96", help="of tokens beside the window (default: %(default)s)")
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument("--budgets", default="96", help="of related text, in tokens (default: %(default)s)")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer places of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--device", default="auto")
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each trial"
-    )
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each trial")
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
     )

@@ -153,16 +153,20 @@ def parser() -> argparse.ArgumentParser:
         default=",".join(KINDS),
         help=f"of holes at each place (default: %(default)s); also {', '.join(TRIGGERS)}",
     )
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer places of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--device", default="auto")
     made.add_argument(
-        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server's options"
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="set an option of the server"
     )
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--show-likelihood", type=float, help="with which is told what is shown unasked")
-    made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each hole")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--show-likelihood", type=float, help="threshold for automatic suggestions (default: the option's)"
+    )
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each hole")
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
     )
@@ -170,12 +174,12 @@ def parser() -> argparse.ArgumentParser:
         "--against",
         type=Path,
         metavar="FILE",
-        help="details of another model at the same holes, to be paired",
+        help="details of another model at the same holes, for a paired comparison",
     )
     made.add_argument(
         "--unasked",
         action="store_true",
-        help="suggest as at each key: by the rules of where nothing is suggested",
+        help="make automatic requests, which follow the trigger rules",
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")

@@ -110,17 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout_loss",
-        description="Compare what a token costs some models on held-out packages.",
+        description="Compare the loss per token of models on held-out packages.",
     )
     parser.add_argument("models", nargs="+", help="shipped models' names or folders")
     parser.add_argument("--steps", type=int, default=STEPS, help="batches (default: %(default)s)")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of the contexts (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, help="recipe of the contexts (default: %(default)s)"
+    )
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     parser.add_argument(
         "--middles", action="store_true", help="only the middles of held-out holes, as in a learning curve"
     )
     parser.add_argument(
-        "--contexts", type=int, default=0, help=f"of --middles, with some holes each (default: {CONTEXTS})"
+        "--contexts", type=int, default=0, help=f"number of contexts of --middles (default: {CONTEXTS})"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)

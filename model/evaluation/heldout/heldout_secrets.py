@@ -29,11 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status, 1 if more than `MOST` of the lines are blanked."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout_secrets",
-        description="Count held-out lines that are taken for secrets.",
+        description="Count the held-out lines that are taken for secrets.",
     )
-    parser.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
-    parser.add_argument("--files", type=int, help="at most so many; by default all")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N of them")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    parser.add_argument("--files", type=int, help="read at most so many files (default: all)")
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="print the first N lines that are taken for secrets"
+    )
     given = parser.parse_args(arguments)
     try:
         texts = [source.text for source in iter_documents("heldout", None, given.corpus)][: given.files]

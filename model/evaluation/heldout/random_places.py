@@ -234,17 +234,17 @@ def parser() -> argparse.ArgumentParser:
         description="Ask the real server at random places of held-out files.",
     )
     made.add_argument("--files", type=int, default=40)
-    made.add_argument("--places", type=int, default=6, help="in each file")
+    made.add_argument("--places", type=int, default=6, help="number of places in each file")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     made.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
     made.add_argument(
         "--details",
         type=Path,
         metavar="FILE",
-        help="a line of JSON for each request; those it has are not asked",
+        help="write a line of JSON for each request; requests that are in the file already are skipped",
     )
-    made.add_argument("--minutes", type=float, default=math.inf, help="after which the run ends early")
+    made.add_argument("--minutes", type=float, default=math.inf, help="end the run after this time")
     return made
 
 

@@ -206,12 +206,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--kinds", default=TYPING, help="of holes, in turn (default: %(default)s)")
-    made.add_argument("--variants", help="only those whose name has one of these words, with commas between")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
     made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each outcome"
+        "--variants", help="only variants whose name contains one of these words, separated by commas"
     )
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each outcome")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
 

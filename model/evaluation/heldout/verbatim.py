@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "details",
         type=Path,
-        help="what model.evaluation.heldout.heldout or model.evaluation.suites.evaluate wrote",
+        help="details of model.evaluation.heldout.heldout or model.evaluation.suites.evaluate",
     )
     parser.add_argument("--corpus", type=Path, default=corpus_folder(), help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")

@@ -168,12 +168,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.suites.against",
-        description="Compare with a server on a suite, in turn, request by request.",
+        description="Compare with a server on a suite, request by request.",
     )
     made.add_argument("url", help="of a server with llama.cpp's completion API and the same model")
     made.add_argument("--suite", default="single-line", help="single-line, random-span or a file of holes")
     made.add_argument(
-        "--least", type=int, default=0, help="only tasks whose author wrote so many tokens or more"
+        "--least", type=int, default=0, help="only tasks whose author's text has at least so many tokens"
     )
     made.add_argument(
         "--long",
@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
         "model.evaluation.suites.evaluate",
     )
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument("--repeats", type=int, default=1, help="times that each request is timed (default: 1)")
     made.add_argument("--model", default="small", help="a shipped model's name or a checkpoint's folder")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))

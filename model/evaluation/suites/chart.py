@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", action="append", help="may be given several times (default: small and mini)")
     made.add_argument("--decoder", action="append", help="a curve's name (default: all)")
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--processes", type=int, default=2, help="programs run at a time (default: 2)")

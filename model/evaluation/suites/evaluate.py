@@ -151,18 +151,21 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--suite",
         action="append",
-        help=f"{', '.join(FILES)}, all, or a FILE.jsonl.gz in the same form; may be given several times",
+        help=f"{', '.join(FILES)}, all, or a FILE.jsonl.gz in the same format; may be given several times",
     )
     what.add_argument(
         "--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), help="two files of --details; no model"
     )
     made.add_argument("--limit", type=_positive, help="tasks to draw from each suite (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument(
-        "--mode", choices=(*MODES, "both"), default="diffusion", help="both: in turn, task by task"
+        "--mode",
+        choices=(*MODES, "both"),
+        default="diffusion",
+        help="both: the modes take turns, task by task",
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
-    made.add_argument("--against", metavar="MODEL", help="a second model for the same tasks, to be compared")
+    made.add_argument("--against", metavar="MODEL", help="a second model for the same tasks, to compare with")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--threads", type=int, default=0, help="CPU threads (default: as the server chooses)")
     made.add_argument("--processes", type=_positive, default=2, help="programs run at a time (default: 2)")
@@ -179,12 +182,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--no-verify", dest="verify", action="store_false", default=None, help="denoise only")
     made.add_argument("--draft-surety", type=float, help="least joint probability of a draft")
-    made.add_argument("--draft-lookup", type=int, help="tokens that are looked up for a draft; 0 never")
+    made.add_argument("--draft-lookup", type=int, help="tokens matched to look up a draft; 0: no lookup")
     made.add_argument("--draft-slack", type=float, help="nats that a drafted token may be less likely")
     made.add_argument(
         "--draft-trust", type=float, help="joint probability above which an end is not verified"
     )
-    made.add_argument("--entropy-bound", type=float, help="nats that one pass may settle, with --no-verify")
+    made.add_argument(
+        "--entropy-bound", type=float, help="nats of entropy that one pass may commit, with --no-verify"
+    )
     made.add_argument("--block", type=_positive, help="tokens of a block")
     made.add_argument(
         "--max-tokens",

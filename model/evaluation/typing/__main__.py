@@ -127,18 +127,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--words", action="store_true", help="make manual requests within words instead of typing lines"
     )
-    made.add_argument("--end", action="store_true", help="without the lines below the one that is typed")
+    made.add_argument("--end", action="store_true", help="remove the lines below the typed line")
     made.add_argument(
         "--no-auto-closing",
         dest="auto_closing",
         action="store_false",
         help="the editor inserts no closing brackets and quotes",
     )
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     _server_options(made, "", "a shipped model's name, or a folder (default: small)")
-    _server_options(made, "other-", "the same of a second server, to be compared with")
+    _server_options(made, "other-", "the same for a second server, to compare with")
     made.add_argument(
-        "--against", type=Path, metavar="FILE", help="details of an earlier run, to be compared with"
+        "--against", type=Path, metavar="FILE", help="details of an earlier run, to compare with"
     )
     made.add_argument("--again", type=Path, metavar="FILE", help="only report on the details of a run")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -148,13 +148,22 @@ def parser() -> argparse.ArgumentParser:
 def _server_options(made: argparse.ArgumentParser, prefix: str, model: str) -> None:
     made.add_argument(f"--{prefix}model", help=model)
     made.add_argument(
-        f"--{prefix}setting", action="append", default=[], metavar="NAME=VALUE", help="of its options"
+        f"--{prefix}setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an option of the server",
     )
-    made.add_argument(f"--{prefix}server", metavar="COMMAND", help="its command line")
+    made.add_argument(f"--{prefix}server", metavar="COMMAND", help="command line of the server")
     made.add_argument(
-        f"--{prefix}checkout", type=Path, metavar="DIR", help="another version of this project that it runs"
+        f"--{prefix}checkout",
+        type=Path,
+        metavar="DIR",
+        help="run another version of this project in this folder",
     )
-    made.add_argument(f"--{prefix}details", type=Path, metavar="FILE", help="write a JSON object a line")
+    made.add_argument(
+        f"--{prefix}details", type=Path, metavar="FILE", help="write a line of JSON for each record"
+    )
 
 
 def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
