@@ -1,7 +1,7 @@
 """Removes layers and feed-forward channels from a network: ``python -m model.compression.prune``.
 
-A pruned network must be trained again (`train`, with the original network as its teacher). It loses the more, the more
-is removed at once, so prune in stages.
+A pruned network must be trained again (`train`, with the original network as its teacher). The more is removed at once,
+the more the network loses, so prune in stages.
 
 Layers are removed one at a time: the layer without which the measured loss on training contexts is least. ShortGPT
 (Men et al. 2024) estimates this from the similarity of a layer's input and output instead. In the feed-forward, the

@@ -79,7 +79,7 @@ def _run(command: list[str], folder: Path) -> None:
         said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         complaint = next((s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason")
         raise FetchError(
-            f"{what}: {complaint} - if this machine is offline, connect it and run again (what is there is kept); "
+            f"{what}: {complaint} - if this machine is offline, connect it and run again (downloads are kept); "
             "if that version is gone, put the present one in the manifest and check its licence"
         )
 

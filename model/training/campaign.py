@@ -167,7 +167,7 @@ class Campaign:
         while self.pid() is not None:
             if time.monotonic() > end:
                 raise CampaignError(
-                    f"process {pid} was told to end, and has not ended within {seconds:.0f} s"
+                    f"process {pid} was asked to end, and has not ended within {seconds:.0f} s"
                 )
             time.sleep(0.2)
         return "saved and ended"
@@ -182,7 +182,7 @@ class Campaign:
         end = time.monotonic() + STOP_SECONDS
         while not _paused(pid) and self.pid() is not None and time.monotonic() < end:
             time.sleep(0.02)
-        return f"process {pid} is halted; 'make train-background' lets it go on"
+        return f"process {pid} is halted; 'make train-background' continues it"
 
     def status(self) -> dict[str, Any]:
         """Return the run's state, steps, rows, nats, speed, hours left and learning curve."""

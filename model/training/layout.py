@@ -36,7 +36,7 @@ Array = npt.NDArray[np.int64]
 _SIZES = list(BLOCK_SIZES)
 _SHARES = torch.tensor(list(BLOCK_SIZES.values()))
 _WIDEST = max(_SIZES)
-# No block of the trunk begins in this many tokens from <fim_prefix> on, where the path header stands.
+# No block of the trunk begins within this many tokens from <fim_prefix> on, because the path header is there.
 _HEADER = 9
 
 

@@ -113,9 +113,9 @@ def main(argv: list[str] | None = None) -> None:
         trained = run.folder / "checkpoint"
         print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
         print(
-            f"to judge it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
+            f"to measure it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
         )
-        print(f"to ship it:   python -m model.compression.ship {trained}")
+        print(f"to ship it:     python -m model.compression.ship {trained}")
     # A process that exits while another still saves would close the connection.
     accelerator.wait_for_everyone()
     accelerator.end_training()

@@ -56,7 +56,7 @@ def cutting(least: float, calibration: Calibration) -> Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "cut, as it was before it was fitted": cutting(0.25, IDENTITY),
+    "cut, before fitting": cutting(0.25, IDENTITY),
     "whole text if likely": lambda offer: offer.whole if offer.likelihood >= EARLIER else None,
     "no cut": lambda offer: offer.whole,
 }

@@ -182,7 +182,7 @@ def _less(own: Sequence[Trial], plain: dict[tuple[str, str, str, int], Trial]) -
 
 def table(answer: dict[str, Any]) -> Table:
     """Return the report as a table for a terminal."""
-    made = Table(title="beside the window, less nothing", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title="difference to no related text", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("source", "n", "beside", "tokens", "exact", "exact gain (95%)", "keys spared gain (95%)"):
         made.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
     for heading in ("nats spared (95%)", "cold ms", "typing ms"):

@@ -136,7 +136,7 @@ def _gain(pairs: Sequence[tuple[Record, Record]]) -> dict[str, Any]:
 
 def gains_table(answer: dict[str, Any]) -> Table:
     """Return a table, for a terminal, of the differences between two models."""
-    made = Table(title="less the other model, at the same holes", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title="minus the other model, at the same holes", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("hole", "language", "n", "exact (95%)", "spared (95%)"):
         made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
     for kind, languages in answer.items():
@@ -195,7 +195,7 @@ def table(answer: dict[str, Any]) -> Table:
 
 def refused_table(answer: dict[str, Any]) -> Table:
     """Return a table, for a terminal, of places where automatic requests are refused, and what would be shown there."""
-    made = Table(title="where nothing is suggested unasked", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title="where automatic requests are refused", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("because", "n", "shown", "right", "passes"):
         made.add_column(
             heading, justify="left" if heading == "because" else "right", no_wrap=heading != "because"

@@ -97,7 +97,7 @@ class Record:
     def read(cls, values: Mapping[str, Any]) -> Record:
         """Create a record from JSON values. Raises `TypeError`, `KeyError` and `ValueError`."""
         if values["shown"] is not None and values.get("offer") is None:
-            raise ValueError("it does not tell what is shown unasked, as those of earlier versions do not")
+            raise ValueError("it has no offers, like files of earlier versions")
         offer = None if values.get("offer") is None else Offer.read(values["offer"])
         return cls(**{**values, "offer": offer})
 

@@ -180,7 +180,7 @@ def _precompiled(compiler: str) -> Path:
         command = [compiler, *_CPP, "-x", "c++-header", str(source), "-o", str(target)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
-            reason = (ran.stderr.strip() or "no reason told").splitlines()[0]
+            reason = (ran.stderr.strip() or "no reason given").splitlines()[0]
             raise ToolchainError(
                 f"cpp: {compiler} cannot compile <{_HEADER}> ({reason}); {RECIPES['cpp'].fix}"
             )

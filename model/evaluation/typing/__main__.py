@@ -245,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = options.parse_args(arguments)
     console = Console(stderr=True)
     if _has_other(given) and (given.against or given.again):
-        options.error("a second server cannot be had with --against or --again")
+        options.error("a second server cannot be combined with --against or --again")
     try:
         contenders = [contender(given)] + ([contender(given, "other_")] if _has_other(given) else [])
     except ValueError as error:
