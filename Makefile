@@ -1,5 +1,5 @@
-# Commands for people and for CI alike. Each works in .venv, and first installs there what it needs and what is missing:
-# serving needs little and is ready within a minute, development adds PyTorch and the tools.
+# Commands for people and for CI. Each command uses .venv, and first installs missing packages there: serving needs few
+# packages and is ready within a minute; development adds PyTorch and the tools.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -79,8 +79,8 @@ workshop: $(DEVELOPMENT)  ## add the base weights, which only training needs
 clean:  ## remove .venv and what tools left behind
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Once the two files exist nothing is downloaded again, until the dependencies or the kernel change.
-# Dependencies are downloaded while the kernel is compiled; bytecode is written when a module is first imported.
+# While the two files exist, nothing is downloaded again until the dependencies or the kernel change.
+# Dependencies are downloaded while the kernel is compiled. Bytecode is written at the first import of a module.
 $(SERVING): pyproject.toml constraints.txt $(wildcard mercury_lsp/engine/kernel/*.[ch]) mercury_lsp/engine/kernel/build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
@@ -94,7 +94,7 @@ $(SERVING): pyproject.toml constraints.txt $(wildcard mercury_lsp/engine/kernel/
 		$(PIP) --no-deps -e .; built=$$?; wait $$dependencies && exit $$built
 	@touch $@
 
-# What is installed already stays as it is, so that the kernel is not compiled again.
+# By name, so that pip keeps the installed package and does not compile the kernel again.
 $(DEVELOPMENT): $(SERVING)
 	$(BIN)/pip install -c constraints.txt 'mercury-lsp[dev]'
 	@touch $@

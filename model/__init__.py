@@ -1,13 +1,13 @@
-"""Makes and measures the embedded models: data, training, compression, evaluation, load tests, releases.
+"""Builds and measures the embedded models: data, training, compression, evaluation, load tests, releases.
 
-It builds on `mercury_lsp.engine` and `mercury_lsp.context`, so that training and serving share one network, one noise
-and one prompt. Nothing in `mercury_lsp` imports it.
+The package builds on `mercury_lsp.engine` and `mercury_lsp.context`, so training and serving share the network, the
+attention mask and the prompt. Nothing in `mercury_lsp` imports this package.
 """
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-"""The checkout."""
+"""The root folder of the checkout."""
 RECIPES = ROOT / "model" / "recipes"
 SUITES = ROOT.parent / "shared" / "eval"
-"""The public suites, beside the checkout; their README tells their origin."""
+"""The public evaluation suites, next to the checkout; their README gives their origin."""

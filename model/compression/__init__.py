@@ -1,1 +1,1 @@
-"""Makes trained networks smaller: pruning, rounding to few bits, packing for the wheel."""
+"""Compresses trained networks: pruning, quantization, and packing for the wheel."""

@@ -1,8 +1,7 @@
-"""Trains the scales of packed weights, while their levels stay.
+"""Trains the scales of packed weights, with fixed levels.
 
-Owns what such training changes: a factor for each group's scale. A checkpoint of it has the levels of the one that it
-starts from, so that packing loses nothing of what a run learns, however short it is (PEQA, Kim et al. 2023; the last
-phase of EfficientQAT, Chen et al. 2024). Knows neither data nor optimizer.
+Each group's scale gets a factor, which is trained. The trained checkpoint has the same levels as its base, so packing
+loses nothing of a run, however short (PEQA, Kim et al. 2023; the last phase of EfficientQAT, Chen et al. 2024).
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ from mercury_lsp.engine.checkpoints.pack import Packed
 
 
 class GroupScales:
-    """The scales of a network's packed matrices as what learns, instead of the matrices.
+    """The scales of a network's packed matrices, which are trained instead of the matrices.
 
-    A scale is that of the checkpoint times e to the power of its *factor*, which starts at zero and is what the
-    optimizer moves. The network's matrices always hold the levels times the scales in fp16, as a shipped file does.
-    Matrices that do not learn are not changed.
+    A scale is the checkpoint's scale times e to the power of its *factor*; the factor starts at zero and is what the
+    optimizer moves. The network's matrices always hold the levels times the fp16 scales, like a shipped file. Matrices
+    that are not trained do not change.
     """
 
     def __init__(
         self, network: Network, weights: Mapping[str, Packed | NDArray[np.float32]], group: int
     ) -> None:
-        """weights: those of the network's checkpoint. Raises ``ValueError`` if a matrix that learns is not packed in
-        groups of ``group`` values."""
+        """Create factors for the trained matrices. weights: those of the network's checkpoint.
+
+        Raises ``ValueError`` if a trained matrix is not packed in groups of ``group`` values.
+        """
         self._matrices: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         self.factors: dict[str, nn.Parameter] = {}  # (R, C / group)
         for name, matrix in network.matrices():
@@ -45,7 +46,7 @@ class GroupScales:
 
     @torch.no_grad()
     def take_gradients(self) -> None:
-        """Turn the matrices' gradients into the factors', and remove them."""
+        """Convert the gradients of the matrices to gradients of the factors, and clear the former."""
         for name, factor in self.factors.items():
             matrix = self._matrices[name][0]
             if matrix.grad is not None:
@@ -54,7 +55,7 @@ class GroupScales:
 
     @torch.no_grad()
     def write(self) -> None:
-        """Put the levels times the present scales into the network's matrices."""
+        """Write the levels times the current scales into the network's matrices."""
         scales = self.scales()
         for name, (matrix, levels, _) in self._matrices.items():
             groups = matrix.view(*scales[name].shape, -1)
@@ -62,7 +63,7 @@ class GroupScales:
 
     @torch.no_grad()
     def scales(self) -> dict[str, Tensor]:
-        """The present scales of each matrix by name, fp16 (R, C / group)."""
+        """Return the current scales of each matrix by name, fp16 (R, C / group)."""
         return {
             name: (scale * self.factors[name].exp()).half() for name, (_, _, scale) in self._matrices.items()
         }

@@ -1,12 +1,12 @@
 """Removes layers and feed-forward channels from a network: ``python -m model.compression.prune``.
 
-Owns the choice of what goes. What is left has lost much of what the network knew, until it is trained again
-(`train`, with the network it came from as its teacher); the more goes at once, the more, so prune in stages.
+A pruned network must be trained again (`train`, with the original network as its teacher). The more is removed at once,
+the more the network loses, so prune in stages.
 
-Layers go one after the other, each time the one without which the loss on training contexts is the least, measured
-and not guessed from the similarity of its input and output (cf. ShortGPT, Men et al. 2024). Of the feed-forward's
-channels those stay that put most into the residual stream (after Minitron, Muralidharan et al. 2024): the root mean
-square of a channel's activation times the norm of its column of weights.
+Layers are removed one at a time: the layer without which the measured loss on training contexts is least. ShortGPT
+(Men et al. 2024) estimates this from the similarity of a layer's input and output instead. In the feed-forward, the
+channels that contribute most to the residual stream are kept (after Minitron, Muralidharan et al. 2024): those with the
+largest root mean square of the activation times the norm of the weight column.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from model.training.save import GROUP, save
 
 RECIPE = RECIPES / "mini-cpu.toml"
 TRIED = 8
-ROWS, CONTEXT = (
-    24,
-    512,
-)  # of the pass by which two networks' compute is compared: a verified draft behind a full window
+# The compute of networks is compared by this pass: a draft is verified after a full window.
+ROWS, CONTEXT = 24, 512
 
 
 def compute(shape: Shape) -> float:
-    """Floating-point operations of a pass of `ROWS` rows behind `CONTEXT` cached ones, all through the vocabulary."""
-    return flops(shape, ROWS, CONTEXT, ROWS) / 3  # a forward pass is a third of a training step
+    """Return the FLOPs of a pass of `ROWS` rows after `CONTEXT` cached rows, with logits for all `ROWS` rows."""
+    # A forward pass is a third of a training step.
+    return flops(shape, ROWS, CONTEXT, ROWS) / 3
 
 
 def loss(network: Network, batches: Sequence[Batch]) -> float:
-    """The mean joint loss of some batches."""
+    """Return the mean joint loss of some batches."""
     with torch.no_grad():
         return sum(float(loss_of(network, batch).total) for batch in batches) / len(batches)
 
 
 def drop_layers(network: Network, wanted: int, batches: Sequence[Batch]) -> Iterator[tuple[int, float]]:
-    """Take out layers until ``wanted`` are left, in place; yields each one's original index and the loss without it.
+    """Remove layers in place until ``wanted`` are left; yield each removed layer's original index and the loss.
 
-    After the first all are tried, each time only the `TRIED` that could best be spared when last tried.
+    The first round tries all layers; each later round tries the `TRIED` layers with the least loss when last tried.
     """
     layers = dict(enumerate(network.layers))
-    without = dict.fromkeys(layers, 0.0)  # the loss without each, when last tried
+    # The loss without each layer, when last tried.
+    without = dict.fromkeys(layers, 0.0)
     tried = len(layers)
     while len(layers) > wanted:
         for index in sorted(layers, key=without.__getitem__)[:tried]:
@@ -74,7 +74,7 @@ def drop_layers(network: Network, wanted: int, batches: Sequence[Batch]) -> Iter
 
 
 def narrow(network: Network, hidden: int, batches: Sequence[Batch]) -> None:
-    """Keep the ``hidden`` channels of each feed-forward that matter most, in place."""
+    """Keep, in place, the ``hidden`` channels of each feed-forward that contribute most."""
     energy: dict[int, Tensor] = {}
     handles = []
     layers = [layer for layer in network.layers if isinstance(layer, Layer)]
@@ -99,28 +99,28 @@ def narrow(network: Network, hidden: int, batches: Sequence[Batch]) -> None:
 
 
 def linear(weight: Tensor) -> nn.Linear:
-    """A layer of these weights (out, in), without a bias."""
+    """Return a linear layer of these weights (out, in), without a bias."""
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     made.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
     return made
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.compression.prune", description="Take layers and channels out of a network."
+        prog="python -m model.compression.prune", description="Remove layers and channels from a network."
     )
     parser.add_argument("checkpoint", help="a shipped model's name, or a folder")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--name", default="mini", help="of the model (default: %(default)s)")
-    parser.add_argument("--layers", type=int, help="that are to stay (default: all)")
-    parser.add_argument(
-        "--hidden", type=int, help="channels of each feed-forward that are to stay (default: all)"
-    )
+    parser.add_argument("--name", default="mini", help="name of the model (default: %(default)s)")
+    parser.add_argument("--layers", type=int, help="number of layers to keep (default: all)")
+    parser.add_argument("--hidden", type=int, help="channels of each feed-forward to keep (default: all)")
     parser.add_argument("--steps", type=int, default=1, help="batches to choose by (default: %(default)s)")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, help="recipe of these batches (default: %(default)s)"
+    )
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    parser.add_argument("--shards", type=Path, help="take the batches from this folder of model.data.shards")
     given = parser.parse_args(argv)
     keep_memory()
     try:
@@ -135,7 +135,8 @@ def main(argv: list[str] | None = None) -> None:
             f"of {before.layers} layers and {before.hidden} channels some must stay, "
             f"and of the channels a multiple of {GROUP}"
         )
-    recipe = replace(Recipe.read(given.recipe), seed=2)  # no batch that a run draws
+    # A seed that no training run uses.
+    recipe = replace(Recipe.read(given.recipe), seed=2)
     groups: Groups = (
         Shards(given.shards, recipe.seed) if given.shards else Cuts(recipe, source.tokenizer, given.corpus)
     )

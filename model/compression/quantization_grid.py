@@ -1,8 +1,4 @@
-"""Chooses the scales of weights of few bits, rounds to their grid, and packs them.
-
-Owns what training does with the number format of `checkpoints.pack`, on torch's tensors. Knows no file and no
-network.
-"""
+"""Quantizes and packs weights as PyTorch tensors, in the number format of `checkpoints.pack`."""
 
 from __future__ import annotations
 
@@ -11,13 +7,15 @@ from torch import Tensor
 
 from mercury_lsp.engine.checkpoints.pack import Packed
 
-_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a group's range: a few clipped outliers can buy a finer grid
+# Factors tried on a group's range, since clipping a few outliers can pay for a finer grid.
+_SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8)
 
 
 def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Quantize (R, C) to ``bits`` bits: planes uint8 (bits, R, C / 8) and scales fp16 (R, C / group).
+    """Quantize a matrix (R, C) to ``bits`` bits; return planes uint8 (bits, R, C / 8), scales fp16 (R, C / group).
 
-    Without ``scale`` (as returned) each group takes its nearest one. C is a multiple of ``group`` and 8.
+    scale: the scales (R, C / group) to use; by default each group's `nearest_scale`. C must be a multiple of ``group``
+    and of 8.
     """
     rows, columns = matrix.shape
     values = matrix.float().view(rows, columns // group, group)
@@ -29,9 +27,9 @@ def pack(matrix: Tensor, bits: int, group: int, scale: Tensor | None = None) -> 
 
 
 def nearest_scale(values: Tensor, top: int) -> Tensor:
-    """For groups (..., G) the scales (..., 1), exact in fp16, that leave the least squared error of a few tried.
+    """Return the scales (..., 1) of groups (..., G), exact in fp16, with the least squared error of a few candidates.
 
-    Of values that lie on a grid already it finds that grid, whichever end of it the group's peak is at.
+    If the values lie on a grid already, the result is its scale, whichever end of the grid the group's peak is at.
     """
     peak = values.abs().amax(-1, keepdim=True).clamp(min=1e-8)
     best = torch.full_like(peak, torch.inf)
@@ -45,13 +43,13 @@ def nearest_scale(values: Tensor, top: int) -> Tensor:
 
 
 def quantize(values: Tensor, scale: Tensor, top: int) -> Tensor:
-    """Nearest integer levels in [-top - 1, top]."""
+    """Return the nearest integer levels in [-top - 1, top]."""
     levels: Tensor = torch.clamp((values / scale).round(), -top - 1, top)
     return levels
 
 
 def unpack(planes: Tensor, scale: Tensor) -> Tensor:
-    """The float32 matrix (R, C) that `pack` stored, as serving reads it."""
+    """Return the float32 matrix (R, C) that `pack` stored, as serving reads it."""
     return torch.from_numpy(Packed(planes.numpy(), scale.numpy()).matrix())
 
 

@@ -1,8 +1,8 @@
-"""Prepares weights for few bits, column by column, so that later columns make up for what one loses by rounding.
+"""Adjusts weights for quantization by GPTQ (Frantar et al. 2022), on the grid of `quantization_grid`.
 
-Owns GPTQ (Frantar et al. 2022) on the grid of `quantization_grid`: the second moments of each matrix's inputs, and the
-values whose rounding leaves the outputs nearest to what they were. Rounding each weight by itself costs `small` about
-0.024 nats on the tokens of holes. The embedding, whose inputs are single tokens, is not its concern.
+Columns are rounded one after another, and the later columns compensate for each rounding error, by the second moments
+of the matrix's inputs. Rounding each weight by itself costs `small` about 0.024 nats on the tokens of holes. GPTQ does
+not apply to the embedding, whose inputs are single tokens.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from mercury_lsp.engine.backends.network import Network
 from model.compression.quantization_grid import nearest_scale, quantize
 
-DAMPING = 0.01  # of the mean second moment, so that inputs hardly ever seen do not make the inverse explode
+# A share of the mean second moment; keeps the inverse finite for inputs that are almost always 0.
+DAMPING = 0.01
 
 
 def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, Tensor]:
-    """X^T X of the inputs of each linear layer, by its weight's name, over the passes that ``run`` makes."""
+    """Return the sum (C, C) of X^T X over the inputs X of each linear layer, by the name of its weight.
+
+    run: yields once after each pass of the network.
+    """
     found: dict[str, Tensor] = {}
     handles = []
     for name, layer in network.named_modules():
@@ -27,7 +31,7 @@ def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, 
 
             def see(_: nn.Module, given: tuple[Tensor, ...], key: str = f"{name}.weight") -> None:
                 x = given[0].detach().flatten(0, -2)  # (rows, C)
-                # In bf16 the sums would not be positive definite.
+                # Sums in bf16 would not be positive definite.
                 with torch.autocast(x.device.type, enabled=False):
                     found[key] = found.get(key, 0) + x.float().T @ x.float()
 
@@ -45,9 +49,9 @@ def moments(network: Network, run: Callable[[], Iterable[object]]) -> dict[str, 
 def gptq(
     network: Network, found: Mapping[str, Tensor], bits: Callable[[str], int], group: int
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """The names, values and scales, as `gptq_matrix` makes them, of the matrices whose `moments` were found.
+    """Yield the name, the values and the scales of each matrix in ``found``, see `gptq_matrix`.
 
-    The network stays as it is. bits: of the matrix of a name.
+    The network is not changed. found: the `moments` by name. bits: returns the number of bits for the matrix of a name.
     """
     weights = dict(network.matrices())
     for name, moment in found.items():
@@ -57,8 +61,8 @@ def gptq(
 def gptq_matrix(weight: Tensor, moment: Tensor, bits: int, group: int) -> tuple[Tensor, Tensor]:
     """Adjust a matrix so that rounding each value to the nearest level gives GPTQ's matrix.
 
-    Returns the values (R, C), each corrected for the rounding errors of the columns before it, and the scales fp16
-    (R, C / group), both on the CPU. moment: (C, C), of the matrix's inputs.
+    Returns the values (R, C), corrected for the rounding errors of earlier columns, and the scales fp16 (R, C / group),
+    both on the CPU. moment: the second moments (C, C) of the matrix's inputs.
     """
     w = weight.detach().to("cpu", torch.float32, copy=True)
     columns, top = w.shape[1], 2 ** (bits - 1) - 1

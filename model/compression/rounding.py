@@ -1,9 +1,8 @@
-"""Trains weights for the few bits that they are shipped in.
+"""Trains weights for the few bits in which they are shipped: quantization-aware training.
 
-Owns how many bits each kind of matrix gets, and the swap: while a step's loss and gradient are computed, the matrices
-hold what rounding would leave of them, and the optimizer then moves the weights themselves (quantization-aware
-training with a straight-through gradient, Bengio et al. 2013; Jacob et al. 2018). The grid is that of
-`quantization_grid`. Knows neither data nor optimizer.
+While a step's loss and gradient are computed, the matrices hold their quantized values; the optimizer then moves the
+original weights (straight-through gradient, Bengio et al. 2013; Jacob et al. 2018). The grid is that of
+`quantization_grid`.
 """
 
 from __future__ import annotations
@@ -19,27 +18,28 @@ from model.compression.quantization_grid import nearest_scale, quantize
 
 
 def bits(name: str) -> int:
-    """Five for the feed-forward, which is three fifths of the model and the least sensitive; six for all else."""
+    """Return the bits of a matrix: 5 in the feed-forward, three fifths of the model and least sensitive; else 6."""
     return 5 if name.endswith(("gate_up.weight", "down.weight")) else 6
 
 
 class Rounding:
-    """Rounds the matrices of a network that learn, around each step, on a grid that is fixed once.
+    """Rounds the trained matrices of a network during each step, to a grid that is fixed once.
 
-    width: how many bits a matrix of a name gets.
+    width: returns the number of bits for the matrix of a name.
     """
 
     def __init__(self, network: Network, width: Callable[[str], int], group: int) -> None:
         self._weights = {name: weight for name, weight in network.matrices() if weight.requires_grad}
         self._tops = {name: 2 ** (width(name) - 1) - 1 for name in self._weights}
-        self._kept: dict[str, Tensor] = {}  # from the first step on: as large as the weights
+        # Allocated at the first step, since it is as large as the weights.
+        self._kept: dict[str, Tensor] = {}
         self._group = group
         self.scales: dict[str, Tensor] = {}
-        """Of each matrix by name, exact in fp16 (R, C / group); empty until they are fixed."""
+        """The scales of each matrix by name, exact in fp16 (R, C / group); empty until the grid is fixed."""
 
     @torch.no_grad()
     def fix(self, scales: Mapping[str, Tensor]) -> None:
-        """Fix the grid: the scales (R, C / group) of matrices by name, and of all others what is nearest to them."""
+        """Fix the grid. scales: (R, C / group) of matrices by name; other matrices get their `nearest_scale`."""
         self.scales = {
             name: scales[name].to(weight)
             if name in scales
@@ -50,7 +50,7 @@ class Rounding:
     @contextmanager
     @torch.no_grad()
     def step(self) -> Iterator[None]:
-        """In here the weights are rounded; they are themselves again afterwards. The grid must be fixed."""
+        """Round the weights within the context, and restore them afterwards. The grid must be fixed."""
         self._kept = self._kept or {name: torch.empty_like(weight) for name, weight in self._weights.items()}
         for name, weight in self._weights.items():
             self._kept[name].copy_(weight)

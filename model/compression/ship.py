@@ -1,7 +1,4 @@
-"""Packs a checkpoint into the few bits that the package carries: ``python -m model.compression.ship``.
-
-Owns the passes over training data by which the weights are rounded. Knows nothing of training.
-"""
+"""Quantizes and packs a checkpoint for the package: ``python -m model.compression.ship``."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ RECIPE = RECIPES / "small-cpu.toml"
 
 
 def gptq_in_place(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
-    """Prepare all but the embedding for rounding, in place, by the inputs of ``steps`` steps; returns the scales."""
+    """Adjust all matrices but the embedding in place by GPTQ, over ``steps`` steps of data; return the scales."""
 
     def run() -> Iterator[object]:
         for step in track(range(steps), "reading", transient=True):
@@ -51,7 +48,7 @@ def gptq_in_place(network: Network, data: Steps, steps: int) -> dict[str, Tensor
 
 
 def own_scales(source: checkpoint.Checkpoint) -> dict[str, Tensor]:
-    """The scales of what is packed already as it will be shipped, fp16 (R, C / group) by name."""
+    """Return the scales, fp16 (R, C / group) by name, of the matrices that already have the shipped format."""
     packed = ((name, weight) for name, weight in source.weights().items() if isinstance(weight, Packed))
     return {
         name: torch.from_numpy(weight.scale)
@@ -61,7 +58,7 @@ def own_scales(source: checkpoint.Checkpoint) -> dict[str, Tensor]:
 
 
 def split(file: Path, size: int) -> None:
-    """Replace a file by parts of at most ``size`` bytes, whose names sort as they follow one another."""
+    """Replace a file by parts of at most ``size`` bytes, whose names sort in order."""
     content = file.read_bytes()
     for number, at in enumerate(range(0, len(content), size)):
         file.with_name(f"{file.name}.part-{number:02}").write_bytes(content[at : at + size])
@@ -69,27 +66,29 @@ def split(file: Path, size: int) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.compression.ship", description="Pack a checkpoint for shipping."
     )
     parser.add_argument("checkpoint", type=Path, help="folder of a trained checkpoint")
-    parser.add_argument("--name", default="small", help="of the model (default: %(default)s)")
+    parser.add_argument("--name", default="small", help="name of the model (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder to write (default: the package's own of that name)")
     parser.add_argument(
         "--steps",
         type=int,
-        help="batches to round by; 0 rounds each weight by itself "
-        "(default: 0 for what was trained rounded, which other rounding would undo; else 16)",
+        help="batches for GPTQ; 0 rounds each weight by itself "
+        "(default: 0 for a model trained with quantized weights, else 16)",
     )
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of those batches (default: %(default)s)")
-    parser.add_argument("--shards", type=Path, help="folder of model.data.shards to take them from")
     parser.add_argument(
-        "--part-mb", type=float, help="with --out: cut larger files into parts of this size, to be carried"
+        "--recipe", type=Path, default=RECIPE, help="recipe of these batches (default: %(default)s)"
+    )
+    parser.add_argument("--shards", type=Path, help="take the batches from this folder of model.data.shards")
+    parser.add_argument(
+        "--part-mb", type=float, help="with --out: split larger files into parts of this size"
     )
     arguments = parser.parse_args()
     if arguments.part_mb and not arguments.out:
-        parser.error("--part-mb is for a folder that is carried elsewhere: name it with --out")
+        parser.error("--part-mb is for a separate folder: name it with --out")
     try:
         source = checkpoint.read_checkpoint(arguments.checkpoint)
     except checkpoint.CheckpointError as error:
@@ -99,7 +98,8 @@ def main() -> None:
     if steps is None:
         steps = 0 if source.about.get("rounded") else STEPS
     if steps:
-        recipe = replace(Recipe.read(arguments.recipe), seed=1)  # no batch that it was trained on
+        # A seed that no training run uses.
+        recipe = replace(Recipe.read(arguments.recipe), seed=1)
         shards = arguments.shards
         groups: Groups = Shards(shards, recipe.seed) if shards else Cuts(recipe, source.tokenizer)
         scales = gptq_in_place(network, Steps(recipe, source.tokenizer, groups), steps)

@@ -1,1 +1,1 @@
-"""Builds what is trained on: the corpus, the holes in its files, and the batches of each step."""
+"""Builds the training data: the corpus, the holes in its files, and the batches of each step."""

@@ -1,8 +1,7 @@
-"""Decides which files are fit to train on: rules for one file, and for a file among all others.
+"""Decides which files are fit for training.
 
-Owns the reasons for which a file is dropped: its own text (:func:`flaw`), a copy or near copy of an earlier
-file (:class:`Originals`), or code shared with an evaluation task (:class:`Evaluation`). Knows nothing of
-packages and archives.
+A file is dropped for its own text (:func:`flaw`), as a copy or near copy of an earlier file (:class:`Originals`), or
+because it shares code with an evaluation task (:class:`Evaluation`).
 """
 
 from __future__ import annotations
@@ -22,8 +21,10 @@ from mercury_lsp.context.private_files import is_private
 
 Hashes = npt.NDArray[np.uint64]
 
-SMALLEST, LARGEST = 200, 200_000  # bytes of a file worth reading
-LONGEST_LINE, LONGEST_MEAN_LINE = 1_000, 100  # characters; above them a file is minified or data
+# Bytes of a file.
+SMALLEST, LARGEST = 200, 200_000
+# Characters of a line; a file with longer lines is minified or data.
+LONGEST_LINE, LONGEST_MEAN_LINE = 1_000, 100
 
 VENDORED = frozenset([
     "vendor", "vendored", "_vendor", "vendors", "third_party", "thirdparty", "third-party", "node_modules",
@@ -40,18 +41,20 @@ _COPYLEFT = re.compile(
     r"GNU (?:\w+ )*General Public Licen[cs]e|\b[AL]?GPL(?:v?[23]|-[23])|Mozilla Public License"
     r"|SPDX-License-Identifier:[^\n]*\b(?:[AL]?GPL|MPL|EPL|CDDL)",
 )
-_SECRET_MARKS = ("PRIVATE KEY-----", "AKIA", "ghp_", "gho_", "ghs_", "xoxb-", "xoxp-")  # found fast
+# Searched first, since plain strings are found faster than the pattern.
+_SECRET_MARKS = ("PRIVATE KEY-----", "AKIA", "ghp_", "gho_", "ghs_", "xoxb-", "xoxp-")
 _SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[pos]_[A-Za-z0-9]{36}\b|\bxox[bp]-[0-9A-Za-z-]{20,}"
 )
-_LITERAL = re.compile(r""""{3}|'{3}|"[^"\n]*"|'[^'\n]*'|\b\d[\w.]*""")  # a docstring is no data
+# Triple quotes match alone, so that a docstring does not count as data.
+_LITERAL = re.compile(r""""{3}|'{3}|"[^"\n]*"|'[^'\n]*'|\b\d[\w.]*""")
 
 TOKEN = re.compile(r"[A-Za-z_][A-Za-z_0-9]*|[0-9]+|[^\sA-Za-z_0-9]")
-"""A code token: a word, a run of digits, or any other single character. Whitespace never counts."""
+"""A code token: a word, a run of digits, or any other single character except whitespace."""
 
 
 def flaw(path: str, content: bytes) -> str | None:
-    """Why this file is not fit to train on, in one or two words, or ``None``. The cheapest rules come first."""
+    """Return why a file is not fit for training, in one or two words, or ``None``. The cheapest rules come first."""
     parts = PurePosixPath(path.lower()).parts
     if VENDORED.intersection(parts[:-1]):
         return "vendored"
@@ -83,15 +86,16 @@ def flaw(path: str, content: bytes) -> str | None:
 
 
 def normalized(content: bytes) -> str:
-    """The text of a file that passed :func:`flaw`: no byte-order mark, lines ended by ``\\n``."""
+    """Return the text of a file that passed :func:`flaw`, without byte-order mark, with ``\\n`` line endings."""
     return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class _TokenHashes(dict[str, int]):
-    """64-bit hash of each token, computed once. Stable between runs, unlike ``hash``."""
+    """The 64-bit hash of each token, computed once. Unlike ``hash``, it is the same in every process."""
 
     def __missing__(self, token: str) -> int:
-        if len(self) > 2_000_000:  # bounds the memory; the hashes themselves do not change
+        # Bounds the memory; the hashes do not depend on it.
+        if len(self) > 2_000_000:
             self.clear()
         value = int.from_bytes(hashlib.blake2b(token.encode(), digest_size=8).digest(), "little")
         self[token] = value
@@ -102,15 +106,16 @@ _token_hashes = _TokenHashes()
 
 
 def tokens(text: str) -> Hashes:
-    """One 64-bit hash for each code token of ``text``, in order. (T,)"""
+    """Return one 64-bit hash for each code token of ``text``, in order. (T,)"""
     found = TOKEN.findall(text)
     return np.fromiter(map(_token_hashes.__getitem__, found), dtype=np.uint64, count=len(found))
 
 
 def shingles(hashes: Hashes, n: int) -> Hashes:
-    """One 64-bit hash for each run of ``n`` consecutive tokens. (T,) -> (T - n + 1,), empty if shorter.
+    """Return one 64-bit hash for each run of ``n`` consecutive tokens. (T,) -> (T - n + 1,), empty if T < n.
 
-    A polynomial over the tokens' hashes, modulo 2**64: two different runs agree with a chance of about 1e-19.
+    The hash is a polynomial over the tokens' hashes, modulo 2**64; two different runs collide with a probability of
+    about 1e-19.
     """
     count = max(0, len(hashes) - n + 1)
     total = np.zeros(count, dtype=np.uint64)
@@ -120,11 +125,11 @@ def shingles(hashes: Hashes, n: int) -> Hashes:
 
 
 class Originals:
-    """Files seen so far; tells whether another is a copy or a near copy of one.
+    """The files seen so far; detects copies and near copies of them.
 
-    Near copies: MinHash over a file's runs of 5 tokens, banded (``datasketch``); 0.7 is the Jaccard similarity at
-    which the bands become likely to meet. Of a long file the 512 runs of least hash stand for all: a fair sample,
-    and of two near copies nearly the same one.
+    Near copies are found by MinHash with banding (``datasketch``) over a file's runs of 5 tokens. ``similarity`` is the
+    Jaccard similarity at which two files become likely to share a band. A long file is represented by its 512 runs of
+    least hash: a fair sample, which is nearly the same for two near copies.
     """
 
     SAMPLE = 512
@@ -135,12 +140,13 @@ class Originals:
         self._blank = MinHash(num_perm=permutations, hashfunc=int)
 
     def repeats(self, text: str, hashes: Hashes) -> str | None:
-        """``"copy"``, ``"near copy"``, or ``None`` for an original, which is then remembered."""
+        """Return ``"copy"``, ``"near copy"``, or ``None`` for an original, which is then remembered."""
         digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
         if digest in self._digests:
             return "copy"
         sketch = self._blank.copy()
-        runs = shingles(hashes, 5) >> np.uint64(32)  # datasketch's permutations take 32 bits
+        # The permutations of datasketch take 32 bits.
+        runs = shingles(hashes, 5) >> np.uint64(32)
         grams = np.unique(runs)[: self.SAMPLE]
         if len(grams):
             sketch.update_batch(grams.tolist())
@@ -152,10 +158,10 @@ class Originals:
 
 
 class Evaluation:
-    """Runs of 13 code tokens of the evaluation tasks; no training file may hold one.
+    """The runs of 13 code tokens in the evaluation tasks; no training file may contain such a run.
 
-    A run counts if at least two different words of two or more letters are in it. Others are numbers, punctuation
-    and single letters, such as ``[1, 2, 3, 4, 5, 6, 7]``, which every third file of tests holds by chance.
+    A run counts if it contains at least two different words of two or more letters. Other runs consist of numbers,
+    punctuation and single letters, such as ``[1, 2, 3, 4, 5, 6, 7]``, which every third test file contains by chance.
     """
 
     WIDTH = 13
@@ -165,12 +171,13 @@ class Evaluation:
     def __init__(self, texts: Iterable[str]) -> None:
         runs = [self._runs(text) for text in dict.fromkeys(texts)]
         self.runs = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *runs]))
-        self._sieve = np.zeros(1 << 22, dtype=bool)  # by the lowest bits: most runs of a file need no search
+        # A filter by the lowest bits, so that most runs of a file need no binary search.
+        self._sieve = np.zeros(1 << 22, dtype=bool)
         self._sieve[self.runs & self._LOWEST] = True
 
     @classmethod
     def load(cls, folder: Path) -> Evaluation:
-        """From ``*.jsonl.gz``: of each task the program (prompt, solution, suffix), the test and the description."""
+        """Read the ``*.jsonl.gz`` files: each task's program (prompt, solution, suffix), test and description."""
         texts = []
         for file in sorted(folder.glob("*.jsonl.gz")):
             with gzip.open(file, "rt", encoding="utf-8") as lines:
@@ -190,7 +197,7 @@ class Evaluation:
         return kept
 
     def shares(self, hashes: Hashes) -> bool:
-        """Whether a file with these tokens holds a run of any task."""
+        """Return whether a file with these token hashes contains a run of any task."""
         runs = shingles(hashes, self.WIDTH)
         runs = runs[self._sieve[runs & self._LOWEST]]
         places = np.searchsorted(self.runs, runs)

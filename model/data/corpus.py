@@ -2,9 +2,8 @@
 
     python -m model.data.corpus [--manifest F] [--out DIR] [--downloads DIR] [--eval-dir DIR] [--no-decontaminate]
 
-Owns the manifest, the build (fetch, clean, de-duplicate, decontaminate, split by package) and the files that the
-trainer reads: ``train-<language>.jsonl.gz``, ``heldout-<language>.jsonl.gz`` and ``statistics.json``. Knows nothing
-of tokenizers, prompts or training.
+The build fetches, cleans, de-duplicates and decontaminates the files, and splits them by package. It writes the files
+``train-<language>.jsonl.gz``, ``heldout-<language>.jsonl.gz`` and ``statistics.json``.
 """
 
 from __future__ import annotations
@@ -40,7 +39,8 @@ PERMISSIVE = frozenset([
     "public-domain",
 ])  # fmt: skip
 SUFFIXES = {
-    "python": (".py",),  # stubs (.pyi) are declarations only
+    # Stubs (.pyi) are left out, since they contain declarations only.
+    "python": (".py",),
     "javascript": (".js", ".mjs", ".cjs", ".jsx"),
     "typescript": (".ts", ".mts", ".cts"),
     "tsx": (".tsx",),
@@ -59,12 +59,12 @@ _SHELL = re.compile(rb"#! ?/(?:usr/)?bin/(?:env )?(?:ba|da|k)?sh\b")
 
 
 class CorpusError(Exception):
-    """The corpus cannot be built or read; one clear sentence with the fix."""
+    """The corpus cannot be built or read; the message is one sentence with the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of the corpus; ``text`` has ``\\n`` line endings, ``path`` is relative to its package."""
+    """One file of the corpus. ``text`` has ``\\n`` line endings; ``path`` is relative to the package."""
 
     language: str
     package: str
@@ -76,20 +76,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One entry of the manifest. Globs match the whole path below ``root``, and ``*`` also crosses ``/``."""
+    """One entry of the manifest. Globs match the whole path below ``root``; ``*`` also matches ``/``."""
 
     name: str
     version: str
-    kind: str  # one of fetch.KINDS
-    licence: str  # SPDX expression of what is taken, read off the package itself
+    # One of fetch.KINDS.
+    kind: str
+    # The SPDX expression for the files that are used, according to the package itself.
+    licence: str
     languages: tuple[str, ...]
-    root: str = ""  # folder inside the archive; nothing outside it is taken
+    # The folder inside the archive; only files in it are used.
+    root: str = ""
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     heldout: bool = False
 
     def language(self, path: str, content: bytes) -> str | None:
-        """The language of a file of this package, or ``None`` if it is not to be taken."""
+        """Return the language of a file of this package, or ``None`` if the file is not to be used."""
         if not any(fnmatchcase(path, glob) for glob in self.include):
             return None
         if any(fnmatchcase(path, glob) for glob in self.exclude):
@@ -101,7 +104,7 @@ class Package:
 
 
 def declared(path: str, content: bytes) -> str:
-    """What a package's own metadata (of a wheel or of npm) says of its licence; ``""`` for any other file."""
+    """Return the licence that a wheel's or npm package's metadata file declares; ``""`` for any other file."""
     if path.count("/") == 1 and path.endswith(".dist-info/METADATA"):
         header = content.decode("utf-8", "replace").partition("\n\n")[0].splitlines()
         return "; ".join(line for line in header if line.startswith(("License", "Classifier: License")))
@@ -111,7 +114,7 @@ def declared(path: str, content: bytes) -> str:
 
 
 def read_manifest(file: Path) -> tuple[Package, ...]:
-    """The packages of a manifest, checked; :class:`CorpusError` names the entry that is wrong."""
+    """Read and check the packages of a manifest. Raises :class:`CorpusError`, which names the wrong entry."""
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8")).get("package", [])
     except (OSError, tomllib.TOMLDecodeError) as error:
@@ -140,14 +143,14 @@ def read_manifest(file: Path) -> tuple[Package, ...]:
 
 
 def corpus_folder() -> Path:
-    """Where the corpus is built and read by default."""
+    """Return the default folder of the corpus."""
     return cache_folder() / "corpus"
 
 
 def iter_documents(
     split: str, languages: Collection[str] | None = None, folder: Path | None = None
 ) -> Iterator[Source]:
-    """The files of one split, "train" or "heldout", language by language, each in a fixed shuffled order.
+    """Yield the files of one split, "train" or "heldout", language by language, each in a fixed shuffled order.
 
     Raises :class:`CorpusError` if the split is unknown or the corpus has not been built.
     """
@@ -165,7 +168,7 @@ def iter_documents(
 
 
 class Build:
-    """One pass over the packages: what was kept, by split and language, and why the rest was not."""
+    """One pass over the packages: the kept files by split and language, and the reasons for the dropped files."""
 
     def __init__(self, evaluation: Evaluation) -> None:
         self.kept: dict[tuple[str, str], list[Source]] = defaultdict(list)
@@ -175,7 +178,7 @@ class Build:
         self._originals = Originals()
 
     def add(self, package: Package, files: Iterable[tuple[str, bytes]]) -> None:
-        """Takes the fit files of one package; raises :class:`CorpusError` if its own metadata says copyleft."""
+        """Add the fit files of one package. Raises :class:`CorpusError` if its metadata declares a copyleft licence."""
         dropped: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         count = 0
@@ -191,7 +194,7 @@ class Build:
             if reason is None:
                 text = normalized(content)
                 hashes = tokens(text)
-                # The test comes first, so that a dropped file does not stand in the way of a clean near copy.
+                # Tested first, so that a dropped file does not exclude a clean near copy of it.
                 shared = self._evaluation.shares(hashes)
                 reason = "evaluation" if shared else self._originals.repeats(text, hashes)
             if reason is not None:
@@ -209,14 +212,16 @@ class Build:
         )
 
     def write(self, folder: Path) -> dict[str, object]:
-        """Puts the corpus into ``folder``, each file at once whole, and returns its statistics."""
+        """Write the corpus into ``folder``, each file atomically, and return its statistics."""
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".build-*"):  # by a build that was killed
+        # A killed build leaves its folder.
+        for left in folder.glob(".build-*"):
             shutil.rmtree(left, ignore_errors=True)
         splits: dict[str, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
         with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as temporary:
             for (split, language), sources in sorted(self.kept.items()):
-                random.Random(0).shuffle(sources)  # so that a reader who stops early has seen every package
+                # So that the first files come from all packages.
+                random.Random(0).shuffle(sources)
                 size = 0
                 name = f"{split}-{language}.jsonl.gz"
                 with gzip.open(Path(temporary, name), "wt", encoding="utf-8", compresslevel=5) as lines:
@@ -252,9 +257,9 @@ def build(
     console: Console,
     keep_going: bool = False,
 ) -> dict[str, object]:
-    """Fetches, cleans and writes everything in the manifest, and returns the statistics.
+    """Fetch, clean and write all packages of the manifest; return the statistics.
 
-    All packages that cannot be had are named at once in a :class:`CorpusError`, or, to keep going, left out.
+    Raises :class:`CorpusError`, which names all packages that cannot be fetched; ``keep_going`` leaves them out.
     """
     packages = read_manifest(manifest)
     columns = (TextColumn("{task.description:38}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -283,7 +288,7 @@ def build(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.data.corpus", description="Build the training corpus."
     )
@@ -292,7 +297,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--downloads", type=Path, default=cache_folder() / "downloads")
     parser.add_argument("--eval-dir", type=Path, default=SUITES)
     parser.add_argument("--no-decontaminate", action="store_true", help="build without the evaluation data")
-    parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be had")
+    parser.add_argument("--keep-going", action="store_true", help="leave out packages that cannot be fetched")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:

@@ -15,11 +15,14 @@ from mercury_lsp.syntax.parsing import MAX_QUERY_DEPTH
 from mercury_lsp.syntax.tree import Syntax
 from model.data.outlines import OUTLINES
 
-DEFINITIONS = 500  # of a file
-HEAD = 6  # lines of a definition's signature, at most
-# Lines of its body that come with it: what it is for, or which parts it has.
+# Definitions of a file at most.
+DEFINITIONS = 500
+# Lines of a definition's signature at most.
+HEAD = 6
+# Lines of the body that are shown: they tell the purpose of a callable, or the fields of a type.
 SHOWN = {"callable": 2, "type": 8}
-CHARACTERS = 600  # of a definition's text
+# Characters of a definition's text at most.
+CHARACTERS = 600
 
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 _TYPES = re.compile("class|struct|interface|enum|trait|union|type|record|module")
@@ -27,26 +30,27 @@ _TYPES = re.compile("class|struct|interface|enum|trait|union|type|record|module"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One definition of a file: its signature and what follows at once. ``line`` counts from 0.
+    """One definition of a file: its signature and the first lines of its body. ``line`` counts from 0.
 
-    ``owner`` is the name of the definition that it stands in, such as a method's class, or empty.
+    ``kind`` is "callable" or "type". ``owner`` is the name of the enclosing definition, such as a method's class, or
+    empty.
     """
 
     name: str
-    kind: str  # callable or type
+    kind: str
     owner: str
     line: int
     text: str
 
     @property
     def last(self) -> int:
-        """Its text's last line."""
+        """The last line of the text."""
         return self.line + self.text.count("\n")
 
 
 @lru_cache(maxsize=65_536)
 def definitions_of(entry: Entry) -> tuple[Definition, ...]:
-    """The definitions of a file, from its top to its end."""
+    """Return the definitions of a file in order."""
     syntax = Syntax.of(Document("", entry.path, "", 0, entry.text))
     if syntax.tree is None or syntax.language is None or not OUTLINES[syntax.language.name].definitions:
         return ()
@@ -60,7 +64,8 @@ def definitions_of(entry: Entry) -> tuple[Definition, ...]:
         key=lambda pair: pair[0].start_byte,
     )
     definitions: list[Definition] = []
-    around: list[tuple[int, str, str]] = []  # end, kind and name of what is open
+    # End, kind and name of the enclosing definitions.
+    around: list[tuple[int, str, str]] = []
     for node, name in nodes[: 4 * DEFINITIONS]:
         while around and around[-1][0] <= node.start_byte:
             around.pop()
@@ -68,8 +73,9 @@ def definitions_of(entry: Entry) -> tuple[Definition, ...]:
         spelt = text[name.start_byte : name.end_byte]
         inside = around[-1] if around else None
         around.append((node.end_byte, kind, spelt))
+        # Code outside a function cannot use the definitions inside it.
         if inside and inside[1] == "callable":
-            continue  # nobody outside can use it
+            continue
         owner = inside[2] if inside else _receiver(node, text)
         if len(definitions) < DEFINITIONS and 1 < len(spelt) < 100:
             definitions.append(
@@ -80,7 +86,7 @@ def definitions_of(entry: Entry) -> tuple[Definition, ...]:
 
 @lru_cache(maxsize=64)
 def defining(entries: tuple[Entry, ...]) -> dict[str, tuple[str, ...]]:
-    """By name, the paths of the files that define it at their top level or in a type."""
+    """Return, by name, the paths of the files that define the name at their top level or in a type."""
     paths: dict[str, dict[str, None]] = {}
     for entry in entries:
         for definition in definitions_of(entry):
@@ -89,7 +95,7 @@ def defining(entries: tuple[Entry, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def _receiver(node: Node, text: str) -> str:
-    """The type that a method belongs to which is written outside of that type, as in Go and Rust; or empty."""
+    """Return the type of a method that is defined outside the type, as in Go and Rust; or an empty string."""
     receiver = node.child_by_field_name("receiver")
     around = node.parent.parent if node.parent else None
     if around is not None and around.type == "impl_item":
@@ -99,7 +105,7 @@ def _receiver(node: Node, text: str) -> str:
 
 
 def _shown(node: Node, kind: str, document: Document) -> str:
-    """A definition's signature and the first lines of its body, as they stand there."""
+    """Return a definition's signature and the first lines of its body, verbatim."""
     first, last = node.start_point.row, node.end_point.row
     body = node.child_by_field_name("body")
     head = min(body.start_point.row if body is not None else first, first + HEAD)
@@ -117,7 +123,8 @@ def _shown(node: Node, kind: str, document: Document) -> str:
 @cache
 def _outline(language: Language) -> Query:
     grammar = language.grammar()
-    assert grammar is not None  # there is a tree
+    # The file has a tree, so its language has a grammar.
+    assert grammar is not None
     return Query(
         grammar, "\n".join(f"({pattern}) @definition" for pattern in OUTLINES[language.name].patterns)
     )

@@ -1,7 +1,6 @@
 """Downloads named packages of PyPI, npm and Debian, and lists the files in them.
 
-Owns the ordinary clients of the three registries (always asked by name and pinned version) and the archive
-formats. Knows nothing of manifests, languages or cleaning.
+Packages are fetched by the ordinary clients of the three registries, by name and pinned version.
 """
 
 from __future__ import annotations
@@ -17,21 +16,23 @@ from pathlib import Path, PurePosixPath
 
 KINDS = ("pypi", "npm", "debian", "debian-source")
 
-LARGEST = 1_000_000  # bytes: a member above this is no source file that anybody wrote, and is not unpacked
+# Larger files, in bytes, are not hand-written source code and are not unpacked.
+LARGEST = 1_000_000
 
 
 class FetchError(Exception):
-    """A package could not be had. The message says what failed and how to fix it, in one line."""
+    """A package could not be fetched. The message names the failure and the fix, in one line."""
 
 
 def fetch(kind: str, name: str, version: str, downloads: Path) -> tuple[Path, ...]:
-    """The archives of one package, downloaded unless a complete earlier download lies in ``downloads``.
+    """Return the archives of one package; download them unless ``downloads`` contains a complete earlier download.
 
-    Raises :class:`FetchError` if the client is missing, the network is, or that version is gone.
+    Raises :class:`FetchError` if the client, the network or the version is not available.
     """
     folder = downloads / kind / f"{name.replace('/', '+')}={version.replace(':', '%3a')}"
     if not folder.is_dir():
-        part = folder.with_name(folder.name + ".part")  # renamed when whole, so a kill leaves no half package
+        # Renamed when complete, so that an interrupted download leaves no incomplete package.
+        part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         _client(kind, name, version, part, downloads)
@@ -43,7 +44,7 @@ def fetch(kind: str, name: str, version: str, downloads: Path) -> tuple[Path, ..
 
 
 def _is_source_archive(name: str) -> bool:
-    """Every archive but the packaging part of a Debian source package; no signatures."""
+    """Return whether a file is an archive of source code; the packaging part of a Debian source package is not."""
     if name.endswith((".whl", ".zip", ".tgz", ".deb")):
         return True
     return name.endswith((".tar.gz", ".tar.bz2", ".tar.xz")) and ".debian.tar." not in name
@@ -52,7 +53,7 @@ def _is_source_archive(name: str) -> bool:
 def _client(kind: str, name: str, version: str, folder: Path, downloads: Path) -> None:
     match kind:
         case "pypi":
-            # One fixed target, so that every machine gets the same wheel whatever it runs itself.
+            # One fixed target, so that every machine gets the same wheel.
             target = ["--only-binary=:all:", "--python-version=3.13", "--implementation=cp"]
             platforms = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
             target += [f"--platform={platform}" for platform in platforms]
@@ -78,15 +79,15 @@ def _run(command: list[str], folder: Path) -> None:
         said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         complaint = next((s for s in said if s.lower().startswith(("error", "e:", "npm err"))), "no reason")
         raise FetchError(
-            f"{what}: {complaint} - if this machine is offline, connect it and run again (what is there is kept); "
+            f"{what}: {complaint} - if this machine is offline, connect it and run again (downloads are kept); "
             "if that version is gone, put the present one in the manifest and check its licence"
         )
 
 
 def _private_apt(downloads: Path) -> list[str]:
-    """Options for an apt with package lists of its own that knows the distribution's sources too.
+    """Return options that give apt its own package lists, which include the distribution's source packages.
 
-    The system's configuration stays as it is; its own source entries are copied with ``deb-src`` added.
+    The system's configuration is not changed; its source entries are copied, with ``deb-src`` added.
     """
     root = (downloads / "apt").absolute()
     parts, lists, cache = root / "sources", root / "lists", root / "cache"
@@ -120,10 +121,10 @@ def _private_apt(downloads: Path) -> list[str]:
 
 
 def members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Path inside the archive (POSIX, relative) and content of every plain file of at most ``LARGEST`` bytes.
+    """Yield the relative POSIX path and the content of every regular file of at most ``LARGEST`` bytes in an archive.
 
-    The single folder that wraps an sdist, an npm package or a source tarball is taken off; raises
-    :class:`FetchError` for a damaged archive.
+    Paths omit the top folder of an sdist, an npm package or a source tarball. Raises :class:`FetchError` for a damaged
+    archive.
     """
     try:
         if archive.suffix in (".whl", ".zip"):

@@ -1,7 +1,7 @@
-"""Holds groups of holes as token ids: what training keeps of a file.
+"""Represents groups of holes as token ids: a common trunk, and a branch for each hole.
 
-Owns the splitting of a group's prompts into their common trunk and each one's branch. The layout of tokens is
-`tokenizer.encode_prompt`'s, the holes are `spans`'. Knows no noise and no rows, and imports no parser.
+The order of the tokens is that of `tokenizer.encode_prompt`; the holes come from `spans`. This module must not import a
+parser, since training from shards needs none.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from model.data.spans import Hole
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
-"""Token ids (T,), in 16 bits where they all fit, else in 32."""
+"""Token ids (T,), with 16 bits each if all fit, else with 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One hole: the end of its prompt, which only it has, at least ``<fim_middle>``; its middle with ``<eot>``."""
+    """One hole: ``tail``, the prompt after the trunk, at least ``<fim_middle>``; ``middle``, including ``<eot>``."""
 
     kind: str
     tail: Ids
@@ -34,7 +34,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The common start of some prompts, up to somewhere behind ``<fim_prefix>``, and their branches."""
+    """The common start of some prompts, including at least ``<fim_prefix>``, and the branches of the prompts."""
 
     language: str
     trunk: Ids
@@ -42,9 +42,9 @@ class Group:
 
 
 def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = "") -> Group | None:
-    """The tokens of a group of holes; None where there is no hole, or nothing worth sharing.
+    """Encode a group of holes; return None if there is no hole, or if the prompts share too little.
 
-    A prompt whose window begins elsewhere than the first one's shares next to nothing, and is left out.
+    A prompt whose window begins at another place than the first prompt's shares almost nothing, and is left out.
     """
     if not holes:
         return None
@@ -52,7 +52,8 @@ def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = ""
     kept = [i for i, ids in enumerate(prompts) if len(commonprefix([prompts[0], ids])) > len(prompts[0]) // 2]
     trunk = list(commonprefix([prompts[i] for i in kept]))
     if any(len(prompts[i]) == len(trunk) for i in kept):
-        trunk.pop()  # a branch holds at least <fim_middle>, the middle's anchor
+        # A branch contains at least <fim_middle>, the anchor of the middle.
+        trunk.pop()
     if tokenizer.specials.fim_prefix not in trunk:
         return None
     branches = []
@@ -63,5 +64,5 @@ def encode_group(holes: Sequence[Hole], tokenizer: Tokenizer, language: str = ""
 
 
 def to_ids(values: list[int]) -> Ids:
-    """Ids in the smaller of the two sizes that holds them."""
+    """Convert ids to 16 bits if all fit, else to 32 bits."""
     return np.array(values, dtype=np.uint16 if max(values, default=0) < 1 << 16 else np.uint32)

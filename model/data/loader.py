@@ -1,4 +1,4 @@
-"""Brings a run its data: from shards or the corpus, whichever its recipe wants, by worker processes ahead of time."""
+"""Loads the data of a training run, from shards or the corpus, in worker processes ahead of time."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from model.training.recipe import Recipe
 def groups_for(
     recipe: Recipe, base: Path, tokenizer: Tokenizer, shards: Path | None, corpus: Path | None
 ) -> Groups:
-    """Where a run's data come from: shards where they are named or the recipe wants them, else the corpus itself.
+    """Return the groups of a run: from ``shards`` if given, from the recipe's own shards if any, else from the corpus.
 
-    What is missing of the recipe's own shards is made first: the corpus, then they.
+    If the recipe's own shards are missing, build the corpus, if that is missing too, and cut the shards. Exits with a
+    message if the shards were cut for another tokenizer than that of ``base``.
     """
     if shards is None and not recipe.shards_mb:
         return Cuts(recipe, tokenizer, corpus)
@@ -41,7 +42,7 @@ def groups_for(
 
 
 def build_corpus(corpus: Path | None) -> None:
-    """Build the corpus where there is none; exits where that fails."""
+    """Build the corpus if there is none; exit if the build fails."""
     from model.data import corpus as workshop
 
     folder = corpus or workshop.corpus_folder()
@@ -50,7 +51,7 @@ def build_corpus(corpus: Path | None) -> None:
 
 
 def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Batch, ...]]:
-    """The steps' batches from ``first`` on, made ahead of time by worker processes where there are any."""
+    """Return the batches of the steps from ``first`` on; worker processes, if any, build them ahead of time."""
     workers = steps.recipe.workers
     return iter(
         DataLoader(
@@ -67,11 +68,11 @@ def loader(steps: Steps, first: int, device: torch.device) -> Iterator[tuple[Bat
 
 
 def leave_signals(_: int) -> None:
-    """A signal to end reaches all processes of a group: only the run itself acts on it, and ends its workers."""
+    """Ignore the signals to end a worker process: its process group gets them too, and the run ends its workers."""
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, signal.SIG_IGN)
 
 
 def as_is(parts: Any) -> Any:
-    """What `DataLoader` shall make of a step's batches: nothing."""
+    """Return a step's batches unchanged, for `DataLoader`."""
     return parts

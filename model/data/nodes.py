@@ -1,4 +1,4 @@
-"""Finds the pieces of a file that a programmer writes at once, for holes: arguments, conditions, bodies, and texts."""
+"""Finds the syntax nodes of a file that become holes: arguments, conditions, bodies, strings and comments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BRACKETS = frozenset(["(", ")", "[", "]", "{", "}", "do", "done", "end", "then"
 
 
 def nodes(syntax: Syntax, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, str]]:
-    """Start, end and kind of the pieces of a document, sorted; none without a tree.
+    """Return start, end and kind of a document's nodes, sorted; an empty list if the document has no tree.
 
-    kinds: of `HOLES`, or string or comment. The pieces come without outer brackets and blanks; empty ones and those
-    with errors are left out.
+    kinds: some of `HOLES`, "string" and "comment". Ranges exclude outer brackets and whitespace. Empty nodes and nodes
+    with syntax errors are left out.
     """
     if syntax.tree is None or syntax.language is None:
         return []
@@ -47,14 +47,15 @@ def _query(language: Language) -> Query:
     }
     patterns = [f"({node}) @{capture}" for capture, names in kinds.items() for node in names]
     grammar = language.grammar()
-    assert grammar is not None  # there is a tree
+    # The document has a tree, so its language has a grammar.
+    assert grammar is not None
     if grammar.field_id_for_name("condition") is not None:
         patterns.append("(_ condition: (_) @condition)")
     return Query(grammar, "\n".join(patterns))
 
 
 def _inside(node: Node) -> tuple[int, int]:
-    """The range of a node without its outer brackets."""
+    """Return the range of a node without its outer brackets."""
     start, end = node.start_byte, node.end_byte
     if node.child_count > 1:
         first, last = node.children[0], node.children[-1]

@@ -1,6 +1,6 @@
-"""Lists, by language, what is read of files besides their syntax: definitions, import statements, and argument lists.
+"""Lists, by language, the patterns of definitions, import statements and argument lists.
 
-The server reads none of these. Training and evaluation cut holes at them, and show definitions beside other code.
+Only training and evaluation use them, to cut holes and to show definitions as related text; the server does not.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What is read of a language's files.
+    """The patterns of one language.
 
-    ``definitions``: patterns of a tree query; a bare kind of node is that of a definition with a name. ``imports``: a
-    regular expression of import statements, with `^` at the start of lines. ``arguments``: kinds of argument lists.
+    ``definitions``: patterns of a tree query; a node type alone stands for a definition with a name. ``imports``: a
+    regular expression of import statements, in which `^` matches the start of a line. ``arguments``: the node types of
+    argument lists.
     """
 
     definitions: tuple[str, ...] = ()
@@ -22,7 +23,7 @@ class Outline:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The patterns of the definitions, whose names they capture as `@name`."""
+        """The query patterns of the definitions, which capture the names as `@name`."""
         return tuple(kind if " " in kind else f"{kind} name: (_) @name" for kind in self.definitions)
 
 

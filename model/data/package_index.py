@@ -1,7 +1,4 @@
-"""Builds the libraries of the corpus's packages, as a server in the package's folder would have them.
-
-Owns which files of a package are in its library, and which of them are taken to be open.
-"""
+"""Builds the library of a corpus package as a server in the package's folder would have it."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ from random import Random
 
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
 
-OPENED = 5  # documents open beside the one that is edited
+# Open documents in addition to the edited one, at most.
+OPENED = 5
 
 
 class PackageIndex:
-    """The packages' files (package, path and text), read when a library of theirs is first asked for.
+    """The libraries of packages, built on first use from their files (package, path and text).
 
-    limit: files of a package at most, drawn by chance from its name alone; 0 for all.
+    limit: files of a package at most, drawn with the package's name as the seed; 0 for all.
     """
 
     def __init__(self, files: Iterable[tuple[str, str, str]], limit: int = 0) -> None:
@@ -28,9 +26,10 @@ class PackageIndex:
         self._whole: dict[str, Library] = {}
 
     def library(self, package: str, path: str, opened: Random | None = None) -> Library:
-        """The library of a package, with files open beside one of them: of its own folder first.
+        """Return the library of a package in which ``path`` is edited and other files are open, of its folder first.
 
-        opened: draws them among those; without, they are the first by name, of at most `OPENED`.
+        opened: draws the open files and their number, 1 to `OPENED`; without it, the first `OPENED` files by name are
+        open.
         """
         whole = self._whole.get(package)
         if whole is None:

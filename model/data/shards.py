@@ -1,7 +1,7 @@
-"""Cuts a recipe's groups of holes once, and keeps their tokens in files to train from.
+"""Cuts a recipe's groups of holes once, and stores their tokens in files to train from.
 
-Owns the files: safetensors shards of flat arrays below 16 MB each, which reading maps into memory, and ``index.json``.
-What is cut is `data.Cuts`' business, and what becomes of it in training is `data.Steps`'. Reading needs no parser.
+The files are safetensors shards of flat arrays, below 16 MB each and memory-mapped by the reader, and ``index.json``.
+`step_data.Cuts` cuts the groups, and `step_data.Steps` builds training batches from them. Reading needs no parser.
 """
 
 from __future__ import annotations
@@ -39,28 +39,33 @@ from model.training.recipe import Recipe
 FORMAT = 1
 INDEX = "index.json"
 SHARD_BYTES = 15_000_000
-TOGETHER = 32  # groups that a worker process cuts at a time
+# Groups that a worker process cuts at a time.
+TOGETHER = 32
 RECIPE = RECIPES / "small-h100.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What ``index.json`` says. ``shards`` are the files' names and how many groups each holds."""
+    """The contents of ``index.json``.
+
+    ``data`` is the `Recipe.data_fingerprint`. ``languages`` counts groups, ``kinds`` counts holes, and ``shards``
+    counts the groups of each file.
+    """
 
     format: int
     recipe: str
-    data: str  # `Recipe.data_fingerprint`
+    data: str
     tokenizer: str
     seed: int
     groups: int
     tokens: int
-    languages: dict[str, int]  # groups
-    kinds: dict[str, int]  # holes
+    languages: dict[str, int]
+    kinds: dict[str, int]
     shards: dict[str, int]
 
     @classmethod
     def read(cls, folder: Path) -> Index:
-        """The index of a folder of shards; exits with a sentence where there is none that can be read."""
+        """Read the index of a folder of shards; exit with a message if there is none, or it cannot be read."""
         try:
             index = cls(**json.loads((folder / INDEX).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -73,25 +78,24 @@ class Index:
 
 
 def tokenizer_fingerprint(folder: Path) -> str:
-    """SHA-256 of the tokenizer in a checkpoint's folder."""
+    """Return the SHA-256 of the tokenizer in a checkpoint's folder."""
     return hashlib.sha256((folder / Tokenizer.FILE).read_bytes()).hexdigest()
 
 
 class Shards:
-    """Groups read from shards, in an order that is shuffled anew each time all of them were seen."""
+    """Groups read from shards, in an order that is shuffled again for each epoch."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.seed = folder, seed
         self.index = Index.read(folder)
         self.ends = list(accumulate(self.index.shards.values()))
         self.languages, self.kinds = list(self.index.languages), list(self.index.kinds)
-        self._arrays: dict[
-            int, dict[str, npt.NDArray[Any]]
-        ] = {}  # opened where read: in a worker process, mostly
+        # Opened on first use, usually in a worker process.
+        self._arrays: dict[int, dict[str, npt.NDArray[Any]]] = {}
         self._epoch, self._order = -1, np.zeros(0, np.int64)
 
     def pick(self, number: int, attempt: int) -> Group:
-        """As `Groups.pick`."""
+        """Return a group, as `Groups.pick` does."""
         if attempt:
             return self.group(Random(f"{self.seed}/{number}/{attempt}").randrange(self.index.groups))
         epoch, place = divmod(number, self.index.groups)
@@ -101,13 +105,12 @@ class Shards:
         return self.group(int(self._order[place]))
 
     def group(self, number: int) -> Group:
-        """The group of this number, in the order of cutting. Its ids stay in the file until they are used."""
+        """Return the group of this number, in the order of cutting. Its ids are memory-mapped."""
         shard = bisect_right(self.ends, number)
         arrays = self._arrays.get(shard)
         if arrays is None:
-            with safe_open(
-                self.folder / list(self.index.shards)[shard], "pt"
-            ) as file:  # the only mapping one
+            # Only the PyTorch framework of safetensors maps files into memory.
+            with safe_open(self.folder / list(self.index.shards)[shard], "pt") as file:
                 arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
             self._arrays[shard] = arrays
         row = number - (self.ends[shard - 1] if shard else 0)
@@ -124,7 +127,7 @@ class Shards:
 
 
 def pack(groups: Sequence[Group], languages: Sequence[str], kinds: Sequence[str]) -> dict[str, Any]:
-    """The arrays of a shard: the ids of all groups one after the other, and where each and its parts lie."""
+    """Return the arrays of a shard: the concatenated ids of all groups, and the places of groups and their parts."""
     branches = [branch for group in groups for branch in group.branches]
     lengths = [size(group) for group in groups]
     counts = [len(group.branches) for group in groups]
@@ -141,22 +144,22 @@ def pack(groups: Sequence[Group], languages: Sequence[str], kinds: Sequence[str]
 
 
 def parts(group: Group) -> list[Ids]:
-    """A group's ids in the order of the file."""
+    """Return a group's ids in the order of the file."""
     return [group.trunk, *(ids for branch in group.branches for ids in (branch.tail, branch.middle))]
 
 
 def size(group: Group) -> int:
-    """How many ids a group has."""
+    """Return the number of ids in a group."""
     return sum(map(len, parts(group)))
 
 
 def bytes_of(group: Group) -> int:
-    """What a group takes in a shard."""
+    """Return the bytes of a group in a shard."""
     return sum(ids.nbytes for ids in parts(group)) + 5 * len(group.branches) + 19
 
 
 class _Cutting(Dataset[list[Group]]):
-    """The groups of a recipe's contexts, some at a time, for worker processes to cut."""
+    """Cuts the groups of a recipe's contexts in worker processes, `TOGETHER` at a time."""
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
@@ -174,7 +177,10 @@ def write(
     processes: int = 0,
     corpus: Path | None = None,
 ) -> Index:
-    """Cut ``contexts`` groups, or ``megabytes`` of them, and write them to ``out``, the index last."""
+    """Cut ``contexts`` groups, or ``megabytes`` of them, and write the shards to ``out``, the index last.
+
+    tokenizer: the folder of a checkpoint. processes: worker processes; 0 cuts in this process.
+    """
     groups = Cuts(recipe, Tokenizer.load(tokenizer), corpus)
     languages, kinds = list(groups.files), list(recipe.kinds)
     wanted = contexts or sys.maxsize
@@ -234,7 +240,7 @@ def _as_is(groups: Any) -> Any:
 
 
 def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
-    """The groups, with a bar that says how far the work has come."""
+    """Yield the groups, and show a progress bar."""
     columns = (
         TextColumn("cutting, {task.description}"),
         BarColumn(),
@@ -251,25 +257,27 @@ def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Where a recipe's shards lie."""
+    """Return the folder of a recipe's shards."""
     return cache_folder() / "shards" / recipe.name
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.data.shards",
         description="Cut a recipe's training contexts into packed token shards.",
     )
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="(default: %(default)s)")
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--contexts", type=int, default=0, help="how many groups of holes")
-    amount.add_argument("--megabytes", type=float, default=0.0, help="of files (default: the recipe's)")
+    amount.add_argument("--contexts", type=int, default=0, help="number of groups of holes")
+    amount.add_argument(
+        "--megabytes", type=float, default=0.0, help="size of the shards (default: the recipe's)"
+    )
     parser.add_argument("--out", type=Path, help="folder (default: the cache folder's shards/RECIPE)")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="(default: the recipe's)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--model", help="checkpoint whose tokenizer is taken (default: the recipe's base)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument("--model", help="checkpoint with the tokenizer (default: the recipe's base)")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)
     if arguments.seed is not None:

@@ -1,15 +1,15 @@
-"""Ranks candidates for the text beside the window by further sources than the server's, for training and the ablation.
+"""Finds and ranks related text from more sources than the server uses, for training and the ablation.
 
-The server shows pieces of open documents alone (`ranking.opened`): the weights do not gain from the other sources yet,
-see docs/retrieval.md. The evidence is the lines around the cursor's, never the cursor's own line. Several sources are
-fused by reciprocal ranks (Cormack, Clarke and Buettcher 2009).
+The server shows only pieces of open documents (`ranking.opened`), because the weights do not gain from the other
+sources yet, see docs/retrieval.md. Candidates are compared with the lines around the cursor's line, never with that
+line itself. Several sources are combined by reciprocal rank fusion (Cormack, Clarke and Buettcher 2009).
 
 The sources:
-`signatures`  the heads of the definitions around the cursor that lie above the window
+`signatures`  the heads of the definitions that enclose the cursor and begin above the window
 `header`      the imports above the window that the code near the cursor uses
-`definitions` what is defined in other files and named near the cursor or imported
-`neighbors`   the files that belong to this one by their names, such as a test
-`opened`      the server's
+`definitions` the definitions in other files whose names are near the cursor or imported
+`neighbors`   the files that belong to this file by their names, such as its test
+`opened`      the server's source
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ from mercury_lsp.syntax.languages import Language, for_document
 from model.data.definitions import Definition, defining, definitions_of
 from model.data.outlines import OUTLINES
 
-RANK = 60  # the constant of reciprocal rank fusion, as its authors chose it
-ELSEWHERE = 3  # files that may define a name which is not imported
-SCANNED = 30_000  # characters above the window in which imports are looked for
-IMPORTS, METHODS = 10, 12  # lines at most
+# The constant of reciprocal rank fusion, as in the paper.
+RANK = 60
+# A name that is not imported is looked up only if at most this many files define it.
+ELSEWHERE = 3
+# Characters above the window that are searched for imports.
+SCANNED = 30_000
+# Lines at most.
+IMPORTS, METHODS = 10, 12
 
 _WORD = re.compile(r"[A-Za-z_]\w+")
 _TEST = re.compile(r"^(?:test[_-]|Test(?=[A-Z]))|(?:[_.-](?:test|tests|spec)|Tests?|Spec)$")
@@ -53,15 +57,15 @@ _FAMILIES = {"TypeScript": "JavaScript", "TSX": "JavaScript", "C++": "C"}
 
 
 class OwnLines(Candidate):
-    """Lines of the document itself, from several places: only the same text overlaps."""
+    """Lines from several places of the edited document; only a candidate with the same text overlaps."""
 
     def overlaps(self, other: Candidate) -> bool:
-        """Whether both are the same text."""
+        """Return whether both candidates are the same text of the same file."""
         return self.path == other.path and self.text == other.text
 
 
 class Around:
-    """The evidence: what stands around the cursor's line, and what the window hides."""
+    """The text around the cursor's line, and the text above the window."""
 
     def __init__(self, document: Document, offset: int, shown: Prompt) -> None:
         self.path = document.path
@@ -71,10 +75,10 @@ class Around:
         above = before[:line]
         self.hidden = before[: min(line, max(0, len(before) - len(shown.prefix)))]
         self.above = above[-4 * SCANNED :].split("\n")[:-1]
-        # The first line that the window has.
+        # The first line of the window.
         self.covered = len(self.above) - above.count("\n", len(self.hidden))
         nearest = nearby(document, offset)
-        # Names near the cursor, and how many lines away they stand at least.
+        # Names near the cursor, with their smallest distance in lines.
         self.names: dict[str, int] = {}
         for distance, text in enumerate(nearest):
             for name in _WORD.findall(text):
@@ -85,19 +89,19 @@ class Around:
         self.imported = {name for statement in statements for name in _WORD.findall(statement)}
 
     def imports(self, text: str) -> list[str]:
-        """The import statements of a text."""
+        """Return the import statements of a text."""
         pattern = self.import_pattern
         return [match.group() for match in re.finditer(pattern, text, re.MULTILINE)] if pattern else []
 
 
 def _family(path: str) -> str:
-    """The language of a file; those that use one another's definitions are one."""
+    """Return the language of a file; languages that share definitions, such as C and C++, are one."""
     language = for_document("", path)
     return _FAMILIES.get(language.name, language.name) if language else ""
 
 
 def signatures(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """The heads of what encloses the cursor, told by indentation, since the tree is broken where one types."""
+    """Return the heads of the definitions around the cursor, by indentation, since trees have errors at the cursor."""
     around = Around(document, offset, shown)
     if not around.hidden:
         return []
@@ -128,7 +132,7 @@ def _opens(line: str, language: Language | None) -> bool:
 
 
 def _head(lines: Sequence[str], last: int) -> int:
-    """Where the statement begins that ends with a line: above a bracket alone, and above its broken parameters."""
+    """Return the index of the line where the statement that ends at line ``last`` begins."""
     first = last
     if lines[last].strip() == "{" and last > 0:
         first = last - 1
@@ -141,7 +145,7 @@ def _head(lines: Sequence[str], last: int) -> int:
 
 
 def header(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """The hidden imports whose names stand near the cursor; the others are left out."""
+    """Return the imports above the window whose names are near the cursor."""
     around = Around(document, offset, shown)
     used = [
         " ".join(statement.split())
@@ -152,7 +156,7 @@ def header(document: Document, offset: int, shown: Prompt, library: Library) -> 
 
 
 def definitions(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """Of the names near the cursor, and those imported, what other files of the language define."""
+    """Return the definitions, in other files of the language, of names that are near the cursor or imported."""
     around = Around(document, offset, shown)
     folder = around.path.rpartition("/")[0]
     family = _FAMILIES.get(around.language.name, around.language.name) if around.language else ""
@@ -188,7 +192,7 @@ def definitions(document: Document, offset: int, shown: Prompt, library: Library
 
 
 def _with_methods(every: Sequence[Definition], definition: Definition) -> str:
-    """A definition's text; of a type, with its methods' first lines."""
+    """Return a definition's text; for a type, add the first lines of its methods."""
     if definition.kind != "type":
         return definition.text
     shown = distinct(definition.text)
@@ -197,7 +201,7 @@ def _with_methods(every: Sequence[Definition], definition: Definition) -> str:
 
 
 def neighbors(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
-    """The most similar piece of each file that belongs to this one by its name."""
+    """Return the most similar piece of each file that belongs to the document by its name."""
     folder, own = document.path.rpartition("/")[0], _base(document.path)
     evidence = words("\n".join(nearby(document, offset)))
     found: list[tuple[int, str]] = []
@@ -219,19 +223,20 @@ def neighbors(document: Document, offset: int, shown: Prompt, library: Library) 
 
 @lru_cache(maxsize=65_536)
 def _stem(path: str) -> str:
-    """A file's name without any suffix."""
+    """Return a file's name without any suffix."""
     return path.rpartition("/")[2].partition(".")[0]
 
 
 @lru_cache(maxsize=65_536)
 def _base(path: str) -> str:
-    """What a file and its test have in common: the name without suffix and without what marks a test."""
+    """Return the name that a file shares with its test: without suffix and test marker."""
     name, dot, _ = path.rpartition("/")[2].rpartition(".")
     base = _TEST.sub("", name) if dot else ""
     return path if not base or base in _ENTRANCES else base.lower()
 
 
-SERVED = "opened"  # the source that the server has
+# The source that the server uses.
+SERVED = "opened"
 SOURCES: dict[str, Source] = {
     "signatures": signatures,
     "header": header,
@@ -242,9 +247,9 @@ SOURCES: dict[str, Source] = {
 
 
 def fused(names: Sequence[str]) -> Source:
-    """The source that ranks the candidates of some `SOURCES` together.
+    """Return a source that ranks the candidates of some `SOURCES` together.
 
-    Each candidate has from each source the reciprocal rank of the first one that overlaps it.
+    From each source, a candidate gets the reciprocal rank of the first candidate that overlaps it.
     """
 
     def source(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:

@@ -1,10 +1,9 @@
-"""Draws holes: the piece of a file that the model must fill in, and the prompt that an editor would have sent.
+"""Draws holes: the part of a file that the model must fill in, and the prompt that the server would build.
 
-Owns the kinds of holes and their shares. Holes are cut at character positions, as a cursor is, not at token
-boundaries; then the prompt is healed, as in serving: it ends where its last pre-token begins, and the middle begins
-with the text between there and the cursor, the stem (FIM-SE, Ren et al. 2024). A group's holes end on one line, so
-that all its prompts share the following lines and most of the prefix and can hang on one encoded trunk. Prompts are
-built by the server's own `context.prompt.build`. Knows no tensors.
+Holes are cut at character positions, like a cursor, not at token boundaries. Then the prompt is healed, as in serving:
+the prompt ends before its last pre-token, and the middle begins with the stem, the text from there to the cursor
+(FIM-SE, Ren et al. 2024). All holes of a group end on one line, so their prompts share the following lines and most of
+the prefix, and can share one trunk. Prompts are built by the server's own `context.prompt.build`.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from mercury_lsp.syntax.tree import Syntax
 from model.data.nodes import nodes as syntax_nodes
 from model.training.recipe import KINDS
 
-MIDDLE_CHARACTERS = 320  # a longer hole teaches nothing about where to end within the canvases that we attach
+# In longer holes, canvases rarely reach the end, so they teach little about where to stop.
+MIDDLE_CHARACTERS = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A prompt and the text that was cut out of it, which begins with the prompt's stem."""
+    """A prompt and the missing text, which begins with the prompt's stem."""
 
     kind: str
     prompt: Prompt
@@ -35,22 +35,22 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Tokens of one group's windows."""
+    """The sizes of a group's windows, in tokens."""
 
     prefix: int
     following: int
 
 
 Nodes = Callable[[int, int], list[tuple[int, int]]]
-"""Given the start and end of a line, the syntax nodes worth cutting that end on it, as character ranges."""
+"""Takes the start and end of a line; returns the character ranges of the syntax nodes to cut that end on the line."""
 
 
 Beside = Callable[[str, int, Prompt], tuple[Snippet, ...]]
-"""Given a text, the offset of the cursor in it and what is shown around that: what is shown beside."""
+"""Takes a text, the offset of the cursor and the window around it; returns the related text."""
 
 
 def node_finder(path: str, text: str) -> Nodes:
-    """Finds argument lists, conditions and bodies by tree-sitter; the file is parsed when first asked."""
+    """Return a function that finds argument lists, conditions and bodies; the file is parsed at its first call."""
 
     @cache
     def found() -> list[tuple[int, int, str]]:
@@ -71,10 +71,10 @@ def cut(
     beside: Beside | None = None,
     stem_start: prompt.StemStart = len,
 ) -> list[Hole]:
-    """A group of at most ``holes`` holes of a file, all ending on one random line. May be empty for a poor file.
+    """Cut a group of at most ``holes`` holes, which all end on one random line of a file; some files yield none.
 
-    What is ``beside`` is the same for all: it is chosen as if all that any of them lacks were missing. stem_start:
-    see `prompt.build`; by default prompts are not healed.
+    beside: chooses the related text, once for all holes, as if the text of all holes were missing. stem_start: see
+    `prompt.build`; by default prompts are not healed.
     """
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
     ends = [*(start - 1 for start in starts[1:]), len(text)]
@@ -95,7 +95,7 @@ def cut(
         first, end = min(a for a, _ in ranges), ends[line]
         shown = prompt.build(path, text[:first], text[end:], count, budget.prefix, budget.following)
         related = beside(text[:first] + text[end:], first, shown)
-    # Holes that begin within one word are one hole when they are healed.
+    # Healing makes holes that begin within the same word equal.
     group: dict[tuple[Prompt, str], Hole] = {}
     for (a, b), kind in ranges.items():
         made = prompt.build(
@@ -109,10 +109,11 @@ def cut(
 def _range(
     kind: str, text: str, starts: list[int], ends: list[int], line: int, random: Random, nodes: Nodes
 ) -> tuple[int, int] | None:
-    """Character range of a hole that ends on ``line``; None where the file has none of this kind there."""
+    """Draw the character range of a hole that ends on ``line``; return None if there is none of this kind."""
     start, end = starts[line], ends[line]
     indented = start + len(text[start:end]) - len(text[start:end].lstrip())
-    if kind == "line":  # the cursor stands at the line's start or, as editors indent, behind the indentation
+    # The cursor is at the start of the line or, since editors indent, after the indentation.
+    if kind == "line":
         return random.choice((start, indented)), end
     if kind == "rest":
         return random.randint(indented, max(indented, end - 2)), end

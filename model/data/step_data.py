@@ -1,9 +1,8 @@
-"""Makes the data of each training step from (seed, step) alone: groups of holes, and their batches of rows.
+"""Builds the batches of each training step, from (seed, step) alone.
 
-Owns the choice of files, budgets and holes where contexts are cut as they are needed, what other files are shown beside
-(chosen by the server's own `ranking.choose`), and the share of a step's contexts that each of several processes takes.
-Where groups come from shards, only noise, block sizes and canvases are drawn here. Cutting imports a parser; streaming
-shards does not.
+`Cuts` draws files, budgets and holes from the corpus during training, with related text by the server's own
+`ranking.choose`. If groups come from shards instead, only noise, block sizes and canvases are drawn here. `Steps`
+divides the contexts of a step among several processes. Cutting imports a parser; streaming shards does not.
 """
 
 from __future__ import annotations
@@ -24,20 +23,22 @@ from model.training.recipe import Recipe
 if TYPE_CHECKING:
     from model.data.spans import Beside
 
-SHELVED = 64  # files of a package that are shown beside its others: they stay parsed, in each process
-ATTEMPTS = 1000  # at one context; more means that the corpus has nothing to cut
+# Files of a package that related text may come from at most, since each process keeps them parsed.
+SHELVED = 64
+# Attempts at one context, after which the corpus is taken to have nothing to cut.
+ATTEMPTS = 1000
 
 
 class Groups(Protocol):
-    """Where groups of holes come from."""
+    """A source of groups of holes."""
 
     def pick(self, number: int, attempt: int) -> Group | None:
-        """The group of a run's context of this number, the same each time; None asks for another attempt."""
+        """Return the group for the context of this number, the same at each call; None asks for another attempt."""
         ...
 
 
 class Cuts:
-    """Groups cut from the corpus's files of one split, by the server's own prompts."""
+    """Groups cut from the files of one split of the corpus, with the server's own prompts."""
 
     def __init__(
         self, recipe: Recipe, tokenizer: Tokenizer, corpus: Path | None = None, split: str = "train"
@@ -59,7 +60,7 @@ class Cuts:
         self.shares = [recipe.languages[language] for language in self.files]
 
     def pick(self, number: int, attempt: int) -> Group | None:
-        """As `Groups.pick`: one random place in one random file."""
+        """Cut a group at one random place in one random file, as `Groups.pick`."""
         from model.data.spans import Budget, cut, node_finder
 
         recipe, count = self.recipe, self.tokenizer.count
@@ -77,8 +78,10 @@ class Cuts:
         return encode_group(holes, self.tokenizer, language)
 
     def _beside(self, package: str, path: str, random: Random) -> Beside:
-        """Chooses from the package's other files as a server would: from those that are open, with a drawn budget, and
-        sometimes from further sources."""
+        """Return a function that chooses related text from the package's other files.
+
+        It chooses from open files, as the server does, and sometimes from further sources, within a random budget.
+        """
         from mercury_lsp.context.retrieval.ranking import Related, choose
         from mercury_lsp.syntax.document import Document
         from model.data.sources import SERVED, SOURCES, fused
@@ -99,7 +102,7 @@ class Cuts:
 
 
 def found(groups: Groups, number: int) -> Group:
-    """The first group that a context's number gives."""
+    """Return the first group for the context of this number; exit with a message if there is none."""
     for attempt in range(ATTEMPTS):
         group = groups.pick(number, attempt)
         if group is not None:
@@ -108,7 +111,7 @@ def found(groups: Groups, number: int) -> Group:
 
 
 class Steps(Dataset[tuple[Batch, ...]]):
-    """The batches of each step that one of several processes takes, of at most ``recipe.part`` contexts each."""
+    """The batches of each step for one of several processes, with at most ``recipe.part`` contexts each."""
 
     def __init__(
         self, recipe: Recipe, tokenizer: Tokenizer, groups: Groups, rank: int = 0, ranks: int = 1
@@ -127,7 +130,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         return self._parts(step, CAUSAL if self.recipe.is_causal(step) else self.weights)
 
     def causal(self, step: int) -> tuple[Batch, ...]:
-        """A step's batches without canvases."""
+        """Return the batches of a step without canvases."""
         return self._parts(step, CAUSAL)
 
     def _parts(self, step: int, weights: Weights) -> tuple[Batch, ...]:
@@ -142,7 +145,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         return tuple(collate(own, recipe.rows, filler, recipe.chunk) for own in parts)
 
     def context(self, number: int, weights: Weights) -> Context:
-        """The rows of the run's context of this number."""
+        """Return the rows of the context of this number."""
         recipe = self.recipe
         noise = Random(f"{recipe.seed}/{number}/noise").getrandbits(62)
         generator = torch.Generator().manual_seed(noise)

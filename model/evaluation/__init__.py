@@ -1,1 +1,1 @@
-"""Measures models: on the public suites, on held-out packages, and by typing."""
+"""Measures models on the public suites, on held-out packages, and by simulated typing."""

@@ -1,14 +1,14 @@
-"""Times suggestions in project code, by this engine and by a server of llama.cpp's API, on the same prompts in turn.
+"""Times suggestions in project code by this engine and by a server with llama.cpp's API, on the same prompts.
 
     python -m model.release.gguf_export small --type q4_0 --out small-q4_0.gguf
     llama-server -m small-q4_0.gguf -t 2 -c 2048 --port 8091
     python -m model.evaluation.against_server http://127.0.0.1:8091 --per-language 10 --details DETAILS
 
-Lines of held-out packages are typed key by key. At each key at which a suggestion may be shown, both sides are asked,
-each with what its cache has of the key before (*keys*). Before the first key, both write as much as the syntax allows,
-after they have read the prompt (*completions*). This engine drafts from the package's other files, as it does in an
-editor. Its time is that of the whole pipeline; the server's is that of its answer, HTTP included, about 1.5 ms.
-Intervals are 95% percentile bootstraps over files.
+Lines of held-out packages are typed key by key. At each key where a suggestion may be shown, both sides are asked, each
+with its cache from the key before (*keys*). Before the first key, both prefill the prompt, then write as much as the
+syntax allows (*completions*). This engine drafts from the package's other files, as in an editor. Its time covers the
+whole pipeline; the server's time covers its answer, including about 1.5 ms of HTTP. Intervals are 95% percentile
+bootstraps over files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One request: milliseconds and tokens, with the stop token, of this engine and of the server."""
+    """One request: the milliseconds and the tokens, including the stop token, of this engine and of the server."""
 
     kind: str
     package: str
@@ -69,7 +69,7 @@ class Timed:
 
 
 class Typist:
-    """Types the missing lines of held-out files, and asks both sides."""
+    """Types the missing lines of held-out files, and asks this engine and the server."""
 
     def __init__(self, engine: LocalEngine, server: CompletionServer, config: Config) -> None:
         self._engine, self._server, self._config = engine, server, config
@@ -77,13 +77,13 @@ class Typist:
         self._turns = 0
 
     def type(self, cursor: Cursor, memory: ProjectMemory) -> Iterator[Timed]:
-        """The completion before the first key of a hole, and a request at each of its keys."""
+        """Yield the completion before the first key of a hole, and the request at each of its keys."""
         yield from self._ask(COMPLETIONS, cursor, 0, memory)
         for count in range(len(cursor.hole)):
             yield from self._ask(KEYS, cursor, count, memory)
 
     def _ask(self, kind: str, cursor: Cursor, count: int, memory: ProjectMemory) -> Iterator[Timed]:
-        """Ask both after ``count`` keys; nothing if the pipeline asks no model there."""
+        """Ask both sides after ``count`` keys; yield nothing if the pipeline asks no model at this place."""
         engine, offset = self._engine, cursor.start + count
         document, hole = cursor.document(), cursor.hole
         text = document.text[: cursor.start] + hole[:count] + document.text[cursor.start :]
@@ -127,14 +127,14 @@ class Typist:
 def timed(
     typist: Typist, engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[list[Timed]]:
-    """The requests of each cursor, in the project of its package."""
+    """Yield the requests of each cursor, with its package as the project."""
     memory_of_package = memories_of(sources, cursors, engine.tokenizer)
     for cursor in cursors:
         yield list(typist.type(cursor, memory_of_package(cursor.source.package)))
 
 
 def figures(requests: Sequence[Timed]) -> dict[str, Any]:
-    """The figures of each kind of request; None for a kind without any."""
+    """Return the figures of each kind of request; None for a kind without requests."""
     long = [
         one
         for one in requests
@@ -179,7 +179,7 @@ def _group(requests: Sequence[Timed]) -> dict[str, Any] | None:
 
 
 def rows(made: dict[str, Any]) -> list[list[str]]:
-    """The table of the figures."""
+    """Return the rows of the table."""
     return [
         [
             kind,
@@ -199,7 +199,7 @@ def _with_interval(figure: dict[str, Any]) -> str:
 
 
 def draw_picture(requests: Sequence[Timed], file: Path) -> None:
-    """Draw, for keys and for completions, which share of the requests is answered within which time."""
+    """Draw the distribution of the response times of keys and of completions."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -223,7 +223,7 @@ def draw_picture(requests: Sequence[Timed], file: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.against_server",
         description="Time suggestions in project code, here and by a server of llama.cpp's API.",
@@ -234,8 +234,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a request")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each request")
     made.add_argument("--again", type=Path, metavar="FILE", help="only report on the details of a run")
     made.add_argument("--picture", type=Path, metavar="FILE", help="draw the distribution of the times")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -243,7 +243,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     if (given.url is None) == (given.again is None):

@@ -1,9 +1,9 @@
-"""Compares two models on the same tasks by paired differences, from the lines that ``--details`` wrote.
+"""Compares two models on the same tasks by paired differences, from two files of ``--details``.
 
-Owns the pairing and its figures. A line is paired with the other file's line of the same task and mode; where each file
-has one mode only, with the line of the same task. Differences are the first's less the second's. Intervals are 95%
-percentile bootstraps over tasks; ``interval_by_problem`` draws whole problems instead, from which several tasks of
-infilling are cut, and is the more honest of the two where there are such. Knows neither models nor programs.
+A line is paired with the other file's line of the same task and mode or, if each file has only one mode, of the same
+task. Differences are the first file's figure minus the second's. Intervals are 95% percentile bootstraps over tasks.
+``interval_by_problem`` draws whole problems instead; it is the more honest interval if several infilling tasks are cut
+from one problem.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NEEDED = {"task_id": str, "mode": str, "pass": bool, "passes": int}
 
 
 class CompareError(Exception):
-    """The files cannot be compared; the message is one sentence for the user."""
+    """The two files cannot be compared; the message is one sentence for the user."""
 
 
 def read(path: Path) -> list[Line]:
-    """The lines of a file of details. Raises `CompareError`."""
+    """Read the lines of a file of details. Raises `CompareError`."""
     lines = []
     try:
         with path.open(encoding="utf-8") as file:
@@ -48,7 +48,7 @@ def read(path: Path) -> list[Line]:
 
 
 def compare(first: Sequence[Line], second: Sequence[Line]) -> dict[str, Any]:
-    """The differences of each suite and mode, under ``"suites"``. Raises `CompareError` where no task is in both."""
+    """Return the differences of each suite and mode under ``"suites"``. Raises `CompareError` if no task is in both."""
     one_mode = all(len({line["mode"] for line in lines}) == 1 for lines in (first, second))
 
     def keyed(lines: Sequence[Line], which: str) -> dict[tuple[str, str], Line]:
@@ -75,7 +75,7 @@ def compare(first: Sequence[Line], second: Sequence[Line]) -> dict[str, Any]:
 
 
 def paired(pairs: Sequence[tuple[Line, Line]]) -> dict[str, Any]:
-    """Both sides' figures and what is between them; ``exact_match`` is None where no author's text is known."""
+    """Return both sides' figures and their differences; ``exact_match`` is None if no author's text is known."""
     exact = [(a, b) for a, b in pairs if a.get("exact") is not None and b.get("exact") is not None]
     passes = [(a["passes"], b["passes"]) for a, b in pairs]
     only = [
@@ -113,7 +113,7 @@ def _difference(pairs: Sequence[tuple[Line, Line]], name: str) -> dict[str, Any]
 
 
 def _suite(task_id: str) -> str:
-    """What to call the suite of a line from before lines named theirs."""
+    """Return a suite's name for a line of an old file, which does not name the suite."""
     return task_id.partition("/")[0]
 
 

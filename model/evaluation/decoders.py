@@ -1,12 +1,12 @@
-"""Measures how fast each decoder is in held-out packages, with the project memory and without.
+"""Measures the speed of each decoder in held-out packages, with and without the project memory.
 
     python -m model.evaluation.decoders --per-language 20
     python -m model.evaluation.decoders --kinds next --markdown decoders.md --json
 
-Places are drawn as for `heldout`: at a fresh line, in the middle of one, and within a word. At each place every decoder
-answers the same request, in turn, in this process; who comes first changes from place to place. Times leave out the
-reading of the prompt, which is the same for all. The memory has the package's other files. Intervals are 95% percentile
-bootstraps over files. Speeds of different runs cannot be compared; their ratios can.
+Places are drawn as for `heldout`: on a new line, within a line, and within a word. At each place every decoder answers
+the same request, in this process; the order of the decoders rotates from place to place. Times exclude the prefill,
+which is the same for all. The memory contains the package's other files. Intervals are 95% percentile bootstraps over
+files. Speeds of different runs cannot be compared, but their ratios can.
 """
 
 from __future__ import annotations
@@ -41,20 +41,22 @@ from model.evaluation.tables import WIDE
 KINDS = ("next", "rest", BEGUN)
 """Kinds of places, see `cursors`."""
 BASELINE = "autoregressive"
-"""With which the others are compared."""
+"""The contender with which the others are compared."""
 CONTENDERS: Mapping[str, tuple[Literal["diffusion", "autoregressive"], bool]] = {
     "diffusion, memory": ("diffusion", True),
     BASELINE: ("autoregressive", False),
     "diffusion": ("diffusion", False),
     "autoregressive, memory": ("autoregressive", True),
 }
-"""Name: the option ``mode``, and whether the project's memory is mixed in. The modes take turns, so that no answer
-begins with the scores that the engine keeps of the one before."""
+"""The option ``mode`` of each contender, and whether it uses the project memory.
+
+The modes alternate, so that no answer reuses the scores that the engine keeps of the answer before.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """One answer of one contender: tokens, passes after the prompt was read, and their milliseconds."""
+    """One answer of one contender: its tokens, its passes after the prefill, and their milliseconds."""
 
     contender: str
     file: tuple[str, str]
@@ -66,7 +68,7 @@ class Decoding:
 def decodings(
     engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[Decoding]:
-    """Let all contenders answer at all cursors."""
+    """Yield the answers of all contenders at all cursors."""
     memory_of_package, kept = memories_of(sources, cursors, engine.tokenizer), Kept()
     for number, cursor in enumerate(cursors):
         package, path = cursor.source.package, cursor.source.path
@@ -83,7 +85,7 @@ def decodings(
 
 
 def figures(found: Sequence[Decoding]) -> dict[str, dict[str, Any]]:
-    """Of each contender: answers, tokens a pass, tokens a second, and how many times as fast as the baseline it is."""
+    """Return each contender's answers, tokens per pass, tokens per second, and speed relative to the baseline."""
     sums: dict[tuple[str, tuple[str, str]], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for one in found:
         own = sums[one.contender, one.file]
@@ -116,7 +118,7 @@ def _relative(pairs: Sequence[tuple[list[float], list[float]]]) -> dict[str, Any
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The figures for a terminal."""
+    """Return the figures as a table for a terminal."""
     made = Table(
         "Decoder",
         "Answers",
@@ -131,7 +133,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures for a document."""
+    """Return the figures as a table in Markdown."""
     lines = [f"| Decoder | Answers | Tokens a pass (95%) | Tokens a second | Against {BASELINE} (95%) |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     lines += [f"| {' | '.join((name, *_cells(own)))} |" for name, own in found.items()]
@@ -147,7 +149,7 @@ def _cells(own: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.decoders",
         description="Compare the decoders' speed in held-out packages.",
@@ -162,14 +164,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     languages = given.languages.split(",")

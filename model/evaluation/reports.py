@@ -1,7 +1,7 @@
-"""Sums up a run: a suite's figures with their intervals, and a line of details for each task.
+"""Summarizes a run: a suite's figures with their intervals, and a line of details for each task.
 
-Intervals are 95% percentile bootstraps over tasks (paired for what compares modes). Tasks cut from one problem count as
-independent, which makes them somewhat too narrow, and at 0% or 100% they have no width. Knows how nothing looks.
+Intervals are 95% percentile bootstraps over tasks, paired if they compare modes. Tasks cut from one problem count as
+independent, so intervals are somewhat too narrow; at 0% or 100% they have no width.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LINE_LENGTH = "chosen by the model: it ends with <eot> or the line"
 FUNCTION_LENGTH = "completions in turn, until the function ends or the model adds nothing"
 
 Results = Mapping[str, Sequence[Result]]
-"""By mode."""
+"""The results of each mode."""
 
 
 class Named(Protocol):
-    """What a report tells of an engine."""
+    """The properties of an engine that a report contains."""
 
     name: str
     device: str
@@ -33,8 +33,11 @@ class Named(Protocol):
 
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
-    """One mode's figures. forward_passes: a task's mean; tokens_per_pass: over all tasks; times in ms; exact_match:
-    over the tasks with a known author's text, None where there is none."""
+    """Return the figures of one mode.
+
+    ``forward_passes`` is the mean of the tasks; ``tokens_per_pass`` is over all tasks together; times are in ms.
+    ``exact_match`` is over the tasks whose author's text is known, None if there are none.
+    """
     infills = [result.answer.infill for result in results]
     passed = [result.outcome.passed for result in results]
     exact = [result.exact for result in results if result.exact is not None]
@@ -52,7 +55,7 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def difference(first: Sequence[Result], second: Sequence[Result]) -> dict[str, Any]:
-    """The first mode's pass rate less the second's, and its passes as a share of the second's."""
+    """Return the first mode's pass rate minus the second's, and the ratio of their passes."""
     gains = [int(a.outcome.passed) - int(b.outcome.passed) for a, b in zip(first, second, strict=True)]
     passes = [
         (a.answer.infill.forward_passes, b.answer.infill.forward_passes)
@@ -69,7 +72,7 @@ def difference(first: Sequence[Result], second: Sequence[Result]) -> dict[str, A
 def report(
     suite: str, engine: Named, sampling: Sampling, results: Results, shots: int, seed: int
 ) -> dict[str, Any]:
-    """A suite's answer as a JSON object: figures at its top for one mode, under each mode's name for both."""
+    """Return a suite's report as a JSON object; with two modes, the figures are under the names of the modes."""
     tasks = [result.answer.task for result in next(iter(results.values()))]
     lengths = sorted({_length(task) for task in tasks})
     limits = {name: value for name, value in asdict(sampling).items() if name not in ("mode", "single_line")}
@@ -91,12 +94,12 @@ def report(
 
 
 def not_run(suite: str, tasks: Sequence[Task], why: str) -> dict[str, Any]:
-    """The answer of a suite whose language cannot be run here."""
+    """Return the report of a suite whose language cannot be run on this machine."""
     return {"suite": suite, "language": tasks[0].language, "n": len(tasks), "missing": why}
 
 
 def details(suite: str, model: str, results: Results) -> list[dict[str, Any]]:
-    """An object for each task and mode."""
+    """Return a JSON object for each task and mode."""
     return [
         {
             "suite": suite,

@@ -1,7 +1,4 @@
-"""Writes reports as tables, for a terminal and in Markdown, with the same headings and cells.
-
-Owns how figures look. Knows their names, and nothing of how they came about.
-"""
+"""Formats reports as tables, for a terminal and in Markdown, with the same headings and cells."""
 
 from __future__ import annotations
 
@@ -15,16 +12,17 @@ from mercury_lsp.engine.api import MODES
 
 RUN = ("suite", "n", "shots", "mode", "pass@1", "95%", "exact", "passes", "tokens/pass", "ms p50")
 COMPARED = ("suite", "mode", "n", "first", "second", "pass@1, difference", "exact, difference", "passes")
-WIDE = 140  # columns, where there is no terminal to ask
+# Columns of the output if it is not a terminal.
+WIDE = 140
 NOTHING = "–"  # noqa: RUF001
 
 TokenLayout = Sequence[Sequence[str]]
 
 
 def run_rows(reports: Sequence[Mapping[str, Any]], against: bool = False) -> list[list[str]]:
-    """A row for each suite, mode and model; one row with the reason for a suite that could not run.
+    """Return a row for each suite, mode and model; for a suite that could not run, one row with the reason.
 
-    against: the reports are of a second model, so that rows need its name.
+    against: the reports are of a second model, so rows need its name.
     """
     rows = []
     for report in reports:
@@ -42,7 +40,7 @@ def run_rows(reports: Sequence[Mapping[str, Any]], against: bool = False) -> lis
 
 
 def compared_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """A row for each suite and mode of a comparison."""
+    """Return a row for each suite and mode of a comparison."""
     rows = []
     for row in report["suites"]:
         passed, exact = row["pass_at_1"], row["exact_match"]
@@ -63,7 +61,7 @@ def compared_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the cells have no room for: a line for each suite that ran in both modes or against another model."""
+    """Return the differences, which do not fit into cells: a line for each suite with two modes or two models."""
     lines = []
     for report in reports:
         if found := report.get("difference"):
@@ -82,7 +80,7 @@ def notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def table(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> Table:
-    """For a terminal. Words stand left, numbers right."""
+    """Return a table for a terminal; words are left-aligned, numbers right-aligned."""
     shown = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         shown.add_column(heading, justify="left" if heading in ("suite", "mode") else "right")
@@ -92,7 +90,7 @@ def table(title: str, headings: Sequence[str], rows: TokenLayout, caption: str =
 
 
 def markdown(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> str:
-    """For a document."""
+    """Return a table in Markdown."""
     lines = [
         list(headings),
         ["---"] * len(headings),

@@ -1,14 +1,14 @@
-"""Measures the servers under load and attack, each part once.
+"""Tests the servers under load and attack, each part once.
 
     python -m model.loadtest.attack --model mini
     python -m model.loadtest.attack --only kills --kills 25
 
-``clients``: so many clients ask ``serve`` at once; each must be answered or refused with 429, and ``/health`` answer
-meanwhile. ``streams``: so many clients leave a streamed answer after its first piece; soon nothing may run any more,
-and the next client be answered. ``kills``: the language server is killed at so many random moments of its first
-seconds, with one folder for its caches and its history; the server that is started after each must answer. ``files``: a
-workspace of so many files; the first answer's time and the server's memory. The exit status is 1 where one of these
-does not hold. Times count only on a quiet machine.
+``clients``: n clients ask ``serve`` at once; each must be answered or refused with 429, and ``/health`` must answer
+meanwhile. ``streams``: n clients disconnect after the first piece of a streamed answer; soon no request may be running,
+and the next client must be answered. ``kills``: the language server is killed n times, at random moments of its first
+seconds, with one folder for its caches and its history; the server started after each kill must answer. ``files``: the
+server gets a workspace of n files, and must answer; the time of the first answer and the memory are measured. The exit
+status is 1 if a part fails. Times are valid only on a quiet machine.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ from mercury_lsp.bench.editor import SERVER, Buffer, Editor
 from mercury_lsp.errors import Failure
 
 PATIENCE_SECONDS = 300.0
-QUIET_SECONDS = 10.0  # after which nothing that nobody waits for may run
+# Abandoned requests must end within this time.
+QUIET_SECONDS = 10.0
 CODE = "def area(width, height):\n    return "
 BODY = {"prompt": CODE, "suffix": "\n", "max_tokens": 16, "temperature": 0}
 PATIENT = {"deadline_ms": 60_000, "max_tokens": 8}
 Figures = tuple[bool, str]
-"""Whether a part holds, and its sentence."""
+"""Whether a part passed, and a sentence with its figures."""
 Part = Callable[[str, int], Coroutine[None, None, Figures]]
 
 
 @asynccontextmanager
 async def service(model: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """``mercury-lsp serve`` in a process of its own, and a client of it."""
+    """Run ``mercury-lsp serve`` in its own process; yield a client."""
     command = [sys.executable, "-m", "mercury_lsp", "serve", "--port", "0", "--model", model]
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     assert process.stderr is not None
@@ -70,7 +71,7 @@ async def service(model: str) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def clients(model: str, count: int) -> Figures:
-    """All ask at once."""
+    """Let ``count`` clients ask at once."""
     async with service(model) as client:
 
         async def ask(number: int) -> str:
@@ -104,7 +105,7 @@ async def clients(model: str, count: int) -> Figures:
 
 
 async def streams(model: str, count: int) -> Figures:
-    """Each is left after its first piece."""
+    """Abandon ``count`` streams after their first piece."""
     async with service(model) as client:
         begun = 0
 
@@ -129,14 +130,14 @@ async def streams(model: str, count: int) -> Figures:
 
 
 async def _running(client: httpx2.AsyncClient) -> float:
-    """Requests that are being answered, and tasks that are computed or wait, by the service's own metrics."""
+    """Return the number of running requests and of running or waiting tasks, by the service's metrics."""
     text = (await client.get("/metrics")).text
     names = r"mercury_(?:requests_running|tasks_running|tasks_waiting)"
     return sum(float(value) for value in re.findall(rf"^{names}(?:\{{[^}}]*\}})? (\S+)", text, re.MULTILINE))
 
 
 async def kills(model: str, count: int) -> Figures:
-    """A server is killed, and the next one has to answer."""
+    """Kill a server ``count`` times; the next server must answer each time."""
     random, answered = Random(0), 0
     with TemporaryDirectory() as name:
         command = _apart(Path(name))
@@ -151,13 +152,13 @@ async def kills(model: str, count: int) -> Figures:
 
 
 def _apart(folder: Path) -> tuple[str, ...]:
-    """The command of a server whose caches, state and settings are in a folder, which its arguments name."""
+    """Return the command of a server whose caches, state and settings are in a folder."""
     homes = [f"XDG_{kind}_HOME={folder / kind.lower()}" for kind in ("CACHE", "STATE", "CONFIG", "DATA")]
     return ("env", *homes, *SERVER)
 
 
 def _processes(name: str) -> list[int]:
-    """The processes that have a text in their environment."""
+    """Return the ids of the processes whose cache folder is below ``name``, by their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -170,7 +171,7 @@ def _processes(name: str) -> list[int]:
 
 
 async def _answer(folder: Path, model: str, command: Sequence[str] = SERVER) -> str:
-    """What a new server suggests in a folder."""
+    """Start a new server in a folder; return its suggestion."""
     settings = {**PATIENT, "model": model, "history_days": 90}
     async with Editor.start(folder, settings, command) as editor:
         await editor.loaded()
@@ -179,7 +180,7 @@ async def _answer(folder: Path, model: str, command: Sequence[str] = SERVER) -> 
 
 
 async def files(model: str, count: int) -> Figures:
-    """A workspace of so many files."""
+    """Measure a server with a workspace of ``count`` files."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(count):
@@ -214,13 +215,13 @@ PARTS: dict[str, tuple[Part, int]] = {
     "kills": (kills, 25),
     "files": (files, 100_000),
 }
-"""The parts, with how many of each."""
+"""The parts, with the default of n for each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.loadtest.attack", description="Figures of the servers under load and attack."
+        prog="python -m model.loadtest.attack", description="Test the servers under load and attack."
     )
     parser.add_argument("--model", default="mini", help="its name or folder")
     parser.add_argument("--only", choices=PARTS, action="append")

@@ -3,9 +3,9 @@
     python -m model.loadtest.load http://127.0.0.1:8000 --typists 8 --seconds 30
     python -m model.loadtest.load --replicas 2 --kill-one-at 10
 
-Open loop: keys are pressed when `typists` says, whether or not answers have come; a key cancels the request of the one
-before, as editors do, unless --patient. With --closed each programmer presses the next key when the answer has come,
-which finds how many answers there can be. Owns the clock around a request, and what becomes of each. Knows no engine.
+Open loop (default): keys are pressed at the times of `typing_model`, whether or not answers have arrived; a key cancels
+the request of the key before, as in editors, unless --patient. Closed loop (--closed): each programmer presses the next
+key after the answer, which measures the largest throughput.
 """
 
 from __future__ import annotations
@@ -29,14 +29,18 @@ from mercury_lsp.bench.scenes import Scene, scenes
 from mercury_lsp.http.local import MAX_GPU_TASKS
 from model.loadtest.typing_model import Typing, options, typing
 
-PATIENCE = 60.0  # seconds that an answer may take
+# Seconds that an answer may take.
+PATIENCE = 60.0
 MOST_TYPISTS, MOST_SECONDS = 1000, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked of the server. ``closed``: the next key waits for the answer, and there are no pauses; ``patient``:
-    no request is cancelled by a newer key; ``first``: the number of the first programmer, by whom they differ."""
+    """The plan of a load test.
+
+    ``closed``: the next key waits for the answer, and there are no pauses. ``patient``: a newer key cancels no request.
+    ``first``: the number of the first programmer; a number determines the keys, the scene and the cache key.
+    """
 
     typists: int = 8
     seconds: float = 30.0
@@ -50,8 +54,11 @@ class Plan:
 
 @dataclass(slots=True)
 class Request:
-    """One request. ``late``: seconds that it was sent after its key; ``outcome``: answered, superseded, or what went
-    wrong: an HTTP status or an exception's name. ``ms``: from the key to the last byte of the answer."""
+    """One request.
+
+    ``late``: the seconds from its key until it was sent. ``outcome``: answered, superseded, or the error: an HTTP
+    status or an exception's name. ``ms``: the time from the key to the last byte of the answer.
+    """
 
     first: bool = False
     late: float = 0.0
@@ -63,7 +70,7 @@ class Request:
 
 
 class Page:
-    """A bundled file that is typed anew from one of its scenes to its end, and then again."""
+    """A bundled file that is typed from one of its scenes to its end, repeatedly."""
 
     def __init__(self, number: int) -> None:
         every = scenes()
@@ -71,7 +78,7 @@ class Page:
         self._cursor = self._scene.start
 
     def key(self) -> tuple[str, str]:
-        """Press a key. Returns what is before the cursor, and what is after it, from the next line on."""
+        """Press a key; return the text before the cursor, and the text from the next line on."""
         text = self._scene.text
         self._cursor += 1
         if self._cursor >= len(text):
@@ -81,7 +88,7 @@ class Page:
 
 
 class Run:
-    """A plan's requests to a server."""
+    """The requests of a plan to a server."""
 
     def __init__(self, url: str, plan: Plan, token: str = "") -> None:
         self.plan, self.requests = plan, list[Request]()
@@ -91,7 +98,7 @@ class Run:
         self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, limits=limits)
 
     async def drive(self, aside: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Send all of them, and wait until each has come to something; ``aside``: to be done meanwhile."""
+        """Send all requests, and wait until each has an outcome. aside: runs meanwhile."""
         async with self._client:
             self.began = time.perf_counter()
             type_ = self._closed if self.plan.closed else self._open
@@ -148,7 +155,7 @@ class Run:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """What a run comes to; times in ms. ``lost``: requests that nobody cancelled and that have no answer."""
+    """Return the figures of a run; times are in ms. ``lost``: requests that were neither cancelled nor answered."""
     outcomes = Counter(request.outcome for request in run.requests)
     done = [request for request in run.requests if request.outcome == "answered"]
     seconds = max(run.ended - run.began, 1e-9)
@@ -180,13 +187,13 @@ def _percentile(values: Sequence[float], share: float) -> float:
 
 
 def retries(metrics: str) -> int | None:
-    """How often the service has tried tasks again, by what `/metrics` says; None where it does not."""
+    """Return the number of retried tasks, by the text of `/metrics`; None if it has no such metric."""
     found = [line for line in metrics.splitlines() if line.startswith("mercury_retries_total")]
     return int(float(found[0].split()[-1])) if found else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 1 where requests were lost."""
+    """Run the command line; return the exit status, 1 if requests were lost."""
     parser = _parser()
     given = parser.parse_args(argv)
     try:
@@ -221,8 +228,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--typists", type=int, default=8, help="simulated programmers (%(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long they type (%(default)s)")
     parser.add_argument("--max-tokens", type=int, default=32, help="of each answer (%(default)s)")
-    parser.add_argument("--closed", action="store_true", help="press the next key when the answer has come")
-    parser.add_argument("--patient", action="store_true", help="cancel nothing when a newer key is pressed")
+    parser.add_argument("--closed", action="store_true", help="press the next key after the answer")
+    parser.add_argument(
+        "--patient", action="store_true", help="do not cancel a request when a newer key is pressed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options(parser)

@@ -1,7 +1,7 @@
-"""Times passes of networks of open models' true shapes, with random weights: `python -m model.loadtest.open_speed`.
+"""Times passes of networks with the shapes of open models and random weights: `python -m model.loadtest.open_speed`.
 
-The time of a pass does not depend on the values of the weights. A keystroke is a typed token that is read, and a line
-of eight tokens: without a draft in eight passes of one row, and with a right draft in one pass of nine rows.
+The time of a pass does not depend on the values of the weights. The time of a keystroke is that of reading one typed
+token and decoding a line of eight tokens: with a right draft in one pass of nine rows, else with a pass for each token.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CONTEXT, LINE = 512, 8
 
 
 class RandomWeights:
-    """A source of weights whose levels are random, and whose scales are 1 in a thousand."""
+    """A source of weights with random levels, and with scales of 0.001."""
 
     key = ""
 
@@ -47,11 +47,11 @@ class RandomWeights:
         self.shape, self._bits = shape, bits
 
     def bits(self, name: str) -> int:
-        """See `WeightSource.bits`: the vocabulary's matrix has 8 bits."""
+        """Return the bits of a matrix, see `WeightSource.bits`: the vocabulary's matrix has 8 bits."""
         return self._bits if name.startswith("layers.") else 8
 
     def reader(self) -> Put:
-        """See `WeightSource.reader`."""
+        """Return a function that fills in weights, see `WeightSource.reader`."""
         rng = np.random.default_rng(0)
 
         def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
@@ -68,7 +68,7 @@ class RandomWeights:
 
 
 def executor_of(shape: Shape, bits: int, threads: int) -> NativeExecutor:
-    """An executor with random weights."""
+    """Create an executor with random weights."""
     source = RandomWeights(shape, bits)
     blob = prepare_weights(source)
     assert blob is not None, "random weights are supported"
@@ -76,7 +76,7 @@ def executor_of(shape: Shape, bits: int, threads: int) -> NativeExecutor:
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of some work."""
+    """Return the median time of some work in milliseconds."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -86,7 +86,7 @@ def milliseconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def measure(shape: Shape, bits: int, threads: int, repeats: int) -> dict[str, float]:
-    """The times of one network in milliseconds, after `CONTEXT` tokens."""
+    """Measure the times of one network in milliseconds, after `CONTEXT` tokens."""
     executor = executor_of(shape, bits, threads)
     ids = np.random.default_rng(1).integers(0, shape.vocabulary, CONTEXT).tolist()
 
@@ -109,7 +109,7 @@ def measure(shape: Shape, bits: int, threads: int, repeats: int) -> dict[str, fl
 
 
 def main() -> None:
-    """The command line: one JSON object for each network."""
+    """Run the command line; print one JSON object for each network."""
     parser = argparse.ArgumentParser(prog="python -m model.loadtest.open_speed", description=__doc__)
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--repeats", type=int, default=9)

@@ -3,9 +3,9 @@
     python -m model.loadtest.queueing --url http://127.0.0.1:2088
     python -m model.loadtest.queueing --service-ms 42 --cold-ms 180 --batch-ms 42,60,80,96
 
-The first measures one replica as it answers here; what it would be on other hardware, measure there. Owns the
-measurement, the search for the fewest replicas, and the table. What is simulated is in `queues`, who types in
-`typists`: both are models. A price is multiplied in where one is given, and never assumed.
+The first command measures one replica on the hardware where it runs; measure on other hardware for its figures. The
+simulation is in `queues`, the typing of programmers in `typing_model`; both are models. Costs are computed only if a
+price is given.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from model.loadtest.queues import Fleet, Outcome, Service, simulate
 from model.loadtest.typing_model import Typing, options, typing
 
 PEOPLE = (10, 20, 50, 100, 200, 500, 1000)
-KEYS = 20_000  # of a simulation, at least
-MINUTE = 60.0  # seconds that one lasts, at least
+# A simulation has at least so many keys, and lasts at least so many seconds.
+KEYS = 20_000
+MINUTE = 60.0
 MOST_REPLICAS = 4096
-ALONE = 0.95  # a batch that costs more than this share of its requests one by one is no batch
+# A batch that takes more than this share of the time of its requests one by one does not count as a batch.
+ALONE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of service. ``alone``: samples of an answer whose text is in the cache; ``cold``: what reading it
-    costs more; ``batches``: of a batch, by its size from 1 on."""
+    """Service times in milliseconds.
+
+    ``alone``: samples of an answer whose text is in the cache. ``cold``: the additional time to read the text.
+    ``batches``: the time of a batch, by its size from 1 on.
+    """
 
     alone: tuple[float, ...]
     cold: float
     batches: tuple[float, ...]
 
     def service(self, sessions: int, stop_ms: float, seed: int) -> Service:
-        """As the simulation takes it."""
+        """Return the service times as parameters of the simulation."""
         random, alone = np.random.default_rng(seed), np.array(self.alone) / 1e3
         costs = [ms / self.batches[0] for ms in self.batches]
         together = [1.0]
@@ -64,10 +69,10 @@ class Times:
 
 
 async def measure(url: str, most: int, seconds: float, token: str, max_tokens: int) -> Times:
-    """Service times of one replica at a URL: 1 to ``most`` programmers who each wait for their answer."""
+    """Measure the service times of one replica at a URL, with 1 to ``most`` programmers who each wait for an answer."""
     batches, alone, cold = [], [], []
     for size in range(1, most + 1):
-        # Other programmers each time, so that each one's first request is cold.
+        # Different programmers each time, so that the first request of each is cold.
         plan = Plan(size, seconds, closed=True, max_tokens=max_tokens, first=sum(range(size)))
         run = Run(url, plan, token)
         await run.drive()
@@ -87,9 +92,9 @@ async def measure(url: str, most: int, seconds: float, token: str, max_tokens: i
 def fewest(
     people: int, model: Typing, times: Times, fleet: Fleet, given: argparse.Namespace
 ) -> tuple[int, Outcome]:
-    """The fewest replicas with which the wanted percentile is met, and what becomes of the requests then.
+    """Return the fewest replicas that meet the target percentile, and the outcome of the simulation with them.
 
-    Found by doubling and bisection, which takes it that more replicas are never worse.
+    The search is by doubling and bisection, which assumes that more replicas are never worse.
     """
     seconds = max(MINUTE, KEYS / (people * model.rate))
     arrivals = [model.times(seconds, np.random.default_rng([given.seed, one])) for one in range(people)]
@@ -109,7 +114,8 @@ def fewest(
                 f"{high // 2} replicas are not enough for {people} people: with them it is {reached:.0f} ms instead of"
                 f" {given.target_ms:g}. An answer alone takes too long here; give a larger --target-ms."
             )
-    low = high // 2  # is not enough
+    # Known not to be enough.
+    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if met(middle) else (middle, high)
@@ -117,7 +123,7 @@ def fewest(
 
 
 def row(people: int, replicas: int, found: Outcome, price: float | None) -> dict[str, Any]:
-    """What is told of one number of programmers; a GPU is taken to be one replica's."""
+    """Return the figures for one number of programmers; each replica is assumed to have its own GPU."""
     told: dict[str, Any] = {
         "people": people,
         "replicas": replicas,
@@ -140,7 +146,7 @@ def _ms(seconds: float) -> float | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = _parser()
     given = parser.parse_args(argv)
     try:
@@ -171,26 +177,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m model.loadtest.queueing", description="How many replicas so many programmers need."
+        prog="python -m model.loadtest.queueing", description="Compute how many replicas n programmers need."
     )
     measured = parser.add_argument_group("service times, measured or given")
-    measured.add_argument("--url", default="", help="one running replica, to be measured")
+    measured.add_argument("--url", default="", help="URL of one running replica to measure")
     measured.add_argument("--token", default="", help="its token")
     measured.add_argument("--batch", type=int, default=4, help="most requests at once measured (%(default)s)")
     measured.add_argument("--seconds", type=float, default=8.0, help="of each measurement (%(default)s)")
     measured.add_argument("--max-tokens", type=int, default=32, help="of each answer (%(default)s)")
     measured.add_argument("--service-ms", type=float, default=0.0, help="one answer alone, text in the cache")
-    measured.add_argument("--cold-ms", type=float, default=0.0, help="what reading the text costs more")
-    measured.add_argument("--batch-ms", default="", help="batches of 1, 2, ... requests, with commas")
+    measured.add_argument("--cold-ms", type=float, default=0.0, help="additional time to read the text")
+    measured.add_argument(
+        "--batch-ms", default="", help="times of batches of 1, 2, ... requests, separated by commas"
+    )
     asked = parser.add_argument_group("what is asked")
     asked.add_argument("--people", default=",".join(map(str, PEOPLE)), help="programmers (%(default)s)")
     asked.add_argument("--target-ms", type=float, default=100.0, help="for requests at a pause (%(default)s)")
     asked.add_argument("--percentile", type=float, default=95.0, help="of them (%(default)s)")
-    asked.add_argument("--price", type=float, help="of one replica's GPU an hour, in any currency")
+    asked.add_argument("--price", type=float, help="price of one replica's GPU per hour, in any currency")
     asked.add_argument(
         "--ongoing", type=int, default=MAX_GPU_TASKS, help="requests a replica takes (%(default)s)"
     )
-    asked.add_argument("--queued", type=int, default=1_000_000, help="requests that may wait in common")
+    asked.add_argument(
+        "--queued", type=int, default=1_000_000, help="requests that may wait in the common queue"
+    )
     asked.add_argument("--sessions", type=int, default=256, help="texts a replica keeps (%(default)s)")
     asked.add_argument("--stop-ms", type=float, default=10.0, help="until a pass ends (%(default)s)")
     asked.add_argument("--no-affinity", action="store_true", help="any replica takes any request")

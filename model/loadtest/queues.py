@@ -1,9 +1,9 @@
 """Simulates replicas that answer keystrokes, and computes exact results for the queues that have them.
 
-Owns what happens between a keystroke and its answer: routing by document with overflow, waiting, batches, what reading
-a text anew costs, and requests that a newer key supersedes. The formulas are Erlang's for M/M/c (1917) and Pollaczek's
-and Khinchine's for M/G/1 (1930, 1932), as in any textbook of queueing; the tests hold the simulation to them. Knows
-neither HTTP nor models. Times are in seconds.
+The simulation covers a request from key to answer: routing by document with overflow, waiting, batches, the cost of
+texts that are not in the cache, and requests superseded by newer keys. The formulas are Erlang's for M/M/c (1917) and
+Pollaczek's and Khinchine's for M/G/1 (1930, 1932), as in any textbook on queueing; tests compare the simulation with
+them. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ _WAITING, _RUNNING, _ANSWERED, _SUPERSEDED, _REFUSED = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What an answer costs a replica. ``draw``: seconds of one alone whose text is in the cache; ``batches``: what a
-    batch costs over one alone, by its size from 1 on; ``cold``: seconds more for a text that is not in the cache;
-    ``sessions``: texts that a replica keeps; ``stop``: seconds until it notices that nobody waits any more."""
+    """The service times of a replica.
+
+    ``draw``: returns the seconds of one request alone whose text is in the cache. ``batches``: the time of a batch
+    relative to one request, by its size from 1 on. ``cold``: additional seconds for a text that is not in the cache.
+    ``sessions``: the number of texts that a replica keeps. ``stop``: seconds until a replica notices a cancellation.
+    """
 
     draw: Callable[[], float]
     batches: Sequence[float] = (1.0,)
@@ -35,10 +38,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``replicas`` that each take ``ongoing`` requests at once, further ones wait in common, at most ``queued``.
+    """``replicas`` that take ``ongoing`` requests each at once; at most ``queued`` further requests wait in one queue.
 
-    ``affinity``: a document's requests go to the replica that ranks first by rendezvous hashing, and only where that
-    one is full to the least loaded; without, always to the least loaded."""
+    ``affinity``: a document's requests go to the first replica by rendezvous hashing, or to the least loaded replica if
+    the first is full; without affinity, always to the least loaded replica.
+    """
 
     replicas: int
     ongoing: int = 1
@@ -48,12 +52,12 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the requests after the warm-up.
+    """The outcome of the requests after the warm-up.
 
-    ``latencies``: of those answered; ``waits``: their times until service began; ``paused``: latencies of requests
-    after which no key came for a while, infinite for one that was never answered: only these have a reader, and no
-    newer key hides how late they are. ``busy``: share of the replicas' time; ``cold``: share of the answers for which
-    the text was read anew.
+    ``latencies``: those of the answered requests. ``waits``: their times until service began. ``paused``: the latencies
+    of requests that no key followed for a while, infinite without an answer; only these answers are read, and no newer
+    key hides a late answer. ``busy``: the share of the replicas' time in service. ``cold``: the share of the answers
+    whose text was not in the cache.
     """
 
     requests: int
@@ -66,7 +70,7 @@ class Outcome:
     cold: float
 
     def percentile(self, share: float) -> float:
-        """Of the latencies of ``paused``; 0 where there are none."""
+        """Return a percentile of the latencies in ``paused``; 0 if there are none."""
         return float(np.quantile(self.paused, share, method="higher")) if len(self.paused) else 0.0
 
 
@@ -76,14 +80,19 @@ class _Replica:
     running: list[int] = field(default_factory=list)
     since: float = 0.0
     ends: float = 0.0
-    turn: int = 0  # counts what it began or broke off, so that an event of an earlier one is known as stale
-    load: int = 0  # requests that it holds
+    # Counts the batches that were begun or broken off, so that events of earlier batches are recognized as stale.
+    turn: int = 0
+    # Requests that the replica holds.
+    load: int = 0
     texts: OrderedDict[int, None] = field(default_factory=OrderedDict)
 
 
 class _Run:
-    """One simulation. ``times``: sorted; ``who``: typed each; ``supersede``: a newer key ends the older's request;
-    ``counted``: from when to when the replicas' busy time counts."""
+    """One simulation.
+
+    ``times``: the sorted times of the keys. ``who``: the typist of each key. ``supersede``: whether a newer key cancels
+    an older request. ``counted``: the interval in which the replicas' busy time counts.
+    """
 
     def __init__(
         self,
@@ -109,7 +118,7 @@ class _Run:
         self.counted = counted
         self.events: list[tuple[float, int, int]] = []
         people = int(who.max()) + 1 if len(who) else 0
-        # Ranks of a rendezvous hash are as good as independent random numbers; the first of each is enough here.
+        # A rendezvous hash ranks replicas like independent random numbers; only the first rank is needed here.
         self.home = np.random.default_rng(seed).integers(fleet.replicas, size=people).tolist()
 
     def run(self) -> None:
@@ -139,7 +148,7 @@ class _Run:
             self.state[request] = _REFUSED
 
     def _drop(self, request: int, now: float) -> None:
-        """A newer key has come: a request that waits leaves, and a batch that nobody waits for is broken off."""
+        """Supersede a request: remove it if it waits, and break off its batch if no other request needs the batch."""
         state, place = self.state[request], self.place[request]
         if state not in (_WAITING, _RUNNING):
             return
@@ -192,7 +201,7 @@ class _Run:
         self._until(index, now + spent)
 
     def _until(self, index: int, end: float) -> None:
-        """What a replica does ends then, whatever was said before."""
+        """Schedule the end of a replica's work, which replaces an earlier schedule."""
         replica = self.replicas[index]
         replica.ends = end
         replica.turn += 1
@@ -211,7 +220,7 @@ class _Run:
             self._begin(index, now)
 
     def _pull(self, index: int, now: float) -> None:
-        """Take from the common queue what there is room for."""
+        """Take requests from the common queue while the replica has room."""
         replica = self.replicas[index]
         while self.common and replica.load < self.fleet.ongoing:
             self._hold(self.common.popleft(), index, now)
@@ -226,10 +235,10 @@ def simulate(
     warm_up: float = 0.1,
     pause: float = 1.0,
 ) -> Outcome:
-    """What becomes of requests; ``arrivals``: when each typist makes one, sorted.
+    """Simulate requests. arrivals: the sorted times of each typist's requests.
 
-    warm_up: share of the time from the first to the last request after which counting begins; pause: seconds without a
-    further key that make a request one of `Outcome.paused`.
+    warm_up: the share of the time from the first to the last request that is not counted. pause: the seconds without a
+    further key after which a request belongs to `Outcome.paused`.
     """
     times = np.concatenate([np.asarray(own, float) for own in arrivals])
     who = np.repeat(np.arange(len(arrivals)), [len(own) for own in arrivals])
@@ -256,9 +265,9 @@ def simulate(
 
 
 def erlang_c(servers: int, offered: float) -> float:
-    """The probability that a request waits in M/M/c; ``offered``: arrivals a second times a service's seconds.
+    """Return the probability that a request waits in M/M/c. offered: arrivals per second times seconds of service.
 
-    By the recursion for Erlang's B, which does not overflow. 1 where the servers cannot keep up.
+    Computed by the recursion for Erlang's B, which does not overflow. The result is 1 if the servers cannot keep up.
     """
     if offered >= servers:
         return 1.0
@@ -269,14 +278,14 @@ def erlang_c(servers: int, offered: float) -> float:
 
 
 def wait_mmc(servers: int, rate: float, service: float) -> float:
-    """The mean wait in M/M/c before service begins."""
+    """Return the mean wait in M/M/c before service begins."""
     if rate * service >= servers:
         return math.inf
     return erlang_c(servers, rate * service) * service / (servers - rate * service)
 
 
 def wait_mg1(rate: float, service: float, variance: float = 0.0) -> float:
-    """The mean wait in M/G/1 by Pollaczek and Khinchine; with ``variance`` 0 of the service times it is M/D/1's."""
+    """Return the mean wait in M/G/1 by the Pollaczek-Khinchine formula. variance: of service times; 0 is M/D/1."""
     if rate * service >= 1:
         return math.inf
     return rate * (service**2 + variance) / (2 * (1 - rate * service))

@@ -1,6 +1,6 @@
-"""Runs a service of replicas on this machine for load tests: their number can change, and one can be killed.
+"""Runs a service of replicas on this machine, on loopback only, for load tests.
 
-Owns starting and ending it. Loopback only. Knows no requests.
+The number of replicas can change, and a replica can be killed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from mercury_lsp.http.local import MAX_GPU_TASKS, LocalOptions
 
 
 class Service:
-    """Replicas of a shipped model or a checkpoint's folder, on the processor, each with so many threads."""
+    """Replicas of a shipped model or a checkpoint's folder, on the CPU, with ``threads`` threads each.
+
+    ``ongoing``: requests that a replica takes at once.
+    """
 
     def __init__(self, model: str, threads: int = 1, ongoing: int = MAX_GPU_TASKS) -> None:
         self._model, self._options = model, LocalOptions(device="cpu", threads=threads)
@@ -26,7 +29,7 @@ class Service:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        # As many processors as replicas ask for: how they share this machine's is what is measured.
+        # Enough CPUs for any number of replicas, because the test measures how they share the real ones.
         self._stack.enter_context(ray_here(cpus=64, port=port))
         self.url = f"http://127.0.0.1:{port}"
         return self
@@ -35,7 +38,7 @@ class Service:
         self._stack.close()
 
     def scale(self, replicas: int) -> None:
-        """Have so many, all of them new: nothing is in their caches."""
+        """Replace all replicas by ``replicas`` new ones, with empty caches."""
         from mercury_lsp.cluster.deploy import Scale, deploy
         from mercury_lsp.cluster.replica import in_process
 
@@ -43,14 +46,14 @@ class Service:
         deploy(in_process(self._model, self._options), self._model, scale)
 
     def kill_one(self) -> None:
-        """End one replica's process at once, whatever it does."""
+        """Kill the process of one replica."""
         import ray
 
         name = self.names()[0]
         ray.kill(ray.get_actor(name["name"], namespace=name["namespace"]))
 
     def names(self) -> list[dict[str, Any]]:
-        """Ray's names of the replicas' actors."""
+        """Return Ray's names of the replicas' actors."""
         import ray
 
         from mercury_lsp.cluster.deploy import NAME, REPLICA

@@ -1,7 +1,6 @@
-"""Measures the memory that a second server takes next to a first one (Linux).
+"""Measures the memory that a second server takes in addition to a first one (Linux).
 
-Owns the measuring: both servers complete, then the system tells what each has for itself and what they share. Knows
-nothing of what takes the memory.
+Both servers make completions; then the private and the shared memory of each process are read from the system.
 """
 
 from __future__ import annotations
@@ -14,13 +13,18 @@ from pathlib import Path
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, scenes
 
-KEYS = 3  # typed at each place
-PAUSE = 1.5  # seconds after the last completion, when a server has given back what it freed
+# Keys typed at each place.
+KEYS = 3
+# Seconds after the last completion, within which a server returns freed memory to the system.
+PAUSE = 1.5
 
 
 def megabytes(pid: int) -> dict[str, float]:
-    """Of a process by Linux's names: `Rss` is what is in memory, `Private` what no other process shares, `Pss` that and
-    its part of what is shared. Raises ``OSError`` where the system does not tell."""
+    """Return the memory of a process in MiB, by Linux's names.
+
+    `Rss` is resident memory, `Private` the part that no other process shares, `Pss` the private part and the process's
+    proportion of shared memory. Raises ``OSError`` if the system does not report them.
+    """
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
     return {
@@ -31,7 +35,7 @@ def megabytes(pid: int) -> dict[str, float]:
 
 
 async def work(editor: Editor, places: int) -> None:
-    """Complete at some places and behind the keys typed there."""
+    """Complete at some places, and after each key typed there."""
     for scene in scenes()[:places]:
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         for cursor, key in enumerate(scene.original[:KEYS], scene.start):
@@ -41,7 +45,7 @@ async def work(editor: Editor, places: int) -> None:
 
 
 async def measure(model: str, places: int = 12) -> dict[str, dict[str, float] | float]:
-    """`first` and `second`: `megabytes` of two servers that have worked; `costs`: what the second adds to them all."""
+    """Return the `megabytes` of two servers after some work, and the memory that the second server adds, `costs`."""
     async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as first:
         await first.loaded()
         await work(first, places)

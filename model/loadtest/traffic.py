@@ -1,7 +1,7 @@
-"""Measures how long answers of a running `mercury-lsp serve` take while n clients type at once.
+"""Measures the response times of a running `mercury-lsp serve` while n clients type at once.
 
-Each client types on in a bundled file of its own, one request behind the other, with a key of its own: so all but the
-first of its prompts is in the cache, as in an editor. Run it as `python -m model.loadtest.traffic URL --clients
+Each client types in a bundled file, one request after another, with its own affinity key: so after the first request,
+most of its prompt is in the KV cache, as in an editor. Run it as `python -m model.loadtest.traffic URL --clients
 1,2,4,8`.
 """
 
@@ -21,13 +21,14 @@ import httpx2
 from model import ROOT
 
 SAMPLES = ROOT / "mercury_lsp" / "samples"
-TYPED = 3  # characters between two requests
+# Characters typed between two requests.
+TYPED = 3
 TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Keystroke:
-    """One request of a client: the file around its cursor."""
+    """One request of a client: the text around the cursor, and the client's affinity key."""
 
     prompt: str
     suffix: str
@@ -35,7 +36,7 @@ class Keystroke:
 
 
 def keystrokes(client: int, count: int, run: str) -> list[Keystroke]:
-    """What a client asks for, one after another."""
+    """Return the requests of a client in order."""
     files = sorted(path for path in SAMPLES.iterdir() if path.is_file())
     text = files[client % len(files)].read_text(encoding="utf-8")
     start = len(text) // 2 + 40 * (client // len(files))
@@ -45,7 +46,10 @@ def keystrokes(client: int, count: int, run: str) -> list[Keystroke]:
 
 
 def measure(url: str, clients: int, count: int, run: str) -> dict[str, float]:
-    """Requests a second, and the times of all but each client's first, which has no cache, in milliseconds."""
+    """Return requests per second and response times in ms.
+
+    The first request of each client has no cache, so its time is reported separately.
+    """
 
     def type_on(client: int) -> list[float]:
         times = []

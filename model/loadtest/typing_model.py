@@ -1,7 +1,7 @@
-"""Simulates when programmers press keys.
+"""Models the times at which programmers press keys, for the load test and the queueing simulation.
 
-Owns that model, for the load test and the queueing simulation alike. It is an assumption and no recording: keys come in
-bursts, with gaps whose logarithm is normal, and behind a burst the programmer reads and thinks. All of it can be set.
+The model is an assumption, not a recording: keys come in bursts, with log-normal gaps, and after a burst the programmer
+pauses to read and think. All parameters can be set.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Typing:
-    """How one programmer types. ``gap``: mean seconds between two keys of a burst; ``spread``: the gaps' standard
-    deviation over their mean; ``burst``: mean keys until a pause; ``pause``: mean seconds of it, beside a gap."""
+    """The typing of one programmer.
+
+    ``gap``: mean seconds between two keys of a burst. ``spread``: the gaps' standard deviation divided by their mean.
+    ``burst``: mean keys until a pause. ``pause``: mean seconds of a pause, in addition to a gap.
+    """
 
     gap: float = 0.2
     spread: float = 0.5
@@ -26,11 +29,11 @@ class Typing:
 
     @property
     def rate(self) -> float:
-        """Keys a second, in the long run."""
+        """The keys per second, in the long run."""
         return 1 / (self.gap + self.pause / self.burst)
 
     def times(self, seconds: float, random: np.random.Generator) -> NDArray[np.float64]:
-        """When keys are pressed from 0 to ``seconds``, sorted; the programmer has been typing before."""
+        """Draw the sorted times of keys from 0 to ``seconds``; the programmer started to type before 0."""
         began = -2 * (self.gap + self.pause)
         found: list[NDArray[np.float64]] = []
         while began < seconds:
@@ -58,7 +61,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def typing(given: argparse.Namespace) -> Typing:
-    """How programmers type by the arguments. Raises ``ValueError`` where nobody can."""
+    """Return the typing model of the command line. Raises ``ValueError`` for impossible values."""
     found = Typing(given.gap, given.spread, given.burst, given.pause)
     if found.gap <= 0 or found.spread < 0 or found.burst < 1 or found.pause < 0:
         raise ValueError("A gap is above 0, a burst has one key or more, and nothing is below 0.")

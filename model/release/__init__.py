@@ -1,1 +1,1 @@
-"""Builds and checks what is published."""
+"""Builds and checks the published files."""

@@ -1,20 +1,18 @@
-"""Builds what a release consists of, and checks it: `make release`.
+"""Builds and checks the files of a release: `make release`.
 
-A release is four kinds of files in `dist/`: of `mercury-lsp`, which carries the model small, the sdist and a wheel for
-each platform; of `mercury-lsp-mini`, which is that model and nothing else, an sdist and one wheel. Wheels are made from
-the unpacked sdist, as they are by who installs from it, so what the sdist lacks is missed here; and kernels of other
-platforms never get into the checkout.
+A release consists of four kinds of files in `dist/`: the sdist of `mercury-lsp`, which contains the model small, and a
+wheel for each platform; the sdist of `mercury-lsp-mini`, which contains only the model mini, and one wheel. Wheels are
+built from the unpacked sdist, as when a user installs from the sdist: so a file that the sdist lacks is noticed, and
+kernels of other platforms never get into the checkout.
 
 To make a release:
 
 1. Set the version in `mercury_lsp/__init__.py`, `mercury_lsp/weights/mini/pyproject.toml`, the extra `mini` in
    `pyproject.toml`, `editors/vscode/package.json` and its lock (`npm version --no-git-tag-version`), and the date in
-   the newest heading of `CHANGELOG.md`. `tests/release/test_release.py` finds what was forgotten.
-2. Run `.ci/run`, then `make release ARGS=--all`: wheels for all platforms, from this machine.
-3. Try the wheels of other platforms there: `pip install WHEEL && mercury-lsp doctor && mercury-lsp demo`.
-4. Commit, tag as `vVERSION`, and `twine upload dist/*`, with `mercury-lsp-mini` first, which the other one names.
-
-Owns which files there are and what must hold of them. Knows nothing of what is in the package.
+   the newest heading of `CHANGELOG.md`. `tests/release/test_release.py` reports forgotten places.
+2. Run `.ci/run`, then `make release ARGS=--all`, which builds the wheels for all platforms on this machine.
+3. Try the wheels on the other platforms: `pip install WHEEL && mercury-lsp doctor && mercury-lsp demo`.
+4. Commit, tag as `vVERSION`, and `twine upload dist/*`, `mercury-lsp-mini` first, since `mercury-lsp` depends on it.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ from pathlib import Path
 from model import ROOT
 
 MINI = ROOT / "mercury_lsp" / "weights" / "mini"
-# What PyPI takes of a project that has not asked for more: docs.pypi.org/project-management/storage-limits, and
-# MAX_FILESIZE in warehouse/forklift/legacy.py of its source.
-LARGEST = 100 << 20  # bytes
+# PyPI's default limit of a file, in bytes: docs.pypi.org/project-management/storage-limits, and MAX_FILESIZE in
+# warehouse/forklift/legacy.py of its source.
+LARGEST = 100 << 20
 ALL = (
     *("linux-x86_64", "linux-aarch64", "musl-x86_64", "musl-aarch64"),
     *("macos-x86_64", "macos-aarch64", "windows-x86_64", "windows-aarch64"),
@@ -42,15 +40,14 @@ ALL = (
 
 
 class Refused(Exception):
-    """What was built cannot be released; the message is a sentence."""
+    """The built files cannot be released; the message is one sentence."""
 
 
 def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
-    """Build all files into a folder, and check them. Returns them, of `mercury-lsp` the sdist first.
+    """Build all files into a folder, check them, and return them, the sdist of `mercury-lsp` first.
 
-    targets: as the build hook takes them, see `kernel/build.py`; "" is this machine. What stood in the
-    folder of these distributions is deleted. Raises `Refused`, or `CalledProcessError` where a tool fails, which has
-    said why.
+    targets: the platforms, as in `kernel/build.py`; "" is this machine. Older files of these distributions in the
+    folder are deleted. Raises `Refused`, or `CalledProcessError` if a tool fails, which prints the reason.
     """
     to.mkdir(parents=True, exist_ok=True)
     for old in (*to.glob("mercury_lsp-*"), *to.glob("mercury_lsp_mini-*")):
@@ -72,7 +69,7 @@ def release(to: Path, targets: Sequence[str] = ("",)) -> list[Path]:
 
 
 def check(files: Sequence[Path]) -> None:
-    """Raises as `release` does, where PyPI would refuse a file for its size or its metadata."""
+    """Check the size and the metadata of files. Raises as `release` does if PyPI would refuse a file."""
     for file in files:
         if file.stat().st_size > LARGEST:
             raise Refused(f"{file.name} has {file.stat().st_size:,} bytes, and PyPI takes {LARGEST:,}.")
@@ -80,7 +77,7 @@ def check(files: Sequence[Path]) -> None:
 
 
 def _build(source: Path, to: Path, kind: str, target: str = "") -> Path:
-    """One file, made in an environment of its own by the build backend that the source asks for."""
+    """Build one file by the build backend of the source, in an isolated environment."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "build", f"--{kind}", "--outdir", folder, str(source)],
@@ -92,7 +89,7 @@ def _build(source: Path, to: Path, kind: str, target: str = "") -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 1 where there is nothing to release."""
+    """Run the command line; return the exit status, 1 if the release failed."""
     parser = argparse.ArgumentParser(
         prog="python -m model.release",
         description=__doc__,
@@ -104,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--target", metavar="SYSTEM-MACHINE", action="append", help=f"one of {', '.join(ALL)}")
     which.add_argument(
-        "--all", action="store_true", help="wheels for all of these, not for this machine only"
+        "--all", action="store_true", help="build wheels for all these targets, not only for this machine"
     )
     arguments = parser.parse_args(argv)
     targets = ALL if arguments.all else arguments.target or ("",)

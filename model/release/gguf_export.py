@@ -1,12 +1,9 @@
-"""Writes a checkpoint as a GGUF file, for llama.cpp.
+"""Writes a checkpoint as a GGUF file, so that llama.cpp runs the same model.
 
-Owns the other names, the other order of the rows that rotary positions turn, and the tokenizer in GGUF's terms, so
-that both engines run the same model. Knows nothing of how either of them computes.
-
-llama.cpp turns neighboring values of a head together, where we turn its halves: the rows of queries and keys are
-put in that order. Its end of text is our ``<eot>``; our other special tokens are control tokens, which a caller has
-to forbid. As `llama-quantize` does, q4_0 keeps the embedding, which is the output matrix too, in q8_0; ``--pure``
-does not.
+llama.cpp rotates neighboring values of a head together, our network the halves of a head: so the rows of queries and
+keys are reordered. The end-of-text token is ``<eot>``; our other special tokens become control tokens, which a caller
+has to forbid. As in `llama-quantize`, q4_0 stores the embedding, which is also the output matrix, in q8_0, unless
+``--pure`` is given.
 """
 
 from __future__ import annotations
@@ -43,12 +40,12 @@ Matrix = NDArray[np.float32]
 
 
 def neighbors(rows: Matrix, heads: int) -> Matrix:
-    """The rows (H D, W) of each head, first and second half by turns: what we turn together becomes neighbors."""
+    """Interleave the first and second half of the rows of each head, (H D, W): rotated pairs become neighbors."""
     return rows.reshape(heads, 2, -1, rows.shape[-1]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def tensors(source: checkpoint.Checkpoint) -> Iterator[tuple[str, Matrix]]:
-    """A checkpoint's weights by llama.cpp's names. Raises `CheckpointError`."""
+    """Yield a checkpoint's weights with llama.cpp's names. Raises `CheckpointError`."""
     shape, read = source.shape, source.weights()
     ours = {name: part.matrix() if isinstance(part, Packed) else part for name, part in read.items()}
     yield EMBEDDING, ours["embedding.weight"]
@@ -70,7 +67,7 @@ def tensors(source: checkpoint.Checkpoint) -> Iterator[tuple[str, Matrix]]:
 
 
 def export(source: checkpoint.Checkpoint, file: Path, kind: str, pure: bool = False) -> None:
-    """Write a checkpoint's weights and tokenizer. ``kind``: a name of `TYPES`. Raises `OSError`."""
+    """Write a checkpoint's weights and tokenizer to a GGUF file. kind: a name of `TYPES`. Raises `OSError`."""
     writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
     writer.add_name(source.name)
     writer.add_description(f"mercury-lsp checkpoint {source.fingerprint[:12]}")
@@ -111,7 +108,7 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
 
 
 def _spell(writer: gguf.GGUFWriter, file: Path, tokenizer: Tokenizer) -> None:
-    """The vocabulary and its merges; what no text can write is a control token."""
+    """Add the vocabulary and the merges; tokens that no text contains become control tokens."""
     found = json.loads(file.read_text(encoding="utf-8"))
     ids: dict[str, int] = found["model"]["vocab"] | {a["content"]: a["id"] for a in found["added_tokens"]}
     names = {number: token for token, number in ids.items()}
@@ -130,14 +127,16 @@ def _spell(writer: gguf.GGUFWriter, file: Path, tokenizer: Tokenizer) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.release.gguf_export",
         description="Write a checkpoint as a GGUF file for llama.cpp.",
     )
     parser.add_argument("checkpoint", help="a shipped model's name or a checkpoint's folder")
     parser.add_argument("--type", default="q8_0", choices=tuple(TYPES), help="(default: %(default)s)")
-    parser.add_argument("--pure", action="store_true", help="with q4_0: the embedding too, not in q8_0")
+    parser.add_argument(
+        "--pure", action="store_true", help="with q4_0: quantize the embedding to q4_0 too, not to q8_0"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="to write")
     given = parser.parse_args()
     try:

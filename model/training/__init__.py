@@ -1,1 +1,1 @@
-"""Trains a network: objective, layout of rows, optimizers, the run and the campaign in the background."""
+"""Trains a network: objective, layout of rows, optimizers, the training run and the background campaign."""

@@ -1,9 +1,9 @@
-"""Computes attention by the design's mask in training, on each kind of device.
+"""Computes attention with the project's mask in training, by the fastest kernel of each device.
 
-Owns the choice of kernel and the mask's form for it; who sees whom is `backends.attention.attends`. On a processor
-torch's fused attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU
-the mask is compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024). Contexts
-that are packed one after the other are attended to one by one on a processor, which never computes what no row sees.
+The attention rule itself is `backends.attention.attends`. On a CPU, torch's fused attention is fast only in the forward
+pass, so passes with gradients use plain matrix products. On a GPU, the mask is compiled into the kernel, which skips
+the mask's empty blocks (FlexAttention, Dong et al. 2024). On a CPU, packed contexts are computed one at a time, so no
+attention between contexts is computed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from mercury_lsp.engine.backends.network import Attend, folded
 
 
 def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
-    """The way to attend among rows (N, T) on their device, None for the network's own, and the mask that it takes.
+    """Return the attention function for rows (N, T) on their device, None for the network's own, and its mask.
 
-    lengths: of the contexts that are packed into one row (1, T); empty where each row of N is one context. group: query
-    heads of one key head.
+    lengths: the lengths of the contexts that are packed into one row (1, T); empty if each of the N rows is one
+    context. group: the number of query heads for each key head.
     """
     if rows.position.device.type == "cuda":
         return fused, block_mask(rows, _compiled(create_block_mask), lengths)
@@ -37,15 +37,15 @@ def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) ->
 
 
 def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
-    """The rows (1, T) of each packed context, (1, length)."""
+    """Split packed rows (1, T) into the rows (1, length) of each context."""
     parts = [torch.split(getattr(rows, field.name), list(lengths), dim=1) for field in fields(TokenLayout)]
     return [TokenLayout(*own) for own in zip(*parts, strict=True)]
 
 
 def block_mask(rows: TokenLayout, make: Any = create_block_mask, lengths: Sequence[int] = ()) -> BlockMask:
-    """The mask among rows (N, T) as FlexAttention takes it: which blocks are empty or full, and the rule for the rest.
+    """Return the mask of rows (N, T) for FlexAttention: the empty and full blocks, and the rule for the others.
 
-    make: ``create_block_mask``, or that compiled. lengths: see `attention`.
+    make: ``create_block_mask``, plain or compiled. lengths: see `attention`.
     """
     n, t = rows.position.shape
     device = rows.position.device
@@ -67,27 +67,29 @@ def block_mask(rows: TokenLayout, make: Any = create_block_mask, lengths: Sequen
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, mask: Any) -> Tensor:
-    """FlexAttention: a kernel where it is compiled, as it always is on a GPU; else a slow reference of it.
+    """Compute attention by FlexAttention: compiled on a GPU, by the slow reference implementation elsewhere.
 
     mask: a ``BlockMask``.
     """
     alone = q.is_cuda and not torch.compiler.is_compiling()
     attend = _compiled(flex_attention) if alone else flex_attention
-    q, k = q.to(v.dtype), k.to(v.dtype)  # the rotation leaves them in fp32, which autocast does not undo here
+    # The rotation returns fp32, and autocast does not cover FlexAttention.
+    q, k = q.to(v.dtype), k.to(v.dtype)
     y = attend(q, k, v, block_mask=mask, enable_gqa=True)
-    assert isinstance(y, Tensor)  # the log-sums were not asked for
+    # Without `return_lse` the result is one tensor.
+    assert isinstance(y, Tensor)
     return y
 
 
 @cache
 def _compiled(function: Any) -> Any:
-    """Compiled for fixed shapes, once."""
+    """Return a function compiled for fixed shapes; each function is compiled once."""
     return torch.compile(function, dynamic=False)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
-    """The network's own `folded` for each packed context by itself. mask: bool (1, 1, G T, T) of each."""
+    """Compute each packed context by itself with `folded`. mask: one bool (1, 1, G T, T) for each context."""
     lengths = [own.shape[-1] for own in mask]
     q, k = q.to(v.dtype), k.to(v.dtype)
     parts = zip(*(torch.split(x, lengths, dim=2) for x in (q, k, v)), mask, strict=True)
@@ -95,7 +97,7 @@ def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Two matrix products and a softmax. mask: bool (N, T, S)."""
+    """Compute attention by two matrix products and a softmax. mask: bool (N, T, S)."""
     n, h, t, d = q.shape
     q = q.reshape(n, k.shape[1], -1, t, d) * d**-0.5  # (N, Hkv, G, T, D)
     scores = (q @ k.unsqueeze(2).transpose(-1, -2)).masked_fill(~mask[:, None, None], float("-inf"))

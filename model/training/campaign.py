@@ -1,14 +1,14 @@
-"""Trains for days in the background of all other work: ``python -m model.training.campaign``.
+"""Trains for days in the background, at idle priority: ``python -m model.training.campaign``.
 
-    make train-background     start, or resume where it was; ARGS="--commit HEAD" moves it to newer code
-    make train-pause          halt it for a measurement; train-background lets it go on
-    make train-stop           save and end it
-    make train-status         rows, nats, speed and hours left
+    make train-background     start the run, or resume it; ARGS="--commit HEAD" moves it to newer code
+    make train-pause          pause the run for a measurement; train-background continues it
+    make train-stop           save the run and end it
+    make train-status         show rows, nats, speed and hours left
 
-The run trains in a git worktree of its own at a pinned commit, so that no edit disturbs it, and takes only time that no
-other process wants (idle scheduling). Everything lies in the user's cache folder: ``campaign/tree`` is the worktree,
-``campaign/log`` what the run says, ``runs/RECIPE`` its checkpoint, optimizer state, metrics and learning curve. The
-process holds a lock as long as it lives, so that there is one at a time, whatever ended the last one.
+The run trains in its own git worktree at a pinned commit, so edits do not disturb it, and uses only CPU time that no
+other process wants (idle scheduling). All its files are in the user's cache folder: ``campaign/tree`` is the worktree,
+``campaign/log`` the run's output, ``runs/RECIPE`` its checkpoint, optimizer state, metrics and learning curve. The
+process holds a lock while it lives, so at most one run exists, however the last run ended.
 """
 
 from __future__ import annotations
@@ -32,25 +32,30 @@ from model import ROOT
 from model.training.recipe import Recipe
 
 RECIPE = "model/recipes/small-campaign.toml"
-STOP_SECONDS = 300  # a pass is finished first, then 2 GB are written, at the lowest priority
-LEFT_SECONDS = 20  # for what a killed run left to end
+# The run finishes its pass first, then writes 2 GB, at the lowest priority.
+STOP_SECONDS = 300
+# How long to wait until the worker processes of a killed run have ended.
+LEFT_SECONDS = 20
 ENVIRONMENT = {
-    # The lanes of the recipe take the cores.
+    # The recipe's lanes use all cores.
     "OMP_NUM_THREADS": "1",
-    # glibc's: tensors that come and go take huge pages, which cost a fault for each 2 MB instead of 4 KB.
+    # Temporary tensors use huge pages, which fault once for each 2 MB instead of each 4 KB.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-RECENT_STEPS = 20  # over which speed and nats are averaged
+# The status averages speed and nats over these steps.
+RECENT_STEPS = 20
 
 
 class CampaignError(Exception):
-    """The campaign cannot do what was asked for; the message is one sentence for the user."""
+    """The campaign cannot carry out an action; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A run in the background. source: the repository; folder: its worktree, log and lock; runs: see
-    `model.training.train`."""
+    """A run in the background.
+
+    source: the repository. folder: holds the worktree, the log and the lock. runs: see `model.training.train`.
+    """
 
     source: Path
     folder: Path
@@ -59,19 +64,19 @@ class Campaign:
 
     @property
     def tree(self) -> Path:
-        """The worktree that the run's code is read from."""
+        """The worktree that contains the run's code."""
         return self.folder / "tree"
 
     @property
     def run(self) -> Path:
-        """Where the run keeps its state."""
+        """The folder of the run's state."""
         return self.runs / Path(self.recipe).stem
 
     def start(self, commit: str = "", options: Sequence[str] = ()) -> str:
-        """Start the run, or let a paused one go on; returns what was done. Raises `CampaignError` if it runs.
+        """Start the run, or continue a paused run; return a message for the user.
 
-        commit: of the code, by default that of the existing worktree, or HEAD. options: more of
-        `model.training.train`'s.
+        Raises `CampaignError` if the run is running already. commit: the commit of the code; by default that of the
+        existing worktree, or HEAD. options: further options for `model.training.train`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
@@ -96,12 +101,12 @@ class Campaign:
         return f"started at commit {pinned}, process {process.pid}, log {self.folder / 'log'}"
 
     def _trainer(self) -> str:
-        """The module that trains, which an older pinned commit has at another place."""
+        """Return the name of the training module, which older commits have at another place."""
         moved = (self.tree / "model" / "training" / "train.py").exists()
         return "model.training.train" if moved else "model.train"
 
     def _clear(self, lock: IO[str]) -> bool:
-        """Take the lock, also from what a killed run left: its worker processes. False if a run holds it."""
+        """Take the lock; end the worker processes that a killed run left. Return False if a run holds the lock."""
         end = time.monotonic() + LEFT_SECONDS
         while time.monotonic() < end:
             try:
@@ -111,7 +116,7 @@ class Campaign:
                 pid = int((self.folder / "pid").read_text(encoding="utf-8"))
                 if Path(f"/proc/{pid}").exists():
                     return False
-                # The group lives on under its first process's number, which no other can have till then.
+                # The group keeps the id of its first process, and no other process gets this id meanwhile.
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
                 time.sleep(0.1)
@@ -125,7 +130,7 @@ class Campaign:
         return f"process {pid} goes on"
 
     def _pin(self, commit: str) -> str:
-        """Make the worktree, or move it to another commit; returns which it is at."""
+        """Create the worktree, or move it to another commit; return the worktree's commit."""
         if not self.tree.is_dir():
             self._git("worktree", "prune")
             self._git("worktree", "add", "--detach", str(self.tree), commit or "HEAD")
@@ -141,7 +146,7 @@ class Campaign:
         return done.stdout.strip()
 
     def pid(self) -> int | None:
-        """The run's process, or None if there is none."""
+        """Return the id of the run's process, or None if no run is alive."""
         try:
             with (self.folder / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +157,7 @@ class Campaign:
             return int((self.folder / "pid").read_text(encoding="utf-8"))
 
     def stop(self, seconds: float = STOP_SECONDS) -> str:
-        """Have the run save and end, and wait for that. Raises `CampaignError` if it does not end in time."""
+        """Tell the run to save and end, and wait. Raises `CampaignError` if the run does not end within ``seconds``."""
         pid = self.pid()
         if pid is None:
             return "the campaign is not running"
@@ -162,25 +167,25 @@ class Campaign:
         while self.pid() is not None:
             if time.monotonic() > end:
                 raise CampaignError(
-                    f"process {pid} was told to end, and has not ended within {seconds:.0f} s"
+                    f"process {pid} was asked to end, and has not ended within {seconds:.0f} s"
                 )
             time.sleep(0.2)
         return "saved and ended"
 
     def pause(self) -> str:
-        """Halt the run where it is; it stays in memory."""
+        """Pause the run; its process stays in memory."""
         pid = self.pid()
         if pid is None:
             return "the campaign is not running"
         os.killpg(pid, signal.SIGSTOP)
-        # An idle process halts when it is next given time.
+        # A process at idle priority stops only when it is scheduled next.
         end = time.monotonic() + STOP_SECONDS
         while not _paused(pid) and self.pid() is not None and time.monotonic() < end:
             time.sleep(0.02)
-        return f"process {pid} is halted; 'make train-background' lets it go on"
+        return f"process {pid} is halted; 'make train-background' continues it"
 
     def status(self) -> dict[str, Any]:
-        """Where the run is: its state, steps, rows, nats, speed, hours left and the last points of the curve."""
+        """Return the run's state, steps, rows, nats, speed, hours left and learning curve."""
         pid = self.pid()
         made: dict[str, Any] = {
             "state": "stopped" if pid is None else "paused" if _paused(pid) else "running",
@@ -213,21 +218,21 @@ class Campaign:
 
 
 def _give_way() -> None:
-    """Take only the time that no other process wants."""
+    """Give the calling process the lowest priority, so that it uses only idle CPU time."""
     os.nice(19)
     if sys.platform != "linux":
         return
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # If memory runs out, it is this process that ends: it resumes where it last saved.
+    # If memory runs out, the kernel should kill this process, because it can resume.
     Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    # Linux shares the cores among sessions first, and only then among a session's processes.
+    # Linux divides CPU time among sessions first, then among the processes of a session.
     group = Path("/proc/self/autogroup")
     if group.is_file():
         group.write_text("19", encoding="ascii")
 
 
 def _paused(pid: int) -> bool:
-    """Whether a process is halted."""
+    """Return whether a process is stopped by a signal."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
     except OSError:
@@ -241,7 +246,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def described(status: dict[str, Any]) -> str:
-    """The status as text."""
+    """Format a status as text."""
     lines = [f"campaign: {status['state']}" + (f", process {status['pid']}" if status["pid"] else "")]
     if "step" in status:
         left = "?" if status["hours_left"] is None else status["hours_left"]
@@ -259,16 +264,16 @@ def described(status: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m model.training.campaign", description="Train in the background of all other work."
+        prog="python -m model.training.campaign", description="Train in the background, at idle priority."
     )
     parser.add_argument("action", choices=("start", "stop", "pause", "status"))
-    parser.add_argument("--recipe", default=RECIPE, help="below the repository (default: %(default)s)")
+    parser.add_argument("--recipe", default=RECIPE, help="path in the repository (default: %(default)s)")
     parser.add_argument(
-        "--commit", default="", help="of the code to train with (default: that of the last start)"
+        "--commit", default="", help="commit of the training code (default: that of the last start)"
     )
-    parser.add_argument("--steps", type=int, help="end after these, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
     parser.add_argument("--json", action="store_true", help="print the status as one JSON object")
     given = parser.parse_args(arguments)
     cache = cache_folder()

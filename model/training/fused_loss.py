@@ -1,8 +1,8 @@
-"""Computes the cross-entropy of hidden rows over the vocabulary together with its gradient, some rows at a time.
+"""Computes the cross-entropy of hidden rows over the vocabulary together with its gradient, chunk by chunk.
 
-The logits of a pass are its largest tensors by far: 49,152 for each row. Here those of one chunk exist at a time, and
-the gradient is made from them at once, so that nothing is kept or computed twice (the fused linear cross-entropy of
-Liger Kernel, Hsu et al. 2024; Wijmans et al. 2025 give the argument).
+The logits are by far the largest tensors of a pass: 49,152 values for each row. Only the logits of one chunk exist at a
+time, and the gradient is computed from them at once, so no logits are stored or recomputed (the fused linear
+cross-entropy of Liger Kernel, Hsu et al. 2024; for the reasons see Wijmans et al. 2025).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 CHUNK = 512
-"""Rows of which logits exist at once: 50 MB in bf16, 100 MB in fp32."""
+"""The rows of a chunk. Its logits take 50 MB in bf16, 100 MB in fp32."""
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
-    """Weighted sum of cross-entropies; its gradient is computed forwards, as the loss is the graph's only end."""
+    """Weighted sum of cross-entropies; the forward pass computes the gradient, since the loss is the only output."""
 
     @staticmethod
     def forward(
@@ -45,7 +45,10 @@ class _FusedCrossEntropy(torch.autograd.Function):
 
 
 def slopes(logits: Tensor, target: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats of each row's target (C,), and the gradient of their sum weighted by ``scale`` (C,) to ``logits`` (C, V)."""
+    """Return the nats of each row's target (C,), and the gradient of their sum weighted by ``scale`` (C,), as (C, V).
+
+    logits: (C, V); fp32 logits are overwritten.
+    """
     exact = logits.float()
     whole = exact.logsumexp(-1, keepdim=True)  # (C, 1)
     nats = whole[:, 0] - exact.gather(1, target[:, None])[:, 0]
@@ -57,10 +60,10 @@ def slopes(logits: Tensor, target: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
 def cross_entropy(
     hidden: Tensor, matrix: Tensor, target: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the rows' cross-entropies weighted by ``scale`` (K,), and each row's without gradient (K,).
+    """Return the sum of the rows' cross-entropies weighted by ``scale`` (K,), and each row's, without gradient (K,).
 
-    hidden: (K, W). matrix: (V, W), in fp32. target: (K,), of which those of weight 0 count for nothing and may be
-    negative. dtype: in which matrices are multiplied.
+    hidden: (K, W). matrix: (V, W), in fp32. target: (K,); a target of weight 0 is ignored and may be negative.
+    dtype: the number format of the matrix products.
     """
     total, nats = _FusedCrossEntropy.apply(hidden, matrix, target.clamp(min=0), scale, dtype)  # type: ignore[no-untyped-call]
     return total, nats

@@ -1,8 +1,8 @@
-"""Measures what the tokens of held-out holes cost a network: nats of each middle with its end, left to right.
+"""Measures a network's autoregressive loss on held-out holes: the nats of each middle and its stop token.
 
-The holes are cut from packages that no training saw, by one fixed recipe, healed as in serving: the first tokens of a
-middle include the stem that the user has typed already, so all text is counted by a model's own tokens or characters.
-Prompts are laid out and packed as in training; only the causal rows are asked.
+The holes are cut by one fixed recipe from packages that no training saw, and are healed as in serving. So the first
+tokens of a middle include the stem, and the text is counted in the model's own tokens or in characters. Prompts are
+laid out and packed as in training; only causal rows are measured.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from model.training.hardware import fastest_dtype
 from model.training.layout import NO_TARGET, Batch
 from model.training.recipe import Recipe
 
-RECIPE = RECIPES / "small-cpu.toml"  # whose mix of languages and holes is used
+# The mix of languages and holes is that of this recipe.
+RECIPE = RECIPES / "small-cpu.toml"
 CONTEXTS = 96
 PART = 6
-ROWS = 2048  # of one context: enough for any prompt with its holes
+# Rows of one context: enough for any prompt with its holes.
+ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one hole's middle and its end cost together, in nats, and how many tokens and characters these are.
+    """The loss of one hole's middle and its stop token: nats in total, and the counts of tokens and characters.
 
-    context: the number of the hole's context; the holes of one end on the same line.
+    context: the number of the hole's context; the holes of a context end on the same line.
     """
 
     context: int
@@ -49,9 +51,10 @@ class Cost:
 
 
 def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None) -> list[Batch]:
-    """The same packed contexts of held-out files each time, `CONTEXTS` by default, with some holes each.
+    """Return packed contexts of held-out files, the same ones at each call.
 
-    Prompts are as large as the server's by default, and related text comes from one to five open files.
+    contexts: how many; 0 takes `CONTEXTS`. Prompts have the server's default size, and related text comes from one to
+    five open files.
     """
     served = Config()
     recipe = replace(
@@ -77,8 +80,10 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
 def costs(
     network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype | None = None
 ) -> list[Cost]:
-    """What each hole of the batches costs a network, in their order. dtype: of products, the device's fastest by
-    default."""
+    """Return a network's loss on each hole of the batches, in order.
+
+    dtype: the number format of matrix products; by default the device's fastest.
+    """
     dtype = dtype or fastest_dtype(next(network.parameters()).device)
     made = []
     contexts = 0
@@ -99,7 +104,7 @@ def costs(
 
 
 def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
-    """The rows of each hole that predict its middle: from ``<fim_middle>`` to the one that predicts ``<eot>``."""
+    """Return the rows that predict each hole's middle: from ``<fim_middle>`` to the row that predicts ``<eot>``."""
     found = []
     starts = torch.nonzero(batch.ids[0] == fim_middle).flatten().tolist()
     target, branch = batch.target[0], batch.rows.branch[0]
@@ -112,7 +117,10 @@ def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
 
 
 def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, Any]:
-    """Nats a token and a character with 95% intervals over contexts, and the difference to another model's, paired."""
+    """Return nats per token and per character, and the 95% interval over contexts of the former.
+
+    against: another model's losses on the same holes; adds the paired difference and its interval.
+    """
     tokens = _sums(own, [(cost.nats, cost.tokens) for cost in own])
     characters = _sums(own, [(cost.nats, cost.characters) for cost in own])
     made: dict[str, Any] = {
@@ -130,7 +138,7 @@ def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[s
 
 
 def _sums(own: Sequence[Cost], pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The sums of the pairs of each context's holes."""
+    """Sum the pairs of the holes of each context."""
     sums: dict[int, tuple[float, float]] = {}
     for cost, (nats, count) in zip(own, pairs, strict=True):
         before = sums.get(cost.context, (0.0, 0.0))

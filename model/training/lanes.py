@@ -1,7 +1,7 @@
-"""Runs the passes of a step in parallel threads, each with gradients of its own.
+"""Runs the passes of a step in parallel threads, each with its own gradients.
 
-On a few shared cores this loses less than one pass on all cores, whose every operation waits for the slowest core. The
-share of each thread is fixed by the number of the pass, so that a resumed run adds the same numbers in the same order.
+On a few shared cores this is faster than one pass on all cores, in which every operation waits for the slowest core.
+The pass number determines the thread, so a resumed run adds the same numbers in the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.training.objective import Objective
 
 
 class Lanes:
-    """Threads for the passes of a processor's steps, each with an objective over the same weights."""
+    """Threads for the passes of a training step on a CPU, each with an objective over the same weights."""
 
     def __init__(self, network: Network, count: int, objective: Callable[[Network], Objective]) -> None:
         threads = max(1, torch.get_num_threads() // count)
@@ -28,9 +28,9 @@ class Lanes:
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
 
     def run(self, passes: Sequence[Batch], worth: Tensor, stopped: Callable[[], bool]) -> Tensor | None:
-        """Make the weights' gradients the sums of all passes'; returns the sums (5,) of `Loss` and of the losses.
+        """Add up the gradients of all passes; return sums (5,): those of `Loss`, and of the losses.
 
-        worth: see `Objective`. None, and no gradient, if ``stopped`` says so between two passes.
+        worth: see `Objective.forward`. If ``stopped`` returns true between two passes, return None and set no gradient.
         """
 
         def lane(objective: Objective, own: Sequence[Batch]) -> Tensor | None:
@@ -57,7 +57,7 @@ class Lanes:
 
 
 def alias(network: Network) -> Network:
-    """A network over the same weights, in the same memory, with gradients of its own."""
+    """Return a network that shares the weights' memory but has its own gradients."""
     same = {
         id(weight): nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
         for weight in network.parameters()

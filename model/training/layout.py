@@ -1,12 +1,11 @@
-"""Lays out the rows of training contexts: a group's tokens, and canvases drawn for it, as arrays.
+"""Lays out the rows of training contexts: a group's tokens and its canvases, as arrays; and batches of contexts.
 
-Owns the assembly of a context and of batches of them. Knows no files and no network; what is masked and how it weighs
-is `noise`, who sees whom is `backends.attention.attention_mask`.
+The masks and their loss weights come from `noise`, the attention rule is `backends.attention.attends`.
 
-A context is ``[trunk | branches | canvases]``. The trunk is what the prompts of a group of holes have in common; each
-branch is the rest of one prompt, its middle and ``<eot>``. On the branches' middles, and on plain blocks of the
-trunk, hang canvases, all masked or in pairs with complementary masks, each blind to all others: one pass over the
-context trains them all (the vectorised training of BD3-LM, Arriola et al. 2025).
+A context is ``[trunk | branches | canvases]``. The trunk is the common start of the prompts of a group of holes; each
+branch is the rest of one prompt, its middle and ``<eot>``. Canvases are placed on the branches' middles and on blocks
+of the trunk, all masked or in pairs with complementary masks. No canvas sees another, so one pass over the context
+trains them all (the vectorized training of BD3-LM, Arriola et al. 2025).
 """
 
 from __future__ import annotations
@@ -26,41 +25,49 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data.groups import Group, Ids
 from model.training import noise
 
-BLOCK_SIZES = {3: 0.5, 6: 0.5}  # those that are served, on processors and GPUs; drawn blindly of the length
+# The block sizes served on CPUs and GPUs, with their shares; drawn independently of a middle's length.
+BLOCK_SIZES = {3: 0.5, 6: 0.5}
 NO_TARGET = -100
 NO_TWIN = -1
-PADDING = 1 << 20  # the canvas of padding rows: they see one another only
+# The canvas number of padding rows, which see only each other.
+PADDING = 1 << 20
 
 Array = npt.NDArray[np.int64]
 _SIZES = list(BLOCK_SIZES)
 _SHARES = torch.tensor(list(BLOCK_SIZES.values()))
 _WIDEST = max(_SIZES)
-_HEADER = 9  # tokens behind <fim_prefix> that no plain block begins in: a path's
+# No block of the trunk begins within this many tokens from <fim_prefix> on, because the path header is there.
+_HEADER = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Shares of the loss."""
+    """Weights of the parts of the loss."""
 
-    trunk: float = 0.3  # next token, on text that the base model could mostly read already
-    trunk_share: float = 1.0  # of the trunk's rows that go through the costly vocabulary at all
-    tail: float = 0.0  # next token, on the end of a prompt that only one hole has
-    middle: float = 2.0  # next token, on the hole: what a verified draft must agree with
-    canvas: float = 0.4  # masked tokens
-    filling: float = 0.1  # an <eot> behind the first one
+    # Next tokens of the trunk, which the base model predicts well already.
+    trunk: float = 0.3
+    # The share of the trunk's rows that have a target, since computing logits is expensive.
+    trunk_share: float = 1.0
+    # Next tokens of the end of a prompt, which only one hole has.
+    tail: float = 0.0
+    # Next tokens of a middle, by which serving verifies drafts.
+    middle: float = 2.0
+    # Masked tokens.
+    canvas: float = 0.4
+    # Each <eot> after the first one, relative to the other masked tokens.
+    filling: float = 0.1
 
 
 CAUSAL = Weights(trunk=1.0, tail=1.0, middle=1.0, canvas=0.0)
-"""Weights of causal infilling alone: every clean row is a target of one weight, and there are no canvases."""
+"""Weights of causal infilling: all clean rows with a target weigh the same, and there are no canvases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The rows of one context, each field (T,): those of `backends.attention.TokenLayout`, and what each row is to
-    predict.
+    """The rows of one context, each field (T,): token ids, the fields of `TokenLayout`, targets and their weights.
 
-    ``twin`` is the clean row that predicts the same token, knowing all before it: for a clean row itself; `NO_TWIN`
-    for what fills a canvas behind the end.
+    ``twin`` is the clean row that predicts the same token and sees all tokens before it. The twin of a clean row is the
+    row itself; a row that fills a canvas after the end of the text has `NO_TWIN`.
     """
 
     ids: Array
@@ -76,12 +83,12 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contexts as tensors. ids, target, is_canvas, weight, twin and each of rows: (N, L).
+    """Contexts as tensors: ids, target, is_canvas, weight, twin and each field of rows are (N, L).
 
-    ``chosen`` (K,) are the flat places of the rows that have a target, with -1 where it was filled up to a multiple.
-    ``targets`` is how many they are and ``worth`` their weight; ``pairs`` is how many pairs of query and key see each
-    other; ``clean`` is how many rows at the start of a context are clean ones, at most. ``lengths`` are those of the
-    contexts that are packed one after the other into the batch's only row; empty where each has a row of its own.
+    ``chosen`` (K,): the flat indices of the rows with a target, padded with -1 to a multiple. ``targets``: the number
+    of rows with a target. ``worth``: their total weight. ``pairs``: the number of visible pairs of query and key.
+    ``clean``: the largest number of clean rows, which come first, in a context. ``lengths``: the lengths of the
+    contexts that are packed into the only row of the batch; empty if each context has its own row.
     """
 
     ids: Tensor
@@ -98,23 +105,27 @@ class Batch:
     lengths: tuple[int, ...] = ()
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """The same batch with ``change`` applied to each tensor."""
+        """Return the same batch with ``change`` applied to each tensor."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors: dict[str, Any] = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
         return replace(self, rows=self.rows.map(change), **tensors)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device; from pinned memory, without waiting for the copy."""
+        """Return the same batch on a device; the copy from pinned memory is asynchronous."""
         return self.map(lambda value: value.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """The same batch in memory that a device can copy from; `DataLoader` calls this."""
+        """Return the same batch in pinned memory; `DataLoader` calls this."""
         return self.map(lambda value: value.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Where among the clean rows a block's tokens lie and end, its place, and which of the drawn noise it takes."""
+    """A block that gets canvases.
+
+    ``source``, ``end``: the block's first clean row, and the end of the text it belongs to. ``first``: the position of
+    its first token. ``worth``: its loss weight. ``drawn``: the index of its noise.
+    """
 
     source: int
     end: int
@@ -133,9 +144,9 @@ def lay_out(
     generator: torch.Generator,
     all_masked: float = noise.ALL_MASKED,
 ) -> Context | None:
-    """One context of at most ``length`` rows of a group, with fresh noise; None where not even one hole fits.
+    """Lay out a group as one context of at most ``length`` rows, with new noise; return None if no hole fits.
 
-    all_masked: share of the blocks that are drafted from nothing. Without a weight for canvases there are none.
+    all_masked: the share of blocks whose tokens are all masked. If canvases have no weight, there are none.
     """
     special = tokenizer.specials
     n = len(group.trunk)
@@ -177,8 +188,10 @@ def lay_out(
         return clean
     body = int(np.flatnonzero(group.trunk == special.fim_prefix)[0]) + _HEADER
     cursors = np.flatnonzero(group.trunk == special.fim_rest)
-    end = int(cursors[0]) if len(cursors) else n  # no block lies across the cursor
-    for k in range(used, draws):  # what is left of the budget goes to plain blocks of the file
+    # No block spans the cursor.
+    end = int(cursors[0]) if len(cursors) else n
+    # The rest of the budget goes to blocks of the trunk.
+    for k in range(used, draws):
         size = sizes[k]
         if size < end - body and costs[k] <= room:
             room -= costs[k]
@@ -199,7 +212,7 @@ def _clean(
     learned: npt.NDArray[np.bool_],
     hidden: Sequence[int],
 ) -> Context:
-    """The rows of the trunk and of the branches: ``pieces`` is the trunk, then each one's tail and middle."""
+    """Lay out the rows of the trunk and the branches. pieces: the trunk, then the tail and middle of each branch."""
     n = len(pieces[0])
     ids = np.concatenate(pieces).astype(np.int64)
     lengths = np.array([n, *(len(a) + len(b) for a, b in zip(pieces[1::2], pieces[2::2], strict=True))])
@@ -208,7 +221,7 @@ def _clean(
     position = inside + np.where(branch > 0, n, 0)
     following = np.roll(ids, -1)
     last = inside == lengths[branch] - 1
-    # Nothing predicts a cursor, which is what special tokens tell.
+    # Special tokens, such as the cursor's, are not predicted.
     text = ~last & ~np.isin(following, hidden)
     trunk = (branch == 0) & text
     trunk[:n] &= learned
@@ -239,25 +252,24 @@ def _canvases(
     eot: int,
     mask: int,
 ) -> Context:
-    """The canvases of all blocks: for each the anchor, then its tokens with the masked ones hidden.
+    """Lay out the canvases of all blocks: for each its anchor, then its tokens, some of them masked.
 
-    Behind a middle's end there is only <eot>. Worked out as a table with a row for each canvas (C, widest + 1), of
-    which each keeps what its size takes.
+    After the end of a middle, a canvas contains <eot> only. The canvases are computed as a table (C, widest + 1), of
+    which each row is then cut to the size of its canvas.
     """
     table = np.array([(b.source, b.end, b.first, b.branch, b.fork, b.drawn) for b in blocks])
     drawn = table[:, 5]
     copies = 1 + paired[drawn]
     which = np.repeat(np.arange(len(blocks)), copies)  # block of each canvas
-    second = np.arange(len(which)) - np.repeat(
-        copies.cumsum() - copies, copies
-    )  # 1 for a pair's other canvas
+    # 1 for the second canvas of a pair.
+    second = np.arange(len(which)) - np.repeat(copies.cumsum() - copies, copies)
     source, end, first, branch, fork, drawn = (column[:, None] for column in table[which].T)  # (C, 1) each
     size = np.array(sizes)[drawn]
     across = np.arange(_WIDEST + 1)
-    place = source - 1 + across  # (C, W + 1) the anchor's place and on
+    place = source - 1 + across  # (C, W + 1), from the anchor's place on
     real = place < end
     token = np.where(real, clean[np.minimum(place, end - 1)], eot)
-    hidden = masks[drawn[:, 0], second]  # (C, W) of the token behind the anchor and on
+    hidden = masks[drawn[:, 0], second]  # (C, W), from the token after the anchor on
     inside = across[:-1] < size
     asked = hidden & inside
     loss = losses[drawn[:, 0], second][:, None] * weights.canvas * np.where(real[:, 1:], 1.0, weights.filling)
@@ -275,12 +287,12 @@ def _canvases(
 
 
 def packed(contexts: Sequence[Context], multiple: int = 0) -> Batch:
-    """Contexts one after the other in one row, without padding; each sees itself alone. multiple: see `collate`."""
+    """Concatenate contexts in one row, without padding; each context sees only itself. multiple: see `collate`."""
     names = [f.name for f in fields(Context)]
     joined = Context(*(np.concatenate([getattr(context, name) for context in contexts]) for name in names))
     lengths = tuple(len(context.ids) for context in contexts)
     made = collate([joined], sum(lengths), 0, multiple)
-    # A twin is a place in its own context.
+    # Contexts count the places of twins from their own start.
     shift = np.repeat(np.cumsum((0, *lengths[:-1])), lengths)
     twin = torch.from_numpy(np.where(joined.twin == NO_TWIN, NO_TWIN, joined.twin + shift))[None]
     pairs = sum(_pairs(context) for context in contexts)
@@ -288,9 +300,9 @@ def packed(contexts: Sequence[Context], multiple: int = 0) -> Batch:
 
 
 def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int = 0) -> Batch:
-    """Contexts padded to ``length`` rows. Padding rows see one another only, and have no target.
+    """Stack contexts, each padded to ``length`` rows. Padding rows see only each other, and have no target.
 
-    multiple: fill ``chosen`` up to a multiple of this; 0 leaves it as long as it is.
+    multiple: pad ``chosen`` to a multiple of this number; 0 does not pad.
     """
     columns = {}
     for f in fields(Context):
@@ -322,6 +334,6 @@ def collate(contexts: Sequence[Context], length: int, filler: int, multiple: int
 
 
 def _pairs(context: Context) -> int:
-    """How many pairs of query and key see each other: a row sees what comes before its start, and its canvas."""
+    """Count the pairs of query and key that see each other: a row sees the tokens before its start, and its canvas."""
     wide = np.bincount(context.canvas)[1:]
     return int(context.start.sum()) + int((wide * wide).sum())

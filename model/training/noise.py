@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 T_MIN = 0.02
-# 1/t is cut here: below t = 0.1 a canvas of 16 has one masked token or none, and mostly adds variance.
+# 1/t is limited to this: below t = 0.1, small canvases have one masked token or none and mostly add variance.
 WEIGHT_MAX = 10.0
 # The share of blocks with all tokens masked, as at the start of sampling and in speculative drafts.
 ALL_MASKED = 0.5
@@ -20,11 +20,11 @@ ALL_MASKED = 0.5
 def mask_blocks(
     count: int, size: int, generator: torch.Generator | None = None, all_masked: float = ALL_MASKED
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks (B, 2, size), loss weights (B, 2) and pairedness (B,) of the two canvases of each of ``count`` blocks.
+    """Draw the noise of ``count`` blocks of two canvases: masks (B, 2, size), loss weights (B, 2), pairedness (B,).
 
-    A share ``all_masked`` of the blocks has one canvas with all tokens masked (t = 1, whose complement would have
-    nothing to learn), the others a pair: at noise level t the first masks each token with probability t, and the
-    second those that the first does not.
+    A share ``all_masked`` of the blocks has one canvas with all tokens masked (t = 1; its complement would have no
+    masked token). Every other block has a pair: at noise level t the first canvas masks each token with probability t,
+    and the second canvas masks the tokens that the first shows.
     """
     level = T_MIN + (1 - T_MIN) * torch.rand(count, generator=generator)
     paired = torch.rand(count, generator=generator) >= all_masked
@@ -35,5 +35,5 @@ def mask_blocks(
 
 
 def loss_weight(level: Tensor) -> Tensor:
-    """Loss weight of a masked token at noise level t."""
+    """Return the loss weight 1/t of a masked token at noise level t, at most `WEIGHT_MAX`."""
     return (1.0 / level.clamp(min=1e-6)).clamp(max=WEIGHT_MAX)

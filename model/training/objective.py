@@ -1,13 +1,13 @@
 """Computes the training objective: next-token loss on clean rows, masked diffusion on canvases that attend to them.
 
-Owns the loss of a batch, as a function and as a module that an engine for several devices can wrap. Knows no files
-and no optimizer; the rows and their targets are `layout`'s, the way to attend is `attention`'s.
+The loss is a module, which Accelerate can wrap for several devices. The rows and their targets come from `layout`, the
+attention function from `attention`.
 
-A share of what a row is to predict can be a *teacher's* distribution instead of the author's token (Hinton et al.
-2015). The teacher's row is a causal one that knows all tokens before the predicted one, so a canvas learns what
-verification will say to its draft, as the drafter of speculative decoding does in DistillSpec (Zhou et al. 2024). The
-teacher is a larger network, from which a pruned one recovers; or the network itself as it is at this step, whose
-causal rows then teach its canvases in the same pass.
+A share of a row's target can be a *teacher's* distribution instead of the true token (Hinton et al. 2015). The
+teacher's row is causal and sees all tokens before the predicted token, so a canvas learns to predict how its draft will
+be verified, like the draft model of speculative decoding in DistillSpec (Zhou et al. 2024). The teacher is either a
+larger network, for a pruned network to recover from; or the network itself at this step, whose causal rows teach its
+canvases in the same pass.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from model.training.layout import NO_TARGET, Batch
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The total to minimise, and sums without gradient (4,) of what it is made of.
+    """The total to minimize, and sums (4,) without gradient.
 
-    The sums are the nats of next tokens and how many they are, then those of masked tokens.
+    The sums are the nats and the count of next tokens, then the nats and the count of masked tokens.
     """
 
     total: Tensor
@@ -50,9 +50,12 @@ class Objective(nn.Module):
         teacher: Network | None = None,
         packed: bool = False,
     ) -> None:
-        """``chunk``: rows that go through the vocabulary at once, 0 for all; ``fast``: compile what has one shape;
-        ``taught``: share of a target that is a teacher's distribution; ``teacher``: of the same vocabulary, and None
-        where the causal rows are to teach the canvases; ``packed``: batches are, and their lengths differ.
+        """Create the loss of a network.
+
+        dtype: the number format of matrix products. chunk: rows whose logits are computed at once, 0 for all. fast:
+        compile the network and the loss. taught: the share of a target that is a teacher's distribution. teacher: a
+        network with the same vocabulary; None if the causal rows teach the canvases. packed: the batches are packed,
+        and their lengths differ.
         """
         super().__init__()
         self.network, self.dtype, self.chunk = network, dtype, chunk
@@ -66,9 +69,9 @@ class Objective(nn.Module):
         self.compiled_nats = torch.compile(self.nats, dynamic=False) if fast and chunk else self.nats
 
     def forward(self, batch: Batch, worth: Tensor | float | None = None) -> Loss:
-        """The loss of a batch. Only rows with a target go through the vocabulary, and nothing waits for the device.
+        """Compute the loss of a batch, without waiting for the device. Only rows with a target get logits.
 
-        worth: the targets' weight by which to divide, where it is not this batch's alone.
+        worth: the total weight of the targets, to divide the loss by; by default that of this batch.
         """
         attend, mask = attention(batch.rows, batch.lengths, self.network.shape.group)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
@@ -85,7 +88,8 @@ class Objective(nn.Module):
                 scale = weight / ((batch.worth if worth is None else worth) + 1e-6)
                 total, nats = cross_entropy(given[0], self.network.output_matrix, target, scale, self.dtype)
                 return Loss(total, self.sums(nats, canvas, none))
-            if self.chunk and len(kept) > self.chunk:  # a chunk's logits are made again for its gradient
+            # The backward pass computes a chunk's logits again.
+            if self.chunk and len(kept) > self.chunk:
                 parts = zip(*(torch.split(value, self.chunk) for value in given), strict=True)
                 made = [checkpoint(self.compiled_nats, *part, use_reentrant=False) for part in parts]
                 nats, asked = (torch.cat(values) for values in zip(*made, strict=True))
@@ -96,7 +100,7 @@ class Objective(nn.Module):
 
     @staticmethod
     def sums(nats: Tensor, canvas: Tensor, none: Tensor) -> Tensor:
-        """What `Loss.sums` are, of each row's nats, and which rows are canvases' and which none at all. (K,) each"""
+        """Return `Loss.sums` of rows (K,). canvas, none: whether a row belongs to a canvas, or is padding."""
         clean = ~(canvas | none)
         sums = [(nats * clean).sum(), clean.sum(), (nats * canvas).sum(), canvas.sum()]
         return torch.stack([value.float() for value in sums])
@@ -105,11 +109,12 @@ class Objective(nn.Module):
     def teacher_rows(
         self, batch: Batch, hidden: Tensor, kept: Tensor, taught: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The teacher's hidden rows (K, W) for the rows ``kept``, and which share each has of the target (K,).
+        """Return the teacher's hidden rows (K, W) for the rows ``kept``, and their shares of the targets (K,).
 
-        hidden: the network's own rows (N, L, W). taught: which of ``kept`` are, where they have a twin.
+        hidden: the network's own rows (N, L, W). taught: which rows of ``kept`` to teach, provided they have a twin.
         """
-        if self.teacher is not None:  # it is asked for clean rows only
+        # The teacher computes clean rows only.
+        if self.teacher is not None:
             clean = batch.rows.map(lambda row: row[:, : batch.clean])
             attend, mask = attention(clean, batch.lengths, self.teacher.shape.group)
             hidden = self.teacher(batch.ids[:, : batch.clean], clean.position, mask, attend=attend)
@@ -120,22 +125,27 @@ class Objective(nn.Module):
     def nats(
         self, hidden: Tensor, target: Tensor, told: Tensor | None = None, share: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each row with its target (K,), zero where there is none; and that to be minimised, with
-        the teacher's distribution as ``share`` of the target."""
+        """Return each row's cross-entropy with its target (K,), and the value to minimize (K,); 0 without a target.
+
+        told: the teacher's hidden rows (K, W). share: the share (K,) of the teacher's distribution in the target of the
+        value to minimize.
+        """
         logits = self.network.logits(hidden).float()  # (K, V)
         hard = F.cross_entropy(logits, target, reduction="none", ignore_index=NO_TARGET)
         if told is None or share is None:
             return hard, hard
         with torch.no_grad():
             belief = (self.teacher or self.network).logits(told).float().softmax(-1)  # (K, V)
-        soft = logits.logsumexp(-1) - (belief * logits).sum(
-            -1
-        )  # an einsum would be K products of one row each
+        # An einsum would compute K products of one row each.
+        soft = logits.logsumexp(-1) - (belief * logits).sum(-1)
         return hard, hard + share * (soft - hard)
 
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype | None = None) -> Loss:
-    """The joint loss of one batch. dtype: of products, the device's fastest by default."""
+    """Return the joint loss of one batch.
+
+    dtype: the number format of matrix products; by default the device's fastest.
+    """
     dtype = dtype or fastest_dtype(next(network.parameters()).device)
     loss: Loss = Objective(network, dtype)(batch)
     return loss

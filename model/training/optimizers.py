@@ -1,4 +1,4 @@
-"""Makes the optimizers of a run, and takes their steps."""
+"""Creates the optimizers of a training run, and takes their steps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from model.training.recipe import Recipe
 
 
 def optimizers(trained: Mapping[str, nn.Parameter], recipe: Recipe) -> list[Optimizer]:
-    """AdamW for ``trained``, all that learns, by name; or, for the matrices of the layers, Muon (Jordan et al. 2024).
+    """Create AdamW for ``trained``, the trained weights by name; or, for the layers' matrices, Muon if the recipe asks.
 
-    Muon moves a matrix by its orthogonalised momentum, scaled to the size of AdamW's steps (Liu et al. 2025), so that
-    one rate fits both.
+    Muon (Jordan et al. 2024) moves a matrix by its orthogonalized momentum, scaled to the size of AdamW's steps
+    (Liu et al. 2025), so one learning rate fits both. Exits with a message if the recipe names another optimizer.
     """
     if recipe.optimizer not in ("adamw", "muon"):
         sys.exit(f"The recipe's optimizer must be 'adamw' or 'muon', not {recipe.optimizer!r}.")
@@ -41,10 +41,10 @@ def optimizers(trained: Mapping[str, nn.Parameter], recipe: Recipe) -> list[Opti
 
 
 def advance(made: Sequence[Optimizer], norm: Tensor) -> None:
-    """Take a step of each optimizer and forget the gradients; nothing moves if their norm is not finite."""
+    """Take a step of each optimizer and clear the gradients; if their norm is not finite, leave the weights as is."""
     for optimizer in made:
         if isinstance(optimizer, AdamW):
-            # As GradScaler does it: the fused kernel leaves everything as it was, and nobody waits for the norm.
+            # As in GradScaler: the fused kernel then changes nothing, and the host does not wait for the norm.
             optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
             optimizer.step()
         elif bool(norm.isfinite()):

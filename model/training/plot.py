@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-WIDE = 50  # points that one of the curve is the mean of
+# Each point of a curve is the mean of this many lines of metrics.
+WIDE = 50
 
 
 def plot(folder: Path) -> None:
-    """Draw the loss curves of a run's metrics into ``loss.png``, where matplotlib is installed."""
+    """Draw the loss curves of a run into its ``loss.png``; do nothing if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

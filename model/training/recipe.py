@@ -1,7 +1,4 @@
-"""Reads the settings of a training run, and tells which of them decide what the data are.
-
-Owns the settings' names, defaults and ranges of meaning. Knows no data and no network.
-"""
+"""Defines the settings of a training run, and the fingerprint of those that determine its data."""
 
 from __future__ import annotations
 
@@ -13,81 +10,98 @@ from pathlib import Path
 
 from model.training.noise import ALL_MASKED
 
-# The package's own names, without what cuts holes: a machine that trains from shards need not have a parser.
+# Defined here and not with the code that cuts holes, since training from shards must not need a parser.
 KINDS = {"rest": 0.3, "line": 0.3, "lines": 0.15, "node": 0.1, "span": 0.15}
-"""Shares: rest of a line, a whole line, several lines, an argument list or the like, a random span."""
+"""The share of each kind of hole: rest of a line, whole line, several lines, syntax node, random span."""
 
 BUILDER = "context.related, healed, each hole once"
-"""What makes the related text and the holes: part of the fingerprint of shards, since old shards differ."""
+"""The version of the code that chooses related text and cuts holes; part of the fingerprint of shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A run's settings: the fields of a recipe file. Raises ``TypeError`` for a field that is not here."""
+    """The settings of a run, which are the fields of a recipe file."""
 
     name: str
-    base: str  # a checkpoint's folder or shipped name; "base" is what model.base makes
+    # A checkpoint's folder or shipped name; "base" is the checkpoint that model.base builds.
+    base: str
     steps: int
-    rows: int = 512  # of one context
-    contexts: int = 4  # of one step, over all processes
-    packed: bool = False  # contexts of a pass stand one after the other without padding
-    causal: float = (
-        0.0  # first share of the run without canvases, in which every row is a target of one weight
-    )
-    part: int = 0  # contexts of one pass at most, by which memory is bounded; 0 is no bound
-    chunk: int = (
-        0  # rows that go through the vocabulary at once, padded so that shapes are static; 0 is all, unpadded
-    )
-    holes: int = 4  # of one context, at most
-    prefix_tokens: tuple[int, int] = (48, 224)  # range of a context's budgets, drawn uniformly
+    # Rows of one context.
+    rows: int = 512
+    # Contexts of one step, over all processes.
+    contexts: int = 4
+    # Whether the contexts of a pass are concatenated without padding.
+    packed: bool = False
+    # The first share of the run, which has no canvases and weighs all targets alike.
+    causal: float = 0.0
+    # Contexts of one pass at most, to bound its memory; 0 is no bound.
+    part: int = 0
+    # Rows whose logits are computed at once, padded so that shapes are static; 0 is all rows, unpadded.
+    chunk: int = 0
+    # Holes of one context at most.
+    holes: int = 4
+    # Each context draws its budgets uniformly from these ranges.
+    prefix_tokens: tuple[int, int] = (48, 224)
     following_tokens: tuple[int, int] = (0, 96)
-    path_share: float = 0.7  # of contexts with a path header
-    related_share: float = 0.25  # of contexts with related text beside the window
+    # The shares of contexts with a path header, and with related text.
+    path_share: float = 0.7
+    related_share: float = 0.25
     related_tokens: tuple[int, int] = (24, 96)
-    other_sources: float = (
-        0.5  # of contexts with related text: share that draws more sources than the server's
-    )
-    kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))  # of holes
-    all_masked: float = ALL_MASKED  # of blocks: drafted from nothing, as serving does
-    teacher: str = ""  # a checkpoint, whose causal rows tell what all should predict; "self": see Objective
-    taught: float = 0.0  # share of a row's target that is the teacher's distribution, not the author's token
-    shards_mb: int = (
-        0  # of token shards that a run cuts first and then streams; 0 cuts contexts as they are needed
-    )
-    optimizer: str = "adamw"  # or "muon", for the matrices of the layers
-    frozen: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are
-    scales: bool = False  # train the scales of the packed groups instead of the matrices, see GroupScales
+    # The share of the contexts with related text that use further sources than the server does.
+    other_sources: float = 0.5
+    # The share of each kind of hole.
+    kinds: dict[str, float] = field(default_factory=lambda: dict(KINDS))
+    # The share of blocks whose tokens are all masked, as in serving.
+    all_masked: float = ALL_MASKED
+    # The checkpoint of the teacher; "self": the network's causal rows teach its canvases, see Objective.
+    teacher: str = ""
+    # The share of a row's target that is the teacher's distribution instead of the true token.
+    taught: float = 0.0
+    # Megabytes of token shards that a run cuts first and then streams; 0 cuts contexts during the run.
+    shards_mb: int = 0
+    # "adamw", or "muon" for the matrices of the layers.
+    optimizer: str = "adamw"
+    # Prefixes of the names of the weights that are not trained.
+    frozen: tuple[str, ...] = ()
+    # Whether to train the scales of the packed groups instead of the matrices, see GroupScales.
+    scales: bool = False
     rate: float = 3e-4
-    warmup: int = 40  # steps
-    decay: float = 0.4  # last share of the run, over which the rate falls to a twentieth
-    rounded: float = 0.0  # last share of the run in which each step sees the weights as they will be shipped
+    # Steps of the warm-up.
+    warmup: int = 40
+    # The last share of the run, over which the rate falls to a twentieth.
+    decay: float = 0.4
+    # The last share of the run, in which each step computes with the quantized weights.
+    rounded: float = 0.0
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
-    lanes: int = 0  # threads of a processor that each take passes of their own; 0 is one pass on all cores
-    curve_rows: int = 0  # rows between two points of the learning curve, held-out middles; 0 measures none
+    # Threads of a CPU that compute passes in parallel; 0 computes one pass at a time on all cores.
+    lanes: int = 0
+    # Rows between two points of the learning curve (held-out middles); 0 measures none.
+    curve_rows: int = 0
     bf16: bool = True
     compile: bool = False
     workers: int = 0
-    every: int = 1  # steps between two lines of metrics; each is a wait for the device
+    # Steps between two lines of metrics; each line waits for the device.
+    every: int = 1
     save_minutes: float = 8.0
     languages: dict[str, float] = field(default_factory=lambda: {"python": 1.0})
     weights: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Recipe:
-        """Parse a TOML recipe; its name defaults to the file's."""
+        """Read a TOML recipe, whose name defaults to the file's. Raises ``TypeError`` for an unknown field."""
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         return cls(**{"name": file.stem, **values, **lists})
 
     def is_causal(self, step: int) -> bool:
-        """Whether a step belongs to the run's first share, of causal infilling alone."""
+        """Return whether a step belongs to the first share of the run, which has no canvases."""
         return step < self.causal * self.steps
 
     def data_fingerprint(self) -> str:
-        """SHA-256 of the settings by which files are chosen and holes cut, the seed left out."""
+        """Return the SHA-256 of the settings that choose files and cut holes, without the seed."""
         names = (
             "holes",
             "prefix_tokens",
@@ -102,11 +116,14 @@ class Recipe:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def seed_for(self, base: str) -> int:
-        """The seed of a run's data. base: fingerprint of the weights that it starts from."""
+        """Return the seed of a run's data. base: the fingerprint of the weights that the run starts from."""
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{base}".encode()).digest()[:4])
 
     def rate_at(self, progress: float, step: int) -> float:
-        """Learning rate: linear warm-up, constant, linear decay to a twentieth over the last share of the run."""
+        """Return the learning rate: linear warm-up, constant, linear decay to a twentieth in the last share of the run.
+
+        progress: the completed share of the run, from 0 to 1. step: the number of completed steps.
+        """
         warm = min(1.0, (step + 1) / max(1, self.warmup))
         cool = min(1.0, max(0.0, (1 - progress) / self.decay)) if self.decay else 1.0
         return self.rate * warm * max(0.05, cool)

@@ -1,8 +1,7 @@
-"""Keeps one run of training: its network, optimizer, schedule, checkpoint, metrics and learning curve.
+"""Runs the training loop: network, optimizers, schedule, checkpoints, metrics and learning curve of one run.
 
-Knows neither the objective's inside nor the network's, nor where data come from. A run is resumed from what it saved,
-on however many processes, which are Accelerate's to connect. One step of the loop never waits for the device but when
-metrics are due.
+A run resumes from its saved state, on any number of processes, which Accelerate connects. A step waits for the device
+only if metrics are due.
 """
 
 from __future__ import annotations
@@ -39,12 +38,14 @@ from model.training.save import GROUP, save
 
 METRICS = "metrics.jsonl"
 CURVE = "curve.jsonl"
-SELF = "self"  # as a recipe's teacher: the causal rows teach the canvases
-TRIM = 32  # steps on a processor after which what fragments of the heap is given back
+# A recipe's teacher of this name: the causal rows teach the canvases.
+SELF = "self"
+# Steps on a CPU after which the heap's unused memory is returned to the system.
+TRIM = 32
 
 
 def find(model: str) -> Path:
-    """Folder of a checkpoint by a recipe's word for it; exits with a sentence where there is none."""
+    """Return the folder of the checkpoint that a recipe names; exit with a message if there is none."""
     try:
         return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
     except checkpoint.CheckpointError as error:
@@ -52,7 +53,11 @@ def find(model: str) -> Path:
 
 
 class Run:
-    """One run: a network under training, its optimizer, and how far it has come."""
+    """One training run: the network, its optimizers and the progress.
+
+    ``minutes``: end the run after this training time; 0 ends it by its steps. ``base``: the folder of the checkpoint
+    that the run starts from.
+    """
 
     def __init__(
         self, recipe: Recipe, folder: Path, accelerator: Accelerator, minutes: float, base: Path
@@ -88,18 +93,19 @@ class Run:
                 self.scales = GroupScales(self.network, self.base.weights(), GROUP)
             except ValueError as error:
                 sys.exit(f"The recipe trains scales alone, and its base's {error}.")
-            # Under a matrix's name its factors take its place.
+            # The factors replace the matrices under the same names.
             self.learning |= self.scales.factors
         self.optimizers = optimizers(self.learning, recipe)
         self.stop = threading.Event()
         self.step = 0
-        self.spent = 0.0  # seconds of training, over all sittings, as last agreed by all processes
+        # Seconds of training, over all starts of the run, as the processes last agreed.
+        self.spent = 0.0
         self.rows = self.masked = 0
         self._resume()
 
     @property
     def progress(self) -> float:
-        """Share of the run that is behind us, by steps or by time, whichever is further."""
+        """The completed share of the run, by steps or by time, whichever is larger."""
         return max(self.step / self.recipe.steps, self.spent / 60 / self.minutes if self.minutes else 0.0)
 
     def _resume(self) -> None:
@@ -122,7 +128,7 @@ class Run:
         self.step, self.spent = state["step"], state["spent"]
         self.rows, self.masked = state["rows"], state["masked"]
         if self.accelerator.is_main_process:
-            # They may be ahead of the state: what was lost is measured again.
+            # The logs may be ahead of the saved state; the lost steps are trained and measured again.
             for log in (self.folder / METRICS, self.folder / CURVE):
                 lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
                 kept = (line for line in lines if json.loads(line)["step"] <= self.step)
@@ -130,7 +136,7 @@ class Run:
             print(f"resumed at step {self.step} of {self.recipe.steps}", file=sys.stderr)
 
     def save(self) -> None:
-        """Write the state to resume from and a checkpoint to try out, each at once whole. One process does."""
+        """Write the state to resume from, atomically, and a checkpoint; only the main process does."""
         if not self.accelerator.is_main_process:
             return
         counts = {"step": self.step, "spent": self.spent, "rows": self.rows, "masked": self.masked}
@@ -143,7 +149,7 @@ class Run:
             state["grid"] = self.rounding.scales
         torch.save(state, self.folder / "state.part")
         os.replace(self.folder / "state.part", self.folder / "state.pt")
-        # `model.compression.ship` goes by "rounded".
+        # `model.compression.ship` reads "rounded".
         rounded = self.recipe.rounded if self.rounded else float(self.recipe.scales)
         about = {**self.base.about, "recipe": self.recipe.name, "rounded": rounded, **counts}
         if curve := self.curve:
@@ -157,7 +163,7 @@ class Run:
         plot(self.folder)
 
     def point(self, held: Sequence[Batch]) -> None:
-        """Measure the held-out middles, and write a point of the learning curve."""
+        """Measure the held-out middles, and append a point to the learning curve."""
         with self.rounding.step() if self.rounded else nullcontext():
             found = costs(self.network, self.base.tokenizer, held, self.dtype)
         point = {"step": self.step, "rows": self.rows, "minutes": self.spent / 60, **report(found)}
@@ -166,22 +172,22 @@ class Run:
 
     @property
     def curve(self) -> list[list[float]]:
-        """The learning curve so far: rows, and nats a token of held-out middles."""
+        """The learning curve so far: pairs of rows, and nats per token of held-out middles."""
         file = self.folder / CURVE
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         return [[point["rows"], point["nats"]] for point in map(json.loads, lines)]
 
     @property
     def rounded(self) -> bool:
-        """Whether the weights count as they will be shipped, as in the recipe's last share of the run."""
+        """Whether passes compute with quantized weights, as in the last share of the run."""
         return bool(self.rounding.scales)
 
     def round(self, inputs: Callable[[], Iterable[Batch]]) -> None:
         """Begin quantization-aware training: fix the grid, and correct the weights for rounding errors by GPTQ.
 
-        inputs: batches that training does not see; those of the first process count.
+        inputs: returns batches that training does not see; those of the first process are used.
         """
-        # Hooks see nothing in layers that are compiled.
+        # Compiled layers do not call hooks.
         plain = Network(self.network.shape).to(self.device)
         plain.load_state_dict(self.network.state_dict())
         found = moments(
@@ -195,14 +201,15 @@ class Run:
         self.rounding.fix(scales)
 
     def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
-        """One step of the optimizer; returns sums (6,): those of `Loss`, the loss and the gradient's norm.
+        """Take one step of the optimizers; return sums (6,): those of `Loss`, the loss and the norm of the gradient.
 
-        The mean over targets is that of all processes' parts together, so it does not matter how they are shared.
-        None if a run on lanes was stopped between two passes: then nothing was changed.
+        The loss is the mean over the targets of all processes, however the contexts are distributed. Return None, and
+        change nothing, if a run with lanes was stopped between two passes.
         """
         ranks = self.accelerator.num_processes
         worth = torch.full((), sum(part.worth for part in parts), device=self.device)
-        worth = self.accelerator.reduce(worth, "mean")  # as gradients are, over processes
+        # The mean over the processes, as for gradients.
+        worth = self.accelerator.reduce(worth, "mean")
         sums = torch.zeros(5, device=self.device)
         causal = self.recipe.is_causal(self.step)
         for objective in self.plain:
@@ -230,9 +237,9 @@ class Run:
     def train(
         self, data: Iterator[tuple[Batch, ...]], inputs: Callable[[], Iterable[Batch]]
     ) -> Iterator[dict[str, float]]:
-        """Take the remaining steps; yields the metrics of every so many steps, as means over them.
+        """Take the remaining steps; after every `Recipe.every` steps, yield their metrics, as means.
 
-        inputs: see `round`.
+        data: the batches of each remaining step. inputs: see `round`.
         """
         recipe, device = self.recipe, self.device
         work = Work(device)
@@ -285,8 +292,10 @@ class Run:
                 "rows": self.rows,
                 "rows_per_s": (self.rows - before) / took,
                 "masked_per_s": masked / took,
-                "utilisation": operations / took / best,  # model-FLOPs of this process, of its device's
-                "waiting": waited / took,  # share of the time in which no batch was ready
+                # Model FLOPs of this process, as a share of its device's peak.
+                "utilisation": operations / took / best,
+                # The share of the time in which no batch was ready.
+                "waiting": waited / took,
             }
             if self.progress >= 1 or self.stop.is_set():
                 return

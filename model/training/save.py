@@ -1,7 +1,4 @@
-"""Saves a network as a checkpoint that `mercury_lsp.engine.checkpoints.checkpoint` reads.
-
-Owns the writing: shards, packing and the configuration with its fingerprint.
-"""
+"""Saves a network as a checkpoint that `mercury_lsp.engine.checkpoints.checkpoint` reads."""
 
 from __future__ import annotations
 
@@ -22,7 +19,8 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model.compression.quantization_grid import pack
 
 SHARD_BYTES = 44 << 20
-GROUP = 64  # values that share a scale: wide enough to cost a quarter bit, narrow enough for outliers
+# Values that share a scale: enough to cost only a quarter bit each, few enough for outliers.
+GROUP = 64
 
 
 def save(
@@ -34,15 +32,16 @@ def save(
     bits: Callable[[str], int] | None = None,
     scales: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> str:
-    """Write a checkpoint of a network and return its fingerprint.
+    """Write a checkpoint of a network into a folder and return its fingerprint.
 
-    bits: how many bits the matrix of a name takes; None writes bf16. scales: of matrices that lie on a grid of so
-    many bits already, by name. Vectors are written as they are. Shards stay below `SHARD_BYTES`. What lay in the folder
-    before is replaced.
+    bits: returns the number of bits for the matrix of a name; None writes bf16. scales: the scales, by name, of
+    matrices whose values lie on a grid of these bits already. Vectors keep their number format. Shards stay below
+    `SHARD_BYTES`, unless one tensor is larger. A checkpoint that is in the folder already is replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "new"
-    shutil.rmtree(new, ignore_errors=True)  # of a save that was ended
+    # An interrupted save may have left this folder.
+    shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     packed = {key: bits(key) for key, _ in network.matrices()} if bits is not None else {}
     shard: dict[str, Tensor] = {}

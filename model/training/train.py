@@ -1,11 +1,11 @@
-"""Trains a checkpoint by one recipe file, and resumes where it was stopped.
+"""Trains a checkpoint by one recipe file, and resumes interrupted runs.
 
     python -m model.training.train model/recipes/small-h100.toml --minutes 60
     torchrun --nproc-per-node 8 -m model.training.train model/recipes/small-h100.toml
 
-Owns the command line. A run (`model.training.run`) lives in the user's cache folder, under its recipe's name; its data
-are a function of (seed, base, step): a resumed run sees what an unbroken one would have seen, and one that starts from
-another's weights does not read again what these have seen.
+The files of a run (`model.training.run`) are in the user's cache folder, under the recipe's name. The data are a
+function of (seed, base, step): a resumed run sees the same data as an uninterrupted run, and a run that starts from the
+weights of another run draws other data than that run did.
 """
 
 from __future__ import annotations
@@ -34,45 +34,48 @@ from model.training.layout import Batch
 from model.training.recipe import Recipe
 from model.training.run import METRICS, Run, find
 
-GRID_ROWS = 30_000  # whose inputs tell how to fix the grid: the widest layer has 1,536 of them
+# GPTQ needs many more rows than a layer has inputs; the widest layer has 1,536.
+GRID_ROWS = 30_000
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.training.train", description="Train a model by a recipe."
     )
     parser.add_argument("recipe", type=Path, help="a TOML file, as in model/recipes")
     parser.add_argument(
-        "--minutes", type=float, default=0.0, help="end by training time, if it comes before the steps"
+        "--minutes",
+        type=float,
+        default=0.0,
+        help="end after this training time, unless the steps end earlier",
     )
-    parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda where there is one)")
+    parser.add_argument("--steps", type=int, help="(default: the recipe's)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda if available)")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--workers", type=int, help="that make batches, instead of the recipe's")
+    parser.add_argument("--workers", type=int, help="processes that build batches (default: the recipe's)")
     parser.add_argument(
-        "--runs", type=Path, default=cache_folder() / "runs", help="where runs live (default: %(default)s)"
+        "--runs", type=Path, default=cache_folder() / "runs", help="folder of the runs (default: %(default)s)"
     )
     parser.add_argument(
         "--shards", type=Path, help="folder of model.data.shards to stream, instead of cutting"
     )
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     arguments = parser.parse_args(argv)
     recipe = Recipe.read(arguments.recipe)
     changed = {"steps": arguments.steps, "workers": arguments.workers}
     recipe = replace(recipe, **{name: value for name, value in changed.items() if value is not None})
     if arguments.minutes and 0 < recipe.causal < 1:
         parser.error("the phases of this recipe are counted in steps: end it by --steps")
-    # Side by side, passes of different lengths would leave a kept heap in pieces, which came to 11 GB.
+    # Parallel passes of different lengths would fragment a kept heap, up to 11 GB.
     if not recipe.lanes:
         keep_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.set_float32_matmul_precision("high")
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    patience = InitProcessGroupKwargs(
-        timeout=timedelta(days=1)
-    )  # of those that wait for the first to cut shards
+    # The other processes wait for the first to cut shards.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
     base = find(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
@@ -80,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     with accelerator.main_process_first():
         groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
     steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)
-    for wanted in (signal.SIGTERM, signal.SIGINT):  # finish the step, save, end
+    # On these signals the run finishes its step, saves and ends.
+    for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda *_: run.stop.set())
     columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     saved = time.monotonic()
@@ -109,16 +113,19 @@ def main(argv: list[str] | None = None) -> None:
         trained = run.folder / "checkpoint"
         print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
         print(
-            f"to judge it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
+            f"to measure it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
         )
-        print(f"to ship it:   python -m model.compression.ship {trained}")
-    accelerator.wait_for_everyone()  # one that leaves while another still saves takes the connection with it
+        print(f"to ship it:     python -m model.compression.ship {trained}")
+    # A process that exits while another still saves would close the connection.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
 def unseen(steps: Steps) -> Iterator[Batch]:
-    """Batches of at least `GRID_ROWS` rows, after those of the run's last step, without canvases: what is served is
-    decided by the causal rows alone."""
+    """Yield batches with at least `GRID_ROWS` rows, from contexts after those of the run's last step.
+
+    They have no canvases, because the causal rows alone decide which text is served.
+    """
     rows = 0
     for step in count(len(steps)):
         for part in steps.causal(step):
@@ -129,7 +136,7 @@ def unseen(steps: Steps) -> Iterator[Batch]:
 
 
 def described(measured: dict[str, float], budget: float) -> str:
-    """The words beside the progress bar: nats a token, rows so far, speed, and what the device and the data are at."""
+    """Return the text of the progress bar: nats per token, rows, speed, utilization of the device, wait for data."""
     return (
         f"next {measured['next_token']:.2f} masked {measured['masked']:.2f} | "
         f"{measured['rows'] / 1e6:.1f}/{budget / 1e6:.0f}M rows | {measured['rows_per_s']:.0f} rows/s, "

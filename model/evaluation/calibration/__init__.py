@@ -1,1 +1,1 @@
-"""Fits what is shown, and how the project memory is mixed in, to held-out packages."""
+"""Fits the cutoff of suggestions and the mixture with the project memory to held-out packages."""

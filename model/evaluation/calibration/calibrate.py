@@ -1,16 +1,16 @@
-"""Fits what is shown automatically to what became of recorded suggestions.
+"""Fits the cutoff of automatic suggestions to recorded suggestions and their outcomes.
 
     python -m model.evaluation.calibration.calibrate --record keystrokes.jsonl --per-language 40 --minutes 12
     python -m model.evaluation.calibration.calibrate keystrokes.jsonl --markdown calibration.md --json
 
-With ``--record``, held-out lines are typed and what the model writes at their keys is kept, see `keystrokes`; without,
-such a file is read. On half of the projects, every other one by name in each language, the `calibration` of the tokens'
-probabilities is fitted, and then ``show_likelihood`` chosen: the value with which the ideal typist spares most keys
-while at most ``--bound`` of the suggestions shown are wrong from their first word. Both are reported on both halves,
-against the rules that were there before. With the halves exchanged they tell how much they depend on the choice.
+With ``--record``, held-out lines are typed, and the model's suggestions are recorded, see `keystrokes`; otherwise such
+a file is read. On half of the projects (every other one by name in each language), the `calibration` of the tokens'
+probabilities is fitted, then ``show_likelihood`` is chosen: the value with which the ideal typist saves most keys while
+at most ``--bound`` of the suggestions shown are wrong from their first word. Both halves are reported, and compared
+with earlier rules. A second fit with the halves exchanged tells how much the result depends on the split.
 
-``keys_spared``, ``shown``, ``wrong_of_shown`` are `typing_report`'s, ``shown`` of the requests that were made;
-``spared_per_request`` are keys. Intervals are 95% percentile bootstraps over files.
+``keys_spared``, ``shown`` and ``wrong_of_shown`` are defined in `typing.report`, but ``shown`` is a share of the
+recorded requests; ``spared_per_request`` counts keys. Intervals are 95% percentile bootstraps over files.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from model.evaluation.heldout.cursors import LANGUAGES, draw
 from model.evaluation.heldout.records import DetailsError
 
 BOUND = 0.3
-"""Share of the suggestions shown that may be wrong from their first word."""
+"""The largest share of the suggestions shown that may be wrong from their first word."""
 EARLIER = 0.11
-"""Likelihood of the whole text from which on it was shown before there was a cut."""
+"""The least likelihood of a whole text to be shown, in the rule before suggestions were cut."""
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(1, 50))
 FITTED = "fitted"
 HALVES = {"chosen_on": "Fitted and chosen on", "reported_on": "Only reported on"}
@@ -51,21 +51,21 @@ SHOWN = ("keys_spared", "spared_per_request", "shown", "wrong_of_shown")
 
 
 def cutting(least: float, calibration: Calibration) -> Rule:
-    """The rule of the server, with a `show_likelihood` and a calibration."""
+    """Return the server's rule, with a `show_likelihood` and a calibration."""
     return lambda offer: offer.shown(least, calibration)
 
 
 RULES: Mapping[str, Rule] = {
-    "cut, as it was before it was fitted": cutting(0.25, IDENTITY),
+    "cut, before fitting": cutting(0.25, IDENTITY),
     "whole text if likely": lambda offer: offer.whole if offer.likelihood >= EARLIER else None,
     "no cut": lambda offer: offer.whole,
 }
-"""With which the fitted rule is compared."""
+"""The rules that the fitted rule is compared with."""
 
 
 @dataclass(slots=True)
 class Account:
-    """What came of typing the lines of a file: counts of characters, keys, requests and suggestions."""
+    """The counts of typing the lines of a file: characters, keys, requests and suggestions."""
 
     characters: int = 0
     spared: int = 0
@@ -75,7 +75,7 @@ class Account:
     wrong: int = 0
 
     def pair(self, name: str) -> tuple[int, int]:
-        """What a figure counts, and of how much."""
+        """Return the numerator and the denominator of a figure."""
         return {
             "keys_spared": (self.spared, self.characters),
             "spared_per_request": (self.spared, self.asked),
@@ -85,7 +85,7 @@ class Account:
 
 
 def accounts(lines: Sequence[Keystrokes], rule: Rule) -> dict[tuple[str, str], Account]:
-    """The account of each file."""
+    """Replay lines with a rule; return the account of each file."""
     found: dict[tuple[str, str], Account] = defaultdict(Account)
     for line, keys in zip(lines, replay(lines, rule), strict=True):
         own = found[line.file]
@@ -100,14 +100,14 @@ def accounts(lines: Sequence[Keystrokes], rule: Rule) -> dict[tuple[str, str], A
 
 
 def share(own: Iterable[Account], name: str) -> float:
-    """A figure of some accounts together."""
+    """Return a figure over all the accounts together."""
     return ratio([account.pair(name) for account in own])
 
 
 def choose(lines: Sequence[Keystrokes], calibration: Calibration, bound: float) -> tuple[float, bool]:
-    """The threshold that spares most keys within the bound, the lowest of these, and whether the bound is met.
+    """Return the threshold that saves most keys within the bound (the lowest in a tie), and whether the bound is met.
 
-    Where none meets it, the one with which least of what is shown is wrong.
+    If no threshold meets the bound, return the threshold with the smallest share of wrong suggestions.
     """
     found = {least: list(accounts(lines, cutting(least, calibration)).values()) for least in THRESHOLDS}
     wrong = {least: share(own, "wrong_of_shown") for least, own in found.items() if any(a.shown for a in own)}
@@ -118,7 +118,7 @@ def choose(lines: Sequence[Keystrokes], calibration: Calibration, bound: float) 
 
 
 def halves(lines: Sequence[Keystrokes]) -> tuple[list[Keystrokes], list[Keystrokes]]:
-    """The lines of every other project of each language, by name, and those of the others."""
+    """Split lines by project: every other project of each language, by name; and the other projects."""
     projects: dict[str, set[str]] = defaultdict(set)
     for line in lines:
         projects[line.language].add(line.package)
@@ -128,7 +128,7 @@ def halves(lines: Sequence[Keystrokes]) -> tuple[list[Keystrokes], list[Keystrok
 
 
 def told(lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Calibration) -> dict[str, Any]:
-    """The figures of some lines with each rule, the first rule's differences, and how reliable probabilities are."""
+    """Return the figures of lines with each rule, the differences to the first rule, and the calibration errors."""
     made = {name: accounts(lines, rule) for name, rule in rules.items()}
     first = next(iter(made.values()))
     seen = tokens(lines)
@@ -177,9 +177,9 @@ def _differences(pairs: Sequence[tuple[Account, Account]]) -> dict[str, Any]:
 
 
 def report(lines: Sequence[Keystrokes], bound: float) -> dict[str, Any]:
-    """The whole answer as a JSON object; ``calibration`` and ``show_likelihood`` are to be used. Two projects at least.
+    """Return the whole report as a JSON object; ``calibration`` and ``show_likelihood`` are the values to use.
 
-    Raises `DetailsError`.
+    Raises `DetailsError` if the lines are not of two projects at least.
     """
     one, other = halves(lines)
     if not tokens(one) or not tokens(other):
@@ -204,7 +204,7 @@ def report(lines: Sequence[Keystrokes], bound: float) -> dict[str, Any]:
 
 
 def advice(answer: Mapping[str, Any]) -> str:
-    """What to set, in words."""
+    """Return a text that recommends settings."""
     offset, slope = answer["calibration"]
     figures, exchanged = answer["reported_on"]["rules"][FITTED], answer["exchanged"]
     words = [
@@ -219,7 +219,7 @@ def advice(answer: Mapping[str, Any]) -> str:
 
 
 def markdown(answer: Mapping[str, Any]) -> str:
-    """The tables and what to set."""
+    """Return the tables and the recommended settings in Markdown."""
     lines = []
     for half, title in HALVES.items():
         own = answer[half]
@@ -253,7 +253,7 @@ def _with_interval(found: Mapping[str, Any], percent: bool = True) -> str:
 
 
 def table(answer: Mapping[str, Any]) -> Table:
-    """The rules on the half that nothing was fitted on, for people."""
+    """Return a table, for a terminal, of the rules on the half that nothing was fitted on."""
     own = answer["reported_on"]
     title = f"{own['lines']} lines of {len(own['projects'])} projects that nothing was fitted on"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
@@ -266,7 +266,7 @@ def table(answer: Mapping[str, Any]) -> Table:
 
 
 def _recorded(given: argparse.Namespace, console: Console) -> list[Keystrokes]:
-    """The lines that are read, or else typed. Raises `CheckpointError`, `CorpusError`, `DetailsError`, `OSError`."""
+    """Read the lines, or type and record them. Raises `CheckpointError`, `CorpusError`, `DetailsError`, `OSError`."""
     if given.record is None:
         return read(given.keystrokes)
     languages = given.languages.split(",")
@@ -283,30 +283,34 @@ def _recorded(given: argparse.Namespace, console: Console) -> list[Keystrokes]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.calibration.calibrate",
-        description="Fit what is shown unasked to what becomes of it.",
+        description="Fit the cutoff of automatic suggestions.",
     )
-    made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="what was recorded")
+    made.add_argument("keystrokes", type=Path, nargs="?", metavar="FILE", help="recorded keystrokes")
     made.add_argument(
-        "--record", type=Path, metavar="FILE", help="type lines, and keep what is written there"
+        "--record", type=Path, metavar="FILE", help="type lines, and record the suggestions in a file"
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=40, help="lines of each (default: %(default)s)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer lines of each language")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer lines of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--bound", type=float, default=BOUND, help="of what is wrong (default: %(default)s)")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--bound", type=float, default=BOUND, help="largest share of wrong suggestions (default: %(default)s)"
+    )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     if (given.record is None) == (given.keystrokes is None):

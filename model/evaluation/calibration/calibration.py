@@ -1,9 +1,9 @@
-"""Fits how far the model's own probabilities can be trusted, and measures it.
+"""Fits and measures the calibration of the model's probabilities.
 
-A token is *right* if the text up to its end is what the author wrote, and a word that ends there ended there for the
-author as well. Only tokens count that follow right ones. The log-odds of being right are taken for linear in those of
-the model's probability (Platt 1999), and fitted by Newton's method; expected calibration error after Guo et al. 2017,
-over bins of equal size.
+A token is *right* if the text up to its end is the author's, and does not end within a word of the author. Only tokens
+that follow right tokens count. The log-odds of being right are modeled as linear in the log-odds of the model's
+probability (Platt 1999), and fitted by Newton's method. The expected calibration error (Guo et al. 2017) is over bins
+of equal size.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from model.evaluation.calibration.odds import Calibration, calibrated, log_odds
 
 BINS = 10
 RIDGE = 1e-3
-"""How much is held against a slope other than 1 and an offset other than 0, in tokens: it keeps both finite."""
+"""The penalty on the squared deviation of the slope from 1 and of the offset from 0; keeps both finite."""
 STEPS = 50
 
 Outcomes = Sequence[tuple[float, bool]]
-"""A probability, or its logarithm, and whether what has it is right."""
+"""Pairs of a probability, or its logarithm, and whether the token or text with this probability is right."""
 
 _WITHIN = re.compile(r"\w\w")
 
 
 def agrees(text: str, end: int, truth: str) -> bool:
-    """Whether the first ``end`` characters of a text are right."""
+    """Return whether the first ``end`` characters of a text are right."""
     if not truth.startswith(text[:end]):
         return False
     within = _WITHIN.match(truth, end - 1) if end else None
@@ -40,7 +40,7 @@ def agrees(text: str, end: int, truth: str) -> bool:
 
 
 def tokens(lines: Iterable[Keystrokes]) -> list[tuple[float, bool]]:
-    """The log-probability of each token that follows right ones, and whether it is right."""
+    """Return the log-probability of each token that follows right tokens, and whether the token is right."""
     return [
         (logp, right)
         for text, scored, truth in _texts(lines)
@@ -49,7 +49,7 @@ def tokens(lines: Iterable[Keystrokes]) -> list[tuple[float, bool]]:
 
 
 def beginnings(lines: Iterable[Keystrokes], calibration: Calibration) -> list[tuple[float, bool]]:
-    """The probability of each beginning of a text that ends with a word, and whether it is right."""
+    """Return the probability of each prefix of a text that ends with a word, and whether the prefix is right."""
     return [
         (probability, agrees(text, end, truth))
         for text, scored, truth in _texts(lines)
@@ -75,7 +75,7 @@ def _until_wrong(text: str, scored: Iterable[tuple[int, float]], truth: str) -> 
 
 
 def fit(outcomes: Outcomes) -> Calibration:
-    """Offset and slope by the log-probabilities of tokens and whether they are right: the likeliest ones."""
+    """Fit offset and slope by maximum likelihood. outcomes: of tokens, by their log-probabilities."""
     odds = np.array([log_odds(logp) for logp, _ in outcomes])
     right = np.array([float(right) for _, right in outcomes])
     rows = np.stack([np.ones_like(odds), odds], axis=1)
@@ -95,22 +95,22 @@ def _newton(
     weights: NDArray[np.float64],
     prior: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """rows (n, 2); right (n,); weights, prior and the step (2,)."""
+    """Return Newton's step (2,). Shapes: rows (n, 2), right (n,), weights and prior (2,)."""
     sure = 1 / (1 + np.exp(-(rows @ weights)))
     gradient = rows.T @ (sure - right) + RIDGE * (weights - prior)
     curvature = (rows * (sure * (1 - sure))[:, None]).T @ rows + RIDGE * np.eye(2)
     step = np.asarray(np.linalg.solve(curvature, gradient), np.float64)
-    # Far from the best weights the curvature is next to nothing, and a full step would leave for good.
+    # Far from the optimum the curvature is almost 0, and a full step would diverge.
     return np.clip(step, -1, 1)
 
 
 def token_surety(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
-    """Of tokens' log-probabilities, what a calibration makes of them."""
+    """Replace the tokens' log-probabilities by calibrated probabilities."""
     return [(calibrated(logp, calibration), right) for logp, right in outcomes]
 
 
 def reliability(outcomes: Outcomes) -> list[dict[str, float]]:
-    """Bins of equal size by probability: what it says on average, and how many are right."""
+    """Return bins of equal size by probability: the mean probability, and the share of right outcomes."""
     order = sorted(outcomes, key=lambda pair: pair[0])
     rows = []
     for i in range(BINS):
@@ -122,6 +122,6 @@ def reliability(outcomes: Outcomes) -> list[dict[str, float]]:
 
 
 def error(rows: Sequence[dict[str, float]]) -> float:
-    """Expected calibration error of the bins."""
+    """Return the expected calibration error of the bins."""
     total = sum(row["n"] for row in rows)
     return round(sum(row["n"] * abs(row["probability"] - row["right"]) for row in rows) / max(total, 1), 4)

@@ -1,9 +1,9 @@
-"""Records what the model writes at the keys of held-out lines, and replays them with any rule of what is shown.
+"""Records the model's suggestions while held-out lines are typed, and replays them with any rule for showing them.
 
-A line is typed on a fresh line of its file, as in `typing`, in process: every other one with the lines below it, the
-rest without. The model is asked at each `EVERY`th key; the project memory has the package's other files. Nothing is cut
-then. Replayed, a suggestion that agrees with what has been typed since stays until the model was asked again, so that
-the figures are those of a typist whose server is asked at these keys alone.
+Lines are typed as in `typing`, but in this process: every other line with the lines below it, the others without. The
+model is asked at each `EVERY`th key, with the package's other files as the project memory. Recorded suggestions are not
+cut. In the replay, a suggestion that agrees with the typed keys stays until the model is asked again, so the figures
+are those of a typist whose server is asked at these keys only.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ EVERY = 3
 """Keys from one request to the next."""
 
 Rule = Callable[[Offer], Fit | None]
-"""What is shown of an offer."""
+"""Returns the part of an offer that is shown, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the model wrote after ``at`` characters of a line, before the editor's ``closers``; None: not asked."""
+    """A request after ``at`` characters of a line, before the editor's ``closers``; ``offer`` is None if not asked."""
 
     at: int
     closers: str
@@ -47,7 +47,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Keystrokes:
-    """A line without its indentation, what the author has yet to write after it, and the requests while it is typed."""
+    """A line without its indentation, with the requests made while it is typed.
+
+    ``following``: the text after the line that the author has not written yet.
+    """
 
     model: str
     language: str
@@ -60,18 +63,18 @@ class Keystrokes:
 
     @property
     def file(self) -> tuple[str, str]:
-        """The file of the line; lines of one file are not independent."""
+        """The file of the line; lines of the same file are not independent."""
         return self.package, self.path
 
     def truth(self, request: Request) -> str:
-        """What the author wrote after the cursor of a request."""
+        """Return the author's text after the cursor of a request."""
         return self.text[request.at :] + self.following
 
 
 def record(
     engine: LocalEngine, cursors: Iterable[Cursor], sources: Iterable[Source], minutes: float = 0
 ) -> Iterator[Keystrokes]:
-    """Type the lines at cursors of the kind ``next``, until the time is over; the model writes at their keys."""
+    """Type the lines at cursors of the kind ``next``, and record the requests; ``minutes`` limits the time unless 0."""
     drawn = list(dict.fromkeys(cursors))
     memory_of_package = memories_of(sources, drawn, engine.tokenizer)
     kept, began = Kept(), time.monotonic()
@@ -108,11 +111,11 @@ def _typed(engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: Kep
 
 
 FOLLOWING = 2000
-"""Characters after a line that are kept of what its author has yet to write; no suggestion is as long."""
+"""The recorded characters of the text after a line; no suggestion is as long."""
 
 
 def write(lines: Iterable[Keystrokes], file: Path) -> list[Keystrokes]:
-    """The lines, each written to a file at once."""
+    """Return the lines, after writing each line to a file immediately."""
     kept = []
     with file.open("w", encoding="utf-8", buffering=1) as out:
         for line in lines:
@@ -122,7 +125,7 @@ def write(lines: Iterable[Keystrokes], file: Path) -> list[Keystrokes]:
 
 
 def read(file: Path) -> list[Keystrokes]:
-    """The lines of a file. Raises `DetailsError`."""
+    """Read the lines of a file. Raises `DetailsError`."""
     try:
         with file.open(encoding="utf-8") as lines:
             return [_read(line) for line in lines]
@@ -144,10 +147,10 @@ def _read(line: str) -> Keystrokes:
 
 
 class Replay:
-    """A `Screen` on which a recorded line is typed again, with what a rule shows of each offer.
+    """A `Screen` on which a recorded line is typed again, with a rule for showing each offer.
 
-    After words that were accepted fewer closers may follow the cursor than when the line was typed by hand, as it was
-    when it was recorded. What the model wrote then is taken for what it would write now.
+    After accepted words, fewer closers may follow the cursor than when the line was recorded, typed key by key. The
+    replay assumes that the model would write the recorded text nevertheless.
     """
 
     def __init__(self, line: Keystrokes, rule: Rule) -> None:
@@ -157,7 +160,7 @@ class Replay:
         self._held: Suggestion | None = None
 
     async def ask(self) -> Answer:
-        """What is shown at the cursor."""
+        """Return the suggestion that is shown at the cursor."""
         request = self._requests.get(len(self._left))
         if request is not None:
             fit = None if request.offer is None else self._rule(request.offer)
@@ -165,11 +168,11 @@ class Replay:
         return Answer(self._held, 0.0)
 
     def edit(self, replaced: int, text: str, forward: int) -> None:
-        """See `Screen`. What agrees with a suggestion leaves its rest."""
+        """Edit as in `Screen.edit`; text that agrees with the suggestion leaves its rest."""
         entered, added = text[:forward], text[forward:]
         held, self._held = self._held, None
         if held is not None and held.text.startswith(entered) and held.text != entered:
-            # A closer that the editor added gives way as well if the suggestion has it itself.
+            # The suggestion also replaces a closer that the editor added, if the suggestion contains it.
             gives_way = len(added) if added in held.text[forward:] else 0
             self._held = Suggestion(held.text[forward:], max(0, held.replaced - replaced) + gives_way)
         self._left += entered
@@ -177,7 +180,7 @@ class Replay:
 
 
 def replay(lines: Sequence[Keystrokes], rule: Rule) -> list[list[Key]]:
-    """The keys with which each line is typed by the ideal typist."""
+    """Return the keys with which the ideal typist types each line."""
 
     async def typed() -> list[list[Key]]:
         return [await type_line(Replay(line, rule), Line(line.text, line.following)) for line in lines]

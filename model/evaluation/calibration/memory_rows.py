@@ -1,7 +1,7 @@
-"""Records what the model predicts at the tokens of holes in packages, and what the memory knows there.
+"""Records the predictions of the model and of the project memory at the tokens of holes in packages.
 
-The holes are those of `cursors`, the prompts the server's own, with healed ends. Of each row of the model the
-likeliest tokens are kept, so that a mixture can be fitted again and again; the memory's part is cheap.
+The holes are those of `cursors`; the prompts are the server's own, healed. The likeliest tokens of each row of the
+model are stored, so that a mixture can be fitted repeatedly; looking up the memory is cheap.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from model.data.package_index import PackageIndex
 from model.evaluation.heldout.cursors import Cursor
 
 KEPT = 256
-"""Likeliest tokens of a row whose log-probabilities are kept."""
+"""The number of likeliest tokens of a row whose log-probabilities are stored."""
 LONGEST = 64
-"""Tokens of a hole, at most."""
+"""Tokens of a hole at most."""
 NAME = "{:05d}.npz"
-"""A record's file, by the number of its hole."""
+"""The file name of a record, by the number of its hole."""
 PROJECT = 1_500_000
-"""Characters of a package's files in its memory, at most."""
+"""Characters of a package's files in its memory at most."""
 AHEAD = 8
-"""Tokens of a continuation whose odds are fitted."""
+"""Tokens of a continuation whose probability of being right is fitted."""
 ARRAYS = ("tokens", "ids", "logp", "right", "ending")
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Where something is missing: characters ``start`` to ``end`` of a file, which the prompt's ``stem`` precedes."""
+    """A hole: characters ``start`` to ``end`` of a file. ``stem``: the length of the prompt's stem, in characters."""
 
     language: str
     package: str
@@ -60,8 +60,11 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A hole and its rows: ``tokens`` (n,) are right, the end included; ``ids``, ``logp`` (n, KEPT) the model's
-    likeliest; ``right`` (n,) the log-probabilities of the right tokens, ``ending`` (n,) those of the end."""
+    """A hole and its rows.
+
+    ``tokens`` (n,): the right tokens, including the stop token. ``ids``, ``logp`` (n, KEPT): the model's likeliest
+    tokens. ``right`` (n,): the log-probabilities of the right tokens. ``ending`` (n,): those of the stop token.
+    """
 
     hole: Hole
     tokens: NDArray[np.int32]
@@ -71,7 +74,7 @@ class Recorded:
     ending: NDArray[np.float32]
 
     def write(self, folder: Path, number: int) -> None:
-        """One file of the folder."""
+        """Write the record as one file of the folder."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         with (part := folder / "part").open("wb") as file:
             np.savez_compressed(file, hole=np.array(json.dumps(asdict(self.hole))), **arrays)
@@ -79,7 +82,7 @@ class Recorded:
 
 
 def read(folder: Path) -> list[Recorded]:
-    """What was recorded in a folder."""
+    """Read the records of a folder."""
     found = []
     for file in sorted(folder.glob("*.npz")):
         with np.load(file) as arrays:
@@ -91,7 +94,7 @@ def read(folder: Path) -> list[Recorded]:
 
 
 def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source]]:
-    """The files of the packages that have enough of them to be projects."""
+    """Return the files of each package that has at least ``least`` files."""
     packages: dict[str, list[Source]] = {}
     for source in sources:
         packages.setdefault(source.package, []).append(source)
@@ -99,7 +102,7 @@ def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source
 
 
 def record(engine: LocalEngine, cursors: Iterable[Cursor], package_index: PackageIndex, folder: Path) -> None:
-    """Write the rows of holes into a folder; those that are there already are not made again."""
+    """Write the rows of holes into a folder, except rows that are in the folder already."""
     config = Config()
     folder.mkdir(parents=True, exist_ok=True)
     for number, cursor in enumerate(cursors):
@@ -111,7 +114,7 @@ def record(engine: LocalEngine, cursors: Iterable[Cursor], package_index: Packag
 
 
 def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, config: Config) -> Prompt:
-    """The prompt that the server would ask with: healed, with related text of the files taken to be open."""
+    """Return the server's prompt: healed, with related text of the files taken to be open."""
     document = cursor.document()
     before, after = document.text[: cursor.start], document.text[cursor.start :]
     shown = prompt.build(
@@ -160,8 +163,11 @@ def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenLayout:
-    """Rows to fit or to measure, one a token: the gate's ``features`` (n, F), which experts are ``present`` (n, E), the
-    probability ``right`` (n, E) that each gives the right token, and the number of the ``hole`` (n,)."""
+    """Rows to fit or to measure, one for each token.
+
+    ``features`` (n, F): the gate's inputs. ``present`` (n, E): whether each expert has a prediction. ``right`` (n, E):
+    the probability that each expert gives to the right token. ``hole`` (n,): the index of the row's hole.
+    """
 
     features: NDArray[np.float32]
     present: NDArray[np.bool_]
@@ -169,10 +175,10 @@ class TokenLayout:
     hole: NDArray[np.int64]
     holes: list[Hole]
     steps: NDArray[np.float32]
-    """(m, S + 1): tokens of continuations, their features and whether they were right."""
+    """(m, S + 1): the features of each token of a continuation, and whether the token was right."""
 
     def of(self, keep: NDArray[np.bool_]) -> TokenLayout:
-        """Some of the rows."""
+        """Return the rows that ``keep`` selects."""
         return replace(
             self,
             features=self.features[keep],
@@ -183,14 +189,14 @@ class TokenLayout:
 
     @property
     def packages(self) -> NDArray[np.str_]:
-        """Each row's package."""
+        """The package of each row."""
         return np.array([hole.package for hole in self.holes])[self.hole]
 
 
 def look_up(
     recorded: Sequence[Recorded], sources: Iterable[Source], tokenizer: Tokenizer, console: Console
 ) -> TokenLayout:
-    """The rows of some records, with what the memory of each one's project knows there."""
+    """Return the rows of records, with the predictions of the memory of each record's project."""
     wanted = {own.hole.package for own in recorded}
     files: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
@@ -224,7 +230,7 @@ def look_up(
 
 
 def memory_of(sources: Sequence[Source], tokenizer: Vocabulary) -> ProjectMemory:
-    """The memory of some files, in one segment."""
+    """Return the project memory of some files, in one segment."""
     dtype = dtype_for(tokenizer.size)
     encoded = tokenizer.encode_all([source.text for source in sources])
     pairs = [(source.path, np.array(ids, dtype)) for source, ids in zip(sources, encoded, strict=True)]
@@ -234,7 +240,7 @@ def memory_of(sources: Sequence[Source], tokenizer: Vocabulary) -> ProjectMemory
 def memories_of(
     sources: Iterable[Source], cursors: Iterable[Cursor], tokenizer: Vocabulary
 ) -> Callable[[str], ProjectMemory]:
-    """A function that makes the memory of a package by its name, once, with the files of all its cursors."""
+    """Return a function that builds the memory of a package, once, with the files of all its cursors."""
     files: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
         files[source.package].append(source)
@@ -245,7 +251,7 @@ def memories_of(
 
 
 def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
-    """The files of a package that its memory has room for: those with holes, those in their folders, then others."""
+    """Return the files of a package that fit into its memory: files with holes, then their folders, then others."""
     folders = {path.rpartition("/")[0] for path in paths}
     ranked = sorted(
         sources, key=lambda own: (own.path not in paths, own.path.rpartition("/")[0] not in folders, own.path)
@@ -255,11 +261,11 @@ def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
 
 
 def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> list[tuple[Row, list[float]]]:
-    """What the gate is told at each token of a hole, and the probabilities of the right one."""
+    """Return the gate's inputs at each token of a hole, and each expert's probability of the right token."""
     made = []
     for i, token in enumerate(own.tokens.tolist()):
         match = memory.follow([*context, *own.tokens[:i].tolist()])
-        # What is not among the likeliest is less likely than all of these.
+        # All other tokens are less likely than the stored ones.
         logp: dict[int, float] = defaultdict(partial(float, own.logp[i].min() - 1.0))
         logp |= dict(zip(own.ids[i].tolist(), own.logp[i].tolist(), strict=True))
         logp[end], logp[token] = float(own.ending[i]), float(own.right[i])
@@ -273,7 +279,7 @@ def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> l
 
 
 def _continued(own: Recorded, memory: Memory, context: list[int]) -> list[list[float]]:
-    """The tokens of the continuations at each token of a hole up to the first wrong one, and whether they are right."""
+    """Return the features of the tokens of continuations, up to each first wrong token, and whether each is right."""
     made = []
     tokens = own.tokens.tolist()
     for i in range(len(tokens) - 1):

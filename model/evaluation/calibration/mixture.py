@@ -1,8 +1,8 @@
-"""Fits how the model is mixed with the project memory, and measures the gain.
+"""Fits the mixture of the model and the project memory, and measures its gain.
 
-Fitted on holes of training packages, measured on holes of held-out ones, each with its package as the project and its
-own file without the hole. First the model's rows are recorded (`memory_rows`), which takes nearly all of the time;
-a folder of records is used again, and goes on where it was left.
+The mixture is fitted on holes of training packages and measured on holes of held-out packages. Each hole has its
+package as the project, including its own file without the hole. Recording the model's rows (`memory_rows`) takes almost
+all of the time; a folder of records is used again, and an interrupted recording is resumed.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ DECAY = 3e-3
 STEPS = 300
 RATE = 0.02
 SHELVED = 40
-"""Files of a package that related text is taken from, at most."""
+"""Files of a package that related text may come from at most."""
 
 
 FOLDS = 3
-"""Groups of training packages that the fit is checked on in turn."""
+"""Folds of the training packages for cross-validation."""
 
 
 def fit(own: TokenLayout, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
-    """The mixture under which the right tokens are likeliest, with a penalty on the weights' squares.
+    """Fit a mixture by maximum likelihood of the right tokens, with a penalty on the squared weights.
 
-    On one thread: the matrices are small.
+    It runs on one thread, since the matrices are small.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -96,7 +96,7 @@ def _fit(own: TokenLayout, end: int, units: int, decay: float, seed: int) -> Mix
 
 
 def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logistic regression by Newton's method, with a slight penalty; the bias comes last."""
+    """Fit a logistic regression by Newton's method, with a slight penalty; return the weights, the bias last."""
     inputs = np.concatenate([steps[:, :-1], np.ones((len(steps), 1))], 1).astype(float)
     right, weights = steps[:, -1].astype(float), np.zeros(inputs.shape[1])
     for _ in range(30):
@@ -108,18 +108,18 @@ def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def nats(mixture: Mixture, own: TokenLayout) -> NDArray[np.float64]:
-    """Of each right token under the mixture (n,)."""
+    """Return the nats of each right token under the mixture (n,)."""
     gate = mixture.weights(own.features, own.present)
     return np.asarray(-np.log(np.maximum((gate * own.right).sum(1, dtype=float), 1e-12)))
 
 
 def alone(own: TokenLayout) -> NDArray[np.float64]:
-    """Nats of each right token under the model (n,)."""
+    """Return the nats of each right token under the model alone (n,)."""
     return np.asarray(-np.log(np.maximum(own.right[:, 0].astype(float), 1e-12)))
 
 
 def folded(own: TokenLayout, end: int) -> NDArray[np.float64]:
-    """Nats of each right token under a mixture that was fitted on other packages (n,)."""
+    """Return the nats of each right token under a mixture that was fitted on other packages (n,)."""
     names = sorted(set(own.packages))
     found = np.zeros(len(own.features))
     for fold in range(FOLDS):
@@ -129,7 +129,10 @@ def folded(own: TokenLayout, end: int) -> NDArray[np.float64]:
 
 
 def compared(own: TokenLayout, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
-    """Nats a token of the model alone and mixed, over some rows, and the difference with its interval over holes."""
+    """Return the nats per token of some rows, for the model and the mixture, and the difference with its interval.
+
+    The interval is over holes.
+    """
     before, holes = alone(own)[keep], own.hole[keep]
     gained = np.bincount(holes, mixed[keep] - before, len(own.holes))
     counts = np.bincount(holes, minlength=len(own.holes))
@@ -144,7 +147,7 @@ def compared(own: TokenLayout, mixed: NDArray[np.float64], keep: NDArray[np.bool
 
 
 def measured(own: TokenLayout, mixed: NDArray[np.float64]) -> dict[str, Any]:
-    """The figures of all rows, of each package, and of each kind of hole."""
+    """Return the figures of all rows, of each package, and of each kind of hole."""
     kinds = np.array([hole.kind for hole in own.holes])[own.hole]
     return {
         "all": compared(own, mixed, np.ones(len(mixed), bool)),
@@ -156,7 +159,7 @@ def measured(own: TokenLayout, mixed: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def importance(mixture: Mixture, own: TokenLayout, seed: int = 0) -> dict[str, float]:
-    """Nats a token that are lost where a feature, of all levels at once, is another row's, or an expert is missing."""
+    """Return the nats per token lost if a feature, at all levels, is permuted over rows, or an expert is missing."""
     order = np.random.default_rng(seed).permutation(len(own.features))
     base = nats(mixture, own).mean()
     lost = {}
@@ -173,7 +176,7 @@ def importance(mixture: Mixture, own: TokenLayout, seed: int = 0) -> dict[str, f
 
 
 def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
-    """Tokens of continuations, in tenths by their odds: the odds on average, and how many of them were right."""
+    """Return deciles of continuation tokens by predicted probability: its mean, and the share of right tokens."""
     logits = own.steps[:, :-1] @ mixture.step[:-1] + mixture.step[-1]
     odds, right = 1 / (1 + np.exp(-logits)), own.steps[:, -1]
     tenths = np.array_split(np.argsort(odds), 10)
@@ -189,7 +192,10 @@ def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
 
 
 def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayout:
-    """The rows of a split's holes, recorded unless a whole record of this model is there. Raises `CorpusError`."""
+    """Return the rows of a split's holes; record them first unless a complete record of this model exists.
+
+    Raises `CorpusError` if there is no hole to record.
+    """
     loaded = checkpoint.read_checkpoint(checkpoint.find_model(given.model))
     drawn = f"{loaded.fingerprint[:12]}-{given.per_language}-{given.seed}"
     folder = given.records / drawn / split
@@ -215,7 +221,7 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayo
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.calibration.mixture",
         description="Fit the mixture of a model and the project memory, and measure it on held-out packages.",
@@ -224,15 +230,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=20, help="places of each (default: %(default)s)")
     made.add_argument("--seed", type=int, default=7)
     made.add_argument("--threads", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--records", type=Path, default=cache_folder() / "mixture", help="where rows are kept")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--records", type=Path, default=cache_folder() / "mixture", help="folder of the recorded rows"
+    )
     made.add_argument("--out", type=Path, help="instead of the checkpoint's folder")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -260,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shown(answer: dict[str, Any]) -> list[Any]:
-    """The tables for people."""
+    """Return the tables for a terminal."""
     headings = ("tokens", "model", "mixed", "difference")
     made = []
     for split, title in (

@@ -1,15 +1,15 @@
-"""Measures next edits: after each edit of a change, is the next one offered, and is what is offered the change's?
+"""Measures next edits: the precision and the recall of offers while changes are replayed edit by edit.
 
     python -m model.evaluation.edits                       # the part that is reported
-    python -m model.evaluation.edits --part tune --gains gains.jsonl    # the part that limits were chosen on
+    python -m model.evaluation.edits --part tune --gains gains.jsonl    # the part used to choose limits
     python -m model.evaluation.edits --no-judge --details wrong.jsonl
 
-A change is a file in two consecutive versions of a package, or before and after a commit of this repository. It is
-made as its author would: line by line, taking each offer that makes edits of the change and nothing else, and
-dismissing the others. *Precision* is the share of offers that were taken. *Recall after n* is the share of edits made
-by taking an offer, of those of which n earlier edits of the change were the same, generalized: equal tokens on both
-sides but for words that both sides have. In addition, lines whose edits nothing in their change repeats are edited
-alone.
+A change is a file in two consecutive versions of a package, or before and after a commit of this repository. The change
+is made line by line; each offer that makes only edits of the change is taken, and every other offer is dismissed.
+*Precision* is the share of offers that were taken. *Recall after n* is over the edits with at least n earlier edits of
+the same key in the change, and counts those made by taking an offer. Two edits have the same key if their tokens are
+equal except for words that occur on both sides. In addition, lines whose edits are not repeated in their change are
+edited alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SINGLE_EDITS = 200
 def changes(
     part: str, sources: Sequence[str], downloads: Path, console: Console, seed: int = 0
 ) -> list[Change]:
-    """The changes of a part; packages that cannot be had are named and left out."""
+    """Return the changes of a part; packages that cannot be fetched are reported and left out."""
     found: list[Change] = []
     for pair in PAIRS:
         if pair.part == part and "packages" in sources:
@@ -65,7 +65,7 @@ def changes(
 
 
 def singles(found: Sequence[Change], seed: int, count: int = SINGLE_EDITS) -> list[tuple[Change, int]]:
-    """Lines, by their numbers among those that are edited, whose edits nothing in their change repeats."""
+    """Draw edited lines whose edits are not repeated in their change, as pairs of a change and a line's index."""
     made = []
     for change in found:
         keys = Counter(step.key for step in change.steps if step.key is not None)
@@ -82,7 +82,10 @@ def singles(found: Sequence[Change], seed: int, count: int = SINGLE_EDITS) -> li
 
 
 def judge_of(engine: LocalEngine | None, gains: list[dict[str, Any]] | None = None) -> Judge:
-    """The server's judge; without a model every first candidate is shown."""
+    """Return the server's judge; without an engine, a judge that shows the first candidate.
+
+    gains: receives the gain of each first candidate.
+    """
     known: dict[tuple[str, Candidate], float | None] = {}
 
     def judge(document: Document, found: Sequence[Candidate], edits: Sequence[Edit]) -> Candidate | None:
@@ -97,7 +100,7 @@ def judge_of(engine: LocalEngine | None, gains: list[dict[str, Any]] | None = No
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m model.evaluation.edits", description="Measure next edits.")
     made.add_argument("--part", default="report", choices=("tune", "report"), help="default: %(default)s")
     made.add_argument("--sources", default="packages,repository", help="default: %(default)s")
@@ -106,16 +109,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--downloads", type=Path, help="instead of the folder in the cache folder")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each offer")
     made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each offer"
+        "--gains", type=Path, metavar="FILE", help="write a line of JSON for the gain of each first candidate"
     )
-    made.add_argument("--gains", type=Path, metavar="FILE", help="and for the gain of each first candidate")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     gains: list[dict[str, Any]] | None = None if given.gains is None else []

@@ -1,7 +1,7 @@
-"""Reads changes: files of two consecutive versions, and the edits that lead from one to the other.
+"""Reads changes: files in two consecutive versions, and the edits from one version to the other.
 
-The packages are permissively licensed, and either held out in `model/data/manifest.toml` or not in it. Each is asked
-for by its name and two pinned versions.
+The packages are permissively licensed, and either held out in `model/data/manifest.toml` or not in it. Each is fetched
+by its name and two pinned versions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from model.data.fetch import fetch, members
 
 MAX_LINES = 3_000
 MAX_EDITS = 60
-# A file in which more lines differ was written anew.
+# If more lines differ, the file was rewritten.
 MAX_CHANGED = 0.5
 LANGUAGES = {
     ".py": "python", ".js": "javascript", ".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript",
@@ -28,7 +28,7 @@ _GENERATED = re.compile(
     r"(?:^|/)(?:dist|build|lib/(?:commonjs|module|typescript)|node_modules|esm|cjs|umd)/|\.min\.|\.d\.ts$"
 )
 REPOSITORY = Path(__file__).parents[3]
-# Of this repository: the commits of some days. Limits were chosen on all of them.
+# The range of this repository's commits in each part. Limits were chosen on all of them.
 HISTORY = {
     "tune": ("2026-11-01T00:00:00Z", "2026-11-29T04:00:00Z"),
     "report": ("2026-11-29T04:00:00Z", "2026-11-29T04:16:20Z"),
@@ -37,7 +37,7 @@ HISTORY = {
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two versions of a package: `kind` is its registry, `part` what it is used for."""
+    """Two versions of a package. `kind`: the registry. `part`: "tune" or "report"."""
 
     kind: str
     name: str
@@ -91,7 +91,7 @@ PAIRS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One edit of a change: replaces `before` at `start` of the old text by `after`; with the tokens of each."""
+    """One edit of a change: replaces `before`, at `start` in the old text, by `after`; `old`, `new`: their tokens."""
 
     start: int
     before: str
@@ -101,14 +101,15 @@ class Step:
 
     @property
     def end(self) -> int:
-        """The end of what is replaced."""
+        """The end of the replaced text."""
         return self.start + len(self.before)
 
     @property
     def key(self) -> tuple[tuple[str | int, ...], tuple[str | int, ...]] | None:
-        """The edit without the words that both sides have; None if it says too little to be repeated.
+        """The edit without the words that both sides have; None if too little is left to be repeated.
 
-        Two edits of the same key are one edit, generalized: what differs is reused on the new side.
+        Two edits with the same key are instances of one general edit: they differ only in words that the new side
+        reuses.
         """
         common = [token for token in dict.fromkeys(self.old) if token in self.new and token[0].isalpha()]
         if not any(
@@ -126,7 +127,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file's old text, and the edits of it from its top to its end; their places are those of the old text."""
+    """A file's old text, and its edits in order, with offsets in the old text."""
 
     source: str
     path: str
@@ -136,7 +137,7 @@ class Change:
 
     @property
     def lines(self) -> list[tuple[Step, ...]]:
-        """The edits of each line together, which a person makes before leaving the line."""
+        """The edits grouped by line, since a person makes all edits of a line before leaving it."""
         groups: list[list[Step]] = []
         for step in self.steps:
             if groups and "\n" not in self.text[groups[-1][-1].end : step.start]:
@@ -147,7 +148,7 @@ class Change:
 
 
 def steps(old: str, new: str) -> tuple[Step, ...]:
-    """The edits between two texts: lines that differ, and in them tokens that differ."""
+    """Return the edits between two texts: the differing tokens of differing lines."""
     one, other = old.splitlines(keepends=True), new.splitlines(keepends=True)
     starts = [0]
     for line in one:
@@ -165,7 +166,7 @@ def steps(old: str, new: str) -> tuple[Step, ...]:
 
 
 def applied(text: str, done: tuple[Step, ...]) -> str:
-    """The text after some steps."""
+    """Return the text after some steps."""
     pieces, at = [], 0
     for step in sorted(done, key=lambda step: step.start):
         pieces += [text[at : step.start], step.after]
@@ -174,7 +175,7 @@ def applied(text: str, done: tuple[Step, ...]) -> str:
 
 
 def change(source: str, path: str, old: str, new: str) -> Change | None:
-    """The change of a file; None if it has none that a person would have typed."""
+    """Return the change of a file; None if there is none that a person would have typed."""
     language = LANGUAGES.get(PurePosixPath(path).suffix)
     if language is None or old == new or _GENERATED.search(path):
         return None
@@ -190,7 +191,7 @@ def change(source: str, path: str, old: str, new: str) -> Change | None:
 
 
 def package_changes(pair: Pair, downloads: Path) -> Iterator[Change]:
-    """The changes between two versions of a package. Raises `FetchError`."""
+    """Yield the changes between two versions of a package. Raises `FetchError`."""
     texts: list[dict[str, str]] = []
     for version in (pair.old, pair.new):
         files: dict[str, str] = {}
@@ -205,7 +206,7 @@ def package_changes(pair: Pair, downloads: Path) -> Iterator[Change]:
 
 
 def repository_changes(part: str, repository: Path = REPOSITORY) -> Iterator[Change]:
-    """The changes of this repository's commits of some days; limits were chosen on later ones than are reported."""
+    """Yield the changes of this repository's commits in a part's range of `HISTORY`."""
     since, until = HISTORY[part]
     log = _git(
         repository, "log", "--no-merges", "--format=%H", f"--since={since}", f"--until={until}"

@@ -1,4 +1,4 @@
-"""Turns replayed changes into figures with bootstrap intervals over files."""
+"""Computes the figures of replayed changes, with bootstrap intervals over files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = Sequence[tuple[float, float]]
 
 
 def figures(found: Sequence[Replayed]) -> dict[str, Any]:
-    """The figures of all changes, and of each language and kind of offer."""
+    """Return the figures of all changes, of each language, and of each kind of offer."""
     languages = sorted({one.language for one in found})
     made = {"all": _figures(found)}
     made |= {language: _figures([one for one in found if one.language == language]) for language in languages}
@@ -60,7 +60,7 @@ def _share(
 
 
 def tables(made: dict[str, Any]) -> list[Table]:
-    """The figures for a terminal."""
+    """Return the figures as tables for a terminal."""
     by_language = Table("", "Changes", "Edits", "Precision (95%)", "Recall after 2 (95%)", "of candidates",
                         "after 1", "of candidates", box=SIMPLE_HEAD)  # fmt: skip
     for name, own in made["languages"].items():

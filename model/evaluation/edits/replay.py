@@ -1,4 +1,4 @@
-"""Replays a change edit by edit, and notes what is offered after each."""
+"""Replays a change edit by edit, and records the offer after each edit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from mercury_lsp.syntax.tree import Syntax
 from model.evaluation.edits.changes import Change, Step, applied
 
 PATIENCE_SECONDS = 5.0
-"""No clock is to decide what is measured."""
+"""Long enough that the results do not depend on time."""
 Judge = Callable[[Document, Sequence[Candidate], Sequence[Edit]], Candidate | None]
-"""Which of the candidates is shown, the best first."""
+"""Takes a document, candidates, the best first, and earlier edits; returns the candidate to show, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What was offered: its kind, the edits it is drawn from, whether it is the change's, and its line."""
+    """An offer that was shown.
+
+    ``support``: the number of edits it was derived from. ``right``: whether it makes only edits of the change.
+    """
 
     kind: str
     support: int
@@ -32,9 +35,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An edit of a change that was made: `prior` earlier ones had its key.
+    """An edit of a change that was made.
 
-    `offered`: it was made by taking an offer; `candidate`: it was so, or was among the candidates when made by hand.
+    `prior`: the number of earlier edits with the same key. `offered`: whether the edit was made by taking an offer.
+    `candidate`: whether it was offered, or was among the candidates when it was made manually.
     """
 
     prior: int
@@ -44,7 +48,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How a change was made: its edits but those of the first line, and all that was shown."""
+    """A change that was made: its edits, except those of the first line, and all offers that were shown."""
 
     source: str
     path: str
@@ -54,10 +58,10 @@ class Replayed:
 
 
 class Replay:
-    """Makes a change as its author would: line by line, taking each offer that is the change's.
+    """Makes a change line by line, and takes each offer that makes only edits of the change.
 
-    The first line that is not done yet is edited by hand, whenever nothing is offered or the offer is wrong; a wrong
-    one is dismissed.
+    If there is no offer, or a wrong one, the first line that is not done is edited manually; a wrong offer is
+    dismissed.
     """
 
     def __init__(self, change: Change, judge: Judge, limits: Limits = USUAL) -> None:
@@ -101,7 +105,7 @@ class Replay:
         self._keys.update(step.key for step in steps)
 
     def offered(self, rest: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-        """The edits that the offer makes, none if it is wrong; and those that any candidate makes."""
+        """Return the edits that the offer makes, none if it is wrong; and the edits that any candidate makes."""
         text = applied(self._change.text, tuple(self._done))
         syntax = Syntax.of(Document("", self._change.path, self._change.language, len(self._done), text))
         found = candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
@@ -118,7 +122,7 @@ class Replay:
         return steps, among
 
     def _steps_of(self, one: Candidate, rest: Sequence[Step]) -> tuple[Step, ...]:
-        """The edits of the change, not made yet, that an offer makes; none if it makes anything else."""
+        """Return the remaining edits of the change that an offer makes; none if it makes any other edit."""
         old = self._change.text
         start, end = self._origin(one.start), self._origin(one.end)
         near = [step for step in rest if step.start <= end and start <= step.end][:6]
@@ -139,7 +143,7 @@ class Replay:
         return ()
 
     def _origin(self, at: int) -> int:
-        """Where a place was in the old text."""
+        """Return the offset in the old text of an offset in the current text."""
         for step in sorted(self._done, key=lambda step: step.start):
             if at < step.start + len(step.after):
                 return min(at, step.end) if at > step.start else at
@@ -153,7 +157,7 @@ def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
 
 
 def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
-    """What is shown after the edits of one line of a change, made alone in the old text."""
+    """Return the offer after the edits of only one line of a change are made in the old text."""
     made = Replay(change, judge, limits)
     made._make(change.lines[number], False, ())
     made.offered(())

@@ -1,10 +1,10 @@
-"""Measures what each source of related text adds to suggestions, and what it costs.
+"""Measures the gain and the cost of each source of related text.
 
-At the same held-out places it compares no related text, each source alone, and all, each by `heldout.measure`, for one
-or several budgets. Differences are paired, with bootstrap intervals over files. There are two costs: reading the
-related tokens once, when they change, and computing with them at each key. Recent edits are not measured, because a
-corpus has none (see `package_index`). The loss of the text that stood there, in nats a token, is measured as well: it
-counts at all holes, not only at those that a source makes right or wrong.
+No related text, each source alone, and all sources are compared at the same held-out places by `heldout.measure`, for
+one or several budgets. Differences are paired, with bootstrap intervals over files. There are two costs: the prefill of
+the related tokens when they change, and computing with them at each key. Recent edits are not measured, because a
+corpus has none (see `package_index`). The loss of the author's text, in nats per token, is measured as well: it
+compares the sources at all holes, not only at those that a source makes right or wrong.
 """
 
 from __future__ import annotations
@@ -47,18 +47,19 @@ from model.evaluation.heldout.records import DetailsError, Record
 MEASURED = tuple(SOURCES)
 NOTHING = "nothing"
 ALL = "all"
-SCORED = 64  # tokens of a hole
-TIMED = 12  # places at which times are taken
-BLANK = Prompt(
-    "", "", "", ""
-)  # read between two cold readings, so that nothing of the last one is in the cache
+# Tokens of a hole whose loss is measured.
+SCORED = 64
+# Places at which times are measured.
+TIMED = 12
+# Prefilled before each cold prefill, so that no tokens of the last prompt are in the cache.
+BLANK = Prompt("", "", "", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was suggested at a hole with one choice of sources.
+    """The suggestion at a hole with one choice of sources.
 
-    ``related``: tokens beside the window; ``nats`` and ``tokens``: of the hole's own text and its end, see `cost_of`.
+    ``related``: the number of related tokens. ``nats`` and ``tokens``: of the author's text, see `cost_of`.
     """
 
     variant: str
@@ -68,12 +69,12 @@ class Trial:
     record: Record
 
     def line(self) -> str:
-        """As one line of JSON."""
+        """Return the trial as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
 
 def read(file: Path) -> list[Trial]:
-    """The trials of an earlier run. Raises `DetailsError`."""
+    """Read the trials of an earlier run. Raises `DetailsError`."""
     try:
         with file.open(encoding="utf-8") as lines:
             found = [json.loads(line) for line in lines]
@@ -83,7 +84,7 @@ def read(file: Path) -> list[Trial]:
 
 
 def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[str, Related]:
-    """The settings that are compared, by name; the first is without anything beside the window."""
+    """Return the compared settings by name; the first is without related text."""
     made = {NOTHING: Related(0)}
     for budget in budgets:
         for source in sources:
@@ -96,7 +97,7 @@ def variants(budgets: Sequence[int], sources: Sequence[str] = MEASURED) -> dict[
 def trials(
     engine: LocalEngine, place: Sequence[Cursor], library: Library, seed: int, compared: dict[str, Related]
 ) -> Iterator[Trial]:
-    """All variants at the holes of one place. What shows the model the same is not asked twice."""
+    """Yield the trials of all variants at the holes of one place. Equal prompts are asked only once."""
     told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
     for name, related in compared.items():
         for cursor in place:
@@ -112,7 +113,10 @@ def trials(
 
 
 def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]:
-    """Nats of a hole's text and its end (of its first `SCORED` tokens), by the model's causal rows, and its tokens."""
+    """Return the nats of a hole's text and its stop token, by the model's causal rows, and the number of tokens.
+
+    Only the first `SCORED` tokens are measured.
+    """
     passes, ids = engine.passes, engine.layout.encode(prompt)
     passes.read(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
     told = [*engine.tokenizer.encode(hole), min(engine.layout.ends)][:SCORED]
@@ -126,7 +130,7 @@ def _tokens(engine: LocalEngine, beside: Sequence[Snippet]) -> int:
 
 
 def cost(engine: LocalEngine, prompt: Prompt) -> tuple[float, float]:
-    """Milliseconds to read a prompt anew, and to suggest anew when one more character has been typed."""
+    """Return the milliseconds of a cold prefill, and of a suggestion after one more character is typed."""
     engine.prefill(BLANK)
     began = time.perf_counter()
     engine.prefill(prompt)
@@ -138,7 +142,7 @@ def cost(engine: LocalEngine, prompt: Prompt) -> tuple[float, float]:
 
 
 def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
-    """For each variant: its gains over nothing by kind of hole, its tokens, and its costs, as a JSON object."""
+    """Return, as a JSON object, each variant's gains over no related text by kind of hole, its tokens and its costs."""
     by_variant: dict[str, list[Trial]] = defaultdict(list)
     for trial in found:
         by_variant[trial.variant].append(trial)
@@ -164,7 +168,7 @@ def report(found: Sequence[Trial], costs: dict[str, list[tuple[float, float]]]) 
 
 
 def _less(own: Sequence[Trial], plain: dict[tuple[str, str, str, int], Trial]) -> dict[str, Any]:
-    """Nats a token that are spared, with their interval over files."""
+    """Return the nats per token that a variant saves, with the interval over files."""
     sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     for trial in own:
         spared, tokens = sums[trial.record.file]
@@ -177,8 +181,8 @@ def _less(own: Sequence[Trial], plain: dict[tuple[str, str, str, int], Trial]) -
 
 
 def table(answer: dict[str, Any]) -> Table:
-    """The report for people."""
-    made = Table(title="beside the window, less nothing", box=SIMPLE_HEAD, pad_edge=False)
+    """Return the report as a table for a terminal."""
+    made = Table(title="difference to no related text", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("source", "n", "beside", "tokens", "exact", "exact gain (95%)", "keys spared gain (95%)"):
         made.add_column(heading, justify="left" if heading == "source" else "right", no_wrap=True)
     for heading in ("nats spared (95%)", "cold ms", "typing ms"):
@@ -204,7 +208,7 @@ def _nats(found: dict[str, Any]) -> str:
 
 
 def _run(given: argparse.Namespace, compared: dict[str, Related], console: Console) -> Iterator[Trial | Any]:
-    """The trials place by place, until the time is over; then the costs of each variant."""
+    """Yield the trials place by place, until the time is over; then the costs of each variant."""
     languages = given.languages.split(",")
     sources = list(iter_documents("heldout", languages, given.corpus))
     places = draw(sources, languages, given.per_language, given.seed, given.kinds.split(","))
@@ -229,24 +233,24 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
-        prog="python -m model.evaluation.heldout.ablation", description="Compare the sources."
+        prog="python -m model.evaluation.heldout.ablation", description="Compare the sources of related text."
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
     made.add_argument("--per-language", type=int, default=17, help="places of each (default: 17)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--kinds", default="rest,next", help="of holes at each place (default: %(default)s)")
     made.add_argument("--sources", default=",".join(MEASURED), help="default: %(default)s")
-    made.add_argument("--budgets", default="96", help="of tokens beside the window (default: %(default)s)")
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument("--budgets", default="96", help="of related text, in tokens (default: %(default)s)")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer places of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--device", default="auto")
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each trial"
-    )
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each trial")
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
     )
@@ -255,7 +259,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)

@@ -1,18 +1,18 @@
-"""Draws cursors in held-out files, where something that stood there is missing.
+"""Draws holes in held-out files.
 
-Owns the kinds of what is missing and the draw. A place is a line of code (not a comment, not a bracket alone); at each
-place there is one hole of each kind, if the place has one. Packages take turns, and so do the files of a package, so
-that neither a large package nor a long file weighs more. The draw depends on the seed alone, and a longer draw begins
-with the shorter one. Knows nothing of models, nor of the kinds that training draws.
+A place is a line of code (not a comment, not a bracket alone); at each place there is one hole of each kind, if
+possible. Packages take turns, and so do the files of a package, so neither a large package nor a long file weighs more.
+The draw depends only on the seed, and a longer draw begins with the shorter one.
 
-The kinds: ``rest``, from within a line's code to the line's end; ``next``, the whole line, with the cursor behind the
-indentation as editors put it on a fresh line; ``line``, the same from before the indentation, where there is one;
-``lines``, two to six lines; ``node``, an argument list, condition or body by its syntax, that ends on the line, or
-else any of the file; ``span``, a random piece of one or several lines. And, if they are asked for, the kinds by which
-the rules are measured of where nothing is suggested unasked: ``string`` and ``comment``, from within one to its end or
-that of its first line; ``word``, one or two letters of a longer word of the line, the rest of which stands behind the
-cursor. And `BEGUN`, for the typing benchmark: from within an identifier of the line's code, at least four letters long
-and no keyword, to the line's end.
+The kinds: ``rest``, from within a line's code to the end of the line; ``next``, the whole line, with the cursor after
+the indentation, as on a new line in an editor; ``line``, the same from before the indentation, if there is any;
+``lines``, two to six lines; ``node``, an argument list, condition or body that ends on the line, or else any of the
+file; ``span``, a random piece of one or several lines.
+
+The kinds in `TRIGGERS` measure the trigger rules: ``string`` and ``comment``, from within one to its end or to the end
+of its first line; ``word``, one or two letters of a longer word in the line, with the rest of the word after the
+cursor. `BEGUN` is for the typing benchmark: from within an identifier of the line's code, which has at least four
+letters and is no keyword, to the end of the line.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ KEYWORDS = frozenset([
     "synchronized", "this", "throw", "throws", "transient", "true", "True", "False", "type", "typedef",
     "typeof", "undefined", "union", "unsigned", "using", "void", "volatile", "while", "with", "yield",
 ])  # fmt: skip
-"""Words that are no identifiers in one of the `LANGUAGES`."""
+"""Words that are not identifiers in at least one of the `LANGUAGES`."""
 _IDENTIFIER = re.compile(r"[^\W\d]\w{3,}")
-TRIALS = 20  # draws of a span that is neither empty nor too long
+# Attempts to draw a span that is neither empty nor too long.
+TRIALS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,16 @@ class Cursor:
 
     @property
     def hole(self) -> str:
-        """What is missing."""
+        """The missing text."""
         return self.source.text[self.start : self.end]
 
     @property
     def fresh(self) -> bool:
-        """Whether there are only blanks before the cursor in its line."""
+        """Whether only whitespace precedes the cursor in its line."""
         return not self.source.text[: self.start].rpartition("\n")[2].strip()
 
     def document(self) -> Document:
-        """The file as an editor would have it open: without the hole."""
+        """Return the document that an editor would have open: the file without the hole."""
         text = self.source.text
         return _document(self.source, text[: self.start] + text[self.end :])
 
@@ -82,9 +83,9 @@ def draw(
     seed: int,
     kinds: Sequence[str] = KINDS,
 ) -> list[list[Cursor]]:
-    """The cursors of ``per_language`` places of each language, the languages in turn; those of one place together.
+    """Draw ``per_language`` places of each language, languages in turn; return the cursors of each place.
 
-    A place's cursors are in the order in which each next one finds most of its prompt in the engine's cache.
+    The cursors of a place are ordered so that each finds most of its prompt in the engine's cache.
     """
     files: dict[str, list[Source]] = {language: [] for language in languages}
     for source in sources:
@@ -95,7 +96,7 @@ def draw(
 
 
 def _places(sources: Sequence[Source], seed: int, kinds: Sequence[str]) -> Iterator[list[Cursor]]:
-    """Places without end, unless no file has any."""
+    """Yield places without end, unless no file has any."""
     packages: dict[str, list[Source]] = {}
     for source in sorted(sources, key=lambda source: (source.package, source.path)):
         packages.setdefault(source.package, []).append(source)
@@ -106,7 +107,8 @@ def _places(sources: Sequence[Source], seed: int, kinds: Sequence[str]) -> Itera
         random.shuffle(own)
     longest = max(map(len, turns), default=0)
     number = missed = 0
-    while missed < longest:  # rounds in which no package had a place
+    # `missed` counts consecutive rounds in which no package had a place.
+    while missed < longest:
         missed += 1
         for own in turns:
             visit, index = divmod(number, len(own))
@@ -119,7 +121,7 @@ def _places(sources: Sequence[Source], seed: int, kinds: Sequence[str]) -> Itera
 
 
 def _place(source: Source, random: Random, kinds: Sequence[str]) -> list[Cursor]:
-    """One hole of each kind around one line of a file; empty for a file without a line of code."""
+    """Draw one hole of each kind at one line of a file; return an empty list for a file without a line of code."""
     file = _File(source)
     if not file.code:
         return []
@@ -133,7 +135,7 @@ def _place(source: Source, random: Random, kinds: Sequence[str]) -> list[Cursor]
 
 
 class _File:
-    """The lines of a file and what is in them."""
+    """A file with its syntax and its lines of code."""
 
     def __init__(self, source: Source) -> None:
         self.document = _document(source, source.text)
@@ -146,7 +148,7 @@ class _File:
         ]
 
     def hole(self, kind: str, line: int, random: Random) -> tuple[int, int] | None:
-        """Character range of a hole of a kind, most of which end with ``line``; None where there is none."""
+        """Draw the character range of a hole of a kind, usually one that ends with ``line``; None if there is none."""
         start, end = self.document.span(line)
         indented = self._indented(line)
         if kind == "rest":
@@ -189,7 +191,7 @@ class _File:
         return None
 
     def _text(self, kind: str, random: Random) -> tuple[int, int] | None:
-        """From within a string or a comment of the file to its closing quote, or to the end of its first line."""
+        """Draw a hole from within a string or a comment to its closing quote, or to the end of its first line."""
         holes = []
         for a, b, _ in nodes(self.syntax, (kind,)):
             end = min(self.document.span(self.document.position(a)[0])[1], b - (kind == "string"))

@@ -1,11 +1,11 @@
-"""Computes the figures of held-out holes from their records.
+"""Computes the figures of held-out holes from their records, with intervals and tables.
 
-Owns the means, their intervals and the tables. ``exact``, ``first_line`` and the endings tell of all suggestions.
-``shown`` is the share of requests of which a server shows something unasked, by its own rule; ``precision`` the share
-of these that are right in their first line or, where they were cut off, as far as they go; and ``spared``, the
-headline, the keys they spare as a share of all keys that the holes take: what is not shown, or is wrong, spares none.
-``right_end``: of the texts that are right as far as they and the hole go, those that end where it does. Intervals are
-95% percentile bootstraps over files, for places in one file are alike.
+``exact``, ``first_line`` and the endings are over all suggestions. ``shown`` is the share of requests for which a
+server shows a suggestion automatically, by its own rule. ``precision`` is the share of these whose first line is right
+or, if they were cut off, that are right as far as they go. ``spared``, the headline, is the keys they save as a share
+of all keys of the holes; a suggestion that is not shown, or is wrong, saves none. ``right_end``: of the texts without
+an error before their own end or the hole's, the share that ends where the hole does. Intervals are 95% percentile
+bootstraps over files, because places in one file are alike.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BY_KIND = (
 
 
 def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
-    """The figures of some records, at least one, with ``threshold`` as the server's ``show_likelihood``."""
+    """Return the figures of at least one record, with ``threshold`` as the server's ``show_likelihood``."""
     n, passes = len(records), sum(record.passes for record in records)
     unasked = [record.unasked(threshold) for record in records]
     seen = [record for record in unasked if record is not None]
@@ -69,7 +69,7 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
 
 
 def _by_file(counts: Iterable[tuple[tuple[str, str], float, float]]) -> tuple[float, list[float]]:
-    """Of (file, what is counted, of how much): the ratio of the sums, and its interval over files."""
+    """Return the ratio of sums and its interval over files. counts: (file, numerator, denominator) each."""
     sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0, 0))
     for file, count, of in counts:
         sums[file] = sums[file][0] + count, sums[file][1] + of
@@ -78,7 +78,7 @@ def _by_file(counts: Iterable[tuple[tuple[str, str], float, float]]) -> tuple[fl
 
 
 def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
-    """The whole answer as a JSON object: by kind of hole, and in it by language."""
+    """Return the whole report as a JSON object, by kind of hole, then by language."""
     by_kind: dict[str, dict[str, list[Record]]] = {kind: defaultdict(list) for kind in (*KINDS, *TRIGGERS)}
     for record in records:
         by_kind[record.kind][record.language].append(record)
@@ -105,10 +105,10 @@ def report(records: Sequence[Record], threshold: float) -> dict[str, Any]:
 
 
 def gains(records: Sequence[Record], others: Sequence[Record]) -> dict[str, Any]:
-    """What the first records have over another model's at the same holes: by kind, and in it by language.
+    """Return the differences to another model's records at the same holes, by kind of hole, then by language.
 
-    Differences of the shares of exact suggestions and of characters spared, all suggestions being shown. Empty where
-    no hole is in both.
+    The differences are those of the shares of exact suggestions and of spared keys, if all suggestions are shown. The
+    result is empty if no hole is in both.
     """
     theirs = {record.hole_id: record for record in others}
     pairs = [(record, theirs[record.hole_id]) for record in records if record.hole_id in theirs]
@@ -135,8 +135,8 @@ def _gain(pairs: Sequence[tuple[Record, Record]]) -> dict[str, Any]:
 
 
 def gains_table(answer: dict[str, Any]) -> Table:
-    """What one model has over another, for people."""
-    made = Table(title="less the other model, at the same holes", box=SIMPLE_HEAD, pad_edge=False)
+    """Return a table, for a terminal, of the differences between two models."""
+    made = Table(title="minus the other model, at the same holes", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("hole", "language", "n", "exact (95%)", "spared (95%)"):
         made.add_column(heading, justify="left" if heading in ("hole", "language") else "right", no_wrap=True)
     for kind, languages in answer.items():
@@ -151,7 +151,7 @@ def _signed(found: dict[str, Any]) -> str:
 
 
 def markdown(answer: dict[str, Any]) -> str:
-    """The report as two tables: the headline by language, and every kind of hole."""
+    """Return the report as two tables in Markdown: the headline by language, and all kinds of holes."""
     kinds = answer["kinds"]
     lines = _heading(BY_LANGUAGE)
     for kind, title in HEADLINE.items():
@@ -180,7 +180,7 @@ def _with_interval(found: dict[str, Any]) -> str:
 
 
 def table(answer: dict[str, Any]) -> Table:
-    """The report for people."""
+    """Return the report as a table for a terminal."""
     title = f"{answer['n']} holes in {answer['files']} held-out files, {answer['model']}"
     made = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("hole", "language", "n", "spared", "words", "exact", "end", "shown", "passes"):
@@ -194,8 +194,8 @@ def table(answer: dict[str, Any]) -> Table:
 
 
 def refused_table(answer: dict[str, Any]) -> Table:
-    """What the rules keep from who did not ask, for people: of it, what would be shown, and of that what is right."""
-    made = Table(title="where nothing is suggested unasked", box=SIMPLE_HEAD, pad_edge=False)
+    """Return a table, for a terminal, of places where automatic requests are refused, and what would be shown there."""
+    made = Table(title="where automatic requests are refused", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("because", "n", "shown", "right", "passes"):
         made.add_column(
             heading, justify="left" if heading == "because" else "right", no_wrap=heading != "because"

@@ -1,10 +1,9 @@
-"""Measures what suggestions save in the code of packages that no training has seen.
+"""Measures how many keys suggestions save in the code of packages that no training has seen.
 
-Owns the run. The places are `cursors`', the definitions `verdict`'s, the figures `figures'`. Each suggestion is made by
-`pipeline.complete`, as for an editor: the same prompt with the same budgets, the same sampling, the same
-post-processing, with the options' defaults but for what ``--setting`` says, and with a library of the package's files
-beside (see `package_index`), should the options ask for related text. Deadlines are the server's alone, so that
-what is measured does not depend on what else the machine does.
+The places come from `cursors`, the verdicts from `verdict`, the figures from `figures`. Each suggestion is made by
+`pipeline.complete`, as for an editor: with the same prompt, sampling and post-processing, and with the default options
+except for those of ``--setting``. Related text, if the options ask for it, comes from a library of the package's files
+(see `package_index`). There are no deadlines, so the results do not depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -48,9 +47,10 @@ def measure(
     unasked: bool = False,
     related: Related = USUAL,
 ) -> Record | None:
-    """Suggest at a cursor, beside a library, to who asked or `unasked`; None where the server declines.
+    """Make a suggestion at a cursor, and return its record; None if the server declines.
 
-    All that fits is recorded; what is shown of it unasked, `Record.unasked` tells.
+    unasked: make an automatic request, not a manual one. The record contains the whole fitting text; `Record.unasked`
+    computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
@@ -88,7 +88,7 @@ def measure(
 
 
 def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterator[Record]:
-    """Records as they are made, place by place, until the time is over."""
+    """Yield the records, place by place, until the time is over."""
     languages = given.languages.split(",")
     sources = list(iter_documents("heldout", languages, given.corpus))
     package_index = PackageIndex((source.package, source.path, source.text) for source in sources)
@@ -121,7 +121,7 @@ def _run(given: argparse.Namespace, config: Config, console: Console) -> Iterato
 
 
 def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
-    """The records, each written to the details at once."""
+    """Return the records, after writing each to the details immediately."""
     if file is None:
         return list(records)
     kept = []
@@ -133,7 +133,7 @@ def _kept(records: Iterable[Record], file: Path | None) -> list[Record]:
 
 
 def setting_value(text: str) -> object:
-    """A setting's value as an editor would send it: JSON, or else a bare word."""
+    """Parse a setting's value as JSON; return the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -141,7 +141,7 @@ def setting_value(text: str) -> object:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout", description="Measure on held-out packages."
     )
@@ -153,16 +153,20 @@ def parser() -> argparse.ArgumentParser:
         default=",".join(KINDS),
         help=f"of holes at each place (default: %(default)s); also {', '.join(TRIGGERS)}",
     )
-    made.add_argument("--minutes", type=float, default=0, help="end then, with fewer places of each language")
+    made.add_argument(
+        "--minutes", type=float, default=0, help="end after this time, with fewer places of each language"
+    )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--device", default="auto")
     made.add_argument(
-        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server's options"
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="set an option of the server"
     )
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
-    made.add_argument("--show-likelihood", type=float, help="with which is told what is shown unasked")
-    made.add_argument("--details", type=Path, metavar="FILE", help="write a JSON object a line for each hole")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument(
+        "--show-likelihood", type=float, help="threshold for automatic suggestions (default: the option's)"
+    )
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each hole")
     made.add_argument(
         "--again", type=Path, metavar="FILE", help="only report on the details of an earlier run"
     )
@@ -170,12 +174,12 @@ def parser() -> argparse.ArgumentParser:
         "--against",
         type=Path,
         metavar="FILE",
-        help="details of another model at the same holes, to be paired",
+        help="details of another model at the same holes, for a paired comparison",
     )
     made.add_argument(
         "--unasked",
         action="store_true",
-        help="suggest as at each key: by the rules of where nothing is suggested",
+        help="make automatic requests, which follow the trigger rules",
     )
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file")
@@ -183,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)

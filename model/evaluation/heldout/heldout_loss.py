@@ -1,11 +1,11 @@
-"""Measures what a token costs some models, in nats, on contexts of held-out packages.
+"""Compares the loss of models on held-out packages, in nats per token.
 
-Owns the comparison. The contexts, the noise and the loss are training's own, so that the figures go on where a run's
-metrics end; they differ from these in that nothing here was ever trained on. Masked tokens' nats depend on the
-recipe's noise: compare only what one command printed.
+The contexts, the noise and the loss are those of training, so the figures are comparable with a run's metrics, except
+that no model was trained on these packages. The loss of masked tokens depends on the recipe's noise: compare only
+figures of one command.
 
-``--middles`` measures only what matters most, left to right: the middles of held-out holes with their ends, healed as
-in serving, the same holes for all models (see `heldout_middles`). It is what the learning curve of a run shows.
+``--middles`` measures only the autoregressive loss of the middles of held-out holes and their stop tokens, healed as in
+serving, at the same holes for all models (see `heldout_middles`). The learning curve of a run shows the same figure.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ MIDDLES = ("model", "nats a token", "a character", "less the first")
 HEADINGS = ("model", "next token", "less the first", "masked token", "less the first")
 
 Sums = tuple[tuple[float, float], tuple[float, float]]
-"""Nats and tokens, of next tokens and of masked ones."""
+"""The nats and the count of next tokens, and those of masked tokens."""
 
 
 def measure(network: Network, batches: Iterable[Batch]) -> list[Sums]:
-    """The sums of each batch."""
+    """Return the sums of each batch."""
     with torch.no_grad():
         sums = [loss_of(network, batch).sums.tolist() for batch in batches]
     return [((next_, count), (masked, asked)) for next_, count, masked, asked in sums]
 
 
 def figures(own: Sequence[Sums], first: Sequence[Sums]) -> dict[str, dict[str, Any]]:
-    """Nats a token, and the difference to the first model's with its interval over batches, paired."""
+    """Return the nats per token, and the paired difference to the first model with its interval over batches."""
     made: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(("next_token", "masked")):
         pairs = [(a[index][0] - b[index][0], a[index][1]) for a, b in zip(own, first, strict=True)]
@@ -65,7 +65,7 @@ def figures(own: Sequence[Sums], first: Sequence[Sums]) -> dict[str, dict[str, A
 
 
 def row(name: str, made: dict[str, dict[str, Any]], first: bool) -> list[str]:
-    """A model's row of the table."""
+    """Return a model's row of the table."""
     cells = [name]
     for found in made.values():
         low, high = found["interval"]
@@ -75,7 +75,7 @@ def row(name: str, made: dict[str, dict[str, Any]], first: bool) -> list[str]:
 
 
 def _middles(given: argparse.Namespace) -> int:
-    """The command with ``--middles``; its exit status."""
+    """Run the command with ``--middles``; return the exit status."""
     made: dict[str, dict[str, Any]] = {}
     first: list[Cost] | None = None
     try:
@@ -107,20 +107,22 @@ def _middles(given: argparse.Namespace) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout_loss",
-        description="Compare what a token costs some models on held-out packages.",
+        description="Compare the loss per token of models on held-out packages.",
     )
     parser.add_argument("models", nargs="+", help="shipped models' names or folders")
     parser.add_argument("--steps", type=int, default=STEPS, help="batches (default: %(default)s)")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of the contexts (default: %(default)s)")
-    parser.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, help="recipe of the contexts (default: %(default)s)"
+    )
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     parser.add_argument(
         "--middles", action="store_true", help="only the middles of held-out holes, as in a learning curve"
     )
     parser.add_argument(
-        "--contexts", type=int, default=0, help=f"of --middles, with some holes each (default: {CONTEXTS})"
+        "--contexts", type=int, default=0, help=f"number of contexts of --middles (default: {CONTEXTS})"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)

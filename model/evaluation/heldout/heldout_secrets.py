@@ -1,7 +1,7 @@
-"""Counts the lines of held-out packages that are taken for secrets.
+"""Counts the lines of held-out packages that the filters take for secrets.
 
-Almost all of them are code, so what is counted are false alarms and the few values that a package's author took for
-secrets as well. Both filters are tried: that for context, and the stricter one for text that leaves the machine.
+Published packages hardly contain secrets, so almost all these lines are false alarms. Both filters are measured: the
+one for context, and the stricter one for text that leaves the machine.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from mercury_lsp.context.secrets import without
 from model.data.corpus import CorpusError, iter_documents
 
 MOST = 0.001
-"""The largest share of lines that may be blanked."""
+"""The largest share of lines that the filters may blank."""
 
 
 def blanked(text: str, strict: bool) -> list[str]:
-    """The lines of a text that the filter makes blank."""
+    """Return the lines of a text that the filter blanks."""
     kept = without(text, strict).split("\n")
     return [one for one, other in zip(text.split("\n"), kept, strict=True) if one != other]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status, 1 where more than `MOST` of the lines are blanked."""
+    """Run the command line; return the exit status, 1 if more than `MOST` of the lines are blanked."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.heldout_secrets",
-        description="Count held-out lines that are taken for secrets.",
+        description="Count the held-out lines that are taken for secrets.",
     )
-    parser.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
-    parser.add_argument("--files", type=int, help="at most so many; by default all")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N of them")
+    parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    parser.add_argument("--files", type=int, help="read at most so many files (default: all)")
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="print the first N lines that are taken for secrets"
+    )
     given = parser.parse_args(arguments)
     try:
         texts = [source.text for source in iter_documents("heldout", None, given.corpus)][: given.files]

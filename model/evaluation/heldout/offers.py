@@ -1,6 +1,6 @@
-"""Keeps what a model wrote at a place, and what of it fits: enough to replay what a server would show.
+"""Records the model's text at a place and its fitting parts, so that a server's suggestion can be replayed.
 
-Owns the value and its making. What is shown is `cutoff.worth_showing`'s choice, by any threshold and calibration.
+`cutoff.worth_showing` chooses the part to show, for any threshold and calibration.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What fits of a text's first ``end`` characters, in place of the next ``replaced`` characters after the cursor."""
+    """The fitting part of a text's first ``end`` characters; replaces ``replaced`` characters after the cursor."""
 
     end: int
     shown: str
@@ -29,9 +29,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A text with its ``scored`` tokens: (end in characters, log-probability) each.
+    """The model's text at a place.
 
-    ``fits``: what fits of the whole text, and of as many of its lines as end in it; ``likelihood``: of all that fits.
+    ``scored``: the end in characters and the log-probability of each token. ``fits``: the fitting part of each prefix
+    of whole lines, and of the whole text. ``likelihood``: that of the whole fitting text.
     """
 
     text: str
@@ -42,7 +43,7 @@ class Offer:
 
     @classmethod
     def of(cls, committed: Committed) -> Offer:
-        """What the model has written, with the document's line endings as one character."""
+        """Create an offer from the model's text, with each line ending as one character."""
         infill, eol = committed.infill, committed.snapshot.document.eol
         ends = [i for i, character in enumerate(infill.text) if character == "\n" and infill.text[:i].strip()]
         found = [(end, committed.fitting(infill.until(end))) for end in (*ends, len(infill.text))]
@@ -62,17 +63,17 @@ class Offer:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Offer:
-        """From the form that `asdict` and JSON give it. Raises `TypeError`, `KeyError` and `ValueError`."""
+        """Create an offer from the output of `asdict` and JSON. Raises `TypeError`, `KeyError` and `ValueError`."""
         scored = tuple((int(end), float(logp)) for end, logp in values["scored"])
         return cls(**{**values, "scored": scored, "fits": tuple(Fit(**fit) for fit in values["fits"])})
 
     @property
     def whole(self) -> Fit | None:
-        """What fits of the whole text."""
+        """The fitting part of the whole text, or None."""
         return next((fit for fit in self.fits if fit.end == len(self.text)), None)
 
     def shown(self, least: float, calibration: Calibration = IDENTITY) -> Fit | None:
-        """What a server shows of it unasked, with ``least`` as its `show_likelihood`; None where that is nothing."""
+        """Return the part that a server shows automatically, with ``least`` as its `show_likelihood`, or None."""
         whole = self.whole
         if whole is None or not least:
             return whole
@@ -101,7 +102,7 @@ class Offer:
 def written(
     snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None
 ) -> tuple[Completion | None, Committed | None]:
-    """A completion, and what the model wrote for it; None where it was not asked. No clock decides what is found."""
+    """Return a completion, and the model's committed text, None if the model was not asked. There is no deadline."""
     told: list[Committed] = []
 
     def judge(committed: Committed) -> Completion:

@@ -1,18 +1,18 @@
-"""Asks the real server at random places of files of held-out packages.
+"""Measures the real server at random places in files of held-out packages.
 
     python -m model.evaluation.heldout.random_places --files 40 --places 6
     python -m model.evaluation.heldout.random_places --files 1000 --places 20 --details places.jsonl --minutes 30
 
-One server is started, over stdio and with its usual settings, as an editor starts it. Each place gets two requests, an
-automatic one and a manual one. At every other place the rest of the line is missing, as it is while somebody types; at
-the others the file is as its author left it, so that the cursor stands in code that needs nothing. The report says how
-many requests were answered, how many answers came later than twice their deadline, made the syntax worse (where there
-is a grammar) or repeat what stands directly left of the cursor or below it; each with its 95% interval (Wilson's).
-Times count only on a quiet machine, and so do automatic answers, which a busy one has no time for: the report has the
-load, and ``--setting deadline_ms=20000`` makes what is shown independent of it.
+One server is started over stdio with its default settings, as an editor starts it. Each place gets two requests, an
+automatic and a manual one. At every other place the rest of the line is missing, as while a user types; at the other
+places the file is complete, so the cursor is in code that needs no suggestion. The report counts the requests that were
+answered, and the answers that came later than twice their deadline, added syntax errors (if there is a grammar), or
+repeat the text directly left of the cursor or below it; each with its 95% interval (Wilson's). Times are valid only on
+a quiet machine, and so are automatic answers, since a busy machine misses deadlines. The report contains the load;
+``--setting deadline_ms=20000`` makes the suggestions independent of the load.
 
-A long run can be made in pieces: the same command with the same ``--details`` goes on where the last one ended, and
-``--minutes`` ends it. Each round asks at one place of every file, so that a run that is ended early has them all.
+A long run can be split: the same command with the same ``--details`` continues, and ``--minutes`` ends it. Each round
+asks at one place of every file, so a run that is ended early covers all files.
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ from model.evaluation.heldout.soundness import repeats, repeats_left, worsened
 from model.evaluation.typing.workspace import Contender, suggestion
 
 USUAL_DEADLINE_MS = 250
-"""Of an automatic request, on a CPU."""
+"""The default deadline of an automatic request on a CPU."""
 REQUESTS = {"automatic": 1, "manual": 10}
-"""How many deadlines each may take."""
-LATE = 2  # deadlines
-LONGEST_FILE = 100_000  # characters
+"""The time that each kind of request may take, in deadlines."""
+# An answer is late after so many times its deadline.
+LATE = 2
+# Characters.
+LONGEST_FILE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request and what came of it. ``missing``: the rest of the cursor's line was not there."""
+    """One request and its outcome. ``missing``: whether the rest of the cursor's line was removed."""
 
     language: str
     package: str
@@ -74,7 +76,7 @@ class Asked:
 
 
 def drawn(sources: Sequence[Source], files: int, seed: int) -> list[Source]:
-    """Files by lot, the languages in turn, and in each the packages in turn. A longer draw begins with the shorter."""
+    """Draw files at random, languages in turn, then packages in turn. A longer draw begins with a shorter one."""
     queues: dict[str, dict[str, list[Source]]] = defaultdict(lambda: defaultdict(list))
     for source in sorted(sources, key=lambda one: (one.package, one.path)):
         if source.text.strip() and len(source.text) <= LONGEST_FILE:
@@ -93,14 +95,16 @@ def _shuffled(packages: dict[str, list[Source]], random: Random) -> list[list[So
 
 
 def _in_turn(queues: Sequence[Sequence[Source]]) -> list[Source]:
-    """The first of each, then the second of each, and so on."""
+    """Return the first item of each queue, then the second of each, and so on."""
     longest = max(map(len, queues), default=0)
     return [queue[i] for i in range(longest) for queue in queues if i < len(queue)]
 
 
 def places(text: str, count: int, random: Random) -> list[int]:
-    """Offsets by lot, in lines that are not blank, anywhere but in their indentation. A longer draw begins with the
-    shorter."""
+    """Draw offsets at random in lines that are not blank, but not in the indentation.
+
+    A longer draw begins with a shorter one.
+    """
     found, at = [], 0
     for line in text.splitlines(keepends=True):
         bare = line.rstrip("\r\n")
@@ -112,7 +116,7 @@ def places(text: str, count: int, random: Random) -> list[int]:
 async def ask(
     editor: Editor, folder: Path, source: Source, number: int, seed: int, deadline_ms: float
 ) -> list[Asked]:
-    """Both requests at a file's place of this number; none where it has fewer."""
+    """Make both requests at the place of this number in a file; return no request if the file has fewer places."""
     drawn_places = places(source.text, number + 1, Random(f"{seed}/{source.package}/{source.path}"))
     if number >= len(drawn_places):
         return []
@@ -148,7 +152,7 @@ async def ask(
 
 
 def kept(details: Path | None) -> list[Asked]:
-    """What an earlier run of the same places has written. Raises `Failure` where it is something else."""
+    """Read the requests of an earlier run at the same places. Raises `Failure` if the file cannot be read as such."""
     if details is None or not details.exists():
         return []
     try:
@@ -158,7 +162,7 @@ def kept(details: Path | None) -> list[Asked]:
 
 
 def rows(asked: Sequence[Asked]) -> Iterator[list[str]]:
-    """A row for each kind of request: shares of the requests, or of the answers, each with its interval."""
+    """Yield a row for each kind of request: shares of the requests or of the answers, with their intervals."""
     for request in REQUESTS:
         for missing in (True, False):
             own = [one for one in asked if one.request == request and one.missing == missing]
@@ -169,7 +173,7 @@ def rows(asked: Sequence[Asked]) -> Iterator[list[str]]:
 
 
 def _share(asked: Sequence[Asked], name: str) -> str:
-    """How many of the requests have something, with the share and its interval."""
+    """Return the number of requests with a true field ``name``, with the share and its interval."""
     if not asked:
         return "none"
     count = sum(bool(getattr(one, name)) for one in asked)
@@ -178,7 +182,7 @@ def _share(asked: Sequence[Asked], name: str) -> str:
 
 
 def table(asked: Sequence[Asked]) -> Table:
-    """The report."""
+    """Return the report as a table for a terminal."""
     files, packages = len({(one.package, one.path) for one in asked}), len({one.package for one in asked})
     made = Table(title=f"{files} files of {packages} packages; load {os.getloadavg()[0]:.1f}")
     for heading in ("request", "rest of the line", "places", "answered", "late", "syntax worse",
@@ -190,10 +194,12 @@ def table(asked: Sequence[Asked]) -> Table:
 
 
 async def measure(given: argparse.Namespace, sources: Sequence[Source]) -> list[Asked]:
-    """All requests, those of an earlier run included. Raises `Failure`."""
+    """Make the remaining requests; return all, including those of an earlier run. Raises `Failure`."""
     asked = kept(given.details)
-    rounds = Counter((one.package, one.path) for one in asked)  # requests: two at each place
-    settings: dict[str, object] = {"deadline_ms": 0}  # the usual one
+    # Counts requests, of which there are two at each place.
+    rounds = Counter((one.package, one.path) for one in asked)
+    # 0 is the default deadline.
+    settings: dict[str, object] = {"deadline_ms": 0}
     settings |= {
         name: setting_value(value) for name, _, value in (word.partition("=") for word in given.setting)
     }
@@ -222,28 +228,28 @@ async def measure(given: argparse.Namespace, sources: Sequence[Source]) -> list[
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.random_places",
         description="Ask the real server at random places of held-out files.",
     )
     made.add_argument("--files", type=int, default=40)
-    made.add_argument("--places", type=int, default=6, help="in each file")
+    made.add_argument("--places", type=int, default=6, help="number of places in each file")
     made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="its folder; by default the usual one")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     made.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE")
     made.add_argument(
         "--details",
         type=Path,
         metavar="FILE",
-        help="a line of JSON for each request; those it has are not asked",
+        help="write a line of JSON for each request; requests that are in the file already are skipped",
     )
-    made.add_argument("--minutes", type=float, default=math.inf, help="after which the run ends early")
+    made.add_argument("--minutes", type=float, default=math.inf, help="end the run after this time")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     try:
         sources = drawn(list(iter_documents("heldout", None, given.corpus)), given.files, given.seed)

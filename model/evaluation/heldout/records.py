@@ -1,6 +1,6 @@
-"""Defines the lines of a file of details: what was suggested at each held-out hole.
+"""Defines the lines of a file of details: the suggestion at each held-out hole, as JSON.
 
-Owns the record and its form as JSON. `heldout` writes them; `figures` and `verbatim` read them.
+`heldout` writes these files; `figures` and `verbatim` read them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from model.evaluation.heldout.verdict import judge, right_so_far, spared_so_far
 
 
 class DetailsError(Exception):
-    """There are no records to be had; one clear sentence."""
+    """Records cannot be read; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One hole and what was suggested for it: a line of the details.
+    """One hole and the suggestion for it: a line of the details.
 
-    ``shown`` is before any threshold, ``refused`` why nothing would be suggested there to who did not ask; ``offer``
-    is all that was written, None where the model was not asked, ``behind`` the rest of the cursor's line, and ``fresh``
-    says whether only blanks stand before the cursor in it.
+    ``shown``: the suggestion before any threshold. ``refused``: why an automatic request would get no suggestion here.
+    ``offer``: the model's whole text, None if the model was not asked. ``behind``: the rest of the cursor's line.
+    ``fresh``: whether only whitespace precedes the cursor in its line.
     """
 
     model: str
@@ -58,24 +58,24 @@ class Record:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What the hole was cut out of; records of one file are not independent."""
+        """The file of the hole; records of the same file are not independent."""
         return self.package, self.path
 
     @property
     def hole_id(self) -> tuple[str, str, str, int]:
-        """What is the same for two models that were asked at the same hole."""
+        """The identity of the hole, which is the same for two models."""
         return self.package, self.path, self.kind, self.start
 
     @property
     def likelihood(self) -> float:
-        """As the server takes it."""
+        """The likelihood, as the server computes it."""
         return likelihood(self.confidence, self.tokens)
 
     def unasked(self, least: float) -> Record | None:
-        """With what a server shows of it to who did not ask, ``least`` being its `show_likelihood`; None for nothing.
+        """Return the record with the part that a server shows automatically; None if it shows nothing.
 
-        What is right as far as it goes, though cut off, counts as a right first line, and spares its keys but one a
-        line.
+        least: the server's `show_likelihood`. A part that is right as far as it goes counts as a right first line, and
+        saves its keys minus one for each line.
         """
         fit = None if self.offer is None else self.offer.shown(least)
         if fit is None or self.offer is None:
@@ -95,19 +95,19 @@ class Record:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Record:
-        """From the form that JSON gives it. Raises `TypeError`, `KeyError` and `ValueError`."""
+        """Create a record from JSON values. Raises `TypeError`, `KeyError` and `ValueError`."""
         if values["shown"] is not None and values.get("offer") is None:
-            raise ValueError("it does not tell what is shown unasked, as those of earlier versions do not")
+            raise ValueError("it has no offers, like files of earlier versions")
         offer = None if values.get("offer") is None else Offer.read(values["offer"])
         return cls(**{**values, "offer": offer})
 
     def line(self) -> str:
-        """As one line of JSON."""
+        """Return the record as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
 
 def read(file: Path) -> list[Record]:
-    """The records of a file of details. Raises `DetailsError`."""
+    """Read the records of a file of details. Raises `DetailsError`."""
     try:
         with file.open(encoding="utf-8") as lines:
             return [Record.read(json.loads(line)) for line in lines]

@@ -1,7 +1,7 @@
-"""Checks what a suggestion must not do: break the syntax, or repeat what stands around it.
+"""Checks whether a suggestion breaks the syntax, or repeats the text around it.
 
-Owns the definitions. They are written apart from those that `completion.postprocess` goes by, for they judge it:
-a document is parsed afresh, and lines are compared as they stand.
+The checks judge `completion.postprocess`, so they do not share code with it: a document is parsed from scratch, and
+lines are compared verbatim.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 _WORD = re.compile(r"\w")
-LEAST = 2  # letters, digits and underscores in a line that says anything: brackets alone may well stand twice
+# A line with fewer letters, digits and underscores may be repeated, such as brackets alone.
+LEAST = 2
 
-LEAST_LEFT = 10  # characters
+# Characters.
+LEAST_LEFT = 10
 
 
 def worsened(document: Document, start: int, end: int, shown: str) -> bool:
-    """Whether a document has more errors of syntax once ``shown`` stands in place of the characters up to ``end``."""
+    """Return whether replacing the text from ``start`` to ``end`` by ``shown`` adds syntax errors to a document."""
     after = document.replace(start, end, shown, document.version)
     return Syntax.of(after).errors() > Syntax.of(document).errors()
 
 
 def repeats(document: Document, start: int, end: int, shown: str) -> bool:
-    """Whether the end of ``shown`` is the rest of the cursor's line, or its last line the one that follows, again.
+    """Return whether ``shown`` ends with the rest of the cursor's line, or its last line equals the following line.
 
-    Lines are compared without the blanks around them. That the author wrote a line twice is for the caller to see:
-    of what stood there this can be asked as well.
+    Lines are compared without surrounding whitespace. If the author may have repeated a line, the caller should call
+    this with the author's text as well.
     """
     line, _ = document.position(start)
     line_start, line_end = document.span(line)
@@ -45,9 +47,10 @@ def _says(line: str) -> bool:
 
 
 def repeats_left(document: Document, offset: int, shown: str) -> bool:
-    """Whether ``shown`` begins with what stands directly left of the cursor in its line, again.
+    """Return whether ``shown`` begins by repeating the text directly left of the cursor in its line.
 
-    At least `LEAST_LEFT` characters, of which some are of a word: shorter pieces are often right twice (``a.a``).
+    Only repetitions of at least `LEAST_LEFT` characters that contain a word count; shorter ones are often right
+    (``a.a``).
     """
     left = document.text[document.span(document.position(offset)[0])[0] : offset].lstrip()
     lengths = range(LEAST_LEFT, min(len(left), len(shown)) + 1)

@@ -1,7 +1,7 @@
-"""Prints what is shown at random places of real files, next to what stood there.
+"""Prints the suggestions at random places of real files, next to the original text.
 
-Owns the draw of the places (seeded, so that nobody picks the good ones) and the table. Each place is completed by
-the command line a user would type, with the rest of its line cut away.
+The places are drawn with a seed, so nobody picks the good ones. Each place is completed by the command ``mercury-lsp
+complete``, with the rest of its line removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mercury_lsp.syntax.tree import Syntax
 
 
 def draw(text: str, count: int, random: Random) -> list[tuple[int, int]]:
-    """Lines and columns, from 0: in lines of code, at a blank or bracket between two tokens."""
+    """Draw lines and columns, from 0, after a blank, a bracket or a dot in lines of code."""
     lines = text.split("\n")
     places = []
     for number, line in enumerate(lines):
@@ -33,7 +33,10 @@ def draw(text: str, count: int, random: Random) -> list[tuple[int, int]]:
 
 
 def complete(file: Path, line: int, column: int, folder: Path) -> dict[str, object]:
-    """The command's answer at a place whose line is cut there; ``parses``: with no more errors than the original."""
+    """Return the command's answer at a place, after removing the rest of the line.
+
+    ``parses`` tells whether the completed file has no more syntax errors than the original.
+    """
     lines = file.read_text(encoding="utf-8").split("\n")
     original = lines[line][column:]
     lines[line] = lines[line][:column]
@@ -51,14 +54,14 @@ def complete(file: Path, line: int, column: int, folder: Path) -> dict[str, obje
 
 
 def errors(file: Path, text: str) -> int:
-    """Syntax errors of a text by tree-sitter."""
+    """Count the syntax errors of a text by tree-sitter."""
     if for_document("", file.name) is None:
         sys.exit(f"{file}: its language has no grammar here.")
     return Syntax.of(Document("", file.name, "", 0, text)).errors()
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.spot_check", description="Complete random places of files."
     )

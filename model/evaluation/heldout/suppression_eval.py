@@ -1,11 +1,11 @@
-"""Measures whether suggestions behave, at places of held-out packages, and what each rule of suppression is worth.
+"""Measures the soundness of suggestions in held-out packages, and the effect of each rule that suppresses suggestions.
 
-At each place it makes one automatic request, as editors do at every key, and one more for each variant, with one rule
-switched off. Of what is shown it counts how often the first line, or all of it, is the author's (precision), how often
-the document then has more errors of syntax, and how often the following text is repeated, both by `soundness`. The
-places are those of `cursors`, of the wanted kinds in turn: by default half of them within a line and half at the start
-of one. The other files of the package are there, see `package_index`. Deadlines are the server's alone, so only the
-milliseconds depend on what else the machine does.
+At each place, one automatic request is made, as by editors at every key, and one more for each variant, which disables
+one rule. Of the suggestions shown, three figures are counted: those whose first line, or whole text, is the author's
+(precision), those that add syntax errors, and those that repeat the following text, both by `soundness`. The places are
+drawn by `cursors`, of the wanted kinds in turn: by default half of them within a line, half at the start of a line. The
+other files of the package are available, see `package_index`. There are no deadlines, so only the times depend on the
+machine's load.
 """
 
 from __future__ import annotations
@@ -53,15 +53,19 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "without suppression of the unlikely": {"show_likelihood": 0.0},
     "without related text": {"project_files": "none"},
 }
-"""What is switched off, by the names of the options. Two are no options: `UNPROCESSED` is judged beside `SHIPPED`, and
-with `UNRULED` the request is one by hand, of which as much is shown as if it were not."""
+"""The settings of each variant.
+
+Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`; `UNRULED` makes a manual
+request, but shows only as much as an automatic request would.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. ``reason`` is why nothing is shown; the last three are false then.
+    """The outcome of one request.
 
-    ``again``: it repeats what follows, which what the author wrote does not.
+    ``reason``: why nothing is shown; then the last three fields are false. ``again``: whether the suggestion repeats
+    the following text, while the author's text does not.
     """
 
     variant: str
@@ -80,14 +84,14 @@ class Outcome:
 
     @property
     def file(self) -> tuple[str, str]:
-        """What the hole was cut out of; outcomes in one file are not independent."""
+        """The file of the hole; outcomes in the same file are not independent."""
         return self.package, self.path
 
 
 def places(
     sources: Iterable[Source], languages: Sequence[str], per_language: int, seed: int, kinds: Sequence[str]
 ) -> list[Cursor]:
-    """One cursor a place, of the kinds in turn."""
+    """Draw one cursor at each place, the kinds in turn."""
     drawn = draw(sources, languages, per_language, seed, kinds)
     return [place[number // len(languages) % len(place)] for number, place in enumerate(drawn)]
 
@@ -95,7 +99,7 @@ def places(
 def outcomes(
     engine: LocalEngine, cursor: Cursor, library: Library, variants: Mapping[str, Config]
 ) -> Iterator[Outcome]:
-    """What each variant makes of a place; `SHIPPED` also without post-processing."""
+    """Yield the outcome of each variant at a place; for `SHIPPED`, also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
         snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
@@ -111,7 +115,7 @@ def outcomes(
 
 
 def _unprocessed(committed: Committed, least: float) -> str | None:
-    """As much of what the model wrote as has the highest expected gain, whether or not it fits."""
+    """Return the part of the model's text with the highest expected gain, whether it fits or not; None if empty."""
     text = committed.text
     if least:
         text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
@@ -146,7 +150,7 @@ def _outcome(
 
 
 def report(made: Sequence[Outcome]) -> dict[str, Any]:
-    """The answer as a JSON object: by variant what is shown and how good that is, and why the rest is not."""
+    """Return the report as a JSON object: the figures of each variant, and the reasons for showing nothing."""
     by_variant: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in made:
         by_variant[outcome.variant].append(outcome)
@@ -172,7 +176,7 @@ def _figures(own: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def table(answer: Mapping[str, Any]) -> Table:
-    """The figures for people."""
+    """Return the figures as a table for a terminal."""
     caption = "right: of what is shown; worse: more errors of syntax; again: repeats what follows"
     made = Table(box=SIMPLE_HEAD, caption=caption)
     made.add_column("Variant", min_width=24)
@@ -193,7 +197,7 @@ def table(answer: Mapping[str, Any]) -> Table:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.suppression_eval",
         description=(__doc__ or "").split("\n\n")[1],
@@ -202,18 +206,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--per-language", type=int, default=50, help="places of each (default: 50)")
     made.add_argument("--languages", default=",".join(LANGUAGES), help="default: %(default)s")
     made.add_argument("--kinds", default=TYPING, help="of holes, in turn (default: %(default)s)")
-    made.add_argument("--variants", help="only those whose name has one of these words, with commas between")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
     made.add_argument(
-        "--details", type=Path, metavar="FILE", help="write a JSON object a line for each outcome"
+        "--variants", help="only variants whose name contains one of these words, separated by commas"
     )
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
+    made.add_argument("--details", type=Path, metavar="FILE", help="write a line of JSON for each outcome")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 1 where a suggestion as shipped worsens the syntax or repeats what follows."""
+    """Run the command line; return 1 if a suggestion as shipped adds a syntax error or repeats the following text."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     words = given.variants.split(",") if given.variants else [""]

@@ -1,15 +1,15 @@
-"""Measures how often a suggestion repeats the training corpus word for word.
+"""Measures how often a suggestion repeats the training corpus verbatim.
 
-Owns the search and its figures. Details are those of `model.evaluation.heldout.heldout` (what was shown) or of
-`model.evaluation.suites.evaluate` (the completion). Texts are compared by their code tokens, `clean.tokens`: words,
-runs of digits, single marks; blanks never count. A *run* is a row of tokens of a suggestion that stands, in one
-piece, in one file of the training split. Counted are the suggestions with a run of ten lines, that is of ten times
-the tokens that a line of the corpus has on average (blank lines left out), and, as most suggestions are shorter,
-those of at least 8, 16 and 32 tokens that are in the corpus as a whole. Where the details tell what stood there, the
-same is counted of that: code that is everybody's, such as a loop's head, is in the corpus whoever writes it.
+The input is a file of details of `model.evaluation.heldout.heldout` (shown suggestions) or of
+`model.evaluation.suites.evaluate` (completions). Texts are compared by their code tokens, see `clean.tokens`: words,
+runs of digits, single marks, without whitespace. A *run* is a sequence of tokens of a suggestion that one file of the
+training split contains. Two figures are counted: suggestions with a run of ten lines, that is ten times the mean number
+of tokens in a non-blank line of the corpus; and, since most suggestions are shorter, suggestions of at least 8, 16 and
+32 tokens that are one run. If the details contain the authors' texts, the same is counted for them, since common code,
+such as the head of a loop, is in the corpus anyway.
 
-Only the suggestions are held in memory, by the hashes of their runs of `WIDTH` tokens; the corpus is read once, and
-a run is as long as such hashes follow one another in both.
+Only the suggestions are kept in memory, as hashes of `WIDTH` consecutive tokens; the corpus is read once. A run lasts
+as long as such hashes follow one another in both texts.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The longest run of a text so far, and the file that it is in."""
+    """The longest run of a text so far, and the file that contains it."""
 
     length: int
     source: Source
 
 
 class Search:
-    """Looks for texts in files. ``runs`` has the longest run of each text of which one was found, by its number."""
+    """Searches files for runs of texts. ``runs`` maps a text's index to its longest run, if one was found."""
 
     _LOWEST = np.uint64((1 << 22) - 1)
 
@@ -62,11 +62,12 @@ class Search:
             for at, run in enumerate(shingles(each, WIDTH).tolist()):
                 self._where[run].append((number, at))
         self._known = np.array(sorted(self._where), dtype=np.uint64)
-        self._sieve = np.zeros(1 << 22, dtype=bool)  # by the lowest bits: most runs of a file need no search
+        # A filter by the lowest bits, so that most runs of a file need no lookup.
+        self._sieve = np.zeros(1 << 22, dtype=bool)
         self._sieve[self._known & self._LOWEST] = True
 
     def look(self, source: Source) -> None:
-        """Look for all texts in one file."""
+        """Search one file for all texts."""
         hashes = tokens(source.text)
         self.files += 1
         self.tokens += len(hashes)
@@ -77,7 +78,7 @@ class Search:
         for place, run in zip(places.tolist(), runs[places].tolist(), strict=True):
             if place != last + 1:
                 going = {}
-            # A run goes on where the one before ended a token earlier both here and in the text.
+            # A run continues if the hash before matched one token earlier, both in the file and in the text.
             going = {
                 (text, at): going.get((text, at - 1), WIDTH - 1) + 1 for text, at in self._where.get(run, ())
             }
@@ -87,12 +88,12 @@ class Search:
                     self.runs[text] = Run(length, source)
 
     def longest(self, text: int) -> int:
-        """Tokens of a text's longest run; 0 where it is shorter than `WIDTH`."""
+        """Return the tokens of a text's longest run; 0 if it is shorter than `WIDTH`."""
         return self.runs[text].length if text in self.runs else 0
 
 
 def figures(search: Search, numbers: Sequence[int], ten_lines: int) -> dict[str, Any]:
-    """Of the texts with these numbers: how many are long enough to be found, and how many are."""
+    """Count, of the texts with these indices, those that are long enough to be found, and those found verbatim."""
     found = [(search.sizes[number], search.longest(number)) for number in numbers]
     counts = {
         f"whole of {size} tokens": [run == length for length, run in found if length >= size]
@@ -111,7 +112,7 @@ def figures(search: Search, numbers: Sequence[int], ten_lines: int) -> dict[str,
 
 
 def report(search: Search, suggestions: int, texts: Sequence[str]) -> dict[str, Any]:
-    """The whole answer as a JSON object; the first ``suggestions`` texts are such, the others are the authors'."""
+    """Return the whole report as a JSON object; the first ``suggestions`` texts are suggestions, the rest authors'."""
     per_line = search.tokens / max(search.lines, 1)
     ten_lines = max(WIDTH, round(LINES * per_line))
     ours, theirs = range(suggestions), range(suggestions, len(texts))
@@ -136,7 +137,7 @@ def report(search: Search, suggestions: int, texts: Sequence[str]) -> dict[str, 
 
 
 def texts_of(file: Path) -> tuple[list[str], list[str]]:
-    """What was suggested, and what stood there where that is told. Raises `DetailsError`."""
+    """Return the suggestions of a file of details, and the authors' texts, if any. Raises `DetailsError`."""
     suggested, written = [], []
     try:
         with file.open(encoding="utf-8") as lines:
@@ -158,7 +159,7 @@ def texts_of(file: Path) -> tuple[list[str], list[str]]:
 
 
 def table(answer: dict[str, Any]) -> Table:
-    """The report for people."""
+    """Return the report as a table for a terminal."""
     corpus = answer["corpus"]
     title = (
         f"{answer['suggestions']} suggestions against {corpus['tokens']:,} tokens in {corpus['files']:,} files; "
@@ -175,14 +176,14 @@ def table(answer: dict[str, Any]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluation.heldout.verbatim", description="Find repeated training code."
     )
     parser.add_argument(
         "details",
         type=Path,
-        help="what model.evaluation.heldout.heldout or model.evaluation.suites.evaluate wrote",
+        help="details of model.evaluation.heldout.heldout or model.evaluation.suites.evaluate",
     )
     parser.add_argument("--corpus", type=Path, default=corpus_folder(), help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -209,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _files(corpus: Path) -> int | None:
-    """How many there are to read, by the corpus's own statistics."""
+    """Return the number of training files by the corpus's statistics; None if there are none."""
     file = corpus / "statistics.json"
     splits = json.loads(file.read_text(encoding="utf-8")).get("splits") if file.is_file() else None
     return sum(each["files"] for each in splits["train"].values()) if splits else None

@@ -1,16 +1,16 @@
-"""Judges what a suggestion is worth, against the text that stood there.
+"""Compares a suggestion with the author's text, and counts the keys that it saves.
 
-Owns the definitions. Blanks at the end of a line or of the text never count, everything else does.
+Whitespace at the end of a line or of the text never counts; everything else does.
 
-*Spared* are keys that the user need not press. A text takes one key for each character and each new line; blanks
-that begin a line are the editor's. A user takes the suggestion's lines from the first on, while each is exactly the
-one that stood there, by one key for each line: spared are the keys of those lines less these. A first line that is
-wrong anywhere spares nothing. ``spared_by_word`` is softer: the first line that is not right is taken word by word
-(a run of letters and digits, or of other marks), while the words are right, again by one key each.
+*Spared* are the keys that the user does not have to press. A text takes one key for each character and each new line;
+the editor indents lines. A user accepts the suggestion's lines one by one, with one key each, while they are exactly
+the author's; ``spared`` is the number of keys of these lines minus the keys for accepting them. If the first line is
+wrong anywhere, nothing is spared. With ``spared_by_word``, the user also accepts the right words of the first wrong
+line, again with one key each; a word is a run of letters and digits, or of other marks.
 
-*Ending* is about where the model itself stops, in its own text before any post-processing: ``right``; ``short``,
-right so far but something is missing; ``over``, right up to the hole's end and then more; ``other``, wrong before
-either. Where the server asked for one line only, the hole's first line is what it is measured by.
+*Ending* classifies where the model stops, in its own text before any post-processing: ``right``; ``short``, right so
+far, but text is missing; ``over``, right up to the end of the hole, then more; ``other``, wrong before that. If the
+server asked for one line only, the ending is measured against the hole's first line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_LINE = re.compile(r"\s*\S[^\n]*")  # with the blank lines above it
+# A line, with the blank lines above it.
+_LINE = re.compile(r"\s*\S[^\n]*")
 WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``keys``: that the hole takes; the others as the module tells."""
+    """The verdict on a suggestion; ``keys`` is the number of keys of the hole, for the rest see the module."""
 
     exact: bool
     first_line: bool
@@ -37,9 +38,10 @@ class Verdict:
 def judge(
     hole: str, shown: str | None, replaced: str, said: str, finished: bool, one_line: bool, fresh: bool
 ) -> Verdict:
-    """Compare what is ``shown`` in place of a hole, and of ``replaced`` behind it, and what the model ``said``.
+    """Judge a suggestion, which stands in place of the hole and the following text ``replaced``.
 
-    fresh: whether the cursor's line has only blanks before it, so that its indentation costs no keys.
+    shown: the suggestion, or None. said: the model's text before post-processing. fresh: whether the cursor's line has
+    only whitespace before the cursor, so that indentation costs no keys.
     """
     truth, found = _lines(hole + replaced), _lines(shown or "")
     right = _agreeing(truth, found)
@@ -61,16 +63,16 @@ def judge(
 
 
 def right_so_far(hole: str, shown: str, replaced: str) -> bool:
-    """Whether a text that may have been cut off is right in its first line, or as far as it goes.
+    """Return whether the first line of a text, which may have been cut off, is right, or the whole text is.
 
-    What ends within a word that stood there is not.
+    A text that ends within a word of the author is not right.
     """
     truth, found = _lines(hole + replaced), _lines(shown)
     return _agreeing(truth, found) > 0 or _begins(truth, found)
 
 
 def spared_so_far(hole: str, shown: str, replaced: str, fresh: bool) -> int:
-    """Keys that a text spares which is right as far as it goes, taken by one key for each line; 0 for any other."""
+    """Return the keys that a text saves if it is right as far as it goes, else 0; accepting a line takes one key."""
     truth, found = _lines(hole + replaced), _lines(shown)
     if not _begins(truth, found):
         return 0
@@ -78,7 +80,7 @@ def spared_so_far(hole: str, shown: str, replaced: str, fresh: bool) -> int:
 
 
 def _begins(truth: list[str], found: list[str]) -> bool:
-    """Whether lines are the first ones of others, but that the last may end early, between two words."""
+    """Return whether ``truth`` begins with the lines ``found``, of which the last may end early, between two words."""
     if not found or len(found) > len(truth) or found[:-1] != truth[: len(found) - 1]:
         return False
     whole, begun = truth[len(found) - 1], found[-1]
@@ -90,7 +92,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _agreeing(one: list[str], other: list[str]) -> int:
-    """How many items from the first on are the same."""
+    """Count the equal items at the beginning of two lists."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

@@ -1,1 +1,1 @@
-"""Runs the public suites: tasks, answers, and the programs that judge them."""
+"""Runs the public suites: tasks, answers, and the programs that check the answers."""

@@ -1,11 +1,11 @@
-"""Compares our decoders with a server of llama.cpp's API on a suite, in time and in pass@1.
+"""Compares our decoders with a server with llama.cpp's API on a suite, in time and in pass@1.
 
     python -m model.release.gguf_export small --type q4_0 --out small-q4_0.gguf
     llama-server -m small-q4_0.gguf -t 2 -c 2048 --port 8091
     python -m model.evaluation.suites.against http://127.0.0.1:8091 --suite single-line --limit 100
 
-Owns the suite's side of it: which tasks, and what each side's answers are worth. The asking in turn and the clocks are
-`mercury_lsp.bench.against`'s, the same as in ``mercury-lsp bench --against``; the execution is `execute`'s.
+`mercury_lsp.bench.against` asks both sides in turn and measures the times, as in ``mercury-lsp bench --against``;
+`execute` runs the programs.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ HEADINGS = (
 
 
 def questions(engine: LocalEngine, tasks: Sequence[Task]) -> Iterator[Question]:
-    """What an editor would have asked."""
+    """Yield the requests that an editor would make."""
     for task in tasks:
         yield Question(prompt_of(engine, PATH, task.before, task.after), task.single_line)
 
 
 def choose(engine: LocalEngine, tasks: Sequence[Task], given: argparse.Namespace) -> list[Task]:
-    """The tasks that the options draw. Raises `SuiteError`, or `CompareError` for earlier details that are none."""
+    """Return the tasks of the command line. Raises `SuiteError`, or `CompareError` for invalid details."""
     if any(task.function or task.language != "python" for task in tasks):
         raise SuiteError(
             "Only holes in Python programs are compared: single-line, random-span, or such a file."
@@ -83,7 +83,7 @@ def choose(engine: LocalEngine, tasks: Sequence[Task], given: argparse.Namespace
 def lines(
     suite: str, model: str, tasks: Sequence[Task], turns: Sequence[Turn], processes: int
 ) -> list[dict[str, Any]]:
-    """What each side said to each task, how long that took, and how its program fared."""
+    """Return a line of details for each side and task: the answer, its time, and the outcome of its program."""
     made = []
     for side in SIDES:
         completions = [
@@ -112,7 +112,7 @@ def lines(
 
 
 def report(made: Sequence[dict[str, Any]], turns: Sequence[Turn]) -> dict[str, Any]:
-    """The figures of the comparison, and of each side's answers; `time_interval` is of the time over the server's."""
+    """Return the figures of the comparison and of each side; `time_interval` is that of the time over the server's."""
     found: dict[str, Any] = {**figures(turns), "sides": {}}
     for side in SIDES:
         own = [line for line in made if line["mode"] == side]
@@ -129,7 +129,7 @@ def report(made: Sequence[dict[str, Any]], turns: Sequence[Turn]) -> dict[str, A
 
 
 def rows(found: dict[str, Any]) -> list[list[str]]:
-    """The table's rows, one for each side."""
+    """Return the rows of the table, one for each side."""
     made = []
     for name, side in found["sides"].items():
         everything = found["all"]
@@ -152,7 +152,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def notes(found: dict[str, Any]) -> str:
-    """What the table has no room for."""
+    """Return the figures that do not fit into the table, as text."""
     told = []
     for name, group in (("all", found["all"]), (f"{LONG_TOKENS} tokens and more", found[LONG_GROUP])):
         if group:
@@ -165,15 +165,15 @@ def notes(found: dict[str, Any]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.suites.against",
-        description="Compare with a server on a suite, in turn, request by request.",
+        description="Compare with a server on a suite, request by request.",
     )
     made.add_argument("url", help="of a server with llama.cpp's completion API and the same model")
     made.add_argument("--suite", default="single-line", help="single-line, random-span or a file of holes")
     made.add_argument(
-        "--least", type=int, default=0, help="only tasks whose author wrote so many tokens or more"
+        "--least", type=int, default=0, help="only tasks whose author's text has at least so many tokens"
     )
     made.add_argument(
         "--long",
@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
         "model.evaluation.suites.evaluate",
     )
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument("--repeats", type=int, default=1, help="times that each request is timed (default: 1)")
     made.add_argument("--model", default="small", help="a shipped model's name or a checkpoint's folder")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     given = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:

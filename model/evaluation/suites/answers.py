@@ -1,13 +1,13 @@
-"""Collects a model's answers to tasks, and what their programs did.
+"""Collects a model's answers to tasks, and the outcomes of their programs.
 
-Owns the asking: the prompt that an editor would have sent, in the cache before the clock starts; and for whole
-functions the asking again. Tested is the engine's raw text, before any post-processing.
+The prompt is the server's own, and is in the KV cache before the time is measured. The engine's raw text is tested,
+before any post-processing.
 
-A function is written by consecutive completions. The model has learnt to end where an editor's hole ends, mostly
-after a line or a few, so each completion becomes a part of the prefix, and the model is asked again. Where it has
-nothing to add behind a line, it is asked once more on the next line, as a user would press Enter. That ends with the
-function (`functions.end`), with nothing to add on a new line either, with lines said over and over, or with the limit
-of tokens over all completions. The engine is stopped between two passes as soon as the function is over.
+A whole function is written by consecutive completions. The model has learned to stop at the end of an editor's hole,
+usually after a few lines, so each completion is appended to the prefix, and the model is asked again. If the model adds
+nothing after a line, it is asked again on the next line, as if the user had pressed Enter. The generation stops at the
+end of the function (`functions.end`), if the model adds nothing on a new line either, if lines repeat, or at the limit
+of tokens over all completions. The engine is stopped between two passes as soon as the function has ended.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from model.evaluation.suites.toolchains import Tools
 
 
 class LocalEngine(Protocol):
-    """What is asked."""
+    """The engine that is asked."""
 
     def stem_start(self, text: str) -> int:
-        """Index at which the stem of a text begins."""
+        """Return the index at which the stem of a text begins."""
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """Return the number of tokens of a text."""
 
     def prefill(self, prompt: Prompt) -> int:
-        """Read a prompt ahead."""
+        """Read a prompt into the KV cache."""
 
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Fill in the middle."""
@@ -47,8 +47,11 @@ class LocalEngine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said to one task; ``completion`` is what of it goes into the program. Of a function ``infill``
-    sums up all completions: what was cut off does not count as tokens, the passes for it do."""
+    """The model's answer to one task.
+
+    ``completion``: the part that goes into the program. For a function, ``infill`` sums up all completions: tokens that
+    were cut off do not count, but their passes do.
+    """
 
     task: Task
     infill: Infill
@@ -58,25 +61,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An answer and how its program fared."""
+    """An answer and the outcome of its program."""
 
     answer: Answer
     outcome: Outcome
 
     @property
     def exact(self) -> bool | None:
-        """Whether the completion is the author's; None where that is not known."""
+        """Whether the completion is the author's; None if that is not known."""
         return self.answer.task.exact(self.answer.completion)
 
 
 class _Over(Exception):
-    """The function is over, so the rest of the canvas is of no use."""
+    """The function has ended, so the rest of the completion is not needed."""
 
 
 class _Watch:
-    """Sees each draft of a completion; raises `_Over` where it is to stop.
+    """Watches the progress of a completion; raises `_Over` when the function has ended.
 
-    A draft may hold tokens that are yet to be verified. What two drafts in turn agree on is committed.
+    A draft may contain tokens that are not verified yet. Text on which two consecutive drafts agree is committed.
     """
 
     def __init__(self, over: Callable[[str], bool]) -> None:
@@ -97,7 +100,7 @@ class _Watch:
 def generate(
     engine: LocalEngine, tasks: Sequence[Task], samplings: Sequence[Sampling], path: str
 ) -> Iterator[tuple[Answer, ...]]:
-    """For each task one answer by each sampling, in turn. path: the document's name, as the model sees it."""
+    """Yield, for each task, the answers by each sampling. path: the document's name in the prompt."""
     for task in tasks:
         made = prompt_of(engine, path, task.before, task.after)
         begin = time.perf_counter()
@@ -114,7 +117,7 @@ def generate(
 
 
 def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Infill:
-    """A whole function, completion after completion."""
+    """Write a whole function by consecutive completions."""
     language, beginning = task.language, task.prompt
     begin = time.perf_counter()
     text, passes, steps, left = "", 0, 0, sampling.max_tokens
@@ -160,20 +163,21 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
         ms_denoise=ms,
         cached_tokens=0,
         prompt_tokens=0,
-        confidence=0.0,  # as a part is cut off, there is none for the rest
+        # Unknown, since a part of the text is cut off.
+        confidence=0.0,
         finished=ended or (language == "python" and not functions.looping(text) and left > 0),
     )
 
 
 def judge(answers: Sequence[Answer], processes: int = 2, tools: Tools | None = None) -> Iterator[Result]:
-    """Run each answer's program."""
+    """Run each answer's program; yield the results in order."""
     programs = [answer.task.program(answer.completion) for answer in answers]
     for answer, outcome in zip(answers, run_all(programs, processes=processes, tools=tools), strict=True):
         yield Result(answer, outcome)
 
 
 def prompt_of(engine: LocalEngine, path: str, before: str, after: str) -> Prompt:
-    """What the server would ask with its default budgets."""
+    """Return the server's prompt, with its default budgets."""
     budgets = Config()
     return prompt.build(
         path,

@@ -3,9 +3,9 @@
     python -m model.evaluation.suites.chart --model small --model mini --limit 100 --details chart.jsonl
     python -m model.evaluation.suites.chart --again chart.jsonl OTHER.jsonl --png docs/passes.png
 
-Owns the list of decoders and the chart. The asking, the execution and the figures are `evaluate`'s own parts. Every
-decoder of a model is asked in turn at each task, behind the one prompt, so that all pairs of decoders are paired.
-Single lines only: that is where passes per line and told lengths mean something.
+Generation, execution and figures are shared with `evaluate`. All decoders of a model are asked at each task, with the
+same prompt in the KV cache, so all decoders can be compared in pairs. Only single-line tasks are used, since passes per
+line and given lengths are meaningful there.
 """
 
 from __future__ import annotations
@@ -48,21 +48,22 @@ HEADINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """One way to decode, at one setting. ``name`` is the curve that it is a point of."""
+    """A decoder with one setting. ``name`` is the curve to which its point belongs."""
 
     name: str
     setting: str
     sampling: Sampling | None = None
-    rule: str = ""  # of `Lengths`, where there is no sampling
+    # A rule of `Lengths`, if there is no sampling.
+    rule: str = ""
 
     @property
     def mode(self) -> str:
-        """Its name in a line of details."""
+        """The decoder's name in a line of details."""
         return f"{self.name}: {self.setting}" if self.setting else self.name
 
 
 def decoders() -> list[Decoder]:
-    """All that are compared."""
+    """Return all decoders to compare."""
     plain = Sampling(verify=False)
     drafts = {
         "diffusion alone": Sampling(draft_lookup=0, draft_trust=1.0),
@@ -84,7 +85,7 @@ def decoders() -> list[Decoder]:
 
 
 def ask(engine: LocalEngine, tasks: Sequence[Task], asked: Sequence[Decoder]) -> Iterator[dict[str, Answer]]:
-    """For each task the answers by each decoder's mode."""
+    """Yield, for each task, the answers by the decoders' modes."""
     lengths = Lengths(engine) if any(decoder.rule for decoder in asked) else None
     for task in tasks:
         prompt = prompt_of(engine, PATH, task.before, task.after)
@@ -102,7 +103,8 @@ def _infill(
     engine: LocalEngine, lengths: Lengths | None, prompt: Prompt, decoder: Decoder, task: Task
 ) -> Infill:
     if decoder.sampling is not None:
-        bound = 2 * decoder.sampling.max_tokens  # passes: more than any decoder needs
+        # More passes than any decoder needs.
+        bound = 2 * decoder.sampling.max_tokens
         return engine.infill(prompt, replace(decoder.sampling, single_line=True, max_passes=bound))
     assert lengths is not None
     return lengths.infill(prompt, decoder.rule, engine.count((task.canonical_solution or "").rstrip("\n")))
@@ -111,7 +113,7 @@ def _infill(
 def run(
     engine: LocalEngine, tasks: Sequence[Task], asked: Sequence[Decoder], processes: int, progress: Progress
 ) -> list[Line]:
-    """A line of details for each task and decoder."""
+    """Return a line of details for each task and decoder."""
     drawn = ask(engine, tasks, asked)
     answers = list(progress.track(drawn, total=len(tasks), description=f"{engine.name}: generating"))
     lines: list[Line] = []
@@ -122,7 +124,7 @@ def run(
 
 
 def points(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """The figures of each model's decoders, in the order of the lines."""
+    """Return the figures of each model's decoders, in the order of the lines."""
     found: dict[tuple[str, str], list[Line]] = defaultdict(list)
     for line in lines:
         found[line["model"], line["mode"]].append(line)
@@ -152,7 +154,7 @@ def points(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def rows(made: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The table's rows."""
+    """Return the rows of the table."""
     out = []
     for point in made:
         (low, high), less = point["interval"], point.get("against_one_token")
@@ -178,7 +180,7 @@ def rows(made: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """The chart: a panel for each model, a curve for each decoder."""
+    """Draw the chart: a panel for each model, a curve for each decoder."""
     from matplotlib.figure import Figure
 
     models = list(dict.fromkeys(point["model"] for point in made))
@@ -194,7 +196,8 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
             x, y = [point["passes"] for point in own], [100 * point["pass_at_1"] for point in own]
             low = [100 * (point["pass_at_1"] - point["interval"][0]) for point in own]
             high = [100 * (point["interval"][1] - point["pass_at_1"]) for point in own]
-            line = "none" if name == "told length" else "-"  # its points are rules, not one rule's settings
+            # The points of given lengths are different rules, not settings of one rule.
+            line = "none" if name == "told length" else "-"
             marks[name] = panel.errorbar(
                 x,
                 y,
@@ -208,7 +211,8 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
                 panel.annotate(
                     point["setting"],
                     (point["passes"], 100 * point["pass_at_1"]),
-                    (4, 4 - 8 * index),  # one below the other: points lie close together
+                    # The labels are staggered, because the points are close together.
+                    (4, 4 - 8 * index),
                     textcoords="offset points",
                     fontsize=6,
                 )
@@ -216,13 +220,14 @@ def draw(made: Sequence[Mapping[str, Any]], file: Path) -> None:
         panel.set(title=f"{model}, n = {n}", xlabel="forward passes a line")
         panel.grid(alpha=0.3)
     panels[0].set(ylabel="single-line infilling, pass@1 in %", ylim=(0, None))
-    panels[0].set_xlim(0, 1.1 * max(point["passes"] for point in made))  # room for the last one's words
+    # Leaves room for the label of the last point.
+    panels[0].set_xlim(0, 1.1 * max(point["passes"] for point in made))
     figure.legend([marks[name] for name in names], names, loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=120)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.suites.chart",
         description="Compare all decoders on single-line infilling.",
@@ -230,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", action="append", help="may be given several times (default: small and mini)")
     made.add_argument("--decoder", action="append", help="a curve's name (default: all)")
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--threads", type=int, default=0)
     made.add_argument("--processes", type=int, default=2, help="programs run at a time (default: 2)")
@@ -243,7 +248,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)
@@ -273,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(given: argparse.Namespace, console: Console) -> Iterator[Line]:
-    """Lines as they are made, model by model, and kept in the file of details at once."""
+    """Yield the lines, model by model, after writing each to the file of details immediately."""
     tasks = sample(load("single-line"), given.limit, given.seed)
     asked = [decoder for decoder in decoders() if decoder.name in (given.decoder or (decoder.name,))]
     with ExitStack() as stack:

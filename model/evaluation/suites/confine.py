@@ -1,20 +1,18 @@
-"""Limits the process that runs a generated program: limits first, then the program, then the proof.
+"""Confines the process that runs a generated program: sets limits, runs the program, then writes the proof.
 
-Run as a script by `execute` in a process, session and folder of its own; it imports nothing but the standard
-library. A Python program runs in this very process: standard input carries a line with the proof (a nonce)
-and then the program. The proof is written back only where the program has run to its end, so leaving early
-with status 0 proves nothing. Of another language, the process becomes its compiler or its program (`become`),
-and the exit status is all that is known.
+`execute` runs this script in its own process, session and folder; it imports only the standard library. A Python
+program runs in this process: standard input contains a line with the proof (a nonce), then the program. The proof is
+written back only if the program has run to its end, so exiting early with status 0 proves nothing. For another
+language, the process becomes the compiler or the program (`become`), and only its exit status is known.
 
-Against accidents of a model's code, not against malice. In Python an audit hook refuses to start processes, to
-send signals, to use the network, to write files outside the folder, and to remove or rename any. Elsewhere
-Landlock (Linux 5.13) does so for files and, from Linux 6.12 on, for signals; without it only the limits stand. On
-Linux the process also gets an empty network namespace wherever the kernel permits (within a user namespace where
-the caller is not root).
+The confinement protects against accidents of a model's code, not against malice. In Python, an audit hook refuses to
+start processes, to send signals, to use the network, to write files outside the folder, and to remove or rename any
+file. For other languages, Landlock (Linux 5.13) does so for files and, from Linux 6.12 on, for signals; without
+Landlock, only the limits apply. On Linux, the process also gets an empty network namespace if the kernel permits (in a
+user namespace if the caller is not root).
 
-Memory is bounded by address space, except where a virtual machine reserves far more than it uses (Java, node, Go
-programs such as tsc): there by data (`RLIMIT_DATA`: private memory that can be written), besides its own option
-for its heap.
+Memory is limited by address space. A virtual machine that reserves far more than it uses (Java, node, Go programs such
+as tsc) is limited by data instead (`RLIMIT_DATA`: private writable memory), and by its own option for the heap.
 """
 
 from __future__ import annotations
@@ -26,11 +24,13 @@ import sys
 from types import ModuleType
 from typing import NoReturn
 
-PROGRAM = "program.py"  # the name in a traceback; there is no such file
+# The name in a traceback; there is no such file.
+PROGRAM = "program.py"
 ERROR_CHARACTERS = 300
 FILE_BYTES = 16 << 20
 OPEN_FILES = 64
-TOOLS_OPEN_FILES = 512  # a compiler reads many
+# Compilers read many files.
+TOOLS_OPEN_FILES = 512
 BOUNDS = {"address": resource.RLIMIT_AS, "data": resource.RLIMIT_DATA}
 
 STARTING = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "pty.")
@@ -46,17 +46,18 @@ CHANGING = (
     "os.chown",
 )
 REFUSED = (*STARTING, *REACHING, *CHANGING, "shutil.")
-"""Starts of the audit events that no program may cause. Sockets may be made, as modules do, but not used."""
+"""Prefixes of the audit events that are refused. Creating a socket is permitted, since modules do so on import."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # system calls, the same on every processor
+# System calls, with the same numbers on every processor.
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 NO_NEW_PRIVILEGES = 38
 WRITE_FILE, REMOVE_DIR_TO_MAKE_SYM, REFER, TRUNCATE = 1 << 1, 0x1FF << 4, 1 << 13, 1 << 14
 SCOPE_SIGNAL = 1 << 1
 
 
 def limit(seconds: int, memory: int, kind: str = "address", files: int = OPEN_FILES) -> None:
-    """Bound processor time (s), memory (bytes), open files and their size, where the platform can."""
+    """Limit CPU time (s), memory (bytes), the number of open files and their size, as far as the platform can."""
     bounds = {
         resource.RLIMIT_CPU: seconds,
         BOUNDS[kind]: memory,
@@ -67,23 +68,27 @@ def limit(seconds: int, memory: int, kind: str = "address", files: int = OPEN_FI
     for name, bound in bounds.items():
         try:
             resource.setrlimit(name, (bound, bound))
-        except (ValueError, OSError):  # macOS refuses a limit of address space
+        # macOS refuses a limit of the address space.
+        except (ValueError, OSError):
             continue
 
 
 def leave_network() -> bool:
-    """Move this process into an empty network namespace; False where platform or kernel do not permit it."""
+    """Move this process into an empty network namespace; return False if the platform or the kernel refuses."""
     if not sys.platform.startswith("linux"):
         return False
-    import ctypes  # os.unshare came with Python 3.12
+    # os.unshare needs Python 3.12.
+    import ctypes
 
     unshare = ctypes.CDLL(None).unshare
     return any(unshare(flags) == 0 for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET))
 
 
 def keep_in(folder: str) -> bool:
-    """Let the kernel refuse, to this process and all that it starts, writing outside the folder and ``/dev``, and
-    signals to others; False where platform or kernel cannot."""
+    """Forbid this process and its children to write outside the folder and ``/dev``, and to signal other processes.
+
+    Return False if the platform or the kernel cannot do so.
+    """
     if not sys.platform.startswith("linux"):
         return False
     import ctypes
@@ -105,7 +110,7 @@ def keep_in(folder: str) -> bool:
 
 
 def watch(folder: str) -> None:
-    """Refuse, from here on and for ever, the events of `REFUSED` and writing a file outside the folder."""
+    """Refuse, from now on, the events of `REFUSED` and writing files outside the folder."""
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
         if event.startswith(REFUSED) and event != "socket.__new__":
@@ -116,7 +121,8 @@ def watch(folder: str) -> None:
                 raise PermissionError("writing outside of its folder is refused to a tested program")
 
     def outside(path: object) -> bool:
-        if not isinstance(path, (str, bytes)):  # a descriptor, opened already
+        # A descriptor of a file that is open already.
+        if not isinstance(path, (str, bytes)):
             return False
         real = os.path.realpath(os.fsdecode(path))
         return real != os.devnull and not real.startswith(folder + os.sep)
@@ -125,19 +131,20 @@ def watch(folder: str) -> None:
 
 
 def run(source: bytes) -> str:
-    """Run a program as ``__main__``; what it raised in one line, or nothing where it came to its end."""
+    """Run a program as ``__main__``; return its exception in one line, or an empty string if it reached its end."""
     module = ModuleType("__main__")
     sys.modules["__main__"] = module
     sys.argv = [PROGRAM]
     try:
         exec(compile(source, PROGRAM, "exec", dont_inherit=True), vars(module))
-    except BaseException as error:  # SystemExit too: who leaves before the tests has not passed them
+    # Includes SystemExit: a program that exits before the tests has not passed them.
+    except BaseException as error:
         return f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS]
     return ""
 
 
 def become(seconds: int, kind: str, memory: int, command: list[str]) -> NoReturn:
-    """Be another program from here on, within limits."""
+    """Replace this process by another program, within limits."""
     leave_network()
     keep_in(os.getcwd())
     limit(seconds, memory, kind, TOOLS_OPEN_FILES)
@@ -145,13 +152,16 @@ def become(seconds: int, kind: str, memory: int, command: list[str]) -> NoReturn
 
 
 def main() -> None:
-    """``confine.py SECONDS BYTES`` or ``confine.py SECONDS BYTES address|data COMMAND ...``, in the folder that is
-    the program's."""
+    """Run the command line, in the program's folder.
+
+    It is ``confine.py SECONDS BYTES`` or ``confine.py SECONDS BYTES address|data COMMAND ...``.
+    """
     if len(sys.argv) > 3:
         become(int(sys.argv[1]), sys.argv[3], int(sys.argv[2]), sys.argv[4:])
     proof = sys.stdin.buffer.readline()
     source = sys.stdin.buffer.read()
-    answer = os.dup(1)  # the program's own output is thrown away: it could be endless
+    # The program's own output is discarded, since it could be endless.
+    answer = os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)

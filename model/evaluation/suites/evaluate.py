@@ -1,13 +1,14 @@
-"""Counts the holes and functions that the model fills correctly, and the forward passes that it takes.
+"""Measures pass@1 and forward passes on the public suites of infilling and whole functions.
 
-Owns the command line and the order of a run: for each suite generate all, then execute all. Tasks are `suite`'s, the
-asking is `answers`', the execution of programs `execute`'s, the figures `reports`', the pairing of two models
-`compare`'s. There is only a limit of tokens: passes and time are not bounded.
+For each suite, all answers are generated, then all programs are executed. Tasks come from `suite`, answers from
+`answers`, outcomes from `execute`, figures from `reports`, and paired differences of two models from `compare`. Tokens
+are limited; passes and time are not.
 
-Latency is that of a keystroke in a file which the engine has seen: the prompt is in the cache when the clock starts,
-and what putting it there took is reported beside. Otherwise the first of two modes would prefill for the second.
+The latency is that of a key in a file that the engine has seen: the prompt is in the KV cache before the time is
+measured, and the time of the prefill is reported separately. Otherwise the first of two modes would prefill for the
+second.
 
-Nothing is tuned on these suites. Two runs side by side on two cores: ``--threads 1 --processes 1`` each.
+Nothing is tuned on these suites. To run two evaluations in parallel on two cores, use ``--threads 1 --processes 1``.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ SAMPLING = (
     "verify", "draft_surety", "draft_lookup", "draft_slack", "draft_trust", "entropy_bound", "block", "max_tokens",
 )  # fmt: skip
 FUNCTION_TOKENS = 256
-"""Default of the longest function, in tokens."""
+"""The default limit of a whole function, in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What is run: tasks of one language, the tools for it, the document's name. ``missing``: why it cannot run."""
+    """A suite to run: tasks of one language, its tools, the document's name. ``missing``: why it cannot be run."""
 
     name: str
     tasks: list[Task]
@@ -55,7 +56,7 @@ class Suite:
 
 
 def gather(given: argparse.Namespace) -> list[Suite]:
-    """The suites that were asked for. Raises `SuiteError`."""
+    """Return the suites of the command line. Raises `SuiteError`."""
     folder = toolchains.folder_of(given.toolchains)
     suites = []
     for name in _names(given.suite):
@@ -83,7 +84,7 @@ def evaluate(
     processes: int,
     progress: Progress,
 ) -> dict[str, list[Result]]:
-    """A suite's results by mode."""
+    """Return a suite's results by mode."""
     samplings = [replace(sampling, mode=mode) for mode in modes]
     drawn = generate(engine, suite.tasks, samplings, suite.path)
     name = f"{suite.name}, {engine.name}"
@@ -102,7 +103,7 @@ def run(
     progress: Progress,
     file: TextIO | None,
 ) -> list[dict[str, Any]]:
-    """A report of each suite; of two engines, the first's with what pairs it with the second."""
+    """Return a report of each suite; with two engines, the first engine's report, with the paired differences."""
     modes = MODES if given.mode == "both" else (given.mode,)
     reports = []
     for suite in suites:
@@ -120,7 +121,8 @@ def run(
             lines.append([*details(suite.name, engine.name, results)])
             if file is not None:
                 file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines[-1])
-                file.flush()  # so that a run which is cut short leaves what it has
+                # So that an interrupted run leaves its results.
+                file.flush()
         if len(made) > 1:
             made[0] |= {"against": made[1], "paired": compare(*lines)}
         reports.append(made[0])
@@ -140,7 +142,7 @@ def _positive(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = _Parser(
         prog="python -m model.evaluation.suites.evaluate",
         description="Fill holes in programs and run their tests.",
@@ -149,18 +151,21 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--suite",
         action="append",
-        help=f"{', '.join(FILES)}, all, or a FILE.jsonl.gz in the same form; may be given several times",
+        help=f"{', '.join(FILES)}, all, or a FILE.jsonl.gz in the same format; may be given several times",
     )
     what.add_argument(
         "--compare", nargs=2, type=Path, metavar=("FIRST", "SECOND"), help="two files of --details; no model"
     )
     made.add_argument("--limit", type=_positive, help="tasks to draw from each suite (default: all)")
-    made.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    made.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     made.add_argument(
-        "--mode", choices=(*MODES, "both"), default="diffusion", help="both: in turn, task by task"
+        "--mode",
+        choices=(*MODES, "both"),
+        default="diffusion",
+        help="both: the modes take turns, task by task",
     )
     made.add_argument("--model", default="small", help="a shipped model's name, or a folder (default: small)")
-    made.add_argument("--against", metavar="MODEL", help="a second model for the same tasks, to be compared")
+    made.add_argument("--against", metavar="MODEL", help="a second model for the same tasks, to compare with")
     made.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     made.add_argument("--threads", type=int, default=0, help="CPU threads (default: as the server chooses)")
     made.add_argument("--processes", type=_positive, default=2, help="programs run at a time (default: 2)")
@@ -177,12 +182,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--no-verify", dest="verify", action="store_false", default=None, help="denoise only")
     made.add_argument("--draft-surety", type=float, help="least joint probability of a draft")
-    made.add_argument("--draft-lookup", type=int, help="tokens that are looked up for a draft; 0 never")
+    made.add_argument("--draft-lookup", type=int, help="tokens matched to look up a draft; 0: no lookup")
     made.add_argument("--draft-slack", type=float, help="nats that a drafted token may be less likely")
     made.add_argument(
         "--draft-trust", type=float, help="joint probability above which an end is not verified"
     )
-    made.add_argument("--entropy-bound", type=float, help="nats that one pass may settle, with --no-verify")
+    made.add_argument(
+        "--entropy-bound", type=float, help="nats of entropy that one pass may commit, with --no-verify"
+    )
     made.add_argument("--block", type=_positive, help="tokens of a block")
     made.add_argument(
         "--max-tokens",
@@ -196,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     if given.json and given.markdown == "-":
@@ -263,14 +270,14 @@ def _tell(
 
 
 def _names(asked: Sequence[str]) -> list[str]:
-    """Each suite once, in the order in which they were asked for."""
+    """Return the names of the suites, each once, in the order of the command line."""
     return list(dict.fromkeys(name for one in asked for name in (FILES if one == "all" else (one,))))
 
 
 def _sampling(given: argparse.Namespace, function: bool) -> Sampling:
     chosen = {name: value for name in SAMPLING if (value := getattr(given, name)) is not None}
     made = Sampling(**({"max_tokens": FUNCTION_TOKENS} if function else {}) | chosen)
-    # A pass decides a token or more, so this bounds neither mode; the server's bound would cut one.
+    # A pass decides at least one token, so this limits neither mode; the server's limit would cut one.
     return replace(made, max_passes=2 * made.max_tokens)
 
 

@@ -1,8 +1,8 @@
-"""Runs generated programs in processes with limits of time and memory and without network.
+"""Runs generated programs in processes with limits of time and memory, and without network. POSIX only.
 
-Owns the process from outside: its start, its wall clock, the death of all it started, and the verdict. What
-binds it from inside is `confine`; what compiles and runs the languages other than Python is `toolchains`'. POSIX
-only. Knows nothing of tasks or models.
+This module starts a process, limits its wall-clock time, kills all processes that it started, and decides whether the
+program passed. The limits inside the process are set by `confine`; the commands of languages other than Python come
+from `toolchains`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from pathlib import Path
 from model.evaluation.suites.toolchains import Step, Tools
 
 CONFINE = Path(__file__).with_name("confine.py")
-ISOLATED = ("-P", "-s", "-S", "-B")  # no folder of ours, no installed packages, no bytecode written
-SAID = 1 << 16  # bytes of what a failing command wrote that are looked at for the reason
-_REASONS = (  # the best first: what names itself in a line of its own, what speaks of an error, anything
+# None of our folders on the path, no installed packages, no bytecode.
+ISOLATED = ("-P", "-s", "-S", "-B")
+# Bytes of a failing command's output that are searched for the reason.
+SAID = 1 << 16
+# The best first: a line that begins with the name of an error, a line that mentions an error, any line.
+_REASONS = (
     re.compile(rb"^\w*(?:Error|Exception)\b.*", re.MULTILINE),
     re.compile(rb"^.*(?:error|exception).*", re.IGNORECASE | re.MULTILINE),
     re.compile(rb"\S.*"),
@@ -35,8 +38,11 @@ _REASONS = (  # the best first: what names itself in a line of its own, what spe
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """seconds: of the program, ``compile_seconds``: of its compilation, each of wall clock, and of processor time
-    rounded up; memory: bytes of a Python program (those of others are their step's)."""
+    """Limits of a program.
+
+    ``seconds``, ``compile_seconds``: of the program and of its compilation, in wall-clock time and, rounded up, in CPU
+    time. ``memory``: bytes of a Python program; for other languages see `Step`.
+    """
 
     seconds: float = 10.0
     memory: int = 1 << 30
@@ -45,15 +51,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """error: one line saying why the program did not pass; empty where it did."""
+    """The outcome of a program. ``error``: one line with the reason why it did not pass; empty if it passed."""
 
     passed: bool
     error: str
 
 
 def run(program: str, limits: Limits | None = None, tools: Tools | None = None) -> Outcome:
-    """Run one program, in Python or with the tools of its language. It passes where it comes to its end (in Python)
-    and exits with 0, within the limits."""
+    """Run one program, in Python or with the tools of its language.
+
+    A program passes if it exits with status 0 within the limits; a Python program must also reach its end.
+    """
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="mercury-program-", ignore_cleanup_errors=True) as folder:
         if tools is None:
@@ -70,7 +78,7 @@ def run(program: str, limits: Limits | None = None, tools: Tools | None = None) 
 def run_all(
     programs: Sequence[str], limits: Limits | None = None, processes: int = 2, tools: Tools | None = None
 ) -> Iterator[Outcome]:
-    """The programs' outcomes in their order, a few processes at a time."""
+    """Run programs, a few processes at a time; yield the outcomes in order."""
     with ThreadPoolExecutor(processes) as pool:
         yield from pool.map(lambda program: run(program, limits, tools), programs)
 
@@ -78,7 +86,7 @@ def run_all(
 def _python(program: str, limits: Limits, folder: str) -> Outcome:
     proof = secrets.token_hex(16).encode() + b"\n"
     written = proof + program.encode("utf-8", "replace")
-    # Hashes are fixed, so that a program which depends on a set's order passes always or never.
+    # A fixed hash seed, so that a program which depends on the order of a set passes always or never.
     environment = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "HOME": folder, "TMPDIR": folder}
     process = subprocess.Popen(
         [sys.executable, *ISOLATED, str(CONFINE), str(math.ceil(limits.seconds)), str(limits.memory)],
@@ -105,7 +113,7 @@ def _python(program: str, limits: Limits, folder: str) -> Outcome:
 
 
 def _step(step: Step, path: str, limits: Limits, folder: str) -> str:
-    """Why a step failed, in one line; empty where it did not. A program's own output is thrown away."""
+    """Run a step; return the reason why it failed, in one line, or an empty string. A program's output is discarded."""
     seconds = limits.compile_seconds if step.compiles else limits.seconds
     bounds = (str(math.ceil(seconds)), str(step.memory), step.kind)
     environment = {"PATH": path, "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"}
@@ -137,7 +145,8 @@ def _step(step: Step, path: str, limits: Limits, folder: str) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let all die that a process has started."""
-    with suppress(ProcessLookupError, PermissionError):  # macOS denies it for a group of the dead
+    """Kill all processes of a process's group."""
+    # macOS raises PermissionError for a group of dead processes.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -1,9 +1,9 @@
-"""Finds where a function ends whose beginning is given: generated functions are cut and stopped there.
+"""Finds the end of a generated function, where the generation is stopped and the text is cut.
 
-Lexical, from left to right, so that what is decided of a text holds for every continuation of it; a parser would take
-the beginning of a string for code. In Python a function ends before the first line that stands at column 0 outside of
-strings, brackets and comments; in the other languages behind the brace that closes it. A beginning is thought to end
-outside of strings and comments. Knows nothing of models or tests.
+The search is lexical, from left to right, so a decision about a text holds for every continuation of the text; a parser
+would take an unfinished string for code. In Python, a function ends before the first line at column 0 outside of
+strings, brackets and comments; in the other languages, after its closing brace. The given beginning must end outside of
+strings and comments.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _SKIPPED = {
 _TOKENS = {name: re.compile(rf"(?P<skipped>{it})|\w+|\S", re.DOTALL) for name, it in _SKIPPED.items()}
 _REGEX = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*+\]?|[^/\\\n\[])++/?")
 _BEFORE_REGEX = frozenset("(,=:[!&|?{};+-*%<>~^") | {"", "return", "typeof", "case"}
-"""What stands before a slash that begins a regular expression in a script; behind anything else it divides."""
+"""The tokens after which a slash begins a regular expression in a script; after other tokens it is a division."""
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 LANGUAGES = tuple(_TOKENS)
 
 
 def end(language: str, beginning: str, text: str) -> int | None:
-    """How many characters of ``text``, which goes on from ``beginning``, are the function's; None: it goes on."""
+    """Return the number of characters of ``text``, after ``beginning``, that belong to the function; None for all."""
     if language == "python":
         return _python_end(not beginning or beginning.endswith("\n"), text)
     around, depth = _around(language, beginning), _left_open(language, beginning)
@@ -47,17 +47,17 @@ def end(language: str, beginning: str, text: str) -> int | None:
 
 
 def cut(language: str, beginning: str, text: str) -> str:
-    """The function's part of a text."""
+    """Return the part of a text that belongs to the function."""
     return text[: end(language, beginning, text)]
 
 
 def closing(language: str, beginning: str) -> str:
-    """What closes that which a beginning opens around the function: in Java, the class."""
+    """Return the text that closes the braces around the function: in Java, that of the class."""
     return "" if language == "python" else "\n}" * _around(language, beginning)
 
 
 def looping(text: str, times: int = 5) -> bool:
-    """Whether a text ends with the same lines over and over. A function that does will not come to its end."""
+    """Return whether a text ends with ``times`` repetitions of the same lines; such a function would never end."""
     for period in range(1, len(text) // times + 1):
         unit = text[-period:]
         if "\n" in unit and text.endswith(unit * times):
@@ -76,13 +76,14 @@ def _python_end(line_start: bool, text: str) -> int | None:
     return None
 
 
-@lru_cache(maxsize=16)  # asked again after each pass of a generation
+# Cached, since each pass of a generation calls it with the same beginning.
+@lru_cache(maxsize=16)
 def _left_open(language: str, beginning: str) -> int:
     return sum(_braces(token) for token, _ in _code(language, beginning))
 
 
 def _around(language: str, beginning: str) -> int:
-    """Of the braces left open, those that are not the function's own."""
+    """Return the number of open braces that are not the function's own."""
     return max(0, _left_open(language, beginning) - 1)
 
 
@@ -91,7 +92,7 @@ def _braces(token: str) -> int:
 
 
 def _code(language: str, text: str) -> Iterator[tuple[str, int]]:
-    """The tokens of a text without its comments, and where they start; strings are quotes."""
+    """Yield the tokens of a text without comments, and their starts; a string is represented by a quote."""
     script = language in ("javascript", "typescript")
     at, before = 0, ""
     while match := _TOKENS[language].search(text, at):

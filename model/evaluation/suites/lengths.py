@@ -1,9 +1,9 @@
-"""Compares four ways to find the length of a middle before denoising with letting the model end it.
+"""Infills lines with a length that is chosen before denoising, by one of four rules; the server lets the model end.
 
-Owns infilling on a canvas whose length is told: an ``<eot>`` stands behind the masks from the first pass on. Candidate
-lengths are decoded as one batch, each a canvas behind the one cache and blind to the others; then one causal pass, in
-which each candidate is a branch of the prompt, gives its exact likelihood with its end. An experiment of the workshop:
-what it showed is in the model card, and the server does not use it.
+The canvas has a fixed length: an ``<eot>`` follows the masks from the first pass on. Candidate lengths are decoded as
+one batch, each as a canvas after the same KV cache; no canvas sees another. Then one causal pass, in which each
+candidate is a branch of the prompt, computes the exact likelihood of each candidate with its stop token. This is an
+experiment, whose results are in the model card; the server does not use it.
 """
 
 from __future__ import annotations
@@ -23,30 +23,34 @@ from mercury_lsp.engine.decoding.denoise import entropy_bound as bounded
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 
-SIZE = 16  # of the canvas, the end included: lengths are 1 to 15
+# The size of the canvas including the stop token, so lengths are 1 to 15.
+SIZE = 16
 RULES = ("ranked", "revised", "confident", "oracle")
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A canvas of a told length: its tokens, None where undecided; ``logp``: of each token and the end, causally."""
+    """A canvas of a fixed length.
+
+    ``tokens``: None for a mask. ``logp``: the log-probabilities of the tokens and the stop token by the causal pass.
+    """
 
     tokens: list[int | None]
     logp: NDArray[np.float32] | None = None
 
     @property
     def ids(self) -> list[int]:
-        """The tokens of a candidate without a mask."""
+        """The decided tokens."""
         return [token for token in self.tokens if token is not None]
 
 
 class Lengths:
-    """Infills lines by lengths that a rule chooses, with an engine's cache.
+    """Infills lines with a length that a rule chooses, with an engine's KV cache.
 
-    The rules: *ranked* decodes all lengths and takes the likeliest text, its log-likelihood divided by its number of
-    tokens to the power of ``calibration``; *revised* then masks anew, once, what the causal pass finds less likely than
-    ``doubtful``; *confident* decodes only the length whose empty canvas is predicted with the least entropy a token,
-    which one pass over all tells; *oracle* is told the length.
+    The rules: *ranked* decodes all lengths and takes the likeliest text, by its log-likelihood divided by its number of
+    tokens to the power of ``calibration``. *revised* then masks, once, the tokens that the causal pass finds less
+    likely than ``doubtful``, and denoises again. *confident* decodes only the length whose masked canvas has the least
+    mean entropy, which takes one pass over all lengths. *oracle* gets the true length.
     """
 
     def __init__(
@@ -55,20 +59,20 @@ class Lengths:
         assert isinstance(engine.tokenizer, Tokenizer), "only our own models have canvases"
         self._tokenizer = engine.tokenizer
         self._enough, self._calibration, self._doubtful = bounded(bound), calibration, doubtful
-        # Beside those that are never shown: what would end the line before the end that was told.
+        # Tokens that would end the line before the chosen end.
         ends = {self._tokenizer.specials.eot, *engine.tokenizer.newlines()}
         self._inner = sorted(ends)
         self._passes = engine.passes
 
     def prefill(self, prompt: Prompt) -> int:
-        """As `LocalEngine.prefill`."""
+        """Read a prompt into the KV cache, as `LocalEngine.prefill`; return the number of tokens read."""
         ids = encode_prompt(prompt, self._tokenizer)
         kept = self._passes.reuse(ids)
         self._passes.read(ids[kept:], never_cancelled)
         return len(ids) - kept
 
     def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
-        """As `LocalEngine.infill`, by one of `RULES`. length: tokens of the true middle, for the oracle."""
+        """Infill as `LocalEngine.infill`, by one of `RULES`. length: the tokens of the true middle, for the oracle."""
         began = time.perf_counter()
         ids = encode_prompt(prompt, self._tokenizer)
         cached = self._passes.reuse(ids[:-1])
@@ -109,7 +113,7 @@ class Lengths:
         )
 
     def _predict(self, candidates: Sequence[Candidate]) -> list[NDArray[np.float32]]:
-        """One pass: log-probabilities (n, V) of the undecided positions of each candidate."""
+        """Compute, in one pass, the log-probabilities (n, V) of the masked positions of each candidate."""
         special, kept = self._tokenizer.specials, self._passes.ids
         first, ids, blocks = len(kept), list[int](), []
         for number, candidate in enumerate(candidates, 1):
@@ -127,7 +131,7 @@ class Lengths:
         return made
 
     def _denoise(self, candidates: Sequence[Candidate]) -> int:
-        """Decide all tokens of all candidates; how many passes that took."""
+        """Decide all tokens of all candidates; return the number of passes."""
         passes = 0
         while left := [candidate for candidate in candidates if None in candidate.tokens]:
             passes += 1
@@ -141,7 +145,7 @@ class Lengths:
         return passes
 
     def _best(self, candidates: Sequence[Candidate], foretold: NDArray[np.float32]) -> Candidate:
-        """The likeliest candidate, all of them scored in one causal pass. foretold: by the prompt's last row (1, V)."""
+        """Score all candidates in one causal pass; return the likeliest. foretold: the prompt's last row (1, V)."""
         first, eot = len(self._passes.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
@@ -162,7 +166,7 @@ class Lengths:
         return float(candidate.logp.sum()) / math.pow(len(candidate.logp), self._calibration)
 
     def _masked_anew(self, best: Candidate) -> Candidate | None:
-        """The candidate with its doubtful tokens masked; None where all or none of them are."""
+        """Return the candidate with its doubtful tokens masked; None if all or none of its tokens are doubtful."""
         assert best.logp is not None
         likely = np.exp(best.logp[:-1]) >= self._doubtful
         if bool(likely.all()) or not bool(likely.any()):

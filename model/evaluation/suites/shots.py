@@ -1,6 +1,6 @@
-"""Holds solved examples, three in each language, to put before a task: our own, and in no suite.
+"""Provides solved examples to put before a task: three in each language, written by us, in no suite.
 
-Owns their texts. The same three functions everywhere, each as the suites write a task: comment, signature, body.
+They are the same three functions in each language, in the format of the suites' tasks: comment, signature, body.
 """
 
 from __future__ import annotations
@@ -222,5 +222,5 @@ EXAMPLES = {
 
 
 def examples(language: str, count: int) -> str:
-    """The first ``count`` examples of a language, at most `MOST`, as they stand in a document."""
+    """Return the text of the first ``count`` examples of a language, at most `MOST`, for a document."""
     return "\n\n".join(EXAMPLES[language][:count])

@@ -1,20 +1,19 @@
-r"""Suites of tasks: where they lie, what a task is, and how it becomes a document and a program.
+r"""Reads suites of tasks, and builds the document and the program of a task.
 
-Two kinds, each a JSON object on a line of a gzip file. *Infilling* (the form of human-eval-infilling, Bavarian et al.
-2022): a ``suffix`` stands behind what is missing. *Whole functions* (the forms of human-eval, Chen et al. 2021, and of
-mxeval, Athiwaratkun et al. 2022, with a ``language``): there is no suffix, and a ``canonical_solution`` only for some.
-A task's program is prompt + completion + suffix + test, and in Python the call of the test's ``check``. Knows neither
-the model nor how a program is run.
+There are two kinds of tasks, each a JSON object on a line of a gzip file. *Infilling* (the format of
+human-eval-infilling, Bavarian et al. 2022): a ``suffix`` follows the missing text. *Whole functions* (the formats of
+human-eval, Chen et al. 2021, and of mxeval, Athiwaratkun et al. 2022, with a ``language``): there is no suffix, and
+only some tasks have a ``canonical_solution``. A task's program is prompt + completion + suffix + test and, in Python, a
+call of the test's ``check``.
 
-In most infilling tasks the text is cut in two at the cursor as it stands. In tasks of single-line infilling (an id
-that starts with ``SingleLineInfilling``) the prompt ends with a line's end and the suffix starts with the
-next line, so the editor's document is prompt + cursor + "\n" + suffix: the cursor stands on an empty line.
-The completion is what the model says up to the first line end after its first visible character, and gets
-that "\n" back in the program.
+In most infilling tasks, the document is prompt + cursor + suffix. In single-line infilling (the id starts with
+``SingleLineInfilling``), the prompt ends with a line end and the suffix starts with the next line, so the document is
+prompt + cursor + "\n" + suffix: the cursor is on an empty line. The completion is the model's text up to the first line
+end after its first visible character, and gets this "\n" back in the program.
 
-Of a whole function the completion is what the model says up to the function's end. Around the function a program also
-gets the braces that the prompt opened and left open: in Java that of the class. Solved examples, where they are
-asked for, stand in the document between the file's head (imports and the like) and the task, and not in the program.
+For a whole function, the completion is the model's text up to the end of the function. The program also gets the
+closing braces for those that the prompt left open: in Java, that of the class. Solved examples, if any, are in the
+document between the head of the file (such as imports) and the task, but not in the program.
 """
 
 from __future__ import annotations
@@ -47,13 +46,16 @@ _TEXTS = ("task_id", "entry_point", "prompt", "test")
 
 
 class SuiteError(Exception):
-    """There are no such tasks; the message is one sentence for the user."""
+    """The tasks cannot be read; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One hole or one function, with a test of the program that it makes. The fields are those of the file, but for
-    ``examples``, which are the document's own; without a ``suffix`` a whole function is wanted."""
+    """One hole or one function, with a test of the resulting program.
+
+    The fields are those of the file, except for ``examples``, the solved examples in the document. If ``suffix`` is
+    None, the task is a whole function.
+    """
 
     task_id: str
     entry_point: str
@@ -71,12 +73,12 @@ class Task:
 
     @property
     def function(self) -> bool:
-        """Whether a whole function is missing, and nothing behind it."""
+        """Whether a whole function is missing, with nothing after it."""
         return self.suffix is None
 
     @property
     def before(self) -> str:
-        """The document's text left of the cursor."""
+        """The document's text before the cursor."""
         if not self.examples:
             return self.prompt
         head = _HEAD.match(self.prompt)
@@ -85,12 +87,12 @@ class Task:
 
     @property
     def after(self) -> str:
-        """The document's text right of the cursor."""
+        """The document's text after the cursor."""
         suffix = self.suffix or ""
         return "\n" + suffix if self.single_line else suffix
 
     def completion(self, text: str) -> str:
-        """What stands between prompt and suffix in the program when the model says ``text``."""
+        """Return the text between prompt and suffix in the program. text: the model's answer."""
         if self.function:
             return functions.cut(self.language, self.prompt, text)
         if not self.single_line:
@@ -99,20 +101,20 @@ class Task:
         return (line.group() if line else "") + "\n"
 
     def program(self, completion: str) -> str:
-        """The program that passes, if the completion is right."""
+        """Return the program, which passes if the completion is right."""
         around = functions.closing(self.language, self.prompt) if self.function else ""
         call = f"check({self.entry_point})\n" if self.language == "python" else ""
         return f"{self.prompt}{completion}{around}{self.suffix or ''}\n{self.test}\n{call}"
 
     def exact(self, completion: str) -> bool | None:
-        """Whether the completion is the author's, but for white space at its end; None where that is not known."""
+        """Return whether the completion is the author's, apart from trailing whitespace; None if that is not known."""
         if self.canonical_solution is None:
             return None
         return completion.rstrip() == self.canonical_solution.rstrip()
 
 
 def load(suite: str) -> list[Task]:
-    """The tasks of a suite by name, or of a file, in their order. Raises `SuiteError`."""
+    """Read the tasks of a suite by name, or of a file, in order. Raises `SuiteError`."""
     path = FOLDER / FILES[suite] if suite in FILES else Path(suite)
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -157,12 +159,12 @@ def _read(path: Path, lines: Iterator[str]) -> Iterator[Task]:
 
 
 def sample(tasks: Sequence[Task], limit: int | None, seed: int) -> list[Task]:
-    """``limit`` tasks drawn with the seed, ever the same; without a limit all of them, in their order."""
+    """Draw ``limit`` tasks with the seed; without a limit, return all tasks in order."""
     if limit is None or limit >= len(tasks):
         return list(tasks)
     return Random(seed).sample(tasks, limit)
 
 
 def with_examples(tasks: Sequence[Task], examples: str) -> list[Task]:
-    """The same tasks with solved examples in their documents."""
+    """Return the same tasks with solved examples in their documents."""
     return [replace(task, examples=examples) for task in tasks]

@@ -1,16 +1,16 @@
-"""Finds the compilers and interpreters that tasks of other languages than Python need.
+"""Finds the compilers and interpreters for tasks in languages other than Python.
 
-Owns the commands, and where they are found: in ``bin`` and ``node_modules`` of the folder of toolchains
-(``--toolchains``, ``$MERCURY_TOOLCHAINS`` or ``~/.cache/mercury-lsp/toolchains``), else on the PATH. Knows neither
-tasks nor how a command is confined. On Debian, what all suites need comes by ::
+Programs are searched in ``bin`` and ``node_modules`` of the folder of toolchains (``--toolchains``,
+``$MERCURY_TOOLCHAINS`` or ``~/.cache/mercury-lsp/toolchains``), then on the PATH. On Debian, these commands install
+the tools of all suites::
 
     apt-get install default-jdk-headless php-cli php-mbstring g++ nodejs npm
     npm install --prefix ~/.cache/mercury-lsp/toolchains --ignore-scripts \\
         typescript@7.0.2 @types/node@20.19.43 lodash@4.18.1 mathjs@14.0.1
 
 The tests of the JavaScript suite require lodash; five prompts of the TypeScript suite import mathjs. TypeScript is
-checked without ``--strict``, and an error of types is an error. A program of C++ begins with ``<bits/stdc++.h>``, whose
-precompiled form is kept in the cache: it saves most of each compilation.
+checked without ``--strict``, and a type error fails the program. A C++ program begins with ``<bits/stdc++.h>``, whose
+precompiled form is kept in the cache folder, which saves most of each compilation.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ _HEADER = "bits/stdc++.h"
 
 
 class ToolchainError(Exception):
-    """A language cannot be run here; the message tells what is missing and how to fix it."""
+    """A language cannot be run on this machine; the message names the missing tools and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command of one run, its first word a program's name. ``memory`` is bounded by ``kind``, see `confine`."""
+    """One command of a run, which begins with a program's name. ``memory``: bytes, limited by ``kind``; see `confine`.
+
+    ``compiles``: whether the command is a compilation, not the program.
+    """
 
     command: tuple[str, ...]
     kind: str = "data"
@@ -50,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a language's programs are run: written to ``file``, then step after step."""
+    """The steps to run a language's programs, after writing them to ``file``. ``packages``: the npm packages needed."""
 
     file: str
     steps: tuple[Step, ...]
@@ -127,7 +130,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """A language's recipe with every program's path in its place. ``modules`` are to be found beside the program."""
+    """A language's recipe with full paths of the programs. ``modules``: the folder to link next to the program."""
 
     file: str
     steps: tuple[Step, ...]
@@ -136,12 +139,12 @@ class Tools:
 
 
 def folder_of(given: str | None = None) -> Path:
-    """The folder of toolchains."""
+    """Return the folder of toolchains."""
     return Path(given or os.environ.get(VARIABLE) or cache_folder() / "toolchains").expanduser().absolute()
 
 
 def find(language: str, folder: Path) -> Tools:
-    """What runs a language, one of `RECIPES`. Raises `ToolchainError`."""
+    """Return the tools of a language of `RECIPES`. Raises `ToolchainError` if a tool is missing."""
     recipe = RECIPES[language]
     places = (str(folder / "bin"), str(folder / "node_modules" / ".bin"), os.environ.get("PATH", os.defpath))
     path = os.pathsep.join(places)
@@ -163,7 +166,7 @@ def find(language: str, folder: Path) -> Tools:
 
 
 def _precompiled(compiler: str) -> Path:
-    """The folder with the compiler's own header in precompiled form, made where it is not there."""
+    """Return the folder with the precompiled standard header; compile the header if it is missing."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
     mark = hashlib.sha256(repr((compiler, version, _CPP)).encode()).hexdigest()[:16]
     folder = cache_folder() / "headers" / mark
@@ -177,9 +180,10 @@ def _precompiled(compiler: str) -> Path:
         command = [compiler, *_CPP, "-x", "c++-header", str(source), "-o", str(target)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
-            reason = (ran.stderr.strip() or "no reason told").splitlines()[0]
+            reason = (ran.stderr.strip() or "no reason given").splitlines()[0]
             raise ToolchainError(
                 f"cpp: {compiler} cannot compile <{_HEADER}> ({reason}); {RECIPES['cpp'].fix}"
             )
-        target.replace(made)  # at once, as another run may be at the same
+        # Atomic, since another run may do the same.
+        target.replace(made)
     return folder

@@ -1,1 +1,1 @@
-"""Measures what suggestions save at the keyboard, through the real server."""
+"""Measures how many keys suggestions save, with the real server."""

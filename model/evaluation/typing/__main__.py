@@ -7,17 +7,16 @@
 
 The lines are drawn from packages that no model was trained on; packages and files take turns. One server is started
 for each package, over stdio, with the package as its workspace. Each line is typed in its own file, from which it is
-missing, on a fresh line that is indented already; with ``--end`` all lines below are missing too. Each key is a change
-and an automatic request, and the next key waits for the answer. `ideal_typist` tells what the typist does with a
-suggestion, `typing_report` what the figures mean. Options have their defaults, except that the deadline never comes, so
-that suggestions do not depend on the machine's load; ``--setting deadline_ms=0`` restores the usual deadline. Times
-count only on a quiet machine.
+missing, on a new line that is already indented; with ``--end`` all lines below are missing too. Each key is a change
+and an automatic request, and the next key waits for the answer. `ideal_typist` defines the typist's actions, `report`
+the figures. Options have their defaults, except for a very long deadline, so that suggestions do not depend on the
+machine's load; ``--setting deadline_ms=0`` restores the default deadline. Times are valid only on a quiet machine.
 
 With ``--words``, manual requests are made instead, within identifiers, where the line ends at the cursor. The first
 suggestion counts; the times are those of all three.
 
 Two runs are compared line by line: with the details of an earlier run (``--against``), or with a second server that
-differs from the first by the ``--other-...`` options; the two then take turns, package by package.
+differs from the first by the ``--other-...`` options; the two servers then take turns, package by package.
 """
 
 from __future__ import annotations
@@ -49,21 +48,22 @@ from model.evaluation.typing import report as typing_report
 from model.evaluation.typing.records import BegunWord, TypedLine, read_records, record_line
 from model.evaluation.typing.workspace import Contender, ask_words, by_package, type_package
 
-INTERRUPTED = 130  # the exit status after Ctrl-C
+# The exit status after Ctrl-C.
+INTERRUPTED = 130
 
 Record = TypedLine | BegunWord
 
 
 @dataclass(slots=True)
 class Run:
-    """One contender's records so far, and the file that each is written to at once."""
+    """One contender's records so far, and the file to which each is written immediately."""
 
     contender: Contender
     details: TextIO | None
     records: list[Any] = field(default_factory=list)
 
     def take(self, record: Record) -> None:
-        """Keep a record."""
+        """Store a record."""
         self.records.append(record)
         if self.details is not None:
             self.details.write(record_line(record))
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is typed: by package its files and the cursors in them."""
+    """The plan of a run: the files and the cursors of each package."""
 
     files: Mapping[str, Sequence[Source]]
     cursors: Mapping[str, Sequence[Cursor]]
@@ -81,7 +81,7 @@ class Plan:
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Plan:
-        """The plan of the command line. Raises `CorpusError`."""
+        """Create the plan of the command line. Raises `CorpusError`."""
         languages = given.languages.split(",")
         sources = list(iter_documents("heldout", None, given.corpus))
         kind = BEGUN if given.words else "next"
@@ -91,12 +91,12 @@ class Plan:
         files: dict[str, list[Source]] = defaultdict(list)
         for source in sources:
             files[source.package].append(source)
-        # A short file can be drawn twice, with the same line of it.
+        # A short file can be drawn twice, with the same line.
         cursors = dict.fromkeys(place[0] for place in places)
         return cls(files, by_package(cursors), given.words, not given.end, given.auto_closing)
 
     def records(self, contender: Contender, package: str) -> AsyncIterator[TypedLine | BegunWord]:
-        """What a contender does in a package."""
+        """Yield the records of a contender in a package."""
         files, cursors = self.files[package], self.cursors[package]
         if self.words:
             return ask_words(contender, files, cursors, self.below)
@@ -104,7 +104,7 @@ class Plan:
 
 
 async def measure(plan: Plan, runs: Sequence[Run], progress: Progress) -> None:
-    """Let each contender do each package, in turn. Raises `Failure`."""
+    """Run each contender in each package, in turn. Raises `Failure`."""
     total = len(runs) * sum(map(len, plan.cursors.values()))
     task = progress.add_task("", total=total)
     for package in plan.cursors:
@@ -116,7 +116,7 @@ async def measure(plan: Plan, runs: Sequence[Run], progress: Progress) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m model.evaluation.typing",
         description="Type held-out lines into the server, key by key.",
@@ -127,18 +127,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--words", action="store_true", help="make manual requests within words instead of typing lines"
     )
-    made.add_argument("--end", action="store_true", help="without the lines below the one that is typed")
+    made.add_argument("--end", action="store_true", help="remove the lines below the typed line")
     made.add_argument(
         "--no-auto-closing",
         dest="auto_closing",
         action="store_false",
         help="the editor inserts no closing brackets and quotes",
     )
-    made.add_argument("--corpus", type=Path, help="instead of the corpus in the cache folder")
+    made.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     _server_options(made, "", "a shipped model's name, or a folder (default: small)")
-    _server_options(made, "other-", "the same of a second server, to be compared with")
+    _server_options(made, "other-", "the same for a second server, to compare with")
     made.add_argument(
-        "--against", type=Path, metavar="FILE", help="details of an earlier run, to be compared with"
+        "--against", type=Path, metavar="FILE", help="details of an earlier run, to compare with"
     )
     made.add_argument("--again", type=Path, metavar="FILE", help="only report on the details of a run")
     made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -148,20 +148,29 @@ def parser() -> argparse.ArgumentParser:
 def _server_options(made: argparse.ArgumentParser, prefix: str, model: str) -> None:
     made.add_argument(f"--{prefix}model", help=model)
     made.add_argument(
-        f"--{prefix}setting", action="append", default=[], metavar="NAME=VALUE", help="of its options"
+        f"--{prefix}setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set an option of the server",
     )
-    made.add_argument(f"--{prefix}server", metavar="COMMAND", help="its command line")
+    made.add_argument(f"--{prefix}server", metavar="COMMAND", help="command line of the server")
     made.add_argument(
-        f"--{prefix}checkout", type=Path, metavar="DIR", help="another version of this project that it runs"
+        f"--{prefix}checkout",
+        type=Path,
+        metavar="DIR",
+        help="run another version of this project in this folder",
     )
-    made.add_argument(f"--{prefix}details", type=Path, metavar="FILE", help="write a JSON object a line")
+    made.add_argument(
+        f"--{prefix}details", type=Path, metavar="FILE", help="write a line of JSON for each record"
+    )
 
 
 def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
-    """The server that the options with a prefix describe. Raises `ValueError` for what is no setting of it.
+    """Return the server that the options with a prefix describe. Raises `ValueError` for an invalid setting.
 
-    A second server has all options of the first that it does not replace. The names of settings are not checked for
-    another version of the project, which may know others.
+    A second server inherits the options of the first that it does not replace. Settings of another version of the
+    project are not checked, since it may have other settings.
     """
     names = ["", prefix] if prefix else [""]
     settings: dict[str, object] = {"model": "small"}
@@ -189,7 +198,7 @@ def _has_other(given: argparse.Namespace) -> bool:
 
 
 def run(given: argparse.Namespace, contenders: Sequence[Contender], console: Console) -> list[list[Any]]:
-    """The records of each contender. Raises `CorpusError`, `Failure` and `OSError`."""
+    """Return the records of each contender. Raises `CorpusError`, `Failure` and `OSError`."""
     plan = Plan.of(given)
     columns = (
         TextColumn("{task.description:24.24}"),
@@ -209,7 +218,7 @@ def run(given: argparse.Namespace, contenders: Sequence[Contender], console: Con
 
 
 def answer(given: argparse.Namespace, records: Sequence[Any], others: Sequence[Any]) -> dict[str, Any]:
-    """The JSON object."""
+    """Return the report as a JSON object. Raises `DetailsError` if no line is in both runs."""
     figures: Any = typing_report.word_figures if given.words else typing_report.typing_figures
     gain: Any = typing_report.word_gain if given.words else typing_report.typing_gain
     made: dict[str, Any] = {"mode": "words" if given.words else "lines", "below": records[0].below}
@@ -231,12 +240,12 @@ def answer(given: argparse.Namespace, records: Sequence[Any], others: Sequence[A
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; its exit status."""
+    """Run the command line; return the exit status."""
     options = parser()
     given = options.parse_args(arguments)
     console = Console(stderr=True)
     if _has_other(given) and (given.against or given.again):
-        options.error("a second server cannot be had with --against or --again")
+        options.error("a second server cannot be combined with --against or --again")
     try:
         contenders = [contender(given)] + ([contender(given, "other_")] if _has_other(given) else [])
     except ValueError as error:

@@ -1,16 +1,14 @@
-"""Types a line key by key as an ideal but honest typist would, and records what was shown at each key.
+"""Types a line key by key as an ideal but honest typist would, and records the suggestion at each key.
 
-The typist knows the line. A suggestion that is wholly right is accepted with one key. Of any other, the first words are
-accepted, with one key each (Ctrl+Right), if they are right and save at least `WORTH` keys net. Everything else is typed
-over. Right means exact, blanks included: after accepting, there is nothing to delete.
+The typist knows the line, and accepts a suggestion that is wholly right with one key. Of any other suggestion, the
+typist accepts the first words, with one key each (Ctrl+Right), if they are right and save at least `WORTH` keys net.
+All other suggestions are ignored. Right means exact, including whitespace: after accepting, there is nothing to delete.
 
 The editor inserts closing brackets and quotes as VS Code does by default: the closer of a typed `(`, `[`, `{`, `"` or
 `'` if only closing brackets follow in the line, the closer of a quote only outside of strings and not after a word.
 Typing a closer that the editor inserted moves over it. Backquotes, angle brackets and prefixed strings (`f"`) are not
-closed. A closer that the line itself never reaches stays after the cursor. Removing it costs nothing here: it is none
-of the line's keys, and it stays with and without suggestions.
-
-Pure but for the `Screen`, on which the line is typed.
+closed. A closer that the line never reaches stays after the cursor. Removing it is not counted, since it is not one of
+the line's keys, and it stays with and without suggestions.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _OPEN_WORD = re.compile(r"(?<!\w)[^\W\d]\w*\Z")
 _WORD_PART = re.compile(r"\w*")
 
 Verdict = Literal["", "right", "begins", "wrong"]
-"""Of what is shown: nothing is; it is wholly right; its first words are; not even its first word is."""
+"""Nothing is shown; the suggestion is wholly right; its first words are right; its first word is wrong."""
 Deed = Literal["typed", "whole", "words"]
 
 
@@ -44,7 +42,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request brought, and how long it took."""
+    """The result of a request, and its time in milliseconds."""
 
     suggestion: Suggestion | None
     ms: float
@@ -52,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line without its indentation, and what the author wrote after it, as far as the typist has yet to write it."""
+    """A line without its indentation, and the author's text after it that the typist has not written yet."""
 
     text: str
     following: str = ""
@@ -60,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where the typist is: `left` is there before the cursor, `closers` are those of the editor after it."""
+    """The state of the line: `left` is the text before the cursor, `closers` are the editor's closers after it."""
 
     left: str = ""
     closers: str = ""
@@ -68,24 +66,28 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`words`: the suggestion's first words that are right, each with the blanks before it; none of a whole one."""
+    """The judgment of a suggestion.
+
+    `words`: the right first words, each with the whitespace before it; empty if the whole suggestion is right.
+    """
 
     verdict: Verdict
     words: tuple[str, ...] = ()
 
     @property
     def worth(self) -> bool:
-        """Whether accepting the words one by one saves enough."""
+        """Whether accepting the words one by one saves at least `WORTH` keys."""
         return sum(map(len, self.words)) - len(self.words) >= WORTH
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One request and what the typist did after it.
+    """One request and the typist's next action.
 
-    ``at``: characters of the line that were there; ``fresh``: the suggestion is not the rest of the one before;
-    ``held``: the typed key agreed with the suggestion before, and its rest is shown again (None: it did not agree);
-    ``word``: the cursor is within a word, and what is shown completes it (None: it is not); ``keys``: pressed then.
+    ``at``: the number of typed characters of the line. ``fresh``: whether the suggestion is not the rest of the one
+    before. ``held``: whether the rest of the suggestion before is still shown; None if the typed key did not agree with
+    that suggestion. ``word``: whether the suggestion completes the word at the cursor; None if the cursor is not within
+    a word. ``keys``: the number of keys that the typist then pressed.
     """
 
     at: int
@@ -101,17 +103,17 @@ class Key:
 
 
 class Screen(Protocol):
-    """A document with the cursor in the line that is typed."""
+    """A document with the cursor in the line to type."""
 
     async def ask(self) -> Answer:
-        """What is suggested now."""
+        """Return the suggestion at the cursor."""
 
     def edit(self, replaced: int, text: str, forward: int) -> None:
-        """Replace so many characters after the cursor by a text, and move the cursor forward."""
+        """Replace ``replaced`` characters after the cursor by a text, and move the cursor forward."""
 
 
 def press(stand: Stand, key: str, closing: bool = True) -> tuple[Stand, int, str]:
-    """A key is typed by hand: the new stand, how many characters after the cursor are replaced, and by what."""
+    """Type a key; return the new state, the number of replaced characters after the cursor, and the inserted text."""
     if stand.closers[:1] == key:
         return Stand(stand.left + key, stand.closers[1:]), 1, key
     closer = _closer(stand, key) if closing else ""
@@ -119,16 +121,16 @@ def press(stand: Stand, key: str, closing: bool = True) -> tuple[Stand, int, str
 
 
 def by_hand(stand: Stand, text: str, closing: bool = True) -> Stand:
-    """The stand after a text has been typed key by key."""
+    """Return the state after a text has been typed key by key."""
     for key in text:
         stand = press(stand, key, closing)[0]
     return stand
 
 
 def judge(line: Line, stand: Stand, suggestion: Suggestion | None, closing: bool = True) -> Judgement:
-    """What a suggestion is worth where the typist is.
+    """Judge a suggestion in the current state of the line.
 
-    A whole one must leave no closer behind the cursor that typing by hand would not leave there as well.
+    A wholly right suggestion must leave no closer after the cursor that typing would not leave there as well.
     """
     if suggestion is None:
         return Judgement("")
@@ -145,10 +147,11 @@ def judge(line: Line, stand: Stand, suggestion: Suggestion | None, closing: bool
 
 
 async def type_line(screen: Screen, line: Line, closing: bool = True) -> list[Key]:
-    """Type a line, with a request before each key; the editor has put in its indentation."""
+    """Type a line, with a request before each key; return the keys. The editor has inserted the indentation already."""
     keys: list[Key] = []
     stand = Stand()
-    expected: tuple[str, ...] = ()  # what may be shown now if the suggestion before still holds
+    # The texts that may be shown now if the suggestion before still holds.
+    expected: tuple[str, ...] = ()
     agreed = False
     while len(stand.left) < len(line.text):
         answer = await screen.ask()
@@ -185,7 +188,7 @@ def _act(
     judgment: Judgement,
     closing: bool,
 ) -> tuple[Deed, int, Stand]:
-    """Accept or type: what was done, with how many keys, and the stand after it."""
+    """Accept the suggestion or type a key; return the action, the number of keys, and the new state."""
     if found is not None and judgment.verdict == "right" and len(found.text) > 1:
         screen.edit(found.replaced, found.text, len(found.text))
         return "whole", 1, Stand(stand.left + found.text, stand.closers[found.replaced :])
@@ -201,9 +204,9 @@ def _act(
 
 
 def _expected(before: Stand, after: Stand, found: Suggestion | None) -> tuple[str, ...]:
-    """What is in the line after the cursor if a suggestion, of which a part has been entered, is shown on.
+    """Return the possible texts after the cursor if the rest of a partly entered suggestion is still shown.
 
-    With the closers that the editor has added since, or without them where the suggestion has its own.
+    They are with or without the closers that the editor has added since, as the suggestion may contain its own.
     """
     entered = after.left[len(before.left) :]
     if found is None or not found.text.startswith(entered) or found.text == entered:
@@ -214,18 +217,18 @@ def _expected(before: Stand, after: Stand, found: Suggestion | None) -> tuple[st
 
 
 def word_part(text: str) -> str:
-    """The letters, digits and underscores at the beginning of a text."""
+    """Return the letters, digits and underscores at the beginning of a text."""
     found = _WORD_PART.match(text)
     return found.group() if found else ""
 
 
 def completes_word(rest: str, found: Suggestion | None) -> bool:
-    """Whether a suggestion begins with exactly the rest of the word with which the rest of a line begins."""
+    """Return whether a suggestion completes the word at the cursor exactly. rest: the rest of the line."""
     return found is not None and word_part(found.text) == word_part(rest)
 
 
 def _completes(line: Line, stand: Stand, found: Suggestion | None) -> bool | None:
-    """Whether a suggestion completes the word at the cursor; None where no word has been begun, or it is complete."""
+    """Return whether a suggestion completes the word at the cursor; None if the cursor is not within a word."""
     rest = line.text[len(stand.left) :]
     if not word_part(rest) or not _OPEN_WORD.search(stand.left):
         return None
@@ -233,7 +236,7 @@ def _completes(line: Line, stand: Stand, found: Suggestion | None) -> bool | Non
 
 
 def _closer(stand: Stand, key: str) -> str:
-    """What the editor adds after a typed key; "" for nothing."""
+    """Return the closer that the editor inserts after a typed key; "" for none."""
     if stand.closers and stand.closers[0] not in _CLOSING_BRACKETS:
         return ""
     if key in PAIRS:
@@ -244,7 +247,7 @@ def _closer(stand: Stand, key: str) -> str:
 
 
 def _in_string(left: str) -> bool:
-    """Whether a string that began in a line is open at its end."""
+    """Return whether a string is open at the end of a text."""
     quote, escaped = "", False
     for character in left:
         if escaped:
@@ -258,6 +261,6 @@ def _in_string(left: str) -> bool:
 
 
 def _within(part: str, text: str) -> bool:
-    """Whether all characters of a part stand in a text in their order, with any others between."""
+    """Return whether a text contains all characters of ``part`` in order, possibly with others between them."""
     characters = iter(text)
     return all(character in characters for character in part)

@@ -1,4 +1,4 @@
-"""Defines the records of the typing benchmark, a line of the details each, and reads them back."""
+"""Defines the records of the typing benchmark, each a line of the details, and reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ T = TypeVar("T", "TypedLine", "BegunWord")
 
 @dataclass(frozen=True, slots=True)
 class TypedLine:
-    """A line that was typed: ``text`` without its indentation, at offset ``start`` of its file."""
+    """A line that was typed: ``text`` without its indentation, at offset ``start`` of its file.
+
+    ``below``: whether the lines below were in the file.
+    """
 
     model: str
     language: str
@@ -28,7 +31,7 @@ class TypedLine:
 
     @property
     def file(self) -> tuple[str, str]:
-        """The file of the line; lines of one file are not independent."""
+        """The file of the line; lines of the same file are not independent."""
         return self.package, self.path
 
     @property
@@ -38,24 +41,24 @@ class TypedLine:
 
     @property
     def pressed(self) -> int:
-        """Keys pressed for it, those of accepting included."""
+        """The keys pressed for the line, including those for accepting."""
         return sum(key.keys for key in self.keys)
 
     @property
     def spared(self) -> int:
-        """Characters of it that took no key, less the keys of accepting."""
+        """The characters of the line that took no key, minus the keys for accepting."""
         return len(self.text) - self.pressed
 
     @property
     def beyond(self) -> int:
-        """Characters of the lines after it that were accepted together with it; they count nowhere else."""
+        """The characters of following lines that were accepted with the line; no other figure counts them."""
         last = self.keys[-1]
         accepted = last.at + len(last.shown or "") if last.did == "whole" else 0
         return max(0, accepted - len(self.text))
 
     @property
     def wrong(self) -> int:
-        """Distinct suggestions that were wrong from their first word."""
+        """The number of distinct suggestions that were wrong from their first word."""
         return sum(key.fresh and key.verdict == "wrong" for key in self.keys)
 
 
@@ -91,12 +94,12 @@ class BegunWord:
 
 
 def record_line(record: TypedLine | BegunWord) -> str:
-    """A record as one line of JSON."""
+    """Return a record as one line of JSON."""
     return json.dumps(asdict(record), ensure_ascii=False) + "\n"
 
 
 def read_records(file: Path, kind: type[T]) -> list[T]:
-    """The records of a file of details. Raises `DetailsError`."""
+    """Read the records of a file of details. Raises `DetailsError`."""
     try:
         with file.open(encoding="utf-8") as lines:
             return [kind(**_with_keys(json.loads(line))) for line in lines]

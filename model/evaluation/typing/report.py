@@ -1,13 +1,14 @@
 """Computes the typing benchmark's figures, their intervals over files, and the paired differences of two runs.
 
-``keys_spared``: of the lines' characters, those that took no key, less the keys of accepting. ``shown``: of the
-requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first word is wrong. The
-rest of a suggestion after a key that agrees with it is not a new one. ``wrong_per_100_keys``: distinct wrong
-suggestions for a hundred pressed keys. ``changed``: of the typed keys that agreed with the suggestion, those after
-which another one, or none, was shown. ``within_word``: of the requests within a word, those whose suggestion completes
-it. Words that were completed early leave fewer such requests, so the hard ones weigh more. ``from_memory``: of the
-requests, those answered within 2 ms. ``late``: those answered after the default deadline on a CPU, 250 ms.
-Intervals are 95% percentile bootstraps over files, because lines of one file are alike.
+All but one are shares. ``keys_spared``: of the lines' characters, those that took no key, minus the keys for accepting.
+``shown``: of the requests, those with a suggestion. ``wrong_of_shown``: of the distinct suggestions, those whose first
+word is wrong; the rest of a suggestion after a key that agrees with it is not a new suggestion. ``wrong_per_100_keys``:
+distinct wrong suggestions for a hundred pressed keys. ``changed``: of the typed keys that agreed with the suggestion,
+those after which another suggestion, or none, was shown. ``within_word``: of the requests within a word, those whose
+suggestion completes the word; easy words are completed early and have fewer such requests, so hard words weigh more.
+``from_memory``: of the requests, those answered within 2 ms. ``late``: of the requests, those answered after the
+default deadline on a CPU, 250 ms. Intervals are 95% percentile bootstraps over files, because lines of one file are
+alike.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ R = TypeVar("R", TypedLine, BegunWord)
 
 
 def typing_figures(lines: Sequence[TypedLine]) -> dict[str, Any]:
-    """The figures of some typed lines, at least one."""
+    """Return the figures of at least one typed line."""
     keys = [key for line in lines for key in line.keys]
     fresh = [key for key in keys if key.fresh]
     agreed = [key for key in keys if key.held is not None]
@@ -64,7 +65,7 @@ def typing_figures(lines: Sequence[TypedLine]) -> dict[str, Any]:
 
 
 def word_figures(words: Sequence[BegunWord]) -> dict[str, Any]:
-    """The figures of some manual requests within words, at least one."""
+    """Return the figures of at least one manual request within a word."""
     right = by_file(words, lambda one: (one.word, 1))
     whole = by_file(words, lambda one: (one.line, 1))
     times = sorted(one.ms for one in words)
@@ -81,7 +82,7 @@ def word_figures(words: Sequence[BegunWord]) -> dict[str, Any]:
 
 
 def report(records: Sequence[R], figures: Callable[[Sequence[R]], dict[str, Any]]) -> dict[str, Any]:
-    """The answer as a JSON object: the figures of all, of each language and of each project."""
+    """Return the report as a JSON object: the figures of all records, of each language and of each project."""
     return {
         "model": ", ".join(sorted({record.model for record in records})),
         **figures(records),
@@ -91,9 +92,9 @@ def report(records: Sequence[R], figures: Callable[[Sequence[R]], dict[str, Any]
 
 
 def typing_gain(ours: Sequence[TypedLine], theirs: Sequence[TypedLine]) -> dict[str, Any] | None:
-    """Our figures less theirs, over the lines in both; None if there are none.
+    """Return our figures minus theirs, over the lines in both runs; None if there are none.
 
-    ``wrong_per_100_characters`` has the same denominator on both sides, whatever is accepted.
+    ``wrong_per_100_characters`` has the same denominator in both runs, whatever is accepted.
     """
     pairs = _paired(ours, theirs)
     if not pairs:
@@ -112,7 +113,7 @@ def typing_gain(ours: Sequence[TypedLine], theirs: Sequence[TypedLine]) -> dict[
 
 
 def word_gain(ours: Sequence[BegunWord], theirs: Sequence[BegunWord]) -> dict[str, Any] | None:
-    """Our figures less theirs, over the words in both; None if there are none."""
+    """Return our figures minus theirs, over the words in both runs; None if there are none."""
     pairs = _paired(ours, theirs)
     if not pairs:
         return None
@@ -126,7 +127,7 @@ def word_gain(ours: Sequence[BegunWord], theirs: Sequence[BegunWord]) -> dict[st
 
 
 def typing_table(answer: dict[str, Any]) -> Table:
-    """The figures for people."""
+    """Return the figures of lines as a table for a terminal."""
     caption = "wrong: of what is shown, from its first word; changed: of what was typed through"
     heads = (
         "lines",
@@ -160,7 +161,7 @@ def typing_table(answer: dict[str, Any]) -> Table:
 
 
 def word_table(answer: dict[str, Any]) -> Table:
-    """The figures of words for people."""
+    """Return the figures of words as a table for a terminal."""
     heads = ("n", "shown", "word right", "95%", "line right", "95%", "p50", "p95 ms")
     return _table(
         answer,
@@ -179,7 +180,7 @@ def word_table(answer: dict[str, Any]) -> Table:
 
 
 def gain_table(gain: dict[str, Any]) -> Table:
-    """What is between two runs, for people."""
+    """Return the differences between two runs as a table for a terminal."""
     made = Table(box=SIMPLE_HEAD, caption=f"{gain['n']} pairs: {gain['first']} less {gain['second']}")
     for head in ("", "difference", "95%"):
         made.add_column(head, justify="right" if head else "left")
@@ -191,7 +192,7 @@ def gain_table(gain: dict[str, Any]) -> Table:
 
 
 def by_file(records: Sequence[R], counts: Callable[[R], tuple[float, float]]) -> list[tuple[float, float]]:
-    """The sums of two counts for each file."""
+    """Return the sums of two counts for each file."""
     sums: dict[tuple[str, str], tuple[float, float]] = defaultdict(lambda: (0, 0))
     for record in records:
         a, b = counts(record)
@@ -215,7 +216,7 @@ def _by_file_of_pairs(
 
 
 def _more_wrong(files: Sequence[tuple[float, ...]]) -> float:
-    """Wrong suggestions for a hundred keys of the first run less that of the second."""
+    """Return the wrong suggestions per hundred keys of the first run minus those of the second."""
     wrong, pressed, other_wrong, other_pressed = map(sum, zip(*files, strict=True))
     return 100 * (wrong / pressed - other_wrong / other_pressed)
 

@@ -1,7 +1,7 @@
 """Runs the real server in the workspace of a held-out package, and types the package's lines there.
 
-Each package has a server of its own, started as an editor starts it. The package's files lie in a temporary folder,
-without the lines that are to be typed: a line that has not been written yet is on nobody's disk.
+Each package gets its own server, started as an editor starts it. The package's files are in a temporary folder, without
+the lines to type, since an unwritten line is not on the disk.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from model.evaluation.typing.ideal_typist import Answer, Line, Suggestion, compl
 from model.evaluation.typing.records import BegunWord, TypedLine
 
 SETTLED = 1.5
-"""Seconds without work and without a progress display after which a server counts as ready: it shows the reading of a
-workspace only after a second of it."""
+"""Seconds without work or progress display after which a server counts as ready.
+
+The server displays the progress of reading a workspace only after a second.
+"""
 PREPARATION = 120.0
 """Seconds that a server may take to be ready once its model is loaded."""
 POLL = 0.1
 PATIENT: Mapping[str, object] = {"deadline_ms": 60_000}
-"""Settings that keep the suggestions independent of the machine's load; late answers are counted."""
+"""Settings that make the suggestions independent of the machine's load; late answers are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server to be measured: its settings, and how to start it; `checkout` as for `Editor.start`."""
+    """A server to measure: its settings and its command; for `checkout`, see `Editor.start`."""
 
     settings: Mapping[str, object] = field(default_factory=dict)
     command: tuple[str, ...] = SERVER
@@ -42,7 +44,7 @@ class Contender:
 
     @asynccontextmanager
     async def server(self, folder: Path) -> AsyncIterator[Editor]:
-        """The server, with the model loaded and the folder read."""
+        """Start the server, and wait until the model is loaded and the folder is read."""
         settings = {**PATIENT, **self.settings}
         async with Editor.start(folder, settings, self.command, self.checkout) as editor:
             await editor.loaded()
@@ -51,7 +53,7 @@ class Contender:
 
 
 class LineScreen:
-    """A line being typed in an open document."""
+    """A line that is typed in an open document."""
 
     def __init__(self, buffer: Buffer, cursor: int) -> None:
         self._buffer, self._cursor = buffer, cursor
@@ -62,13 +64,13 @@ class LineScreen:
         return Answer(suggestion(ghost, self._buffer.document.text, self._cursor), ghost.ms)
 
     def edit(self, replaced: int, text: str, forward: int) -> None:
-        """Replace so many characters after the cursor by a text, and move the cursor forward."""
+        """Replace ``replaced`` characters after the cursor by a text, and move the cursor forward."""
         self._buffer.replace(self._cursor, self._cursor + replaced, text)
         self._cursor += forward
 
 
 def suggestion(ghost: Ghost, text: str, cursor: int) -> Suggestion | None:
-    """A ghost text from the cursor on, without what is typed already; None if there is none."""
+    """Return the part of a ghost text after the cursor; None if there is no ghost text."""
     if not ghost.text:
         return None
     return Suggestion(ghost.text.removeprefix(text[ghost.start : cursor]), max(0, ghost.end - cursor))
@@ -81,7 +83,10 @@ async def type_package(
     below: bool = True,
     closing: bool = True,
 ) -> AsyncIterator[TypedLine]:
-    """Type lines of a package one after another. `below`: the lines below each stay in its file."""
+    """Type lines of a package one after another.
+
+    `below`: whether the lines below stay in the file. `closing`: whether the editor closes brackets and quotes.
+    """
     with _workspace(files, cursors, below) as folder:
         async with contender.server(folder) as editor:
             model = await _model(editor)
@@ -134,7 +139,7 @@ async def ask_words(
 
 
 def by_package(cursors: Iterable[Cursor]) -> dict[str, list[Cursor]]:
-    """Cursors by their packages, the files of one next to one another."""
+    """Group cursors by package, sorted by file."""
     found: dict[str, list[Cursor]] = defaultdict(list)
     for cursor in sorted(cursors, key=lambda one: (one.source.package, one.source.path, one.start)):
         found[cursor.source.package].append(cursor)
@@ -147,9 +152,9 @@ def _line(cursor: Cursor, below: bool) -> Line:
 
 
 async def _opened(editor: Editor, folder: Path, cursor: Cursor, below: bool) -> tuple[Buffer, int]:
-    """A file without the cursor's line, then with a fresh line there, as after Enter; and the cursor in it.
+    """Open a file without the cursor's line, then add a new line there, as after Enter; return buffer and cursor.
 
-    The typist comes from the end of the line above, where the editor made a request too, which does not count.
+    The editor also makes a request at the end of the line above, where the typist comes from; that does not count.
     """
     text = cursor.source.text
     above = max(0, text.rfind("\n", 0, cursor.start))
@@ -168,7 +173,7 @@ def _open(editor: Editor, folder: Path, cursor: Cursor, text: str) -> Buffer:
 
 @contextmanager
 def _workspace(files: Sequence[Source], cursors: Sequence[Cursor], below: bool) -> Iterator[Path]:
-    """A temporary folder, named like the package, with its files as they are before the lines are typed."""
+    """Create a temporary folder, named like the package, with the package's files without the lines to type."""
     cut: dict[str, list[int]] = defaultdict(list)
     for cursor in cursors:
         cut[cursor.source.path].append(cursor.start)
@@ -186,7 +191,7 @@ def _workspace(files: Sequence[Source], cursors: Sequence[Cursor], below: bool) 
 
 
 def without_lines(text: str, offsets: Iterable[int], below: bool) -> str:
-    """A text without the lines at some offsets; if not `below`, without all from the first of them on."""
+    """Remove the lines at some offsets from a text; if not `below`, remove everything from the first of them on."""
     for offset in sorted(offsets, reverse=True):
         start = text.rfind("\n", 0, offset) + 1
         end = text.find("\n", offset) + 1
@@ -195,7 +200,10 @@ def without_lines(text: str, offsets: Iterable[int], below: bool) -> str:
 
 
 async def _settled(editor: Editor) -> None:
-    """Wait until the server has nothing to do and shows no progress, such as that of reading the workspace."""
+    """Wait until the server is idle and displays no progress, such as that of reading the workspace.
+
+    Raises `Failure` if that takes longer than `PREPARATION`.
+    """
     until = time.monotonic() + PREPARATION
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < SETTLED:
@@ -208,5 +216,5 @@ async def _settled(editor: Editor) -> None:
 
 
 async def _model(editor: Editor) -> str:
-    """What the server says that its model is called."""
+    """Return the model's name, as the server reports it."""
     return str((await editor.request("mercury/status", None))["model"])
