@@ -7,6 +7,7 @@ exactly one answer, and whatever comes, reading goes on with the next message.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import re
@@ -151,6 +152,17 @@ class Protocol(LanguageServerProtocol):
         ):
             del self.fm.builtin_features[method]
         self.fm.add_builtin_feature(types.EXIT, self._exit)
+        self.fm.add_builtin_feature(types.WORKSPACE_EXECUTE_COMMAND, self._execute)
+
+    async def _execute(self, params: types.ExecuteCommandParams) -> Any:
+        """Run a command as one task, which a cancellation ends.
+
+        pygls runs a command apart from its request: a cancelled command went on, and its `shutdown` failed then.
+        """
+        if (command := self.fm.commands.get(params.command)) is None:
+            raise JsonRpcInvalidParams("There is no such command.")
+        result = command(*(params.arguments or ()))
+        return await result if inspect.isawaitable(result) else result
 
     def _exit(self, _: object) -> None:
         """Only note it: whoever reads the messages ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.handlers import commands as actions
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
+from mercury_lsp.lsp.server import Server
 from mercury_lsp.lsp.status import Status, explained
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
@@ -240,3 +242,28 @@ async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, argum
 
     with pytest.raises(JsonRpcInvalidParams, match=f"^{name} takes"):
         await run()
+
+
+async def test_a_command_ends_with_its_request() -> None:
+    server, ended, answers = Server(), asyncio.Event(), list[bytes]()
+
+    async def waiting(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    server.command("wait")(waiting)
+    server.protocol.set_writer(SimpleNamespace(write=answers.append, close=lambda: None))
+    for message in (
+        {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}},
+        {"id": 2, "method": "workspace/executeCommand", "params": {"command": "wait"}},
+        {"method": "$/cancelRequest", "params": {"id": 2}},
+    ):
+        server.protocol.receive(json.dumps({"jsonrpc": "2.0", **message}).encode())
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await ended.wait()
+        await server.protocol.settle()
+    assert b"-32800" in answers[-1]
+    assert server.protocol._request_futures == {}
