@@ -51,7 +51,7 @@ class Workspace(Background):
         self._limit = 0
         self._whole = True  # whether files are read that are not open
         self._opened = OpenDocuments()
-        # By file; without a stamp, of an open document.
+        # By file; without a stamp, of an open document. The loop may drop entries while the thread goes through a copy.
         self._kept: dict[str, tuple[Entry, Stamp | None]] = {}
         self._touched: set[str] = set()
         self._heap: list[tuple[int, str]] = []  # folders to read, by their distance from the open documents
@@ -211,9 +211,7 @@ class Workspace(Background):
         if self._recheck:
             self._recheck = False
             self._files.forget()
-            kept = {file: pair for file, pair in self._kept.items() if self._may_be_read(file)}
-            with self._changed:
-                self._kept = kept
+            self._drop([file for file in list(self._kept) if not self._may_be_read(file)])
             return True
         if (there := self._stale()) is not None:
             there.stale = False
@@ -227,9 +225,8 @@ class Workspace(Background):
         self._seen.add(file)
         self._read(file)
         if file not in self._kept:
-            below = [other for other in self._kept if other.startswith(f"{file}/")]
-            for gone in (other for other in below if not Path(other).exists()):
-                self._kept.pop(gone, None)
+            below = [other for other in list(self._kept) if other.startswith(f"{file}/")]
+            self._drop([other for other in below if not Path(other).exists()])
         return True
 
     def _step(self) -> bool:
@@ -254,15 +251,15 @@ class Workspace(Background):
         for inner in folders if not self._full else ():
             self._queue(inner)
         if not (self._heap or self._fresh or self._recheck or self._full or self._stop):
-            gone = [file for file in self._kept if file not in self._seen and not self._opened.holds(file)]
-            self._drop(gone)
+            unseen = [file for file in list(self._kept) if file not in self._seen]
+            self._drop([file for file in unseen if not self._opened.holds(file)])
         return True
 
     def _begin(self) -> None:
         """Begin with the folders of the open documents, those around them, and the roots."""
         self._heap, self._queued, self._seen, self._full = [], set(), set(), False
         if not self._limit or not self._whole:
-            self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
+            self._drop([file for file in list(self._kept) if not self._limit or not self._opened.holds(file)])
             return
         for folder in (*self._files.roots, *self._opened.folders):
             if self._files.reaches(folder):
@@ -281,7 +278,7 @@ class Workspace(Background):
         """Take a file's entry, or forget it. False where there is no more room for such a distance."""
         if self._opened.holds(file):
             return True  # its text is the editor's
-        known = self._kept[file][1] if file in self._kept else None
+        _, known = self._kept.get(file, (None, None))
         content = self._files.read(file, known) if self._may_be_read(file) else None
         if content is None or not self._limit or not self._whole:
             self._drop([file])
@@ -302,7 +299,7 @@ class Workspace(Background):
         """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
         entry = read(path, without(text))
         self._drop([file])
-        sizes = {other: own.size for other, (own, _) in self._kept.items()}
+        sizes = {other: own.size for other, (own, _) in list(self._kept.items())}
         if sum(sizes.values()) + entry.size > self._limit or len(sizes) >= MAX_FILES:
             folders = self._opened.folders
             away = distance(file.rpartition("/")[0], folders) if steps_away is None else steps_away

@@ -288,6 +288,32 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
     assert workspace._kept == {}
 
 
+def test_rules_that_change_take_files_away_though_a_document_goes_meanwhile(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "w"
+    for name in "abc":
+        put(root / f"{name}.py")
+    workspace.configure([str(root)], MEGABYTE)
+    b = opened(workspace, root / "b.py")
+    opened(workspace, root / "new.py", SOURCE.format(name="last"))
+    # Without the thread, so that the document goes at the worst moment.
+    while workspace._urgent() or workspace._step():
+        pass
+    assert {Path(file).name for file in workspace._kept} == {"a.py", "b.py", "c.py"}
+    put(root / ".mercuryignore", "b.py\nc.py")
+    workspace.touch([str(root / ".mercuryignore")])
+    may_be_read = workspace._may_be_read
+
+    def admitted(file: str) -> bool:
+        workspace.admit(b.uri, False)
+        return may_be_read(file)
+
+    monkeypatch.setattr(workspace, "_may_be_read", admitted)
+    assert workspace._urgent()
+    assert {Path(file).name for file in workspace._kept} == {"a.py"}
+
+
 def used(workspace: Workspace) -> int:
     """Bytes of all entries."""
     return sum(entry.size for entry, _ in workspace._kept.values())
