@@ -89,8 +89,10 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
 
 
 def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Take the folders as they are now."""
-    ls.place()
+    """Take the folders as they are now, by which settings count or do not."""
+    ls.committed()
+    if ls.scheduler.worker is not None:  # else the first load is still to come
+        ls.load()
 
 
 def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
