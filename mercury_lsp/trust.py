@@ -90,7 +90,9 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
     if not os.path.isabs(expanded):
         return any(sign in model for sign in ("/", "\\", ":")) or model.startswith((".", "~"))
     real = os.path.realpath(expanded)
-    folders = {os.path.realpath(root) for root in (*roots, os.curdir) if root}
+    folders = {os.path.realpath(root) for root in roots if root}
+    with suppress(OSError):  # the folder where the server was started may be gone
+        folders.add(os.getcwd())
     # Whoever opens their whole home, or the disk, has no workspace that others wrote.
     return any(
         _lies_in(real, folder) for folder in folders - {os.path.realpath(os.path.expanduser("~")), "/"}
