@@ -42,10 +42,12 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     follows = ls.journal.follows(uri)
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-            document = ls.session.document(uri)
-            if document is not None and follows:
-                edits.append(difference(document.text, change.text))
-            if document is not None:
+            if (document := ls.session.kept(uri)) is None:
+                # Against which text it is new, nobody knows.
+                ls.next_edits.forget(uri)
+            else:
+                if follows:
+                    edits.append(difference(document.text, change.text))
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
             typed = None  # where, it does not say

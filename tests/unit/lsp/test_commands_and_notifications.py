@@ -19,9 +19,11 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.handlers import commands as actions
+from mercury_lsp.lsp.handlers import documents
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.server import Server
 from mercury_lsp.lsp.status import Status, explained
+from mercury_lsp.session import session
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
@@ -267,3 +269,22 @@ async def test_a_command_ends_with_its_request() -> None:
         await server.protocol.settle()
     assert b"-32800" in answers[-1]
     assert server.protocol._request_futures == {}
+
+
+@pytest.mark.parametrize("kept", [40, 20])
+async def test_edits_are_those_of_the_text_after_it_was_too_large(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MAX_DOCUMENT_CHARACTERS", 10)
+    monkeypatch.setattr(session, "MAX_KEPT_CHARACTERS", kept)
+    server, uri = Server(), "untitled:a.py"
+    item = types.TextDocumentItem(uri, "python", 1, "a = 1\n")
+    documents.did_open(server, types.DidOpenTextDocumentParams(item))
+    for version, text in enumerate(("a = 1\n" * 5, "a = 1\nb = 2\n" + "a = 1\n" * 3, "a = 2\n"), 2):
+        change = types.TextDocumentContentChangeWholeDocument(text)
+        versioned = types.VersionedTextDocumentIdentifier(version, uri)
+        documents.did_change(server, types.DidChangeTextDocumentParams(versioned, [change]))
+    known = server.session.document(uri)
+    assert known is not None
+    for edit in server.next_edits._history.edits(uri):
+        assert known.text[edit.start : edit.end] == edit.after
