@@ -53,6 +53,7 @@ class Workspace(Background):
         self._opened = OpenDocuments()
         # By file; without a stamp, of an open document. The loop may drop entries while the thread goes through a copy.
         self._kept: dict[str, tuple[Entry, Stamp | None]] = {}
+        self._bytes = 0  # of all entries
         self._touched: set[str] = set()
         self._heap: list[tuple[int, str]] = []  # folders to read, by their distance from the open documents
         self._queued: set[str] = set()
@@ -127,7 +128,7 @@ class Workspace(Background):
         with self._changed:
             if (there := self._opened.admit(uri, inside)) is not None:
                 if not inside:
-                    self._kept.pop(there.file, None)
+                    self._drop([there.file])
                     self._publish({})
                 # Else it may be in a part of the workspace that has not been read.
                 self._fresh |= not inside or there.file not in self._kept
@@ -299,8 +300,8 @@ class Workspace(Background):
         """Keep a file's entry. Those further from the open documents make room; False where that is not enough."""
         entry = read(path, without(text))
         self._drop([file])
-        sizes = {other: own.size for other, (own, _) in list(self._kept.items())}
-        if sum(sizes.values()) + entry.size > self._limit or len(sizes) >= MAX_FILES:
+        if self._bytes + entry.size > self._limit or len(self._kept) >= MAX_FILES:
+            sizes = {other: own.size for other, (own, _) in list(self._kept.items())}
             folders = self._opened.folders
             away = distance(file.rpartition("/")[0], folders) if steps_away is None else steps_away
             further = making_room(sizes, entry.size, self._limit, away, folders)
@@ -311,12 +312,14 @@ class Workspace(Background):
             # An open document may have been closed meanwhile, or it is ignored now.
             if stamp is not None or self._opened.holds(file):
                 self._kept[file] = entry, stamp
+                self._bytes += entry.size
         return True
 
     def _drop(self, files: Iterable[str]) -> None:
         with self._changed:
             for file in files:
-                self._kept.pop(file, None)
+                if (known := self._kept.pop(file, None)) is not None:
+                    self._bytes -= known[0].size
 
     def _publish_all(self) -> None:
         with self._changed:

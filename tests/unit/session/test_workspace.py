@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_file_access import put
@@ -316,7 +318,34 @@ def test_rules_that_change_take_files_away_though_a_document_goes_meanwhile(
 
 def used(workspace: Workspace) -> int:
     """Bytes of all entries."""
-    return sum(entry.size for entry, _ in workspace._kept.values())
+    total = sum(entry.size for entry, _ in workspace._kept.values())
+    assert workspace._bytes == total
+    return total
+
+
+class Counted(dict[str, Any]):
+    """Counts how often all items are gone through."""
+
+    times = 0
+
+    def items(self) -> ItemsView[str, Any]:
+        self.times += 1
+        return super().items()
+
+
+def test_a_file_is_kept_without_a_look_at_all_others(tmp_path: Path, workspace: Workspace) -> None:
+    for number in range(30):
+        put(tmp_path / f"w/{number}.py")
+    workspace.configure([str(tmp_path / "w")], MEGABYTE)
+    workspace._kept = kept = Counted()
+    while workspace._urgent() or workspace._step():
+        pass
+    assert len(kept) == 30 and kept.times < 30
+    assert used(workspace) > 0
+    workspace.touch([str(tmp_path / "w")])
+    shutil.rmtree(tmp_path / "w")
+    assert workspace._urgent()
+    assert used(workspace) == 0
 
 
 def test_the_nearest_files_have_the_room(tmp_path: Path, workspace: Workspace) -> None:
