@@ -124,7 +124,8 @@ class Files:
 
     def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
         """The files to read and the folders to look into that lie directly in a folder, each sorted."""
-        with suppress(OSError), os.scandir(folder) as entries:
+        # A name with a null in it is a `ValueError`, and none.
+        with suppress(OSError, ValueError), os.scandir(folder) as entries:
             inner = sorted(entries, key=lambda entry: entry.name)
             if MARKS.isdisjoint(entry.name.lower() for entry in inner):
                 base = folder.rstrip("/")

@@ -73,6 +73,17 @@ def test_the_texts_of_all_files_are_known(tmp_path: Path, workspace: Workspace) 
     assert holding(workspace, "def c_function") == ["lib/deep/c.py"]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_folder_whose_name_is_none_costs_the_others_nothing(
+    name: str, tmp_path: Path, workspace: Workspace
+) -> None:
+    put(tmp_path / "w/a.py")
+    workspace.configure([f"{tmp_path}/{name}", str(tmp_path / "w")], MEGABYTE)
+    while workspace._urgent() or workspace._step():
+        pass
+    assert [Path(file).name for file in workspace._kept] == ["a.py"]
+
+
 def test_without_folders_or_memory_nothing_is_read(tmp_path: Path, workspace: Workspace) -> None:
     put(tmp_path / "w/a.py")
     begin(workspace, tmp_path / "w", limit=0)
