@@ -35,6 +35,9 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note what the client is. Its capabilities decide in which form suggestions are offered."""
     if ls.watch is not None and params.process_id is not None:
         ls.watch(params.process_id)
+    if (root := ls.workspace.root_uri) and not ls.workspace.folders:
+        # A folder as any other, which others may join, and which the client may take away.
+        ls.workspace.add_folder(types.WorkspaceFolder(root, ""))
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
     ls.client = client_quirks.client(params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -288,3 +289,27 @@ async def test_edits_are_those_of_the_text_after_it_was_too_large(
     assert known is not None
     for edit in server.next_edits._history.edits(uri):
         assert known.text[edit.start : edit.end] == edit.after
+
+
+@pytest.mark.parametrize("folders", [None, ["file:///a%20b"]])
+async def test_a_root_is_a_folder_as_any_other(folders: list[str] | None) -> None:
+    server, id_ = Server(), 1
+    server.protocol.set_writer(SimpleNamespace(write=lambda data: None, close=lambda: None))
+
+    def receive(method: str, params: object, **more: object) -> tuple[str, ...]:
+        message = {"jsonrpc": "2.0", "method": method, "params": params, **more}
+        server.protocol.receive(json.dumps(message).encode())
+        return server.session.roots
+
+    def changed(added: Sequence[str] = (), removed: Sequence[str] = ()) -> tuple[str, ...]:
+        event = {"added": [{"uri": uri, "name": ""} for uri in added]}
+        event["removed"] = [{"uri": uri, "name": ""} for uri in removed]
+        return receive("workspace/didChangeWorkspaceFolders", {"event": event})
+
+    given = None if folders is None else [{"uri": uri, "name": ""} for uri in folders]
+    params = {"processId": None, "rootUri": "file:///a%20b", "workspaceFolders": given, "capabilities": {}}
+    assert receive("initialize", params, id=id_) == ("/a b",)
+    assert changed(added=["file:///c"]) == ("/a b", "/c")
+    assert changed(removed=["file:///c"]) == ("/a b",)
+    assert changed(removed=["file:///a%20b"]) == ()
+    await server.close()
