@@ -43,7 +43,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
             if (document := ls.session.kept(uri)) is None:
-                # Against which text it is new, nobody knows.
+                # The old text is not kept: the places of earlier edits are unknown now.
                 ls.next_edits.forget(uri)
             else:
                 if follows:
