@@ -92,7 +92,10 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
     if not os.path.isabs(expanded):
         return any(sign in model for sign in ("/", "\\", ":")) or model.startswith((".", "~"))
     real = os.path.realpath(expanded)
-    folders = {os.path.realpath(root) for root in (*roots, os.curdir) if root}
+    folders = {os.path.realpath(root) for root in roots if root}
+    # The folder where the server was started may have been deleted.
+    with suppress(OSError):
+        folders.add(os.getcwd())
     # A workspace that is the user's whole home or the whole disk was not written by others.
     return any(
         _lies_in(real, folder) for folder in folders - {os.path.realpath(os.path.expanduser("~")), "/"}

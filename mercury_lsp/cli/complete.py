@@ -31,7 +31,7 @@ from mercury_lsp.syntax.languages import for_document
 if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine, Progress
 
-_PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]+):(?P<column>[0-9]+)", re.DOTALL)
+_PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]{1,18}):(?P<column>[0-9]{1,18})", re.DOTALL)
 # Lines of the file to show above the cursor's line.
 _CONTEXT = 2
 
@@ -79,7 +79,10 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     path = file.resolve()
-    name = path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
+    try:
+        name = path.relative_to(Path.cwd()).as_posix()
+    except (OSError, ValueError):  # the working folder is gone, or the file is elsewhere
+        name = path.name
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()
     session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)

@@ -33,7 +33,7 @@ def read_options(file: Path) -> Mapping[str, object]:
     """
     try:
         options = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
     if isinstance(options, Mapping):
         dotted = {

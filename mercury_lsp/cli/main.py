@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -195,8 +196,10 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
         if arguments.socket is not None:
             process.run_socket(arguments.socket, tokens, overrides)
         process.run_tcp(arguments.host, arguments.port, tokens, overrides)
-    except OSError as error:
-        raise Failure(f"Cannot listen on {place}: {error.strerror or error}.") from error
+    except (OSError, UnicodeError) as error:
+        # `UnicodeError`: the host name is invalid.
+        reason = getattr(error, "strerror", None) or error
+        raise Failure(f"Cannot listen on {place}: {reason}.") from error
 
 
 def _is_server(arguments: argparse.Namespace) -> bool:
@@ -211,6 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _serve(arguments)
         if _is_server(arguments):
             raise BadUsage("The language server takes no command; see mercury-lsp --help.")
+        if isinstance(sys.stdout, TextIOWrapper):
+            # On Windows the encoding of a file or a pipe may lack characters: print question marks, do not fail.
+            sys.stdout.reconfigure(errors="replace")
         status: int = import_module(f"mercury_lsp.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except Failure as failure:

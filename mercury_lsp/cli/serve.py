@@ -69,10 +69,10 @@ def run(arguments: Namespace) -> int:
         raise BadUsage("--max-replicas needs --replicas, the fewest.")
     try:
         listening = process.listen(arguments.host, arguments.port)
-    except OSError as error:
-        raise Failure(
-            f"Cannot listen on {arguments.host}:{arguments.port}: {error.strerror or error}."
-        ) from error
+    except (OSError, UnicodeError) as error:
+        # `UnicodeError`: the host name is invalid.
+        reason = getattr(error, "strerror", None) or error
+        raise Failure(f"Cannot listen on {arguments.host}:{arguments.port}: {reason}.") from error
     backend = LocalBackend(load_checkpoint(model), options)
     limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
     process.serve(application(backend, settings), backend, listening, limits)

@@ -7,9 +7,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import copy_context
 
-from mercury_lsp.engine.system import lower_priority
+from mercury_lsp.engine.system import context_thread, lower_priority
 
 NICE = 15
 """The niceness of the thread, on systems where threads have one."""
@@ -41,10 +40,7 @@ class Background(ABC):
         """Start the thread. A second call does nothing."""
         with self._changed:
             if self._thread is None and not self._stop:
-                # A daemon, because a disk that hangs must not keep the process from ending.
-                self._thread = threading.Thread(
-                    target=copy_context().run, args=(self._run,), name=self.name, daemon=True
-                )
+                self._thread = context_thread(self._run, self.name)
                 self._thread.start()
 
     def close(self, timeout: float = 1.0) -> None:

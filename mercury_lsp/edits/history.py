@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mercury_lsp.syntax.document import common_prefix
+
 MAX_EDITS = 40
 MAX_EDIT_CHARACTERS = 2_000
 MAX_DOCUMENTS = 16
@@ -25,11 +27,10 @@ class Edit:
 
     def trimmed(self) -> Edit:
         """Return the edit without the text that both sides have in common at their start and end."""
-        before, after, most = self.before, self.after, min(len(self.before), len(self.after))
-        head = next((i for i in range(most) if before[i] != after[i]), most)
-        most -= head
-        tail = next((i for i in range(most) if before[-1 - i] != after[-1 - i]), most)
-        return Edit(self.start + head, before[head : len(before) - tail], after[head : len(after) - tail])
+        head = common_prefix(self.before, self.after)
+        before, after = self.before[head:], self.after[head:]
+        tail = common_prefix(before[::-1], after[::-1])
+        return Edit(self.start + head, before[: len(before) - tail], after[: len(after) - tail])
 
 
 class DocumentEdits:

@@ -1,4 +1,4 @@
-"""Calls the operating system for cores, memory, thread priority, and the exit of a process."""
+"""Calls the operating system for cores, memory, threads, thread priority, and the exit of a process."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ import mmap
 import os
 import select
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 
 POLL_SECONDS = 1.0
 # Constants of the Windows API.
 _SYNCHRONIZE, _INFINITE = 0x100000, 0xFFFFFFFF
 _TOPOLOGY = "sys/devices/system/cpu/cpu{}/topology"
+
+
+def context_thread(target: Callable[[], object], name: str) -> threading.Thread:
+    """Return a new thread that runs in a copy of the caller's context, by which the log identifies clients.
+
+    The thread is not started. It is a daemon, because a disk or a load that hangs must not keep the process from ending.
+    """
+    return threading.Thread(target=copy_context().run, args=(target,), name=name, daemon=True)
 
 
 def default_threads() -> int:

@@ -12,9 +12,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
+
+from mercury_lsp.engine.system import context_thread
 
 # After this many failures in a row the engine counts as broken.
 FAILURES_BEFORE_RELOAD = 3
@@ -115,10 +116,7 @@ class Worker(Generic[E]):
         self._results: list[tuple[Any, Any]] = []
         self._stop = False
         self._changed = threading.Condition()
-        # A daemon thread, because a hanging load must not keep the process alive.
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name="mercury-engine", daemon=True
-        )
+        self._thread = context_thread(self._run, "mercury-engine")
 
     def start(self) -> None:
         """Start the thread, which loads the engine. May be called only once."""

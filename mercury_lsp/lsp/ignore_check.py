@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +24,8 @@ from mercury_lsp.session.session import Session
 INDEX_BYTES = 32 << 20
 # How long a request waits for the check of its document.
 ACCESS_WAIT_SECONDS = 2.0
+# How many documents are checked at the same time.
+MAX_THREADS = 4
 
 Guard = Callable[[str], AbstractContextManager[None]]
 """The boundary of unexpected errors; its argument describes the activity."""
@@ -42,6 +46,8 @@ class IgnoreCheck:
         self._spawn, self._progress, self._guard = spawn, progress, guard
         self._pending: dict[str, asyncio.Task[None]] = {}
         self._reading: Progress | None = None
+        # Its own threads: a disk that hangs blocks them, and must not block anything else.
+        self._threads = ThreadPoolExecutor(MAX_THREADS, "mercury-access")
 
     def place(self, uris: Sequence[str]) -> None:
         """Apply the folders and the settings to the workspace; if that changes it, check all documents again."""
@@ -105,7 +111,8 @@ class IgnoreCheck:
         session = self._session
         with self._guard("looking whether a file is ignored"):
             file = session.file(uri)
-            access = await asyncio.to_thread(session.workspace.examine, file)
+            examine = partial(copy_context().run, session.workspace.examine, file)
+            access = await asyncio.get_running_loop().run_in_executor(self._threads, examine)
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
                 session.admit(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):

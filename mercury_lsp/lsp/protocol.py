@@ -7,6 +7,7 @@ request gets exactly one response, and reading continues with the next message w
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import re
@@ -156,6 +157,17 @@ class Protocol(LanguageServerProtocol):
         ):
             del self.fm.builtin_features[method]
         self.fm.add_builtin_feature(types.EXIT, self._exit)
+        self.fm.add_builtin_feature(types.WORKSPACE_EXECUTE_COMMAND, self._execute)
+
+    async def _execute(self, params: types.ExecuteCommandParams) -> Any:
+        """Run a command within the task of its request, so that a cancellation ends it.
+
+        The inherited handler runs a command in a separate task, which a cancellation or `shutdown` does not end.
+        """
+        if (command := self.fm.commands.get(params.command)) is None:
+            raise JsonRpcInvalidParams("There is no such command.")
+        result = command(*(params.arguments or ()))
+        return await result if inspect.isawaitable(result) else result
 
     def _exit(self, _: object) -> None:
         """Set only the exit code; the loop that reads the messages ends."""

@@ -178,8 +178,7 @@ class Server(LanguageServer):
 
     def place(self) -> None:
         """Pass the workspace folders to the session and to the ignore check."""
-        uris = [folder.uri for folder in self.workspace.folders.values()] or [self.workspace.root_uri]
-        uris = [uri for uri in uris if uri]
+        uris = [folder.uri for folder in self.workspace.folders.values() if folder.uri]
         self.session.place([convert.path(uri) for uri in uris])
         self.ignore_check.place(uris)
 

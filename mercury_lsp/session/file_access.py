@@ -124,7 +124,8 @@ class Files:
 
     def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
         """Return the files to read and the folders to walk that lie directly in a folder, both sorted."""
-        with suppress(OSError), os.scandir(folder) as entries:
+        # `scandir` raises `ValueError` for a name with a null character.
+        with suppress(OSError, ValueError), os.scandir(folder) as entries:
             inner = sorted(entries, key=lambda entry: entry.name)
             if MARKS.isdisjoint(entry.name.lower() for entry in inner):
                 base = folder.rstrip("/")

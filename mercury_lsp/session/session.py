@@ -226,8 +226,10 @@ class Session:
             self._lost.discard(uri)
         self._documents[uri] = document
         if self.document(uri) is None and not told:
-            limit = MAX_DOCUMENT_CHARACTERS
-            log.warning("Nothing is suggested in %s: it has more than %d characters.", uri, limit)
+            # Without its name: no file is named in the log.
+            log.warning(
+                "Nothing is suggested in a document of more than %d characters.", MAX_DOCUMENT_CHARACTERS
+            )
 
     def _offered(self, uri: str) -> Document:
         """Return an open document as other documents may use it: without its text if that is too large."""

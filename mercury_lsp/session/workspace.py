@@ -56,8 +56,11 @@ class Workspace(Background):
         # Whether files that are not open are read.
         self._whole = True
         self._opened = OpenDocuments()
-        # Entries and stamps by file; the stamp of an open document is None.
+        # Entries and stamps by file; the stamp of an open document is None. The event loop may drop entries while the
+        # thread iterates over a copy.
         self._kept: dict[str, tuple[Entry, Stamp | None]] = {}
+        # The size of all entries in bytes.
+        self._bytes = 0
         self._touched: set[str] = set()
         # Folders to read, by their distance from the open documents.
         self._heap: list[tuple[int, str]] = []
@@ -136,7 +139,7 @@ class Workspace(Background):
         with self._changed:
             if (there := self._opened.admit(uri, inside)) is not None:
                 if not inside:
-                    self._kept.pop(there.file, None)
+                    self._drop([there.file])
                     self._publish({})
                 # The file may lie in a part of the workspace that has not been read.
                 self._fresh |= not inside or there.file not in self._kept
@@ -221,9 +224,7 @@ class Workspace(Background):
         if self._recheck:
             self._recheck = False
             self._files.forget()
-            kept = {file: pair for file, pair in self._kept.items() if self._may_be_read(file)}
-            with self._changed:
-                self._kept = kept
+            self._drop([file for file in list(self._kept) if not self._may_be_read(file)])
             return True
         if (there := self._stale()) is not None:
             there.stale = False
@@ -237,9 +238,8 @@ class Workspace(Background):
         self._seen.add(file)
         self._read(file)
         if file not in self._kept:
-            below = [other for other in self._kept if other.startswith(f"{file}/")]
-            for gone in (other for other in below if not Path(other).exists()):
-                self._kept.pop(gone, None)
+            below = [other for other in list(self._kept) if other.startswith(f"{file}/")]
+            self._drop([other for other in below if not Path(other).exists()])
         return True
 
     def _step(self) -> bool:
@@ -264,15 +264,15 @@ class Workspace(Background):
         for inner in folders if not self._full else ():
             self._queue(inner)
         if not (self._heap or self._fresh or self._recheck or self._full or self._stop):
-            gone = [file for file in self._kept if file not in self._seen and not self._opened.holds(file)]
-            self._drop(gone)
+            unseen = [file for file in list(self._kept) if file not in self._seen]
+            self._drop([file for file in unseen if not self._opened.holds(file)])
         return True
 
     def _begin(self) -> None:
         """Start a walk with the roots, the folders of the open documents and the folders around those."""
         self._heap, self._queued, self._seen, self._full = [], set(), set(), False
         if not self._limit or not self._whole:
-            self._drop([file for file in self._kept if not self._limit or not self._opened.holds(file)])
+            self._drop([file for file in list(self._kept) if not self._limit or not self._opened.holds(file)])
             return
         for folder in (*self._files.roots, *self._opened.folders):
             if self._files.reaches(folder):
@@ -292,7 +292,7 @@ class Workspace(Background):
         if self._opened.holds(file):
             # The editor's text counts.
             return True
-        known = self._kept[file][1] if file in self._kept else None
+        _, known = self._kept.get(file, (None, None))
         content = self._files.read(file, known) if self._may_be_read(file) else None
         if content is None or not self._limit or not self._whole:
             self._drop([file])
@@ -313,8 +313,8 @@ class Workspace(Background):
         """Keep a file's entry, dropping entries further from the open documents. Return False if there is no room."""
         entry = read(path, without(text))
         self._drop([file])
-        sizes = {other: own.size for other, (own, _) in self._kept.items()}
-        if sum(sizes.values()) + entry.size > self._limit or len(sizes) >= MAX_FILES:
+        if self._bytes + entry.size > self._limit or len(self._kept) >= MAX_FILES:
+            sizes = {other: own.size for other, (own, _) in list(self._kept.items())}
             folders = self._opened.folders
             away = distance(file.rpartition("/")[0], folders) if steps_away is None else steps_away
             further = making_room(sizes, entry.size, self._limit, away, folders)
@@ -325,12 +325,14 @@ class Workspace(Background):
             # An open document may have been closed meanwhile, or may be ignored now.
             if stamp is not None or self._opened.holds(file):
                 self._kept[file] = entry, stamp
+                self._bytes += entry.size
         return True
 
     def _drop(self, files: Iterable[str]) -> None:
         with self._changed:
             for file in files:
-                self._kept.pop(file, None)
+                if (known := self._kept.pop(file, None)) is not None:
+                    self._bytes -= known[0].size
 
     def _publish_all(self) -> None:
         with self._changed:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from mercury_lsp.completion.cache import CLOSED_BY, MAX_ADDED_CHARACTERS
-from mercury_lsp.telemetry.text_edits import Edit, common_prefix, joined_edits, trimmed_edit, with_newlines
+from mercury_lsp.syntax.document import common_prefix
+from mercury_lsp.telemetry.text_edits import Edit, joined_edits, trimmed_edit, with_newlines
 
 F = TypeVar("F")
 Kind = Literal["accepted", "partly", "typed", "replaced", "rejected", "unseen"]

@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from contextvars import copy_context
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercury_lsp import paths
+from mercury_lsp.engine.system import context_thread
 from mercury_lsp.errors import Failure
 
 if TYPE_CHECKING:
@@ -129,10 +129,7 @@ class History:
 
     def _awake(self) -> None:
         if self._thread is None and not self._stop:
-            # A daemon thread, because a disk that hangs must not keep the process from ending.
-            self._thread = threading.Thread(
-                target=copy_context().run, args=(self._run,), name="mercury-history", daemon=True
-            )
+            self._thread = context_thread(self._run, "mercury-history")
             self._thread.start()
         self._changed.notify_all()
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mercury_lsp.syntax.document import common_prefix
+
 _ENDING = re.compile(r"\r\n|\r")
 
 
@@ -50,18 +52,6 @@ def trimmed_edit(edit: Edit) -> Edit:
     removed, text = edit.removed[head:], edit.text[head:]
     tail = common_prefix(removed[::-1], text[::-1])
     return Edit(edit.start + head, removed[: len(removed) - tail], text[: len(text) - tail])
-
-
-def common_prefix(one: str, other: str) -> int:
-    """Return the length of the common prefix of two texts, by bisection, because the texts may be long."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def with_newlines(text: str) -> str:

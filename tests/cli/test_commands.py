@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
+from mercury_lsp.telemetry.store import Event, History
 
 WORD = "value"
 SOURCE = "def total(value):\n    return \n\n\nprint(total(3))\n"
@@ -80,6 +82,7 @@ def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments
         ("total.py", "FILE:LINE:COLUMN"),
         ("total.py:2", "FILE:LINE:COLUMN"),
         ("total.py:two:1", "FILE:LINE:COLUMN"),
+        (f"total.py:{'9' * 5000}:1", "FILE:LINE:COLUMN"),
         ("absent.py:1:1", "No such file"),
         (".:1:1", "directory"),
         ("total.py:0:1", "lines 1 to 6"),
@@ -126,6 +129,34 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     status, sentence = asyncio.run(taken())
     assert status == 1
     assert "Cannot listen on 127.0.0.1:" in sentence
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_host_that_cannot_be(capsys: pytest.CaptureFixture[str], host: str) -> None:
+    status, sentence = refused(capsys, "--tcp", "--host", host)
+    assert status == 1
+    assert f"Cannot listen on {host}:" in sentence
+
+
+def test_settings_without_an_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    status, sentence = refused(capsys, "doctor", "--settings", tmp_path / "deep.json")
+    assert status == 2
+    assert "Cannot read settings" in sentence
+
+
+def test_figures_reach_a_file_that_takes_few_characters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    event = Event(time.time(), "python", "vim", "small", False, "accepted", "", 12.0, 10, 9, 3, 2, False)
+    history = History()
+    history.configure(1)
+    history.add([event])
+    history.close(60)
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    done = command("stats")
+    assert done.returncode == 0 and "100%" in done.stdout
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

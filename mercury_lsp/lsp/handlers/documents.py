@@ -43,10 +43,12 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
     follows = ls.journal.follows(uri)
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-            document = ls.session.document(uri)
-            if document is not None and follows:
-                edits.append(difference(document.text, change.text))
-            if document is not None:
+            if (document := ls.session.kept(uri)) is None:
+                # The old text is not kept: the places of earlier edits are unknown now.
+                ls.next_edits.forget(uri)
+            else:
+                if follows:
+                    edits.append(difference(document.text, change.text))
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
             # A whole new text does not tell the position of the change.

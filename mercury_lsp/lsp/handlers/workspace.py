@@ -36,6 +36,9 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
     """Note the client and its capabilities, which decide in which form suggestions are offered."""
     if ls.watch is not None and params.process_id is not None:
         ls.watch(params.process_id)
+    if (root := ls.workspace.root_uri) and not ls.workspace.folders:
+        # A folder as any other, which others may join, and which the client may take away.
+        ls.workspace.add_folder(types.WorkspaceFolder(root, ""))
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
     ls.client = client_quirks.client(params)
@@ -91,8 +94,11 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
 
 
 def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Apply the current workspace folders."""
-    ls.place()
+    """Apply the current workspace folders, on which the trust in settings depends."""
+    ls.committed()
+    # Without a worker, the first load is still to come.
+    if ls.scheduler.worker is not None:
+        ls.load()
 
 
 def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:

@@ -155,6 +155,25 @@ def test_shutdown_and_exit_end_a_server_that_is_loading(launch: Launch) -> None:
     assert server.end() == 0
 
 
+def test_shutdown_ends_a_command_that_waits_for_the_model(launch: Launch) -> None:
+    server = launch()
+    client = server.client
+    client.initialize()
+    uri = client.open("some words and ", "untitled:a.txt")
+    explain, shutdown = client.new_id(), client.new_id()
+    params = {"command": "mercury.explain", "arguments": [uri, {"line": 0, "character": 15}]}
+    client.write(
+        frame(
+            {"id": explain, "method": "workspace/executeCommand", "params": params},
+            {"id": shutdown, "method": "shutdown"},
+            {"method": "exit"},
+        )
+    )
+    assert client.answer(explain)["error"]["code"] == -32800
+    assert client.answer(shutdown)["result"] is None
+    assert server.process.wait(PATIENCE) == 0
+
+
 def test_exit_without_shutdown_has_status_1(launch: Launch) -> None:
     server = launch()
     server.client.initialize()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -135,6 +136,21 @@ def test_a_checkpoint_of_the_workspace_is_not_loaded_unasked(
     client.start(options={"model": "./mini"}, root=(tmp_path / "project").as_uri())
     assert client.ask("mercury/status", None)["result"]["model"] == "small"
     assert "./mini" in shown(client)[0]
+
+
+def test_a_checkpoint_counts_no_more_once_its_folder_is_of_the_workspace(
+    launch: Launch, tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = tmp_path / "opened"
+    shutil.copytree(tiny_model, folder / "mine")
+    client = launch("").client
+    client.start(options={"model": str(folder / "mine")})
+    assert client.ask("mercury/status", None)["result"]["model"] == "tiny"
+    added = {"uri": folder.as_uri(), "name": "opened"}
+    client.notify("workspace/didChangeWorkspaceFolders", {"event": {"added": [added], "removed": []}})
+    told = shown(client)
+    assert len(told) == 1 and str(folder / "mine") in told[0]
+    client.until(lambda: client.ask("mercury/status", None)["result"]["model"] == "small")
 
 
 def shown(client: Client) -> list[str]:

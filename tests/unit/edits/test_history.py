@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import SupportsIndex
 
 import pytest
 
@@ -23,6 +24,23 @@ def test_keys_are_one_edit() -> None:
     for number, key in enumerate("new"):
         edits.change(4 + number, "", key)
     assert edits.edits == (Edit(4, "old", "new"),)
+
+
+class Counted(str):
+    """Counts how often it is read."""
+
+    reads = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        Counted.reads += 1
+        return super().__getitem__(key)
+
+
+def test_a_whole_text_is_not_compared_character_by_character() -> None:
+    text = "x = compute(value)\n" * 1_000
+    one = Edit(0, Counted(text + "a" + text), Counted(text + "bc" + text))
+    assert one.trimmed() == Edit(len(text), "a", "bc")
+    assert Counted.reads < 100
 
 
 def test_an_edit_that_is_undone_is_forgotten() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,8 +20,11 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.lsp.handlers import commands as actions
+from mercury_lsp.lsp.handlers import documents
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
+from mercury_lsp.lsp.server import Server
 from mercury_lsp.lsp.status import Status, explained
+from mercury_lsp.session import session
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
@@ -240,3 +245,71 @@ async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, argum
 
     with pytest.raises(JsonRpcInvalidParams, match=f"^{name} takes"):
         await run()
+
+
+async def test_a_command_ends_with_its_request() -> None:
+    server, ended, answers = Server(), asyncio.Event(), list[bytes]()
+
+    async def waiting(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    server.command("wait")(waiting)
+    server.protocol.set_writer(SimpleNamespace(write=answers.append, close=lambda: None))
+    for message in (
+        {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}},
+        {"id": 2, "method": "workspace/executeCommand", "params": {"command": "wait"}},
+        {"method": "$/cancelRequest", "params": {"id": 2}},
+    ):
+        server.protocol.receive(json.dumps({"jsonrpc": "2.0", **message}).encode())
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await ended.wait()
+        await server.protocol.settle()
+    assert b"-32800" in answers[-1]
+    assert server.protocol._request_futures == {}
+
+
+@pytest.mark.parametrize("kept", [40, 20])
+async def test_edits_are_those_of_the_text_after_it_was_too_large(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MAX_DOCUMENT_CHARACTERS", 10)
+    monkeypatch.setattr(session, "MAX_KEPT_CHARACTERS", kept)
+    server, uri = Server(), "untitled:a.py"
+    item = types.TextDocumentItem(uri, "python", 1, "a = 1\n")
+    documents.did_open(server, types.DidOpenTextDocumentParams(item))
+    for version, text in enumerate(("a = 1\n" * 5, "a = 1\nb = 2\n" + "a = 1\n" * 3, "a = 2\n"), 2):
+        change = types.TextDocumentContentChangeWholeDocument(text)
+        versioned = types.VersionedTextDocumentIdentifier(version, uri)
+        documents.did_change(server, types.DidChangeTextDocumentParams(versioned, [change]))
+    known = server.session.document(uri)
+    assert known is not None
+    for edit in server.next_edits._history.edits(uri):
+        assert known.text[edit.start : edit.end] == edit.after
+
+
+@pytest.mark.parametrize("folders", [None, ["file:///a%20b"]])
+async def test_a_root_is_a_folder_as_any_other(folders: list[str] | None) -> None:
+    server, id_ = Server(), 1
+    server.protocol.set_writer(SimpleNamespace(write=lambda data: None, close=lambda: None))
+
+    def receive(method: str, params: object, **more: object) -> tuple[str, ...]:
+        message = {"jsonrpc": "2.0", "method": method, "params": params, **more}
+        server.protocol.receive(json.dumps(message).encode())
+        return server.session.roots
+
+    def changed(added: Sequence[str] = (), removed: Sequence[str] = ()) -> tuple[str, ...]:
+        event = {"added": [{"uri": uri, "name": ""} for uri in added]}
+        event["removed"] = [{"uri": uri, "name": ""} for uri in removed]
+        return receive("workspace/didChangeWorkspaceFolders", {"event": event})
+
+    given = None if folders is None else [{"uri": uri, "name": ""} for uri in folders]
+    params = {"processId": None, "rootUri": "file:///a%20b", "workspaceFolders": given, "capabilities": {}}
+    assert receive("initialize", params, id=id_) == ("/a b",)
+    assert changed(added=["file:///c"]) == ("/a b", "/c")
+    assert changed(removed=["file:///c"]) == ("/a b",)
+    assert changed(removed=["file:///a%20b"]) == ()
+    await server.close()

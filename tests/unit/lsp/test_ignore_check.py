@@ -153,6 +153,26 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     assert not await there.committed(uri)
 
 
+async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def hang(file: str) -> FileAccess:
+        assert go_on.wait(2 * WAIT)
+        return FileAccess(ignored=False, inside=True)
+
+    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    # More than the threads that all others share.
+    for number in range(40):
+        there.open(f"{number}.py")
+    await asyncio.sleep(0)
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), WAIT) == "done"
+    finally:
+        go_on.set()
+
+
 async def test_an_answer_about_another_file_does_not_count(there: There) -> None:
     uri = there.open("a.py")
     there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_file_access import put
@@ -69,6 +71,17 @@ def test_the_texts_of_all_files_are_known(tmp_path: Path, workspace: Workspace) 
     begin(workspace, tmp_path / "w")
     assert set(workspace.library.entries) == {"a.py", "lib/b.py", "lib/deep/c.py"}
     assert holding(workspace, "def c_function") == ["lib/deep/c.py"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_folder_whose_name_is_none_costs_the_others_nothing(
+    name: str, tmp_path: Path, workspace: Workspace
+) -> None:
+    put(tmp_path / "w/a.py")
+    workspace.configure([f"{tmp_path}/{name}", str(tmp_path / "w")], MEGABYTE)
+    while workspace._urgent() or workspace._step():
+        pass
+    assert [Path(file).name for file in workspace._kept] == ["a.py"]
 
 
 def test_without_folders_or_memory_nothing_is_read(tmp_path: Path, workspace: Workspace) -> None:
@@ -288,9 +301,62 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
     assert workspace._kept == {}
 
 
+def test_rules_that_change_take_files_away_though_a_document_goes_meanwhile(
+    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "w"
+    for name in "abc":
+        put(root / f"{name}.py")
+    workspace.configure([str(root)], MEGABYTE)
+    b = opened(workspace, root / "b.py")
+    opened(workspace, root / "new.py", SOURCE.format(name="last"))
+    # Without the thread, so that the document goes at the worst moment.
+    while workspace._urgent() or workspace._step():
+        pass
+    assert {Path(file).name for file in workspace._kept} == {"a.py", "b.py", "c.py"}
+    put(root / ".mercuryignore", "b.py\nc.py")
+    workspace.touch([str(root / ".mercuryignore")])
+    may_be_read = workspace._may_be_read
+
+    def admitted(file: str) -> bool:
+        workspace.admit(b.uri, False)
+        return may_be_read(file)
+
+    monkeypatch.setattr(workspace, "_may_be_read", admitted)
+    assert workspace._urgent()
+    assert {Path(file).name for file in workspace._kept} == {"a.py"}
+
+
 def used(workspace: Workspace) -> int:
     """Bytes of all entries."""
-    return sum(entry.size for entry, _ in workspace._kept.values())
+    total = sum(entry.size for entry, _ in workspace._kept.values())
+    assert workspace._bytes == total
+    return total
+
+
+class Counted(dict[str, Any]):
+    """Counts how often all items are gone through."""
+
+    times = 0
+
+    def items(self) -> ItemsView[str, Any]:
+        self.times += 1
+        return super().items()
+
+
+def test_a_file_is_kept_without_a_look_at_all_others(tmp_path: Path, workspace: Workspace) -> None:
+    for number in range(30):
+        put(tmp_path / f"w/{number}.py")
+    workspace.configure([str(tmp_path / "w")], MEGABYTE)
+    workspace._kept = kept = Counted()
+    while workspace._urgent() or workspace._step():
+        pass
+    assert len(kept) == 30 and kept.times < 30
+    assert used(workspace) > 0
+    workspace.touch([str(tmp_path / "w")])
+    shutil.rmtree(tmp_path / "w")
+    assert workspace._urgent()
+    assert used(workspace) == 0
 
 
 def test_the_nearest_files_have_the_room(tmp_path: Path, workspace: Workspace) -> None:

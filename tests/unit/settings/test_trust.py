@@ -115,6 +115,17 @@ def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pyte
     assert claim_of({"next_edit": "./model"}, {}, roots) == Claim('{"next_edit": "./model"}')
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a process works in")
+def test_a_model_is_looked_at_though_the_working_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert comes_from_workspace(str(tmp_path / "project" / "mine"), [str(tmp_path / "project")])
+    assert not comes_from_workspace(str(tmp_path / "mine"), [str(tmp_path / "project")])
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["mini", "small", "nowhere"])
 def test_a_folder_of_a_models_name_takes_no_models_place(
