@@ -24,7 +24,7 @@ _TOPOLOGY = "sys/devices/system/cpu/cpu{}/topology"
 def context_thread(target: Callable[[], object], name: str) -> threading.Thread:
     """Return a new thread that runs in a copy of the caller's context, by which the log identifies clients.
 
-    The thread is not started. It is a daemon, because a disk or a load that hangs must not keep the process from ending.
+    The thread is not started. It is a daemon, because a hanging disk or load must not keep the process from ending.
     """
     return threading.Thread(target=copy_context().run, args=(target,), name=name, daemon=True)
 
