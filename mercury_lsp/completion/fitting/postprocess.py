@@ -35,7 +35,7 @@ MAX_TRIALS = 16
 TRIALS_SECONDS = 0.2
 # Cuts that are looked at, most of which are no trial.
 MAX_CANDIDATES = 200
-# Of the cursor's line, each way, that may have a part of a secret.
+# Of the cursor's line and the one above, each way, that may have a part of a secret or its name.
 SECRET_CHARACTERS = 2_000
 # Of a text: the rest is cut off, whoever wrote it.
 MAX_CHARACTERS = 8_000
@@ -308,7 +308,11 @@ def _splits_word(text: str, at: int) -> bool:
 
 def _is_secret(found: Shown, site: Site) -> bool:
     """Whether a text has a part of what looks like a secret in its lines: some of it may stand there already."""
-    left, rest = site.left[-SECRET_CHARACTERS:], site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
+    above = site.syntax.document.line(site.line - 1) if site.line else ""
+    left, rest = (
+        f"{above}\n{site.left}"[-SECRET_CHARACTERS:],
+        site.rest[found.end - site.offset :][:SECRET_CHARACTERS],
+    )
     start, end = len(left), len(left) + len(found.text)
     whole = left + found.text + rest
     return any(first < end and last > start for first, last in secrets.find(whole))
