@@ -21,6 +21,8 @@ FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
 
 MAX_PATTERNS = 10_000
 """Of a file; with more, all is ignored."""
+MAX_WILDCARDS = 2_000
+"""Patterns with wildcards in all files of rules above a path; with more, all is ignored there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ class Ignored:
 
     def __call__(self, path: str) -> bool:
         """Whether a path from the top folder, POSIX, is ignored, or lies in a folder that is. Folders end in `/`."""
+        count = sum(len(own.wildcards) for files in self.rules.values() for own in files.values())
+        if count > MAX_WILDCARDS:
+            return True
         path = path.lower() if self.fold else path
         steps = _steps(path)
         return any(self._ignores(family, step) for family in FAMILIES for step in steps)
