@@ -137,9 +137,14 @@ def for_document(language_id: str, path: str) -> Lexis:
 
 
 @cache
-def of_line(line_comment: str) -> Lexis:
-    """The marks of a line of a language with a grammar, where its tree is broken or not there."""
-    return Lexis((line_comment,) if line_comment else (), quotes="\"'`")
+def of_code(line_comment: str, offside: bool) -> Lexis:
+    """The marks of lines of a language with a grammar, where its tree is broken or not there."""
+    marks = (line_comment,) if line_comment else ()
+    if offside:
+        return Lexis(marks, quotes="\"'`", long_quotes=('"""', "'''"))
+    if line_comment == "//":
+        return Lexis(marks, _C_BLOCK, "\"'", ("`",))
+    return Lexis(marks, quotes="\"'`")
 
 
 @lru_cache(maxsize=4)
