@@ -140,8 +140,19 @@ class Site:
         return bare[:-1] + ("" if in_line else text[len(bare) :])
 
     def on_own_line(self, text: str, end: int) -> str:
-        """A text with a new line at its end, where a statement begins that stands after the cursor already."""
+        """A text with a new line at its end, where a statement begins that stands after the cursor already.
+
+        So it is before the end tag of an element whose content the text begins in a line of its own.
+        """
         rest = self.rest[end - self.offset :]
+        ends_element = rest.lstrip().startswith("</") and not self.in_text
+        if (
+            ends_element
+            and not text.partition("\n")[0].strip()
+            and text.rpartition("\n")[2].strip()
+            and "\n" in text
+        ):
+            return f"{text.rstrip()}\n{self.left[: len(self.left) - len(self.left.lstrip())]}"
         if self.in_text or self.left.strip() or not rest.strip() or not text.rpartition("\n")[2].strip():
             return text
         after, last = self._written(text, end)
