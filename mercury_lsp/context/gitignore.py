@@ -21,6 +21,8 @@ FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
 
 MAX_PATTERNS = 10_000
 """A file with more patterns ignores everything."""
+MAX_WILDCARDS = 2_000
+"""If all rules files above a path have more patterns with wildcards, everything there is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ class Ignored:
 
         `path` is relative to the top folder and POSIX; folders end in `/`.
         """
+        count = sum(len(own.wildcards) for files in self.rules.values() for own in files.values())
+        if count > MAX_WILDCARDS:
+            return True
         path = path.lower() if self.fold else path
         steps = _steps(path)
         return any(self._ignores(family, step) for family in FAMILIES for step in steps)

@@ -70,25 +70,29 @@ _STRICT_NAME = (
 # Each of the names contains one of these.
 _STEMS = ("pass", "pwd", "pw", "secret", "token", "credential", "key", "bearer", "jwt")
 _STRICT_STEMS = (*_STEMS, "auth", "salt", "cookie", "hmac", "dsn")
+# The end of a line whose name has its value in the next one.
+_GOES_ON = re.compile(r"[=:|>(\[{\\?][-+\d]{0,2}[ \t\r]{0,9}\Z|\bor\s*\Z")
 _LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
 
 
 def _assigned(name: str) -> re.Pattern[str]:
-    """Compile an expression that finds values assigned to such names.
+    """Compile an expression that finds values assigned to such names, also in the next line, as formatters write them.
 
     Each part has a bounded length, so that the time is not quadratic in the names of a line.
     """
     label = rf"{name}[\w.-]{{0,24}}"
+    next_line = r"(?:[(\[{\\]?[ \t]{0,9}+\r?\n[ \t]{0,80}+)?"
     between = (
         # name"] : Type = "value"   name: 'value'   ("name", "value")   name => "value"   "name" value="value"
         r"(?:[\"'`]?[\])]?[?!]?[ \t]{0,9}(?::[ \t]{0,9}[\w.<>\[\]|?&* ]{1,40}?)?[ \t]{0,9}"
-        r"(?:=>|:=|[=!]?={1,2}|\?\?=|\|\|=|->|:|,|(?<=[\"'] )value=)[ \t]{0,40}|\([ \t]{0,9}|[ \t]{1,9})"
+        rf"(?:(?:=>|:=|[=!]?={{1,2}}|\?\?=?|\|\|=?|\?:|or\b|->|:)[ \t]{{0,40}}+{next_line}"
+        rf"|(?:,|(?<=[\"'] )value=)[ \t]{{0,40}}+)|\([ \t]{{0,9}}+{next_line}|[ \t]{{1,9}})"
     )
     quoted = (
         r"(?:[A-Za-z@$]{0,2}(?P<quote>[\"'`])(?P<value>(?:\\[^\s]|(?!(?P=quote))[^\s\\]){8,400})(?P=quote))"
     )
     bare = r"(?P<bare>[^\s\"'`=:,>(][^\s]{7,400})"
-    tag = r"(?:!{1,2}\w{1,20}[ \t]{1,9})?"  # YAML's
+    tag = r"(?:!{1,2}\w{1,20}[ \t]{1,9})?(?:[|>][-+\d]{0,2}[ \t]{0,9}+\r?\n[ \t]{1,80}+)?"  # YAML's, and its blocks
     ends = r"(?=[ \t]{0,40}(?:$|[\r\n]|[ \t](?:\#|//|;|--|/\*|<!--|\\[\r\n])))"
     spaced = r"(?<=[ \t\-])|^"
     return re.compile(
@@ -96,6 +100,7 @@ def _assigned(name: str) -> re.Pattern[str]:
         rf"|{label}>(?P<element>[^<\s]{{8,400}})<"
         rf"|{label}[\"']?[ \t]{{0,9}}(?::=|[=:]{{1,2}})[ \t]{{0,40}}{tag}{bare}{ends}"
         rf"|{label}[ \t]{{0,9}}=[ \t]{{0,9}}(?P<inner>[^\s\"'`;&]{{8,400}})(?=[\"'`;&])"
+        rf"|{label}=(?P<argument>[^\s\"'`=;&][^\s\"'`;&]{{7,400}})(?=[ \t])"
         rf"|(?:{spaced})[\w.-]{{0,24}}?{label}[ \t]{{1,9}}(?P<word>[^\s\"'`=:]\S{{11,400}})",
         re.IGNORECASE | re.MULTILINE,
     )
@@ -187,14 +192,13 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
             value = assignment[group]
             if group in ("bare", "word"):
                 value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
-            if _is_drawn(value, strict and group != "word", code=group in ("bare", "word", "inner")):
+            code = group in ("bare", "word", "inner", "argument")
+            if _is_drawn(value, strict and group != "word", code):
                 yield assignment.start(group), assignment.start(group) + len(value)
-            # The value may itself be the next name.
-            at = (
-                assignment.end()
-                if group in ("value", "element")
-                else max(assignment.start(group), assignment.start() + 1)
-            )
+                at = assignment.end()
+            else:
+                # The value may itself be the next name.
+                at = max(assignment.start(group), assignment.start() + 1)
 
 
 def without(text: str, strict: bool = False) -> str:
@@ -211,7 +215,10 @@ def without(text: str, strict: bool = False) -> str:
 
 
 def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each line with a stem of a telling name. This makes the search 50 times as fast."""
+    """Yield start and end of each line with a stem of a telling name. This makes the search 50 times as fast.
+
+    The span includes the next line if the value may be there.
+    """
     lower = text.lower()
     # The lower case of a few letters, such as a dotted capital I, is two letters.
     if len(lower) != len(text):
@@ -220,12 +227,17 @@ def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
     for stem in stems:
         at = lower.find(stem)
         while at >= 0:
-            end = text.find("\n", at)
-            end = len(text) if end < 0 else end
+            end = _line_end(text, at)
             if end not in ends:
                 ends.add(end)
-                yield text.rfind("\n", 0, at) + 1, end
+                goes_on = _GOES_ON.search(text, max(at, end - 12), end)
+                yield text.rfind("\n", 0, at) + 1, _line_end(text, end + 1) if goes_on else end
             at = lower.find(stem, end)
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
 
 
 def _widened(text: str, start: int, end: int) -> tuple[int, int]:

@@ -137,9 +137,14 @@ def for_document(language_id: str, path: str) -> Lexis:
 
 
 @cache
-def of_line(line_comment: str) -> Lexis:
-    """Return the marks for single lines of a language with a grammar, if its tree is broken or missing."""
-    return Lexis((line_comment,) if line_comment else (), quotes="\"'`")
+def of_code(line_comment: str, offside: bool) -> Lexis:
+    """Return the marks of a language with a grammar, for lines whose tree is broken or missing."""
+    marks = (line_comment,) if line_comment else ()
+    if offside:
+        return Lexis(marks, quotes="\"'`", long_quotes=('"""', "'''"))
+    if line_comment == "//":
+        return Lexis(marks, _C_BLOCK, "\"'", ("`",))
+    return Lexis(marks, quotes="\"'`")
 
 
 @lru_cache(maxsize=4)

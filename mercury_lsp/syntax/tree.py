@@ -89,7 +89,7 @@ class Syntax:
 
         None means code, or interpolated code.
         """
-        line, column = self.document.position(offset)
+        line, _ = self.document.position(offset)
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
@@ -104,11 +104,29 @@ class Syntax:
                 if node.type in self.language.comments:
                     to_line_end = self.document.text.startswith(self.line_comments, node.start_byte)
                     return "comment" if to_line_end or offset < node.end_byte else None
-            start, end = self.document.span(line)
-            if not any(node.start_byte <= end and start <= node.end_byte for node in self.broken()):
+            broken = self._broken_lines(line)
+            if not broken:
                 return None
-        lexis = lexical.of_line(self.language.line_comment if self.language else "#")
-        return lexis.at(self.document.line(line)[:column], column)
+        else:
+            broken = {line}
+        # A comment or a string that has no end yet may begin in an earlier line.
+        low, _ = self.document.span(min(broken))
+        language = self.language
+        lexis = lexical.of_code(
+            language.line_comment if language else "#", language is not None and language.offside
+        )
+        span = next(reversed(lexis.spans(self.document.text[low:offset])), None)
+        if span is None or not span.open or low + span.end < offset:
+            return None
+        return span.kind if self.document.position(low + span.start)[0] in broken else None
+
+    def _broken_lines(self, line: int) -> set[int]:
+        """Return the nearby lines, up to `line`, in which an error begins, and `line` itself if an error covers it."""
+        start, end = self.document.span(line)
+        first, _ = self.document.span(max(0, line - NEARBY_LINES))
+        broken = [node for node in self.broken() if first <= node.end_byte and node.start_byte <= end]
+        numbers = {self.document.position(max(first, node.start_byte))[0] for node in broken}
+        return numbers | ({line} if any(start <= node.end_byte for node in broken) else set())
 
     def multiline(self, offset: int) -> bool:
         """Return whether a completion should have several lines: an empty body begins at the offset."""

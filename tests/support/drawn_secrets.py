@@ -48,6 +48,15 @@ FORMS = (
     "IDENTIFIED BY '{v}'",
     '<property name="{n}" value="{x}"/>',
     "let {n} = `{v}`;",
+    '{n} = (\n    "{v}"\n)',
+    "const {n} =\r\n  '{v}';",
+    'set_{n}(\n    "{v}",\n)',
+    "{n}: >-\n  {w}",
+    'const key = process.env.{n} || "{v}";',
+    'os.environ.get("{n}") or "{v}"',
+    'System.getenv("{n}") ?: "{v}"',
+    "run --password={w} --verbose",
+    '<add key="{n}" value="{x}"/>',
 )  # fmt: skip
 
 

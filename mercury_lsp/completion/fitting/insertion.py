@@ -153,8 +153,15 @@ class Site:
         return bare[:-1] + ("" if in_line else text[len(bare) :])
 
     def on_own_line(self, text: str, end: int) -> str:
-        """Return a text with a new line at its end, if a statement begins directly after the cursor."""
+        """Return a text with a new line at its end, if a statement begins directly after the cursor.
+
+        The same holds for the end tag of an element, if the text begins the element's content on a new line.
+        """
         rest = self.rest[end - self.offset :]
+        first, newline, _ = text.partition("\n")
+        begins_line = newline and not first.strip() and text.rpartition("\n")[2].strip()
+        if begins_line and rest.lstrip().startswith("</") and not self.in_text:
+            return f"{text.rstrip()}\n{self.left[: len(self.left) - len(self.left.lstrip())]}"
         if self.in_text or self.left.strip() or not rest.strip() or not text.rpartition("\n")[2].strip():
             return text
         after, last = self._written(text, end)

@@ -35,7 +35,7 @@ MAX_TRIALS = 16
 TRIALS_SECONDS = 0.2
 # The number of cuts that are considered; most of them are rejected without parsing.
 MAX_CANDIDATES = 200
-# The characters of the cursor's line, before and after the cursor, that are searched for parts of a secret.
+# The characters before and after the cursor, in its line and the line above, that are searched for parts of a secret.
 SECRET_CHARACTERS = 2_000
 # Longer texts are cut off.
 MAX_CHARACTERS = 8_000
@@ -312,8 +312,10 @@ def _splits_word(text: str, at: int) -> bool:
 
 
 def _is_secret(found: Shown, site: Site) -> bool:
-    """Return whether a text contains a part of a likely secret, other parts of which may already be in its line."""
-    left, rest = site.left[-SECRET_CHARACTERS:], site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
+    """Return whether a text contains a part of a likely secret, other parts of which may already be in the document."""
+    above = site.syntax.document.line(site.line - 1) if site.line else ""
+    left = f"{above}\n{site.left}"[-SECRET_CHARACTERS:]
+    rest = site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(found.text)
     whole = left + found.text + rest
     return any(first < end and last > start for first, last in secrets.find(whole))

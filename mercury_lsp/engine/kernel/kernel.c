@@ -52,6 +52,7 @@ __declspec(dllimport) int __stdcall SwitchToThread(void);
 typedef _Float16 half;
 typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
+typedef uint32_t vu __attribute__((vector_size(64)));
 typedef int8_t vb __attribute__((vector_size(16)));
 typedef half vh_any __attribute__((vector_size(32), aligned(2)));
 typedef float vf_any __attribute__((vector_size(64), aligned(4)));
@@ -269,7 +270,7 @@ INLINE vf exponential(vf x) {
     y = y * f + 1.6666665459e-1f;
     y = y * f + 5.0000001201e-1f;
     y = y * f * f + f + 1.0f;
-    return (vf)(((vi)y + ((vi)t << 23)) & keep);
+    return (vf)(((vu)y + ((vu)t << 23)) & (vu)keep); /* unsigned: lanes below -80 overflow */
 }
 
 /* Round HALF values to levels of 8 bits. */

@@ -301,5 +301,6 @@ def test_no_secret_is_shown_nor_the_rest_of_one() -> None:
     assert text_of("python", "x = ¦\n", f'"{token}"') is None
     assert text_of("python", f'x = "{token[:20]}¦"\n', token[20:]) is None
     assert text_of("python", 'password = "¦"\n', "Tr0ub4dor&3x") is None
+    assert text_of("python", "password = (\n    ¦\n)\n", '"Tr0ub4dor&3x"') is None
     assert text_of("python", f'connect("{token}", ¦)\n', "timeout") == "timeout"
     assert text_of("python", "password = ¦\n", 'os.environ["PASSWORD"]') == 'os.environ["PASSWORD"]'

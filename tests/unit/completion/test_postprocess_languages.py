@@ -52,6 +52,8 @@ DELIMITERS = [
     ("html", "<li>¦</li>\n", "<b>One</b></li>", "<b>One</b>"),
     ("html", "<p><div>¦</div>\n", "<div>One</div>", "One"),
     ("html", "<div>¦</div>\n", "\n  <div>One</div>\n", "\n  <div>One</div>\n"),
+    ("html", "  <div>¦</div>\n", "\n    <b>One</b>", "\n    <b>One</b>\n  "),
+    ("javascriptreact", "x = (\n  <li>¦</li>\n);\n", "\n    {one.id}", "\n    {one.id}\n  "),
     ("html", "<!-- ¦ -->\n", "<!-- note -->", "note"),
     ("html", "<!-- ¦ -->\n", "note --> <p>", "note"),
     ("rust", "#[derive(¦)]\nstruct A;\n", "Debug, Clone)]\nstruct A;", "Debug, Clone"),

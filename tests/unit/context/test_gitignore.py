@@ -11,7 +11,7 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context.gitignore import FAMILIES, MAX_PATTERNS, Ignored, Rules
+from mercury_lsp.context.gitignore import FAMILIES, MAX_PATTERNS, MAX_WILDCARDS, Ignored, Rules
 from mercury_lsp.context.wildmatch import Wildmatch
 
 
@@ -175,3 +175,10 @@ def test_a_file_with_too_many_patterns_ignores_all() -> None:
     lines = [f"name{i}" for i in range(MAX_PATTERNS)]
     assert not ignored("a.py", top="\n".join([*lines, "# no pattern"]))
     assert ignored("a.py", top="\n".join([*lines, "!a.py"]))
+
+
+def test_files_with_too_many_wildcards_together_ignore_all_below() -> None:
+    half = "\n".join(f"*{i}.go" for i in range(MAX_WILDCARDS // 2))
+    rules = rules_of({".gitignore": half, "a/.mercuryignore": half})
+    assert not rules("a/b.py")
+    assert rules_of({".gitignore": half, "a/.mercuryignore": half, "a/b/.gitignore": "*.go"})("a/b/c.py")

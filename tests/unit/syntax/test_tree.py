@@ -233,3 +233,21 @@ def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert whole.tree is not None and late.tree is None
     assert late.multiline(len("def f(a):\n    ")) is False
     assert whole.replaced(0, 0, "x = 1\n").tree is None
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "kind"),
+    [
+        ("python", 'def f(x):\n    """Of it.\n\n    more ¦\n    return x\n', "string"),
+        ("python", 'def f(x):\n    """Of it."""\n    y = (\n    more ¦\n', None),
+        ("javascript", "/**\n * more ¦\nfunction f() { return 'a'; }\n", "comment"),
+        ("javascript", "const s = `one\n  more ¦\nfunction f() { return 1; }\n", "string"),
+        ("javascript", "const s = `one`;\nf(/* two */\nmore ¦\n", None),
+        ("csharp", "F(1, // one\n);\nF(2, ¦// two);\n", None),
+        ("go", "package a\n\nvar s = `one\n more ¦\nfunc f() {}\n", "string"),
+        ("c", "/* one\n * more ¦\nint f() {}\n", "comment"),
+    ],
+)
+def test_comments_and_strings_that_have_no_end_yet(language: str, text: str, kind: str | None) -> None:
+    syntax, offset = at_cursor(language, text)
+    assert syntax.text_around(offset) == kind
