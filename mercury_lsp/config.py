@@ -191,7 +191,7 @@ class Option:
                 return "a list of texts"
 
     def read(self, value: object) -> object:
-        """The value as `Config` holds it. Raises `ValueError` where it is not what is `expected`."""
+        """The value as `Config` holds it. Raises `ValueError` with a clause if it is not as `expected`."""
         match self.default, value:
             case bool(), bool():
                 return value
@@ -208,21 +208,22 @@ class Option:
                 return value
             case tuple(), list() | tuple() if len(value) <= MAX_LIST_VALUES and all(map(_is_usable, value)):
                 return tuple(value)
-        must = f"The setting {self.name} must be {self.expected}"
-        raise ValueError(f"{must}, not {quoted(value)}; {self.default!r} is used.")
+        raise ValueError(f"The setting {self.name} must be {self.expected}, not {quoted(value)}")
 
 
 OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for option in fields(Config))
 
 
-def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
+def parse(settings: object, strict: bool = False) -> tuple[Config, tuple[str, ...]]:
     """A `Config` from settings by the options' names, and one sentence for each problem.
 
-    A missing setting, or one that is null, is its default. Never raises.
+    A missing setting, or a setting that is null, is its default. ``strict``: the caller rejects settings with a
+    problem, so that the sentences name no default. Never raises.
     """
     if not isinstance(settings, Mapping):
         return Config(), (
-            f"The settings must be an object of options, not {quoted(settings)}; defaults are used.",
+            f"The settings must be an object of options, not {quoted(settings)}"
+            + ("." if strict else "; the defaults are used."),
         )
     values: dict[str, object] = {}
     known = EDITORS_OWN.union(Config.__dataclass_fields__)
@@ -235,7 +236,7 @@ def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
             try:
                 values[option.name] = option.read(settings[option.name])
             except ValueError as error:
-                problems.append(str(error))
+                problems.append(f"{error}." if strict else f"{error}; {option.default!r} is used.")
     return Config(**values), tuple(problems)  # type: ignore[arg-type]  # read gave each its type
 
 
