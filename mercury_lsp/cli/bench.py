@@ -65,13 +65,15 @@ def run(arguments: Namespace) -> int:
     if arguments.context is not None:
         options |= {"context_tokens": arguments.context}
     settings = {name: value for name, value in options.items() if value is not None}
-    config, problems = parse(settings)
+    config, problems = parse(settings, strict=True)
     if problems:
         raise BadUsage(problems[0])
     engine, server = load_engine(config.model, config.device, config.threads, config.quantization), None
     own = own_engine(engine)
     if own is None and (arguments.long or arguments.against is not None):
-        raise BadUsage(f"--long and --against are for our own models, and {engine.name} is an open one.")
+        raise BadUsage(
+            f"--long and --against work only with the shipped models, and {engine.name} is an open model."
+        )
     if own is not None and arguments.against is not None:
         server = against.server_for(own, arguments.against)
         # Fail now if the server cannot be reached, not after minutes of measuring.

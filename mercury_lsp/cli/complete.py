@@ -1,4 +1,4 @@
-"""Prints the server's suggestion at one place of a file, and its cost: `mercury-lsp complete`.
+"""Prints the server's suggestion at a position in a file, with its cost: `mercury-lsp complete`.
 
 Runs the server's own pipeline in this process.
 """
@@ -6,6 +6,7 @@ Runs the server's own pipeline in this process.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from argparse import Namespace
@@ -50,7 +51,9 @@ def run(arguments: Namespace) -> int:
     snapshot, offset = read(arguments.place, session)
     snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
     if reason := declined(snapshot):
-        raise Failure(f"Nothing is suggested in {snapshot.document.path}: {reason}.")
+        raise Failure(f"There are no suggestions in {snapshot.document.path}: {reason}.")
+    # The error message below says the same as the log.
+    logging.getLogger("mercury_lsp.remote").addHandler(logging.NullHandler())
     engine = engines.load(snapshot.config, drafts=arguments.watch)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
     watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
@@ -58,7 +61,7 @@ def run(arguments: Namespace) -> int:
         try:
             completion = complete(snapshot, offset, engine, Job(on_progress=watching))
         except Unanswered as error:
-            raise Failure(f"There is no answer: {error}.") from error
+            raise Failure(f"The hosted model did not answer: {error}.") from error
     # Declined documents have raised a failure above.
     assert completion is not None
     if arguments.json:
@@ -72,7 +75,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     """Open the file of a place in the session; return its snapshot and the place's offset. Raises `BadUsage`."""
     match = _PLACE.fullmatch(place)
     if match is None:
-        raise BadUsage(f"The place must be FILE:LINE:COLUMN, such as app.py:12:5, not {place!r}.")
+        raise BadUsage(f"The position must be FILE:LINE:COLUMN, such as app.py:12:5, not {place!r}.")
     file, line, column = Path(match["file"]), int(match["line"]), int(match["column"])
     try:
         text = file.read_bytes().decode("utf-8-sig", errors="replace")
@@ -89,13 +92,13 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     session.admit(uri, session.workspace.examine(absolute))
     snapshot = session.snapshot(uri)
     if snapshot is None:
-        raise BadUsage(f"{file} is too large to complete in.")
+        raise BadUsage(f"{file} is too large: the server completes documents of up to 2 million characters.")
     document = snapshot.document
     if not 1 <= line <= document.line_count:
-        raise BadUsage(f"{file} has lines 1 to {document.line_count}, and no line {line}.")
+        raise BadUsage(f"{file} has no line {line}, only lines 1 to {document.line_count}.")
     length = len(document.line(line - 1))
     if not 1 <= column <= length + 1:
-        raise BadUsage(f"Line {line} of {file} has columns 1 to {length + 1}, and no column {column}.")
+        raise BadUsage(f"Line {line} of {file} has no column {column}, only columns 1 to {length + 1}.")
     return snapshot, document.offset(line - 1, column - 1)
 
 
@@ -130,7 +133,7 @@ def _show(output: Console, document: Document, completion: Completion, engine: E
     output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
     print(
         f"{'shown' if shown else 'nothing to show'}: {infill.tokens} tokens in {infill.forward_passes} passes, "
-        f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms of them to read {infill.prompt_tokens} tokens), "
+        f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms for reading {infill.prompt_tokens} tokens), "
         f"{engine.name} on {engine.device}",
         file=sys.stderr,
     )

@@ -1,4 +1,4 @@
-"""Types into real files as a person would, and shows the suggestions of the real server: `mercury-lsp demo`.
+"""Types into real files as a user would, and shows the suggestions of the real server: `mercury-lsp demo`.
 
 The server is started over stdio, as an editor starts it. In each scene a piece of a line is deleted and typed again: a
 key, a request, the drafts of the answer, and Tab as soon as the suggestion matches the author's text. Every suggested
@@ -65,9 +65,9 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
     drafts = asyncio.Queue[Draft | None]()
     on_draft = drafts.put_nowait if hands.pace else None
     async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
-        output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
+        output.print("Starting the server over stdio, as an editor does, and loading the model ...")
         await editor.loaded()
-        output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
+        output.print(f"Ready after {time.perf_counter() - began:.1f} s. No text leaves this machine.\n")
         began = time.perf_counter()
         typist = Typist(editor, stage, hands, drafts)
         with stage.live:
@@ -76,12 +76,12 @@ async def _play(output: Console, stage: Screen | Lines, hands: Hands) -> None:
                     break
                 await typist.type(scene)
     if not stage.suggested:
-        raise Failure("The server runs, but has suggested nothing; run mercury-lsp doctor.")
+        raise Failure("The server runs but suggested nothing; run mercury-lsp doctor.")
     without = typist.keys - typist.tabs + typist.accepted
     output.print(
         f"\n{typist.keys} keys instead of {without}: {1 - typist.keys / without:.0%} saved. "
         f"{len(typist.ms)} requests: p50 {median(typist.ms):.0f} ms from request to reply.\n"
-        "Go on in your own editor: docs/editors.md of mercury-lsp has three steps for each."
+        "Next, set up your own editor in three steps: see docs/editors.md."
     )
 
 

@@ -18,7 +18,7 @@ def tokens_of(file: Path | None) -> dict[str, str]:
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         source = str(file) if file is not None else f"the variable {ENVIRONMENT}"
-        raise BadUsage(f"No tokens can be taken from {source}: {reason}.") from error
+        raise BadUsage(f"Cannot read tokens from {source}: {reason}.") from error
 
 
 def read_settings(file: Path | None) -> Config:
@@ -33,8 +33,12 @@ def read_options(file: Path) -> Mapping[str, object]:
     """
     try:
         options = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadUsage(f"Cannot read settings from {file}: {error}.") from error
+    except OSError as error:
+        raise BadUsage(f"Cannot read settings from {file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise BadUsage(f"Cannot read settings from {file}: it is not UTF-8 text.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadUsage(f"Cannot read settings from {file}: it is not JSON ({error}).") from error
     if isinstance(options, Mapping):
         dotted = {
             name.removeprefix(f"{SECTION}."): value
@@ -42,7 +46,7 @@ def read_options(file: Path) -> Mapping[str, object]:
             if name.startswith(f"{SECTION}.") and name.count(".") == 1
         }
         options = dotted or options.get(SECTION, options)
-    _, problems = parse(options)
+    _, problems = parse(options, strict=True)
     if problems:
         raise BadUsage(" ".join(problems))
     return dict(options)

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from mercury_lsp.models.hub import Offer
 
 SHIPPED = {
-    "small": "The model that comes with mercury-lsp.",
-    "mini": "The same at half the cost, less exact.",
+    "small": "The default model, part of mercury-lsp.",
+    "mini": "Half the computation of small, less accurate.",
 }
+# The origins of the shipped models, for messages.
+_PACKAGES = {"small": "part of mercury-lsp", "mini": "the package mercury-lsp-mini"}
 # The license of the shipped models.
 _LICENSE = "apache-2.0"
 # The exit status after Ctrl-C.
@@ -57,10 +59,11 @@ def run(arguments: Namespace) -> int:
                 _list(arguments.json)
     except selection.UserConfigError as error:
         raise Failure(str(error)) from error
+    except BrokenPipeError:
+        # Whoever reads the list has closed it: `main` ends quietly.
+        raise
     except OSError as error:
-        raise Failure(
-            f"{error.filename or 'A file'} cannot be changed: {error.strerror or error}."
-        ) from error
+        raise Failure(f"Cannot change {error.filename or 'a file'}: {error.strerror or error}.") from error
     return 0
 
 
@@ -146,21 +149,25 @@ def _list(as_json: bool) -> None:
         cells = (row["name"], size, row["license"] or "-", where, row["good_for"] or "-")
         table.add_row("*" if row["selected"] else "", *map(downloads.printable, cells))
     output.print(table)
-    output.print(f"* is used: {used.model}, by {used.by}, unless a setting names another.", markup=False)
+    output.print(
+        f"* The selected model is {used.model} ({used.by}), unless a setting names another.", markup=False
+    )
     if used.problem:
         print(f"mercury-lsp: {downloads.printable(used.problem)}", file=sys.stderr)
     elif folder is None:
-        print(f"mercury-lsp: {used.model} is not there; select another.", file=sys.stderr)
+        print(f"mercury-lsp: The model {used.model} does not exist; select another model.", file=sys.stderr)
 
 
 def _download(model: str, agreed: bool) -> None:
     name, _, revision = model.partition("@")
     if name in SHIPPED:
-        raise BadUsage(f"{name} is not downloaded: it is shipped, in a package of its own.")
+        raise BadUsage(f"{name} cannot be downloaded: it is {_PACKAGES[name]}.")
     entry = known(name)
     repo = entry.repo if entry else name
     if "/" not in repo:
-        raise BadUsage(f"{name} is neither a known model, see mercury-lsp models, nor OWNER/NAME at the hub.")
+        raise BadUsage(
+            f"{name} is neither a known model (see mercury-lsp models) nor OWNER/NAME of a hub repository."
+        )
     from mercury_lsp.models import fetch, hub
 
     say = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -169,7 +176,7 @@ def _download(model: str, agreed: bool) -> None:
         offer = hub.offer(repo, revision or None)
         old = downloads.find_download(offer.repo)
         if old is not None and old.note.revision == offer.revision:
-            print(f"{old.name} is there already, in {old.folder}.")
+            print(f"{old.name} is already downloaded, in {old.folder}.")
             return
         _agree(offer, agreed, say)
         columns = (TextColumn("{task.description}"), BarColumn(None), DownloadColumn(), TransferSpeedColumn())
@@ -181,22 +188,24 @@ def _download(model: str, agreed: bool) -> None:
     except hub.HubError as error:
         raise Failure(str(error)) from error
     except KeyboardInterrupt:
-        raise Failure("The download was stopped: the same command goes on from there.", _STOPPED) from None
-    print(f"{offer.repo} at {offer.revision[:12]} is in {folder}.")
-    print(f"To use it: mercury-lsp models select {entry.name if entry else offer.repo}")
+        raise Failure("Stopped the download: run the same command to resume it.", _STOPPED) from None
+    print(f"Downloaded {offer.repo} at {offer.revision[:12]} to {folder}.")
+    print(f"To use this model, run: mercury-lsp models select {entry.name if entry else offer.repo}")
 
 
 def _agree(offer: Offer, agreed: bool, say: Console) -> None:
     """Show the license and ask the user to accept it. Raises `Failure` if the user does not accept it."""
-    license = f"the license {offer.license}" if offer.license else "a license that its card does not name"
+    license = (
+        f"the license {offer.license}" if offer.license else "a license that its model card does not name"
+    )
     say.print(f"{offer.repo}, {_size(offer.size)}, has {license}: see {offer.page}", markup=False)
     if agreed:
         return
     if not sys.stdin.isatty():
-        raise BadUsage("To accept the license without being asked, give --yes.")
-    say.print("Do you accept it? [y/N] ", end="", markup=False)
+        raise BadUsage("Add --yes to accept the license without a prompt.")
+    say.print("Do you accept the license? [y/N] ", end="", markup=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Failure("Nothing was downloaded: the license was not accepted.")
+        raise Failure("Downloaded nothing: you did not accept the license.")
 
 
 def _select(model: str) -> None:
@@ -209,9 +218,9 @@ def _select(model: str) -> None:
     else:
         name = download.name if download and download.folder == folder else str(folder.resolve())
     selection.select_model(name)
-    print(f"{name} is used from the next start of the server, unless a setting names another.")
+    print(f"Selected {name}. The server uses it from its next start, unless a setting names another model.")
     if (used := selection.choose_model()).model != name:
-        print(f"mercury-lsp: {used.by} names {used.model}, which comes first.", file=sys.stderr)
+        print(f"mercury-lsp: {used.by} names {used.model}, which takes precedence.", file=sys.stderr)
 
 
 def _prepare(folder: Path) -> None:
@@ -230,8 +239,8 @@ def _prepare(folder: Path) -> None:
         prepare(loaded, lambda share: progress.update(bar, completed=share))
     if isinstance(loaded, OpenCheckpoint) and (seconds := seconds_for(loaded)) is not None:
         say.print(
-            f"{loaded.name} reads the whole prompt again for each length that it tries: on this CPU a suggestion takes "
-            f"{seconds:.0f} s or more. A model that fills from left to right is faster; see docs/models.md.",
+            f"{loaded.name} reads the whole prompt again for each length that it tries, so a suggestion takes "
+            f"{seconds:.0f} s or more on this CPU. Models that fill from left to right are faster; see docs/models.md.",
             markup=False,
         )
 
@@ -241,19 +250,19 @@ def _remove(model: str) -> None:
     repo = download.note.repo if download else entry.repo if entry else model
     begun = repo in downloads.begun()
     if model in SHIPPED:
-        raise BadUsage(f"{model} is shipped: only models that were downloaded are removed.")
+        raise BadUsage(f"{model} is a shipped model; only downloaded models can be removed.")
     if download is None and not begun:
-        raise BadUsage(f"{model} is no model that was downloaded; see mercury-lsp models.")
+        raise BadUsage(f"{model} is not a downloaded model; see mercury-lsp models.")
     freed = 0
     folders = [download.folder] if download else []
     for folder in folders + ([downloads.partial_folder(repo)] if begun else []):
         freed += sum(file.stat().st_size for file in folder.iterdir())
         shutil.rmtree(folder)
     name = entry.name if entry else repo
-    print(f"{name} was removed: {_size(freed)}.")
+    print(f"Removed {name} ({_size(freed)}).")
     if selection.selected_model() in (name, repo):
         selection.select_model(None)
-        print(f"It was selected: now {selection.DEFAULT_MODEL} is.")
+        print(f"The selected model is now {selection.DEFAULT_MODEL}.")
 
 
 def _size(count: int) -> str:

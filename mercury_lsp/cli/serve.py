@@ -35,12 +35,12 @@ def run(arguments: Namespace) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _LIBRARIES:
             raise
-        raise Failure(f"Serving over HTTP needs {error.name}: {INSTALL}") from error
+        raise Failure(f"mercury-lsp serve needs {error.name}. Install it with: {INSTALL}") from error
     tokens = tokens_of(arguments.token_file)
     if not tokens and not is_loopback(arguments.host):
         raise BadUsage(
-            f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
-            f"or leave --host at 127.0.0.1 instead of {arguments.host}."
+            f"Listening on {arguments.host} needs tokens: give --token-file, set {ENVIRONMENT}, "
+            "or leave --host at 127.0.0.1."
         )
     # The log has one line for each request, and all warnings and errors.
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> int:
     if arguments.replicas is not None or arguments.address is not None:
         return _replicas(arguments, model, options, settings)
     if arguments.max_replicas is not None:
-        raise BadUsage("--max-replicas needs --replicas, the fewest.")
+        raise BadUsage("--max-replicas needs --replicas, the minimum number of replicas.")
     try:
         listening = process.listen(arguments.host, arguments.port)
     except (OSError, UnicodeError) as error:
@@ -81,7 +81,7 @@ def run(arguments: Namespace) -> int:
 
 def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings: ServiceSettings) -> int:
     if find_spec("ray") is None:
-        raise Failure(f"Several replicas need Ray: {INSTALL_CLUSTER}")
+        raise Failure(f"--replicas and --address need Ray. Install it with: {INSTALL_CLUSTER}")
     from mercury_lsp.cluster import command
 
     fewest = arguments.replicas or 1

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.errors import BadUsage
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
@@ -21,11 +20,9 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 def run(arguments: Namespace) -> int:
     """Print the figures of the history, or delete the history; return the exit status."""
-    if arguments.days is not None and arguments.days < 1:
-        raise BadUsage("The days must be 1 at least.")
     if arguments.clear:
         deleted = store.delete_events()
-        print(json.dumps({"deleted": deleted}) if arguments.json else f"{deleted} records were deleted.")
+        print(json.dumps({"deleted": deleted}) if arguments.json else f"Deleted {deleted} records.")
         return 0
     events = store.read_events(arguments.days)
     figures = count_events(events)
@@ -33,7 +30,7 @@ def run(arguments: Namespace) -> int:
         print(json.dumps(figures))
     elif not events:
         since = "yet" if arguments.days is None else f"in the last {arguments.days} days"
-        print(f"Nothing is recorded {since}: suggestions are counted while an editor runs the server.")
+        print(f"No suggestions recorded {since}. The server records them while an editor uses it.")
     else:
         _show(figures)
     return 0

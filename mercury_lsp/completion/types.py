@@ -103,19 +103,19 @@ _MESSAGES = {
     Cause.CANCELLED: "The editor withdrew its request before it was answered.",
     Cause.SUPERSEDED: "A newer request came before this one was answered.",
     Cause.LOADING: "The model is still loading.",
-    Cause.FAILED: "The model could not be loaded; mercury-lsp doctor tells what is wrong.",
-    Cause.DEADLINE: "The deadline came before the model was done{reason}. The option deadline_ms moves it.",
+    Cause.FAILED: "The model could not be loaded; run mercury-lsp doctor for the reason.",
+    Cause.DEADLINE: "The deadline came before the model was done{reason}. The option deadline_ms sets the deadline.",
     Cause.UNANSWERED: "The hosted model gave no answer: {reason}.",
     Cause.WITHHELD: "Nothing is shown there: {reason}.",
-    Cause.ERROR: "Something unexpected went wrong; the log tells what.",
+    Cause.ERROR: "An unexpected error occurred; the log has the details.",
 }
 _FIXES = {
-    Cause.DECLINED: "run mercury.explain in the editor: the file, its language or a setting rules suggestions out",
+    Cause.DECLINED: "run mercury.explain in the editor: the file, its language or a setting prevents suggestions",
     Cause.SNOOZED: "run mercury.resume in the editor",
     Cause.DEADLINE: "raise the option deadline_ms, or threads",
-    Cause.UNANSWERED: "run mercury-lsp doctor --settings with the editor's settings, which asks the hosted model",
+    Cause.UNANSWERED: "run mercury-lsp doctor --settings with the editor's settings, which tests the hosted model",
     Cause.WITHHELD: "lower the option show_likelihood, or request a suggestion manually",
-    Cause.ERROR: "read the server's log, which the editor keeps",
+    Cause.ERROR: "read the server's log in the editor",
 }
 
 

@@ -119,7 +119,7 @@ def test_for_people_there_are_two_tables(
 ) -> None:
     assert main(["arena", *models, "--edits", str(record), "--settings", str(settings)]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^value +1000 ", out, re.MULTILINE) and "Judged by what was written" in out
+    assert re.search(r"^value +1000 ", out, re.MULTILINE) and "Judged by the original text" in out
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -296,5 +296,5 @@ class TestAtATerminal:
     ) -> None:
         session = self.Session(models[0], models[0], "--edits", str(record), "--settings", str(settings))
         report = session.rest()
-        assert "q quit" not in session.seen and "6 alike" in report
+        assert "q quit" not in session.seen and "6 with the same text" in report
         assert [ballot.choice for ballot in ballots.read_ballots()[0]] == ["same"] * 6

@@ -59,6 +59,34 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return status, err
 
 
+def test_an_unknown_option_names_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "doctor", "--deep") == (
+        2,
+        "mercury-lsp: Unrecognized arguments: --deep; see mercury-lsp doctor --help.\n",
+    )
+    assert "see mercury-lsp --help." in refused(capsys, "--deep")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory."),
+        (b"\x89PNG", "it is not UTF-8 text."),
+        (b'{"remote":', "it is not JSON (Expecting value: line 1 column 11 (char 10))."),
+        (b'{"max_tokens": 9999}', "max_tokens must be a whole number from 4 to 256, not 9999."),
+    ],
+)
+def test_wrong_settings_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "settings.json"
+    if content is not None:
+        file.write_bytes(content)
+    status, sentence = refused(capsys, "doctor", "--settings", file)
+    assert status == 2
+    assert sentence.endswith(f" {reason}\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -68,6 +96,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
         ("--stdio", "demo"),
         ("--tcp", "--port", "66000"),
         ("complete",),
+        ("bench", "--context", "5"),
+        ("bench", "--device", "tpu"),
+        ("stats", "--days", "0"),
+        ("arena", "small", "mini", "--limit", "0"),
     ],
 )
 def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
@@ -378,7 +410,7 @@ async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pyt
 def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     status, sentence = refused(capsys, "bench", "--context", "3")
     assert status == 2
-    assert "context_tokens" in sentence
+    assert "--context" in sentence
 
 
 def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:

@@ -38,7 +38,7 @@ def test_the_first_on_the_path_is_what_an_editor_starts(
     own = installed(tmp_path / "own", f"echo mercury-lsp {__version__}")
     old = installed(tmp_path / "old", "echo mercury-lsp 0.0.1")
     broken = installed(tmp_path / "broken", "exit 1")
-    for first, told in ((own, None), (old, "of version 0.0.1"), (broken, "does not run")):
+    for first, told in ((own, None), (old, "version 0.0.1"), (broken, "does not run")):
         order = [first, *(path for path in (own, old, broken) if path != first)]
         monkeypatch.setenv("PATH", os.pathsep.join(str(Path(path).parent) for path in order))
         report = Report()
@@ -79,11 +79,11 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
     monkeypatch.setattr(environment, "MIN_FREE_MB", 1 << 40)
     monkeypatch.setattr(environment, "_writable", lambda folder: True)
     environment.folders(report)
-    assert "MB of room" in problems(report)[0]
+    assert "MB are free" in problems(report)[0]
     monkeypatch.setattr(environment, "_writable", lambda folder: False)
     report = Report()
     environment.folders(report)
-    assert [("cannot be written" in problem) for problem in problems(report)] == [True, True]
+    assert [("cannot write" in problem) for problem in problems(report)] == [True, True]
 
 
 def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
@@ -108,7 +108,7 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
     found = environment.lately(report)
     assert found == {"days": 7, "requests": 4, "shown": 0, "chief_cause_of_none": "withheld"}
     (problem,) = report.problems
-    assert "4 requests came and nothing was shown" in problem.problem and "show_likelihood" in problem.fix
+    assert "none of the 4 requests" in problem.problem and "show_likelihood" in problem.fix
     kept(monkeypatch, tmp_path, event())
     report = Report()
     found = environment.lately(report)
@@ -122,7 +122,7 @@ def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: p
     file.write_bytes(b"no database" * 100)
     report = Report()
     assert environment.lately(report) is None
-    assert report.problems[0].fix == "mercury-lsp stats --clear deletes it" and report.usable
+    assert report.problems[0].fix == "run mercury-lsp stats --clear to delete the history" and report.usable
 
 
 def test_a_server_is_not_tried_where_it_cannot_work() -> None:

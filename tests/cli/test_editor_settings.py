@@ -39,7 +39,7 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     }  # fmt: skip
     assert told[f"{SECTION}.disabled_languages"] == {
         "type": "array", "default": [], "items": {"type": "string"},
-        "description": "Language ids in which nothing is suggested.",
+        "description": "Language ids without suggestions.",
     }  # fmt: skip
     for (
         name,
@@ -49,7 +49,7 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
         assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
     assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 5
     document = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    row = '| `device` | `"auto"` | one of auto, cpu, cuda, mps | Where the model runs. |'
+    row = '| `device` | `"auto"` | one of auto, cpu, cuda, mps | The device that runs the model. |'
     assert f"\n{row}\n" in document
 
 

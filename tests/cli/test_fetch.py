@@ -186,7 +186,7 @@ def test_an_interrupted_download_goes_on(user: User, with_signal: signal.Signals
         if with_signal == signal.SIGINT:
             assert process.returncode == 130
             assert err.splitlines()[-1] == (
-                "mercury-lsp: The download was stopped: the same command goes on from there."
+                "mercury-lsp: Stopped the download: run the same command to resume it."
             )
         assert out == "" and not user.folder.exists()
         hub.stall.set()

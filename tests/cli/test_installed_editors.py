@@ -68,7 +68,7 @@ def test_an_editor_is_set_up_if_its_settings_name_mercury(
     machine.install(program, f"echo '{said}'")
     found, problems = machine.examine()
     assert found == {program: {"version": version, "new_enough": True, "set_up": False}}
-    assert len(problems) == 1 and problems[0].startswith("none of the editors here is set up (")
+    assert len(problems) == 1 and problems[0].startswith("no editor on this machine is set up (")
     machine.configure(file, text)
     found, problems = machine.examine()
     assert found[program] == {"version": version, "new_enough": True, "set_up": True}

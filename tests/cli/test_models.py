@@ -65,7 +65,7 @@ def test_all_there_is_is_listed(user: User, capsys: pytest.CaptureFixture[str]) 
     for arguments in (["models"], ["models", "list"]):
         assert main(arguments) == 0
         out = capsys.readouterr().out
-        assert "* " in out and "small, by default" in out
+        assert "* " in out and "is small (default)" in out
         assert all(entry.name in out for entry in MODELS)
     assert main(["models", "--json"]) == 0 and json.loads(capsys.readouterr().out) == found
 
@@ -97,7 +97,7 @@ def test_a_downloaded_model_is_listed_selected_and_removed(
     found = listed(capsys)
     assert used(found) == [NAME] and found["selected"]["by"] == "mercury-lsp models select"
     assert main(["models", "remove", NAME]) == 0
-    assert "now small is" in capsys.readouterr().out
+    assert "is now small" in capsys.readouterr().out
     assert used(listed(capsys)) == ["small"]
     assert not user.folder.exists()
     assert refused(capsys, "remove", NAME)[0] == 2
@@ -203,7 +203,7 @@ def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixt
     file.parent.mkdir(parents=True)
     file.write_text('{"model": "/gone"}')
     assert main(["models"]) == 0
-    assert "/gone is not there" in capsys.readouterr().err
+    assert "/gone does not exist" in capsys.readouterr().err
     report = Report()
     assert command._model(report) is None
     assert "models select" in report.problems[0].fix

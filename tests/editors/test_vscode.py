@@ -262,9 +262,9 @@ def test_the_walkthrough_opens(window: Open) -> None:
     made.press("Control+B")
     made.command("Mercury: Get Started")
     made.page.locator(".getting-started", has_text="Get Started with Mercury").wait_for()
-    step = made.page.locator(".getting-started-step", has_text="Take it: all, a word or a line")
+    step = made.page.locator(".getting-started-step", has_text="Accept the suggestion, a word or a line")
     step.click()
-    made.page.locator(".getting-started-step.expanded", has_text="Take it").wait_for()
+    made.page.locator(".getting-started-step.expanded", has_text="Accept the suggestion").wait_for()
     made.page.frame_locator("iframe.webview.ready").frame_locator("iframe#active-frame").locator(
         "svg"
     ).wait_for()

@@ -116,7 +116,7 @@ def test_without_tokens_only_this_machine_is_served(
 ) -> None:
     monkeypatch.delenv("MERCURY_TOKENS", raising=False)
     assert main(["serve", "--host", host]) == 2
-    assert "Without tokens only this machine may ask" in capsys.readouterr().err
+    assert "needs tokens: give --token-file" in capsys.readouterr().err
 
 
 def test_what_cannot_be_served_is_one_sentence(
@@ -141,5 +141,6 @@ def test_without_the_extra_it_tells_how_to_install_it(missing: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert (
-        done.stderr == f'mercury-lsp: Serving over HTTP needs {missing}: pip install "mercury-lsp[serve]"\n'
+        done.stderr
+        == f'mercury-lsp: mercury-lsp serve needs {missing}. Install it with: pip install "mercury-lsp[serve]"\n'
     )

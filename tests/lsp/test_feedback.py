@@ -132,7 +132,7 @@ def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> No
     for file in state.parent.iterdir():
         content = file.read_bytes()
         assert b"secret_name" not in content and b"some words" not in content
-    assert stats("--clear") == "9 records were deleted.\n"
+    assert stats("--clear") == "Deleted 9 records.\n"
     assert stats().startswith("Nothing is recorded yet")
 
 

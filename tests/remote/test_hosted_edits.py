@@ -292,7 +292,7 @@ def test_an_address_is_needed() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
-    [(whole(ANSWER), ""), (whole("no fence"), "answers, but with no edit"), (refuse(401), "refuses the key")],
+    [(whole(ANSWER), ""), (whole("no fence"), "answers without an edit"), (refuse(401), "refuses the key")],
 )
 def test_doctor_asks_for_an_edit_without_a_text_of_the_user(answer: Any, problem: str) -> None:
     with hosting(answer) as hosted:

@@ -1,4 +1,4 @@
-"""Checks the installation and ends with at most three things to do: `mercury-lsp doctor`.
+"""Checks the installation, and lists at most three problems with their fixes: `mercury-lsp doctor`.
 
 Each check works regardless of the others' results, because the command has to work in a broken installation.
 """
@@ -30,7 +30,7 @@ _LIBRARIES = ("pygls", "lsprotocol", "tokenizers", "numpy", "rich", "tree-sitter
 _OPTIONAL = ("torch",)
 TO_DO = 3
 """The number of problems that are shown, fatal ones first."""
-_REINSTALL = "reinstall mercury-lsp: pip install --force-reinstall mercury-lsp"
+_REINSTALL = "reinstall mercury-lsp (in a clone: make clean install)"
 
 
 def run(arguments: Namespace) -> int:
@@ -87,7 +87,7 @@ def _grammars(report: Report) -> dict[str, str | None]:
         grammars[language.name] = _version(package) if works else None
         if not works:
             report.wrong(
-                f"{language.name} has no grammar, its files are treated by indentation",
+                f"the grammar of {language.name} does not load, so the server goes by indentation in its files",
                 f"pip install --force-reinstall {package}",
             )
     return grammars
@@ -100,14 +100,17 @@ def _devices(report: Report) -> dict[str, Any]:
     kernel = next(iter(instruction_sets()), None)
     if kernel is None:
         report.wrong(
-            "the kernel for processors is not installed, so that torch runs the model, more slowly",
-            "pip install --force-reinstall --no-deps mercury-lsp",
+            "the CPU kernel is not installed, so PyTorch has to run the model, more slowly",
+            "reinstall mercury-lsp (in a clone: make clean install)",
         )
     devices_here, build = {"cpu": platform.processor() or platform.machine()}, None
     nvidia = shutil.which("nvidia-smi") is not None
     if not devices.has_torch():
         if nvidia or devices.may_have_gpu():
-            report.wrong("the GPU is not used without torch", f"where there is one, {devices.INSTALL_TORCH}")
+            report.wrong(
+                "the server cannot use a GPU without PyTorch",
+                f"if this machine has a usable GPU, {devices.INSTALL_TORCH}",
+            )
     elif nvidia or devices.may_have_gpu():
         # The import takes seconds, so it is left out without a GPU.
         import torch
@@ -117,8 +120,8 @@ def _devices(report: Report) -> dict[str, Any]:
             devices_here["cuda"] = torch.cuda.get_device_name()
         elif nvidia:
             report.wrong(
-                "there is an NVIDIA driver, but this build of torch cannot use it",
-                "install a CUDA build of torch that suits the driver, as pytorch.org tells",
+                "there is an NVIDIA driver, but this build of PyTorch cannot use it",
+                "install a CUDA build of PyTorch for this driver, as described on pytorch.org",
             )
         if torch.backends.mps.is_available():
             devices_here["mps"] = "Apple GPU"
@@ -138,20 +141,17 @@ def _model(report: Report) -> dict[str, Any] | None:
         return None
     choice = choose_model(report.config.model)
     if choice.problem:
-        report.wrong(choice.problem.rstrip("."), "mercury-lsp models select NAME, once that is done")
-    began = time.perf_counter()
+        report.wrong(choice.problem.rstrip("."), "correct the file, then run mercury-lsp models select NAME")
+    began, fix = time.perf_counter(), "select a model that exists: mercury-lsp models select NAME"
     try:
         folder = checkpoint.locate_model(choice.model)
+        fix = f"{_REINSTALL}, or {fix}"
         engine = load.load_engine(choice.model)
     except checkpoint.CheckpointError as error:
-        report.wrong(
-            str(error).rstrip("."),
-            _REINSTALL + ", or choose another: mercury-lsp models select NAME",
-            fatal=True,
-        )
+        report.wrong(str(error).rstrip("."), fix, fatal=True)
         return None
     except MemoryError:
-        report.wrong("the model does not fit into the memory", "close other programs", fatal=True)
+        report.wrong("the model does not fit into memory", "close other programs", fatal=True)
         return None
     loaded = time.perf_counter()
     infill = engine.infill(
@@ -190,6 +190,8 @@ _CHECKS: dict[str, Callable[[Report], Any]] = {
 def _show(report: Report) -> None:
     output = Console(highlight=False)
     table = Table(show_header=False, box=None)
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for name, facts in report.facts.items():
         if name == "grammars" and facts and None not in facts.values():
             facts = {"": f"all {len(facts)}"}
@@ -204,8 +206,8 @@ def _show(report: Report) -> None:
     problems = sorted(report.problems, key=lambda problem: not problem.fatal)
     for number, problem in enumerate(problems[:TO_DO], 1):
         output.print(f"\n{number}. {problem.fix[0].upper()}{problem.fix[1:]}.", markup=False)
-        output.print(f"   Because {problem.problem}.", markup=False, style="dim")
+        output.print(f"   Reason: {problem.problem}.", markup=False, style="dim")
     if len(problems) > TO_DO:
         output.print(
-            f"\nThen run mercury-lsp doctor again: {len(problems) - TO_DO} more were found (--json)."
+            f"\nThen run mercury-lsp doctor again: there are {len(problems) - TO_DO} more problems (--json shows them)."
         )

@@ -53,10 +53,15 @@ def editors(report: Report) -> dict[str, dict[str, Any] | None]:
         editor = facts[program]
         if editor and editor["set_up"] and not editor["new_enough"]:
             oldest = ".".join(map(str, kind.oldest))
-            report.wrong(f"{kind.name} {editor['version']} is too old", f"install {oldest} or newer")
+            report.wrong(
+                f"{kind.name} {editor['version']} is too old", f"install {kind.name} {oldest} or newer"
+            )
     if there and not any(editor and editor["set_up"] for editor in facts.values()):
         names = ", ".join(dict.fromkeys(kind.name for kind, _ in there))
-        report.wrong(f"none of the editors here is set up ({names})", "see docs/editors.md")
+        report.wrong(
+            f"no editor on this machine is set up ({names})",
+            "set up an editor as described in docs/editors.md",
+        )
     return facts
 
 

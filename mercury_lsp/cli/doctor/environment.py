@@ -33,8 +33,8 @@ RECENT_DAYS = 7
 def environment(report: Report) -> dict[str, str | None]:
     """Return the environment variables that change the configuration, and report them."""
     if model := os.environ.get("MERCURY_MODEL"):
-        problem = f"MERCURY_MODEL is set to {model}, so the option model does not count"
-        report.wrong(problem, "unset it, if not meant")
+        problem = f"MERCURY_MODEL is set to {model} and overrides the option model"
+        report.wrong(problem, "unset MERCURY_MODEL if you did not set it on purpose")
     return {"MERCURY_MODEL": model or None}
 
 
@@ -49,15 +49,17 @@ def program(report: Report) -> dict[str, str | None]:
     own = Path(sys.executable).parent
     if not files:
         report.wrong(
-            f"{PROGRAM} is not on the PATH, where an editor looks for it",
+            f"{PROGRAM} is not on the PATH, so an editor cannot find it",
             f"add {own} to the PATH, or name {own / PROGRAM} in the editor's settings",
         )
     elif versions[files[0]] is None:
-        report.wrong(f"{files[0]}, which an editor would start, does not run", "reinstall it, or remove it")
+        report.wrong(
+            f"an editor would start {files[0]}, which does not run", f"reinstall or remove {files[0]}"
+        )
     elif versions[files[0]] != __version__:
         report.wrong(
-            f"an editor would start {files[0]}, of version {versions[files[0]]}, and this is {__version__}",
-            f"remove the one that you do not want, or put {own} first on the PATH",
+            f"an editor would start {files[0]}, version {versions[files[0]]}, but this is version {__version__}",
+            f"remove the version that you do not want, or put {own} first on the PATH",
         )
     return versions
 
@@ -75,7 +77,7 @@ def server(report: Report) -> dict[str, Any] | None:
         reason = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
         report.wrong(
             f"the server does not work over stdio: {reason}",
-            "start mercury-lsp --stdio in a terminal, and read what it says",
+            "run mercury-lsp --stdio in a terminal and read its messages",
             fatal=True,
         )
         return None
@@ -101,17 +103,17 @@ def folders(report: Report) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, folder, loss in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
-        ("history", store.state_file().parent, "mercury-lsp stats has nothing to count"),
+        ("history", store.state_file().parent, "mercury-lsp stats has no data"),
     ):
         there = next(above for above in (folder, *folder.parents) if above.exists())
         free = shutil.disk_usage(there).free >> 20
-        writable, owner = _writable(there), f"make {there} your own, and writable"
+        writable, owner = _writable(there), f"make yourself the owner of {there}, with write permission"
         facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
         if not writable:
-            report.wrong(f"{folder} cannot be written, so that {loss}", owner)
+            report.wrong(f"the server cannot write {folder}, so {loss}", owner)
         elif name == "cache" and free < MIN_FREE_MB:
-            room = f"there are {free} MB of room for {folder}, so that {loss}"
-            report.wrong(room, f"free {MIN_FREE_MB} MB")
+            room = f"only {free} MB are free for {folder}, so {loss}"
+            report.wrong(room, f"free at least {MIN_FREE_MB} MB")
     return facts
 
 
@@ -128,7 +130,7 @@ def lately(report: Report) -> dict[str, Any] | None:
     try:
         events = store.read_events(RECENT_DAYS)
     except store.HistoryError as error:
-        report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
+        report.wrong(str(error).rstrip("."), "run mercury-lsp stats --clear to delete the history")
         return None
     shown = sum(event.outcome not in ("nothing", "continued") for event in events)
     causes = Counter(event.cause for event in events if event.cause)
@@ -137,7 +139,7 @@ def lately(report: Report) -> dict[str, Any] | None:
         # Another version may have recorded a cause that this version does not know.
         fixes: dict[str | None, str] = {cause.value: cause.fix for cause in Cause}
         report.wrong(
-            f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {chief}",
+            f"none of the {len(events)} requests in {RECENT_DAYS} days showed a suggestion; main cause: {chief}",
             fixes.get(chief) or "run mercury.explain in the editor",
         )
     return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}

@@ -32,7 +32,7 @@ def hosted(report: Report) -> dict[str, Any]:
         edits = _edits(report)
         return (_completion(report) if config.remote != "off" else {"remote": "off"}) | {"next_edit": edits}
     if config.remote == "off":
-        return {"remote": "off", "sent": "nothing, by the settings that were looked at"}
+        return {"remote": "off", "sent": "nothing, according to the checked settings"}
     return _completion(report)
 
 
@@ -52,14 +52,14 @@ def _completion(report: Report) -> dict[str, Any]:
     facts["sent"] = sent(config.remote, engine.remote_status)
     facts["key"] = _key(report, config)
     if not address.keeps_secrets:
-        report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")
+        report.wrong(f"text goes to {address.host} unencrypted", "use https")
     began = time.perf_counter()
     try:
         asked = Prompt("", "def add(a, b):\n    return ", "", "\n")
         infill = engine.infill(asked, Sampling(single_line=True, max_tokens=8))
         facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
-            report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
+            report.wrong(f"{address.host} answers with an empty text", "check the option remote_model")
     except Unanswered as error:
         report.wrong(str(error), _FIX, fatal)
     finally:
@@ -88,7 +88,7 @@ def _edits(report: Report) -> dict[str, Any]:
         answer = model.ask(prompt, 128, never_cancelled)
         facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
         if answer is None or MERCURY.answer(answer) is None:
-            report.wrong(f"{model.remote_status.host} answers, but with no edit", _FIX_EDITS)
+            report.wrong(f"{model.remote_status.host} answers without an edit", _FIX_EDITS)
     except Unanswered as error:
         report.wrong(str(error), _FIX_EDITS)
     finally:

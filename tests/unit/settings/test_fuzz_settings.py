@@ -98,7 +98,7 @@ def test_deep_and_large_settings_are_quoted_in_short() -> None:
 def test_a_fault_of_size_is_told_as_one() -> None:
     for value in ("x" * (MAX_TEXT_CHARACTERS + 1), "a\0b", "\ud800"):
         assert parse({"remote_url": value})[1][0].startswith(
-            f"The setting remote_url must be a text of 0 to {MAX_TEXT_CHARACTERS} characters, not '"
+            f"The setting remote_url must be a string of 0 to {MAX_TEXT_CHARACTERS} characters, not '"
         )
     assert "thousands of digits" in parse({"threads": 10**5000})[1][0]
 

@@ -62,5 +62,5 @@ def test_output_that_nobody_reads_ends_without_a_traceback(command: list[str]) -
         [sys.executable, "-m", "mercury_lsp", *command], stdout=into, stderr=subprocess.PIPE, timeout=120
     )
     os.close(into)
-    assert b"Traceback" not in done.stderr and b"BrokenPipe" not in done.stderr
+    assert b"Traceback" not in done.stderr and b"roken" not in done.stderr
     assert done.returncode in (0, 1)
