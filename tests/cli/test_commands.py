@@ -471,4 +471,4 @@ def test_bench_measures_what_an_open_model_has(
     assert found["pass_ms"] is None
     for more in (["--long"], ["--against", "http://127.0.0.1:1"]):
         status, sentence = refused(capsys, "bench", *more)
-        assert status == 2 and "open one" in sentence
+        assert status == 2 and "open model" in sentence
