@@ -31,7 +31,7 @@ from mercury_lsp.bench.keystrokes import (
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.config import Config, parse
+from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.engine.api import MODES
 from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
     if arguments.context is not None:
         options |= {"context_tokens": arguments.context}
     settings = {name: value for name, value in options.items() if value is not None}
-    config, problems = parse(settings)
+    config, problems = parse_settings(settings)
     if problems:
         raise BadUsage(problems[0])
     engine, server = load_engine(config.model, config.device, config.threads, config.quantization), None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mercury_lsp.cli.loading import tokens_of
 from mercury_lsp.config import Config
 from mercury_lsp.errors import BadUsage, Failure
-from mercury_lsp.tokens import ENVIRONMENT
+from mercury_lsp.tokens import TOKENS_VARIABLE
 
 if TYPE_CHECKING:
     from mercury_lsp.http.local import LocalOptions
@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> int:
     tokens = tokens_of(arguments.token_file)
     if not tokens and not is_loopback(arguments.host):
         raise BadUsage(
-            f"Without tokens only this machine may ask: give --token-file, or set {ENVIRONMENT}, "
+            f"Without tokens only this machine may ask: give --token-file, or set {TOKENS_VARIABLE}, "
             f"or leave --host at 127.0.0.1 instead of {arguments.host}."
         )
     # The log has one line for each request, and all warnings and errors.

@@ -13,7 +13,7 @@ from support import ROOT
 from mercury_lsp.cli.doctor import editors as installed_editors
 from mercury_lsp.cli.doctor.editors import EXTENSION, KINDS, editors
 from mercury_lsp.cli.doctor.report import Report, asked
-from mercury_lsp.config import parse
+from mercury_lsp.config import parse_settings
 
 
 class Machine:
@@ -129,7 +129,7 @@ def test_the_settings_that_we_ship_for_helix_are_right(machine: Machine) -> None
     found, problems = machine.examine()
     assert found["hx"]["set_up"] and not problems  # type: ignore[index]
     settings = tomllib.loads(shipped)
-    assert not parse(settings["language-server"]["mercury"]["config"])[1]
+    assert not parse_settings(settings["language-server"]["mercury"]["config"])[1]
     assert any("mercury" in language["language-servers"] for language in settings["language"])
 
 
