@@ -63,7 +63,7 @@ class Ballot:
 
 def ballots_file() -> Path:
     """Return the file of the user's ballots, which may not exist."""
-    return store.state_file().with_name("arena.jsonl")
+    return store.history_file().with_name("arena.jsonl")
 
 
 def private(path: str, flags: int) -> int:

@@ -88,7 +88,7 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
 
 def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    monkeypatch.setattr(store, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(store, "BATCH_SECONDS", 0.01)
     writer = History()
     writer.configure(90)
     writer.add(events)
@@ -117,7 +117,7 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    file = store.state_file()
+    file = store.history_file()
     file.parent.mkdir()
     file.write_bytes(b"no database" * 100)
     report = Report()

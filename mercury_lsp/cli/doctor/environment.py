@@ -101,7 +101,7 @@ def folders(report: Report) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, folder, loss in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
-        ("history", store.state_file().parent, "mercury-lsp stats has nothing to count"),
+        ("history", store.history_file().parent, "mercury-lsp stats has nothing to count"),
     ):
         there = next(above for above in (folder, *folder.parents) if above.exists())
         free = shutil.disk_usage(there).free >> 20

@@ -10,7 +10,7 @@ from lsprotocol import types
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.handlers.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
-from mercury_lsp.telemetry.text_edits import Edit, difference
+from mercury_lsp.telemetry.text_edits import Edit, single_edit
 
 # After a larger deletion the user reads before typing on.
 MAX_DELETED_CHARACTERS = 1000
@@ -40,12 +40,12 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
         version = ls.session.version(uri) + 1
     typed: tuple[int, str] | None = None
     edits: list[Edit] = []
-    follows = ls.journal.follows(uri)
+    follows = ls.journal.is_tracking(uri)
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
             document = ls.session.document(uri)
             if document is not None and follows:
-                edits.append(difference(document.text, change.text))
+                edits.append(single_edit(document.text, change.text))
             if document is not None:
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
@@ -58,7 +58,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
             ls.next_edits.changed(uri, start, document.text[start:end], change.text)
             ls.session.replace(uri, version, start, end, change.text)
             typed = (start, change.text) if change.text or end - start < MAX_DELETED_CHARACTERS else None
-    ls.journal.changed(uri, edits)
+    ls.journal.on_change(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.cursor(snapshot.document, *typed)
         snapshot, start = ls.session.joined(snapshot)
@@ -69,7 +69,7 @@ def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
     """Close a document."""
     ls.session.close(params.text_document.uri)
     ls.next_edits.forget(params.text_document.uri)
-    ls.journal.closed(params.text_document.uri)
+    ls.journal.on_close(params.text_document.uri)
 
 
 def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:

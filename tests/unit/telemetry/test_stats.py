@@ -12,7 +12,7 @@ from support.recorded_events import event
 from mercury_lsp.cli.main import main
 from mercury_lsp.cli.stats import bar
 from mercury_lsp.telemetry.stats import count_events, percentiles
-from mercury_lsp.telemetry.store import DAY_SECONDS, History, state_file
+from mercury_lsp.telemetry.store import DAY_SECONDS, History, history_file
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),
@@ -33,7 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store.configure(90)
     store.add(EVENTS)
     store.close(60)
-    return state_file()
+    return history_file()
 
 
 def test_what_is_counted() -> None:
