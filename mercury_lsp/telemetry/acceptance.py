@@ -84,7 +84,8 @@ class AcceptanceTracker(Generic[FactsT]):
         """Note candidates for a document that has not changed since the request.
 
         `region`: the document's text from the start of the first item to the end of the last, see `replaced_range`.
-        Return whether the candidates are a new suggestion; if they are the rest of the current one, `facts` are not used.
+        Return whether the candidates are a new suggestion; if they are the rest of the current one, `facts` are not
+        used.
         """
         suggestion = self._current
         if suggestion is not None and suggestion.continues(uri, items):

@@ -239,8 +239,8 @@ def _store_events(file: Path, events: Sequence[Event], keep_days: int | None) ->
 def _open_database(file: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the database for a moment, because the user may delete it between two writes.
 
-    Raises `OSError` for a failure of the disk, `_DamagedFileError` for a damaged file, and `HistoryError` if the file is of
-    a newer version, or if Python has no SQLite.
+    Raises `OSError` for a failure of the disk, `_DamagedFileError` for a damaged file, and `HistoryError` if the file
+    is of a newer version, or if Python has no SQLite.
     """
     try:
         # Imported here, because the import would delay the server's start by milliseconds.
