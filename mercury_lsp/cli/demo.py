@@ -16,7 +16,7 @@ from statistics import median
 
 from rich.console import Console
 
-from mercury_lsp.bench.editor import Buffer, Draft, Editor, Ghost
+from mercury_lsp.bench.editor import Buffer, Draft, Editor, GhostText
 from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
 from mercury_lsp.cli.demo_screen import PlainLines, Screen, View
 from mercury_lsp.errors import Failure
@@ -66,7 +66,7 @@ async def _play(output: Console, display: Screen | PlainLines, delays: TypingDel
     on_draft = drafts.put_nowait if delays.scale else None
     async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
         output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
-        await editor.loaded()
+        await editor.wait_until_loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")
         began = time.perf_counter()
         typist = Typist(editor, display, delays, drafts)
@@ -123,7 +123,7 @@ class Typist:
         self._display.end(scene, self._accepted_ranges)
         self._buffer.close()
 
-    async def _request(self) -> Ghost:
+    async def _request(self) -> GhostText:
         """Request a suggestion, show each of its drafts long enough to be seen, and return the answer."""
         request = asyncio.ensure_future(self._buffer.complete(self._cursor))
         request.add_done_callback(lambda _: self._drafts.put_nowait(None))
@@ -140,7 +140,7 @@ class Typist:
         finally:
             request.cancel()
 
-    async def _accept(self, answer: Ghost, gain: int) -> None:
+    async def _accept(self, answer: GhostText, gain: int) -> None:
         """Look at a suggestion and press Tab, which inserts `gain` characters of the author's text."""
         await self._delays.pause(0.45)
         self._show(answer, tab=True)
@@ -159,7 +159,7 @@ class Typist:
         self._cursor += 1
         self.keys += 1
 
-    def _show(self, answer: Ghost | None = None, draft: Draft | None = None, tab: bool = False) -> None:
+    def _show(self, answer: GhostText | None = None, draft: Draft | None = None, tab: bool = False) -> None:
         start = end = self._cursor
         text, rest, status = "", "", f"keys pressed {self.keys}, saved {self.accepted - self.tabs}"
         if draft is not None:
@@ -172,7 +172,7 @@ class Typist:
         self._display.show(view)
 
 
-def matching_characters(scene: Scene, text: str, answer: Ghost, cursor: int) -> int:
+def matching_characters(scene: Scene, text: str, answer: GhostText, cursor: int) -> int:
     """Return how many of the author's characters Tab would add at the cursor; 0 if the text differs from theirs."""
     after = text[: answer.start] + answer.text
     if answer.text and after + text[answer.end :] == scene.text:

@@ -43,12 +43,12 @@ async def work(editor: Editor, places: int) -> None:
 async def measure(model: str, places: int = 12) -> dict[str, dict[str, float] | float]:
     """`first` and `second`: `megabytes` of two servers that have worked; `costs`: what the second adds to them all."""
     async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as first:
-        await first.loaded()
+        await first.wait_until_loaded()
         await work(first, places)
         await asyncio.sleep(PAUSE)
         alone = megabytes(first.pid)
         async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as second:
-            await second.loaded()
+            await second.wait_until_loaded()
             await work(second, places)
             await asyncio.sleep(PAUSE)
             both = megabytes(first.pid), megabytes(second.pid)

@@ -17,7 +17,7 @@ from support.servers.completion_server import serving, writes
 
 from mercury_lsp.bench import keystrokes
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.keystrokes import Measured, context_of
+from mercury_lsp.bench.keystrokes import Measurements, build_context
 from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
 from mercury_lsp.cli import bench
 from mercury_lsp.cli.doctor import command as doctor
@@ -320,7 +320,7 @@ def test_bench_ends_early_with_a_sentence(
 @pytest.mark.parametrize("size", [512, 4096])
 def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size: int) -> None:
     scene = scenes()[0]
-    text, cursor = context_of(scene, size, tokenizer.count)
+    text, cursor = build_context(scene, size, tokenizer.count)
     assert scene.cut[: scene.start].endswith(text[:cursor][-200:])
     assert scene.cut[scene.start :].startswith(text[cursor:])
     assert 0.9 * size < tokenizer.count(text) <= min(size, 4000)
@@ -337,7 +337,7 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
 
 async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystrokes, "READING_SECONDS", 0)
-    found = await keystrokes.working_ahead({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
+    found = await keystrokes.measure_prefetch({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
     counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}
     assert {name: times["n"] for name, times in found.items() if times is not None} == counts
@@ -363,7 +363,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
 async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
     scene = scenes()[0]
     async with Editor.start(FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
-        await editor.loaded()
+        await editor.wait_until_loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)
         assert (ghost.text, ghost.start, ghost.end) == (WORD, scene.start, scene.start)
@@ -392,14 +392,14 @@ async def test_a_server_that_is_not_there() -> None:
 def test_bench_measures_what_an_open_model_has(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def typed(*_: object) -> Measured:
-        return Measured(1.0, 2.0, 3.0, {"cold": [1.0]})
+    async def typed(*_: object) -> Measurements:
+        return Measurements(1.0, 2.0, 3.0, {"cold": [1.0]})
 
     async def ahead(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(bench, "keystrokes", typed)
-    monkeypatch.setattr(bench, "working_ahead", ahead)
+    monkeypatch.setattr(bench, "measure_keystrokes", typed)
+    monkeypatch.setattr(bench, "measure_prefetch", ahead)
     save_open(tmp_path / "open", "open-dcoder")
     monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
     assert main(["bench", "--json", "--device", "cpu"]) == 0

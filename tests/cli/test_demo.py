@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mercury_lsp.bench.editor import Ghost
+from mercury_lsp.bench.editor import GhostText
 from mercury_lsp.bench.scenes import Scene, scenes
 from mercury_lsp.cli.demo import TypingDelays, matching_characters
 from mercury_lsp.cli.demo_screen import PlainLines, Screen, View, render_result
@@ -40,12 +40,14 @@ CURSOR = SCENE.start + 4
     ],
 )
 def test_only_the_authors_text_is_worth_a_key(text: str, start: int, end: int, gain: int) -> None:
-    assert matching_characters(SCENE, SCENE.cut, Ghost(text, start, end, 1.0), SCENE.start) == gain
+    assert matching_characters(SCENE, SCENE.cut, GhostText(text, start, end, 1.0), SCENE.start) == gain
 
 
 def test_a_bracket_that_the_editor_added_is_replaced() -> None:
-    assert matching_characters(SCENE, PAIRED, Ghost("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
-    assert matching_characters(SCENE, PAIRED, Ghost("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
+    assert (
+        matching_characters(SCENE, PAIRED, GhostText("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
+    )
+    assert matching_characters(SCENE, PAIRED, GhostText("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
 
 
 def test_hands_are_a_persons_and_the_same_each_time() -> None:

@@ -171,7 +171,7 @@ async def _suggested(program: str) -> str:
     async with Editor.start(
         FOLDER, {"show_likelihood": 0, "deadline_ms": 60000}, (program, "--stdio")
     ) as editor:
-        await editor.loaded()
+        await editor.wait_until_loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         buffer.replace(scene.start, scene.start, "self.h")
         return (await buffer.complete(scene.start + len("self.h"))).text

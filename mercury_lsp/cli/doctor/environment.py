@@ -85,7 +85,7 @@ async def _try_server() -> dict[str, Any]:
     scene, began = scenes()[0], time.perf_counter()
     async with Editor.start(FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
         initialized = time.perf_counter()
-        await editor.loaded()
+        await editor.wait_until_loaded()
         ready = time.perf_counter()
         answer = await Buffer(editor, scene.uri, scene.language_id, scene.cut).complete(scene.start)
     return {
