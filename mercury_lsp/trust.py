@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from mercury_lsp import paths
 from mercury_lsp.config import NEXT_EDIT_KEYWORDS, OPTIONS, Option
 from mercury_lsp.models import downloads
-from mercury_lsp.models.registry import known
+from mercury_lsp.models.registry import find_known
 
 # A longer claim cannot be shown in full, so the user is not asked.
 MAX_CLAIM_CHARACTERS = 2_000
@@ -94,7 +94,7 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
     """
     if model.startswith(("\\\\", "//")):
         return True
-    if known(model) or downloads.find_download(model):
+    if find_known(model) or downloads.find_download(model):
         return False
     expanded = os.path.expanduser(model)
     if not os.path.isabs(expanded):

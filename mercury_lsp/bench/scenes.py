@@ -100,7 +100,7 @@ def _find_scene(name: str, marked: str) -> Scene:
 
 
 def long_lines(count_tokens: Callable[[str], int], min_tokens: int) -> list[Scene]:
-    """Return a scene for each line of the bundled files with ``min_tokens`` or more tokens; the scene deletes that line."""
+    """Return a scene for each line of the bundled files with ``min_tokens`` or more tokens; it deletes that line."""
     lines = []
     for path in sorted({scene.path for scene in scenes()}):
         text, offset = path.read_text(encoding="utf-8"), 0

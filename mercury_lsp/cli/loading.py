@@ -11,7 +11,7 @@ from mercury_lsp.errors import BadUsage
 from mercury_lsp.tokens import TOKENS_VARIABLE, read_tokens
 
 
-def tokens_of(file: Path | None) -> dict[str, str]:
+def load_tokens(file: Path | None) -> dict[str, str]:
     """Read client names by token from a file or the environment; see `read_tokens`. Raises `BadUsage`."""
     try:
         return read_tokens(file)

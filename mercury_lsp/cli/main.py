@@ -21,16 +21,22 @@ _HOST = "127.0.0.1"
 _JSON, _MODEL, _DEVICE = "print one JSON object", "a model or its folder", "auto, cpu, cuda or mps"
 
 
-def _number(least: int, most: int) -> Callable[[str], int]:
+def _integer_between(minimum: int, maximum: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"this is a whole number from {least} to {most}, not {text!r}")
+        if not text.isdecimal() or not minimum <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(
+                f"this is a whole number from {minimum} to {maximum}, not {text!r}"
+            )
         return int(text)
 
     return convert
 
 
-_port, _count, _positive = _number(0, 65535), _number(0, 1 << 30), _number(1, 1 << 30)
+_port, _count, _positive = (
+    _integer_between(0, 65535),
+    _integer_between(0, 1 << 30),
+    _integer_between(1, 1 << 30),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,24 +44,24 @@ class _Parser(argparse.ArgumentParser):
         raise BadUsage(f"{message[:1].upper()}{message[1:].rstrip('.')}; see {self.prog} --help.")
 
 
-def _value(
+def _add_value(
     parser: argparse._ActionsContainer,
     name: str,
     metavar: str,
-    about: str,
+    help_text: str,
     convert: Callable[[str], object] = str,
-    **more: Any,
+    **options: Any,
 ) -> None:
     """Add an argument with a value; if it has a default, the help states the default."""
-    about += " (default: %(default)s)" if "default" in more else ""
-    parser.add_argument(name, metavar=metavar, help=about, type=convert, **more)
+    help_text += " (default: %(default)s)" if "default" in options else ""
+    parser.add_argument(name, metavar=metavar, help=help_text, type=convert, **options)
 
 
-def _switch(parser: argparse._ActionsContainer, name: str, about: str) -> None:
-    parser.add_argument(name, action="store_true", help=about)
+def _add_switch(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
+    parser.add_argument(name, action="store_true", help=help_text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mercury-lsp",
         description="Code completion by a diffusion language model on your own machine. "
@@ -63,90 +69,94 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mercury-lsp {__version__}")
     server = parser.add_argument_group("language server").add_mutually_exclusive_group()
-    _switch(server, "--stdio", "serve one editor on stdin and stdout")
-    _value(server, "--socket", "PATH", "serve your own editors that connect to this Unix socket", Path)
-    _switch(
+    _add_switch(server, "--stdio", "serve one editor on stdin and stdout")
+    _add_value(server, "--socket", "PATH", "serve your own editors that connect to this Unix socket", Path)
+    _add_switch(
         server,
         "--tcp",
         "serve editors that connect to --host and --port and give a token, in plain text, as "
         "initializationOptions.token; it is printed at the start, unless --token-file names some",
     )
-    clients = "which tokens clients of --tcp or --socket may give: lines of a token and a name"
-    _value(parser, "--token-file", "FILE", clients, Path)
-    _value(parser, "--host", "HOST", "where --tcp listens", default=_HOST)
-    _value(parser, "--port", "PORT", "0 is any free one", _port, default=2087)
-    fixed = "with --stdio or --tcp: options in JSON that count before the editor's, which cannot change them"
-    _value(parser, "--settings", "FILE", fixed, Path)
+    clients_help = "which tokens clients of --tcp or --socket may give: lines of a token and a name"
+    _add_value(parser, "--token-file", "FILE", clients_help, Path)
+    _add_value(parser, "--host", "HOST", "where --tcp listens", default=_HOST)
+    _add_value(parser, "--port", "PORT", "0 is any free one", _port, default=2087)
+    settings_help = (
+        "with --stdio or --tcp: options in JSON that count before the editor's, which cannot change them"
+    )
+    _add_value(parser, "--settings", "FILE", settings_help, Path)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     complete = commands.add_parser("complete", help="complete at one place of a file")
-    _value(complete, "place", "FILE:LINE:COLUMN", "the cursor; both count from 1")
-    _switch(complete, "--json", _JSON)
-    _value(complete, "--model", "NAME_OR_DIR", _MODEL)
+    _add_value(complete, "place", "FILE:LINE:COLUMN", "the cursor; both count from 1")
+    _add_switch(complete, "--json", _JSON)
+    _add_value(complete, "--model", "NAME_OR_DIR", _MODEL)
     modes = ("diffusion", "autoregressive")
-    _value(complete, "--mode", "MODE", " or ".join(modes), choices=modes, default=modes[0])
-    _switch(complete, "--watch", "show the draft while it sharpens")
-    _value(complete, "--remote", "URL", "ask a hosted model: the text around the cursor is sent there")
-    _value(complete, "--remote-model", "NAME", "the model's name there")
+    _add_value(complete, "--mode", "MODE", " or ".join(modes), choices=modes, default=modes[0])
+    _add_switch(complete, "--watch", "show the draft while it sharpens")
+    _add_value(complete, "--remote", "URL", "ask a hosted model: the text around the cursor is sent there")
+    _add_value(complete, "--remote-model", "NAME", "the model's name there")
 
     demo = commands.add_parser("demo", help="watch the real server complete while somebody types")
-    _switch(demo, "--fast", "without pauses, as where there is no terminal")
+    _add_switch(demo, "--fast", "without pauses, as where there is no terminal")
 
     doctor = commands.add_parser("doctor", help="tell what would run where, and what is wrong")
-    _switch(doctor, "--json", _JSON)
-    checked = (
+    _add_switch(doctor, "--json", _JSON)
+    settings_help = (
         "look at these settings, JSON as the editor has them; a hosted model that they name is asked once"
     )
-    _value(doctor, "--settings", "FILE", checked, Path)
+    _add_value(doctor, "--settings", "FILE", settings_help, Path)
 
     bench = commands.add_parser("bench", help="measure latencies and speed on this machine")
-    _switch(bench, "--json", _JSON)
-    _value(bench, "--model", "NAME_OR_DIR", _MODEL)
-    _value(bench, "--device", "DEVICE", _DEVICE)
-    _value(bench, "--context", "N", "most tokens of the file that the model sees", int)
-    _switch(bench, "--long", "also type at 4,096 tokens of context, and at 512")
-    _value(bench, "--against", "URL", "also time a server with llama.cpp's completion API and the same model")
+    _add_switch(bench, "--json", _JSON)
+    _add_value(bench, "--model", "NAME_OR_DIR", _MODEL)
+    _add_value(bench, "--device", "DEVICE", _DEVICE)
+    _add_value(bench, "--context", "N", "most tokens of the file that the model sees", int)
+    _add_switch(bench, "--long", "also type at 4,096 tokens of context, and at 512")
+    _add_value(
+        bench, "--against", "URL", "also time a server with llama.cpp's completion API and the same model"
+    )
 
     models = commands.add_parser("models", help="list, download, select and remove models")
-    _switch(models, "--json", "with list: print one JSON object")
+    _add_switch(models, "--json", "with list: print one JSON object")
     actions = models.add_subparsers(dest="action", metavar="ACTION", title="actions")
     listed = actions.add_parser("list", help="shipped, downloaded and known models, and which is used")
     listed.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     download = actions.add_parser("download", help="get a model from the hub")
-    _value(download, "model", "NAME_OR_REPO[@REVISION]", "see list, or OWNER/NAME at the hub")
-    _switch(download, "--yes", "accept the model's license without being asked")
+    _add_value(download, "model", "NAME_OR_REPO[@REVISION]", "see list, or OWNER/NAME at the hub")
+    _add_switch(download, "--yes", "accept the model's license without being asked")
     select = actions.add_parser("select", help="use a model wherever no setting names another")
-    _value(select, "model", "NAME_OR_DIR", "a model's name, folder or GGUF file")
+    _add_value(select, "model", "NAME_OR_DIR", "a model's name, folder or GGUF file")
     remove = actions.add_parser("remove", help="delete a model that was downloaded")
-    _value(remove, "model", "NAME", "a downloaded model's name")
+    _add_value(remove, "model", "NAME", "a downloaded model's name")
 
     serve = commands.add_parser("serve", help="answer many editors over HTTP: one GPU for a team")
-    _value(serve, "--host", "HOST", "where to listen", default=_HOST)
-    _value(serve, "--port", "PORT", "0 is any free one", _port, default=2088)
-    _value(serve, "--model", "NAME_OR_DIR", _MODEL)
-    _value(serve, "--device", "DEVICE", _DEVICE, default="auto")
-    _value(serve, "--threads", "N", "of the CPU; 0 for all, at most 4", _count, default=0)
-    tokens = "who may ask: lines of a token and a name; without, the variable MERCURY_TOKENS"
-    _value(serve, "--token-file", "FILE", tokens, Path)
-    _value(serve, "--alias", "NAME", "another name for the model; several times", action="append")
-    _value(serve, "--max-sessions", "N", "documents whose caches are kept", _positive, default=256)
-    waiting = "requests that may wait for their turn; more get 429"
-    _value(serve, "--max-waiting", "N", waiting, _positive, default=128)
-    _value(serve, "--max-tokens", "N", "the longest answer", _positive, default=256)
-    _value(serve, "--memory-mb", "N", "for the caches of all sessions", _positive, default=2048)
-    running = "requests computed at once; by default 8 on a CPU, 32 on a GPU"
-    _value(serve, "--max-running", "N", running, _positive)
-    _value(serve, "--per-minute", "N", "requests of one token; 0 for any number", _count, default=0)
-    seconds = "seconds for an answer, half of them at most for its turn"
-    _value(serve, "--timeout", "S", seconds, _positive, default=30)
-    _value(serve, "--replicas", "N", "of the model, each a process, by Ray Serve", _positive)
-    _value(serve, "--max-replicas", "M", "as many as that where load asks for it", _positive)
-    _value(serve, "--address", "ADDRESS", "of the Ray cluster to serve on; without, Ray starts here")
+    _add_value(serve, "--host", "HOST", "where to listen", default=_HOST)
+    _add_value(serve, "--port", "PORT", "0 is any free one", _port, default=2088)
+    _add_value(serve, "--model", "NAME_OR_DIR", _MODEL)
+    _add_value(serve, "--device", "DEVICE", _DEVICE, default="auto")
+    _add_value(serve, "--threads", "N", "of the CPU; 0 for all, at most 4", _count, default=0)
+    tokens_help = "who may ask: lines of a token and a name; without, the variable MERCURY_TOKENS"
+    _add_value(serve, "--token-file", "FILE", tokens_help, Path)
+    _add_value(serve, "--alias", "NAME", "another name for the model; several times", action="append")
+    _add_value(serve, "--max-sessions", "N", "documents whose caches are kept", _positive, default=256)
+    waiting_help = "requests that may wait for their turn; more get 429"
+    _add_value(serve, "--max-waiting", "N", waiting_help, _positive, default=128)
+    _add_value(serve, "--max-tokens", "N", "the longest answer", _positive, default=256)
+    _add_value(serve, "--memory-mb", "N", "for the caches of all sessions", _positive, default=2048)
+    running_help = "requests computed at once; by default 8 on a CPU, 32 on a GPU"
+    _add_value(serve, "--max-running", "N", running_help, _positive)
+    _add_value(serve, "--per-minute", "N", "requests of one token; 0 for any number", _count, default=0)
+    timeout_help = "seconds for an answer, half of them at most for its turn"
+    _add_value(serve, "--timeout", "S", timeout_help, _positive, default=30)
+    _add_value(serve, "--replicas", "N", "of the model, each a process, by Ray Serve", _positive)
+    _add_value(serve, "--max-replicas", "M", "as many as that where load asks for it", _positive)
+    _add_value(serve, "--address", "ADDRESS", "of the Ray cluster to serve on; without, Ray starts here")
 
     stats = commands.add_parser("stats", help="show acceptance, latencies and characters saved")
-    _value(stats, "--days", "N", "of the last N days, today included", int)
-    _switch(stats, "--json", _JSON)
-    _switch(stats, "--clear", "delete the history instead")
+    _add_value(stats, "--days", "N", "of the last N days, today included", int)
+    _add_switch(stats, "--json", _JSON)
+    _add_switch(stats, "--clear", "delete the history instead")
 
     arena = commands.add_parser(
         "arena",
@@ -154,35 +164,35 @@ def _parser() -> argparse.ArgumentParser:
         description="Compares models or modes at places of your own commits: you choose between two answers without "
         "knowing whose they are, or what you wrote there decides. `arena record [FOLDER] --out FILE` keeps the places.",
     )
-    names = (
+    names_help = (
         "two contestants or more: a shipped model, a checkpoint's folder, or remote, each maybe with :MODE; "
         "at the end maybe the folder of a git repository (default: this one)"
     )
-    _value(arena, "names", "NAME", names, nargs="*")
-    _value(arena, "--edits", "FILE", "places that were recorded, instead of a repository", Path)
-    _value(arena, "--judge", "WHO", "user or truth (default: user on a terminal)")
-    _value(arena, "--limit", "N", "places (default: 100, or all that were recorded)", int)
-    _value(arena, "--seed", "S", "of all that is drawn", int, default=0)
-    _value(arena, "--author", "EMAIL", "whose commits, or all (default: yours, as git knows you)")
-    _value(arena, "--settings", "FILE", "a JSON file of settings, for all contestants", Path)
-    _switch(arena, "--report", "print the ratings of all that you chose so far")
-    _switch(arena, "--clear", "delete what you chose so far")
-    _value(arena, "--out", "FILE", "where record writes", Path)
-    _switch(arena, "--json", _JSON)
+    _add_value(arena, "names", "NAME", names_help, nargs="*")
+    _add_value(arena, "--edits", "FILE", "places that were recorded, instead of a repository", Path)
+    _add_value(arena, "--judge", "WHO", "user or truth (default: user on a terminal)")
+    _add_value(arena, "--limit", "N", "places (default: 100, or all that were recorded)", int)
+    _add_value(arena, "--seed", "S", "of all that is drawn", int, default=0)
+    _add_value(arena, "--author", "EMAIL", "whose commits, or all (default: yours, as git knows you)")
+    _add_value(arena, "--settings", "FILE", "a JSON file of settings, for all contestants", Path)
+    _add_switch(arena, "--report", "print the ratings of all that you chose so far")
+    _add_switch(arena, "--clear", "delete what you chose so far")
+    _add_value(arena, "--out", "FILE", "where record writes", Path)
+    _add_switch(arena, "--json", _JSON)
     return parser
 
 
-def _serve(arguments: argparse.Namespace) -> NoReturn:
+def _run_server(arguments: argparse.Namespace) -> NoReturn:
     if not _is_server(arguments):
         raise BadUsage("Nothing to do: give --stdio, --socket, --tcp or a command; see mercury-lsp --help.")
     if arguments.stdio and arguments.token_file is not None:
         raise BadUsage("--token-file is for --tcp and --socket: nobody else can write to the server's stdin.")
     if arguments.socket is not None and sys.platform == "win32":
         raise BadUsage("There are no Unix sockets here: use --stdio or --tcp.")
-    from mercury_lsp.cli.loading import read_options, tokens_of
+    from mercury_lsp.cli.loading import load_tokens, read_options
     from mercury_lsp.lsp import lean
 
-    tokens = {} if arguments.stdio else tokens_of(arguments.token_file)
+    tokens = {} if arguments.stdio else load_tokens(arguments.token_file)
 
     with lean.imports():
         from mercury_lsp.lsp import process
@@ -206,18 +216,18 @@ def _is_server(arguments: argparse.Namespace) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1 for a failure, 2 for bad usage, 130 for Ctrl-C."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _make_parser().parse_args(argv)
         if arguments.command is None:
-            _serve(arguments)
+            _run_server(arguments)
         if _is_server(arguments):
             raise BadUsage("The language server takes no command; see mercury-lsp --help.")
         status: int = import_module(f"mercury_lsp.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except Failure as failure:
         # A failure may quote text of a file or a hub, so that is escaped.
-        from mercury_lsp.models.downloads import printable
+        from mercury_lsp.models.downloads import escape_unprintable
 
-        print(f"mercury-lsp: {printable(str(failure))}", file=sys.stderr)
+        print(f"mercury-lsp: {escape_unprintable(str(failure))}", file=sys.stderr)
         return failure.status
     except BrokenPipeError:
         # The reader closed the pipe. The interpreter flushes stdout once more at exit, so redirect it to nothing.

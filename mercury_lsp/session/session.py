@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import SECTION, Config, parse_settings
-from mercury_lsp.models.selection import UserConfigError, choose_model, own_settings
+from mercury_lsp.models.selection import UserConfigError, choose_model, user_settings
 from mercury_lsp.remote.address import host
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.notebooks import Notebooks
@@ -200,7 +200,7 @@ class Session:
         """Return the configuration from the client's and the user's own settings, and the problems of both."""
         own, unreadable = dict(self._overrides), ""
         try:
-            own = own_settings() | own
+            own = user_settings() | own
         except UserConfigError as error:
             unreadable = str(error)
         given = {name: value for name, value in given.items() if name not in self._overrides}

@@ -214,7 +214,7 @@ def test_doctor_tells_what_would_run(model: Path) -> None:
 def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.engine.backends.cpu.kernel.instruction_sets", lambda: ())
     report = doctor.Report()
-    assert doctor._devices(report)["kernel"] is None
+    assert doctor._check_devices(report)["kernel"] is None
     assert "kernel" in str(report.problems)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from mercury_lsp import __version__
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.scenes import FOLDER, scenes
-from mercury_lsp.cli.doctor.report import Report, asked
+from mercury_lsp.cli.doctor.report import Report, program_output
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.errors import Failure
 from mercury_lsp.paths import cache_folder
@@ -30,39 +30,43 @@ MIN_FREE_MB = 300
 RECENT_DAYS = 7
 
 
-def environment(report: Report) -> dict[str, str | None]:
+def check_environment(report: Report) -> dict[str, str | None]:
     """Return the environment variables that change the configuration, and report them."""
     if model := os.environ.get("MERCURY_MODEL"):
         problem = f"MERCURY_MODEL is set to {model}, so the option model does not count"
-        report.wrong(problem, "unset it, if not meant")
+        report.add_problem(problem, "unset it, if not meant")
     return {"MERCURY_MODEL": model or None}
 
 
-def program(report: Report) -> dict[str, str | None]:
+def check_programs(report: Report) -> dict[str, str | None]:
     """Return the version of each mercury-lsp program on the PATH by its file, in the order of the PATH."""
     folders = dict.fromkeys(filter(None, os.environ.get("PATH", "").split(os.pathsep)))
     files = [found for folder in folders if (found := shutil.which(PROGRAM, path=folder))]
     versions = {
-        file: said.split()[-1] if (said := asked([file, "--version"])) and said.split() else None
+        file: output.split()[-1]
+        if (output := program_output([file, "--version"])) and output.split()
+        else None
         for file in files
     }
-    own = Path(sys.executable).parent
+    own_folder = Path(sys.executable).parent
     if not files:
-        report.wrong(
+        report.add_problem(
             f"{PROGRAM} is not on the PATH, where an editor looks for it",
-            f"add {own} to the PATH, or name {own / PROGRAM} in the editor's settings",
+            f"add {own_folder} to the PATH, or name {own_folder / PROGRAM} in the editor's settings",
         )
     elif versions[files[0]] is None:
-        report.wrong(f"{files[0]}, which an editor would start, does not run", "reinstall it, or remove it")
+        report.add_problem(
+            f"{files[0]}, which an editor would start, does not run", "reinstall it, or remove it"
+        )
     elif versions[files[0]] != __version__:
-        report.wrong(
+        report.add_problem(
             f"an editor would start {files[0]}, of version {versions[files[0]]}, and this is {__version__}",
-            f"remove the one that you do not want, or put {own} first on the PATH",
+            f"remove the one that you do not want, or put {own_folder} first on the PATH",
         )
     return versions
 
 
-def server(report: Report) -> dict[str, Any] | None:
+def check_server(report: Report) -> dict[str, Any] | None:
     """Start the server as an editor would, and request a suggestion.
 
     Return the milliseconds until each step, or None if the server failed or an earlier check has found a fatal problem.
@@ -73,7 +77,7 @@ def server(report: Report) -> dict[str, Any] | None:
         return asyncio.run(asyncio.wait_for(_try_server(), TRIAL_SECONDS))
     except (Failure, TimeoutError) as error:
         reason = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
-        report.wrong(
+        report.add_problem(
             f"the server does not work over stdio: {reason}",
             "start mercury-lsp --stdio in a terminal, and read what it says",
             fatal=True,
@@ -96,22 +100,22 @@ async def _try_server() -> dict[str, Any]:
     }
 
 
-def folders(report: Report) -> dict[str, Any]:
+def check_folders(report: Report) -> dict[str, Any]:
     """Return the folders that the server writes to, whether they are writable, and their free megabytes."""
     facts: dict[str, Any] = {}
-    for name, folder, loss in (
+    for name, folder, consequence in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
         ("history", store.history_file().parent, "mercury-lsp stats has nothing to count"),
     ):
-        there = next(above for above in (folder, *folder.parents) if above.exists())
-        free = shutil.disk_usage(there).free >> 20
-        writable, owner = _writable(there), f"make {there} your own, and writable"
-        facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
+        existing_folder = next(above for above in (folder, *folder.parents) if above.exists())
+        free_mb = shutil.disk_usage(existing_folder).free >> 20
+        writable, fix = _writable(existing_folder), f"make {existing_folder} your own, and writable"
+        facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free_mb}
         if not writable:
-            report.wrong(f"{folder} cannot be written, so that {loss}", owner)
-        elif name == "cache" and free < MIN_FREE_MB:
-            room = f"there are {free} MB of room for {folder}, so that {loss}"
-            report.wrong(room, f"free {MIN_FREE_MB} MB")
+            report.add_problem(f"{folder} cannot be written, so that {consequence}", fix)
+        elif name == "cache" and free_mb < MIN_FREE_MB:
+            problem = f"there are {free_mb} MB of room for {folder}, so that {consequence}"
+            report.add_problem(problem, f"free {MIN_FREE_MB} MB")
     return facts
 
 
@@ -123,21 +127,21 @@ def _writable(folder: Path) -> bool:
         return False
 
 
-def lately(report: Report) -> dict[str, Any] | None:
+def recent_requests(report: Report) -> dict[str, Any] | None:
     """Return the counts of the last `RECENT_DAYS` days of the history, or None if the history cannot be read."""
     try:
         events = store.read_events(RECENT_DAYS)
     except store.HistoryError as error:
-        report.wrong(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
+        report.add_problem(str(error).rstrip("."), "mercury-lsp stats --clear deletes it")
         return None
     shown = sum(event.outcome not in ("nothing", "continued") for event in events)
     causes = Counter(event.cause for event in events if event.cause)
-    chief = next((cause for cause, _ in causes.most_common(1)), None)
+    main_cause = next((cause for cause, _ in causes.most_common(1)), None)
     if events and not shown:
         # Another version may have recorded a cause that this version does not know.
         fixes: dict[str | None, str] = {cause.value: cause.fix for cause in Cause}
-        report.wrong(
-            f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {chief}",
-            fixes.get(chief) or "run mercury.explain in the editor",
+        report.add_problem(
+            f"in the last {RECENT_DAYS} days {len(events)} requests came and nothing was shown, mostly: {main_cause}",
+            fixes.get(main_cause) or "run mercury.explain in the editor",
         )
-    return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}
+    return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": main_cause}
