@@ -95,7 +95,7 @@ def _serve_replicas(
         options,
         settings,
         replicas=min_replicas,
-        most=max_replicas,
+        max_replicas=max_replicas,
         address=arguments.address or "",
         host=arguments.host,
         port=arguments.port,

@@ -21,13 +21,13 @@ class Service:
         self.url = ""
 
     def __enter__(self) -> Self:
-        from mercury_lsp.cluster.command import ray_here
+        from mercury_lsp.cluster.command import ray_session
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         # As many processors as replicas ask for: how they share this machine's is what is measured.
-        self._stack.enter_context(ray_here(cpus=64, port=port))
+        self._stack.enter_context(ray_session(cpus=64, port=port))
         self.url = f"http://127.0.0.1:{port}"
         return self
 
@@ -37,10 +37,10 @@ class Service:
     def scale(self, replicas: int) -> None:
         """Have so many, all of them new: nothing is in their caches."""
         from mercury_lsp.cluster.deploy import Scale, deploy
-        from mercury_lsp.cluster.replica import in_process
+        from mercury_lsp.cluster.replica import local_backend_factory
 
-        scale = Scale(replicas, ongoing=self._ongoing, queued=1000)
-        deploy(in_process(self._model, self._options), self._model, scale)
+        scale = Scale(replicas, max_ongoing=self._ongoing, max_queued=1000)
+        deploy(local_backend_factory(self._model, self._options), self._model, scale)
 
     def kill_one(self) -> None:
         """End one replica's process at once, whatever it does."""
