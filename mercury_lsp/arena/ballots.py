@@ -26,7 +26,7 @@ class Side:
     """One of two contestants at a place.
 
     `id`: see `contestants.Player.id`. `shown`, `likely`, `ms`: see `contestants.ContestantAnswer`. `exact`, `share`:
-    see `matches.Worth`.
+    see `matches.Agreement`.
     """
 
     id: str

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from mercury_lsp.bench.against import latency_percentiles
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, Scene, scenes
 
 _KEYS_PER_SCENE = 3
 # Each visit opens a file that is not in the cache.
@@ -55,7 +55,7 @@ async def measure_keystrokes(settings: dict[str, object], progress: Progress) ->
     after one more character. `pair`: a request after an opening bracket that the editor has closed automatically.
     """
     measured, began = Measurements(), time.perf_counter()
-    async with Editor.start(FOLDER, settings) as editor:
+    async with Editor.start(SAMPLES_FOLDER, settings) as editor:
         measured.initialize = (time.perf_counter() - began) * 1e3
         await editor.wait_until_loaded()
         measured.ready = (time.perf_counter() - began) * 1e3
@@ -104,7 +104,7 @@ async def measure_prefetch(
     Each has p50, p95 and the number n, or is None if there was no suggestion.
     """
     times: dict[str, list[float]] = defaultdict(list)
-    async with Editor.start(FOLDER, {**settings, "anticipate": True}) as editor:
+    async with Editor.start(SAMPLES_FOLDER, {**settings, "anticipate": True}) as editor:
         await editor.wait_until_loaded()
         for number, scene in enumerate(places):
             buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
@@ -157,7 +157,7 @@ async def measure_context_lengths(
     times: dict[int, list[float]] = {SHORT_TOKENS: [], LONG_TOKENS: []}
     largest = max(scenes(), key=lambda scene: len(scene.text)).path
     places = [scene for scene in scenes() if scene.path == largest][:_CONTEXT_SCENES]
-    async with Editor.start(FOLDER, settings) as editor:
+    async with Editor.start(SAMPLES_FOLDER, settings) as editor:
         await editor.wait_until_loaded()
         for scene in progress.track(places, description="long contexts"):
             for size in times:

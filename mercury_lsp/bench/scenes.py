@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / "samples"
+SAMPLES_FOLDER = Path(__file__).resolve().parent.parent / "samples"
 LANGUAGE_IDS = {".py": "python", ".ts": "typescript", ".go": "go", ".c": "c", ".rs": "rust"}
 
 
@@ -89,14 +89,14 @@ def scenes() -> tuple[Scene, ...]:
 
 
 def _find_scene(name: str, marked: str) -> Scene:
-    text = (FOLDER / name).read_text(encoding="utf-8")
+    text = (SAMPLES_FOLDER / name).read_text(encoding="utf-8")
     head, _, rest = marked.partition("⟦")
     original, _, tail = rest.partition("⟧")
     whole = head + original + tail
     if text.count(whole) != 1:
         raise LookupError(f"{name} has {whole!r} {text.count(whole)} times, not once")
     start = text.index(whole) + len(head)
-    return Scene(FOLDER / name, text, start, start + len(original))
+    return Scene(SAMPLES_FOLDER / name, text, start, start + len(original))
 
 
 def long_lines(count_tokens: Callable[[str], int], min_tokens: int) -> list[Scene]:

@@ -119,7 +119,7 @@ def _render_code(document: Document, start: int, end: int, text: str, styled: bo
     first = max(0, line - _CONTEXT_LINES)
     before = document.text[document.span(first)[0] : start]
     after = document.text[end : document.span(line)[1]]
-    return ghost.lines(before, text, after, first + 1, styled)
+    return ghost.render_lines(before, text, after, first + 1, styled)
 
 
 def _print_answer(output: Console, document: Document, completion: Completion, engine: Engine) -> None:

@@ -17,7 +17,7 @@ from statistics import median
 from rich.console import Console
 
 from mercury_lsp.bench.editor import Buffer, Draft, Editor, GhostText
-from mercury_lsp.bench.scenes import FOLDER, Scene, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, Scene, scenes
 from mercury_lsp.cli.demo_screen import PlainLines, Screen, View
 from mercury_lsp.errors import Failure
 
@@ -64,7 +64,7 @@ async def _play(output: Console, display: Screen | PlainLines, delays: TypingDel
     began = time.perf_counter()
     drafts = asyncio.Queue[Draft | None]()
     on_draft = drafts.put_nowait if delays.scale else None
-    async with Editor.start(FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
+    async with Editor.start(SAMPLES_FOLDER, {"deadline_ms": _DEADLINE_MS}, on_draft=on_draft) as editor:
         output.print("The server is started over stdio, as an editor starts it; the model is loading ...")
         await editor.wait_until_loaded()
         output.print(f"ready after {time.perf_counter() - began:.1f} s, on this machine alone\n")

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, scenes
 
 KEYS = 3  # typed at each place
 PAUSE = 1.5  # seconds after the last completion, when a server has given back what it freed
@@ -42,12 +42,12 @@ async def work(editor: Editor, places: int) -> None:
 
 async def measure(model: str, places: int = 12) -> dict[str, dict[str, float] | float]:
     """`first` and `second`: `megabytes` of two servers that have worked; `costs`: what the second adds to them all."""
-    async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as first:
+    async with Editor.start(SAMPLES_FOLDER, {"model": model, "device": "cpu"}) as first:
         await first.wait_until_loaded()
         await work(first, places)
         await asyncio.sleep(PAUSE)
         alone = megabytes(first.pid)
-        async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as second:
+        async with Editor.start(SAMPLES_FOLDER, {"model": model, "device": "cpu"}) as second:
             await second.wait_until_loaded()
             await work(second, places)
             await asyncio.sleep(PAUSE)

@@ -18,7 +18,7 @@ from support.servers.completion_server import serving, writes
 from mercury_lsp.bench import keystrokes
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.bench.keystrokes import Measurements, build_context
-from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, long_lines, scenes
 from mercury_lsp.cli import bench
 from mercury_lsp.cli.doctor import command as doctor
 from mercury_lsp.cli.main import main
@@ -351,7 +351,7 @@ def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
-    assert {scene.path for scene in scenes()} == {path for path in FOLDER.iterdir() if path.is_file()}
+    assert {scene.path for scene in scenes()} == {path for path in SAMPLES_FOLDER.iterdir() if path.is_file()}
     for scene in scenes():
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, scene.text)
         assert Syntax.of(document).errors() == 0, scene.path
@@ -362,7 +362,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
 
 async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
     scene = scenes()[0]
-    async with Editor.start(FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
+    async with Editor.start(SAMPLES_FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
         await editor.wait_until_loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)
@@ -379,13 +379,13 @@ async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("import sys; sys.exit(3)", 3)])
 async def test_a_server_that_ends_is_noticed(code: str, status: int) -> None:
     with pytest.raises(Failure, match=f"ended with exit status {status}"):
-        async with Editor.start(FOLDER, {}, [sys.executable, "-c", code]):
+        async with Editor.start(SAMPLES_FOLDER, {}, [sys.executable, "-c", code]):
             pass
 
 
 async def test_a_server_that_is_not_there() -> None:
     with pytest.raises(Failure, match="cannot be started"):
-        async with Editor.start(FOLDER, {}, ["/nowhere/mercury-lsp"]):
+        async with Editor.start(SAMPLES_FOLDER, {}, ["/nowhere/mercury-lsp"]):
             pass
 
 

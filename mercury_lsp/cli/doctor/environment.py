@@ -14,7 +14,7 @@ from typing import Any
 
 from mercury_lsp import __version__
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, scenes
 from mercury_lsp.cli.doctor.report import Report, program_output
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.errors import Failure
@@ -87,7 +87,7 @@ def check_server(report: Report) -> dict[str, Any] | None:
 
 async def _try_server() -> dict[str, Any]:
     scene, began = scenes()[0], time.perf_counter()
-    async with Editor.start(FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
+    async with Editor.start(SAMPLES_FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
         initialized = time.perf_counter()
         await editor.wait_until_loaded()
         ready = time.perf_counter()

@@ -116,7 +116,7 @@ def test_what_comes_from_elsewhere_is_told_in_plain_characters(capsys: pytest.Ca
 
 def test_the_installer_runs_python_apart_from_the_workspace() -> None:
     text = (ROOT / "editors" / "vscode" / "src" / "install.ts").read_text()
-    calls = [line.strip() for line in text.splitlines() if "await run(" in line]
-    assert len(calls) == 3 and all("], home," in call for call in calls)
+    calls = [line.strip() for line in text.splitlines() if "await runProgram(" in line]
+    assert len(calls) == 3 and all("], parentFolder," in call for call in calls)
     assert '"-m"' not in text.replace('"-I", "-m"', "")
     assert "spawn(file, args, { cwd," in (ROOT / "editors" / "vscode" / "src" / "python.ts").read_text()
